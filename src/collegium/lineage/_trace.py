@@ -1,0 +1,165 @@
+"""Who fed which model version, with how much weight: a walk over the records, backwards and forwards.
+
+Every function is pure and takes the whole log. An edge names its parent by digest; should two records have the same
+digest (a round that changes nothing certifies the same model again), the latest one before the child is meant.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from collegium.crypto import Digest
+from collegium.lineage._errors import UnknownDatasetError, UnknownModelError
+from collegium.lineage._record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One report in one sum that a model version was made from.
+
+    Attributes:
+        round_number: the round of the sum.
+        target_kind: what the sum was turned into: `model`, or `scaling` for the round of statistics.
+        target: the digest of that model version or scaling.
+        trainer: the report's subject.
+        datasets: the subjects (sites, licences) of the datasets the report was made from, in ascending order.
+        report: the report's digest.
+        weight: the report's integer weight in the sum.
+    """
+
+    round_number: int
+    target_kind: str
+    target: Digest
+    trainer: str
+    datasets: tuple[str, ...]
+    report: Digest
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """What one trainer put into a model, over all rounds that led to it.
+
+    Attributes:
+        trainer: its name.
+        datasets: every dataset its reports were made from.
+        rounds: rounds of training in which it had a weight above 0.
+        weight: sum of its weights in these rounds.
+    """
+
+    trainer: str
+    datasets: tuple[str, ...]
+    rounds: int
+    weight: int
+
+
+def ancestors(records: Sequence[Record], model: Digest) -> tuple[Contribution, ...]:
+    """Return every report that `model` descends from, in the order of the log.
+
+    Raises:
+        UnknownModelError: no record of kind `model` has this digest.
+    """
+    graph = _Graph(records)
+    start = graph.latest_of_kind("model", model)
+    if start is None:
+        raise UnknownModelError(f"no model {model.hex()} in the lineage", model=model)
+    found: list[Contribution] = []
+    summed: set[int] = set()
+    for record in graph.closure_backwards(start):
+        for parent, _ in graph.parents(record):
+            if parent.kind == "sum" and parent.seq not in summed:
+                summed.add(parent.seq)
+                found += graph.contributions(record, parent)
+    return tuple(found)
+
+
+def influence(records: Sequence[Record], model: Digest) -> tuple[Influence, ...]:
+    """Return what each trainer put into `model`, in ascending order of name; the round of statistics is left out.
+
+    Raises:
+        UnknownModelError: no record of kind `model` has this digest.
+    """
+    by_trainer: dict[str, list[Contribution]] = {}
+    for contribution in ancestors(records, model):
+        if contribution.target_kind == "model":
+            by_trainer.setdefault(contribution.trainer, []).append(contribution)
+    return tuple(
+        Influence(
+            trainer,
+            tuple(sorted({name for contribution in found for name in contribution.datasets})),
+            len({contribution.round_number for contribution in found if contribution.weight > 0}),
+            sum(contribution.weight for contribution in found),
+        )
+        for trainer, found in sorted(by_trainer.items())
+    )
+
+
+def erasure(records: Sequence[Record], dataset: Digest) -> tuple[Record, ...]:
+    """Return the model versions that carry weight from `dataset`, in the order of the log.
+
+    These are the versions a withdrawal of consent speaks about. An edge of weight 0 carries nothing.
+
+    Raises:
+        UnknownDatasetError: no record of kind `dataset` has this digest.
+    """
+    graph = _Graph(records)
+    start = graph.latest_of_kind("dataset", dataset)
+    if start is None:
+        raise UnknownDatasetError(f"no dataset {dataset.hex()} in the lineage", dataset=dataset)
+    reached: set[int] = set()
+    for record in records:
+        carries = any(
+            weight > 0 and (parent.seq in reached or (parent.kind == "dataset" and parent.digest == dataset))
+            for parent, weight in graph.parents(record)
+        )
+        if carries:
+            reached.add(record.seq)
+    return tuple(record for record in records if record.seq in reached and record.kind == "model")
+
+
+class _Graph:
+    """The records, found by digest."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+        self._positions: dict[Digest, list[int]] = {}
+        for position, record in enumerate(records):
+            self._positions.setdefault(record.digest, []).append(position)
+
+    def latest_of_kind(self, kind: str, digest: Digest) -> Record | None:
+        records = (self._records[position] for position in reversed(self._positions.get(digest, ())))
+        return next((record for record in records if record.kind == kind), None)
+
+    def parents(self, child: Record) -> Iterator[tuple[Record, int]]:
+        """Yield each parent's record with the edge's weight."""
+        for parent in child.parents:
+            positions = self._positions.get(parent.digest, [])
+            before = bisect_left(positions, child.seq)
+            if before:
+                yield self._records[positions[before - 1]], parent.weight
+
+    def closure_backwards(self, start: Record) -> list[Record]:
+        """Return `start` and everything it descends from, in the order of the log."""
+        seen, waiting = {start.seq: start}, [start]
+        while waiting:
+            for parent, _ in self.parents(waiting.pop()):
+                if parent.seq not in seen:
+                    seen[parent.seq] = parent
+                    waiting.append(parent)
+        return [seen[seq] for seq in sorted(seen)]
+
+    def contributions(self, target: Record, total: Record) -> list[Contribution]:
+        """Return the reports of the sum `total`, which was turned into `target`."""
+        return [
+            Contribution(
+                total.round_number,
+                target.kind,
+                target.digest,
+                report.subject,
+                tuple(sorted({parent.subject for parent, _ in self.parents(report) if parent.kind == "dataset"})),
+                report.digest,
+                weight,
+            )
+            for report, weight in self.parents(total)
+            if report.kind == "report"
+        ]
