@@ -1,0 +1,104 @@
+"""What holds for every test: how long it searches, what this machine can run, and that nothing passes in silence.
+
+- `COLLEGIUM_FULL=1` runs many more random examples and seeds; without it every run draws the same ones.
+- A test whose marker needs something that is missing here is left out and listed at the end with the reason;
+  `COLLEGIUM_NOTHING_LEFT_OUT=1` makes that an error.
+- A skipped test fails the run: a skip hides what was not tried.
+- `@pytest.mark.seeds(quick=5, full=500)` gives a test the argument `seed`, from 0.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+FULL = os.environ.get("COLLEGIUM_FULL") == "1"
+NOTHING_LEFT_OUT = os.environ.get("COLLEGIUM_NOTHING_LEFT_OUT") == "1"
+NODE_PACKAGES = Path(__file__).parent.parent / "contracts" / "node_modules"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+# No deadline: a time measured on a shared machine says nothing about a law.
+settings.register_profile(
+    "quick", max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "full", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("full" if FULL else "quick")
+
+
+def missing_requirements() -> dict[str, str]:
+    """The markers that this machine cannot serve, each with what would serve it."""
+    missing = {}
+    if shutil.which("node") is None:
+        missing["node"] = "Node is not installed"
+    elif not NODE_PACKAGES.is_dir():
+        missing["node"] = "no contracts/node_modules: run npm ci --prefix contracts"
+    if not any(shutil.which(name) for name in BROWSERS):
+        missing["browser"] = "no Chromium is installed"
+    if importlib.util.find_spec("flwr") is None:
+        missing["flower"] = "the extra is not installed: run .venv/bin/pip install --editable '.[flower]'"
+    return missing
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("seeds")
+    if marker is not None:
+        metafunc.parametrize("seed", range(marker.kwargs["full" if FULL else "quick"]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = missing_requirements()
+    kept, left_out = [], []
+    for item in items:
+        lacking = [marker for marker in missing if item.get_closest_marker(marker)]
+        (left_out if lacking else kept).append(item)
+        config.stash[LEFT_OUT].update(lacking[:1])
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    if hasattr(config, "workeroutput"):  # a process of xdist: every one collects the same tests
+        config.workeroutput["left_out"] = dict(config.stash[LEFT_OUT])
+        return
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    passed_over = bool(reporter and reporter.stats.get("skipped")) or (
+        NOTHING_LEFT_OUT and bool(config.stash[LEFT_OUT])
+    )
+    if passed_over and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Takes over what a process of xdist left out."""
+    node.config.stash[LEFT_OUT] = Counter(getattr(node, "workeroutput", {}).get("left_out", {}))  # type: ignore[attr-defined]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    missing = missing_requirements()
+    left_out = config.stash[LEFT_OUT]
+    if left_out:
+        terminalreporter.section("left out, which fails this run" if NOTHING_LEFT_OUT else "left out")
+        for marker, count in sorted(left_out.items()):
+            terminalreporter.write_line(f"tests marked {marker}, {count} in number: {missing[marker]}")
+    if terminalreporter.stats.get("skipped"):
+        terminalreporter.section("skipped tests fail the run")
+        for report in terminalreporter.stats["skipped"]:
+            terminalreporter.write_line(f"{report.nodeid}: say what is missing with a marker instead")
