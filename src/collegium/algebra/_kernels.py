@@ -1,0 +1,347 @@
+"""Compiled loops over Goldilocks elements; `_reference` says what each computes.
+
+Kernels trust their caller: arrays are C-contiguous, writable uint64 with canonical values, sizes fit. A kernel that
+takes `start, stop` first does that range of rows only, so `_rows.over_rows` can give ranges to several threads.
+
+p = 2^64 - 2^32 + 1, so 2^64 = E and 2^96 = -1 (mod p) with E = 2^32 - 1. Carries are read from the processor's flag
+through LLVM's overflow intrinsics: comparing afterwards costs four times as much in the transforms.
+"""
+
+from llvmlite import ir
+from numba import njit, types, uint64
+from numba.extending import intrinsic
+
+_P = 0xFFFFFFFF00000001
+_E = 0xFFFFFFFF
+_I64 = ir.IntType(64)
+_I128 = ir.IntType(128)
+
+
+def _constant(value):
+    return ir.Constant(_I64, value)
+
+
+def _emit_sub(builder, x, y):
+    """x - y, plus p when it borrows; canonical if x and y are (and y may be p)."""
+    pair = builder.usub_with_overflow(x, y)
+    difference, borrow = builder.extract_value(pair, 0), builder.extract_value(pair, 1)
+    return builder.sub(difference, builder.select(borrow, _constant(_E), _constant(0)))
+
+
+def _emit_add(builder, x, y):
+    """x + y as x - (p - y): one conditional correction and a canonical result."""
+    return _emit_sub(builder, x, builder.sub(_constant(_P), y))
+
+
+def _emit_mul(builder, x, y):
+    """x y mod p: the product is low + E middle - high, with middle and high of 32 bits."""
+    product = builder.mul(builder.zext(x, _I128), builder.zext(y, _I128))
+    low = builder.trunc(product, _I64)
+    upper = builder.trunc(builder.lshr(product, ir.Constant(_I128, 64)), _I64)
+    first = _emit_sub(builder, low, builder.lshr(upper, _constant(32)))
+    middle = builder.and_(upper, _constant(_E))
+    second = builder.sub(builder.shl(middle, _constant(32)), middle)
+    pair = builder.uadd_with_overflow(first, second)
+    total, carry = builder.extract_value(pair, 0), builder.extract_value(pair, 1)
+    total = builder.add(total, builder.select(carry, _constant(_E), _constant(0)))
+    pair = builder.uadd_with_overflow(total, _constant(_E))
+    reduced, at_least_p = builder.extract_value(pair, 0), builder.extract_value(pair, 1)
+    return builder.select(at_least_p, reduced, total)
+
+
+def _binary(emit):
+    @intrinsic
+    def operation(_typing_context, x, y):
+        def code(_context, builder, _signature, arguments):
+            return emit(builder, arguments[0], arguments[1])
+
+        return types.uint64(types.uint64, types.uint64), code
+
+    return operation
+
+
+jit_add = _binary(_emit_add)
+jit_sub = _binary(_emit_sub)
+jit_mul = _binary(_emit_mul)
+
+
+@njit(inline="always")
+def jit_ext_mul(a0, a1, b0, b1):
+    return (
+        jit_add(jit_mul(a0, b0), jit_mul(uint64(7), jit_mul(a1, b1))),
+        jit_add(jit_mul(a0, b1), jit_mul(a1, b0)),
+    )
+
+
+@njit(cache=True, nogil=True)
+def jit_inverse(x):
+    """x^(p-2); 0 for 0."""
+    result = uint64(1)
+    exponent = uint64(_P - 2)
+    while exponent > uint64(0):
+        if exponent & uint64(1):
+            result = jit_mul(result, x)
+        x = jit_mul(x, x)
+        exponent >>= uint64(1)
+    return result
+
+
+# --- element by element, on flat arrays
+
+
+@njit(cache=True, nogil=True)
+def add_flat(start, stop, a, b, out):
+    for i in range(uint64(start), uint64(stop)):
+        out[i] = jit_add(a[i], b[i])
+
+
+@njit(cache=True, nogil=True)
+def sub_flat(start, stop, a, b, out):
+    for i in range(uint64(start), uint64(stop)):
+        out[i] = jit_sub(a[i], b[i])
+
+
+@njit(cache=True, nogil=True)
+def mul_flat(start, stop, a, b, out):
+    for i in range(uint64(start), uint64(stop)):
+        out[i] = jit_mul(a[i], b[i])
+
+
+@njit(cache=True, nogil=True)
+def scale_flat(start, stop, a, c, out):
+    for i in range(uint64(start), uint64(stop)):
+        out[i] = jit_mul(a[i], c)
+
+
+@njit(cache=True, nogil=True)
+def inverse_flat(a, out):
+    """Montgomery's trick: one inversion, three products an element. All of `a` must be non-zero."""
+    running = uint64(1)
+    for i in range(uint64(a.shape[0])):
+        out[i] = running
+        running = jit_mul(running, a[i])
+    running = jit_inverse(running)
+    for j in range(uint64(a.shape[0])):
+        i = uint64(a.shape[0]) - uint64(1) - j
+        out[i] = jit_mul(out[i], running)
+        running = jit_mul(running, a[i])
+
+
+@njit(cache=True, nogil=True)
+def powers_flat(x, first, out):
+    current = first
+    for i in range(uint64(out.shape[0])):
+        out[i] = current
+        current = jit_mul(current, x)
+
+
+@njit(cache=True, nogil=True)
+def matvec(start, stop, rows, vector, out):
+    for i in range(uint64(start), uint64(stop)):
+        total = uint64(0)
+        for j in range(uint64(rows.shape[1])):
+            total = jit_add(total, jit_mul(rows[i, j], vector[j]))
+        out[i] = total
+
+
+# --- transforms
+
+
+@njit(cache=True, nogil=True)
+def transform(start, stop, values, tree):
+    """Coefficients to residues at the leaves of the tree of X^n - s^n, in place; two levels a pass.
+
+    Node b of the level with 2^d nodes holds a residue mod X^(2h) - c^2, h = n / 2^(d+1), c = tree[2^d + b]; its
+    children are the residues mod X^h - c and X^h + c.
+    """
+    size = uint64(values.shape[1])
+    for row in range(uint64(start), uint64(stop)):
+        x = values[row]
+        nodes = uint64(1)
+        half = size >> uint64(1)
+        levels_odd = False
+        count = size
+        while count > uint64(1):
+            count >>= uint64(1)
+            levels_odd = not levels_odd
+        if levels_odd:
+            c = tree[uint64(1)]
+            for j in range(half):
+                u = x[j]
+                v = jit_mul(c, x[j + half])
+                x[j] = jit_add(u, v)
+                x[j + half] = jit_sub(u, v)
+            nodes <<= uint64(1)
+            half >>= uint64(1)
+        while half >= uint64(2):
+            quarter = half >> uint64(1)
+            for b in range(nodes):
+                c = tree[nodes + b]
+                c_left = tree[(nodes + b) << uint64(1)]
+                c_right = tree[((nodes + b) << uint64(1)) + uint64(1)]
+                base = (b * half) << uint64(1)
+                for j in range(base, base + quarter):
+                    u0 = x[j]
+                    u1 = x[j + quarter]
+                    v0 = jit_mul(c, x[j + half])
+                    v1 = jit_mul(c, x[j + half + quarter])
+                    left = jit_mul(c_left, jit_add(u1, v1))
+                    right = jit_mul(c_right, jit_sub(u1, v1))
+                    sum0 = jit_add(u0, v0)
+                    difference0 = jit_sub(u0, v0)
+                    x[j] = jit_add(sum0, left)
+                    x[j + quarter] = jit_sub(sum0, left)
+                    x[j + half] = jit_add(difference0, right)
+                    x[j + half + quarter] = jit_sub(difference0, right)
+            nodes <<= uint64(2)
+            half >>= uint64(2)
+
+
+@njit(cache=True, nogil=True)
+def transform_inverse(start, stop, values, tree, size_inverse):
+    """The way back of `transform`, in place; `tree` holds inverses and entry 1 is also divided by n."""
+    size = uint64(values.shape[1])
+    if size == uint64(1):
+        return
+    for row in range(uint64(start), uint64(stop)):
+        x = values[row]
+        nodes = size >> uint64(2)
+        quarter = uint64(1)
+        while nodes >= uint64(1):
+            half = quarter << uint64(1)
+            last = nodes == uint64(1)
+            for b in range(nodes):
+                c = tree[nodes + b]
+                c_left = tree[(nodes + b) << uint64(1)]
+                c_right = tree[((nodes + b) << uint64(1)) + uint64(1)]
+                base = (b * half) << uint64(1)
+                for j in range(base, base + quarter):
+                    x0 = x[j]
+                    x1 = x[j + quarter]
+                    x2 = x[j + half]
+                    x3 = x[j + half + quarter]
+                    u0 = jit_add(x0, x1)
+                    u1 = jit_mul(c_left, jit_sub(x0, x1))
+                    v0 = jit_add(x2, x3)
+                    v1 = jit_mul(c_right, jit_sub(x2, x3))
+                    sum0 = jit_add(u0, v0)
+                    sum1 = jit_add(u1, v1)
+                    if last:
+                        sum0 = jit_mul(size_inverse, sum0)
+                        sum1 = jit_mul(size_inverse, sum1)
+                    x[j] = sum0
+                    x[j + quarter] = sum1
+                    x[j + half] = jit_mul(c, jit_sub(u0, v0))
+                    x[j + half + quarter] = jit_mul(c, jit_sub(u1, v1))
+            nodes >>= uint64(2)
+            quarter <<= uint64(2)
+        if quarter < size:
+            c = tree[uint64(1)]
+            for j in range(quarter):
+                u = x[j]
+                v = x[j + quarter]
+                x[j] = jit_mul(size_inverse, jit_add(u, v))
+                x[j + quarter] = jit_mul(c, jit_sub(u, v))
+
+
+# --- the extension K; arrays of K have shape (2, n)
+
+
+@njit(cache=True, nogil=True)
+def ext_mul_flat(start, stop, a, b, out):
+    for j in range(uint64(start), uint64(stop)):
+        out[0, j], out[1, j] = jit_ext_mul(a[0, j], a[1, j], b[0, j], b[1, j])
+
+
+@njit(cache=True, nogil=True)
+def ext_scale_flat(start, stop, a, c0, c1, out):
+    for j in range(uint64(start), uint64(stop)):
+        out[0, j], out[1, j] = jit_ext_mul(a[0, j], a[1, j], c0, c1)
+
+
+@njit(cache=True, nogil=True)
+def ext_norm_flat(a, out):
+    for j in range(uint64(a.shape[1])):
+        out[j] = jit_sub(jit_mul(a[0, j], a[0, j]), jit_mul(uint64(7), jit_mul(a[1, j], a[1, j])))
+
+
+@njit(cache=True, nogil=True)
+def ext_powers_flat(x0, x1, out):
+    c0 = uint64(1)
+    c1 = uint64(0)
+    for j in range(uint64(out.shape[1])):
+        out[0, j] = c0
+        out[1, j] = c1
+        c0, c1 = jit_ext_mul(c0, c1, x0, x1)
+
+
+@njit(cache=True, nogil=True)
+def ext_dot(a, b):
+    total0 = uint64(0)
+    total1 = uint64(0)
+    for j in range(uint64(a.shape[1])):
+        c0, c1 = jit_ext_mul(a[0, j], a[1, j], b[0, j], b[1, j])
+        total0 = jit_add(total0, c0)
+        total1 = jit_add(total1, c1)
+    return total0, total1
+
+
+@njit(cache=True, nogil=True)
+def ext_matvec(start, stop, rows, vector, out):
+    for i in range(uint64(start), uint64(stop)):
+        total0 = uint64(0)
+        total1 = uint64(0)
+        for j in range(uint64(rows.shape[1])):
+            total0 = jit_add(total0, jit_mul(rows[i, j], vector[0, j]))
+            total1 = jit_add(total1, jit_mul(rows[i, j], vector[1, j]))
+        out[0, i] = total0
+        out[1, i] = total1
+
+
+@njit(cache=True, nogil=True)
+def fold_columns(start, stop, rows, coefficients, out):
+    """Columns [start, stop) of sum_i c_i row_i, 512 at a time so that the running sums stay in the first cache."""
+    first = uint64(start)
+    while first < uint64(stop):
+        last = min(first + uint64(512), uint64(stop))
+        for j in range(first, last):
+            out[0, j] = uint64(0)
+            out[1, j] = uint64(0)
+        for i in range(uint64(rows.shape[0])):
+            c0 = coefficients[0, i]
+            c1 = coefficients[1, i]
+            for j in range(first, last):
+                value = rows[i, j]
+                out[0, j] = jit_add(out[0, j], jit_mul(value, c0))
+                out[1, j] = jit_add(out[1, j], jit_mul(value, c1))
+        first = last
+
+
+@njit(cache=True, nogil=True)
+def ext_horner(start, stop, coefficients, points, out):
+    count = uint64(coefficients.shape[1])
+    for i in range(uint64(start), uint64(stop)):
+        total0 = uint64(0)
+        total1 = uint64(0)
+        for j in range(count):
+            k = count - uint64(1) - j
+            total0 = jit_add(jit_mul(total0, points[i]), coefficients[0, k])
+            total1 = jit_add(jit_mul(total1, points[i]), coefficients[1, k])
+        out[0, i] = total0
+        out[1, i] = total1
+
+
+@njit(cache=True, nogil=True)
+def eq_double(table, filled, r0, r1):
+    """Entry i of the first `filled` becomes the pair ((1 - r) t, r t) at 2i and 2i + 1, from the end, in place."""
+    for k in range(uint64(filled)):
+        i = uint64(filled) - uint64(1) - k
+        t0 = table[0, i]
+        t1 = table[1, i]
+        one0, one1 = jit_ext_mul(t0, t1, r0, r1)
+        even = i << uint64(1)
+        odd = even + uint64(1)
+        table[0, even] = jit_sub(t0, one0)
+        table[1, even] = jit_sub(t1, one1)
+        table[0, odd] = one0
+        table[1, odd] = one1
