@@ -1,7 +1,7 @@
 """The compiled kernels equal the plain reference, and both obey the laws they stand for."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium import algebra
@@ -12,7 +12,6 @@ elements = st.one_of(st.integers(0, P - 1), st.sampled_from(EDGES))
 non_zero = elements.filter(bool)
 scalars = st.tuples(elements, elements)
 vectors = st.lists(elements, min_size=1, max_size=40)
-SETTINGS = settings(deadline=None, max_examples=40)
 
 
 def field(values: object) -> np.ndarray:
@@ -31,7 +30,6 @@ def powers_of_two(log_max: int) -> st.SearchStrategy[list[int]]:
     return st.integers(0, log_max).flatmap(lambda log: st.lists(elements, min_size=1 << log, max_size=1 << log))
 
 
-@SETTINGS
 @given(st.lists(st.tuples(elements, elements), min_size=1, max_size=40), elements)
 def test_element_operations(operands: list[Ext], c: int) -> None:
     a, b = ext(operands)
@@ -43,26 +41,22 @@ def test_element_operations(operands: list[Ext], c: int) -> None:
     assert algebra.dot(a, b) == sum(x * y for x, y in operands) % P
 
 
-@SETTINGS
 @given(st.lists(non_zero, max_size=40))
 def test_inverse(values: list[int]) -> None:
     assert algebra.inverse(field(values)).tolist() == [pow(x, -1, P) for x in values]
 
 
-@SETTINGS
 @given(elements, st.integers(0, 50), st.integers(0, 2**70))
 def test_powers(x: int, count: int, exponent: int) -> None:
     assert algebra.powers(x, count).tolist() == [pow(x, i, P) for i in range(count)]
     assert algebra.power(x, exponent) == pow(x, exponent, P)
 
 
-@SETTINGS
 @given(vectors)
 def test_bytes_round_trip(values: list[int]) -> None:
     assert algebra.from_bytes(algebra.to_bytes(field(values)), len(values)).tolist() == values
 
 
-@SETTINGS
 @given(st.lists(st.integers(-algebra.SIGNED_MAX, algebra.SIGNED_MAX), max_size=40))
 def test_signed_round_trip(values: list[int]) -> None:
     encoded = algebra.encode_signed(np.array(values, np.int64))
@@ -70,7 +64,6 @@ def test_signed_round_trip(values: list[int]) -> None:
     assert algebra.decode_signed(encoded).tolist() == values
 
 
-@SETTINGS
 @given(powers_of_two(6), non_zero, st.integers(0, 2))
 def test_coset_transform(coefficients: list[int], shift: int, log_blowup: int) -> None:
     size = len(coefficients) << log_blowup
@@ -79,7 +72,6 @@ def test_coset_transform(coefficients: list[int], shift: int, log_blowup: int) -
     assert algebra.coset_intt(values, shift).tolist() == coefficients + [0] * (size - len(coefficients))
 
 
-@SETTINGS
 @given(powers_of_two(6))
 def test_cyclic_and_negacyclic_transform(a: list[int]) -> None:
     assert algebra.ntt(field(a)).tolist() == _reference.coset_ntt(a, 1, len(a))
@@ -88,14 +80,12 @@ def test_cyclic_and_negacyclic_transform(a: list[int]) -> None:
     assert algebra.negacyclic_intt(algebra.negacyclic_ntt(field(a))).tolist() == a
 
 
-@SETTINGS
 @given(st.integers(0, 5).flatmap(lambda log: st.lists(scalars, min_size=1 << log, max_size=1 << log)))
 def test_negacyclic_product(operands: list[Ext]) -> None:
     a, b = ext(operands)
     assert algebra.negacyclic_mul(a, b).tolist() == _reference.negacyclic_mul(a.tolist(), b.tolist())
 
 
-@SETTINGS
 @given(vectors, elements, scalars)
 def test_evaluation(coefficients: list[int], x: int, z: Ext) -> None:
     assert algebra.evaluate(field(coefficients), x) == _reference.evaluate(coefficients, x)
@@ -103,7 +93,6 @@ def test_evaluation(coefficients: list[int], x: int, z: Ext) -> None:
     assert algebra.evaluate_ext(field(coefficients), z) == _reference.ext_evaluate(in_k, z)
 
 
-@SETTINGS
 @given(st.lists(st.tuples(scalars, scalars), min_size=1, max_size=20), st.lists(elements, max_size=5))
 def test_extension(operands: list[tuple[Ext, Ext]], points: list[int]) -> None:
     left, right = [x for x, _ in operands], [y for _, y in operands]
@@ -118,7 +107,6 @@ def test_extension(operands: list[tuple[Ext, Ext]], points: list[int]) -> None:
     assert pairs(algebra.ext_evaluate(a, field(points))) == [_reference.ext_evaluate(left, (x, 0)) for x in points]
 
 
-@SETTINGS
 @given(st.lists(scalars.filter(any), min_size=1, max_size=20), st.integers(0, 20))
 def test_extension_inverse_and_powers(values: list[Ext], exponent: int) -> None:
     inverses = pairs(algebra.ext_inverse_array(ext(values)))
@@ -129,7 +117,6 @@ def test_extension_inverse_and_powers(values: list[Ext], exponent: int) -> None:
     assert pairs(algebra.ext_powers(values[0], exponent + 1))[-1] == power
 
 
-@SETTINGS
 @given(st.data(), st.integers(1, 6), st.integers(1, 12))
 def test_fold_and_matvec(data: st.DataObject, rows: int, columns: int) -> None:
     row = st.lists(elements, min_size=columns, max_size=columns)
@@ -141,7 +128,6 @@ def test_fold_and_matvec(data: st.DataObject, rows: int, columns: int) -> None:
     assert pairs(algebra.ext_matvec(field(matrix), ext(along))) == _reference.fold(transposed, along)
 
 
-@SETTINGS
 @given(
     st.integers(0, 5).flatmap(
         lambda v: st.tuples(

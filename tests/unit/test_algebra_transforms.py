@@ -131,7 +131,6 @@ def test_python_threads_may_transform_at_once() -> None:
     assert agree == [True] * 4
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12; the point of the test
 def test_a_forked_child_may_transform() -> None:
     rows = random_rows(32, 4096)
