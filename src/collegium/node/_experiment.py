@@ -1,0 +1,527 @@
+"""The experiment file: everything that one run depends on, in one TOML file, decoded once and strictly.
+
+docs/guide/experiment.md lists every key. The canonical bytes of an experiment, which the task digest covers, are JSON
+with sorted keys, no spaces, ASCII only, fractions as "numerator/denominator", and every default written out.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+from typing import Final, Literal, NoReturn, TypeAlias
+from urllib.parse import urlsplit
+
+from collegium.errors import CollegiumError
+from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
+
+from ._sections import Problem, Section, shown
+
+__all__ = [
+    "ChainSettings",
+    "CommitteeSettings",
+    "DataSettings",
+    "Experiment",
+    "ExperimentBytesError",
+    "ExperimentError",
+    "ExperimentRefusedError",
+    "ExperimentUnreadableError",
+    "ModelSettings",
+    "Problem",
+    "RuleSettings",
+    "TaskSettings",
+    "TrainerSettings",
+    "decode_experiment",
+    "experiment_from_bytes",
+    "experiment_to_bytes",
+    "load_experiment",
+    "seats_quorum",
+    "seats_spoiled_max",
+]
+
+FORMAT: Final = "collegium/v1/experiment"
+FILE_BYTES_MAX: Final = 1 << 20
+
+NAME_LENGTH_MAX = 64
+COLUMN_LENGTH_MAX = 128
+PATH_LENGTH_MAX = 1024
+URL_LENGTH_MAX = 512
+LIST_COUNT_MAX = 256
+ROUNDS_MAX = 10_000
+SEED_MAX = (1 << 63) - 1
+ROWS_MAX = 1 << 24
+HIDDEN_LAYERS_MAX = 7
+HIDDEN_WIDTH_MAX = 4096
+LOCAL_STEPS_MAX = 64
+RATE_TERM_MAX = 1 << 16  # as the training rule bounds it
+TERM_MAX = 10**6
+PER_SITE_MAX = 64
+SEATS_MIN, SEATS_MAX = 16, 256
+LINK_MS_MAX = 10_000
+WATTS_MAX = 1000
+
+COLUMNS = 8192  # of the key codeword, shared equally among the seats
+# An absent seat spoils its columns once, a lying one twice. The code itself bears 8192 - 5424 = 2768 spoiled columns.
+COLUMNS_SPOILED_MAX = COLUMNS // 3
+
+Level: TypeAlias = Literal["unproved"]
+ModelKind: TypeAlias = Literal["logistic", "mlp"]
+
+_LEVELS_LATER = ("bounded", "proved", "attested")
+_SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
+_SECTIONS_OPTIONAL = ("schema", "trainers", "chain")
+_SECTIONS_RESERVED = ("stewards", "attack", "privacy")
+
+
+class ExperimentError(CollegiumError):
+    """An experiment was refused."""
+
+
+class ExperimentUnreadableError(ExperimentError):
+    """The experiment file is not there, too large, not UTF-8, or not TOML."""
+
+
+class ExperimentRefusedError(ExperimentError):
+    """The experiment has problems; `problems` lists all that were found: sections, then keys."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems), problems=problems)
+        self.problems = problems
+
+
+class ExperimentBytesError(ExperimentError):
+    """Bytes that should be an experiment's canonical encoding are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """What is to be learned: a name, the number of rounds, the seed of every simulated choice, the assurance level."""
+
+    name: str
+    rounds: int
+    seed: int
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """The table and how its columns are used.
+
+    Attributes:
+        path: as written; `Experiment.data_path` resolves it.
+        site: column that names the site a row belongs to.
+        label: column that holds the label.
+        negative: the label's value that means "no"; every other means "yes". None where `positive` is given.
+        positive: the label's value that means "yes"; every other means "no". None where `negative` is given.
+        drop: columns that are not used.
+        test_fraction: share of each site's rows that is kept for the test.
+        missing: cells of any column that mean "not known", beside the empty cell.
+        rows_min: rows that each trainer needs at least.
+    """
+
+    path: str
+    site: str
+    label: str
+    negative: str | None
+    positive: str | None
+    drop: tuple[str, ...]
+    test_fraction: Fraction
+    missing: tuple[str, ...]
+    rows_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The model's kind and the widths of its hidden layers; no widths where the kind is logistic."""
+
+    kind: ModelKind
+    hidden: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """The training rule; `batch_rows` None means all rows."""
+
+    learning_rate: Fraction
+    local_steps: int
+    batch_rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSettings:
+    """Among how many trainers each site's rows are divided."""
+
+    per_site: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteeSettings:
+    """The committee and its virtual network.
+
+    Attributes:
+        seats: a power of two.
+        absent: seats that publish no sum.
+        lying: seats that publish a wrong sum.
+        link_ms: one-way delay of each message in the virtual network.
+        watts: assumed power of one busy core, for the energy estimate.
+    """
+
+    seats: int
+    absent: int
+    lying: int
+    link_ms: int
+    watts: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """The base chain: `url` None means the embedded one; a checkpoint covers `checkpoint_every` rounds."""
+
+    url: str | None
+    checkpoint_every: int
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One whole experiment. `folder` is where relative paths start; it is no part of the experiment's identity."""
+
+    task: TaskSettings
+    data: DataSettings
+    schema: Schema | None
+    model: ModelSettings
+    rule: RuleSettings
+    trainers: TrainerSettings
+    committee: CommitteeSettings
+    chain: ChainSettings
+    folder: Path = field(default=Path(), compare=False)
+
+    @property
+    def data_path(self) -> Path:
+        """Path of the data file."""
+        return self.folder / self.data.path
+
+
+def seats_spoiled_max(seats: int) -> int:
+    """Return how large 2 x lying + absent may be so that the sum of keys still decodes (docs/spec: sharing)."""
+    return seats * COLUMNS_SPOILED_MAX // COLUMNS
+
+
+def seats_quorum(seats: int) -> int:
+    """Return how many seats consensus needs alive and honest: more than two thirds."""
+    return seats - (seats - 1) // 3
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Return the experiment of a TOML file; relative paths in it start at the file's folder.
+
+    Raises:
+        ExperimentUnreadableError: the file cannot be read, or is not TOML.
+        ExperimentRefusedError: what it says is not an experiment; every problem is listed.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ExperimentUnreadableError(f"{path}: {reason}; expected an experiment file", path=path) from error
+    try:
+        return decode_experiment(data, path.parent)
+    except ExperimentUnreadableError as error:
+        raise ExperimentUnreadableError(f"{path}: {error}", path=path) from error
+
+
+def decode_experiment(data: bytes, folder: Path) -> Experiment:
+    """Return the experiment written in TOML bytes; relative paths in it start at `folder`.
+
+    Raises:
+        ExperimentUnreadableError: the bytes are too many, not UTF-8, or not TOML.
+        ExperimentRefusedError: what they say is not an experiment; every problem is listed.
+    """
+    if len(data) > FILE_BYTES_MAX:
+        raise ExperimentUnreadableError(f"is larger than {FILE_BYTES_MAX} bytes", bytes_max=FILE_BYTES_MAX)
+    try:
+        mapping = tomllib.loads(data.decode("utf-8"), parse_float=_decimal)
+    except RecursionError as error:
+        raise ExperimentUnreadableError("is nested too deeply for TOML that we read") from error
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and whole numbers of thousands of digits
+        raise ExperimentUnreadableError(f"is not TOML in UTF-8: {error}") from error
+    return _experiment_from_mapping(mapping, folder)
+
+
+def experiment_to_bytes(experiment: Experiment) -> bytes:
+    """Return the canonical encoding of an experiment: what its task digest covers."""
+    data, rule, committee = experiment.data, experiment.rule, experiment.committee
+    mapping = {
+        "format": FORMAT,
+        "task": asdict(experiment.task),
+        "data": asdict(data) | {"test_fraction": _quotient(data.test_fraction)},
+        "schema": None if experiment.schema is None else schema_to_mapping(experiment.schema),
+        "model": asdict(experiment.model) | {"hidden": experiment.model.hidden or None},
+        "rule": asdict(rule) | {"learning_rate": _quotient(rule.learning_rate)},
+        "trainers": asdict(experiment.trainers),
+        "committee": asdict(committee) | {"watts": _quotient(committee.watts)},
+        "chain": asdict(experiment.chain),
+    }
+    return json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def experiment_from_bytes(data: bytes, folder: Path = Path()) -> Experiment:
+    """Return the experiment whose canonical encoding `data` is: `experiment_to_bytes` gives the same bytes again.
+
+    Raises:
+        ExperimentBytesError: the bytes are too many, not JSON, of another format, or not canonical.
+        ExperimentRefusedError: they are JSON of this format, but what they say is not an experiment.
+    """
+    if len(data) > FILE_BYTES_MAX:
+        raise ExperimentBytesError(f"an experiment takes at most {FILE_BYTES_MAX} bytes, got {len(data)}")
+    try:
+        mapping = json.loads(data.decode("ascii"), parse_float=_decimal, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ExperimentBytesError(f"an experiment's bytes are not ASCII JSON: {error}") from error
+    found = mapping.pop("format", None) if isinstance(mapping, dict) else None
+    if found != FORMAT:
+        raise ExperimentBytesError(f"an experiment's format is {shown(found)}, expected {FORMAT!r}", format=found)
+    given = {name: section for name, section in mapping.items() if section is not None}
+    experiment = _experiment_from_mapping(given, folder)
+    if experiment_to_bytes(experiment) != data:
+        raise ExperimentBytesError("an experiment's bytes are not its canonical encoding")
+    return experiment
+
+
+def _decimal(text: str) -> Decimal:
+    """Return the exact number; not-a-number, which every reader refuses, where the exponent is beyond all reason."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("NaN")
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _quotient(number: Fraction) -> str:
+    return f"{number.numerator}/{number.denominator}"
+
+
+# From sections to settings: one function a section, in the order of the guide
+
+
+def _experiment_from_mapping(mapping: Mapping[str, object], folder: Path) -> Experiment:
+    problems: list[Problem] = []
+    sections = _sections(mapping, problems)
+    experiment = Experiment(
+        task=_task(sections["task"]),
+        data=_data(sections["data"]),
+        schema=_schema(mapping.get("schema"), problems),
+        model=_model(sections["model"]),
+        rule=_rule(sections["rule"]),
+        trainers=_trainers(sections["trainers"]),
+        committee=_committee(sections["committee"]),
+        chain=_chain(sections["chain"]),
+        folder=folder,
+    )
+    if problems:
+        raise ExperimentRefusedError(tuple(problems))
+    return experiment
+
+
+def _sections(mapping: Mapping[str, object], problems: list[Problem]) -> dict[str, Section]:
+    """Return the sections that have a fixed set of keys; note those that are missing, unknown, or no sections."""
+    for name, value in mapping.items():
+        where = f"[{name if name.isidentifier() and name.isascii() else shown(name)}]"
+        if name in _SECTIONS_RESERVED:
+            problems.append(Problem(where, "reserved", "is reserved for a later version; leave it out"))
+        elif name not in (*_SECTIONS_REQUIRED, *_SECTIONS_OPTIONAL):
+            known = ", ".join(f"[{known}]" for known in (*_SECTIONS_REQUIRED, *_SECTIONS_OPTIONAL))
+            problems.append(Problem(where, "unknown", f"is no section of an experiment; known are {known}"))
+        elif not isinstance(value, dict):
+            problems.append(Problem(where, "type", f"is {shown(value)}, expected a section"))
+    sections = {}
+    for name in (*_SECTIONS_REQUIRED, "trainers", "chain"):
+        value = mapping.get(name)
+        if isinstance(value, dict):
+            sections[name] = Section(name, value, problems)
+            continue
+        if name not in mapping and name in _SECTIONS_REQUIRED:
+            problems.append(Problem(f"[{name}]", "missing", "is missing; every experiment has this section"))
+        sections[name] = Section(name, {}, [] if name in _SECTIONS_REQUIRED else problems)  # one line is enough
+    return sections
+
+
+def _task(section: Section) -> TaskSettings:
+    name = section.text("name", NAME_LENGTH_MAX)
+    rounds = section.integer("rounds", 1, ROUNDS_MAX)
+    seed = section.integer("seed", 0, SEED_MAX)
+    level = section.choice("level", ("unproved", *_LEVELS_LATER))
+    if level in _LEVELS_LATER:
+        section.note("level", "level", f'is "{level}", which comes with a later version; expected "unproved" for now')
+    section.close()
+    return TaskSettings(name, rounds, seed, "unproved")
+
+
+def _data(section: Section) -> DataSettings:
+    settings = DataSettings(
+        path=section.text("path", PATH_LENGTH_MAX),
+        site=section.text("site", COLUMN_LENGTH_MAX),
+        label=section.text("label", COLUMN_LENGTH_MAX),
+        negative=section.optional_text("negative", COLUMN_LENGTH_MAX),
+        positive=section.optional_text("positive", COLUMN_LENGTH_MAX),
+        drop=section.texts("drop", LIST_COUNT_MAX, COLUMN_LENGTH_MAX, default=()),
+        test_fraction=section.fraction(
+            "test_fraction", Fraction(1, 100), Fraction(9, 10), TERM_MAX, default=Fraction(1, 5)
+        ),
+        missing=section.texts("missing", LIST_COUNT_MAX, COLUMN_LENGTH_MAX, default=()),
+        rows_min=section.integer("rows_min", 1, ROWS_MAX, default=10),
+    )
+    if section.has("negative") == section.has("positive"):
+        found = "both are" if section.has("negative") else "neither is"
+        section.note("negative", "conflict", f"exactly one of negative and positive is expected, {found} given")
+    if settings.site and settings.site == settings.label:
+        section.note("label", "conflict", f"is {shown(settings.label)}, the column that [data] names as site")
+    for use, column in (("site", settings.site), ("label", settings.label)):
+        if column and column in settings.drop:
+            section.note("drop", "conflict", f"drops {shown(column)}, the column that [data] names as {use}")
+    section.close()
+    return settings
+
+
+def _schema(value: object, problems: list[Problem]) -> Schema | None:
+    """Return the schema, or None where there is no section.
+
+    A person writes one table a column; the canonical encoding holds the list that `schema_to_mapping` gives, because
+    the order of the columns is the order of the features.
+    """
+    if not isinstance(value, dict):
+        return None
+    listed = value.get("columns")
+    entries = listed if set(value) == {"columns"} and isinstance(listed, list) else _schema_entries(value, problems)
+    columns: list[NumericColumn | CategoryColumn] = []
+    noted = len(problems)
+    for entry in entries:
+        try:
+            columns += schema_from_mapping({"columns": [_without_decimals(entry)]}).columns
+        except CollegiumError as error:
+            problems.append(Problem("[schema]", "range", str(error)))
+    try:
+        return Schema(tuple(columns))
+    except CollegiumError as error:
+        if len(problems) == noted:
+            problems.append(Problem("[schema]", "range", str(error)))
+        return None
+
+
+def _schema_entries(table: Mapping[str, object], problems: list[Problem]) -> list[object]:
+    """Return the columns of a schema that has one table a column, in the list form of `schema_to_mapping`."""
+    entries: list[object] = []
+    for name, column in table.items():
+        where = f"schema.{name if name.isidentifier() and name.isascii() else shown(name)}"
+        if not isinstance(column, dict):
+            text = f'is {shown(column)}, expected a table such as {{ kind = "numeric", lower = 0, upper = 1 }}'
+            problems.append(Problem(where, "type", text))
+            continue
+        kind = column.get("kind")
+        if kind not in ("numeric", "category"):
+            problems.append(Problem(where, "range", f'has kind {shown(kind)}, expected "numeric" or "category"'))
+        elif ("values" in column) != (kind == "category"):
+            wanted = "values" if kind == "category" else "lower and upper, not values"
+            problems.append(Problem(where, "conflict", f"is of kind {kind}, expected {wanted}"))
+        else:
+            entries.append({"name": name} | {key: item for key, item in column.items() if key != "kind"})
+    return entries
+
+
+def _without_decimals(entry: object) -> object:
+    if not isinstance(entry, dict):
+        return entry
+    return {key: float(item) if isinstance(item, Decimal) else item for key, item in entry.items()}
+
+
+def _model(section: Section) -> ModelSettings:
+    kind: ModelKind = "mlp" if section.choice("kind", ("logistic", "mlp")) == "mlp" else "logistic"
+    hidden = section.widths("hidden", HIDDEN_LAYERS_MAX, HIDDEN_WIDTH_MAX) if kind == "mlp" else ()
+    if section.has("hidden") and kind == "logistic" and section.ok:
+        section.note("hidden", "conflict", "is given, but a logistic model has no hidden layer; leave it out")
+    section.close()
+    return ModelSettings(kind, hidden)
+
+
+def _rule(section: Section) -> RuleSettings:
+    smallest = Fraction(1, RATE_TERM_MAX)
+    settings = RuleSettings(
+        learning_rate=section.fraction("learning_rate", smallest, Fraction(RATE_TERM_MAX), RATE_TERM_MAX),
+        local_steps=section.integer("local_steps", 1, LOCAL_STEPS_MAX, default=1),
+        batch_rows=section.optional_integer("batch_rows", 1, ROWS_MAX),
+    )
+    section.close()
+    return settings
+
+
+def _trainers(section: Section) -> TrainerSettings:
+    settings = TrainerSettings(per_site=section.integer("per_site", 1, PER_SITE_MAX, default=1))
+    section.close()
+    return settings
+
+
+def _committee(section: Section) -> CommitteeSettings:
+    settings = CommitteeSettings(
+        seats=section.integer("seats", SEATS_MIN, SEATS_MAX),
+        absent=section.integer("absent", 0, SEATS_MAX, default=0),
+        lying=section.integer("lying", 0, SEATS_MAX, default=0),
+        link_ms=section.integer("link_ms", 0, LINK_MS_MAX, default=50),
+        watts=section.fraction("watts", Fraction(1, TERM_MAX), Fraction(WATTS_MAX), TERM_MAX, default=Fraction(15)),
+    )
+    if section.ok and settings.seats & (settings.seats - 1):
+        section.note("seats", "range", f"is {settings.seats}, expected a power of two: 16, 32, 64, 128 or 256")
+    if section.ok:
+        _check_liveness(section, settings)
+    section.close()
+    return settings
+
+
+def _check_liveness(section: Section, settings: CommitteeSettings) -> None:
+    """Note a committee that could not open a sum, or not agree on one, and the arithmetic that says so."""
+    seats, absent, lying = settings.seats, settings.absent, settings.lying
+    spoiled, spoiled_max = 2 * lying + absent, seats_spoiled_max(seats)
+    if spoiled > spoiled_max:
+        section.note(
+            "",
+            "liveness",
+            f"the sum of keys would not decode: 2 x {lying} lying + {absent} absent = {spoiled} seats, expected at "
+            f"most floor({seats} x {COLUMNS_SPOILED_MAX} / {COLUMNS}) = {spoiled_max}",
+        )
+    working, quorum = seats - absent - lying, seats_quorum(seats)
+    if working < quorum:
+        section.note(
+            "",
+            "liveness",
+            f"no round would become final: {seats} seats - {absent} absent - {lying} lying = {working} working, "
+            f"expected at least {seats} - floor({seats - 1} / 3) = {quorum}",
+        )
+
+
+def _chain(section: Section) -> ChainSettings:
+    url = section.optional_text("url", URL_LENGTH_MAX)
+    problem = _url_problem(url) if url else None
+    if problem is not None:
+        section.note("url", "range", problem)
+    settings = ChainSettings(url or None, section.integer("checkpoint_every", 1, ROUNDS_MAX, default=10))
+    section.close()
+    return settings
+
+
+def _url_problem(url: str) -> str | None:
+    """Return what is wrong with the address of a JSON-RPC node, or None. Passwords are never shown."""
+    expected = "expected the http or https address of a JSON-RPC node"
+    try:
+        parts = urlsplit(url)
+        port_fits = parts.port is None or parts.port > 0
+    except ValueError:
+        return f"is no address, {expected}"
+    if parts.username is not None or parts.password is not None:
+        return "holds a user name or password, which the files of a run would repeat; leave it out"
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_fits or " " in url:
+        return f"is {shown(url)}, {expected}"
+    return None
