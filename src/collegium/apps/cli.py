@@ -1,0 +1,486 @@
+"""The command line: `collegium demo`, `run`, `verify`, `bench`.
+
+Exit codes: 0 good; 1 a verification failed; 2 the user's error, one line each; 3 the network, the disk or the chain
+failed; 70 our bug, with its traceback; 130 interrupted. With `--json` standard output holds one JSON object and nothing
+else. What the commands do is done by `collegium.node`, imported when it is needed: `--help` must not wait for it.
+"""
+
+import importlib.resources
+import json as json_text
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from collegium import __version__
+from collegium.errors import CollegiumError
+
+if TYPE_CHECKING:
+    from collegium.apps._live import Watcher
+    from collegium.node import Event, Experiment, Verification
+
+__all__ = ["Engine", "ExitCode", "app", "main"]
+
+Summary: TypeAlias = dict[str, Any]
+"""What a run says about itself, as plain JSON values; the keys are those of the report page."""
+
+LEVEL: Final = "unproved"
+PROMISE: Final = "sums, votes and checkpoints are verified; what a trainer computed is not proved"
+JOULES_PER_KWH: Final = 3_600_000
+DEMO_FOLDER: Final = Path("runs")
+DEMO_COUNT_MAX: Final = 10_000
+
+
+class ExitCode:
+    """What the process says to its caller."""
+
+    GOOD: Final = 0
+    FAILED: Final = 1
+    USER: Final = 2
+    WORLD: Final = 3
+    BUG: Final = 70
+    INTERRUPTED: Final = 130
+
+
+class UsageError(CollegiumError):
+    """A command was asked for something it does not do."""
+
+
+# What the commands call
+
+
+def _run_experiment(experiment: "Experiment", out: Path, on_event: "Callable[[Event], None]") -> Summary:
+    from collegium.node import run_experiment
+
+    return run_experiment(experiment, out, on_event)
+
+
+def _verify_run(run: Path, anchor: str | None, on_event: "Callable[[Event], None]") -> "Verification":
+    from collegium.node import verify_run
+
+    return verify_run(run, anchor, on_event)
+
+
+def _aggregation_rows(*, quick: bool) -> Iterable[Mapping[str, Any]]:
+    from collegium.apps._bench import aggregation_rows
+
+    return aggregation_rows(quick=quick)
+
+
+def _demo_config() -> Path:
+    return Path(str(importlib.resources.files("collegium.apps"))) / "demo" / "demo.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the commands call to do their work. Tests pass fakes as the context's object."""
+
+    run: "Callable[[Experiment, Path, Callable[[Event], None]], Summary]" = _run_experiment
+    verify: "Callable[[Path, str | None, Callable[[Event], None]], Verification]" = _verify_run
+    aggregation_rows: Callable[..., Iterable[Mapping[str, Any]]] = _aggregation_rows
+    demo_config: Callable[[], Path] = _demo_config
+
+
+def _engine(context: typer.Context) -> Engine:
+    return context.obj if isinstance(context.obj, Engine) else Engine()
+
+
+# The commands
+
+app = typer.Typer(
+    name="collegium",
+    help="Federated learning whose rounds are agreed by a consensus made for learning.\n\n"
+    "\b\nExample:\n  collegium demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # it would print local variables, keys among them
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(
+    help="Measure against a peer on this machine.\n\n\b\nExample:\n  collegium bench aggregation --quick",
+    no_args_is_help=True,
+)
+app.add_typer(bench, name="bench")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; messages go to standard error.")]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"collegium {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def collegium(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command; its help is the program's, above."""
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder for the run, new or empty.", show_default="runs/demo-N"),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run the packaged experiment, write its report page, and verify the run.
+
+    \b
+    Example:
+      collegium demo
+      collegium demo --out runs/first --json
+    """
+    engine = _engine(context)
+    with _exit_codes():
+        from collegium.node import load_experiment
+
+        experiment = load_experiment(engine.demo_config())
+        folder = _fresh_demo_folder() if out is None else _empty_folder(out)
+        _print_header(experiment.task.level, json=json)
+        with _watch(json=json) as watcher:
+            summary = engine.run(experiment, folder, watcher)
+        if not json:
+            _print_summary(summary)
+            typer.echo()
+        anchor = summary.get("anchor")
+        with _watch(json=json) as watcher:
+            verification = _verify(engine, folder, anchor, watcher)
+        command = shlex.join(["collegium", "verify", str(folder), *(["--anchor", anchor] if anchor else [])])
+        if json:
+            _print_json(summary | {"verified": verification.ok, "failure": verification.failure, "verify": command})
+        else:
+            _print_verification(verification)
+            typer.echo(f"verify again: {command}")
+        _exit_unless(verification.ok)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The experiment, a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder for the run, new or empty.")],
+    json: JsonOption = False,
+) -> None:
+    """Run an experiment and write everything that verifying it needs.
+
+    \b
+    Example:
+      collegium run hospitals.toml --out runs/hospitals
+    """
+    engine = _engine(context)
+    with _exit_codes():
+        from collegium.node import load_experiment
+
+        experiment = load_experiment(config)
+        folder = _empty_folder(out)
+        _print_header(experiment.task.level, json=json)
+        with _watch(json=json) as watcher:
+            summary = engine.run(experiment, folder, watcher)
+        if json:
+            _print_json(summary)
+        else:
+            _print_summary(summary)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    anchor: Annotated[
+        str | None,
+        typer.Option("--anchor", metavar="DIGEST", help="Digest of the task's start, from somebody you trust."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a run from its files alone: certificates, sums, steps, scores and checkpoints.
+
+    Ends with code 0 when everything holds, 1 when something does not, and names it.
+
+    \b
+    Example:
+      collegium verify runs/demo-1
+      collegium verify runs/demo-1 --anchor 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    """
+    engine = _engine(context)
+    with _exit_codes():
+        digest = None if anchor is None else _digest(anchor)
+        if not run.is_dir():
+            raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
+        _print_header(LEVEL, json=json)
+        with _watch(json=json) as watcher:
+            verification = _verify(engine, run, digest, watcher)
+        if json:
+            _print_json(_verification_object(verification))
+        else:
+            _print_verification(verification)
+        _exit_unless(verification.ok)
+
+
+@bench.command("aggregation")
+def bench_aggregation(
+    context: typer.Context,
+    json: JsonOption = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes only: seconds instead of minutes.")] = False,
+) -> None:
+    """Measure secure aggregation beside Flower's SecAgg+ on the same updates.
+
+    \b
+    Example:
+      collegium bench aggregation --quick
+      collegium bench aggregation --json > aggregation.json
+    """
+    with _exit_codes():
+        _print_header(LEVEL, json=json)
+        rows = [dict(row) for row in _engine(context).aggregation_rows(quick=quick)]
+        if json:
+            _print_json({"level": LEVEL, "rows": rows})
+        else:
+            _print_rows(rows)
+
+
+# Refusals and exit codes
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn what went wrong into one line each on standard error, and the exit code."""
+    try:
+        yield
+    except CollegiumError as error:
+        from collegium.node import WorldError
+
+        _print_error(error)
+        raise typer.Exit(ExitCode.WORLD if isinstance(error, WorldError) else ExitCode.USER) from error
+    except (OSError, MemoryError) as error:
+        _print_lines("error", [str(error) or type(error).__name__])
+        raise typer.Exit(ExitCode.WORLD) from error
+    except KeyboardInterrupt as error:
+        _print_lines("error", ["interrupted"])
+        raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+
+def _verify(engine: Engine, folder: Path, anchor: str | None, on_event: "Callable[[Event], None]") -> "Verification":
+    """Return the verdict; what a verification refuses to read counts as failed, never as the user's error."""
+    from collegium.node import Verification, WorldError
+
+    try:
+        return engine.verify(folder, anchor, on_event)
+    except WorldError:
+        raise
+    except CollegiumError as error:
+        return Verification(ok=False, anchored=False, checks=(), unchecked=(), failure=str(error), summary={})
+
+
+def _exit_unless(ok: bool) -> None:
+    if not ok:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _empty_folder(folder: Path) -> Path:
+    """Return `folder`, made where it is missing.
+
+    Raises:
+        UsageError: something that is no empty folder is in its place.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file, expected a new or empty folder", path=folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"--out {folder} is not empty, expected a new or empty folder", path=folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _fresh_demo_folder() -> Path:
+    for number in range(1, DEMO_COUNT_MAX):
+        folder = DEMO_FOLDER / f"demo-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise UsageError(f"{DEMO_FOLDER} holds {DEMO_COUNT_MAX - 1} demos, expected room for one more; give --out")
+
+
+def _digest(text: str) -> str:
+    """Return a digest as 64 lower-case hexadecimal digits."""
+    found = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{64})", text)
+    if found is None:
+        raise UsageError(f"--anchor is {text!r}, expected 64 hexadecimal digits", anchor=text)
+    return found[1].lower()
+
+
+# Printing
+
+
+def _watch(*, json: bool) -> "Watcher":
+    from collegium.apps._live import PlainLines, watch
+
+    return PlainLines(sys.stderr) if json else watch(sys.stdout)
+
+
+def _print_header(level: str, *, json: bool) -> None:
+    typer.echo(f"collegium {__version__}, level: {level} ({PROMISE})", err=json)
+
+
+def _print_error(error: CollegiumError) -> None:
+    problems = error.values.get("problems")
+    _print_lines("error", [str(problem) for problem in problems] if isinstance(problems, tuple) else [str(error)])
+
+
+def _print_lines(prefix: str, lines: Iterable[str]) -> None:
+    from collegium.apps._live import printable
+
+    for line in lines:
+        typer.echo(f"{prefix}: {printable(line)}", err=True)
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    typer.echo(json_text.dumps(value, sort_keys=True, indent=2, allow_nan=False))
+
+
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    """Print what a person wants to know of a run; what the summary lacks is left out."""
+    from collegium.apps._live import printable
+
+    facts = [(label, text) for label, text in _summary_facts(summary) if text]
+    for label, text in facts:
+        typer.echo(f"{label + ':':<24}{printable(text)}")
+
+
+def _summary_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rounds: list[Mapping[str, Any]] = summary.get("rounds") or []
+    checkpoints: list[Mapping[str, Any]] = summary.get("checkpoints") or []
+    aucs = (("federated", "auc"), ("pooled", "auc_pooled"), ("float32", "auc_float32"))
+    energy = _present(rounds, "energy_kwh")
+    watts = summary.get("watts")
+    return [
+        ("task", f"{summary.get('name', 'unnamed')}, {len(rounds)} rounds, level {summary.get('level', LEVEL)}"),
+        ("AUC", ", ".join(f"{name} {summary[key]:.4f}" for name, key in aucs if summary.get(key) is not None)),
+        ("lying seats", _seats(summary.get("lying_seats"))),
+        ("absent seats", _seats(summary.get("absent_seats"))),
+        ("finality, median", _median(rounds, "finality_ms", "ms in the virtual network")),
+        ("coordination, median", _median(rounds, "coordination_ms", "ms in the virtual network")),
+        ("base chain, median", _median(rounds, "chain_bytes", "bytes a round")),
+        ("gas, median", _median(checkpoints, "gas", "a checkpoint")),
+        ("energy, estimate", _energy(energy) + (f" at {watts} W a core" if energy and watts else "")),
+        ("page", str(summary.get("page") or "")),
+        ("anchor", str(summary.get("anchor") or "")),
+    ]
+
+
+def _present(rows: Iterable[Mapping[str, Any]], key: str) -> list[float]:
+    return [row[key] for row in rows if row.get(key) is not None]
+
+
+def _median(rows: Iterable[Mapping[str, Any]], key: str, unit: str) -> str:
+    values = _present(rows, key)
+    return f"{median(values):,.0f} {unit}" if values else ""
+
+
+def _energy(kwh: Sequence[float]) -> str:
+    if not kwh:
+        return ""
+    a_round = median(kwh)
+    return f"{a_round * JOULES_PER_KWH:.3g} J = {a_round:.2e} kWh a round, all seats together"
+
+
+def _seats(seats: Sequence[int] | None) -> str:
+    if seats is None:
+        return ""
+    return ", ".join(f"seat {seat}" for seat in seats) or "none"
+
+
+def _print_verification(verification: "Verification") -> None:
+    from collegium.apps._live import printable
+
+    for check in verification.checks:
+        typer.echo(f"holds: {printable(check)}")
+    for check in verification.unchecked:
+        typer.echo(f"not checked: {printable(check)}")
+    if not verification.ok:
+        _print_lines("verification failed", [verification.failure or "no reason given"])
+    elif verification.anchored:
+        typer.echo("verified, and it is the run that the anchor names")
+    else:
+        typer.echo("verified: the run agrees with itself; give --anchor DIGEST to know that it is the one you mean")
+
+
+def _verification_object(verification: "Verification") -> dict[str, Any]:
+    return {
+        "level": LEVEL,
+        "ok": verification.ok,
+        "anchored": verification.anchored,
+        "checks": list(verification.checks),
+        "unchecked": list(verification.unchecked),
+        "failure": verification.failure,
+        "summary": verification.summary,
+    }
+
+
+_BENCH_HEADINGS: Final = ("name", "case", "ours", "peer", "ratio", "unit")
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    table = Table(*_BENCH_HEADINGS, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns[2:5]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*(_cell(row.get(heading)) for heading in _BENCH_HEADINGS))
+    console = Console(file=sys.stdout, markup=False, highlight=False)
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+# The process
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; never a traceback for what is not our bug."""
+    try:
+        code = app(args=arguments, prog_name="collegium", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _print_lines("error", ["interrupted"])
+        code = ExitCode.INTERRUPTED
+    except Exception as error:
+        code = _usage_or_bug(error)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader went away; Python must not try again while it shuts down
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code if isinstance(code, int) else ExitCode.GOOD
+
+
+def _usage_or_bug(error: Exception) -> int:
+    describe = getattr(error, "format_message", None)  # Click's errors have it, wherever Typer keeps their class
+    if describe is None:
+        traceback.print_exception(error)
+        return ExitCode.BUG
+    message = describe()
+    _print_lines("error", [message] if message else [])  # empty where the help was shown instead
+    return ExitCode.USER
+
+
+if __name__ == "__main__":
+    sys.exit(main())
