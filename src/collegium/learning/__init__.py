@@ -1,0 +1,130 @@
+"""Learning: tables, public schemas, and one training rule in exact integers that every machine repeats bit by bit.
+
+    table -> split_sites -> statistics -> (opened total) -> scaling_from_total -> features
+    initial_parameters -> local_update -> (opened total) -> apply_total -> evaluate
+
+See docs/spec/learning.md for the rule and docs/guide/data.md for the data.
+"""
+
+from collegium.learning._activations import sigmoid_table, softplus_table
+from collegium.learning._errors import (
+    ColumnNameError,
+    DataError,
+    EmptyColumnError,
+    EmptySiteError,
+    EmptyTableError,
+    EmptyTotalError,
+    LearningError,
+    MissingColumnError,
+    ModelSpecError,
+    NoSuchFileError,
+    NotANumberError,
+    NotFiniteError,
+    OneClassError,
+    OverflowBudgetError,
+    ParameterError,
+    RuleError,
+    SchemaError,
+    SplitError,
+    StatisticsError,
+    TableTooLargeError,
+    TooManyCategoriesError,
+    TotalError,
+    TrainingRowsError,
+    UnknownCategoryError,
+    UnknownLabelError,
+    UnreadableFileError,
+)
+from collegium.learning._evaluation import Evaluation, evaluate
+from collegium.learning._float_reference import float_auc, float_reference
+from collegium.learning._model import LayerBounds, ModelSpec, Rule, describe_rule, layer_bounds, update_bound
+from collegium.learning._parameters import initial_parameters, parameters_from_bytes, parameters_to_bytes
+from collegium.learning._scaling import (
+    ColumnScaling,
+    Scaling,
+    features,
+    scaling_from_total,
+    statistics,
+    statistics_bound,
+)
+from collegium.learning._schema import (
+    CategoryColumn,
+    NumericColumn,
+    Schema,
+    infer_schema,
+    schema_from_bytes,
+    schema_from_mapping,
+    schema_to_bytes,
+    schema_to_mapping,
+)
+from collegium.learning._split import Rows, Split, TrainerRows, labelled_rows, split_sites
+from collegium.learning._table import Table, load_table
+from collegium.learning._training import apply_total, batch_indices, local_update
+
+__all__ = [
+    "CategoryColumn",
+    "ColumnNameError",
+    "ColumnScaling",
+    "DataError",
+    "EmptyColumnError",
+    "EmptySiteError",
+    "EmptyTableError",
+    "EmptyTotalError",
+    "Evaluation",
+    "LayerBounds",
+    "LearningError",
+    "MissingColumnError",
+    "ModelSpec",
+    "ModelSpecError",
+    "NoSuchFileError",
+    "NotANumberError",
+    "NotFiniteError",
+    "NumericColumn",
+    "OneClassError",
+    "OverflowBudgetError",
+    "ParameterError",
+    "Rows",
+    "Rule",
+    "RuleError",
+    "Scaling",
+    "Schema",
+    "SchemaError",
+    "Split",
+    "SplitError",
+    "StatisticsError",
+    "Table",
+    "TableTooLargeError",
+    "TooManyCategoriesError",
+    "TotalError",
+    "TrainerRows",
+    "TrainingRowsError",
+    "UnknownCategoryError",
+    "UnknownLabelError",
+    "UnreadableFileError",
+    "apply_total",
+    "batch_indices",
+    "describe_rule",
+    "evaluate",
+    "features",
+    "float_auc",
+    "float_reference",
+    "infer_schema",
+    "initial_parameters",
+    "labelled_rows",
+    "layer_bounds",
+    "load_table",
+    "local_update",
+    "parameters_from_bytes",
+    "parameters_to_bytes",
+    "scaling_from_total",
+    "schema_from_bytes",
+    "schema_from_mapping",
+    "schema_to_bytes",
+    "schema_to_mapping",
+    "sigmoid_table",
+    "softplus_table",
+    "split_sites",
+    "statistics",
+    "statistics_bound",
+    "update_bound",
+]

@@ -1,0 +1,65 @@
+"""Exact integer arithmetic on arrays: the same bits on every machine."""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collegium.learning._errors import OverflowBudgetError
+
+Int64Array: TypeAlias = NDArray[np.int64]
+
+FLOAT64_EXACT = 1 << 53
+INT64_EXACT = 1 << 63
+
+
+def magnitude(values: Int64Array) -> int:
+    """Returns max |entry| as a Python integer, 0 for an empty array."""
+    return max(int(values.max()), -int(values.min())) if values.size else 0
+
+
+def product(left: Int64Array, right: Int64Array) -> Int64Array:
+    """Returns the exact matrix product, shape (n, m), of shapes (n, k) and (k, m).
+
+    Every partial sum, in whatever order and blocking, is at most k max|left| max|right| in magnitude. Below 2^53 all
+    of them are integers that float64 holds exactly, so the fast float64 routine gives the exact result on every
+    machine; below 2^63 int64 does. Both branches agree, so the choice between them cannot be seen.
+
+    Raises:
+        OverflowBudgetError: the bound reaches 2^63.
+    """
+    bound = left.shape[1] * magnitude(left) * magnitude(right)
+    if bound < FLOAT64_EXACT:
+        return (left.astype(np.float64) @ right.astype(np.float64)).astype(np.int64)
+    return product_int64(left, right, bound)
+
+
+def product_int64(left: Int64Array, right: Int64Array, bound: int) -> Int64Array:
+    """Returns the same as `product` in int64 alone; `bound` is its bound on every partial sum."""
+    if bound >= INT64_EXACT:
+        raise OverflowBudgetError(f"a sum of products may reach {bound}, expected less than 2^63", bound=bound)
+    return left @ right
+
+
+def rescale(values: Int64Array, bits: int) -> Int64Array:
+    """Returns floor(values / 2^bits): Q of values = 2^bits Q + R with 0 <= R < 2^bits, the form a proof checks."""
+    return values >> np.int64(bits)
+
+
+def divide_half_up(values: Int64Array, numerator: int, denominator: int) -> Int64Array:
+    """Returns floor(values * numerator / denominator + 1/2) without overflow.
+
+    Args:
+        values: any int64 entries.
+        numerator: at least 1.
+        denominator: at least 1.
+
+    Raises:
+        OverflowBudgetError: an entry of the result does not fit int64.
+    """
+    if 2 * numerator * magnitude(values) + 2 * denominator < INT64_EXACT:
+        return (2 * numerator * values + denominator) // (2 * denominator)
+    exact = [(2 * numerator * value + denominator) // (2 * denominator) for value in values.tolist()]
+    if any(not -INT64_EXACT <= value < INT64_EXACT for value in exact):
+        raise OverflowBudgetError("a quotient does not fit 64 bits", numerator=numerator, denominator=denominator)
+    return np.array(exact, dtype=np.int64)

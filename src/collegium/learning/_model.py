@@ -1,0 +1,207 @@
+"""What is trained, by which rule, and how large its integers can become."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Literal
+
+from collegium.learning._activations import INDEX_BITS, INDEX_LIMIT
+from collegium.learning._errors import ModelSpecError, OverflowBudgetError, RuleError
+
+PARAMETERS_MAX = 1 << 24
+LAYERS_MAX = 8
+BUDGET_BITS = 62  # every integer of the rule stays below 2^62, so that sign and one addition still fit int64
+LEARNING_RATE_TERM_MAX = 1 << 16
+LOCAL_STEPS_MAX = 64
+LIMIT_MAX = 64
+ROWS_MAX = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The shape of a binary classifier: inputs -> hidden ReLU layers -> one sigmoid output.
+
+    Attributes:
+        kind: "logistic" (no hidden layer) or "mlp" (at least one).
+        inputs: number of features, at least 1.
+        hidden: width of each hidden layer.
+
+    Raises:
+        ModelSpecError: kind and hidden layers disagree, or a width or the parameter count is out of bounds.
+    """
+
+    kind: Literal["logistic", "mlp"]
+    inputs: int
+    hidden: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("logistic", "mlp"):
+            raise ModelSpecError(f"model kind is {self.kind!r}, expected 'logistic' or 'mlp'", kind=self.kind)
+        if (self.kind == "mlp") != bool(self.hidden) or len(self.hidden) >= LAYERS_MAX:
+            raise ModelSpecError(
+                f"a model of kind {self.kind!r} has {len(self.hidden)} hidden layers, "
+                f"expected none for 'logistic' and 1 to {LAYERS_MAX - 1} for 'mlp'",
+                kind=self.kind,
+                hidden=self.hidden,
+            )
+        if any(not _is_int(width) or width < 1 for width in (self.inputs, *self.hidden)):
+            raise ModelSpecError(
+                f"widths are {(self.inputs, *self.hidden)}, expected whole numbers from 1",
+                inputs=self.inputs,
+                hidden=self.hidden,
+            )
+        if self.parameter_count > PARAMETERS_MAX:
+            raise ModelSpecError(
+                f"the model has {self.parameter_count} parameters, expected at most {PARAMETERS_MAX}",
+                parameter_count=self.parameter_count,
+            )
+
+    @property
+    def layers(self) -> tuple[tuple[int, int], ...]:
+        """(fan_in, fan_out) of each layer, the output layer last."""
+        return tuple(pairwise((self.inputs, *self.hidden, 1)))
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters: for each layer its matrix (fan_in, fan_out), row by row, then its biases."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The training rule that all trainers of a task agree on.
+
+    Attributes:
+        fraction_bits: f; a real number v is the integer round(2^f v). 8 to 16.
+        learning_rate: step size, exact; numerator and denominator from 1 to 2^16.
+        local_steps: gradient steps a trainer takes in a round, 1 to 64. One step sends the unrounded gradient.
+        batch_rows: rows a step uses, chosen by the beacon; None means all rows.
+        feature_limit: features are clipped to [-feature_limit, feature_limit], 1 to 64.
+        hidden_limit: parameters into hidden units are clipped to this magnitude, 1 to 64.
+        output_limit: parameters into the output unit are clipped to this magnitude, 1 to 64.
+
+    Raises:
+        RuleError: a number is out of these bounds.
+    """
+
+    fraction_bits: int = 12
+    learning_rate: Fraction = Fraction(1, 2)
+    local_steps: int = 1
+    batch_rows: int | None = None
+    feature_limit: int = 4
+    hidden_limit: int = 2
+    output_limit: int = 8
+
+    def __post_init__(self) -> None:
+        _check_number("fraction_bits", self.fraction_bits, INDEX_BITS, 16)
+        _check_number("local_steps", self.local_steps, 1, LOCAL_STEPS_MAX)
+        for name in ("feature_limit", "hidden_limit", "output_limit"):
+            _check_number(name, getattr(self, name), 1, LIMIT_MAX)
+        if self.batch_rows is not None:
+            _check_number("batch_rows", self.batch_rows, 1, ROWS_MAX)
+        if not isinstance(self.learning_rate, Fraction):
+            raise RuleError(
+                f"learning_rate is {self.learning_rate!r}, expected an exact fractions.Fraction",
+                learning_rate=self.learning_rate,
+            )
+        _check_number("learning_rate's numerator", self.learning_rate.numerator, 1, LEARNING_RATE_TERM_MAX)
+        _check_number("learning_rate's denominator", self.learning_rate.denominator, 1, LEARNING_RATE_TERM_MAX)
+
+    @property
+    def one(self) -> int:
+        """The integer that stands for 1."""
+        return 1 << self.fraction_bits
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBounds:
+    """The largest magnitude each integer of one layer can have, whatever data and parameters."""
+
+    parameter: int
+    input: int
+    sum: int
+    error: int
+
+    @property
+    def gradient_per_row(self) -> int:
+        """Bound of one row's contribution to any gradient entry of the layer; a bias counts as an input of 1."""
+        return self.input * self.error
+
+
+def layer_bounds(spec: ModelSpec, rule: Rule) -> tuple[LayerBounds, ...]:
+    """Returns the bounds of every layer (docs/spec/learning.md, section 5).
+
+    Raises:
+        OverflowBudgetError: a pre-activation or a back-propagated sum could reach 2^62.
+    """
+    one, last = rule.one, len(spec.layers) - 1
+    limits = [rule.output_limit if index == last else rule.hidden_limit for index in range(last + 1)]
+    parameters = [limit * one for limit in limits]
+    inputs, sums = [rule.feature_limit * one], []
+    for (fan_in, _), parameter in zip(spec.layers, parameters, strict=True):
+        sums.append(_within_budget(parameter * (fan_in * inputs[-1] + one), "a pre-activation"))
+        inputs.append(max(one, sums[-1] >> rule.fraction_bits))
+    errors = [one]
+    for (_, fan_out), parameter in zip(spec.layers[:0:-1], parameters[:0:-1], strict=True):
+        back = _within_budget(fan_out * errors[-1] * parameter, "a back-propagated error")
+        errors.append(-(-back >> rule.fraction_bits))
+    return tuple(
+        LayerBounds(parameter, value, total, error)
+        for parameter, value, total, error in zip(parameters, inputs[:-1], sums, reversed(errors), strict=True)
+    )
+
+
+def update_bound(spec: ModelSpec, rule: Rule, rows_max: int) -> int:
+    """Returns the largest magnitude an entry of `local_update` can have when a trainer holds at most `rows_max` rows.
+
+    The aggregation multiplies it by the number of trainers (and the largest weight) for its budget of bits.
+
+    Raises:
+        RuleError: `rows_max` is out of bounds.
+        OverflowBudgetError: the bound, or a sum on the way to it, could reach 2^62.
+    """
+    _check_number("rows_max", rows_max, 1, ROWS_MAX)
+    rows = rows_max if rule.batch_rows is None else min(rows_max, rule.batch_rows)
+    bounds = layer_bounds(spec, rule)
+    gradient = _within_budget(rows * max(layer.gradient_per_row for layer in bounds), "a gradient entry")
+    if rule.local_steps == 1:
+        return gradient
+    return _within_budget(rows * 2 * max(layer.parameter for layer in bounds), "an update entry")
+
+
+def describe_rule(spec: ModelSpec, rule: Rule) -> dict[str, int | str | list[int] | None]:
+    """Returns every number that decides what the rule computes, as plain values in a fixed order, for a digest."""
+    return {
+        "version": 1,
+        "kind": spec.kind,
+        "inputs": spec.inputs,
+        "hidden": list(spec.hidden),
+        "fraction_bits": rule.fraction_bits,
+        "learning_rate": f"{rule.learning_rate.numerator}/{rule.learning_rate.denominator}",
+        "local_steps": rule.local_steps,
+        "batch_rows": rule.batch_rows,
+        "feature_limit": rule.feature_limit,
+        "hidden_limit": rule.hidden_limit,
+        "output_limit": rule.output_limit,
+        "table_index_bits": INDEX_BITS,
+        "table_index_limit": INDEX_LIMIT,
+    }
+
+
+def _check_number(name: str, value: object, lower: int, upper: int) -> None:
+    if not _is_int(value) or not lower <= value <= upper:  # type: ignore[operator]
+        raise RuleError(f"{name} is {value!r}, expected a whole number from {lower} to {upper}", name=name, value=value)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _within_budget(bound: int, what: str) -> int:
+    if bound.bit_length() > BUDGET_BITS:
+        raise OverflowBudgetError(
+            f"{what} may need {bound.bit_length()} bits, expected at most {BUDGET_BITS}: "
+            "lower fraction_bits, a limit, batch_rows or a width",
+            bits=bound.bit_length(),
+        )
+    return bound
