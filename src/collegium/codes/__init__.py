@@ -8,6 +8,7 @@ from collegium.codes._code import Code
 from collegium.codes._domain import Domain
 from collegium.codes._erasures import recover, vanishing_polynomial
 from collegium.codes._errors import (
+    CodeError,
     CodeSizeError,
     DomainError,
     DomainTooSmallError,
@@ -21,6 +22,7 @@ from collegium.codes._location import locate_errors
 
 __all__ = [
     "Code",
+    "CodeError",
     "CodeSizeError",
     "Domain",
     "DomainError",

@@ -3,6 +3,7 @@
 from collegium.errors import CollegiumError
 
 __all__ = [
+    "CodeError",
     "CodeSizeError",
     "DomainError",
     "DomainTooSmallError",
@@ -14,33 +15,37 @@ __all__ = [
 ]
 
 
-class CodeSizeError(CollegiumError):
+class CodeError(CollegiumError):
+    """What this room refuses; each refusal is one of the classes below."""
+
+
+class CodeSizeError(CodeError):
     """A message or randomness length that no code has."""
 
 
-class DomainError(CollegiumError):
+class DomainError(CodeError):
     """A domain is not a coset of power-of-two size, or meets the points that carry messages."""
 
 
-class DomainTooSmallError(CollegiumError):
+class DomainTooSmallError(CodeError):
     """A domain has fewer points than the degree bound, so its words do not determine a polynomial."""
 
 
-class WordShapeError(CollegiumError):
+class WordShapeError(CodeError):
     """Messages, randomness, coefficients or words of another shape than the code or domain has."""
 
 
-class ErasureMaskError(CollegiumError):
+class ErasureMaskError(CodeError):
     """A set of erased positions is not a boolean array with one entry a position."""
 
 
-class TooManyErasuresError(CollegiumError):
+class TooManyErasuresError(CodeError):
     """Fewer positions are left than the degree bound."""
 
 
-class NotACodewordError(CollegiumError):
+class NotACodewordError(CodeError):
     """No polynomial below the degree bound has the values that are left."""
 
 
-class TooManyErrorsError(CollegiumError):
+class TooManyErrorsError(CodeError):
     """No codeword lies within the distance that allows only one: 2 errors + erasures <= size - degree bound."""
