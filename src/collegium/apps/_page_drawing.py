@@ -10,7 +10,7 @@ from typing import Final
 
 _SEATS_WIDTH: Final = 440
 _BENCH_OUTER: Final = 196.0
-_BENCHES_DEPTH: Final = 84.0
+_BENCHES_DEPTH: Final = 78.0
 _BENCH_STEP_MAX: Final = 40.0
 _SEAT_RADIUS_MAX: Final = 17.0
 _SEATS_ON_BENCHES: Final = (18, 40, 72, 120)
@@ -44,11 +44,17 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Benches:
-    """A committee drawn as a half circle, seat 0 at the left end."""
+    """A committee drawn as a half circle, seat 0 at the left end.
+
+    Attributes:
+        radius: half the width of a seat's mark.
+        room: radius of the half circle left free in the middle.
+    """
 
     width: float
     height: float
     radius: float
+    room: float
     seats: tuple[Seat, ...]
 
 
@@ -127,7 +133,7 @@ def draw_benches(states: Sequence[str]) -> Benches:
     gap = min((math.pi * r / n for r, n in zip(radii, _share(count, radii), strict=True) if n), default=99.0)
     radius = min(_SEAT_RADIUS_MAX, 0.42 * gap, 0.42 * step if bench_count > 1 else 99.0)
     seats = (Seat(number, states[number], x, y) for number, (_, x, y) in enumerate(sorted(places)))
-    return Benches(_SEATS_WIDTH, 240, radius, tuple(seats))
+    return Benches(_SEATS_WIDTH, 250, radius, radii[-1] - radius, tuple(seats))
 
 
 def draw_lines(
