@@ -36,7 +36,8 @@ HOW_IT_WAS_WRITTEN = re.compile(
     r"|system prompt|as an AI)\b",
     re.IGNORECASE,
 )
-TEST_NAMED = re.compile(r"tests/[\w/]+\.py(?:::\w+)?")
+TEST_NAMED = re.compile(r"\b(?:tests/[\w/]+/)?(test_\w+\.py)(?:::(\w+))?")
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[^)\s]*)?\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +202,19 @@ def prints_only_in_apps(file: File) -> Iterator[str]:
 def names_only_tests_that_exist(file: File) -> Iterator[str]:
     if file.suffix != ".md":
         return
-    for named in TEST_NAMED.findall(file.text):
-        path, _, function = named.partition("::")
-        test = ROOT / path
-        if not test.is_file() or (function and f"def {function}(" not in test.read_text()):
-            yield f"{file.path}: {named} does not exist"
+    for named in TEST_NAMED.finditer(file.text):
+        name, function = named.groups()
+        folder = named[0].partition(name)[0]
+        found = [ROOT / folder / name] if folder else list(ROOT.glob(f"tests/**/{name}"))
+        if not any(path.is_file() and (not function or f"def {function}(" in path.read_text()) for path in found):
+            yield f"{file.path}: {named[0]} does not exist"
+
+
+def links_lead_somewhere(file: File) -> Iterator[str]:
+    if file.suffix == ".md":
+        for target in LINK.findall(file.text):
+            if not (ROOT / file.path).parent.joinpath(target).exists():
+                yield f"{file.path}: {target} does not exist"
 
 
 # Beside each rule the smallest file that breaks it.
@@ -227,6 +236,7 @@ REFUSED: dict[Rule, File] = {
     ),
     prints_only_in_apps: File("src/collegium/node/_run.py", "100644", b"print(1)\n"),
     names_only_tests_that_exist: File("docs/a.md", "100644", b"tests/unit/test_nothing.py\n"),
+    links_lead_somewhere: File("docs/a.md", "100644", b"[the rule](rule.md#bounds)\n"),
 }
 
 
