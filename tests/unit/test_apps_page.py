@@ -145,6 +145,34 @@ def test_an_unknown_level_promises_nothing() -> None:
     assert "read it as unproved" in Page(html).text
 
 
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ({"kind": "mlp", "inputs": 20, "hidden": [16, 8], "parameters": 481}, "20 inputs, 16 and 8 hidden units, 481"),
+        ({"kind": "mlp", "inputs": 1, "hidden": 16, "parameters": 33}, "neural network, 1 input, 16 hidden units, 33"),
+        ({"kind": "logistic", "inputs": 20, "hidden": [], "parameters": 21}, "logistic regression, 20 inputs, 21"),
+        ({"kind": "<forest>"}, "The model: <forest>."),
+    ],
+)
+def test_a_model_is_told_in_one_line(model: dict[str, object], shown: str) -> None:
+    assert shown in Page(render_page(changed(model=model))).text
+
+
+def test_a_round_without_scores_or_settlement_is_a_gap_with_its_outcome() -> None:
+    summary = changed()
+    summary["rounds"][0] |= {"outcome": "scaled", "auc": None, "accuracy": None, "loss": None, "chain_bytes": None}
+    text = Page(render_page(summary)).text
+    assert "1 scaled 12 – – – 301 900 0 – 7.20 5" in text
+    assert "AUC: 0.800 at first, 0.850 at last." in text
+
+
+def test_the_committees_part_of_the_energy_is_told_apart() -> None:
+    summary = changed()
+    for row in summary["rounds"]:
+        row["consensus_energy_kwh"] = 1e-6
+    assert "The committee's part of it: 10.8 J (3.00 × 10⁻⁶ kWh)." in Page(render_page(summary)).text
+
+
 def test_the_run_does_not_vouch_for_itself() -> None:
     assert render_page(changed(verified=True)) == render_page(changed(verified=False))
 

@@ -90,6 +90,8 @@ def render_page(summary: Mapping[str, Any]) -> str:
         "cost_charts": _cost_charts(rounds),
         "watts": ABSENT if (watts := _number(summary, "watts")) is None else f"{watts:,.6g}",
         "energy": _energy(_total(rounds, "energy_kwh")),
+        "energy_of_seats": _energy(_total(rounds, "consensus_energy_kwh")),
+        "outcomes_known": any(_text(row, "outcome") for row in rounds),
         "checkpoints": [_checkpoint_row(row) for row in _rows(summary, "checkpoints")],
         "sites": [_site_row(row) for row in sites],
         "alone_known": any(_number(row, "auc_alone") is not None for row in sites),
@@ -264,7 +266,7 @@ def _cost_charts(rounds: Sequence[Mapping[str, Any]]) -> list[Chart]:
     energy = draw_bars(
         "energy",
         "Energy, an estimate",
-        f"Joules by round: measured seconds times an assumed power. {_from_to('Joules', joules, 2)}".strip(),
+        f"Joules by round: measured processor seconds times an assumed power. {_from_to('Joules', joules, 2)}".strip(),
         "J",
         numbers,
         Series("energy", joules),
@@ -302,6 +304,7 @@ def _round_row(row: Mapping[str, Any]) -> dict[str, str]:
     lying = sorted(_numbers(row, "lying_seats"))
     return {
         "round": _grouped(_number(row, "round")),
+        "outcome": _text(row, "outcome") or ABSENT,
         "admitted": _grouped(_number(row, "admitted")),
         "auc": _decimals(_number(row, "auc"), 3),
         "accuracy": _decimals(_number(row, "accuracy"), 3),
@@ -323,13 +326,15 @@ def _model(summary: Mapping[str, Any]) -> str:
         return ""
     if not isinstance(model, Mapping):
         raise MalformedSummaryError(f"model is {model!r}; expected an object", key="model")
-    kinds = {"logistic": "logistic regression", "mlp": "neural network with one hidden layer"}
+    kinds = {"logistic": "logistic regression", "mlp": "neural network"}
     kind = _text(model, "kind") or ""
     parts = [kinds.get(kind, kind)]
-    for key, word in (("inputs", "input"), ("hidden", "hidden unit"), ("parameters", "parameter")):
-        number = _number(model, key)
-        if number:
-            parts.append(_count(int(number), word))
+    layers = _numbers(model, "hidden") if isinstance(model.get("hidden"), list) else [_number(model, "hidden") or 0]
+    hidden = _joined([_grouped(units) for units in layers if units])
+    inputs, parameters = _number(model, "inputs"), _number(model, "parameters")
+    parts.append(_count(int(inputs), "input") if inputs else "")
+    parts.append(f"{hidden} hidden units" if hidden else "")
+    parts.append(_count(int(parameters), "parameter") if parameters else "")
     return ", ".join(part for part in parts if part)
 
 
