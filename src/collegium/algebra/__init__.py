@@ -5,7 +5,8 @@ F[x]/(x^2 - 7); an array of K has shape (2, n), a scalar of K is a tuple of two 
 bit-reversed order. The page docs/spec/algebra.md has the formulas.
 
 `jit_add`, `jit_sub`, `jit_mul`, `jit_ext_mul` and `jit_inverse` work on single elements inside another room's compiled
-kernels; called from Python they do nothing useful.
+kernels; called from Python they do nothing useful. Numba's cache looks at the file of a kernel alone: after a change of
+these, delete the other rooms' `__pycache__`.
 """
 
 from collegium.algebra._arrays import Ext, FieldArray, P
