@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from collegium.apps._printable import printable
 from collegium.node import (
     CheckpointPosted,
     Event,
@@ -22,7 +23,7 @@ from collegium.node import (
     Warning_,
 )
 
-__all__ = ["LiveTable", "PlainLines", "Watcher", "printable", "watch"]
+__all__ = ["LiveTable", "PlainLines", "Watcher", "watch"]
 
 ROWS_SHOWN_MAX = 16
 ABSENT = "-"
@@ -41,14 +42,6 @@ def watch(stream: TextIO) -> Watcher:
     """Return a live table where `stream` is a terminal that can move its cursor, else plain lines."""
     console = Console(file=stream)
     return LiveTable(console) if stream.isatty() and not console.is_dumb_terminal else PlainLines(stream)
-
-
-def printable(text: str) -> str:
-    """Return `text` on one line with every control character escaped.
-
-    What is shown may come from a hostile run folder; a terminal must not obey it.
-    """
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 class PlainLines:

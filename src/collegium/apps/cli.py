@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from collegium import __version__
+from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Summary: TypeAlias = dict[str, Any]
 """What a run says about itself, as plain JSON values; the keys are those of the report page."""
 
 LEVEL: Final = "unproved"
-PROMISE: Final = "sums, votes and checkpoints are verified; what a trainer computed is not proved"
+PROMISE: Final = "sums, votes and checkpoints can be checked; what a trainer computed is not proved"
 JOULES_PER_KWH: Final = 3_600_000
 DEMO_FOLDER: Final = Path("runs")
 DEMO_COUNT_MAX: Final = 10_000
@@ -345,8 +346,6 @@ def _print_error(error: CollegiumError) -> None:
 
 
 def _print_lines(prefix: str, lines: Iterable[str]) -> None:
-    from collegium.apps._live import printable
-
     for line in lines:
         typer.echo(f"{prefix}: {printable(line)}", err=True)
 
@@ -357,8 +356,6 @@ def _print_json(value: Mapping[str, Any]) -> None:
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
     """Print what a person wants to know of a run; what the summary lacks is left out."""
-    from collegium.apps._live import printable
-
     facts = [(label, text) for label, text in _summary_facts(summary) if text]
     for label, text in facts:
         typer.echo(f"{label + ':':<24}{printable(text)}")
@@ -408,8 +405,6 @@ def _seats(seats: Sequence[int] | None) -> str:
 
 
 def _print_verification(verification: "Verification") -> None:
-    from collegium.apps._live import printable
-
     for check in verification.checks:
         typer.echo(f"holds: {printable(check)}")
     for check in verification.unchecked:
