@@ -45,9 +45,10 @@ FORMAT: Final = "collegium/v1/experiment"
 FILE_BYTES_MAX: Final = 1 << 20
 
 NAME_LENGTH_MAX = 64
-COLUMN_LENGTH_MAX = 128
+CELL_LENGTH_MAX = 256  # of column names too
 PATH_LENGTH_MAX = 1024
 URL_LENGTH_MAX = 512
+EMBEDDED = "embedded"  # what a file may write for a chain without a url
 LIST_COUNT_MAX = 256
 ROUNDS_MAX = 10_000
 SEED_MAX = (1 << 63) - 1
@@ -57,7 +58,7 @@ HIDDEN_WIDTH_MAX = 4096
 LOCAL_STEPS_MAX = 64
 RATE_TERM_MAX = 1 << 16  # as the training rule bounds it
 TERM_MAX = 10**6
-PER_SITE_MAX = 64
+PER_SITE_MAX = 1024
 SEATS_MIN, SEATS_MAX = 16, 256
 LINK_MS_MAX = 10_000
 WATTS_MAX = 1000
@@ -113,8 +114,8 @@ class DataSettings:
         path: as written; `Experiment.data_path` resolves it.
         site: column that names the site a row belongs to.
         label: column that holds the label.
-        negative: the label's value that means "no"; every other means "yes". None where `positive` is given.
-        positive: the label's value that means "yes"; every other means "no". None where `negative` is given.
+        negative: values of the label that mean "no"; where none are given, all that are not positive.
+        positive: values of the label that mean "yes"; where none are given, all that are not negative.
         drop: columns that are not used.
         test_fraction: share of each site's rows that is kept for the test.
         missing: cells of any column that mean "not known", beside the empty cell.
@@ -124,8 +125,8 @@ class DataSettings:
     path: str
     site: str
     label: str
-    negative: str | None
-    positive: str | None
+    negative: tuple[str, ...]
+    positive: tuple[str, ...]
     drop: tuple[str, ...]
     test_fraction: Fraction
     missing: tuple[str, ...]
@@ -365,20 +366,22 @@ def _task(section: Section) -> TaskSettings:
 def _data(section: Section) -> DataSettings:
     settings = DataSettings(
         path=section.text("path", PATH_LENGTH_MAX),
-        site=section.text("site", COLUMN_LENGTH_MAX),
-        label=section.text("label", COLUMN_LENGTH_MAX),
-        negative=section.optional_text("negative", COLUMN_LENGTH_MAX),
-        positive=section.optional_text("positive", COLUMN_LENGTH_MAX),
-        drop=section.texts("drop", LIST_COUNT_MAX, COLUMN_LENGTH_MAX, default=()),
+        site=section.text("site", CELL_LENGTH_MAX),
+        label=section.text("label", CELL_LENGTH_MAX),
+        negative=section.texts("negative", LIST_COUNT_MAX, CELL_LENGTH_MAX),
+        positive=section.texts("positive", LIST_COUNT_MAX, CELL_LENGTH_MAX),
+        drop=section.texts("drop", LIST_COUNT_MAX, CELL_LENGTH_MAX),
         test_fraction=section.fraction(
-            "test_fraction", Fraction(1, 100), Fraction(9, 10), TERM_MAX, default=Fraction(1, 5)
+            "test_fraction", Fraction(1, 100), Fraction(1, 2), TERM_MAX, default=Fraction(1, 4)
         ),
-        missing=section.texts("missing", LIST_COUNT_MAX, COLUMN_LENGTH_MAX, default=()),
+        missing=section.texts("missing", LIST_COUNT_MAX, CELL_LENGTH_MAX),
         rows_min=section.integer("rows_min", 1, ROWS_MAX, default=10),
     )
-    if section.has("negative") == section.has("positive"):
-        found = "both are" if section.has("negative") else "neither is"
-        section.note("negative", "conflict", f"exactly one of negative and positive is expected, {found} given")
+    if section.ok and not settings.negative and not settings.positive:
+        section.note("negative", "missing", "and positive are missing, expected the label's values of one of them")
+    for value in settings.negative:
+        if value in settings.positive:
+            section.note("positive", "conflict", f"holds {shown(value)}, which negative holds too")
     if settings.site and settings.site == settings.label:
         section.note("label", "conflict", f"is {shown(settings.label)}, the column that [data] names as site")
     for use, column in (("site", settings.site), ("label", settings.label)):
@@ -504,10 +507,11 @@ def _check_liveness(section: Section, settings: CommitteeSettings) -> None:
 
 def _chain(section: Section) -> ChainSettings:
     url = section.optional_text("url", URL_LENGTH_MAX)
-    problem = _url_problem(url) if url else None
+    url = None if url in ("", EMBEDDED) else url
+    problem = None if url is None else _url_problem(url)
     if problem is not None:
         section.note("url", "range", problem)
-    settings = ChainSettings(url or None, section.integer("checkpoint_every", 1, ROUNDS_MAX, default=10))
+    settings = ChainSettings(url, section.integer("checkpoint_every", 1, ROUNDS_MAX, default=10))
     section.close()
     return settings
 

@@ -137,19 +137,23 @@ class Section:
             self.note(key, kind, f"is {shown(value)}, expected {expected}")
         return value if isinstance(value, str) and value in choices else choices[0]
 
-    def texts(self, key: str, count_max: int, length_max: int, default: tuple[str, ...]) -> tuple[str, ...]:
-        """Return at most `count_max` different pieces of text, each of at most `length_max` characters."""
-        expected = f"a list of at most {count_max} different texts of at most {length_max} characters"
+    def texts(self, key: str, count_max: int, length_max: int) -> tuple[str, ...]:
+        """Return at most `count_max` different texts of 1 to `length_max` characters; none where the key is absent.
+
+        One alone may stand without its list.
+        """
+        expected = f"a list of at most {count_max} different texts of 1 to {length_max} printable characters"
         value = self._take(key, expected, required=False)
         if value is None:
-            return default
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            return ()
+        items: list[object] = list(value) if isinstance(value, list) else [value]
+        texts = tuple(item for item in items if isinstance(item, str))
+        fit = all(1 <= len(text) <= length_max and text.isprintable() for text in texts)
+        if len(texts) < len(items):
             self.note(key, "type", f"is {shown(value)}, expected {expected}")
-            return default
-        if len(value) > count_max or any(len(item) > length_max for item in value) or len(set(value)) < len(value):
+        elif len(texts) > count_max or len(set(texts)) < len(texts) or not fit:
             self.note(key, "range", f"is {shown(value)}, expected {expected}")
-            return default
-        return tuple(value)
+        return texts
 
     def widths(self, key: str, count_max: int, upper: int) -> tuple[int, ...]:
         """Return 1 to `count_max` whole numbers from 1 to `upper`; one alone may stand without its list."""
