@@ -1,0 +1,340 @@
+"""The experiment file: what is accepted, and the smallest change that is refused with its own line."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from collegium.node import (
+    Experiment,
+    ExperimentBytesError,
+    ExperimentRefusedError,
+    ExperimentUnreadableError,
+    decode_experiment,
+    experiment_from_bytes,
+    experiment_to_bytes,
+    load_experiment,
+    seats_quorum,
+    seats_spoiled_max,
+)
+
+ROOT = Path(__file__).parents[2]
+SMALLEST = """
+[task]
+name = "hospitals"
+rounds = 3
+seed = 1
+level = "unproved"
+[data]
+path = "heart.csv"
+site = "hospital"
+label = "disease"
+negative = "0"
+[model]
+kind = "logistic"
+[rule]
+learning_rate = 0.05
+[committee]
+seats = 16
+"""
+
+
+def decode(text: str) -> Experiment:
+    return decode_experiment(text.encode(), Path("folder"))
+
+
+def problems(text: str) -> list[tuple[str, str]]:
+    with pytest.raises(ExperimentRefusedError) as caught:
+        decode(text)
+    assert all("\n" not in str(problem) for problem in caught.value.problems)
+    return [(problem.where, problem.kind) for problem in caught.value.problems]
+
+
+def changed(old: str, new: str) -> str:
+    assert SMALLEST.count(old) == 1
+    return SMALLEST.replace(old, new)
+
+
+def test_smallest_experiment_gets_the_documented_defaults() -> None:
+    experiment = decode(SMALLEST)
+    assert experiment.data_path == Path("folder/heart.csv")
+    assert experiment.data.negative == ("0",)
+    assert (experiment.data.positive, experiment.data.drop, experiment.data.missing) == ((), (), ())
+    assert (experiment.data.test_fraction, experiment.data.rows_min) == (Fraction(1, 4), 10)
+    assert experiment.schema is None
+    assert experiment.model.hidden == ()
+    assert (experiment.rule.local_steps, experiment.rule.batch_rows) == (1, None)
+    assert experiment.trainers.per_site == 1
+    committee = experiment.committee
+    assert (committee.absent, committee.lying, committee.link_ms, committee.watts) == (0, 0, 50, Fraction(15))
+    assert (experiment.chain.url, experiment.chain.checkpoint_every) == (None, 10)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("0.05", "1/20"), ("1", "1"), ("5e-2", "1/20"), ('"1/3"', "1/3")])
+def test_learning_rate_is_exact(text: str, rate: str) -> None:
+    assert decode(changed("0.05", text)).rule.learning_rate == Fraction(rate)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "kind"),
+    [
+        ("rounds = 3", "", "task.rounds", "missing"),
+        ("rounds = 3", "rounds = 0", "task.rounds", "range"),
+        ("rounds = 3", "rounds = 10001", "task.rounds", "range"),
+        ("rounds = 3", "rounds = 3.0", "task.rounds", "type"),
+        ("rounds = 3", "rounds = true", "task.rounds", "type"),
+        ("rounds = 3", f"rounds = 0x1{'0' * 5000}", "task.rounds", "range"),
+        ("rounds = 3", "rounds = 3\nround = 3", "task.round", "unknown"),
+        ("seed = 1", "seed = -1", "task.seed", "range"),
+        ('"hospitals"', '""', "task.name", "range"),
+        ('"hospitals"', '"a\\u001b[2J"', "task.name", "range"),
+        ('"hospitals"', f'"{"a" * 65}"', "task.name", "range"),
+        ('"unproved"', '"proved"', "task.level", "level"),
+        ('"unproved"', '"bounded"', "task.level", "level"),
+        ('"unproved"', '"attested"', "task.level", "level"),
+        ('"unproved"', '"sure"', "task.level", "range"),
+        ('negative = "0"', "", "data.negative", "missing"),
+        ('negative = "0"', "negative = 0", "data.negative", "type"),
+        ('negative = "0"', 'negative = ["0", "0"]', "data.negative", "range"),
+        ('negative = "0"', 'negative = "0"\npositive = ["1", "0"]', "data.positive", "conflict"),
+        ('negative = "0"', 'negative = "0"\ndrop = ["disease"]', "data.drop", "conflict"),
+        ('negative = "0"', 'negative = "0"\ntest_fraction = 0.51', "data.test_fraction", "range"),
+        ('negative = "0"', 'negative = "0"\nrows_min = 0', "data.rows_min", "range"),
+        ('"disease"', '"hospital"', "data.label", "conflict"),
+        ('"logistic"', '"forest"', "model.kind", "range"),
+        ('"logistic"', '"mlp"', "model.hidden", "missing"),
+        ('"logistic"', '"mlp"\nhidden = [8, 0]', "model.hidden", "range"),
+        ('"logistic"', '"mlp"\nhidden = [1, 1, 1, 1, 1, 1, 1, 1]', "model.hidden", "range"),
+        ('"logistic"', '"mlp"\nhidden = "8"', "model.hidden", "type"),
+        ('"logistic"', '"logistic"\nhidden = 8', "model.hidden", "conflict"),
+        ("0.05", "0", "rule.learning_rate", "range"),
+        ("0.05", "0.00001", "rule.learning_rate", "range"),
+        ("0.05", "0.333333", "rule.learning_rate", "range"),
+        ("0.05", "nan", "rule.learning_rate", "type"),
+        ("0.05", "inf", "rule.learning_rate", "type"),
+        ("0.05", "1e-999999", "rule.learning_rate", "type"),
+        ("0.05", "1e9999999999999999999", "rule.learning_rate", "type"),
+        ("0.05", '"1/0"', "rule.learning_rate", "type"),
+        ("0.05", "0.05\nlocal_steps = 65", "rule.local_steps", "range"),
+        ("0.05", "0.05\nbatch_rows = 0", "rule.batch_rows", "range"),
+        ("seats = 16", "seats = 24", "committee.seats", "range"),
+        ("seats = 16", "seats = 8", "committee.seats", "range"),
+        ("seats = 16", "seats = 512", "committee.seats", "range"),
+        ("seats = 16", "seats = 16\nlink_ms = -1", "committee.link_ms", "range"),
+        ("seats = 16", "seats = 16\nwatts = 0", "committee.watts", "range"),
+        ("seats = 16", "seats = 16\n[trainers]\nper_site = 0", "trainers.per_site", "range"),
+        ("seats = 16", "seats = 16\n[chain]\ncheckpoint_every = 0", "chain.checkpoint_every", "range"),
+        ("seats = 16", 'seats = 16\n[chain]\nurl = "ftp://host"', "chain.url", "range"),
+        ("seats = 16", 'seats = 16\n[chain]\nurl = "http://host:99999"', "chain.url", "range"),
+        ("[rule]\nlearning_rate = 0.05", "", "[rule]", "missing"),
+        ("[rule]", "[rules]", "[rules]", "unknown"),
+        ("[committee]\nseats = 16", "", "[committee]", "missing"),
+        ("seats = 16", "seats = 16\n[privacy]", "[privacy]", "reserved"),
+        ("seats = 16", "seats = 16\n[attack]\nflip = 1", "[attack]", "reserved"),
+        ("seats = 16", "seats = 16\n[stewards]\ncount = 1", "[stewards]", "reserved"),
+    ],
+)
+def test_smallest_change_is_refused_where_it_is(old: str, new: str, where: str, kind: str) -> None:
+    assert (where, kind) in problems(changed(old, new))
+
+
+def test_every_problem_is_named_at_once() -> None:
+    text = changed("rounds = 3", "rounds = 0").replace("seats = 16", "seats = 17").replace("0.05", "-1")
+    assert problems(text) == [("task.rounds", "range"), ("rule.learning_rate", "range"), ("committee.seats", "range")]
+
+
+def test_empty_file_is_told_every_section_and_nothing_else() -> None:
+    assert problems("") == [(f"[{name}]", "missing") for name in ("task", "data", "model", "rule", "committee")]
+
+
+def test_unknown_key_is_told_the_nearest_one() -> None:
+    with pytest.raises(ExperimentRefusedError, match=r"^task\.round: is no setting .*; did you mean rounds\?$"):
+        decode(changed("rounds = 3", "rounds = 3\nround = 3"))
+
+
+def test_passwords_of_a_node_are_refused_and_not_repeated() -> None:
+    with pytest.raises(ExperimentRefusedError) as caught:
+        decode(SMALLEST + '[chain]\nurl = "http://me:hunter2@host"')
+    assert "hunter2" not in str(caught.value)
+
+
+def test_embedded_chain_may_be_named() -> None:
+    assert decode(SMALLEST + '[chain]\nurl = "embedded"') == decode(SMALLEST)
+    assert decode(SMALLEST + '[chain]\nurl = "http://127.0.0.1:8545"').chain.url == "http://127.0.0.1:8545"
+
+
+# Liveness: the last committee that works, and one more
+
+
+@pytest.mark.parametrize(
+    ("seats", "absent", "lying"), [(16, 5, 0), (16, 1, 2), (32, 10, 0), (64, 21, 0), (64, 1, 10), (256, 85, 0)]
+)
+def test_committee_at_the_bound_is_accepted(seats: int, absent: int, lying: int) -> None:
+    committee = f"seats = {seats}\nabsent = {absent}\nlying = {lying}"
+    assert decode(changed("seats = 16", committee)).committee.lying == lying
+
+
+@pytest.mark.parametrize(
+    ("seats", "absent", "lying"), [(16, 6, 0), (16, 2, 2), (32, 11, 0), (64, 22, 0), (64, 2, 10), (256, 86, 0)]
+)
+def test_committee_past_the_bound_is_refused(seats: int, absent: int, lying: int) -> None:
+    committee = f"seats = {seats}\nabsent = {absent}\nlying = {lying}"
+    assert ("[committee]", "liveness") in problems(changed("seats = 16", committee))
+
+
+def test_refusal_of_a_committee_shows_the_arithmetic() -> None:
+    with pytest.raises(ExperimentRefusedError) as caught:
+        decode(changed("seats = 16", "seats = 16\nabsent = 4\nlying = 3"))
+    decodes, final = caught.value.problems
+    assert "2 x 3 lying + 4 absent = 10 seats, expected at most floor(16 x 2730 / 8192) = 5" in decodes.text
+    assert "16 seats - 4 absent - 3 lying = 9 working, expected at least 16 - floor(15 / 3) = 11" in final.text
+
+
+def test_bounds_of_a_committee() -> None:
+    sizes = (16, 32, 64, 128, 256)
+    assert [seats_spoiled_max(seats) for seats in sizes] == [5, 10, 21, 42, 85]
+    assert [seats_quorum(seats) for seats in sizes] == [11, 22, 43, 86, 171]
+
+
+# Schema
+
+SCHEMA = """
+[schema]
+age = { kind = "numeric", lower = 20, upper = 90.5, missing = ["-9"] }
+sex = { kind = "category", values = ["Female", "Male"] }
+"""
+
+
+def test_schema_keeps_the_order_of_its_columns() -> None:
+    schema = decode(SMALLEST + SCHEMA).schema
+    assert schema is not None
+    assert schema.feature_names == ("age", "sex=Female", "sex=Male")
+    listed = """
+    [schema]
+    columns = [
+      { name = "age", lower = 20, upper = 90.5, missing = ["-9"] },
+      { name = "sex", values = ["Female", "Male"] },
+    ]
+    """
+    assert decode(SMALLEST + listed).schema == schema
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "kind"),
+    [
+        ("lower = 20", "lower = 91", "[schema]", "range"),
+        ("lower = 20", "lower = nan", "[schema]", "range"),
+        ("lower = 20, ", "", "[schema]", "range"),
+        ("lower = 20", "lower = 20, width = 3", "[schema]", "range"),
+        ('"Female", "Male"', '"Male", "Male"', "[schema]", "range"),
+        ('kind = "numeric"', 'kind = "category"', "schema.age", "conflict"),
+        ('kind = "category"', 'kind = "text"', "schema.sex", "range"),
+        ('{ kind = "category", values = ["Female", "Male"] }', "3", "schema.sex", "type"),
+    ],
+)
+def test_smallest_change_of_a_schema_is_refused(old: str, new: str, where: str, kind: str) -> None:
+    assert SCHEMA.count(old) == 1
+    assert problems(SMALLEST + SCHEMA.replace(old, new)) == [(where, kind)]
+
+
+def test_empty_schema_is_refused() -> None:
+    assert problems(SMALLEST + "[schema]") == [("[schema]", "range")]
+
+
+# Files and bytes
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"task",
+        b"\xff",
+        b"x = " + b"9" * 5000,
+        b"x = " + b"[" * 100_000,
+        b"#" * ((1 << 20) + 1),
+    ],
+    ids=["syntax", "encoding", "digits", "depth", "size"],
+)
+def test_what_is_no_toml_is_refused_in_one_line(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(data)
+    with pytest.raises(ExperimentUnreadableError, match=r"bad\.toml: ") as caught:
+        load_experiment(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nothing.toml", ".", "a\0b"])
+def test_path_that_is_no_file_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentUnreadableError, match="expected an experiment file"):
+        load_experiment(tmp_path / name)
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "good.toml"
+    path.write_text(SMALLEST)
+    experiment = load_experiment(path)
+    assert experiment.data_path == tmp_path / "heart.csv"
+    assert experiment == decode(SMALLEST), "the folder is no part of what is agreed"
+
+
+def test_canonical_bytes_are_these() -> None:
+    text = changed('"hospitals"', '"h\u00f4pitaux"')
+    assert experiment_to_bytes(decode(text)) == (
+        b'{"chain":{"checkpoint_every":10,"url":null},"committee":{"absent":0,"link_ms":50,"lying":0,"seats":16,'
+        b'"watts":"15/1"},"data":{"drop":[],"label":"disease","missing":[],"negative":["0"],"path":"heart.csv",'
+        b'"positive":[],"rows_min":10,"site":"hospital","test_fraction":"1/4"},"format":"collegium/v1/experiment",'
+        b'"model":{"hidden":null,"kind":"logistic"},"rule":{"batch_rows":null,"learning_rate":"1/20",'
+        b'"local_steps":1},"schema":null,"task":{"level":"unproved","name":"h\\u00f4pitaux","rounds":3,"seed":1},'
+        b'"trainers":{"per_site":1}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"rounds":3', b'"rounds": 3'),
+        (b'"rounds":3', b'"rounds":3,"rounds":3'),
+        (b'"learning_rate":"1/20"', b'"learning_rate":"2/40"'),
+        (b'"learning_rate":"1/20"', b'"learning_rate":0.05'),
+        (b'"link_ms":50,', b""),
+        (b'"negative":["0"]', b'"negative":"0"'),
+        (b"}}", b"}}\n"),
+        (b"}}", b'},"unknown":null}'),
+        (b'"url":null', b'"url":"embedded"'),
+        (b"v1", b"v2"),
+        (b'"rounds":3', b'"rounds":NaN'),
+        (b'"hospitals"', b'"h\xc3\xb4pitaux"'),
+        (b'{"chain"', b'[{"chain"'),
+    ],
+)
+def test_bytes_that_are_not_canonical_are_refused(old: bytes, new: bytes) -> None:
+    data = experiment_to_bytes(decode(SMALLEST))
+    assert experiment_from_bytes(data) == decode(SMALLEST)
+    assert data.count(old) == 1
+    with pytest.raises(ExperimentBytesError):
+        experiment_from_bytes(data.replace(old, new))
+
+
+@pytest.mark.parametrize("data", [b"", b"null", b"[" * 100_000, b" " * ((1 << 20) + 1)])
+def test_bytes_that_are_no_experiment_are_refused(data: bytes) -> None:
+    with pytest.raises(ExperimentBytesError):
+        experiment_from_bytes(data)
+
+
+def test_canonical_bytes_that_say_nonsense_are_refused() -> None:
+    data = experiment_to_bytes(decode(SMALLEST)).replace(b'"rounds":3', b'"rounds":0')
+    with pytest.raises(ExperimentRefusedError, match=r"^task\.rounds: is 0, expected"):
+        experiment_from_bytes(data)
+
+
+def test_the_guides_example_is_an_experiment() -> None:
+    guide = (ROOT / "docs/guide/experiment.md").read_text()
+    example = guide.split("```toml\n")[1].split("```")[0]
+    experiment = decode(example)
+    assert experiment.schema is not None
+    assert experiment.task.name == "four hospitals"
+
+
+def test_the_packaged_demo_is_an_experiment() -> None:
+    experiment = load_experiment(ROOT / "src/collegium/apps/demo/demo.toml")
+    assert experiment.data_path.is_file()
