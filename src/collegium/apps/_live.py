@@ -115,7 +115,8 @@ class LiveTable:
             return self._progress
         table = Table(*_HEADINGS, box=None, pad_edge=False, header_style="bold")
         for column in table.columns[:-1]:
-            column.justify = "right"
+            column.justify, column.no_wrap = "right", True
+        table.columns[-1].no_wrap = True  # a narrow terminal cuts the seats short rather than the rounds off
         for row in self._rows:
             table.add_row(*row)
         return Group(table, self._progress)
