@@ -20,7 +20,7 @@ from collegium.node import (
 
 
 def finished(number: int) -> RoundFinished:
-    return RoundFinished(number, 30, 16, 0.875, 0.8125, 0.5, 350.4, 812.6, 224, 2e-5, (), (), 0)
+    return RoundFinished(number, 30, 16, 0.875, 0.8125, 0.5, 350.4, 812.6, 224.4, 2e-5, (), (), 0)
 
 
 EVENTS: list[Event] = [

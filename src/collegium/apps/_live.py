@@ -165,7 +165,7 @@ def _round_line(event: RoundFinished) -> str:
         f"finality {event.finality_ms:.0f} ms",
     ]
     if event.chain_bytes is not None:
-        parts.append(f"{event.chain_bytes} bytes on chain")
+        parts.append(f"{event.chain_bytes:.0f} bytes on chain")
     parts.append(f"{event.energy_kwh:.2e} kWh (estimate)")
     trouble = _trouble(event)
     return ", ".join(parts) + (f"; {trouble}" if trouble else "")
@@ -180,7 +180,7 @@ def _cells(event: RoundFinished) -> tuple[str, ...]:
         f"{event.loss:.4f}",
         f"{event.coordination_ms:.0f}",
         f"{event.finality_ms:.0f}",
-        ABSENT if event.chain_bytes is None else str(event.chain_bytes),
+        ABSENT if event.chain_bytes is None else f"{event.chain_bytes:.0f}",
         f"{event.energy_kwh:.1e}",
         _trouble(event) or "all well",
     )

@@ -68,7 +68,7 @@ class RoundFinished:
         loss: mean logarithmic loss on the same rows, in nats.
         coordination_ms: last report admitted -> result certified, in the virtual network's time.
         finality_ms: first report -> result final, in the virtual network's time.
-        chain_bytes: bytes on the base chain a round; None until a checkpoint covers the round.
+        chain_bytes: the round's share of its checkpoint on the base chain; None until a checkpoint covers the round.
         energy_kwh: estimate of all seats together: measured seconds times the stated watts of a core.
         lying_seats: seats, from 0, whose sums were shown to be wrong.
         absent_seats: seats, from 0, that published no sum.
@@ -83,7 +83,7 @@ class RoundFinished:
     loss: float
     coordination_ms: float
     finality_ms: float
-    chain_bytes: int | None
+    chain_bytes: float | None
     energy_kwh: float
     lying_seats: tuple[int, ...]
     absent_seats: tuple[int, ...]
