@@ -47,19 +47,18 @@ def rescale(values: Int64Array, bits: int) -> Int64Array:
 
 
 def divide_half_up(values: Int64Array, numerator: int, denominator: int) -> Int64Array:
-    """Returns floor(values * numerator / denominator + 1/2) without overflow.
+    """Returns floor(values * numerator / denominator + 1/2), at most 2^63 - 1 in magnitude.
+
+    Beyond int64 the result stops at that magnitude, so that one absurd total cannot stop a round: what uses the
+    result clips it much earlier.
 
     Args:
         values: any int64 entries.
         numerator: at least 1.
         denominator: at least 1.
-
-    Raises:
-        OverflowBudgetError: an entry of the result does not fit int64.
     """
     if 2 * numerator * magnitude(values) + 2 * denominator < INT64_EXACT:
         return (2 * numerator * values + denominator) // (2 * denominator)
+    limit = INT64_EXACT - 1
     exact = [(2 * numerator * value + denominator) // (2 * denominator) for value in values.tolist()]
-    if any(not -INT64_EXACT <= value < INT64_EXACT for value in exact):
-        raise OverflowBudgetError("a quotient does not fit 64 bits", numerator=numerator, denominator=denominator)
-    return np.array(exact, dtype=np.int64)
+    return np.array([max(-limit, min(value, limit)) for value in exact], dtype=np.int64)

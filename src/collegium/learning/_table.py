@@ -83,10 +83,13 @@ class Table:
 
         Raises:
             MissingColumnError: one of them does not exist.
+            EmptyTableError: no column is left.
         """
         for name in names:
             self.column(name)
         kept = [index for index, name in enumerate(self.columns) if name not in names]
+        if not kept:
+            raise EmptyTableError(f"{self.origin}: no column is left, expected one beside {_listed(names)}")
         return Table(tuple(self.columns[i] for i in kept), tuple(self.cells[i] for i in kept), self.origin)
 
 
@@ -208,6 +211,8 @@ def _bounded(cell: str, origin: str) -> str:
         raise TableTooLargeError(
             f"{origin}: a cell has {len(cell)} characters, expected at most {CELL_CHARACTERS_MAX}", length=len(cell)
         )
+    if "\0" in cell:
+        raise UnreadableFileError(f"{origin}: a cell holds a zero byte, expected text", cell=cell)
     return cell
 
 

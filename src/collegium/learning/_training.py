@@ -150,7 +150,6 @@ def apply_total(spec: ModelSpec, rule: Rule, parameters: Int64Array, total: Int6
         ParameterError: the parameters are out of bounds.
         TotalError: the total has a wrong length or type.
         EmptyTotalError: the total's row weight is not positive.
-        OverflowBudgetError: a step does not fit 64 bits.
     """
     check_parameters(spec, rule, parameters)
     if total.dtype != np.int64 or total.shape != (spec.parameter_count + 1,):

@@ -1,0 +1,303 @@
+"""Models, rules, updates and steps: one behaviour each, and each with what is refused one step further."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from collegium.learning import (
+    EmptyTotalError,
+    ModelSpec,
+    ModelSpecError,
+    OverflowBudgetError,
+    ParameterError,
+    Rule,
+    RuleError,
+    TotalError,
+    TrainingRowsError,
+    apply_total,
+    batch_indices,
+    describe_rule,
+    evaluate,
+    initial_parameters,
+    layer_bounds,
+    local_update,
+    parameters_from_bytes,
+    parameters_to_bytes,
+    update_bound,
+)
+from collegium.learning._integers import product
+
+SPEC, RULE = ModelSpec("logistic", 2), Rule()
+ONE = RULE.one
+FEATURES = np.array([[ONE, 0], [0, ONE], [-ONE, ONE]])
+LABELS = np.array([1, 0, 0])
+START = np.zeros(3, np.int64)
+
+
+def test_a_network_counts_its_parameters() -> None:
+    assert ModelSpec("logistic", 25).parameter_count == 26
+    assert ModelSpec("mlp", 25, (32, 4)).parameter_count == 26 * 32 + 33 * 4 + 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "hidden"),
+    [
+        ("logistic", 2, (3,)),
+        ("mlp", 2, ()),
+        ("mlp", 2, (0,)),
+        ("mlp", 2, (1,) * 8),
+        ("logistic", 0, ()),
+        ("logistic", True, ()),
+        ("logistic", 2**24, ()),
+        ("forest", 2, ()),
+    ],
+)
+def test_a_shape_out_of_bounds_is_refused(kind: str, inputs: int, hidden: tuple[int, ...]) -> None:
+    with pytest.raises(ModelSpecError):
+        ModelSpec(kind, inputs, hidden)  # type: ignore[arg-type]
+
+
+def test_the_largest_model_is_accepted() -> None:
+    assert ModelSpec("logistic", 2**24 - 1).parameter_count == 2**24
+    assert len(ModelSpec("mlp", 2, (1,) * 7).layers) == 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fraction_bits": 7},
+        {"fraction_bits": 17},
+        {"learning_rate": Fraction(0)},
+        {"learning_rate": Fraction(-1, 2)},
+        {"learning_rate": Fraction(1, 2**16 + 1)},
+        {"learning_rate": Fraction(2**16 + 1)},
+        {"learning_rate": 0.5},
+        {"local_steps": 0},
+        {"local_steps": 65},
+        {"batch_rows": 0},
+        {"batch_rows": 2.0},
+        {"feature_limit": 0},
+        {"hidden_limit": 65},
+        {"output_limit": True},
+    ],
+)
+def test_a_rule_out_of_bounds_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(RuleError):
+        replace(RULE, **change)
+
+
+def test_a_rule_at_its_bounds_is_accepted() -> None:
+    Rule(8, Fraction(1, 2**16), 1, 1, 1, 1, 1)
+    Rule(16, Fraction(2**16), 64, 2**24, 64, 64, 64)
+
+
+def test_the_first_gradient_is_what_a_hand_computes() -> None:
+    """At zero every logit is 0; the table's cell from 0 to 1/256 holds sigmoid(1/512) = .500488, 2050 / 4096."""
+    update = local_update(SPEC, RULE, START, FEATURES, LABELS, b"")
+    up, down = 2050, 2050 - 4096
+    assert update.tolist() == [(down - up) * ONE, 2 * up * ONE, (down + 2 * up) * ONE, 3]
+
+
+def test_a_hidden_unit_at_zero_passes_its_error_back() -> None:
+    spec = ModelSpec("mlp", 1, (2,))
+    parameters = np.array([0, -1, 0, 0, ONE, ONE, 0])  # pre-activations 0 and -1 on a feature of 1
+    update = local_update(spec, RULE, parameters, np.array([[ONE]]), np.array([0]), b"")
+    assert update[:2].tolist() == [2050 * ONE, 0]
+    assert update[2:4].tolist() == [2050 * ONE, 0]
+
+
+def test_several_steps_send_the_way_times_the_rows() -> None:
+    rule = replace(RULE, local_steps=2)
+    update = local_update(SPEC, rule, START, FEATURES, LABELS, b"")
+    once = apply_total(SPEC, RULE, START, local_update(SPEC, RULE, START, FEATURES, LABELS, b""))
+    twice = apply_total(SPEC, RULE, once, local_update(SPEC, RULE, once, FEATURES, LABELS, b""))
+    assert update.tolist() == [*(3 * twice).tolist(), 3]
+    assert apply_total(SPEC, rule, START, update).tolist() == twice.tolist()
+
+
+def test_a_step_rounds_half_up() -> None:
+    total = np.array([ONE, -ONE, 3 * ONE, 1])  # steps of 1/2, -1/2 and 3/2 round to 1, 0 and 2
+    assert apply_total(SPEC, RULE, START, total).tolist() == [-1, 0, -2]
+
+
+def test_a_step_stops_at_the_limit() -> None:
+    limit = RULE.output_limit * ONE
+    total = np.array([-(2**63), 2**62, 0, 1])
+    assert apply_total(SPEC, RULE, START, total).tolist() == [limit, -limit, 0]
+
+
+@pytest.mark.parametrize("weight", [0, -1])
+def test_a_total_of_no_rows_is_refused(weight: int) -> None:
+    with pytest.raises(EmptyTotalError, match=str(weight)):
+        apply_total(SPEC, RULE, START, np.array([0, 0, 0, weight]))
+
+
+@pytest.mark.parametrize("total", [np.array([0, 0, 1]), np.array([0.0, 0.0, 0.0, 1.0]), np.zeros((4, 1), np.int64)])
+def test_a_total_of_another_shape_is_refused(total: np.ndarray) -> None:
+    with pytest.raises(TotalError):
+        apply_total(SPEC, RULE, START, total)
+
+
+def test_an_absurd_total_moves_to_the_limit_and_stops_no_round() -> None:
+    rule = replace(RULE, learning_rate=Fraction(2**16))
+    limit = rule.output_limit * ONE
+    total = np.array([2**63 - 1, -(2**63), 0, 1])
+    assert apply_total(SPEC, rule, START, total).tolist() == [-limit, limit, 0]
+
+
+@pytest.mark.parametrize(
+    ("features", "labels"),
+    [
+        (FEATURES[:, :1], LABELS),
+        (FEATURES, LABELS[:2]),
+        (FEATURES[:0], LABELS[:0]),
+        (FEATURES.astype(np.float64), LABELS),
+        (FEATURES, LABELS.astype(np.int32)),
+        (FEATURES + 4 * ONE, LABELS),
+        (FEATURES - 4 * ONE, LABELS),
+        (FEATURES, LABELS + 1),
+        (FEATURES, LABELS - 1),
+    ],
+)
+def test_rows_beyond_the_bounds_are_refused(features: np.ndarray, labels: np.ndarray) -> None:
+    for use in (lambda *rows: local_update(*rows, b""), evaluate):
+        with pytest.raises(TrainingRowsError):
+            use(SPEC, RULE, START, features, labels)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [START[:2], START.astype(np.int32), START + 8 * ONE + 1, START - 8 * ONE - 1],
+)
+def test_parameters_beyond_the_bounds_are_refused(parameters: np.ndarray) -> None:
+    for use in (
+        lambda: local_update(SPEC, RULE, parameters, FEATURES, LABELS, b""),
+        lambda: evaluate(SPEC, RULE, parameters, FEATURES, LABELS),
+        lambda: apply_total(SPEC, RULE, parameters, np.array([0, 0, 0, 1])),
+        lambda: parameters_to_bytes(SPEC, RULE, parameters),
+    ):
+        with pytest.raises(ParameterError):
+            use()
+
+
+def test_parameter_bytes_are_refused_after_the_smallest_change() -> None:
+    data = parameters_to_bytes(SPEC, RULE, START + 8 * ONE)
+    assert parameters_from_bytes(SPEC, RULE, data).tolist() == [8 * ONE] * 3
+    past = (8 * ONE + 1).to_bytes(4, "little") + data[4:]
+    for bad in (data[:-1], data + b"\0", past):
+        with pytest.raises(ParameterError):
+            parameters_from_bytes(SPEC, RULE, bad)
+
+
+def test_a_batch_is_a_set_of_rows_that_seed_and_step_choose() -> None:
+    rule = replace(RULE, batch_rows=10)
+    chosen = batch_indices(rule, 100, b"seed", 0).tolist()
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == 10
+    assert chosen == batch_indices(rule, 100, b"seed", 0).tolist()
+    assert chosen != batch_indices(rule, 100, b"seed", 1).tolist()
+    assert chosen != batch_indices(rule, 100, b"sefd", 0).tolist()
+    assert batch_indices(rule, 10, b"seed", 0).tolist() == list(range(10))
+
+
+def test_every_row_is_chosen_equally_often() -> None:
+    rule, counts = replace(RULE, batch_rows=5), np.zeros(20)
+    for seed in range(2000):
+        counts[batch_indices(rule, 20, seed.to_bytes(4, "big"), 0)] += 1
+    assert np.abs(counts - 500).max() < 6 * np.sqrt(2000 * 0.25 * 0.75)
+
+
+def test_the_batch_bounds_the_update() -> None:
+    assert update_bound(SPEC, replace(RULE, batch_rows=7), 1000) == update_bound(SPEC, RULE, 7)
+    assert update_bound(SPEC, replace(RULE, batch_rows=7), 5) == update_bound(SPEC, RULE, 5)
+
+
+def test_the_demo_fits_the_lane_of_a_weighted_sum() -> None:
+    """16 trainers of at most 57 rows, weights of 4 bits, noise of 16 bits and a sign in 63 bits."""
+    for spec in (ModelSpec("logistic", 25), ModelSpec("mlp", 25, (32,))):
+        assert 16 + (update_bound(spec, RULE, 57) * 16 * 15).bit_length() + 1 <= 63
+
+
+def test_layer_bounds_are_those_of_the_page() -> None:
+    hidden, output = layer_bounds(ModelSpec("mlp", 25, (32,)), RULE)
+    assert (hidden.parameter, hidden.input, hidden.sum) == (2 * ONE, 4 * ONE, 202 * ONE * ONE)
+    assert (output.parameter, output.input, output.error) == (8 * ONE, 202 * ONE, ONE)
+    assert hidden.error == 8 * ONE
+
+
+def test_a_model_too_deep_for_its_limits_is_refused() -> None:
+    deep = ModelSpec("mlp", 64, (64, 64, 64))
+    update_bound(deep, RULE, 1)
+    with pytest.raises(OverflowBudgetError, match="bits"):
+        layer_bounds(ModelSpec("mlp", 64, (64, 64, 64, 64, 64)), RULE)
+    with pytest.raises(OverflowBudgetError, match="gradient"):
+        update_bound(deep, RULE, 2**24)
+
+
+@pytest.mark.parametrize("rows_max", [0, 2**24 + 1])
+def test_a_row_count_out_of_bounds_is_refused(rows_max: int) -> None:
+    with pytest.raises(RuleError):
+        update_bound(SPEC, RULE, rows_max)
+
+
+def test_a_product_past_64_bits_is_refused() -> None:
+    wide = np.full((1, 2), 2**31 - 1), np.full((2, 1), 2**31 - 1)
+    assert product(*wide).tolist() == [[2 * (2**31 - 1) ** 2]]
+    with pytest.raises(OverflowBudgetError):
+        product(wide[0] + 1, wide[1] + 1)
+
+
+def test_the_start_of_a_network_depends_on_the_seed_and_logistic_starts_at_zero() -> None:
+    spec = ModelSpec("mlp", 25, (32,))
+    start = initial_parameters(spec, RULE, b"a")
+    assert start.tolist() != initial_parameters(spec, RULE, b"b").tolist()
+    matrix = start[: 25 * 32]
+    assert np.abs(matrix).max() <= ONE * np.sqrt(6 / 25)
+    assert abs(matrix.std() / ONE - np.sqrt(2 / 25)) < 0.02
+    assert not initial_parameters(SPEC, RULE, b"a").any()
+
+
+def test_every_number_of_the_rule_is_described() -> None:
+    base = describe_rule(SPEC, RULE)
+    changes = {
+        "fraction_bits": 10,
+        "learning_rate": Fraction(1),
+        "local_steps": 2,
+        "batch_rows": 5,
+        "feature_limit": 5,
+        "hidden_limit": 3,
+        "output_limit": 9,
+    }
+    assert set(changes) == set(Rule.__dataclass_fields__)
+    for name, value in changes.items():
+        assert describe_rule(SPEC, replace(RULE, **{name: value})) != base
+    assert describe_rule(ModelSpec("logistic", 3), RULE) != base
+
+
+def test_auc_counts_ties_half() -> None:
+    features = np.array([[3], [2], [2], [1]]) * ONE
+    parameters, spec = np.array([ONE, 0]), ModelSpec("logistic", 1)
+    worth = evaluate(spec, RULE, parameters, features, np.array([1, 1, 0, 0]))
+    assert (worth.auc_numerator, worth.auc_denominator) == (7, 8)
+    assert worth.auc == 7 / 8
+    assert worth.accuracy == 1 / 2
+
+
+def test_auc_of_one_class_is_no_number() -> None:
+    worth = evaluate(SPEC, RULE, START, FEATURES, np.ones(3, np.int64))
+    assert worth.auc_denominator == 0
+    assert np.isnan(worth.auc)
+
+
+def test_loss_of_no_knowledge_is_one_bit() -> None:
+    worth = evaluate(SPEC, RULE, START, FEATURES, LABELS)
+    assert worth.loss == pytest.approx(np.log(2), abs=1e-3)
+
+
+def test_loss_beyond_the_table_is_the_logit() -> None:
+    spec, features = ModelSpec("logistic", 1), np.array([[4 * ONE]])
+    for label, loss in ((0, 32), (1, 0)):
+        worth = evaluate(spec, RULE, np.array([8 * ONE, 0]), features, np.array([label]))
+        assert worth.loss == pytest.approx(loss, abs=1 / 512)
