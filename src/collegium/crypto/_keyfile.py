@@ -1,0 +1,115 @@
+"""A member's secret keys in one file that nobody else may read."""
+
+import json
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collegium.crypto._account import AccountKey
+from collegium.crypto._bls import BlsSecretKey
+from collegium.crypto._errors import KeyFileError, KeyFileExistsError, KeyFileModeError, MalformedSecretError
+from collegium.crypto._random import Randomness
+from collegium.crypto._seal import SealKey
+
+__all__ = ["MemberKeys", "load_keys", "save_keys"]
+
+FORMAT = "collegium/v1/keys"
+FILE_BYTES_MAX = 4096
+_FIELDS = ("format", "account", "bls", "seal")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemberKeys:
+    """The keys of one member: chain account, voting, and sealed columns."""
+
+    account: AccountKey
+    bls: BlsSecretKey
+    seal: SealKey
+
+    @classmethod
+    def generate(cls, random: Randomness) -> "MemberKeys":
+        """Return three fresh keys."""
+        return cls(AccountKey.generate(random), BlsSecretKey.generate(random), SealKey.generate(random))
+
+
+def save_keys(path: Path, keys: MemberKeys) -> None:
+    """Write `keys` as JSON to a new file of mode 0600, whole or not at all.
+
+    Raises:
+        KeyFileExistsError: something is at `path` already.
+    """
+    text = json.dumps(_to_mapping(keys), indent=2) + "\n"
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, fails if the name is taken: keys are never overwritten.
+        os.link(draft, path)
+    except FileExistsError:
+        raise KeyFileExistsError(f"{path} exists, expected no file: keys are never overwritten", path=path) from None
+    finally:
+        draft.unlink()
+    _sync_directory(path.parent)
+
+
+def load_keys(path: Path) -> MemberKeys:
+    """Read keys that `save_keys` wrote.
+
+    Raises:
+        KeyFileModeError: not a regular file of the caller with mode 0600 or stricter.
+        KeyFileError: missing, too long, or not exactly what `save_keys` writes.
+    """
+    text = _read_private(path)
+    keys = _from_text(text)
+    if keys is None or json.dumps(_to_mapping(keys), indent=2) + "\n" != text:
+        raise KeyFileError(f"{path} is not a key file of format {FORMAT}", path=path)
+    return keys
+
+
+def _to_mapping(keys: MemberKeys) -> dict[str, str]:
+    values = (FORMAT, keys.account.secret.hex(), keys.bls.to_bytes().hex(), keys.seal.secret.hex())
+    return dict(zip(_FIELDS, values, strict=True))
+
+
+def _from_text(text: str) -> MemberKeys | None:
+    """Return the keys, or None: errors of the parsers quote what they read, so none of them may get out."""
+    try:
+        mapping: Any = json.loads(text)
+        if not isinstance(mapping, dict) or tuple(mapping) != _FIELDS or mapping["format"] != FORMAT:
+            return None
+        account, bls, seal = (bytes.fromhex(mapping[name]) for name in _FIELDS[1:])
+        return MemberKeys(AccountKey(account), BlsSecretKey.from_bytes(bls), SealKey(seal))
+    except (ValueError, TypeError, RecursionError, MalformedSecretError):
+        return None
+
+
+def _read_private(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be opened: {error.strerror}", path=path) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise KeyFileModeError(f"{path} is not a regular file of this user", path=path)
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o177:
+            raise KeyFileModeError(f"{path} has mode {mode:04o}, expected 0600 or stricter", path=path, mode=mode)
+        data = file.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX or not data.isascii():
+        raise KeyFileError(f"{path} is not a key file: over {FILE_BYTES_MAX} bytes, or not ASCII", path=path)
+    return data.decode("ascii")
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
