@@ -1,0 +1,30 @@
+"""Commitments to encoded matrices: one salted SHA-256 leaf a column, one Merkle tree a domain, multiproofs.
+
+Specified in docs/spec/commitment.md. A column opened with its salt and the multiproof is a column of the codeword
+that was committed; what a set of opened columns reveals is the business of the code's randomness (docs/spec/codes.md).
+"""
+
+from ._matrix import (
+    SALT_BYTES,
+    ColumnRange,
+    CommittedMatrix,
+    MalformedColumnsError,
+    column_leaves,
+    combine_roots,
+    verify_columns,
+)
+from ._merkle import MerkleTree, MultiproofError, multiproof_length, verify_multiproof
+
+__all__ = [
+    "SALT_BYTES",
+    "ColumnRange",
+    "CommittedMatrix",
+    "MalformedColumnsError",
+    "MerkleTree",
+    "MultiproofError",
+    "column_leaves",
+    "combine_roots",
+    "multiproof_length",
+    "verify_columns",
+    "verify_multiproof",
+]
