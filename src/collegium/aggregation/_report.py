@@ -1,0 +1,386 @@
+"""A trainer's report: one message a round, checkable by everybody in public and by each seat in its own columns.
+
+Making one and checking one are the same numbered steps (docs/spec/aggregation.md, section 3):
+  1. bind: task, round, trainer, terms, digest of c, roots of the key matrix
+  2. combine: w = sum_i r_i row_i + mask over the extension, r drawn after the roots
+  3. audit: the columns drawn after w agree with w and with the roots
+  4. seal: each seat's range of columns, to that seat's key of this round
+  5. sign
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium import algebra
+from collegium.codes import Domain
+from collegium.commitment import (
+    SALT_BYTES,
+    ColumnRange,
+    CommittedMatrix,
+    combine_roots,
+    verify_columns,
+)
+from collegium.crypto import (
+    AccountKey,
+    Digest,
+    Randomness,
+    SealKey,
+    Transcript,
+    hash_fields,
+    open_sealed,
+    recover_address,
+    seal,
+)
+from collegium.errors import CollegiumError
+
+from ._masking import FieldArray, IntArray, encode_ciphertext, mask
+from ._parameters import (
+    AUDIT_COLUMNS,
+    AUDIT_DOMAIN,
+    COMMITTEE_DOMAIN,
+    KEY_CODE,
+    KEY_ROWS,
+    MATRIX_ROWS,
+    RING_DIMENSION,
+    Layout,
+    seat_width,
+)
+
+__all__ = [
+    "AuditFailedError",
+    "ColumnsRejectedError",
+    "MalformedReportError",
+    "Report",
+    "ReportRejectedError",
+    "RoundTerms",
+    "SealedColumnsError",
+    "SeatTerms",
+    "Upload",
+    "check_columns",
+    "check_report",
+    "make_upload",
+    "open_columns",
+]
+
+_COMBINATION_BYTES = 2 * 8 * KEY_CODE.degree_bound
+_SIGNATURE_BYTES = 65
+_HEAD = struct.Struct("<32sQ20s32s32s32s32s")  # task, round, trainer, terms, digest of c, committee root, audit root
+
+
+class MalformedReportError(CollegiumError):
+    """Bytes that should be a report are not one."""
+
+
+class ReportRejectedError(CollegiumError):
+    """A report is for another task, round or committee, or is not signed by its trainer."""
+
+
+class AuditFailedError(CollegiumError):
+    """An audited column does not fit the published combination."""
+
+
+class ColumnsRejectedError(CollegiumError):
+    """A seat's own columns do not fit the root or the published combination."""
+
+
+class SealedColumnsError(CollegiumError):
+    """A sealed box is missing, does not open with the seat's key of this round, or is not the one in the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeatTerms:
+    """One seat of a round: who holds it, and the X25519 key that columns are sealed to (None: did not announce one)."""
+
+    validator: bytes  # 20-byte account address
+    seal_key: bytes | None
+
+
+@dataclass(frozen=True)
+class RoundTerms:
+    """What a certified header fixes for one round; everything in a report is bound to its digest."""
+
+    task: Digest
+    round: int
+    previous: Digest  # the header that these terms come from
+    model: Digest
+    beacon: Digest
+    seats: tuple[SeatTerms, ...]
+    layout: Layout = field(repr=False)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The digest that reports, receipts and sealed boxes are bound to."""
+        budget = self.layout.budget
+        seats = b"".join(seat.validator + (seat.seal_key or bytes(32)) for seat in self.seats)
+        shape = (self.layout.entries, budget.entry_bound, budget.trainers_max, budget.weight_max, budget.lanes)
+        return hash_fields("terms", self.task, self.round, self.previous, self.model, self.beacon, seats, *shape)
+
+    @cached_property
+    def matrix_seed(self) -> Digest:
+        """The seed of this round's public matrix A."""
+        return hash_fields("mask-matrix", self.task, self.round, self.beacon)
+
+    @property
+    def seat_width(self) -> int:
+        """Columns a seat owns."""
+        return seat_width(len(self.seats))
+
+    def seat_columns(self, seat: int) -> range:
+        """Return the committee positions that `seat` owns."""
+        width = self.seat_width
+        return range(seat * width, (seat + 1) * width)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The public part of a trainer's upload; c itself is content-addressed by `ciphertext`."""
+
+    task: Digest
+    round: int
+    trainer: bytes
+    terms: Digest
+    ciphertext: Digest
+    committee_root: Digest
+    audit_root: Digest
+    boxes: tuple[Digest, ...]  # SHA-256 of each seat's sealed box, zeros where a seat has none
+    combination: FieldArray  # (2, degree_bound): the polynomial w over the extension
+    audit: ColumnRange
+    signature: bytes
+
+    @cached_property
+    def key_root(self) -> Digest:
+        """The one digest that commits to the key matrix."""
+        return combine_roots([self.committee_root, self.audit_root])
+
+    @cached_property
+    def id(self) -> Digest:
+        """The digest that the trainer signs: binds every field but the signature."""
+        return hash_fields(
+            "report",
+            self.task,
+            self.round,
+            self.trainer,
+            self.terms,
+            self.ciphertext,
+            self.committee_root,
+            self.audit_root,
+            b"".join(self.boxes),
+            sha256(algebra.to_bytes(self.combination.reshape(-1))).digest(),
+            sha256(self.audit.to_bytes()).digest(),
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical encoding: fixed head, boxes, combination, audit, signature."""
+        head = _HEAD.pack(
+            self.task, self.round, self.trainer, self.terms, self.ciphertext, self.committee_root, self.audit_root
+        )
+        combination = algebra.to_bytes(self.combination.reshape(-1))
+        return head + b"".join(self.boxes) + combination + self.audit.to_bytes() + self.signature
+
+    @classmethod
+    def from_bytes(cls, data: bytes, seats: int) -> Report:
+        """Decode a report of a round with `seats` seats.
+
+        Raises:
+            MalformedReportError: wrong length, or a field element that is not below p.
+        """
+        fixed = _HEAD.size + 32 * seats + _COMBINATION_BYTES
+        if len(data) < fixed + _SIGNATURE_BYTES:
+            raise MalformedReportError(f"a report takes more than {fixed} bytes, got {len(data)}", length=len(data))
+        head = _HEAD.unpack_from(data)
+        boxes = tuple(data[at : at + 32] for at in range(_HEAD.size, _HEAD.size + 32 * seats, 32))
+        try:
+            combination = algebra.from_bytes(data[fixed - _COMBINATION_BYTES : fixed]).reshape(2, -1)
+            transcript = _transcript(head[3], head[2], head[4], head[5], head[6])
+            positions = _audit_positions(transcript, combination)[1]
+            audit = ColumnRange.from_bytes(
+                data[fixed:-_SIGNATURE_BYTES], rows=MATRIX_ROWS, leaf_count=AUDIT_DOMAIN.size, positions=positions
+            )
+        except CollegiumError as error:
+            raise MalformedReportError(f"report: {error}") from error
+        return cls(*head, boxes, combination, audit, data[-_SIGNATURE_BYTES:])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upload:
+    """What a trainer sends once: the report, c, and a sealed box for each seat that announced a key."""
+
+    report: Report
+    ciphertext: bytes
+    boxes: tuple[bytes | None, ...]
+
+
+def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random: Randomness) -> Upload:
+    """Mask `update`, share its key among the seats and sign: the trainer's whole work of a round but the training.
+
+    `random` must be the operating system's or a stream seeded from it: every mask, salt and pad is used once.
+
+    Raises:
+        EntryOutOfRangeError: when the update does not fit the task's bounds.
+    """
+    key = algebra.sample_field(random, RING_DIMENSION)
+    ciphertext = encode_ciphertext(mask(terms.layout, terms.matrix_seed, key, update, random))
+    coefficients, matrix = _commit_key(key, random)
+    committee_root, audit_root = (tree.root for tree in matrix.trees)
+    # 1. bind
+    ciphertext_digest = sha256(ciphertext).digest()
+    transcript = _transcript(terms.digest, account.address, ciphertext_digest, committee_root, audit_root)
+    # 2. combine
+    factors = transcript.challenge_ext("rows", KEY_ROWS)
+    combination = algebra.fold(coefficients, _with_mask_rows(factors))
+    # 3. audit
+    audit = matrix.open(1, _draw_audit(transcript, combination))
+    # 4. seal
+    key_root = matrix.root
+    boxes = tuple(
+        None
+        if seat.seal_key is None
+        else seal(
+            seat.seal_key,
+            _seal_info(terms, account.address, key_root, index),
+            matrix.open(0, terms.seat_columns(index)).to_bytes(),
+        )
+        for index, seat in enumerate(terms.seats)
+    )
+    # 5. sign
+    digests = tuple(bytes(32) if box is None else sha256(box).digest() for box in boxes)
+    unsigned = Report(
+        terms.task,
+        terms.round,
+        account.address,
+        terms.digest,
+        ciphertext_digest,
+        committee_root,
+        audit_root,
+        digests,
+        combination,
+        audit,
+        bytes(_SIGNATURE_BYTES),
+    )
+    signed = Report(**{**_fields(unsigned), "signature": account.sign(unsigned.id)})
+    return Upload(signed, ciphertext, boxes)
+
+
+def check_report(terms: RoundTerms, report: Report) -> None:
+    """Check everything in a report that needs no secret; c's own form is not proved yet (level `unproved`).
+
+    Raises:
+        ReportRejectedError: other terms, a number of boxes other than seats, or not the trainer's signature.
+        AuditFailedError: an audited column does not fit the combination.
+        MultiproofError: an audited column is not the committed one.
+    """
+    # 1. bind
+    if (report.task, report.round, report.terms) != (terms.task, terms.round, terms.digest):
+        raise ReportRejectedError(
+            f"report is for round {report.round} under terms {report.terms.hex()[:16]}, "
+            f"this is round {terms.round} under {terms.digest.hex()[:16]}"
+        )
+    if len(report.boxes) != len(terms.seats):
+        raise ReportRejectedError(f"report names {len(report.boxes)} boxes for {len(terms.seats)} seats")
+    transcript = _transcript(report.terms, report.trainer, report.ciphertext, report.committee_root, report.audit_root)
+    # 2. combine
+    factors, positions = _audit_positions(transcript, report.combination)
+    # 3. audit
+    _check_combination(report, factors, AUDIT_DOMAIN, positions, report.audit.symbols, AuditFailedError)
+    verify_columns(report.audit_root, AUDIT_DOMAIN, positions, report.audit)
+    # 5. sign
+    signer = recover_address(report.id, report.signature)
+    if signer != report.trainer:
+        raise ReportRejectedError(f"report of {report.trainer.hex()} is signed by {signer.hex()}")
+
+
+def open_columns(terms: RoundTerms, report: Report, seat: int, box: bytes | None, secret: SealKey) -> ColumnRange:
+    """Open the box that a trainer sealed to `seat`.
+
+    Raises:
+        SealedColumnsError: no box, not the box of the report, sealed for another seat, round, task or trainer, or
+            columns of a wrong length. Nobody can tell whose fault it is, so this is "no receipt", never evidence.
+    """
+    if box is None or sha256(box).digest() != report.boxes[seat]:
+        raise SealedColumnsError(f"the box for seat {seat} is not the one in the report", seat=seat)
+    try:
+        data = open_sealed(secret, _seal_info(terms, report.trainer, report.key_root, seat), box)
+        return ColumnRange.from_bytes(
+            data, rows=MATRIX_ROWS, leaf_count=COMMITTEE_DOMAIN.size, positions=terms.seat_columns(seat)
+        )
+    except CollegiumError as error:
+        raise SealedColumnsError(f"the box for seat {seat} does not open: {error}", seat=seat) from error
+
+
+def check_columns(terms: RoundTerms, report: Report, seat: int, columns: ColumnRange) -> None:
+    """Check a seat's own columns against the root and the published combination.
+
+    A word that differs from the code on honest seats' columns passes with probability at most 1 / |K|, K of 2^128
+    elements, as the combination's factors are drawn after the roots.
+
+    Raises:
+        ColumnsRejectedError: a column does not fit the combination.
+        MultiproofError: the columns are not the committed ones.
+    """
+    transcript = _transcript(report.terms, report.trainer, report.ciphertext, report.committee_root, report.audit_root)
+    factors = transcript.challenge_ext("rows", KEY_ROWS)
+    positions = terms.seat_columns(seat)
+    _check_combination(report, factors, COMMITTEE_DOMAIN, positions, columns.symbols, ColumnsRejectedError)
+    verify_columns(report.committee_root, COMMITTEE_DOMAIN, positions, columns)
+
+
+def _fields(report: Report) -> dict[str, object]:
+    return {name: getattr(report, name) for name in Report.__dataclass_fields__}
+
+
+def _commit_key(key: FieldArray, random: Randomness) -> tuple[FieldArray, CommittedMatrix]:
+    """Return the key matrix's coefficients (6, degree_bound) and its commitment on both domains."""
+    pads = algebra.sample_field(random, MATRIX_ROWS * KEY_CODE.randomness_len).reshape(MATRIX_ROWS, -1)
+    masks = algebra.sample_field(random, (MATRIX_ROWS - KEY_ROWS) * KEY_CODE.message_len)
+    messages = np.concatenate([key, masks]).reshape(MATRIX_ROWS, KEY_CODE.message_len)
+    coefficients = KEY_CODE.coefficients(messages, pads)
+    domains = (COMMITTEE_DOMAIN, AUDIT_DOMAIN)
+    encoded = [KEY_CODE.encode(coefficients, domain) for domain in domains]
+    return coefficients, CommittedMatrix(encoded, [random(SALT_BYTES * domain.size) for domain in domains])
+
+
+def _transcript(terms: Digest, trainer: bytes, ciphertext: Digest, committee: Digest, audit: Digest) -> Transcript:
+    return Transcript("key", terms, trainer, ciphertext, committee, audit)
+
+
+def _audit_positions(transcript: Transcript, combination: FieldArray) -> tuple[npt.NDArray[np.uint64], list[int]]:
+    factors = transcript.challenge_ext("rows", KEY_ROWS)
+    return factors, _draw_audit(transcript, combination)
+
+
+def _draw_audit(transcript: Transcript, combination: FieldArray) -> list[int]:
+    transcript.absorb("combination", algebra.to_bytes(combination.reshape(-1)))
+    return [int(at) for at in transcript.challenge_indices("audit", AUDIT_COLUMNS, AUDIT_DOMAIN.size)]
+
+
+def _with_mask_rows(factors: FieldArray) -> FieldArray:
+    """Return the six rows' factors (2, 6): the challenges for the key rows, then 1 and x for the two mask rows."""
+    return np.concatenate([factors, np.eye(2, dtype=np.uint64)], axis=1)
+
+
+def _check_combination(
+    report: Report,
+    factors: FieldArray,
+    domain: Domain,
+    positions: Sequence[int],
+    symbols: FieldArray,
+    refusal: type[AuditFailedError] | type[ColumnsRejectedError],
+) -> None:
+    """Raise `refusal` unless w(x_j) = <factors, column_j> at every position; `symbols` is (columns, rows)."""
+    published = algebra.ext_coset_ntt(report.combination, domain.shift, domain.size)[:, np.asarray(positions)]
+    combined = algebra.fold(np.ascontiguousarray(symbols.T), _with_mask_rows(factors))
+    wrong = np.flatnonzero((published != combined).any(axis=0))
+    if wrong.size:
+        raise refusal(f"{wrong.size} of {len(positions)} columns do not fit the combination", first=int(wrong[0]))
+
+
+def _seal_info(terms: RoundTerms, trainer: bytes, key_root: Digest, seat: int) -> bytes:
+    return hash_fields("seal", terms.task, terms.round, terms.digest, trainer, key_root, seat)
