@@ -189,7 +189,7 @@ def test_features_equal_the_reference(table: Table) -> None:
     found = features(SCHEMA, scaling_from_total(SCHEMA, np.array(total)), table, rule).tolist()
     for row, values in enumerate(found):
         for position, column, sums in ((0, SCHEMA.columns[0], total[:3]), (3, SCHEMA.columns[2], total[3:])):
-            number = column.parse(table.column(column.name))[row]
+            number = column.parse(table)[row]
             level = None
             if number is not None:
                 share = (min(max(number, column.lower), column.upper) - column.lower) / (column.upper - column.lower)

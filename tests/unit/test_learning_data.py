@@ -197,7 +197,7 @@ def test_a_missing_column_is_named_beside_those_found(write) -> None:
 
 def test_a_hostile_cell_does_not_flood_the_message() -> None:
     with pytest.raises(NotANumberError) as refusal:
-        AGE.parse(["x" * 4000])
+        AGE.parse(column("age", "x" * 4000))
     assert len(str(refusal.value)) < 200
 
 
@@ -206,27 +206,36 @@ def test_a_hostile_cell_does_not_flood_the_message() -> None:
 
 def test_numbers_are_read_strictly() -> None:
     cells = ["50", " 5e1"[1:], "+.5", "-5.", "", "0", "0.0", "nan", "-NaN"]
-    assert AGE.parse(cells) == [50, 50, 0.5, -5, None, None, None, None, None]
+    assert AGE.parse(column("age", *cells)) == [50, 50, 0.5, -5, None, None, None, None, None]
 
 
 @pytest.mark.parametrize("cell", ["fifty", "1_000", "0x10", "1,5", "--1", "٣", "1 2", "e5", "."])
 def test_a_cell_that_is_no_number(cell: str) -> None:
     with pytest.raises(NotANumberError, match="row 2"):
-        AGE.parse(["1", cell])
+        AGE.parse(column("age", "1", cell))
 
 
 @pytest.mark.parametrize("cell", ["inf", "-Infinity", "1e999"])
 def test_an_infinite_cell(cell: str) -> None:
     with pytest.raises(NotFiniteError, match="row 2"):
-        AGE.parse(["1e99", cell])
+        AGE.parse(column("age", "1e99", cell))
 
 
 def test_categories_are_read_strictly() -> None:
-    assert SMOKER.parse(["yes", "no", "", "?"]) == [1, 0, None, None]
+    assert SMOKER.parse(column("smoker", "yes", "no", "", "?")) == [1, 0, None, None]
     with pytest.raises(
         UnknownCategoryError, match="row 2: category 'Yes' is not in the schema, expected one of no, yes"
     ):
-        SMOKER.parse(["yes", "Yes"])
+        SMOKER.parse(column("smoker", "yes", "Yes"))
+
+
+def test_an_error_names_the_file_and_the_row_in_it_however_the_table_was_cut(write) -> None:
+    table = load_table(write("a.csv", "site,y,age\na,0,50\na,0,51\na,,x\na,1,fifty\n"))
+    rows, _ = labelled_rows(table, label="y", negative=["0"], drop=["site"])
+    for part in (rows, rows.select([2, 0])):
+        with pytest.raises(NotANumberError, match=r"^a\.csv: column 'age', row 4: 'fifty'") as refusal:
+            statistics(Schema((AGE,)), part)
+        assert refusal.value.values["row"] == 4
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def _levels(column: NumericColumn, table: Table) -> tuple[Int64Array, np.ndarray
 
     Single float64 operations (subtract, divide, multiply, floor) are exact roundings by IEEE 754: no machine differs.
     """
-    values = column.parse(table.column(column.name))
+    values = column.parse(table)
     present = np.array([value is not None for value in values], dtype=np.bool_)
     numbers = np.array([column.lower if value is None else value for value in values], dtype=np.float64)
     share = (np.clip(numbers, column.lower, column.upper) - column.lower) / (column.upper - column.lower)
@@ -160,7 +160,7 @@ def _scaled(column: NumericColumn, scaling: ColumnScaling, table: Table, rule: R
 
 def _one_hot(column: CategoryColumn, table: Table, rule: Rule) -> Int64Array:
     block = np.zeros((table.row_count, len(column.values)), dtype=np.int64)
-    for row, position in enumerate(column.parse(table.column(column.name))):
+    for row, position in enumerate(column.parse(table)):
         if position is not None:
             block[row, position] = rule.one
     return block

@@ -57,17 +57,18 @@ class NumericColumn:
                 column=self.name,
             )
 
-    def parse(self, cells: Sequence[str]) -> list[float | None]:
-        """Returns the cells as numbers, None where missing.
+    def parse(self, table: Table) -> list[float | None]:
+        """Returns the table's cells in this column as numbers, None where missing.
 
         Raises:
-            NotANumberError, NotFiniteError: naming the first such row (from 1).
+            MissingColumnError: the table has no such column.
+            NotANumberError, NotFiniteError: naming the first such row.
         """
         numbers = {float(token) for token in self.missing if _NUMBER.fullmatch(token)}
         tokens = {"", *self.missing}
         values: list[float | None] = []
-        for row, cell in enumerate(cells, start=1):
-            value = None if cell in tokens else _number(self.name, row, cell)
+        for row, cell in enumerate(table.column(self.name)):
+            value = None if cell in tokens else _number(table, self.name, row, cell)
             values.append(None if value in numbers else value)
         return values
 
@@ -100,21 +101,23 @@ class CategoryColumn:
                 column=self.name,
             )
 
-    def parse(self, cells: Sequence[str]) -> list[int | None]:
-        """Returns the cells as indices into the vocabulary, None where missing.
+    def parse(self, table: Table) -> list[int | None]:
+        """Returns the table's cells in this column as indices into the vocabulary, None where missing.
 
         Raises:
-            UnknownCategoryError: naming the first such row (from 1).
+            MissingColumnError: the table has no such column.
+            UnknownCategoryError: naming the first such row.
         """
         index: dict[str, int | None] = {value: position for position, value in enumerate(self.values)}
         index |= dict.fromkeys(("", *self.missing))
-        for row, cell in enumerate(cells, start=1):
+        cells = table.column(self.name)
+        for row, cell in enumerate(cells):
             if cell not in index:
                 raise UnknownCategoryError(
-                    f"column {shown(self.name)}, row {row}: category {shown(cell)} is not in the schema, "
+                    f"{_place(table, self.name, row)}: category {shown(cell)} is not in the schema, "
                     f"expected one of {', '.join(self.values)}",
                     column=self.name,
-                    row=row,
+                    row=table.row_number(row),
                 )
         return [index[cell] for cell in cells]
 
@@ -262,22 +265,26 @@ def _check_texts(name: str, texts: Sequence[str]) -> None:
             )
 
 
-def _number(name: str, row: int, cell: str) -> float | None:
+def _place(table: Table, name: str, row: int) -> str:
+    return f"{table.origin}: column {shown(name)}, row {table.row_number(row)}"
+
+
+def _number(table: Table, name: str, row: int, cell: str) -> float | None:
     """Returns a cell as a finite number, or None for NaN; accepts decimal ASCII notation only."""
     if _NAN.fullmatch(cell):
         return None
     value = float(cell) if _NUMBER.fullmatch(cell) else None
     if _INFINITE.fullmatch(cell) or (value is not None and math.isinf(value)):
         raise NotFiniteError(
-            f"column {shown(name)}, row {row}: {shown(cell)} is infinite, expected a finite number",
+            f"{_place(table, name, row)}: {shown(cell)} is infinite, expected a finite number",
             column=name,
-            row=row,
+            row=table.row_number(row),
         )
     if value is None:
         raise NotANumberError(
-            f"column {shown(name)}, row {row}: {shown(cell)} is not a number, expected one or an empty cell",
+            f"{_place(table, name, row)}: {shown(cell)} is not a number, expected one or an empty cell",
             column=name,
-            row=row,
+            row=table.row_number(row),
         )
     return value
 
@@ -291,7 +298,7 @@ def _infer_column(table: Table, name: str) -> NumericColumn | CategoryColumn:
             f"{table.origin}: column {shown(name)} has no value, expected some; drop it", column=name
         )
     try:
-        numbers = [number for number in NumericColumn(name, 0, 1).parse(values) if number is not None]
+        numbers = [value for value in NumericColumn(name, 0, 1, missing).parse(table) if value is not None]
     except NotANumberError:
         numbers = []
     if len(set(numbers)) >= NUMERIC_DISTINCT_MIN:

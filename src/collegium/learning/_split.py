@@ -183,9 +183,9 @@ def _read_labels(
             continue
         if cell not in positive and cell not in negative and positive and negative:
             raise UnknownLabelError(
-                f"{table.origin}: column {shown(label)}, row {row + 1}: label {shown(cell)} is neither positive "
-                f"({', '.join(positive)}) nor negative ({', '.join(negative)})",
-                row=row + 1,
+                f"{table.origin}: column {shown(label)}, row {table.row_number(row)}: label {shown(cell)} is neither "
+                f"positive ({', '.join(positive)}) nor negative ({', '.join(negative)})",
+                row=table.row_number(row),
                 label=cell,
             )
         kept.append(row)
@@ -205,8 +205,9 @@ def _read_sites(table: Table, site: str | None, kept: list[int]) -> list[str]:
     for row in kept:
         if not cells[row]:
             raise EmptySiteError(
-                f"{table.origin}: row {row + 1} has no site in column {shown(site)}, expected one in every row",
-                row=row + 1,
+                f"{table.origin}: row {table.row_number(row)} has no site in column {shown(site)}, "
+                "expected one in every row",
+                row=table.row_number(row),
                 column=site,
             )
     return [cells[row] for row in kept]

@@ -42,11 +42,13 @@ class Table:
         columns: distinct, non-empty names.
         cells: for each column its cells, top to bottom; "" where a value is missing.
         origin: what messages call the table, usually the file's name.
+        numbers: for messages, each row's number in the file it came from; empty for 1, 2, ...
     """
 
     columns: tuple[str, ...]
     cells: tuple[tuple[str, ...], ...]
     origin: str = "table"
+    numbers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_names(self.columns, self.origin)
@@ -58,6 +60,10 @@ class Table:
     def row_count(self) -> int:
         """Number of rows."""
         return len(self.cells[0]) if self.cells else 0
+
+    def row_number(self, row: int) -> int:
+        """Returns the number, from 1 below the header, of row `row` (from 0) in the file it came from."""
+        return self.numbers[row] if self.numbers else row + 1
 
     def column(self, name: str) -> tuple[str, ...]:
         """Returns the cells of one column.
@@ -76,7 +82,8 @@ class Table:
     def select(self, rows: Iterable[int]) -> "Table":
         """Returns the table of the given rows (indices from 0), in the given order."""
         order = list(rows)
-        return Table(self.columns, tuple(tuple(cells[row] for row in order) for cells in self.cells), self.origin)
+        cells = tuple(tuple(column[row] for row in order) for column in self.cells)
+        return Table(self.columns, cells, self.origin, tuple(self.row_number(row) for row in order))
 
     def without(self, names: Sequence[str]) -> "Table":
         """Returns the table without the named columns.
@@ -90,7 +97,8 @@ class Table:
         kept = [index for index, name in enumerate(self.columns) if name not in names]
         if not kept:
             raise EmptyTableError(f"{self.origin}: no column is left, expected one beside {_listed(names)}")
-        return Table(tuple(self.columns[i] for i in kept), tuple(self.cells[i] for i in kept), self.origin)
+        columns = tuple(self.columns[index] for index in kept)
+        return Table(columns, tuple(self.cells[index] for index in kept), self.origin, self.numbers)
 
 
 def load_table(path: Path | str) -> Table:
