@@ -1,0 +1,261 @@
+"""The contracts of one learning task, from Python: deploy, register, open epochs, post checkpoints, read them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from collegium.crypto import BlsPublicKey, Certificate, Digest, g1_uncompressed, g2_uncompressed
+from collegium.settlement._abi import contract
+from collegium.settlement._chain import Account, Chain, Receipt
+from collegium.settlement._checkpoint import Checkpoint
+from collegium.settlement._errors import ChainAnswerError, CheckpointOrderError
+from collegium.settlement._transactions import transact
+
+__all__ = [
+    "CheckpointReceipt",
+    "Deployment",
+    "Head",
+    "attach",
+    "deploy",
+    "includes_header",
+    "open_epoch",
+    "open_first_epoch",
+    "post_checkpoint",
+    "read_checkpoints",
+    "read_head",
+    "register_validator",
+    "unbond",
+    "withdraw",
+]
+
+STAKE_MIN_WEI: Final = 10**18
+UNBONDING_S: Final = 14 * 24 * 3600
+
+_ANYONE = bytes(20)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where the contracts of a task are.
+
+    Args:
+        task: digest of the task.
+        settlement: address of the contract Settlement.
+        registry: address of the contract Registry that it made.
+        block: the block that they came in.
+    """
+
+    task: Digest
+    settlement: bytes
+    registry: bytes
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the contract expects next.
+
+    Args:
+        epoch: whose set signs.
+        seats: size of that set; 0 before the first epoch opens.
+        next_round: first round of the next checkpoint.
+        previous: digest of the last checkpoint, zero before the first.
+    """
+
+    epoch: int
+    seats: int
+    next_round: int
+    previous: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointReceipt:
+    """What settling a checkpoint cost."""
+
+    transaction: Digest
+    block: int
+    gas: int
+    calldata_bytes: int
+
+
+def deploy(
+    chain: Chain,
+    account: Account,
+    task: Digest,
+    *,
+    first_round: int = 0,
+    stake_min_wei: int = STAKE_MIN_WEI,
+    unbonding_s: int = UNBONDING_S,
+) -> Deployment:
+    """Create the contracts of a task in one transaction; `account` may open the first epoch.
+
+    Args:
+        first_round: with which the first checkpoint will start.
+        unbonding_s: seconds from a validator's `unbond` to the earliest `withdraw`.
+    """
+    creation = contract("Settlement").creation(task, first_round, stake_min_wei, unbonding_s)
+    receipt = transact(chain, account, None, creation)
+    if receipt.contract is None:
+        raise ChainAnswerError(f"receipt of creation {receipt.transaction.hex()} names no contract")
+    return attach(chain, receipt.contract, receipt.block)
+
+
+def attach(chain: Chain, settlement: bytes, block: int) -> Deployment:
+    """Return the deployment whose contract Settlement is at this address since this block.
+
+    Raises:
+        ChainAnswerError: what is there does not answer as that contract.
+    """
+    (registry,) = _ask(chain, "Settlement", settlement, "registry")
+    (task,) = _ask(chain, "Settlement", settlement, "task")
+    return Deployment(task, settlement, _address(registry), block)
+
+
+def register_validator(
+    chain: Chain, deployment: Deployment, account: Account, key: BlsPublicKey, proof: bytes, stake_wei: int
+) -> int:
+    """Register a key of `account` with a stake and return the validator's number, from 0.
+
+    Args:
+        proof: proof of possession, 48 bytes, for `possession_context` of chain, registry and account.
+    """
+    registry = contract("Registry")
+    data = registry.call("register", g2_uncompressed(key), g1_uncompressed(proof))
+    receipt = transact(chain, account, deployment.registry, data, value=stake_wei)
+    return int(_event(receipt, "Registry", deployment.registry, "Registered")["id"])
+
+
+def unbond(chain: Chain, deployment: Deployment, account: Account, validator: int) -> int:
+    """Start the unbonding delay of a validator of `account`; return the timestamp, in seconds, of its end."""
+    receipt = transact(chain, account, deployment.registry, contract("Registry").call("unbond", validator))
+    return int(_event(receipt, "Registry", deployment.registry, "Unbonding")["withdrawableAt"])
+
+
+def withdraw(chain: Chain, deployment: Deployment, account: Account, validator: int) -> int:
+    """Take a validator's stake back to `account`; return it in wei."""
+    receipt = transact(chain, account, deployment.registry, contract("Registry").call("withdraw", validator))
+    return int(_event(receipt, "Registry", deployment.registry, "Withdrawn")["stake"])
+
+
+def open_first_epoch(chain: Chain, deployment: Deployment, account: Account, validators: Sequence[int]) -> Receipt:
+    """Open epoch 0 with these validators in the order of seats; only the deployer's account can, and once."""
+    data = contract("Settlement").call("openFirstEpoch", tuple(validators))
+    return transact(chain, account, deployment.settlement, data)
+
+
+def open_epoch(
+    chain: Chain, deployment: Deployment, account: Account, validators: Sequence[int], certificate: Certificate
+) -> Receipt:
+    """Open the next epoch with these validators in the order of seats; any account can.
+
+    Args:
+        certificate: the current set's, of `handover_digest`.
+    """
+    data = contract("Settlement").call("openEpoch", tuple(validators), *_certificate(certificate))
+    return transact(chain, account, deployment.settlement, data)
+
+
+def post_checkpoint(
+    chain: Chain, deployment: Deployment, account: Account, checkpoint: Checkpoint, certificate: Certificate
+) -> CheckpointReceipt:
+    """Settle a checkpoint; any account can.
+
+    Args:
+        certificate: the current set's, of the checkpoint's digest.
+
+    Raises:
+        CheckpointOrderError: it is another task's, or does not name the last accepted checkpoint as the one before.
+        ContractRefusedError: the contract refuses it otherwise.
+    """
+    if checkpoint.task != deployment.task:
+        raise CheckpointOrderError(
+            f"checkpoint is of task {checkpoint.task.hex()}, contract of {deployment.task.hex()}", task=checkpoint.task
+        )
+    head = read_head(chain, deployment)
+    if checkpoint.first_round == head.next_round and checkpoint.previous != head.previous:
+        raise CheckpointOrderError(
+            f"checkpoint follows {checkpoint.previous.hex()}, the last accepted is {head.previous.hex()}",
+            previous=checkpoint.previous,
+        )
+    rounds = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round)
+    data = contract("Settlement").call("checkpoint", *rounds, checkpoint.root, *_certificate(certificate))
+    receipt = transact(chain, account, deployment.settlement, data)
+    return CheckpointReceipt(receipt.transaction, receipt.block, receipt.gas, len(data))
+
+
+def read_head(chain: Chain, deployment: Deployment) -> Head:
+    """Return what the contract expects next."""
+    at = deployment.settlement
+    (epoch,) = _ask(chain, "Settlement", at, "epoch")
+    (keys,) = _ask(chain, "Settlement", at, "seatKeys")
+    (next_round,) = _ask(chain, "Settlement", at, "nextRound")
+    (previous,) = _ask(chain, "Settlement", at, "checkpointBefore", next_round)
+    return Head(epoch, len(keys), next_round, previous)
+
+
+def read_checkpoints(chain: Chain, deployment: Deployment) -> tuple[Checkpoint, ...]:
+    """Return every accepted checkpoint, oldest first.
+
+    Raises:
+        ChainAnswerError: the events do not form a chain of digests that ends in what the contract has stored.
+    """
+    settlement = contract("Settlement")
+    checkpoints: list[Checkpoint] = []
+    previous = bytes(32)
+    for log in chain.logs(deployment.settlement, settlement.topic("Checkpointed"), deployment.block):
+        event = settlement.event("Checkpointed", log)
+        rounds = (event["epoch"], event["firstRound"], event["lastRound"])
+        checkpoint = Checkpoint(deployment.task, *rounds, previous, event["headerRoot"])
+        if checkpoint.digest != event["digest"]:
+            raise ChainAnswerError(
+                f"event of rounds {rounds[1]} to {rounds[2]} has digest {event['digest'].hex()}, "
+                f"its fields give {checkpoint.digest.hex()}",
+                rounds=rounds,
+            )
+        checkpoints.append(checkpoint)
+        previous = checkpoint.digest
+    head = read_head(chain, deployment)
+    if head.previous != previous:
+        raise ChainAnswerError(
+            f"last event has digest {previous.hex()}, the contract stored {head.previous.hex()}", previous=previous
+        )
+    return tuple(checkpoints)
+
+
+def includes_header(
+    chain: Chain,
+    deployment: Deployment,
+    checkpoint: Checkpoint,
+    round_number: int,
+    header: Digest,
+    siblings: Sequence[Digest],
+) -> bool:
+    """Ask the contract whether `header` is that of a round under an accepted checkpoint (`header_proof` proves it)."""
+    fields = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round, checkpoint.previous, checkpoint.root)
+    arguments = (fields, round_number, header, tuple(siblings))
+    (included,) = _ask(chain, "Settlement", deployment.settlement, "includesHeader", *arguments)
+    return bool(included)
+
+
+def _ask(chain: Chain, name: str, address: bytes, function: str, *arguments: object) -> tuple[Any, ...]:
+    asked = contract(name)
+    return asked.result(function, chain.call(_ANYONE, address, asked.call(function, *arguments)))
+
+
+def _certificate(certificate: Certificate) -> tuple[int, bytes]:
+    """Return bitmap and signature as the contract takes them: bit i of the number is seat i."""
+    return int.from_bytes(certificate.bitmap, "little"), g1_uncompressed(certificate.signature)
+
+
+def _event(receipt: Receipt, name: str, address: bytes, event: str) -> dict[str, Any]:
+    topic = contract(name).topic(event)
+    for log in receipt.logs:
+        if log.address == address and log.topics[:1] == (topic,):
+            return contract(name).event(event, log)
+    raise ChainAnswerError(f"transaction {receipt.transaction.hex()} succeeded without the event {event}")
+
+
+def _address(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))

@@ -1,0 +1,65 @@
+"""Why a chain, a contract or an answer about them was refused."""
+
+from collegium.errors import CollegiumError
+
+__all__ = [
+    "ArtifactError",
+    "ChainAnswerError",
+    "ChainUnreachableError",
+    "CheckpointOrderError",
+    "ContractRefusedError",
+    "HeaderRangeError",
+    "ReplayMismatchError",
+    "TransactionFailedError",
+    "TransactionNotMinedError",
+    "TransactionRefusedError",
+    "TranscriptError",
+]
+
+
+class ArtifactError(CollegiumError):
+    """A compiled contract in the package is missing or is not what the compiler wrote, or has no such member."""
+
+
+class ChainUnreachableError(CollegiumError):
+    """No answer from a node within the bounded number of attempts."""
+
+
+class ChainAnswerError(CollegiumError):
+    """A node answered with an error or with something that is not an answer to the question."""
+
+
+class ContractRefusedError(CollegiumError):
+    """A contract reverted.
+
+    `values["error"]` is the name of the contract's error ("" if it gave none that its ABI knows) and
+    `values["arguments"]` its arguments.
+    """
+
+
+class TransactionRefusedError(CollegiumError):
+    """A raw transaction cannot enter a block: malformed, wrong chain or nonce, sender without funds, too much gas."""
+
+
+class TransactionFailedError(CollegiumError):
+    """A transaction was mined and reverted, although the same call had succeeded just before."""
+
+
+class TransactionNotMinedError(CollegiumError):
+    """A transaction was sent and no receipt appeared within the bounded number of polls."""
+
+
+class CheckpointOrderError(CollegiumError):
+    """A checkpoint does not follow the last one that the contract accepted."""
+
+
+class HeaderRangeError(CollegiumError):
+    """No headers, too many, one that is not 32 bytes, or a position outside them."""
+
+
+class ReplayMismatchError(CollegiumError):
+    """A second execution of recorded transactions gives another receipt or another state root."""
+
+
+class TranscriptError(CollegiumError):
+    """Bytes that should be a chain's transcript are not the canonical encoding of one, or exceed its bounds."""
