@@ -1,0 +1,480 @@
+"""A whole committee on one virtual clock: one seed, one run, the same on every machine.
+
+The network delays (sometimes for long), repeats, reorders and drops messages and is cut into parts that heal. Honest
+validators crash at any effect and come back with what was on their disk. Dishonest ones run twice with the same keys
+(Twins) or lie: two blocks in a view, stale parents, votes for everything, stale timeouts.
+
+Safety is checked at every commit of every honest validator; liveness is what a test asks for at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from collegium.consensus import (
+    Block,
+    Broadcast,
+    Committed,
+    Context,
+    EpochSet,
+    EvidenceFound,
+    Persist,
+    Send,
+    SetTimer,
+    Store,
+    Tick,
+    Timeout,
+    Timer,
+    Validator,
+    ViewEntry,
+    Vote,
+    initial_state,
+    restore,
+    step,
+    verify_evidence,
+    verify_final,
+)
+from collegium.consensus._messages import timeout_digest
+
+TASK = hashlib.sha256(b"task of the simulations").digest()
+TIMEOUT_BASE_MS = 400
+
+
+class SafetyError(AssertionError):
+    """Two honest validators hold different orders."""
+
+
+# ------------------------------------------------------------------------------------------ keys that cost nothing
+
+
+@dataclass(frozen=True)
+class HashSigner:
+    """Signatures that are hashes anybody could make: the adversary of these worlds never forges, it only lies."""
+
+    seat: int
+
+    def sign_vote(self, digest: bytes) -> bytes:
+        return hashlib.sha384(b"vote" + bytes([self.seat]) + digest).digest()
+
+    def sign_block(self, digest: bytes) -> bytes:
+        return hashlib.sha512(b"block" + bytes([self.seat]) + digest).digest() + b"\0"
+
+
+class HashVerifier:
+    def vote_holds(self, seat: int, digest: bytes, signature: bytes) -> bool:
+        return HashSigner(seat).sign_vote(digest) == signature
+
+    def aggregate_holds(self, seats: tuple[int, ...], digest: bytes, signature: bytes) -> bool:
+        return self.aggregate({s: HashSigner(s).sign_vote(digest) for s in seats}) == signature
+
+    def block_holds(self, seat: int, digest: bytes, signature: bytes) -> bool:
+        return HashSigner(seat).sign_block(digest) == signature
+
+    def bad_seats(self, digest: bytes, signatures: Mapping[int, bytes]) -> frozenset[int]:
+        return frozenset(s for s, sig in signatures.items() if not self.vote_holds(s, digest, sig))
+
+    def aggregate(self, signatures: Mapping[int, bytes]) -> bytes:
+        total = 0
+        for signature in signatures.values():
+            total ^= int.from_bytes(signature, "big")
+        return total.to_bytes(48, "big")
+
+
+def hash_epoch_set(size: int) -> EpochSet:
+    def key(i: int) -> bytes:
+        return hashlib.sha512(b"key%d" % i).digest() + bytes(32)
+
+    return EpochSet(TASK, 0, tuple(Validator(i, key(i), b"%020d" % i, 1) for i in range(size)))
+
+
+# ----------------------------------------------------------------------------------------------- one validator's host
+
+
+@dataclass
+class Wishes:
+    """An application that wants each validator's `quota` payloads ordered, each once."""
+
+    name: str
+    quota: int
+    committed: list[bytes] = field(default_factory=list)
+
+    def accepts(self, ancestors: tuple[bytes, ...], payload: bytes) -> bool:
+        return payload.startswith(b"pay ") and payload not in ancestors and payload not in self.committed
+
+    def next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
+        done = {*ancestors, *self.committed}
+        wishes = (f"pay {self.name}/{k}".encode() for k in range(self.quota))
+        return next((wish for wish in wishes if wish not in done), None)
+
+
+@dataclass
+class Disk:
+    vote_state: Any = None
+    blocks: dict[bytes, Block] = field(default_factory=dict)
+    chain: list[Block] = field(default_factory=list)
+
+    def after(self, block: bytes, count: int) -> list[Block]:
+        heights = {b.digest: i + 1 for i, b in enumerate(self.chain)}
+        start = heights.get(block, 0 if self.chain and self.chain[0].parent == block else len(self.chain))
+        return self.chain[start : start + count]
+
+
+@dataclass
+class Host:
+    """A validator with its disk; `honest` ones are held to the agreed order."""
+
+    seat: int
+    context: Context
+    disk: Disk
+    honest: bool = True
+    state: Any = None
+    up: bool = True
+    lives: int = 0
+    alarm: tuple[int, int] | None = None
+    persisted: Any = None
+
+    def restart(self) -> None:
+        disk = self.disk
+        self.up = True
+        self.lives += 1
+        self.alarm = None
+        final = disk.chain[-1] if disk.chain else None
+        self.context.application.committed[:] = [b.payload for b in disk.chain if b.payload]
+        self.state = restore(self.context, disk.vote_state, final, disk.blocks.values())
+
+
+def make_host(epoch_set: EpochSet, seat: int, quota: int = 0, *, name: str = "", verifier: Any = None) -> Host:
+    disk = Disk()
+    context = Context(
+        epoch_set=epoch_set,
+        genesis=epoch_set.genesis(),
+        index=seat,
+        signer=HashSigner(seat),
+        verifier=verifier or HashVerifier(),
+        application=Wishes(name or str(seat), quota),
+        archive=disk,
+        timeout_base_ms=TIMEOUT_BASE_MS,
+    )
+    return Host(seat, context, disk, state=initial_state(context))
+
+
+# --------------------------------------------------------------------------------------------------------- the world
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How bad it gets before `calm_ms`; afterwards messages arrive within 50 ms. Liars fall silent at `hush_ms`."""
+
+    calm_ms: int = 8_000
+    hush_ms: int = 30_000
+    drop: float = 0.03
+    slow: float = 0.10
+    repeat: float = 0.03
+    crash_at_effect: float = 0.01
+    partitions: bool = True
+    split_by_view: bool = False
+
+
+class World:
+    """Runs hosts on a virtual clock and watches them.
+
+    Args:
+        seed: decides everything.
+        size: validators.
+        dishonest: how many of them, from seat 0 on; each lies or runs twice, as the seed says.
+        quota: payloads that each honest validator wants ordered.
+        weather: see there.
+        forget: what a crash does to the disk's vote state; the identity, unless a test breaks it on purpose.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        size: int = 4,
+        dishonest: int = 1,
+        quota: int = 3,
+        weather: Weather = Weather(),
+        forget: Callable[[Any], Any] = lambda vote_state: vote_state,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.epoch_set = hash_epoch_set(size)
+        self.weather, self.forget = weather, forget
+        self.now = 0
+        self.events: list[tuple[int, int, tuple[Any, ...]]] = []
+        self.serial = 0
+        self.steps = 0
+        self.order: list[bytes] = []
+        self.evidence: list[Any] = []
+        self.trace = hashlib.sha256()
+        self.hosts = [make_host(self.epoch_set, seat, 0 if seat < dishonest else quota) for seat in range(size)]
+        self.liars: dict[int, Liar] = {}
+        for seat in range(dishonest):
+            self.hosts[seat].honest = False
+            if self.random.random() < 0.6:
+                self.liars[seat] = Liar(self, seat)
+            else:
+                twin = make_host(self.epoch_set, seat, quota, name=f"twin {seat}")
+                twin.honest = False
+                self.hosts.append(twin)
+        self.parts = dict.fromkeys(range(len(self.hosts)), 0)
+        self.view_parts: dict[int, dict[int, int]] = {}
+        self._plan()
+
+    def _plan(self) -> None:
+        for h in range(len(self.hosts)):
+            for t in range(0, 2 * self.weather.hush_ms, 5_000):
+                self._at(t + self.random.randrange(50), ("tick", h))
+        calm = self.weather.calm_ms
+        if self.weather.partitions:
+            t = 0
+            while (t := t + 1 + int(self.random.expovariate(1 / 800))) < calm:
+                self._at(t, ("split",))
+        self._at(calm, ("heal",))
+
+    def _at(self, when: int, event: tuple[Any, ...]) -> None:
+        self.serial += 1
+        heapq.heappush(self.events, (when, self.serial, event))
+
+    # -------------------------------------------------------------------------------------------------- the loop
+
+    def run(self, until_ms: int = 300_000) -> World:
+        """Until nothing is left to happen (every validator at rest) or `until_ms`."""
+        while self.events and self.events[0][0] <= until_ms:
+            self.now, _, event = heapq.heappop(self.events)
+            self._happen(*event)
+        return self
+
+    def _happen(self, kind: str, *args: Any) -> None:
+        if kind == "split":
+            groups = self.random.choice((1, 2, 2, 3))
+            self.parts = {h: self.random.randrange(groups) for h in self.parts}
+        elif kind == "heal":
+            self.parts = dict.fromkeys(self.parts, 0)
+        elif kind == "restart":
+            self.hosts[args[0]].restart()
+            self._step(args[0], Tick())
+        elif kind == "tick":
+            self._step(args[0], Tick())
+        elif kind == "timer":
+            h, view, lives = args
+            host = self.hosts[h]
+            if host.lives == lives and host.alarm == (view, self.now):
+                self._step(h, Timer(view))
+        else:
+            self._step(*args)
+
+    def _step(self, h: int, message: Any) -> None:
+        host = self.hosts[h]
+        if not host.up:
+            return
+        self.steps += 1
+        self.trace.update(f"{self.now} {h} {type(message).__name__} ".encode())
+        host.state, effects = step(host.context, host.state, message, self.now)
+        host.persisted = host.disk.vote_state
+        for effect in effects:
+            if self._crashes(host, effect):
+                self._crash(h)
+                return
+            self._carry_out(h, host, effect)
+        if host.honest:
+            check_promises(host)
+
+    def _crashes(self, host: Host, effect: Any) -> bool:
+        weather = self.weather
+        at_risk = (
+            host.honest and self.now < weather.calm_ms and isinstance(effect, Persist | Send | Broadcast | Committed)
+        )
+        return at_risk and self.random.random() < weather.crash_at_effect
+
+    def _crash(self, h: int) -> None:
+        host = self.hosts[h]
+        host.up, host.state = False, None
+        host.disk.vote_state = self.forget(host.disk.vote_state)
+        self._at(self.now + self.random.choice((1, 30, 300, 2000)), ("restart", h))
+
+    def _carry_out(self, h: int, host: Host, effect: Any) -> None:
+        liar = self.liars.get(h)
+        match effect:
+            case Store(block):
+                host.disk.blocks[block.digest] = block
+            case Persist(vote_state):
+                host.disk.vote_state = vote_state
+            case Committed(block, certificate_chain):
+                self._commit(host, block, certificate_chain)
+            case SetTimer(view, at_ms):
+                host.alarm = (view, at_ms)
+                self._at(at_ms, ("timer", h, view, host.lives))
+            case EvidenceFound(evidence):
+                culprit = verify_evidence(self.epoch_set, evidence, HashVerifier())
+                if any(o.honest and o.seat == culprit for o in self.hosts):
+                    raise SafetyError(f"honest validator {culprit} is accused of {evidence}")
+                self.evidence.append(evidence)
+            case Broadcast(message) | Send(_, message) if liar is not None:
+                for seat, lie in liar.instead_of(effect, message):
+                    self._post(h, seat, lie)
+            case Broadcast(message):
+                for seat in range(self.epoch_set.size):
+                    self._post(h, seat, message)
+            case Send(to, message):
+                self._post(h, to, message)
+
+    def _commit(self, host: Host, block: Block, certificate_chain: Any) -> None:
+        chain = host.disk.chain
+        below = chain[-1].digest if chain else host.context.genesis
+        if not host.honest:
+            chain.append(block)
+            host.context.application.committed.append(block.payload)
+            return
+        if block.parent != below:
+            raise SafetyError(f"{host.seat} commits view {block.view} on top of something else")
+        verify_final(self.epoch_set, host.context.genesis, block.digest, certificate_chain, HashVerifier())
+        height = len(chain)
+        self.order += [block.digest] * (height == len(self.order))
+        if self.order[height] != block.digest:
+            raise SafetyError(f"height {height}: {host.seat} commits another block, of view {block.view}")
+        chain.append(block)
+        if block.payload:
+            host.context.application.committed.append(block.payload)
+        self.trace.update(block.digest)
+
+    # ------------------------------------------------------------------------------------------------ the network
+
+    def _post(self, h: int, seat: int, message: Any) -> None:
+        rng, weather = self.random, self.weather
+        for other, host in enumerate(self.hosts):
+            if host.seat != seat or other == h:
+                continue
+            calm = self.now >= weather.calm_ms
+            if calm:
+                self._at(self.now + rng.randrange(1, 50), ("message", other, message))
+                continue
+            if not self._linked(h, other, message) or rng.random() < weather.drop:
+                continue
+            delay = 1 + int(rng.expovariate(1 / 30)) + (rng.randrange(1500) if rng.random() < weather.slow else 0)
+            self._at(self.now + delay, ("message", other, message))
+            if rng.random() < weather.repeat:
+                self._at(self.now + delay + rng.randrange(1000), ("message", other, message))
+
+    def _linked(self, a: int, b: int, message: Any) -> bool:
+        view = getattr(message, "view", 0)
+        if not self.weather.split_by_view or not view:
+            return self.parts[a] == self.parts[b]
+        if view not in self.view_parts:
+            groups = self.random.choice((1, 2, 2, 3))
+            self.view_parts[view] = {h: self.random.randrange(groups) for h in self.parts}
+        parts = self.view_parts[view]
+        return parts[a] == parts[b]
+
+    # ------------------------------------------------------------------------------------------------- questions
+
+    @property
+    def honest(self) -> list[Host]:
+        return [host for host in self.hosts if host.honest]
+
+    def heights(self) -> list[int]:
+        return [len(host.disk.chain) for host in self.honest]
+
+    def missing_payloads(self) -> set[bytes]:
+        """Wishes of honest validators that some honest validator has not seen ordered."""
+        wishes = {f"pay {h.seat}/{k}".encode() for h in self.honest for k in range(h.context.application.quota)}
+        return set().union(*(wishes - set(h.context.application.committed) for h in self.honest))
+
+    def at_rest(self) -> bool:
+        return all(host.up and host.state.deadline_ms is None for host in self.honest)
+
+
+def check_promises(host: Host) -> None:
+    """What holds of an honest replica between any two steps."""
+    kept, disk = host.state.vote_state, host.disk.vote_state
+    if disk is not None and kept != disk:
+        raise SafetyError(f"{host.seat} sent messages on a vote state that is not on its disk")
+    for block in host.state.blocks.values():
+        if block.parent not in host.state.blocks and block.parent != host.state.final.digest:
+            raise SafetyError(f"{host.seat} keeps a block that hangs in the air")
+    if len(host.state.headers) > 200 or len(host.state.votes) > 200 or len(host.state.pool) > 8 * 16:
+        raise SafetyError(f"{host.seat} grows without bound")
+
+
+# --------------------------------------------------------------------------------------------------------- the liars
+
+
+class Liar:
+    """Says what it likes within its own keys: it remembers every certificate and shows whichever it pleases."""
+
+    def __init__(self, world: World, seat: int) -> None:
+        self.world, self.seat, self.signer = world, seat, HashSigner(seat)
+        self.entries: list[ViewEntry] = []
+        self.proposals = 0
+
+    def instead_of(self, effect: Any, message: Any) -> list[tuple[int, Any]]:
+        rng, everybody = self.world.random, range(self.world.epoch_set.size)
+        host = self.world.hosts[self.seat]
+        if self.world.now >= self.world.weather.hush_ms:
+            return []
+        if host.state is not None:
+            self.entries = [*self.entries[-20:], host.state.vote_state.entry]
+        match message:
+            case Block():
+                lies = [message] if rng.random() < 0.7 else []
+                lies += [self.block(message) for _ in range(rng.choice((0, 1, 1, 2)))]
+                return [(seat, lie) for lie in lies for seat in everybody if rng.random() < 0.7]
+            case Vote():
+                said = [(effect.to, message)] if rng.random() < 0.8 else []
+                return said + [(rng.choice(list(everybody)), v) for v in self.votes() if rng.random() < 0.8]
+            case Timeout():
+                lie = self.timeout(message)
+                return [(seat, lie) for seat in everybody if rng.random() < 0.8]
+            case _:
+                targets = everybody if isinstance(effect, Broadcast) else [effect.to]
+                return [(seat, message) for seat in targets if rng.random() < 0.7]
+
+    def _entry_into(self, view: int, honest_one: ViewEntry) -> ViewEntry:
+        """Any pair of certificates it has seen that leads into `view`."""
+        timeouts = [e.timeout_certificate for e in self.entries if e.timeout_certificate]
+        choices = [honest_one]
+        for entry in self.entries:
+            certificate = entry.high_certificate
+            choices += [ViewEntry(certificate, None)] * (certificate.view == view - 1)
+            choices += [
+                ViewEntry(certificate, t)
+                for t in timeouts
+                if t.view == view - 1 and t.high_view <= certificate.view < t.view
+            ]
+        return self.world.random.choice(choices)
+
+    def block(self, like: Block) -> Block:
+        entry = self._entry_into(like.view, ViewEntry(like.parent_certificate, like.timeout_certificate))
+        self.proposals += 1
+        payload = f"pay lie {self.seat}/{self.proposals}".encode()
+        return signed_block(self.world.epoch_set, like.view, self.seat, entry, payload)
+
+    def timeout(self, like: Timeout) -> Timeout:
+        return signed_timeout(self.world.epoch_set, like.view, self.seat, self._entry_into(like.view, like.entry))
+
+    def votes(self) -> list[Vote]:
+        """Votes for the last blocks anybody holds, whatever the rules say."""
+        blocks = [b for host in self.world.hosts if host.state for b in list(host.state.blocks.values())[-2:]]
+        return [signed_vote(self.world.epoch_set, block, self.seat) for block in blocks]
+
+
+# ------------------------------------------------------------------------------------------------ signing by hand
+
+
+def signed_block(epoch_set: EpochSet, view: int, author: int, entry: ViewEntry, payload: bytes = b"") -> Block:
+    certificates = (entry.high_certificate, entry.timeout_certificate)
+    draft = Block(epoch_set.task, epoch_set.epoch, view, author, *certificates, payload, bytes(65))
+    return draft.signed(HashSigner(author).sign_block(draft.digest))
+
+
+def signed_vote(epoch_set: EpochSet, block: Block, voter: int) -> Vote:
+    return Vote(block.ballot, voter, HashSigner(voter).sign_vote(block.ballot.digest(epoch_set)))
+
+
+def signed_timeout(epoch_set: EpochSet, view: int, author: int, entry: ViewEntry) -> Timeout:
+    digest = timeout_digest(epoch_set, view, entry.high_certificate.view)
+    return Timeout(view, author, entry, HashSigner(author).sign_vote(digest))
