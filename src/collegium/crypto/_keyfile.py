@@ -94,17 +94,22 @@ def _read_private(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise KeyFileError(f"{path} cannot be opened: {error.strerror}", path=path) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            raise KeyFileModeError(f"{path} is not a regular file of this user", path=path)
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o177:
-            raise KeyFileModeError(f"{path} has mode {mode:04o}, expected 0600 or stricter", path=path, mode=mode)
-        data = file.read(FILE_BYTES_MAX + 1)
+    try:
+        _check_private(path, os.fstat(descriptor))
+        data = os.read(descriptor, FILE_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > FILE_BYTES_MAX or not data.isascii():
         raise KeyFileError(f"{path} is not a key file: over {FILE_BYTES_MAX} bytes, or not ASCII", path=path)
     return data.decode("ascii")
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        raise KeyFileModeError(f"{path} is not a regular file of this user", path=path)
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o177:
+        raise KeyFileModeError(f"{path} has mode {mode:04o}, expected 0600 or stricter", path=path, mode=mode)
 
 
 def _sync_directory(path: Path) -> None:
