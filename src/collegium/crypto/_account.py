@@ -50,7 +50,10 @@ class AccountKey:
         return _address(coincurve.PrivateKey(self.secret).public_key)
 
     def sign(self, digest: Digest) -> bytes:
-        """Return r || s || v of a digest that `hash_fields` made: deterministic (RFC 6979), s low, v 0 or 1."""
+        """Return r || s || v, 65 bytes: deterministic (RFC 6979), s low, v 0 or 1.
+
+        The digest comes from `hash_fields` or, for a transaction of the base chain, from `keccak256`.
+        """
         check_length("digest to sign", digest, DIGEST_BYTES)
         return coincurve.PrivateKey(self.secret).sign_recoverable(digest, hasher=None)
 

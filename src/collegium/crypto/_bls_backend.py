@@ -142,7 +142,7 @@ _OUTSIDE_GROUP = bytes([0x80, *bytes(46), 4])
 
 
 def self_test(library: BlsBackend) -> None:
-    """Check hashing, decoding, multiplication and pairing against published values; takes about 3 ms.
+    """Check hashing, decoding, multiplication and pairing against published values.
 
     Raises:
         SelfTestError: names the first value that differs.
