@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -195,18 +195,30 @@ class Report:
         fixed = _HEAD.size + 32 * seats + _COMBINATION_BYTES
         if len(data) < fixed + _SIGNATURE_BYTES:
             raise MalformedReportError(f"a report takes more than {fixed} bytes, got {len(data)}", length=len(data))
-        head = _HEAD.unpack_from(data)
+        task, round_number, trainer, terms, ciphertext, committee_root, audit_root = _HEAD.unpack_from(data)
         boxes = tuple(data[at : at + 32] for at in range(_HEAD.size, _HEAD.size + 32 * seats, 32))
         try:
             combination = algebra.from_bytes(data[fixed - _COMBINATION_BYTES : fixed]).reshape(2, -1)
-            transcript = _transcript(head[3], head[2], head[4], head[5], head[6])
+            transcript = _transcript(terms, trainer, ciphertext, committee_root, audit_root)
             positions = _audit_positions(transcript, combination)[1]
             audit = ColumnRange.from_bytes(
                 data[fixed:-_SIGNATURE_BYTES], rows=MATRIX_ROWS, leaf_count=AUDIT_DOMAIN.size, positions=positions
             )
         except CollegiumError as error:
             raise MalformedReportError(f"report: {error}") from error
-        return cls(*head, boxes, combination, audit, data[-_SIGNATURE_BYTES:])
+        return cls(
+            task,
+            round_number,
+            trainer,
+            terms,
+            ciphertext,
+            committee_root,
+            audit_root,
+            boxes,
+            combination,
+            audit,
+            data[-_SIGNATURE_BYTES:],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -265,7 +277,7 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
         audit,
         bytes(_SIGNATURE_BYTES),
     )
-    signed = Report(**{**_fields(unsigned), "signature": account.sign(unsigned.id)})
+    signed = replace(unsigned, signature=account.sign(unsigned.id))
     return Upload(signed, ciphertext, boxes)
 
 
@@ -330,10 +342,6 @@ def check_columns(terms: RoundTerms, report: Report, seat: int, columns: ColumnR
     positions = terms.seat_columns(seat)
     _check_combination(report, factors, COMMITTEE_DOMAIN, positions, columns.symbols, ColumnsRejectedError)
     verify_columns(report.committee_root, COMMITTEE_DOMAIN, positions, columns)
-
-
-def _fields(report: Report) -> dict[str, object]:
-    return {name: getattr(report, name) for name in Report.__dataclass_fields__}
 
 
 def _commit_key(key: FieldArray, random: Randomness) -> tuple[FieldArray, CommittedMatrix]:

@@ -106,7 +106,8 @@ class KeySum:
             rows = algebra.from_bytes(data[_HEAD.size : -_SIGNATURE_BYTES]).reshape(width, KEY_ROWS)
         except CollegiumError as error:
             raise MalformedKeySumError(f"key sum: {error}") from error
-        return cls(*_HEAD.unpack_from(data), rows, data[-_SIGNATURE_BYTES:])
+        task, round_number, close, seat = _HEAD.unpack_from(data)
+        return cls(task, round_number, close, seat, rows, data[-_SIGNATURE_BYTES:])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -47,11 +47,12 @@ class TrainerRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Trainers with their rows, the test rows of all sites, and what a user should know."""
+    """Trainers with their rows, the test rows of all sites, what a user should know, and each site's test rows."""
 
     trainers: tuple[TrainerRows, ...]
     test: Rows
     warnings: tuple[str, ...]
+    test_counts: tuple[tuple[str, int], ...]
 
 
 def labelled_rows(
@@ -128,6 +129,7 @@ def split_sites(
     rows = Rows(table.without(list(dropped)).select(kept), labels)
     trainers: list[TrainerRows] = []
     test: list[int] = []
+    test_counts: list[tuple[str, int]] = []
     for name in sorted(set(sites)):
         members = [index for index, other in enumerate(sites) if other == name]
         train, held_out = _hold_out(members, labels, fraction, name, seed)
@@ -140,6 +142,7 @@ def split_sites(
         if len({int(labels[index]) for index in train}) == 1:
             warnings.append(f"site {shown(name)} holds training rows of one class only")
         test += held_out
+        test_counts.append((name, len(held_out)))
         trainers += [
             TrainerRows(name, f"{name}/{index}", rows.select(sorted(train[index::per_site])))
             for index in range(per_site)
@@ -150,7 +153,7 @@ def split_sites(
         )
     _check_classes(table.origin, "the training rows", np.concatenate([trainer.rows.labels for trainer in trainers]))
     _check_classes(table.origin, "the test rows", labels[test])
-    return Split(tuple(trainers), rows.select(sorted(test)), tuple(warnings))
+    return Split(tuple(trainers), rows.select(sorted(test)), tuple(warnings), tuple(test_counts))
 
 
 def _hold_out(

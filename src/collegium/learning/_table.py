@@ -85,6 +85,15 @@ class Table:
         cells = tuple(tuple(column[row] for row in order) for column in self.cells)
         return Table(self.columns, cells, self.origin, tuple(self.row_number(row) for row in order))
 
+    def blank(self, missing: Sequence[str], keep: Sequence[str] = ()) -> "Table":
+        """Returns the table with every cell that is one of `missing` emptied, except in the columns `keep`."""
+        values = frozenset(missing)
+        cells = tuple(
+            column if name in keep else tuple("" if cell in values else cell for cell in column)
+            for name, column in zip(self.columns, self.cells, strict=True)
+        )
+        return Table(self.columns, cells, self.origin, self.numbers)
+
     def without(self, names: Sequence[str]) -> "Table":
         """Returns the table without the named columns.
 
