@@ -1,0 +1,190 @@
+"""What the epoch set orders for each learning round: a close, then a certified header.
+
+Digests are over fixed, domain-separated fields, never over a codec's output; the codec only carries them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+
+from collegium.crypto import Digest, hash_fields
+from collegium.errors import CollegiumError
+
+__all__ = [
+    "OUTCOMES",
+    "PAYLOAD_BYTES_MAX",
+    "Announcement",
+    "Certified",
+    "Close",
+    "Header",
+    "MalformedPayloadError",
+    "Outcome",
+    "decode_payload",
+    "encode_payload",
+]
+
+PAYLOAD_BYTES_MAX = 16 << 20
+ACCOUNT_SIGNATURE_BYTES = 65
+
+Outcome = Literal["opened", "skipped", "lost", "invalid"]
+OUTCOMES: tuple[Outcome, ...] = ("opened", "skipped", "lost", "invalid")
+
+
+class MalformedPayloadError(CollegiumError):
+    """Bytes that should be a close or a certified header are not the canonical encoding of one."""
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A validator's X25519 key for sealing columns to it in one round, signed with its account key."""
+
+    validator: int
+    round: int
+    seal_key: bytes
+    signature: bytes
+
+    def digest(self, task: Digest) -> Digest:
+        """What the validator signs."""
+        return hash_fields("seal-key", task, self.validator, self.round, self.seal_key)
+
+
+@dataclass(frozen=True)
+class Close:
+    """Which reports a round adds, and which seats hold a receipt for every one of them.
+
+    `receipts[i][j]` is the signature of seat `seats[j]` over report `reports[i]`; weights are public integers.
+    """
+
+    task: Digest
+    round: int
+    terms: Digest
+    seats: tuple[int, ...]
+    reports: tuple[Digest, ...]
+    weights: tuple[int, ...]
+    receipts: tuple[tuple[bytes, ...], ...]
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What seats release for: binds everything but the receipts, which stand for themselves."""
+        seats = b"".join(seat.to_bytes(2, "little") for seat in self.seats)
+        weights = b"".join(weight.to_bytes(8, "little") for weight in self.weights)
+        return hash_fields("close", self.task, self.round, self.terms, seats, b"".join(self.reports), weights)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The result of a round, and all that fixes the next one.
+
+    Attributes:
+        previous: digest of the header before; of the genesis for round 0.
+        outcome: `opened`, or why the model did not change: `skipped` (too few reports), `lost` (too few true key
+            sums), `invalid` (sum invalid, culprit unknown: possible while reports are unproved).
+        key_sums: (seat, digest) of the signed key sums that opened the total.
+        total: digest of the opened weighted sum, zeros unless opened.
+        model: digest of the model state after this round.
+        lying: seats whose signed sums were wrong: the sums are the evidence.
+        beacon: threshold signature whose hash is the next round's beacon.
+        seats: the validator of each seat of the next round's committee.
+        announcements: the next round's sealing keys.
+    """
+
+    task: Digest
+    round: int
+    level: str
+    previous: Digest
+    close: Digest
+    outcome: Outcome
+    key_sums: tuple[tuple[int, Digest], ...]
+    total: Digest
+    model: Digest
+    lying: tuple[int, ...]
+    beacon: bytes
+    seats: tuple[int, ...]
+    announcements: tuple[Announcement, ...]
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What the committee certifies."""
+        sums = b"".join(seat.to_bytes(2, "little") + digest for seat, digest in self.key_sums)
+        lying = b"".join(seat.to_bytes(2, "little") for seat in self.lying)
+        seats = b"".join(validator.to_bytes(2, "little") for validator in self.seats)
+        keys = b"".join(a.validator.to_bytes(2, "little") + a.seal_key + a.signature for a in self.announcements)
+        return hash_fields(
+            "header",
+            self.task,
+            self.round,
+            self.level.encode(),
+            self.previous,
+            self.close,
+            self.outcome.encode(),
+            sums,
+            self.total,
+            self.model,
+            lying,
+            self.beacon,
+            seats,
+            keys,
+        )
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A header with the certificate of its round's committee: one BLS signature and a bitmap of seats."""
+
+    header: Header
+    certificate: bytes
+
+
+def encode_payload(payload: Close | Certified) -> bytes:
+    """Return a close or a certified header as block payload."""
+    return (b"C" if isinstance(payload, Close) else b"H") + msgspec.msgpack.encode(payload)
+
+
+def decode_payload(data: bytes) -> Close | Certified:
+    """Decode a block payload strictly: bounded, canonical, every digest and signature of its length.
+
+    Raises:
+        MalformedPayloadError: otherwise.
+    """
+    if not 1 < len(data) <= PAYLOAD_BYTES_MAX:
+        raise MalformedPayloadError(f"payload of {len(data)} bytes, expected 2..{PAYLOAD_BYTES_MAX}")
+    kind: type[Close | Certified] = {67: Close, 72: Certified}.get(data[0], Close)
+    try:
+        payload = msgspec.msgpack.decode(data[1:], type=kind)
+        canonical = encode_payload(payload) == data
+    except (msgspec.MsgspecError, OverflowError, ValueError) as error:
+        raise MalformedPayloadError(f"payload is not a {kind.__name__}: {error}") from error
+    if not canonical:
+        raise MalformedPayloadError(f"payload is not the canonical encoding of its {kind.__name__}")
+    _check_shape(payload)
+    return payload
+
+
+def _check_shape(payload: Close | Certified) -> None:
+    """Raise unless numbers are in range and every digest, key and signature has its length."""
+    if isinstance(payload, Close):
+        lengths = [(payload.task, 32), (payload.terms, 32), *((report, 32) for report in payload.reports)]
+        lengths += [(signature, ACCOUNT_SIGNATURE_BYTES) for row in payload.receipts for signature in row]
+        numbers: list[int] = [*payload.seats]
+        big = [payload.round, *payload.weights]
+        shape = len(payload.weights) == len(payload.receipts) == len(payload.reports) and all(
+            len(row) == len(payload.seats) for row in payload.receipts
+        )
+    else:
+        header = payload.header
+        lengths = [(getattr(header, name), 32) for name in ("task", "previous", "close", "total", "model")]
+        lengths += [(digest, 32) for _, digest in header.key_sums] + [(header.beacon, 48)]
+        lengths += [(a.seal_key, 32) for a in header.announcements]
+        lengths += [(a.signature, ACCOUNT_SIGNATURE_BYTES) for a in header.announcements]
+        numbers = [*header.seats, *header.lying, *(seat for seat, _ in header.key_sums)]
+        numbers += [a.validator for a in header.announcements]
+        big = [header.round, *(a.round for a in header.announcements)]
+        shape = header.outcome in OUTCOMES
+    bad = [value for value, length in lengths if len(value) != length]
+    outside = [n for n in numbers if not 0 <= n < 1 << 16] + [n for n in big if not 0 <= n < 1 << 63]
+    if bad or outside or not shape:
+        raise MalformedPayloadError(f"{len(bad)} fields of wrong length, {len(outside)} numbers out of range")

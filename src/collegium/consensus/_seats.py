@@ -1,0 +1,63 @@
+"""Certificates of a round's committee: one BLS signature and a bitmap of seats, more than two thirds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from collegium.aggregation import RoundTerms
+from collegium.crypto import (
+    BlsPublicKey,
+    Digest,
+    bisect_invalid,
+    decode_certificate,
+    encode_certificate,
+    make_certificate,
+    verify_certificate,
+)
+
+from ._epoch import EpochSet
+from ._lottery import draw_committee
+
+__all__ = ["assign_seats", "certify_seats", "check_seat_certificate", "seat_quorum"]
+
+
+def assign_seats(beacon: Digest, epoch_set: EpochSet, seats: int) -> tuple[int, ...]:
+    """Return the validator of each seat of a round.
+
+    Drawn by the round's beacon; where there is a seat for every validator, as in a consortium, seat i is validator i's.
+    """
+    if seats == epoch_set.size:
+        return tuple(range(seats))
+    return tuple(draw_committee(beacon, epoch_set, seats))
+
+
+def seat_quorum(seats: int) -> int:
+    """Return how many of `seats` make a certificate: more than two thirds."""
+    return seats - (seats - 1) // 3
+
+
+def certify_seats(
+    epoch_set: EpochSet, terms: RoundTerms, digest: Digest, votes: Mapping[int, bytes]
+) -> tuple[dict[int, bytes], bytes | None]:
+    """Return the votes whose signature holds and, if they are a quorum, the certificate's bytes."""
+    keys = _seat_keys(epoch_set, terms)
+    bad = frozenset(bisect_invalid(dict(enumerate(keys)), digest, votes))
+    good = {seat: signature for seat, signature in votes.items() if seat not in bad}
+    if len(good) < seat_quorum(len(keys)):
+        return good, None
+    return good, encode_certificate(make_certificate(len(keys), good))
+
+
+def check_seat_certificate(epoch_set: EpochSet, terms: RoundTerms, digest: Digest, certificate: bytes) -> None:
+    """Check that more than two thirds of the round's seats signed `digest`.
+
+    Raises:
+        CollegiumError: malformed, no quorum, or a signature that does not hold.
+    """
+    keys = _seat_keys(epoch_set, terms)
+    verify_certificate(keys, seat_quorum(len(keys)), digest, decode_certificate(certificate, len(keys)))
+
+
+def _seat_keys(epoch_set: EpochSet, terms: RoundTerms) -> list[BlsPublicKey]:
+    by_account = {validator.account: validator.bls_key for validator in epoch_set.validators}
+    return [BlsPublicKey(by_account[seat.validator]) for seat in terms.seats]
