@@ -62,15 +62,17 @@ class UsageError(CollegiumError):
 
 
 def _run_experiment(experiment: "Experiment", out: Path, on_event: "Callable[[Event], None]") -> Summary:
+    from collegium.apps._page import render_page
     from collegium.node import run_experiment
 
-    return run_experiment(experiment, out, on_event)
+    return run_experiment(experiment, out, on_event, render_page)
 
 
 def _verify_run(run: Path, anchor: str | None, on_event: "Callable[[Event], None]") -> "Verification":
+    from collegium.apps._page import render_page
     from collegium.node import verify_run
 
-    return verify_run(run, anchor, on_event)
+    return verify_run(run, anchor, on_event, render_page)
 
 
 def _aggregation_rows(*, quick: bool) -> Iterable[Mapping[str, Any]]:

@@ -1,0 +1,229 @@
+"""A run's base chain: contracts, registered validators, checkpoints, and the record from which all is done again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import rlp
+
+from collegium.consensus import EpochSet
+from collegium.crypto import (
+    AccountKey,
+    BlsPublicKey,
+    BlsSecretKey,
+    Digest,
+    decode_certificate,
+    encode_certificate,
+    make_certificate,
+    verify_certificate,
+)
+from collegium.errors import CollegiumError
+from collegium.settlement import (
+    NO_CHECKPOINT,
+    Chain,
+    Checkpoint,
+    Deployment,
+    EmbeddedChain,
+    Genesis,
+    JsonRpcChain,
+    SentTransaction,
+    Transcript,
+    attach,
+    deploy,
+    open_first_epoch,
+    possession_context,
+    post_checkpoint,
+    read_checkpoints,
+    register_validator,
+    transact,
+    transcribe,
+    verify_replay,
+)
+
+from ._facts import CheckpointFacts
+from ._validator_node import ValidatorNode
+
+__all__ = ["BaseChain", "ChainRecord", "ChainRecordError", "check_chain", "decode_chain_record", "encode_chain_record"]
+
+RECORD_BYTES_MAX = 64 << 20
+STAKE_WEI = 10**18
+FUNDS_WEI = 100 * 10**18
+EMBEDDED_CHAIN_ID = 1337
+EMBEDDED_TIMESTAMP_S = 1_700_000_000  # of block 0; the embedded chain's time is virtual
+FUNDER_VARIABLE = "COLLEGIUM_CHAIN_KEY"
+
+
+class ChainRecordError(CollegiumError):
+    """The record of a run's base chain is malformed, or does not agree with what the chain makes of it."""
+
+
+@dataclass(frozen=True)
+class ChainRecord:
+    """Everything that was sent to the base chain.
+
+    Attributes:
+        url: of the node; None for the embedded chain, which `transcript` then holds whole.
+        sent: the operator's and validators' transactions to a node, in order; empty for the embedded chain.
+        certificates: one a checkpoint: bitmap and signature of the epoch set.
+    """
+
+    url: str | None
+    transcript: Transcript | None
+    sent: tuple[SentTransaction, ...]
+    deployment: Deployment
+    checkpoints: tuple[Checkpoint, ...]
+    certificates: tuple[bytes, ...]
+    gas: tuple[int, ...]
+    calldata_bytes: tuple[int, ...]
+
+
+@dataclass
+class BaseChain:
+    """The operator's side of the base chain while a run goes on."""
+
+    chain: Chain
+    url: str | None
+    operator: AccountKey
+    epoch_set: EpochSet
+    deployment: Deployment
+    headers: list[Digest] = field(default_factory=list)
+    facts: list[CheckpointFacts] = field(default_factory=list)
+    certificates: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def found(
+        cls,
+        url: str | None,
+        operator: AccountKey,
+        epoch_set: EpochSet,
+        validators: Sequence[tuple[AccountKey, BlsSecretKey]],
+    ) -> BaseChain:
+        """Deploy a task's contracts, register its validators with their stakes, and open the first epoch.
+
+        On a real node the account whose key is in COLLEGIUM_CHAIN_KEY pays.
+
+        Raises:
+            ChainRecordError: a real node, but no key to pay with.
+            CollegiumError: the chain is not reachable or refuses.
+        """
+        accounts = [operator, *(account for account, _ in validators)]
+        if url is None:
+            funds = tuple((account.address, FUNDS_WEI) for account in accounts)
+            chain: Chain = EmbeddedChain(Genesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds))
+        else:
+            chain = JsonRpcChain(url)
+            funder = _funder()
+            for account in accounts:
+                transact(chain, funder, account.address, b"", value=2 * STAKE_WEI)
+        deployment = deploy(chain, operator, epoch_set.task)
+        numbers = []
+        for account, key in validators:
+            proof = key.prove_possession(possession_context(chain.chain_id, deployment.registry, account.address))
+            numbers.append(register_validator(chain, deployment, account, key.public_key(), proof, STAKE_WEI))
+        open_first_epoch(chain, deployment, operator, numbers)
+        return cls(chain, url, operator, epoch_set, deployment)
+
+    def settle(self, root: Digest, last_round: int, nodes: Sequence[ValidatorNode]) -> CheckpointFacts:
+        """Have the epoch set sign the headers up to `last_round` and post the certificate."""
+        previous = self.facts[-1].checkpoint if self.facts else None
+        checkpoint = Checkpoint(
+            task=self.epoch_set.task,
+            epoch=self.epoch_set.epoch,
+            first_round=previous.last_round + 1 if previous else 0,
+            last_round=last_round,
+            previous=previous.digest if previous else NO_CHECKPOINT,
+            root=root,
+        )
+        signatures = {node.index: node.sign_checkpoint(checkpoint) for node in nodes}
+        certificate = make_certificate(self.epoch_set.size, signatures)
+        receipt = post_checkpoint(self.chain, self.deployment, self.operator, checkpoint, certificate)
+        facts = CheckpointFacts(checkpoint, receipt.gas, receipt.calldata_bytes)
+        self.facts.append(facts)
+        self.certificates.append(encode_certificate(certificate))
+        return facts
+
+    def record(self) -> ChainRecord:
+        """Return what a verifier needs to do it all again."""
+        embedded = self.chain if isinstance(self.chain, EmbeddedChain) else None
+        return ChainRecord(
+            url=self.url,
+            transcript=None if embedded is None else transcribe(embedded),
+            sent=() if embedded is not None else self.chain.sent,
+            deployment=self.deployment,
+            checkpoints=tuple(entry.checkpoint for entry in self.facts),
+            certificates=tuple(self.certificates),
+            gas=tuple(entry.gas for entry in self.facts),
+            calldata_bytes=tuple(entry.calldata_bytes for entry in self.facts),
+        )
+
+
+def encode_chain_record(record: ChainRecord) -> bytes:
+    """Return the canonical JSON of a chain record."""
+    return msgspec.json.encode(record)
+
+
+def decode_chain_record(data: bytes) -> ChainRecord:
+    """Decode a chain record strictly.
+
+    Raises:
+        ChainRecordError: too large, malformed or not canonical.
+    """
+    if len(data) > RECORD_BYTES_MAX:
+        raise ChainRecordError(f"chain record has {len(data)} bytes, at most {RECORD_BYTES_MAX} are read")
+    try:
+        record = msgspec.json.decode(data, type=ChainRecord)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ChainRecordError(f"chain record: {error}") from error
+    if encode_chain_record(record) != data:
+        raise ChainRecordError("chain record is not in its canonical encoding")
+    counts = {len(record.checkpoints), len(record.certificates), len(record.gas), len(record.calldata_bytes)}
+    if len(counts) != 1:
+        raise ChainRecordError(f"chain record has {sorted(counts)} of each, expected one count of checkpoints")
+    return record
+
+
+def check_chain(record: ChainRecord, epoch_set: EpochSet, operator: bytes, validators: Sequence[bytes]) -> None:
+    """Check every certificate and, on the embedded chain, execute everything again and read the result back.
+
+    Raises:
+        CollegiumError: naming what does not hold.
+    """
+    keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
+    previous = NO_CHECKPOINT
+    for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
+        if (checkpoint.task, checkpoint.epoch, checkpoint.previous) != (epoch_set.task, epoch_set.epoch, previous):
+            raise ChainRecordError(f"checkpoint of round {checkpoint.last_round} does not follow the one before")
+        verify_certificate(keys, epoch_set.quorum, checkpoint.digest, decode_certificate(data, len(keys)))
+        previous = checkpoint.digest
+    if record.url is not None:
+        return
+    if record.transcript is None or record.sent:
+        raise ChainRecordError("the record of an embedded chain must hold its transcript and nothing else")
+    funds = tuple((account, FUNDS_WEI) for account in (operator, *validators))
+    if record.transcript.genesis != Genesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds):
+        raise ChainRecordError("the embedded chain's genesis is not that of the task's operator and validators")
+    chain = verify_replay(record.transcript)
+    attached = attach(chain, record.deployment.settlement, record.deployment.block)
+    made_in = chain.receipts[0].block if chain.receipts else None  # the contracts are what a run sends first
+    if attached != record.deployment or attached.task != epoch_set.task or attached.block != made_in:
+        raise ChainRecordError("the deployment is not where the record says, or is of another task")
+    if read_checkpoints(chain, attached) != record.checkpoints:
+        raise ChainRecordError("the chain holds other checkpoints than the record")
+    first = len(chain.sent) - len(record.checkpoints)  # checkpoints are what a run sends last
+    gas = tuple(receipt.gas for receipt in chain.receipts[first:])
+    calldata_bytes = tuple(len(rlp.decode(sent.raw[1:])[7]) for sent in chain.sent[first:])
+    if (gas, calldata_bytes) != (record.gas, record.calldata_bytes):
+        raise ChainRecordError(f"checkpoints cost {gas} gas and {calldata_bytes} bytes, the record says otherwise")
+
+
+def _funder() -> AccountKey:
+    text = os.environ.get(FUNDER_VARIABLE, "")
+    try:
+        return AccountKey(bytes.fromhex(text.removeprefix("0x")))
+    except (ValueError, CollegiumError) as error:
+        raise ChainRecordError(
+            f"a real node needs an account that pays: set {FUNDER_VARIABLE} to its key, 32 bytes in hexadecimal"
+        ) from error

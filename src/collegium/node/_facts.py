@@ -1,0 +1,144 @@
+"""The facts of a run that follow from its certified ledger, and the summary made of them and the operator's statement.
+
+`run` collects the facts while it goes, `verify` derives them again from the files; the summary and the page are
+functions of them, so a page that says anything else is found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from collegium.settlement import Checkpoint
+
+from ._experiment import Experiment
+from ._genesis import Genesis
+from ._ledger import OrderedRound
+from ._statement import Statement
+from ._task import LearningTask
+
+__all__ = ["CheckpointFacts", "RoundFacts", "round_facts", "summarise"]
+
+SECONDS_PER_KWH = 3.6e6
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """What the ledger says about one round."""
+
+    round: int
+    outcome: str
+    admitted: int
+    lying_seats: tuple[int, ...]
+    absent_seats: tuple[int, ...]
+    view_changes: int
+    header: bytes
+    model: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFacts:
+    """A checkpoint with what it cost on the chain."""
+
+    checkpoint: Checkpoint
+    gas: int
+    calldata_bytes: int
+
+
+def round_facts(ordered: OrderedRound, seats: int) -> RoundFacts:
+    """Return the facts of one round."""
+    header = ordered.certified.header
+    published = {seat for seat, _ in header.key_sums}
+    views = [ordered.view_before, *(block.view for block in ordered.blocks)]
+    return RoundFacts(
+        round=header.round,
+        outcome=header.outcome,
+        admitted=len(ordered.close.reports),
+        lying_seats=header.lying,
+        absent_seats=tuple(seat for seat in range(seats) if seat not in published),
+        view_changes=sum(after - before - 1 for before, after in pairwise(views)),
+        header=header.digest,
+        model=header.model,
+    )
+
+
+def summarise(
+    experiment: Experiment,
+    genesis: Genesis,
+    task: LearningTask,
+    rounds: Sequence[RoundFacts],
+    checkpoints: Sequence[CheckpointFacts],
+    statement: Statement,
+) -> dict[str, object]:
+    """Return the run's summary: what `run --json` prints, without `verified`."""
+    chain_bytes = _chain_bytes(checkpoints)
+    watts = statement.watts
+    last = statement.rounds[-1]
+    return {
+        "name": experiment.task.name,
+        "level": experiment.task.level,
+        "auc": last.auc,
+        "auc_pooled": statement.auc_pooled,
+        "auc_float32": statement.auc_float32,
+        "accuracy": last.accuracy,
+        "lying_seats": sorted({seat for facts in rounds for seat in facts.lying_seats}),
+        "absent_seats": sorted(set.intersection(*(set(facts.absent_seats) for facts in rounds))),
+        "seats": experiment.committee.seats,
+        "checkpoint_gas": [entry.gas for entry in checkpoints],
+        "rounds": [
+            {
+                "round": facts.round,
+                "outcome": facts.outcome,
+                "admitted": facts.admitted,
+                "auc": said.auc,
+                "accuracy": said.accuracy,
+                "loss": said.loss,
+                "coordination_ms": said.coordination_ms,
+                "finality_ms": said.finality_ms,
+                "chain_bytes": chain_bytes.get(facts.round),
+                "energy_kwh": said.cpu_seconds * watts / SECONDS_PER_KWH,
+                "consensus_energy_kwh": said.consensus_cpu_seconds * watts / SECONDS_PER_KWH,
+                "view_changes": facts.view_changes,
+                "lying_seats": list(facts.lying_seats),
+                "model": facts.model.hex(),
+            }
+            for facts, said in zip(rounds, statement.rounds, strict=True)
+        ],
+        "checkpoints": [
+            {
+                "first_round": entry.checkpoint.first_round,
+                "last_round": entry.checkpoint.last_round,
+                "digest": entry.checkpoint.digest.hex(),
+                "gas": entry.gas,
+                "calldata_bytes": entry.calldata_bytes,
+            }
+            for entry in checkpoints
+        ],
+        "sites": [
+            {"name": s.name, "train_rows": s.train_rows, "test_rows": s.test_rows, "trainers": s.trainers}
+            for s in statement.sites
+        ],
+        "warnings": list(statement.warnings),
+        "notes": list(statement.notes),
+        "attribution": statement.attribution,
+        "watts": watts,
+        "task": genesis.task.hex(),
+        "genesis": genesis.digest.hex(),
+        "anchor": genesis.anchor.hex(),
+        "model": {
+            "kind": task.spec.kind,
+            "inputs": task.spec.inputs,
+            "hidden": list(task.spec.hidden),
+            "parameters": task.spec.parameter_count,
+        },
+    }
+
+
+def _chain_bytes(checkpoints: Sequence[CheckpointFacts]) -> Mapping[int, float]:
+    """Return each settled round's share of its checkpoint's calldata, in bytes."""
+    shares = {}
+    for entry in checkpoints:
+        settled = range(entry.checkpoint.first_round, entry.checkpoint.last_round + 1)
+        shares.update(dict.fromkeys(settled, entry.calldata_bytes / len(settled)))
+    return shares

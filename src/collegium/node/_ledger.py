@@ -1,0 +1,191 @@
+"""The ordered blocks of a run as bytes, and the objects that its certified headers name.
+
+`ledger.bin` holds every final block, then the certificates that make the last one final. Reports, ciphertexts, key
+sums and model states lie in the content-addressed store; `objects.json` says which object is which.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from collegium.consensus import (
+    Block,
+    Certified,
+    Close,
+    EpochSet,
+    EpochVerifier,
+    QuorumCertificate,
+    ViewEntry,
+    decode_message,
+    decode_payload,
+    encode_message,
+    verify_chain,
+)
+from collegium.crypto import Digest
+from collegium.errors import CollegiumError
+
+__all__ = [
+    "LedgerError",
+    "ObjectIndex",
+    "OrderedRound",
+    "decode_index",
+    "decode_ledger",
+    "encode_index",
+    "encode_ledger",
+    "ordered_rounds",
+]
+
+LEDGER_BYTES_MAX = 1 << 30
+INDEX_BYTES_MAX = 64 << 20
+_FRAME = struct.Struct("<I")
+
+
+class LedgerError(CollegiumError):
+    """A ledger, or the index of its objects, is malformed or out of order."""
+
+
+@dataclass(frozen=True)
+class ObjectIndex:
+    """Which stored object is which: pairs of (identity, digest of the bytes), sorted."""
+
+    reports: tuple[tuple[Digest, Digest], ...]
+    key_sums: tuple[tuple[Digest, Digest], ...]
+    ciphertexts: tuple[Digest, ...]
+    models: tuple[Digest, ...]
+
+    @property
+    def objects(self) -> frozenset[Digest]:
+        """Digests of all objects that the store must hold, and no others."""
+        pairs = (*self.reports, *self.key_sums)
+        return frozenset((*(digest for _, digest in pairs), *self.ciphertexts, *self.models))
+
+
+@dataclass(frozen=True)
+class OrderedRound:
+    """One round as ordered: its close, its certified header, and the blocks it took."""
+
+    close: Close
+    certified: Certified
+    blocks: tuple[Block, ...]
+    view_before: int
+
+
+def encode_ledger(blocks: Sequence[Block], tip: Sequence[QuorumCertificate]) -> bytes:
+    """Return the blocks, an empty frame, and the tip's certificates, each behind its length."""
+    frames = [encode_message(block) for block in blocks]
+    ends = [encode_message(ViewEntry(certificate, None)) for certificate in tip]
+    return b"".join(_FRAME.pack(len(frame)) + frame for frame in (*frames, b"", *ends))
+
+
+def decode_ledger(data: bytes) -> tuple[tuple[Block, ...], tuple[QuorumCertificate, ...]]:
+    """Decode a ledger strictly; what it says is checked by `ordered_rounds`.
+
+    Raises:
+        LedgerError: malformed.
+    """
+    frames = list(_frames(data))
+    if b"" not in frames:
+        raise LedgerError("ledger has no end of blocks")
+    end = frames.index(b"")
+    blocks, tip = [], []
+    try:
+        for frame in frames[:end]:
+            message = decode_message(frame)
+            if not isinstance(message, Block):
+                raise LedgerError(f"ledger holds a {type(message).__name__} where a block is expected")
+            blocks.append(message)
+        for frame in frames[end + 1 :]:
+            message = decode_message(frame)
+            if not isinstance(message, ViewEntry) or message.timeout_certificate is not None:
+                raise LedgerError("ledger ends with something that is no certificate")
+            tip.append(message.high_certificate)
+    except CollegiumError as error:
+        raise LedgerError(f"ledger, block {len(blocks)}: {error}") from error
+    return tuple(blocks), tuple(tip)
+
+
+def ordered_rounds(
+    epoch_set: EpochSet, blocks: tuple[Block, ...], tip: tuple[QuorumCertificate, ...]
+) -> tuple[OrderedRound, ...]:
+    """Check the whole chain of blocks and return its rounds.
+
+    Raises:
+        CollegiumError: a link, leader, signature or certificate does not hold, or payloads are out of order.
+    """
+    final = verify_chain(epoch_set, epoch_set.genesis(), blocks, tip, EpochVerifier(epoch_set))
+    if final != tuple(block.payload for block in blocks if block.payload):
+        raise LedgerError(f"only {len(final)} of the ledger's payloads are final")
+    rounds = assemble_rounds(blocks)
+    if sum(len(ordered.blocks) for ordered in rounds) != len(blocks):
+        raise LedgerError(f"the ledger ends inside round {len(rounds)}")
+    return rounds
+
+
+def assemble_rounds(blocks: Sequence[Block], first_round: int = 0, view_before: int = 0) -> tuple[OrderedRound, ...]:
+    """Return the rounds that blocks order, each a close and then its header; an unfinished one is left out.
+
+    Raises:
+        CollegiumError: a payload is malformed or out of order.
+    """
+    rounds: list[OrderedRound] = []
+    pending: list[Block] = []
+    close: Close | None = None
+    for block in blocks:
+        pending.append(block)
+        if not block.payload:
+            continue
+        payload = decode_payload(block.payload)
+        number = payload.round if isinstance(payload, Close) else payload.header.round
+        expected = first_round + len(rounds)
+        if number != expected or isinstance(payload, Close) != (close is None):
+            raise LedgerError(f"block of view {block.view}: round {number} out of order, {expected} expected")
+        if isinstance(payload, Close):
+            close = payload
+        elif close is not None:
+            rounds.append(OrderedRound(close, payload, tuple(pending), view_before))
+            close, pending, view_before = None, [], block.view
+    return tuple(rounds)
+
+
+def encode_index(index: ObjectIndex) -> bytes:
+    """Return the canonical JSON of an index."""
+    return msgspec.json.encode(index)
+
+
+def decode_index(data: bytes) -> ObjectIndex:
+    """Decode an index strictly.
+
+    Raises:
+        LedgerError: malformed, unsorted or not canonical.
+    """
+    if len(data) > INDEX_BYTES_MAX:
+        raise LedgerError(f"index has {len(data)} bytes, at most {INDEX_BYTES_MAX} are read")
+    try:
+        index = msgspec.json.decode(data, type=ObjectIndex)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise LedgerError(f"index: {error}") from error
+    pairs, singles = (index.reports, index.key_sums), (index.ciphertexts, index.models)
+    in_order = all(list(entries) == sorted(set(entries)) for entries in pairs)
+    in_order = in_order and all(list(entries) == sorted(set(entries)) for entries in singles)
+    if encode_index(index) != data or not in_order:
+        raise LedgerError("index is not in its canonical encoding")
+    return index
+
+
+def _frames(data: bytes) -> Iterable[bytes]:
+    if len(data) > LEDGER_BYTES_MAX:
+        raise LedgerError(f"ledger has {len(data)} bytes, at most {LEDGER_BYTES_MAX} are read")
+    at = 0
+    while at < len(data):
+        if len(data) - at < _FRAME.size:
+            raise LedgerError(f"ledger ends inside a length at byte {at}")
+        (length,) = _FRAME.unpack_from(data, at)
+        at += _FRAME.size
+        if length > len(data) - at:
+            raise LedgerError(f"ledger ends inside a frame of {length} bytes at byte {at}")
+        yield data[at : at + length]
+        at += length

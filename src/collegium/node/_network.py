@@ -1,0 +1,162 @@
+"""A network of validators in one process on virtual time, with two clocks.
+
+The *modelled* clock orders events: links take `link_ms`, computing takes nothing, so one history is replayed exactly
+whatever the machine does. The *measured* clock rides along on every message: it adds to the links what each step really
+took on this machine, each validator being its own machine, so that latency is reported with compute in it and yet no
+measurement can change what happens. Work that several validators share (checking the same public report) is done once
+and charged to each.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, cast
+
+from collegium.errors import CollegiumError
+
+__all__ = ["Delivery", "Network", "Outgoing", "Participant", "SharedWork", "StalledError"]
+
+T = TypeVar("T")
+Message = object
+
+
+class StalledError(CollegiumError):
+    """Virtual time passed its limit, or nothing is left to happen, before the round was final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a step leaves behind: a message to one or (None) all validators, or a timer for oneself."""
+
+    message: Message
+    to: int | None = None
+    at_ms: int | None = None  # a timer: deliver to oneself at this modelled time
+
+
+class Participant(Protocol):
+    """A validator as the network sees it."""
+
+    def handle(self, message: Message, now_ms: int) -> Iterable[Outgoing]:
+        """Take one message and return what to send."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One handled message: who, when on both clocks (milliseconds), and how long it took."""
+
+    participant: int
+    message: Message
+    modelled_ms: int
+    measured_ms: float
+    compute_ms: float
+
+
+@dataclass
+class SharedWork:
+    """Pure computations done once in this process; later callers are charged what the first one paid.
+
+    Grows with the messages of a round; `forget` empties it between rounds.
+    """
+
+    results: dict[Hashable, tuple[object, CollegiumError | None, float]] = field(default_factory=dict)
+    charged_ms: float = 0.0
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return `compute()` for the first caller of `key`, its result (or refusal) for the later ones."""
+        known = self.results.get(key)
+        if known is None:
+            began, charged = time.perf_counter(), self.charged_ms
+            value: object = None
+            refusal: CollegiumError | None = None
+            try:
+                value = compute()
+            except CollegiumError as error:
+                refusal = error
+            inner = self.charged_ms - charged  # nested shared work is charged as if done here
+            took = 1e3 * (time.perf_counter() - began) + inner
+            self.results[key] = (value, refusal, took)
+        else:
+            value, refusal, took = known
+            self.charged_ms += took
+        if refusal is not None:
+            raise refusal
+        return cast(T, value)
+
+    def forget(self) -> None:
+        """Drop all results."""
+        self.results.clear()
+
+
+class Network:
+    """Delivers messages among participants in modelled time, in an order that depends on nothing else."""
+
+    def __init__(self, work: SharedWork, link_ms: int) -> None:
+        self.participants: dict[int, Participant] = {}
+        self.work = work
+        self.link_ms = link_ms
+        self.now_ms = 0
+        self.measured_ms = 0.0
+        self.compute_ms = 0.0
+        self.messages = 0
+        self._free_ms: dict[int, float] = {}
+        self._queue: list[tuple[int, int, int, Message, float]] = []
+        self._sequence = 0
+
+    def join(self, index: int, participant: Participant) -> None:
+        """Add a participant; messages to anybody else are lost."""
+        self.participants[index] = participant
+        self._free_ms[index] = self.measured_ms
+
+    def send(self, sender: int, outgoing: Iterable[Outgoing]) -> None:
+        """Queue what a participant sends, from the present on both clocks."""
+        for item in outgoing:
+            self._send(sender, item, self.measured_ms)
+
+    def post(self, to: int, message: Message, at_ms: int, measured_ms: float) -> None:
+        """Queue a message; one to somebody who is absent is lost."""
+        if to in self.participants:
+            self._sequence += 1
+            heapq.heappush(self._queue, (at_ms, self._sequence, to, message, measured_ms))
+
+    def run(self, until: Callable[[Delivery], bool], limit_ms: int) -> None:
+        """Deliver until `until` says so after a delivery.
+
+        Raises:
+            StalledError: when modelled time passes `limit_ms` or no event is left.
+        """
+        while self._queue:
+            at_ms, _, to, message, measured_ms = heapq.heappop(self._queue)
+            if at_ms > limit_ms:
+                raise StalledError(f"nothing final after {limit_ms} ms of virtual time", limit_ms=limit_ms)
+            self.now_ms = at_ms
+            delivery = self._deliver(to, message, measured_ms)
+            if until(delivery):
+                return
+        raise StalledError(f"no event left at {self.now_ms} ms of virtual time", now_ms=self.now_ms)
+
+    def _deliver(self, to: int, message: Message, measured_ms: float) -> Delivery:
+        self.work.charged_ms = 0.0
+        began = time.perf_counter()
+        outgoing = list(self.participants[to].handle(message, self.now_ms))
+        compute_ms = 1e3 * (time.perf_counter() - began) + self.work.charged_ms
+        ended = max(self._free_ms[to], measured_ms) + compute_ms
+        self._free_ms[to] = ended
+        self.measured_ms = max(self.measured_ms, ended)
+        self.compute_ms += compute_ms
+        for item in outgoing:
+            self._send(to, item, ended)
+        return Delivery(to, message, self.now_ms, ended, compute_ms)
+
+    def _send(self, sender: int, item: Outgoing, ended: float) -> None:
+        if item.at_ms is not None:
+            wait = max(0, item.at_ms - self.now_ms)
+            self.post(sender, item.message, self.now_ms + wait, ended + wait)
+            return
+        for to in self.participants if item.to is None else (item.to,):
+            delay = 0 if to == sender else self.link_ms
+            self.messages += to != sender
+            self.post(to, item.message, self.now_ms + delay, ended + delay)

@@ -1,0 +1,312 @@
+"""A whole run: set up, play every round, settle, and write the folder that `verify` needs.
+
+The folder holds no secret key and no sealed column. docs/spec/run.md lists its files and what checks each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from collegium import learning
+from collegium.aggregation import Report
+from collegium.consensus import Header
+from collegium.crypto import Digest, os_random
+from collegium.errors import CollegiumError
+from collegium.learning import Evaluation
+from collegium.lineage import Store
+from collegium.settlement import ChainUnreachableError, header_root
+
+from ._base_chain import BaseChain, encode_chain_record
+from ._events import CheckpointPosted, Event, Message, ReportSubmitted, RoundFinished, RoundStarted, WorldError
+from ._experiment import Experiment
+from ._facts import round_facts, summarise
+from ._genesis import encode_genesis
+from ._ledger import ObjectIndex, OrderedRound, assemble_rounds, encode_index, encode_ledger
+from ._manifest import write_manifest
+from ._play import PlayedRound, play_round
+from ._setup import Federation, set_up
+from ._statement import RoundStatement, SiteStatement, Statement, encode_statement, sign_statement
+from ._trace import write_lineage
+
+__all__ = ["FILES", "RenderPage", "RunRefusedError", "encode_summary", "run_experiment"]
+
+GENESIS, LEDGER, OBJECTS = "genesis.json", "ledger.bin", "objects.json"
+CHAIN, STATEMENT, SUMMARY = "chain.json", "statement.json", "summary.json"
+LINEAGE, PAGE, STORE = "lineage.db", "report.html", "store"
+FILES = (GENESIS, LEDGER, OBJECTS, CHAIN, STATEMENT, SUMMARY, LINEAGE, PAGE)
+
+RenderPage = Callable[[Mapping[str, object]], str]
+
+UNPROVED_NOTE = (
+    "Level unproved: nothing shows yet that an update came from the training rule or from real data; a trainer can "
+    "submit any update within the bounds, and one malformed report makes a round's sum invalid without naming anybody."
+)
+
+STEWARD_NOTE = (
+    "Scores are of pooled test rows held by a simulated steward: the run's operator signs them, and only somebody with "
+    "those rows can compute them again."
+)
+CLOCK_NOTE = (
+    "Times are of an in-process network on virtual time with measured compute; energy is processor seconds times the "
+    "stated watts of a core, an estimate. The operator signs them; verify cannot measure them again."
+)
+ATTRIBUTION_BYTES_MAX = 1 << 16
+
+
+class RunRefusedError(CollegiumError):
+    """A run cannot be written where it should be, or its files cannot be."""
+
+
+@dataclass
+class _Book:
+    """What a run remembers of its rounds until it writes its files."""
+
+    index: dict[str, dict[Digest, Digest]] = field(default_factory=lambda: {"reports": {}, "key_sums": {}})
+    ciphertexts: set[Digest] = field(default_factory=set)
+    models: set[Digest] = field(default_factory=set)
+    reports: dict[Digest, Report] = field(default_factory=dict)
+    rounds: list[OrderedRound] = field(default_factory=list)
+    statements: list[RoundStatement] = field(default_factory=list)
+    beacons: list[Digest] = field(default_factory=list)
+    blocks_used: int = 0
+    view_before: int = 0
+    last_model: bytes = b""
+
+
+def run_experiment(
+    experiment: Experiment, out: Path, on_event: Callable[[Event], None], render_page: RenderPage
+) -> dict[str, object]:
+    """Play an experiment and write its run into `out`, which must be missing or empty; return its summary.
+
+    Raises:
+        RunRefusedError: the folder is in use.
+        WorldError: the chain or the disk failed.
+        CollegiumError: the experiment's data or sizes are refused.
+    """
+    _claim(out)
+    federation = set_up(experiment, on_event)
+    on_event(Message(f"level {experiment.task.level}; genesis {federation.genesis.digest.hex()[:16]}"))
+    try:
+        chain = BaseChain.found(
+            experiment.chain.url,
+            federation.operator,
+            federation.genesis.epoch_set,
+            [(keys.account, keys.voting) for keys in federation.validators],
+        )
+        book, store = _Book(), Store(out / STORE)
+        for number in range(experiment.task.rounds + 1):
+            _play(federation, number, book, store, on_event)
+            if number and (number % experiment.chain.checkpoint_every == 0 or number == experiment.task.rounds):
+                _settle(federation, chain, number, on_event)
+        return _write(federation, chain, book, out, render_page)
+    except ChainUnreachableError as error:
+        raise WorldError(str(error)) from error
+    except OSError as error:
+        raise WorldError(f"{error.filename or out}: {error.strerror or error}") from error
+
+
+def encode_summary(summary: Mapping[str, object]) -> bytes:
+    """Return a summary as the bytes of its file: sorted keys, two spaces, one newline."""
+    return (json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _claim(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        used = any(out.iterdir())
+    except OSError as error:
+        raise RunRefusedError(f"{out}: {error.strerror}; expected a folder to write to") from error
+    if used:
+        raise RunRefusedError(f"{out} is not empty: a run is written into a new folder")
+
+
+def _play(federation: Federation, number: int, book: _Book, store: Store, on_event: Callable[[Event], None]) -> None:
+    """Play one round and put what it leaves into the store and the book."""
+    rounds, count = federation.experiment.task.rounds, len(federation.trainers)
+    if number:
+        on_event(RoundStarted(number, rounds))
+    node = next(iter(federation.nodes.values()))
+    book.beacons.append(node.state.round.terms.beacon)
+    played = play_round(
+        federation.network,
+        federation.nodes,
+        federation.genesis.epoch_set,
+        federation.task,
+        federation.trainers,
+        os_random,
+        lambda index, name: on_event(ReportSubmitted(number, name, index, count)),
+    )
+    header = _final(played)
+    for report_id, upload in played.uploads.items():
+        book.index["reports"][report_id] = store.put(upload.report.to_bytes())
+        book.ciphertexts.add(store.put(upload.ciphertext))
+        book.reports[report_id] = upload.report
+    for digest, key_sum in played.key_sums.items():
+        book.index["key_sums"][digest] = store.put(key_sum.to_bytes())
+    book.models.add(store.put(played.model))
+    book.last_model = played.model
+    ordered = _ordered(federation, book)
+    facts = round_facts(ordered, federation.experiment.committee.seats)
+    evaluation = federation.task.evaluate(played.model, federation.test_rows) if number else None
+    said = _say(number, played, evaluation)
+    book.rounds.append(ordered)
+    book.statements.append(said)
+    if said.auc is None or said.accuracy is None or said.loss is None:
+        on_event(Message(f"round 0: scaling of the features learned from a secure sum of {facts.admitted} reports"))
+    else:
+        on_event(
+            RoundFinished(
+                round=number,
+                rounds=rounds,
+                admitted=facts.admitted,
+                auc=said.auc,
+                accuracy=said.accuracy,
+                loss=said.loss,
+                coordination_ms=said.coordination_ms,
+                finality_ms=said.finality_ms,
+                chain_bytes=None,
+                energy_kwh=said.cpu_seconds * float(federation.experiment.committee.watts) / 3.6e6,
+                lying_seats=facts.lying_seats,
+                absent_seats=facts.absent_seats,
+                view_changes=facts.view_changes,
+            )
+        )
+    if header.outcome != "opened":
+        on_event(Message(f"round {number}: {header.outcome}; the model stays as it is"))
+
+
+def _final(played: PlayedRound) -> Header:
+    if played.header is None:
+        raise RunRefusedError("a round ended without a header")
+    return played.header
+
+
+def _ordered(federation: Federation, book: _Book) -> OrderedRound:
+    """Return the round just ended, from the first live validator's archive."""
+    archive = next(iter(federation.nodes.values())).archive
+    (ordered,) = assemble_rounds(archive.blocks[book.blocks_used :], len(book.rounds), book.view_before)
+    book.blocks_used += len(ordered.blocks)
+    book.view_before = ordered.blocks[-1].view
+    return ordered
+
+
+def _say(number: int, played: PlayedRound, evaluation: Evaluation | None) -> RoundStatement:
+    return RoundStatement(
+        round=number,
+        coordination_ms=round(played.coordination_ms, 3),
+        finality_ms=round(played.finality_ms, 3),
+        cpu_seconds=round(played.cpu_seconds, 6),
+        consensus_cpu_seconds=round(played.consensus_cpu_seconds, 6),
+        auc=None if evaluation is None else evaluation.auc,
+        accuracy=None if evaluation is None else evaluation.accuracy,
+        loss=None if evaluation is None else evaluation.loss,
+    )
+
+
+def _settle(federation: Federation, chain: BaseChain, number: int, on_event: Callable[[Event], None]) -> None:
+    """Post one checkpoint of the headers since the last one."""
+    nodes = list(federation.nodes.values())
+    first = chain.facts[-1].checkpoint.last_round + 1 if chain.facts else 0
+    headers = [header.digest for header in nodes[0].headers if first <= header.round <= number]
+    facts = chain.settle(header_root(headers), number, nodes)
+    on_event(CheckpointPosted(first, number, facts.gas, facts.calldata_bytes, facts.checkpoint.digest.hex()))
+
+
+# ------------------------------------------------------------------------------------------------ references
+
+
+def _references(federation: Federation, book: _Book) -> tuple[float, float]:
+    """Return the AUC of the same rule on pooled rows, and of the same federation in float32."""
+    task, experiment = federation.task, federation.experiment
+    state = task.decode_state(book.last_model)
+    start = learning.initial_parameters(task.spec, task.rule, task.task)
+    shards = [(task.features(state, t.rows.rows), t.rows.rows.labels) for t in federation.trainers]
+    pooled_features = np.concatenate([features for features, _ in shards])
+    pooled_labels = np.concatenate([labels for _, labels in shards])
+    parameters = start
+    pooled_rule = replace(task.rule, batch_rows=None)
+    for _ in range(experiment.task.rounds):
+        update = learning.local_update(task.spec, pooled_rule, parameters, pooled_features, pooled_labels, b"")
+        parameters = learning.apply_total(task.spec, pooled_rule, parameters, update)
+    test = task.features(state, federation.test_rows)
+    labels = federation.test_rows.labels
+    pooled = learning.evaluate(task.spec, pooled_rule, parameters, test, labels).auc
+    seeds = [
+        [task.batch_seed(number, book.beacons[number], t.rows.name) for t in federation.trainers]
+        for number in range(1, experiment.task.rounds + 1)
+    ]
+    floats = learning.float_reference(task.spec, task.rule, start, shards, seeds)
+    return pooled, learning.float_auc(task.spec, task.rule, floats, test, labels)
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def _write(
+    federation: Federation, chain: BaseChain, book: _Book, out: Path, render_page: RenderPage
+) -> dict[str, object]:
+    """Write the run's files, the manifest last, and return the summary."""
+    experiment, genesis = federation.experiment, federation.genesis
+    archive = next(iter(federation.nodes.values())).archive
+    blocks = archive.blocks[: book.blocks_used]
+    last = blocks[-1]
+    tip = archive.proofs[last.digest]
+    reports, key_sums = book.index["reports"], book.index["key_sums"]
+    index = ObjectIndex(
+        tuple(sorted(reports.items())),
+        tuple(sorted(key_sums.items())),
+        tuple(sorted(book.ciphertexts)),
+        tuple(sorted(book.models)),
+    )
+    statement = sign_statement(_statement(federation, book), federation.operator)
+    facts = [round_facts(ordered, experiment.committee.seats) for ordered in book.rounds]
+    summary = summarise(experiment, genesis, federation.task, facts, chain.facts, statement)
+    (out / GENESIS).write_bytes(encode_genesis(genesis))
+    (out / LEDGER).write_bytes(encode_ledger(blocks, tip))
+    (out / OBJECTS).write_bytes(encode_index(index))
+    (out / CHAIN).write_bytes(encode_chain_record(chain.record()))
+    (out / STATEMENT).write_bytes(encode_statement(statement))
+    (out / SUMMARY).write_bytes(encode_summary(summary))
+    (out / PAGE).write_text(render_page(summary), encoding="utf-8")
+    write_lineage(out / LINEAGE, genesis, book.rounds, book.reports, chain.facts)
+    write_manifest(out)
+    return {**summary, "page": str(out / PAGE)}
+
+
+def _statement(federation: Federation, book: _Book) -> Statement:
+    """Return everything that rests on the operator's word, unsigned."""
+    pooled, float32 = _references(federation, book)
+    return Statement(
+        task=federation.genesis.task,
+        last_header=book.rounds[-1].certified.header.digest,
+        rounds=tuple(book.statements),
+        auc_pooled=pooled,
+        auc_float32=float32,
+        watts=float(federation.experiment.committee.watts),
+        sites=_sites(federation),
+        warnings=federation.warnings,
+        notes=(UNPROVED_NOTE, STEWARD_NOTE, CLOCK_NOTE),
+        attribution=_attribution(federation.experiment),
+        signature=b"",
+    )
+
+
+def _sites(federation: Federation) -> tuple[SiteStatement, ...]:
+    rows: dict[str, list[int]] = {}
+    for trainer in federation.trainers:
+        rows.setdefault(trainer.rows.site, []).append(len(trainer.rows.rows))
+    test = federation.test_counts
+    return tuple(SiteStatement(name, sum(counts), test.get(name, 0), len(counts)) for name, counts in rows.items())
+
+
+def _attribution(experiment: Experiment) -> str:
+    """Return the text that a data file brings along, from ATTRIBUTION.md beside it."""
+    path = experiment.data_path.with_name("ATTRIBUTION.md")
+    if not path.is_file() or path.stat().st_size > ATTRIBUTION_BYTES_MAX:
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace").strip()

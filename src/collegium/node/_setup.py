@@ -1,0 +1,277 @@
+"""From an experiment to a network that is ready for round 0: data, keys, genesis, validators.
+
+All keys here are fresh from the operating system; an experiment's seed decides only what a simulation may decide: how
+rows are split and which validators play absent or lying.
+"""
+
+from __future__ import annotations
+
+import random as simulation_random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from collegium import algebra, learning
+from collegium.aggregation import KeySum
+from collegium.consensus import (
+    Announcement,
+    EpochSigner,
+    EpochVerifier,
+    Release,
+    RoundContext,
+    ValidatorContext,
+    start_validator,
+)
+from collegium.crypto import (
+    AccountKey,
+    BlsSecretKey,
+    SealKey,
+    ThresholdBeacon,
+    combine_commitments,
+    combine_shares,
+    deal,
+    os_random,
+)
+from collegium.errors import CollegiumError
+from collegium.learning import ModelSpec, Rows, Rule, Schema
+
+from ._events import Event, Message, Warning_
+from ._experiment import Experiment, experiment_to_bytes
+from ._genesis import Genesis, ValidatorEntry, first_terms
+from ._network import Network, SharedWork
+from ._play import Trainer
+from ._task import EMPTY_STATE, LearningTask
+from ._validator_node import BlockArchive, ValidatorNode
+
+__all__ = ["Federation", "TaskTooLargeError", "build_task", "set_up"]
+
+STAKE_WEI = 10**18
+VIEW_TIMEOUT_LINKS = 6  # a view's base timeout in one-way delays: two are needed, and computing takes none here
+
+
+class TaskTooLargeError(CollegiumError):
+    """The experiment's model, rule and rows do not fit the masking ring."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValidatorKeys:
+    """One validator's secrets."""
+
+    account: AccountKey
+    voting: BlsSecretKey
+    first_seal: SealKey
+
+
+@dataclass
+class Federation:
+    """A task ready to be played: public genesis, secrets of everybody simulated here, and the network."""
+
+    experiment: Experiment
+    genesis: Genesis
+    task: LearningTask
+    trainers: list[Trainer]
+    test_rows: Rows
+    test_counts: dict[str, int]  # by site
+    operator: AccountKey
+    validators: list[ValidatorKeys]
+    nodes: dict[int, ValidatorNode]
+    network: Network
+    warnings: tuple[str, ...]
+
+
+def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federation:
+    """Return the federation of an experiment.
+
+    Raises:
+        CollegiumError: data, schema or sizes are refused, each with its reason.
+    """
+    # 1. data: who holds which rows; only a simulation may look at all of them
+    schema, split = _read_data(experiment, on_event)
+    trainers = [Trainer(AccountKey.generate(os_random), rows) for rows in split.trainers]
+    operator = AccountKey.generate(os_random)
+    # 2. genesis: what is public from now on
+    committee = experiment.committee
+    absent, lying = _simulated_faults(experiment)
+    validators = [
+        ValidatorKeys(AccountKey.generate(os_random), BlsSecretKey.generate(os_random), SealKey.generate(os_random))
+        for _ in range(committee.seats)
+    ]
+    rows_max = 1 << (max(len(trainer.rows.rows) for trainer in trainers) - 1).bit_length()
+    genesis, beacons = _found(experiment, schema, rows_max, trainers, operator, validators, absent)
+    task = build_task(genesis, experiment)
+    # 3. validators: one process each in life, one object each here
+    work = SharedWork()
+    nodes: dict[int, ValidatorNode] = {}
+    network = Network(work, committee.link_ms)
+    first_messages = []
+    verifier = EpochVerifier(genesis.epoch_set)
+    terms = first_terms(genesis, task, committee.seats, EMPTY_STATE)
+    cohort = frozenset(trainer.account.address for trainer in trainers)
+    for index, keys in enumerate(validators):
+        if index in absent:
+            continue
+        surroundings = RoundContext(
+            agreed=task,
+            epoch_set=genesis.epoch_set,
+            index=index,
+            account=keys.account,
+            voting_key=keys.voting,
+            beacon=beacons[index],
+            cohort=cohort,
+            seats=committee.seats,
+            work=work,
+            random=os_random,
+            lying_max=max(1, committee.lying),
+        )
+        archive = BlockArchive()
+        signer = EpochSigner(keys.voting, keys.account)
+        timeout_ms = max(100, VIEW_TIMEOUT_LINKS * committee.link_ms)
+        context = ValidatorContext(surroundings, signer, verifier, archive, timeout_ms)
+        state, effects = start_validator(context, terms, EMPTY_STATE, {0: keys.first_seal}, 0)
+        node = ValidatorNode(context, state, archive, disguise=_liar(keys.account) if index in lying else None)
+        nodes[index] = node
+        network.join(index, node)
+        first_messages.append((index, node.carry_out(effects)))
+    for index, outgoing in first_messages:
+        network.send(index, outgoing)
+    return Federation(
+        experiment=experiment,
+        genesis=genesis,
+        task=task,
+        trainers=trainers,
+        test_rows=split.test,
+        test_counts=dict(split.test_counts),
+        operator=operator,
+        validators=validators,
+        nodes=nodes,
+        network=network,
+        warnings=split.warnings,
+    )
+
+
+def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
+    """Return the task's public work as genesis and experiment fix it.
+
+    Raises:
+        TaskTooLargeError: its integers do not fit the bit budget.
+    """
+    schema = learning.schema_from_bytes(genesis.schema)
+    spec = ModelSpec(experiment.model.kind, len(schema.feature_names), experiment.model.hidden)
+    settings = experiment.rule
+    rule = Rule(learning_rate=settings.learning_rate, local_steps=settings.local_steps, batch_rows=settings.batch_rows)
+    task = LearningTask(
+        task=genesis.task,
+        level=experiment.task.level,
+        rounds=experiment.task.rounds,
+        schema=schema,
+        spec=spec,
+        rule=rule,
+        rows_max=genesis.rows_max,
+        trainers_max=len(genesis.trainers),
+    )
+    try:
+        task.layout(0), task.layout(1)
+    except CollegiumError as error:
+        raise TaskTooLargeError(f"this task does not fit: {error}") from error
+    return task
+
+
+def _read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tuple[Schema, learning.Split]:
+    data = experiment.data
+    table = learning.load_table(experiment.data_path).blank(data.missing, keep=(data.site, data.label))
+    split = learning.split_sites(
+        table,
+        site=data.site,
+        label=data.label,
+        positive=data.positive or (),
+        negative=data.negative or (),
+        drop=data.drop,
+        test_fraction=data.test_fraction,
+        per_site=experiment.trainers.per_site,
+        seed=experiment.task.seed,
+        rows_min=data.rows_min,
+    )
+    for warning in split.warnings:
+        on_event(Warning_(warning))
+    schema = experiment.schema
+    if schema is None:
+        schema = learning.infer_schema(table, skip=(data.site, data.label, *data.drop))
+        on_event(
+            Warning_(
+                "the schema (categories and clipping ranges) was inferred from the whole file: only a simulation "
+                "may do that; give it under [schema] to keep it independent of the data"
+            )
+        )
+    on_event(Message(f"{len(split.trainers)} trainers, {len(split.test)} pooled test rows held by a simulated steward"))
+    return schema, split
+
+
+def _simulated_faults(experiment: Experiment) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the validators that play absent and lying, drawn by the experiment's seed."""
+    committee = experiment.committee
+    rng = simulation_random.Random(f"faults {experiment.task.seed}")  # noqa: S311 - a simulated choice, no secret
+    drawn = rng.sample(range(committee.seats), committee.absent + committee.lying)
+    return frozenset(drawn[: committee.absent]), frozenset(drawn[committee.absent :])
+
+
+def _liar(account: AccountKey) -> Callable[[object], object]:
+    """Return a disguise that replaces every key sum by signed garbage."""
+
+    def disguise(message: object) -> object:
+        if not isinstance(message, Release):
+            return message
+        return replace(message, key_sums=tuple(_garbage(key_sum, account) for key_sum in message.key_sums))
+
+    return disguise
+
+
+def _garbage(key_sum: KeySum, account: AccountKey) -> KeySum:
+    """Return a wrong sum under the seat's good signature."""
+    rows = algebra.sample_field(os_random, key_sum.rows.size).reshape(key_sum.rows.shape)
+    unsigned = replace(key_sum, rows=rows)
+    return replace(unsigned, signature=account.sign(unsigned.digest))
+
+
+def _found(
+    experiment: Experiment,
+    schema: Schema,
+    rows_max: int,
+    trainers: list[Trainer],
+    operator: AccountKey,
+    validators: list[ValidatorKeys],
+    absent: frozenset[int],
+) -> tuple[Genesis, list[ThresholdBeacon]]:
+    """Return the genesis with every proof in it, and each validator's part of the beacon."""
+    size = len(validators)
+    threshold = size - (size - 1) // 3
+    dealings = [deal(os_random, size, threshold) for _ in range(size)]
+    draft = Genesis(
+        experiment=experiment_to_bytes(experiment),
+        schema=learning.schema_to_bytes(schema),
+        rows_max=rows_max,
+        trainers=tuple((trainer.account.address, trainer.rows.name) for trainer in trainers),
+        operator=operator.address,
+        epoch=0,
+        validators=(),
+        beacon_commitments=tuple(dealing.commitments for dealing in dealings),
+        beacon=b"",
+    )
+    entries = []
+    for index, keys in enumerate(validators):
+        unsigned = Announcement(index, 0, keys.first_seal.public_bytes, b"")
+        announcement = replace(unsigned, signature=keys.account.sign(unsigned.digest(draft.task)))
+        key = keys.voting.public_key()
+        entries.append(
+            ValidatorEntry(
+                account=keys.account.address,
+                bls_key=bytes(key),
+                possession=keys.voting.prove_possession(draft.task + keys.account.address),
+                stake=STAKE_WEI,
+                announcement=None if index in absent else announcement,
+            )
+        )
+    group = combine_commitments(size, draft.beacon_commitments)
+    shares_of = [combine_shares([dealing.shares[member] for dealing in dealings]) for member in range(size)]
+    beacons = [ThresholdBeacon(draft.task, group, share) for share in shares_of]
+    shares = {i: beacons[i].partial(0, 0) for i in range(size) if i not in absent}
+    genesis = replace(draft, validators=tuple(entries), beacon=beacons[0].combine(0, 0, shares))
+    return genesis, beacons

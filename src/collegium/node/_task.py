@@ -1,0 +1,142 @@
+"""The public work of a learning task: what each round adds, and how a total becomes the next model state.
+
+Round 0 learns the features' scaling through the same secure sum (a wide single lane), rounds 1 to R train. The model
+state is the scaling and the parameters; before round 0 it is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium import learning
+from collegium.aggregation import Budget, Layout
+from collegium.crypto import Digest, hash_fields
+from collegium.errors import CollegiumError
+from collegium.learning import Evaluation, ModelSpec, Rows, Rule, Scaling, Schema, TrainerRows
+
+__all__ = ["EMPTY_STATE", "LearningTask", "ModelState", "ModelStateError"]
+
+IntArray = npt.NDArray[np.int64]
+
+EMPTY_STATE = b""
+
+
+class ModelStateError(CollegiumError):
+    """Bytes that should be a model state are not one."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelState:
+    """What training continues from: the opened statistics of round 0, from which the scaling follows, and the model."""
+
+    statistics: IntArray
+    parameters: IntArray
+
+
+@dataclass(frozen=True)
+class LearningTask:
+    """The agreed rule of one task, as `consensus.Agreed` wants it.
+
+    Attributes:
+        rows_max: a public bound on one trainer's rows: the bit budget depends on it.
+        trainers_max: how many trainers one sum may add.
+        spec, rule: the model and the training rule; `spec.inputs` follows from the schema.
+    """
+
+    task: Digest
+    level: str
+    rounds: int
+    schema: Schema
+    spec: ModelSpec
+    rule: Rule
+    rows_max: int
+    trainers_max: int
+
+    def layout(self, round_number: int) -> Layout:
+        """Return the layout and bit budget of a round.
+
+        Raises:
+            BudgetError: the rule's integers do not fit the field for so many trainers and rows.
+        """
+        return self._scaling_layout if round_number == 0 else self._training_layout
+
+    def step(self, round_number: int, model: bytes, total: IntArray) -> bytes:
+        """Return the model state after a round.
+
+        Raises:
+            CollegiumError: the total is one that no admitted reports can give.
+        """
+        if round_number == 0:
+            learning.scaling_from_total(self.schema, total[:-1])
+            return self.encode_state(ModelState(total, learning.initial_parameters(self.spec, self.rule, self.task)))
+        state = self.decode_state(model)
+        parameters = learning.apply_total(self.spec, self.rule, state.parameters, total)
+        return self.encode_state(ModelState(state.statistics, parameters))
+
+    def update(self, round_number: int, model: bytes, trainer: TrainerRows, beacon: Digest) -> IntArray:
+        """Return what a trainer contributes: its rows' statistics and their number in round 0, then its update."""
+        if round_number == 0:
+            return np.append(learning.statistics(self.schema, trainer.rows), np.int64(len(trainer.rows)))
+        state = self.decode_state(model)
+        features = self.features(state, trainer.rows)
+        seed = self.batch_seed(round_number, beacon, trainer.name)
+        return learning.local_update(self.spec, self.rule, state.parameters, features, trainer.rows.labels, seed)
+
+    def batch_seed(self, round_number: int, beacon: Digest, trainer: str) -> bytes:
+        """Return the beacon's word for one trainer's batch of one round."""
+        return hash_fields("batch", self.task, round_number, beacon, trainer.encode())
+
+    def features(self, state: ModelState, rows: Rows) -> IntArray:
+        """Return rows as features (n, inputs) under the scaling that the state carries."""
+        return learning.features(self.schema, self.scaling(state), rows, self.rule)
+
+    def scaling(self, state: ModelState) -> Scaling:
+        """Return the public scaling that round 0 opened."""
+        return learning.scaling_from_total(self.schema, state.statistics[:-1])
+
+    def evaluate(self, model: bytes, rows: Rows) -> Evaluation:
+        """Return loss, accuracy and AUC of a model state on rows that its owner may look at."""
+        state = self.decode_state(model)
+        features = self.features(state, rows)
+        return learning.evaluate(self.spec, self.rule, state.parameters, features, rows.labels)
+
+    def encode_state(self, state: ModelState) -> bytes:
+        """Return the canonical bytes of a model state: statistics (8 bytes each, little endian), then parameters."""
+        parameters = learning.parameters_to_bytes(self.spec, self.rule, state.parameters)
+        return state.statistics.astype("<i8").tobytes() + parameters
+
+    def decode_state(self, data: bytes) -> ModelState:
+        """Decode a model state strictly.
+
+        Raises:
+            ModelStateError: it is none of this task.
+        """
+        length = 8 * self.layout(0).entries
+        if len(data) < length:
+            raise ModelStateError(f"a model state has more than {length} bytes, got {len(data)}", length=len(data))
+        statistics = np.frombuffer(data[:length], "<i8").astype(np.int64)
+        try:
+            learning.scaling_from_total(self.schema, statistics[:-1])
+            parameters = learning.parameters_from_bytes(self.spec, self.rule, data[length:])
+        except CollegiumError as error:
+            raise ModelStateError(f"model state: {error}") from error
+        return ModelState(statistics, parameters)
+
+    def describe(self) -> Mapping[str, object]:
+        """Return model and rule as plain data."""
+        return learning.describe_rule(self.spec, self.rule)
+
+    @cached_property
+    def _scaling_layout(self) -> Layout:
+        bound = max(self.rows_max, learning.statistics_bound(self.schema, self.rows_max))
+        return Layout(3 * len(self.schema.numeric) + 1, Budget(bound, self.trainers_max))
+
+    @cached_property
+    def _training_layout(self) -> Layout:
+        bound = learning.update_bound(self.spec, self.rule, self.rows_max)
+        return Layout(self.spec.parameter_count + 1, Budget(bound, self.trainers_max))

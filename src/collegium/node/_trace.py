@@ -1,0 +1,86 @@
+"""What of a run goes into its lineage, and in which order: written by `run`, written again and compared by `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from collegium.aggregation import Report
+from collegium.crypto import Digest, hash_fields
+from collegium.lineage import Lineage
+
+from ._facts import CheckpointFacts
+from ._genesis import Genesis
+from ._ledger import OrderedRound
+from ._task import EMPTY_STATE
+
+__all__ = ["write_lineage"]
+
+
+def write_lineage(
+    path: Path,
+    genesis: Genesis,
+    rounds: Sequence[OrderedRound],
+    reports: Mapping[Digest, Report],
+    checkpoints: Sequence[CheckpointFacts],
+) -> None:
+    """Write the lineage of a run into a fresh SQLite file: the same bytes for the same run and SQLite library."""
+    names = dict(genesis.trainers)
+    with Lineage(path) as lineage, lineage.atomic():
+        lineage.record("task", 0, genesis.task, "task", (), {"genesis": genesis.digest.hex()})
+        for account, name in genesis.trainers:
+            site = name.rsplit("/", 1)[0]
+            lineage.record("dataset", 0, _dataset(genesis, account), site, ((genesis.task, "task", 1),))
+        start = sha256(EMPTY_STATE).digest()
+        lineage.record("model", 0, start, "before round 0", ((genesis.task, "task", 1),))
+        model = start
+        for ordered in rounds:
+            model = _round(lineage, genesis, ordered, reports, names, model)
+        for facts in checkpoints:
+            checkpoint = facts.checkpoint
+            settled = rounds[checkpoint.first_round : checkpoint.last_round + 1]
+            parents = tuple((ordered.certified.header.digest, "header", 1) for ordered in settled)
+            lineage.record("checkpoint", checkpoint.last_round, checkpoint.digest, "base chain", parents)
+
+
+def _round(
+    lineage: Lineage,
+    genesis: Genesis,
+    ordered: OrderedRound,
+    reports: Mapping[Digest, Report],
+    names: Mapping[bytes, str],
+    model: Digest,
+) -> Digest:
+    """Record one round and return the digest of the model after it."""
+    close, header = ordered.close, ordered.certified.header
+    number = header.round
+    for report_id in close.reports:
+        trainer = reports[report_id].trainer
+        lineage.record("report", number, report_id, names[trainer], ((_dataset(genesis, trainer), "dataset", 1),))
+    weighted = tuple(zip(close.reports, close.weights, strict=True))
+    lineage.record("close", number, close.digest, "committee", tuple((report, "report", 1) for report, _ in weighted))
+    parents = [(close.digest, "close", 1)]
+    if header.outcome == "opened":
+        total = hash_fields("lineage-sum", header.task, number, header.total)
+        lineage.record("sum", number, total, "committee", tuple((report, "report", w) for report, w in weighted))
+        kind = "scaling and first model" if number == 0 else "model"
+        before = ((model, "previous", 1), (total, "sum", 1))
+        if header.model != model:
+            lineage.record("model", number, header.model, kind, before)
+        parents.append((total, "sum", 1))
+    attributes: dict[str, str | int] = {
+        "admitted": len(close.reports),
+        "level": header.level,
+        "lying": ",".join(str(seat) for seat in header.lying),
+        "outcome": header.outcome,
+    }
+    lineage.record("header", number, header.digest, "committee", (*parents, (header.model, "model", 1)), attributes)
+    certificate = hash_fields("lineage-certificate", header.digest, ordered.certified.certificate)
+    lineage.record("certificate", number, certificate, "committee", ((header.digest, "header", 1),))
+    return header.model
+
+
+def _dataset(genesis: Genesis, account: bytes) -> Digest:
+    """Return the identity of a trainer's rows: the trainer's account, as nothing about the rows is registered yet."""
+    return hash_fields("dataset", genesis.task, account)

@@ -1,0 +1,393 @@
+"""An independent check of a run from its folder alone, in the order in which trust is built up.
+
+  1. files        every raw file is hashed against the manifest before anything is decoded
+  2. genesis      every key is possessed by who names it; the beacon's group key follows from the dealings
+  3. order        every block, leader, certificate; what is final is what the ledger says
+  4. rounds       every report, receipt, key sum, opening, model step, beacon and committee certificate, redone
+  5. chain        every checkpoint certificate; on the embedded chain every transaction, executed again
+  6. statement    the operator's signature on what cannot be derived
+  7. derived      lineage, summary and page made again and compared
+
+Everything here raises a named error at the first thing that does not hold; `verify_run` turns it into a verdict.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from collegium import aggregation
+from collegium.aggregation import KeySum, Report, RoundTerms
+from collegium.consensus import (
+    Close,
+    Header,
+    ProposalRefusedError,
+    assign_seats,
+    check_announcement,
+    check_certified,
+    check_close,
+    terms_after,
+    total_digest,
+)
+from collegium.crypto import Digest, ThresholdBeacon, combine_commitments
+from collegium.errors import CollegiumError
+from collegium.lineage import Store, same_database
+from collegium.settlement import header_root
+
+from ._base_chain import ChainRecord, check_chain, decode_chain_record
+from ._events import Event, VerifyProgress
+from ._experiment import experiment_from_bytes
+from ._facts import CheckpointFacts, round_facts, summarise
+from ._genesis import Genesis, check_genesis, decode_genesis, first_terms
+from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_ledger, ordered_rounds
+from ._manifest import check_manifest
+from ._network import SharedWork
+from ._run import (
+    CHAIN,
+    FILES,
+    GENESIS,
+    LEDGER,
+    LINEAGE,
+    OBJECTS,
+    PAGE,
+    STATEMENT,
+    STORE,
+    SUMMARY,
+    RenderPage,
+    encode_summary,
+)
+from ._setup import build_task
+from ._statement import check_statement, decode_statement
+from ._task import EMPTY_STATE, LearningTask
+from ._trace import write_lineage
+
+__all__ = ["AnchorError", "DerivedFileError", "Verification", "verify_run"]
+
+OBJECT_BYTES_MAX = 64 << 20
+FILE_BYTES_MAX = 1 << 30
+COHORT_MIN = 2
+
+
+class AnchorError(CollegiumError):
+    """A run is another one than the anchor says."""
+
+
+class DerivedFileError(CollegiumError):
+    """A file that follows from the others says something else than they give."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The verdict on a run.
+
+    Attributes:
+        ok: everything that was checked holds.
+        anchored: the run was compared with an anchor from elsewhere; else it is only consistent with itself.
+        checks: what was checked, one line each.
+        unchecked: what nobody can check from these files, one line each.
+        failure: the first thing that does not hold.
+        summary: the run's summary, empty when something failed.
+    """
+
+    ok: bool
+    anchored: bool
+    checks: tuple[str, ...]
+    unchecked: tuple[str, ...]
+    failure: str | None
+    summary: dict[str, object]
+
+
+UNCHECKED = (
+    "proof of learning: the level is unproved, so nothing shows that an update came from the rule or from real data",
+    "scores: only the steward has the test rows",
+    "times and energy: measured by the operator, not measurable again",
+    "that sealed columns and round keys were erased",
+)
+
+
+def verify_run(
+    path: Path, anchor: str | None, on_event: Callable[[Event], None], render_page: RenderPage
+) -> Verification:
+    """Check a run's folder and return the verdict; never raises on what the files hold.
+
+    Args:
+        path: the run's folder.
+        anchor: hexadecimal digest of task, genesis and first epoch set, from somebody one trusts; None for none.
+        on_event: is told of progress.
+        render_page: makes the page of a summary.
+    """
+    audit = _Audit(path, on_event)
+    try:
+        summary = _verify(audit, anchor, render_page)
+    except CollegiumError as error:
+        return Verification(False, False, tuple(audit.checks), (), f"{audit.stage}: {error}", {})
+    except (OSError, MemoryError) as error:
+        return Verification(False, False, tuple(audit.checks), (), f"{audit.stage}: cannot be read: {error}", {})
+    return Verification(True, anchor is not None, tuple(audit.checks), (*UNCHECKED, *audit.unchecked), None, summary)
+
+
+@dataclass
+class _Audit:
+    """Where the verification stands."""
+
+    path: Path
+    on_event: Callable[[Event], None]
+    stage: str = "files"
+    checks: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    reports: dict[Digest, Report] = field(default_factory=dict)
+    referenced: set[Digest] = field(default_factory=set)
+
+    def passed(self, line: str) -> None:
+        """Note a check that holds."""
+        self.checks.append(line)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one of the run's files."""
+        self.stage = name
+        file = self.path / name
+        if file.stat().st_size > FILE_BYTES_MAX:
+            raise DerivedFileError(f"{name} has {file.stat().st_size} bytes, at most {FILE_BYTES_MAX} are read")
+        return file.read_bytes()
+
+
+def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[str, object]:
+    # 1. files
+    count = check_manifest(audit.path)
+    audit.passed(f"files: {count} files are the ones in the manifest")
+    # 2. genesis
+    genesis = decode_genesis(audit.read(GENESIS))
+    if anchor is not None and anchor.lower() != genesis.anchor.hex():
+        raise AnchorError(f"this run's anchor is {genesis.anchor.hex()}, expected {anchor.lower()}")
+    experiment = experiment_from_bytes(genesis.experiment)
+    task = build_task(genesis, experiment)
+    seats = experiment.committee.seats
+    group = combine_commitments(len(genesis.validators), genesis.beacon_commitments)
+    beacon = ThresholdBeacon(genesis.task, group, None)
+    check_genesis(genesis, beacon)
+    audit.passed(f"genesis: {len(genesis.validators)} keys proved, the beacon's group key follows from the dealings")
+    # 3. order
+    blocks, tip = decode_ledger(audit.read(LEDGER))
+    rounds = ordered_rounds(genesis.epoch_set, blocks, tip)
+    if len(rounds) != experiment.task.rounds + 1:
+        raise LedgerError(f"the ledger holds {len(rounds)} rounds, the experiment has {experiment.task.rounds + 1}")
+    audit.passed(f"order: {len(blocks)} blocks, each certified by more than two thirds, all final")
+    # 4. rounds
+    index = decode_index(audit.read(OBJECTS))
+    _check_rounds(audit, genesis, task, beacon, seats, rounds, index)
+    audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
+    # 5. chain
+    record = decode_chain_record(audit.read(CHAIN))
+    checkpoints = _check_chain(audit, genesis, record, rounds)
+    # 6. statement
+    statement = decode_statement(audit.read(STATEMENT))
+    check_statement(statement, genesis.task, rounds[-1].certified.header.digest, genesis.operator)
+    if [said.round for said in statement.rounds] != list(range(len(rounds))):
+        raise DerivedFileError("the statement is not about the ledger's rounds")
+    audit.passed("statement: signed by the operator of the genesis")
+    # 7. derived
+    facts = [round_facts(ordered, seats) for ordered in rounds]
+    summary = summarise(experiment, genesis, task, facts, checkpoints, statement)
+    _check_derived(audit, SUMMARY, encode_summary(summary))
+    _check_derived(audit, PAGE, render_page(summary).encode())
+    _check_lineage(audit, genesis, rounds, checkpoints)
+    _check_no_more(audit, index)
+    return summary
+
+
+def _check_rounds(
+    audit: _Audit,
+    genesis: Genesis,
+    task: LearningTask,
+    beacon: ThresholdBeacon,
+    seats: int,
+    rounds: tuple[OrderedRound, ...],
+    index: ObjectIndex,
+) -> None:
+    """Redo every round from the stored reports and key sums."""
+    store = Store(audit.path / STORE)
+    reports, key_sums = dict(index.reports), dict(index.key_sums)
+    terms, model = first_terms(genesis, task, seats, EMPTY_STATE), EMPTY_STATE
+    for ordered in rounds:
+        header = ordered.certified.header
+        audit.stage = f"round {header.round}"
+        audit.on_event(VerifyProgress("rounds", header.round, len(rounds)))
+        held = _load_reports(audit, store, reports, ordered.close, terms)
+        sums = _load_sums(audit, store, key_sums, header, terms)
+        model = _check_round(genesis, task, beacon, ordered, terms, held, sums, model)
+        audit.referenced.add(header.model)
+        stored = store.get(header.model, OBJECT_BYTES_MAX)
+        if stored != model:
+            raise DerivedFileError(f"the stored model of round {header.round} is not the one its step gives")
+        terms = terms_after(task, genesis.epoch_set, header)
+    audit.on_event(VerifyProgress("rounds", len(rounds), len(rounds)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    report: Report
+    ciphertext: bytes
+
+
+def _load_reports(
+    audit: _Audit, store: Store, index: dict[Digest, Digest], close: Close, terms: RoundTerms
+) -> dict[Digest, _Held]:
+    held = {}
+    for report_id in close.reports:
+        if report_id not in index:
+            raise LedgerError(f"report {report_id.hex()} of round {close.round} is not among the objects")
+        data = store.get(index[report_id], OBJECT_BYTES_MAX)
+        report = Report.from_bytes(data, len(terms.seats))
+        if report.id != report_id:
+            raise LedgerError(f"object {index[report_id].hex()} is report {report.id.hex()}, not {report_id.hex()}")
+        held[report_id] = _Held(report, store.get(report.ciphertext, OBJECT_BYTES_MAX))
+        audit.referenced |= {index[report_id], report.ciphertext}
+        audit.reports[report_id] = report
+    return held
+
+
+def _load_sums(
+    audit: _Audit, store: Store, index: dict[Digest, Digest], header: Header, terms: RoundTerms
+) -> dict[int, KeySum]:
+    sums = {}
+    for seat, digest in header.key_sums:
+        if digest not in index:
+            raise LedgerError(f"key sum {digest.hex()} of seat {seat} is not among the objects")
+        key_sum = KeySum.from_bytes(store.get(index[digest], OBJECT_BYTES_MAX), terms.seat_width)
+        if (key_sum.seat, key_sum.digest) != (seat, digest):
+            raise LedgerError(f"object {index[digest].hex()} is not the key sum of seat {seat}")
+        aggregation.check_key_sum(terms, header.close, key_sum)
+        audit.referenced.add(index[digest])
+        sums[seat] = key_sum
+    return sums
+
+
+def _check_round(
+    genesis: Genesis,
+    task: LearningTask,
+    beacon: ThresholdBeacon,
+    ordered: OrderedRound,
+    terms: RoundTerms,
+    held: dict[Digest, _Held],
+    sums: dict[int, KeySum],
+    model: bytes,
+) -> bytes:
+    """Check one round's close, opening, step, header and certificate; return the model after it."""
+    work, close, header = SharedWork(), ordered.close, ordered.certified.header
+    cohort = {account for account, _ in genesis.trainers}
+    for entry in held.values():
+        aggregation.check_report(terms, entry.report)
+        if entry.report.trainer not in cohort:
+            raise ProposalRefusedError(f"trainer {entry.report.trainer.hex()} is not registered")
+    check_close(work, terms, close, {report_id: entry.report for report_id, entry in held.items()}, COHORT_MIN)
+    check_certified(work, genesis.epoch_set, terms, ordered.certified)
+    beacon.verify(genesis.epoch, header.round + 1, header.beacon)
+    for announcement in header.announcements:
+        check_announcement(genesis.task, genesis.epoch_set, announcement)
+        if announcement.round != header.round + 1:
+            raise ProposalRefusedError(f"header {header.round} carries a sealing key of round {announcement.round}")
+    outcome, total, lying, after = _open(task, close, terms, held, sums, model)
+    committee = assign_seats(sha256(header.beacon).digest(), genesis.epoch_set, len(terms.seats))
+    expected = {
+        "level": task.level,
+        "close": close.digest,
+        "outcome": outcome,
+        "total": total,
+        "lying": lying,
+        "model": sha256(after).digest(),
+        "seats": committee,
+    }
+    for name, value in expected.items():
+        if getattr(header, name) != value:
+            raise ProposalRefusedError(f"the header's {name} is {getattr(header, name)!r}, redone it is {value!r}")
+    return after
+
+
+def _open(
+    task: LearningTask,
+    close: Close,
+    terms: RoundTerms,
+    held: dict[Digest, _Held],
+    sums: dict[int, KeySum],
+    model: bytes,
+) -> tuple[str, Digest, tuple[int, ...], bytes]:
+    """Return outcome, digest of the total, lying seats and model of a close, from reports and key sums alone."""
+    if not close.reports:
+        return "skipped", bytes(32), (), model
+    ciphertexts = (aggregation.decode_ciphertext(terms.layout, held[report].ciphertext) for report in close.reports)
+    total = aggregation.weighted_total(ciphertexts, close.weights)
+    try:
+        opened = aggregation.open_sum(terms, sums, total, sum(close.weights))
+        after = task.step(close.round, model, opened.total)
+    except aggregation.SumLostError:
+        return "lost", bytes(32), (), model
+    except CollegiumError:
+        return "invalid", bytes(32), (), model
+    return "opened", total_digest(opened.total), opened.lying, after
+
+
+def _check_chain(
+    audit: _Audit, genesis: Genesis, record: ChainRecord, rounds: tuple[OrderedRound, ...]
+) -> list[CheckpointFacts]:
+    """Check the chain's record against the certified headers and return the checkpoints' facts."""
+    headers = [ordered.certified.header.digest for ordered in rounds]
+    settled = 0
+    for checkpoint in record.checkpoints:
+        if checkpoint.first_round != settled or not settled <= checkpoint.last_round < len(headers):
+            raise LedgerError(f"checkpoint of rounds {checkpoint.first_round}-{checkpoint.last_round} is out of order")
+        settled = checkpoint.last_round + 1
+        if header_root(headers[checkpoint.first_round : settled]) != checkpoint.root:
+            raise LedgerError(f"the checkpoint of round {checkpoint.last_round} is not over the ledger's headers")
+    if settled != len(headers):
+        raise LedgerError(f"checkpoints settle {settled} rounds of {len(headers)}")
+    check_chain(record, genesis.epoch_set, genesis.operator, [entry.account for entry in genesis.validators])
+    if record.transcript is not None:
+        audit.passed(
+            f"chain: {len(record.transcript.transactions)} transactions executed again, "
+            f"{len(record.checkpoints)} checkpoints verified by the contract"
+        )
+    else:
+        audit.passed(f"chain: certificates of {len(record.checkpoints)} checkpoints verified")
+        audit.unchecked.append(f"what the node at {record.url} holds: ask it; transactions were not executed again")
+    return [
+        CheckpointFacts(checkpoint, gas, size)
+        for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
+    ]
+
+
+def _check_derived(audit: _Audit, name: str, expected: bytes) -> None:
+    """Compare a file with what the others give."""
+    found = audit.read(name)
+    if found != expected:
+        at = next((i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), len(expected))
+        raise DerivedFileError(f"{name} differs from what the run gives, first at byte {at}")
+    audit.passed(f"{name}: made again, equal")
+
+
+def _check_lineage(
+    audit: _Audit, genesis: Genesis, rounds: tuple[OrderedRound, ...], checkpoints: list[CheckpointFacts]
+) -> None:
+    audit.stage = LINEAGE
+    with tempfile.TemporaryDirectory() as folder:
+        again = Path(folder) / LINEAGE
+        write_lineage(again, genesis, rounds, audit.reports, checkpoints)
+        how = same_database(again, audit.path / LINEAGE)
+    audit.passed(f"{LINEAGE}: made again, equal in {how}")
+
+
+def _check_no_more(audit: _Audit, index: ObjectIndex) -> None:
+    """Refuse files and objects that nothing refers to."""
+    audit.stage = OBJECTS
+    if audit.referenced != set(index.objects):
+        raise DerivedFileError(f"{OBJECTS} names {len(index.objects)} objects, the rounds {len(audit.referenced)}")
+    stored = set(Store(audit.path / STORE).digests())
+    if stored != audit.referenced:
+        raise DerivedFileError(f"the store holds {len(stored)} objects, the rounds name {len(audit.referenced)}")
+    top = {path.relative_to(audit.path).parts[0] for path in audit.path.rglob("*") if path.is_file()}
+    extra = top - {*FILES, STORE, "MANIFEST"}
+    if extra:
+        raise DerivedFileError(f"unexpected files: {', '.join(sorted(extra))}")
+    audit.passed(f"store: {len(stored)} objects, each named by a round")
