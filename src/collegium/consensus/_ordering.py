@@ -229,6 +229,7 @@ def _on_block(turn: _Turn, block: Block) -> None:
     _note_header(turn, block.header)
     if state.waiting is None or block.view >= state.waiting.view:
         turn.state = replace(turn.state, waiting=block)
+        turn.ask = True
 
 
 def _note_header(turn: _Turn, header: SignedHeader) -> None:
@@ -604,13 +605,24 @@ def _on_timer(turn: _Turn, timer: Timer) -> None:
 # ----------------------------------------------------------------------------------------------- 5. blocks and payloads
 
 
+def _wanted(state: ReplicaState) -> QuorumCertificate | None:
+    """The certificate whose block is missing: the highest one, else the one that a waiting proposal builds on."""
+    if not state.high_block_known:
+        return state.high
+    waiting = state.waiting
+    if waiting is None or waiting.view < state.view:
+        return None
+    known = waiting.parent in state.blocks or waiting.parent == state.final.digest
+    return None if known else waiting.parent_certificate
+
+
 def _request_missing_blocks(turn: _Turn) -> None:
-    """Ask a signer of the highest certificate for the chain to its block, another one each time."""
-    state = turn.state
-    signers = [seat for seat in seats_of(state.high.signers) if seat != turn.context.index]
-    if not turn.ask or state.high_block_known or not signers:
+    """Ask a signer of the certificate for the chain to its block, another one each time."""
+    state, wanted = turn.state, _wanted(turn.state)
+    if not turn.ask or wanted is None:
         return
-    request = BlockRequest(turn.context.index, turn.reached or state.final.digest, state.high.block)
+    signers = [seat for seat in seats_of(wanted.signers) if seat != turn.context.index]
+    request = BlockRequest(turn.context.index, turn.reached or state.final.digest, wanted.block)
     turn.effects.append(Send(signers[(state.view + state.requests) % len(signers)], request))
     turn.state = replace(state, requests=state.requests + 1)
 
@@ -637,7 +649,7 @@ def _on_request(turn: _Turn, request: BlockRequest) -> None:
 
 
 def _on_response(turn: _Turn, response: BlockResponse) -> None:
-    """Take up certified blocks: each is vouched for by the next one's certificate, the last by our own highest.
+    """Take up certified blocks: each is vouched for by the next one's certificate, the last by one of our own.
 
     What is still missing is asked for in turn, from the last block that is here.
     """
@@ -651,7 +663,7 @@ def _on_response(turn: _Turn, response: BlockResponse) -> None:
             if successor is not None and successor.parent == block.digest:
                 check_block(turn.electorate, successor)
                 _enter(turn, entry_of(successor))
-            elif state.high.block != block.digest:
+            elif (wanted := _wanted(state)) is None or wanted.block != block.digest:
                 return
             _connect(turn, block)
         if block.digest in turn.state.blocks:
