@@ -136,7 +136,7 @@ class Host:
     up: bool = True
     lives: int = 0
     alarm: tuple[int, int] | None = None
-    persisted: Any = None
+    tip_certificates: tuple[Any, ...] = ()
 
     def restart(self) -> None:
         disk = self.disk
@@ -275,7 +275,6 @@ class World:
         self.steps += 1
         self.trace.update(f"{self.now} {h} {type(message).__name__} ".encode())
         host.state, effects = step(host.context, host.state, message, self.now)
-        host.persisted = host.disk.vote_state
         for effect in effects:
             if self._crashes(host, effect):
                 self._crash(h)
@@ -338,6 +337,7 @@ class World:
         if self.order[height] != block.digest:
             raise SafetyError(f"height {height}: {host.seat} commits another block, of view {block.view}")
         chain.append(block)
+        host.tip_certificates = certificate_chain
         if block.payload:
             host.context.application.committed.append(block.payload)
         self.trace.update(block.digest)
