@@ -86,7 +86,7 @@ def buy_ticket(secret: BlsSecretKey, task: Digest, epoch: int, beacon: bytes) ->
 
 
 def negative_log2(output: int) -> int:
-    """floor(-log2((output + 1/2) / 2^256) x 2^64), by repeated squaring, for output in [0, 2^256).
+    """-log2((output + 1/2) / 2^256) x 2^64 rounded up, so at least 1, by repeated squaring; output in [0, 2^256).
 
     An exponential variable made of a uniform one: -log2(u) / stake is the time at which a clock of rate `stake` rings.
     """
