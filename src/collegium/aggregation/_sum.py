@@ -222,7 +222,12 @@ def _decode(terms: RoundTerms, key_sums: Mapping[int, KeySum]) -> FieldArray:
         transcript = Transcript("locate", terms.digest)
         for seat in sorted(key_sums):  # factors drawn after every sum is signed: no liar can aim at them
             transcript.absorb(f"seat {seat}", key_sums[seat].digest)
-        combined = algebra.fold(word, transcript.challenge_ext("rows", KEY_ROWS))
+        factors = transcript.challenge_field(
+            "rows", KEY_ROWS
+        )  # a wrong column is missed once in 2^64: it opens nothing
+        combined = np.zeros(COMMITTEE_DOMAIN.size, np.uint64)
+        for row, factor in zip(word, factors, strict=True):
+            combined = algebra.add(combined, algebra.scale(row, int(factor)))
         wrong = locate_errors(KEY_CODE.degree_bound, COMMITTEE_DOMAIN, combined, erased)
         erased[wrong] = True
         return recover(KEY_CODE.degree_bound, COMMITTEE_DOMAIN, word, erased)
