@@ -128,7 +128,7 @@ def test_run_says_its_level_first_and_what_matters_last(config: Path, tmp_path: 
         "coordination, median": "355 ms in the virtual network",
         "base chain, median": "200 bytes a round",
         "gas, median": "161,234 a checkpoint",
-        "energy, estimate": "72 J = 2.00e-05 kWh a round, all seats together at 15 W a core",
+        "energy, estimate": "72 J = 2.00e-05 kWh a round, trainers and seats together at 15 W a core",
         "page": "out/page.html",
         "anchor": ANCHOR,
     }
@@ -210,7 +210,7 @@ def test_verify_prints_what_holds_and_what_was_not_checked(folder: Path) -> None
 def test_verify_without_an_anchor_promises_less(folder: Path) -> None:
     result = invoke("verify", folder, fake=FakeEngine(Verification(True, False, (), (), None, {})))
     assert result.exit_code == ExitCode.GOOD
-    assert result.stdout.splitlines()[-1].startswith("verified: the run agrees with itself; give --anchor DIGEST")
+    assert result.stdout.splitlines()[-1].startswith("verified: self-consistent, not anchored; give --anchor DIGEST")
 
 
 def test_verify_names_the_broken_thing(folder: Path) -> None:

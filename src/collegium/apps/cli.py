@@ -370,7 +370,7 @@ def _summary_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     energy = _present(rounds, "energy_kwh")
     watts = summary.get("watts")
     return [
-        ("task", f"{summary.get('name', 'unnamed')}, {len(rounds)} rounds, level {summary.get('level', LEVEL)}"),
+        ("task", f"{summary.get('name', 'unnamed')}, {max(0, len(rounds) - 1)} rounds, level {summary.get('level', LEVEL)}"),
         ("AUC", ", ".join(f"{name} {summary[key]:.4f}" for name, key in aucs if summary.get(key) is not None)),
         ("lying seats", _seats(summary.get("lying_seats"))),
         ("absent seats", _seats(summary.get("absent_seats"))),
@@ -397,7 +397,7 @@ def _energy(kwh: Sequence[float]) -> str:
     if not kwh:
         return ""
     a_round = median(kwh)
-    return f"{a_round * JOULES_PER_KWH:.3g} J = {a_round:.2e} kWh a round, all seats together"
+    return f"{a_round * JOULES_PER_KWH:.3g} J = {a_round:.2e} kWh a round, trainers and seats together"
 
 
 def _seats(seats: Sequence[int] | None) -> str:
@@ -416,7 +416,7 @@ def _print_verification(verification: "Verification") -> None:
     elif verification.anchored:
         typer.echo("verified, and it is the run that the anchor names")
     else:
-        typer.echo("verified: the run agrees with itself; give --anchor DIGEST to know that it is the one you mean")
+        typer.echo("verified: self-consistent, not anchored; give --anchor DIGEST to know that it is the run you mean")
 
 
 def _verification_object(verification: "Verification") -> dict[str, Any]:

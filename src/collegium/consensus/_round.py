@@ -735,8 +735,12 @@ def open_close(
 
 
 def _beacon(context: RoundContext, round_number: int, shares: Mapping[int, bytes]) -> bytes | None:
+    """Return the threshold signature for a round, or None while too few of the shares are good."""
     key = ("beacon", context.epoch, round_number, tuple(sorted(shares.items())))
-    return context.work.once(key, lambda: context.beacon.combine(context.epoch, round_number, shares))
+    try:
+        return context.work.once(key, lambda: context.beacon.combine(context.epoch, round_number, shares))
+    except CollegiumError:
+        return None
 
 
 # ------------------------------------------------------------------------------------------------ certify

@@ -69,7 +69,7 @@ class RoundFinished:
         coordination_ms: last report admitted -> result certified, in the virtual network's time.
         finality_ms: first report -> result final, in the virtual network's time.
         chain_bytes: the round's share of its checkpoint on the base chain; None until a checkpoint covers the round.
-        energy_kwh: estimate of all seats together: measured seconds times the stated watts of a core.
+        energy_kwh: estimate for trainers and seats together: processor seconds times the stated watts of a core.
         lying_seats: seats, from 0, whose sums were shown to be wrong.
         absent_seats: seats, from 0, that published no sum.
         view_changes: leaders that had to be replaced.

@@ -50,14 +50,13 @@ def round_facts(ordered: OrderedRound, seats: int) -> RoundFacts:
     """Return the facts of one round."""
     header = ordered.certified.header
     published = {seat for seat, _ in header.key_sums}
-    views = [ordered.view_before, *(block.view for block in ordered.blocks)]
     return RoundFacts(
         round=header.round,
         outcome=header.outcome,
         admitted=len(ordered.close.reports),
         lying_seats=header.lying,
         absent_seats=tuple(seat for seat in range(seats) if seat not in published),
-        view_changes=sum(after - before - 1 for before, after in pairwise(views)),
+        view_changes=sum(after - before - 1 for before, after in pairwise(ordered.views)),
         header=header.digest,
         model=header.model,
     )

@@ -66,12 +66,14 @@ class ObjectIndex:
 
 @dataclass(frozen=True)
 class OrderedRound:
-    """One round as ordered: its close, its certified header, and the blocks it took."""
+    """One round as ordered: its close, its certified header, and the views it took until the header was final.
+
+    `views` begins with the last view of the round before; a gap in it is a leader that was replaced.
+    """
 
     close: Close
     certified: Certified
-    blocks: tuple[Block, ...]
-    view_before: int
+    views: tuple[int, ...]
 
 
 def encode_ledger(blocks: Sequence[Block], tip: Sequence[QuorumCertificate]) -> bytes:
@@ -119,23 +121,30 @@ def ordered_rounds(
     final = verify_chain(epoch_set, epoch_set.genesis(), blocks, tip, EpochVerifier(epoch_set))
     if final != tuple(block.payload for block in blocks if block.payload):
         raise LedgerError(f"only {len(final)} of the ledger's payloads are final")
-    rounds = assemble_rounds(blocks)
-    if sum(len(ordered.blocks) for ordered in rounds) != len(blocks):
+    rounds = assemble_rounds(blocks, tip)
+    if not blocks or not isinstance(decode_payload(blocks[-1].payload or b"-"), Certified):
         raise LedgerError(f"the ledger ends inside round {len(rounds)}")
     return rounds
 
 
-def assemble_rounds(blocks: Sequence[Block], first_round: int = 0, view_before: int = 0) -> tuple[OrderedRound, ...]:
-    """Return the rounds that blocks order, each a close and then its header; an unfinished one is left out.
+def assemble_rounds(
+    blocks: Sequence[Block], tip: Sequence[QuorumCertificate], first_round: int = 0, view_before: int = 0
+) -> tuple[OrderedRound, ...]:
+    """Return the rounds that blocks order, each a close and then its header.
+
+    Args:
+        blocks: final blocks in their order.
+        tip: the certificates that make the last one final.
+        first_round, view_before: where the blocks before these ended.
 
     Raises:
         CollegiumError: a payload is malformed or out of order.
     """
     rounds: list[OrderedRound] = []
-    pending: list[Block] = []
+    seen = [view_before]
     close: Close | None = None
-    for block in blocks:
-        pending.append(block)
+    for place, block in enumerate(blocks):
+        seen.append(block.view)
         if not block.payload:
             continue
         payload = decode_payload(block.payload)
@@ -146,9 +155,21 @@ def assemble_rounds(blocks: Sequence[Block], first_round: int = 0, view_before: 
         if isinstance(payload, Close):
             close = payload
         elif close is not None:
-            rounds.append(OrderedRound(close, payload, tuple(pending), view_before))
-            close, pending, view_before = None, [], block.view
+            views = sorted({view for view in (*seen, *_until_final(blocks[place:], tip)) if view >= view_before})
+            rounds.append(OrderedRound(close, payload, tuple(views)))
+            close, view_before = None, views[-1]
+            seen = [view_before]
     return tuple(rounds)
+
+
+def _until_final(blocks: Sequence[Block], tip: Sequence[QuorumCertificate]) -> list[int]:
+    """Return the views from the first block on to the first contiguous pair, which makes that block final."""
+    views = [block.view for block in blocks]
+    views += [certificate.view for certificate in tip if certificate.view > views[-1]]
+    for place in range(1, len(views)):
+        if views[place] == views[place - 1] + 1:
+            return views[: place + 1]
+    return views
 
 
 def encode_index(index: ObjectIndex) -> bytes:

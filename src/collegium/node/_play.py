@@ -42,7 +42,8 @@ class PlayedRound:
         header, model: the final header and the model state it names.
         coordination_ms: last report admitted -> result certified, on the measured clock.
         finality_ms: last report admitted -> final at a quorum, on the measured clock.
-        cpu_seconds, consensus_cpu_seconds: of everybody; of the seats, each charged for what they share.
+        cpu_seconds, consensus_cpu_seconds: of trainers and seats; of the seats alone. Seats are charged as if each were
+            its own machine, so what they share in this process counts for every one of them.
         refused: named reasons for which validators ignored messages.
     """
 
@@ -87,6 +88,7 @@ def play_round(
         upload = aggregation.make_upload(terms, trainer.account, update, random)
         uploads[upload.report.id] = upload
         on_report(index, trainer.rows.name)
+    trainers_cpu_seconds = time.process_time() - cpu_began
     for upload in uploads.values():
         for validator in nodes:
             network.post(validator, upload, network.now_ms + network.link_ms, network.measured_ms + network.link_ms)
@@ -99,6 +101,7 @@ def play_round(
     # what became of it
     finished = watch.finished[0]
     final_ms = sorted(watch.final_ms)[epoch_set.quorum - 1]
+    consensus_cpu_seconds = (network.compute_ms - began_compute) / 1e3
     return PlayedRound(
         uploads=uploads,
         key_sums=watch.named(finished.header),
@@ -106,8 +109,8 @@ def play_round(
         model=finished.model,
         coordination_ms=watch.certified_ms - watch.admitted_ms,
         finality_ms=final_ms - watch.admitted_ms,
-        cpu_seconds=time.process_time() - cpu_began,
-        consensus_cpu_seconds=(network.compute_ms - began_compute) / 1e3,
+        cpu_seconds=trainers_cpu_seconds + consensus_cpu_seconds,
+        consensus_cpu_seconds=consensus_cpu_seconds,
         refused=watch.refused,
     )
 

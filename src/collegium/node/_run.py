@@ -189,9 +189,11 @@ def _final(played: PlayedRound) -> Header:
 def _ordered(federation: Federation, book: _Book) -> OrderedRound:
     """Return the round just ended, from the first live validator's archive."""
     archive = next(iter(federation.nodes.values())).archive
-    (ordered,) = assemble_rounds(archive.blocks[book.blocks_used :], len(book.rounds), book.view_before)
-    book.blocks_used += len(ordered.blocks)
-    book.view_before = ordered.blocks[-1].view
+    end = max(place for place, block in enumerate(archive.blocks) if block.payload) + 1
+    blocks = archive.blocks[book.blocks_used : end]
+    tip = archive.proofs[blocks[-1].digest]
+    (ordered,) = assemble_rounds(blocks, tip, len(book.rounds), book.view_before)
+    book.blocks_used, book.view_before = end, ordered.views[-1]
     return ordered
 
 
