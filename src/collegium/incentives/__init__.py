@@ -1,1 +1,3 @@
-"""To come."""
+"""Scores, reputation, rewards and faults, as exact integers: to come."""
+
+__all__: list[str] = []

@@ -125,11 +125,10 @@ def split_sites(
     _check_classes(table.origin, f"column {shown(label)}", labels)
     warnings = list(_unlabelled_warning(table, label, kept))
     sites = _read_sites(table, site, kept)
-    dropped = dict.fromkeys([label, *([site] if site else []), *drop])
-    rows = Rows(table.without(list(dropped)).select(kept), labels)
+    dropped = list(dict.fromkeys([label, *([site] if site else []), *drop]))
+    rows = Rows(table.without(dropped).select(kept), labels)
     trainers: list[TrainerRows] = []
-    test: list[int] = []
-    test_counts: list[tuple[str, int]] = []
+    test, test_counts = [], []
     for name in sorted(set(sites)):
         members = [index for index, other in enumerate(sites) if other == name]
         train, held_out = _hold_out(members, labels, fraction, name, seed)

@@ -1,1 +1,3 @@
-"""To come."""
+"""Proofs of learning: relations, prover, verifier, hardware quotes: to come."""
+
+__all__: list[str] = []
