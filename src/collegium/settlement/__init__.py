@@ -4,6 +4,7 @@
 settle checkpoints. docs/spec/settlement.md has layouts, checks and gas.
 """
 
+from collegium.settlement._abi import Contract, contract
 from collegium.settlement._chain import Account, Chain, Fees, Log, Receipt, SentTransaction
 from collegium.settlement._checkpoint import (
     CHECKPOINT_ROUNDS_MAX,
@@ -32,7 +33,7 @@ from collegium.settlement._deployment import (
     unbond,
     withdraw,
 )
-from collegium.settlement._embedded import EmbeddedChain, Genesis, replay, verify_replay
+from collegium.settlement._embedded import EmbeddedChain, Genesis
 from collegium.settlement._errors import (
     ArtifactError,
     ChainAnswerError,
@@ -47,6 +48,15 @@ from collegium.settlement._errors import (
     TranscriptError,
 )
 from collegium.settlement._jsonrpc import JsonRpcChain, JsonRpcLimits
+from collegium.settlement._transactions import contract_address, sign_transaction, transact
+from collegium.settlement._transcript import (
+    Transcript,
+    decode_transcript,
+    encode_transcript,
+    replay,
+    transcribe,
+    verify_replay,
+)
 
 __all__ = [
     "CHECKPOINT_ROUNDS_MAX",
@@ -59,6 +69,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointOrderError",
     "CheckpointReceipt",
+    "Contract",
     "ContractRefusedError",
     "Deployment",
     "EmbeddedChain",
@@ -75,10 +86,15 @@ __all__ = [
     "TransactionFailedError",
     "TransactionNotMinedError",
     "TransactionRefusedError",
+    "Transcript",
     "TranscriptError",
     "attach",
     "checkpoint_digest",
+    "contract",
+    "contract_address",
+    "decode_transcript",
     "deploy",
+    "encode_transcript",
     "handover_digest",
     "header_proof",
     "header_root",
@@ -91,6 +107,9 @@ __all__ = [
     "read_head",
     "register_validator",
     "replay",
+    "sign_transaction",
+    "transact",
+    "transcribe",
     "unbond",
     "verify_header",
     "verify_replay",

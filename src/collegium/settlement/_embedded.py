@@ -6,7 +6,6 @@ receipts, contract addresses, gas and state root, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,10 +22,10 @@ from eth_utils.exceptions import ValidationError
 from collegium.crypto import Digest
 from collegium.settlement._abi import refusal
 from collegium.settlement._chain import Fees, Log, Receipt, SentTransaction
-from collegium.settlement._errors import ReplayMismatchError, TransactionRefusedError
+from collegium.settlement._errors import TransactionRefusedError
 from collegium.settlement._precompiles import EmbeddedVM
 
-__all__ = ["BLOCK_GAS_MAX", "TRANSACTION_GAS_MAX", "EmbeddedChain", "Genesis", "replay", "verify_replay"]
+__all__ = ["BLOCK_GAS_MAX", "TRANSACTION_GAS_MAX", "EmbeddedChain", "Genesis"]
 
 BLOCK_GAS_MAX: Final = 60_000_000
 TRANSACTION_GAS_MAX: Final = 16_777_216  # EIP-7825, in force after Prague: what passes here passes there
@@ -188,45 +187,6 @@ class EmbeddedChain:
             raise refusal(bytes(computation.output), str(computation.error))
         gas = TRANSACTION_GAS_MAX - computation.get_gas_remaining() + computation.data_floor_gas  # before refunds
         return computation, gas
-
-
-def replay(genesis: Genesis, transactions: Sequence[SentTransaction]) -> EmbeddedChain:
-    """Return the chain that these transactions make of a genesis, each in a block with its timestamp.
-
-    Raises:
-        TransactionRefusedError: one of them cannot enter its block.
-        ReplayMismatchError: a timestamp is not later than the one before.
-    """
-    chain = EmbeddedChain(genesis)
-    for index, transaction in enumerate(transactions):
-        if transaction.timestamp_s <= chain.timestamp_s():
-            raise ReplayMismatchError(
-                f"transaction {index} has timestamp {transaction.timestamp_s}, expected above {chain.timestamp_s()}",
-                index=index,
-            )
-        chain.advance_to(transaction.timestamp_s)
-        chain.send(transaction.raw)
-    return chain
-
-
-def verify_replay(
-    genesis: Genesis, transactions: Sequence[SentTransaction], receipts: Sequence[Receipt], state_root: Digest
-) -> EmbeddedChain:
-    """Execute recorded transactions again, compare with what was recorded, and return the chain.
-
-    Raises:
-        TransactionRefusedError: a transaction cannot enter its block.
-        ReplayMismatchError: another receipt, another number of them, or another state root comes out.
-    """
-    chain = replay(genesis, transactions)
-    for index, (expected, actual) in enumerate(zip(receipts, chain.receipts, strict=False)):
-        if expected != actual:
-            raise ReplayMismatchError(f"receipt {index} comes out as {actual}, recorded is {expected}", index=index)
-    if len(receipts) != len(chain.receipts):
-        raise ReplayMismatchError(f"{len(receipts)} receipts are recorded, {len(chain.receipts)} come out")
-    if state_root != chain.state_root:
-        raise ReplayMismatchError(f"state root comes out as {chain.state_root.hex()}, recorded is {state_root.hex()}")
-    return chain
 
 
 def _open(genesis: Genesis) -> Any:
