@@ -83,7 +83,7 @@ class Context:
         index: this validator.
         signer, verifier: its keys; everybody's keys.
         application, archive: see there.
-        timeout_base_ms: how long a view may take when the network is well: at least four one-way delays.
+        timeout_base_ms: how long a view may take when the network is well: at least five one-way delays.
     """
 
     epoch_set: EpochSet
