@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import rlp  # type: ignore[import-untyped]
+import rlp
 from eth.abc import ComputationAPI, SignedTransactionAPI
 from eth.chains.base import MiningChain
 from eth.consensus.applier import ConsensusApplier
@@ -17,6 +17,7 @@ from eth.consensus.noproof import NoProofConsensus
 from eth.db.atomic import AtomicDB
 from eth.exceptions import PyEVMError
 from eth.vm.spoof import SpoofTransaction
+from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
 from collegium.crypto import Digest
@@ -31,6 +32,9 @@ BLOCK_GAS_MAX: Final = 60_000_000
 TRANSACTION_GAS_MAX: Final = 16_777_216  # EIP-7825, in force after Prague: what passes here passes there
 INITIAL_BASE_FEE: Final = 1_000_000_000
 SECONDS_PER_BLOCK: Final = 1
+DYNAMIC_FEE_TYPE: Final = b"\x02"
+# What py-evm raises over bytes that are no transaction, and over transactions that may not enter a block.
+REFUSALS: Final = (PyEVMError, ValidationError, BadSignature, rlp.RLPException, ValueError, TypeError, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +133,10 @@ class EmbeddedChain:
         header = self._pending()
         try:
             transaction = self._chain.get_vm(header).get_transaction_builder().decode(raw)
-            if transaction.encode() != raw:
-                raise ValidationError("encoding is not canonical")
-            if transaction.gas > TRANSACTION_GAS_MAX:
-                raise ValidationError(f"gas limit {transaction.gas} exceeds {TRANSACTION_GAS_MAX}")
+            self._check(raw, transaction)
             self._chain.header = header
             block, (receipt,), (computation,) = self._chain.mine_all([transaction])
-        except (PyEVMError, ValidationError, rlp.RLPException, ValueError, TypeError, IndexError) as error:
+        except REFUSALS as error:
             raise TransactionRefusedError(f"transaction of {len(raw)} bytes cannot be mined: {error}") from error
         mined = _receipt(block.imported_block.number, transaction, receipt, computation)
         self._sent.append(SentTransaction(raw, header.timestamp))
@@ -151,6 +152,17 @@ class EmbeddedChain:
             for log in receipt.logs
             if log.address == address and log.topics[:1] == (topic,)
         )
+
+    def _check(self, raw: bytes, transaction: Any) -> None:
+        """Check the rules that the virtual machine leaves out."""
+        if raw[:1] != DYNAMIC_FEE_TYPE or transaction.encode() != raw:
+            raise ValidationError("not the canonical encoding of a transaction of type 2")
+        if transaction.chain_id != self.chain_id:
+            raise ValidationError(f"it is for chain {transaction.chain_id}, this is {self.chain_id}")
+        if transaction.max_priority_fee_per_gas > transaction.max_fee_per_gas:
+            raise ValidationError("its tip exceeds its price")
+        if transaction.gas > TRANSACTION_GAS_MAX:
+            raise ValidationError(f"its gas limit {transaction.gas} exceeds {TRANSACTION_GAS_MAX}")
 
     def _head(self) -> Any:
         return self._chain.get_canonical_head()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import rlp  # type: ignore[import-untyped]
+import rlp
 
 from collegium.crypto import keccak256
 from collegium.settlement._chain import Account, Chain, Fees, Receipt

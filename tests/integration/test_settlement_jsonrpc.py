@@ -1,0 +1,217 @@
+"""The JSON-RPC chain against a node that answers badly, late, or not at all; loopback only."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from collegium.settlement import (
+    ChainAnswerError,
+    ChainUnreachableError,
+    ContractRefusedError,
+    Fees,
+    JsonRpcChain,
+    JsonRpcLimits,
+    TransactionNotMinedError,
+    TransactionRefusedError,
+    contract,
+)
+
+Answer = dict[str, Any] | bytes | int
+ADDRESS = bytes(range(20))
+LIMITS = JsonRpcLimits(attempts=3, polls=4)
+RECEIPT = {
+    "transactionHash": "0x" + "ab" * 32,
+    "blockNumber": "0x10",
+    "status": "0x1",
+    "gasUsed": "0x5208",
+    "contractAddress": None,
+    "logs": [],
+}
+
+
+def result(value: object) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "result": value}
+
+
+def error(message: str, data: object = None) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "error": {"code": 3, "message": message, "data": data}}
+
+
+class Node(HTTPServer):
+    """Answers each method with what `answers` holds for it: an object, bytes as they are, or an HTTP status."""
+
+    def __init__(self, answers: dict[str, Answer | Callable[..., Answer]]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers = {"eth_chainId": result("0x7a69"), **answers}
+        self.asked: list[tuple[str, list[Any]]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Node
+
+    def do_POST(self) -> None:
+        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((question["method"], question["params"]))
+        answer = self.server.answers[question["method"]]
+        if callable(answer):
+            answer = answer(*question["params"])
+        body = json.dumps(answer).encode() if isinstance(answer, dict) else answer
+        self.send_response(body if isinstance(body, int) else 200)
+        self.end_headers()
+        if isinstance(body, bytes):
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def node(**answers: Answer | Callable[..., Answer]) -> Iterator[tuple[JsonRpcChain, Node, list[float]]]:
+    """A chain over such a node, the node, and the pauses that the chain made."""
+    server = Node(answers)
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,))
+    thread.start()
+    pauses: list[float] = []
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/access-key"
+        yield JsonRpcChain(url, LIMITS, pauses.append), server, pauses
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_node_is_asked_for_numbers() -> None:
+    block = result({"timestamp": "0x6b49d200", "baseFeePerGas": "0x7"})
+    with node(
+        eth_getBalance=result("0xde0b6b3a7640000"),
+        eth_getTransactionCount=result("0x5"),
+        eth_getBlockByNumber=block,
+        eth_maxPriorityFeePerGas=result("0x2"),
+    ) as (chain, _, _):
+        assert chain.chain_id == 31337
+        assert chain.balance(ADDRESS) == 10**18
+        assert chain.nonce(ADDRESS) == 5
+        assert chain.timestamp_s() == 1_800_000_000
+        assert chain.fees() == Fees(gas_price_max=16, tip_max=2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        result(None),
+        result("seven"),
+        result(7),
+        result({}),
+        error("method not found"),
+        b"not JSON",
+        b"[1]",
+        b"\xff\xfe",
+        b"",
+    ],
+    ids=str,
+)
+def test_what_is_no_answer_is_refused(answer: Answer) -> None:
+    with node(eth_getBalance=answer) as (chain, _, pauses):
+        with pytest.raises(ChainAnswerError):
+            chain.balance(ADDRESS)
+        assert pauses == []
+
+
+def test_a_node_that_fails_is_asked_again_a_bounded_number_of_times() -> None:
+    answers: list[Answer] = [503, 503, result("0x9")]
+    with node(eth_getBalance=lambda *_: answers.pop(0)) as (chain, _, pauses):
+        assert chain.balance(ADDRESS) == 9
+        assert pauses == [0.25, 0.5]
+    with node(eth_getBalance=503) as (chain, server, pauses):
+        with pytest.raises(ChainUnreachableError) as failure:
+            chain.balance(ADDRESS)
+        assert [method for method, _ in server.asked] == ["eth_chainId"] + 3 * ["eth_getBalance"]
+        assert pauses == [0.25, 0.5]
+        assert "access-key" not in str(failure.value)
+
+
+def test_no_node_at_all_is_named() -> None:
+    with node() as (chain, _, _):
+        url = chain.url
+    with pytest.raises(ChainUnreachableError) as failure:
+        JsonRpcChain(url, LIMITS, lambda _: None)
+    assert failure.value.values["attempts"] == 3
+    assert "access-key" not in str(failure.value)
+
+
+@pytest.mark.parametrize("wrap", [lambda data: data, lambda data: {"data": data}], ids=["plain", "wrapped"])
+def test_a_revert_is_named(wrap: Callable[[str], object]) -> None:
+    registry = contract("Registry")
+    output = next(member for member in registry.errors.values() if member.name == "StillUnbonding").hash[:4]
+    output += (3).to_bytes(32, "big") + (9).to_bytes(32, "big")
+    with node(eth_call=error("execution reverted", wrap("0x" + output.hex()))) as (chain, _, _):
+        with pytest.raises(ContractRefusedError) as refusal:
+            chain.call(ADDRESS, ADDRESS, b"")
+        assert refusal.value.values == {"error": "StillUnbonding", "arguments": (3, 9)}
+
+
+@pytest.mark.parametrize("data", [None, "0x", "0xdeadbeef"])
+def test_a_failure_without_a_known_name_has_none(data: object) -> None:
+    with node(eth_estimateGas=error("out of gas", data)) as (chain, _, _):
+        with pytest.raises(ContractRefusedError) as refusal:
+            chain.estimate_gas(ADDRESS, ADDRESS, b"")
+        assert refusal.value.values["error"] == ""
+        assert "out of gas" in str(refusal.value)
+
+
+def test_a_transaction_is_polled_for_a_bounded_number_of_times() -> None:
+    sent = {"eth_sendRawTransaction": result("0x00"), "eth_getBlockByNumber": result({"timestamp": "0x5"})}
+    answers: list[Answer] = [result(None), result(None), result(RECEIPT)]
+    with node(**sent, eth_getTransactionReceipt=lambda *_: answers.pop(0)) as (chain, _, pauses):
+        receipt = chain.send(b"\x02raw")
+        assert (receipt.block, receipt.gas, receipt.succeeded, receipt.contract) == (16, 21_000, True, None)
+        assert [(one.raw, one.timestamp_s) for one in chain.sent] == [(b"\x02raw", 5)]
+        assert pauses == [0.5, 0.5]
+    with node(**sent, eth_getTransactionReceipt=result(None)) as (chain, _, pauses):
+        with pytest.raises(TransactionNotMinedError):
+            chain.send(b"\x02raw")
+        assert (len(pauses), chain.sent) == (4, ())
+
+
+def test_a_transaction_that_the_node_knows_is_no_failure_and_a_refused_one_is() -> None:
+    mined = {"eth_getTransactionReceipt": result(RECEIPT), "eth_getBlockByNumber": result({"timestamp": "0x5"})}
+    with node(**mined, eth_sendRawTransaction=error("already known")) as (chain, _, _):
+        assert chain.send(b"\x02raw").succeeded
+    with (
+        node(**mined, eth_sendRawTransaction=error("nonce too low")) as (chain, _, _),
+        pytest.raises(TransactionRefusedError),
+    ):
+        chain.send(b"\x02raw")
+
+
+@pytest.mark.parametrize("name", sorted(RECEIPT))
+def test_a_receipt_that_lacks_something_is_refused(name: str) -> None:
+    lacking = {key: value for key, value in RECEIPT.items() if key != name}
+    answers = {"eth_sendRawTransaction": result("0x00"), "eth_getTransactionReceipt": result(lacking)}
+    with node(**answers) as (chain, _, _), pytest.raises(ChainAnswerError):
+        chain.send(b"\x02raw")
+
+
+def test_logs_are_asked_for_in_pieces() -> None:
+    log = {"address": "0x" + ADDRESS.hex(), "topics": ["0x" + "11" * 32], "data": "0x22"}
+    with node(eth_blockNumber=result(hex(25_000)), eth_getLogs=result([log])) as (chain, server, _):
+        assert len(chain.logs(ADDRESS, b"\x11" * 32, 7)) == 3
+        ranges = [
+            (int(q["fromBlock"], 16), int(q["toBlock"], 16)) for m, (q, *_) in asked(server) if m == "eth_getLogs"
+        ]
+        assert ranges == [(7, 10_006), (10_007, 20_006), (20_007, 25_000)]
+    answers = {"eth_blockNumber": result("0x1"), "eth_getLogs": result({})}
+    with node(**answers) as (chain, _, _), pytest.raises(ChainAnswerError):
+        chain.logs(ADDRESS, b"\x11" * 32, 0)
+
+
+def asked(server: Node) -> list[tuple[str, list[Any]]]:
+    return [(method, parameters) for method, parameters in server.asked if parameters]
