@@ -1,0 +1,903 @@
+"""One learning round, validator by validator: every case of the table in docs/spec/round.md, with its named outcome.
+
+`Hall` and `Town` are described in `_round_stage.py`. Validators share no work here: each computes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pytest
+from _round_stage import (
+    EMPTY_MODEL,
+    RANDOM,
+    SEATS,
+    TASK,
+    Hall,
+    Town,
+    admitted,
+    committee,
+    deny,
+    garble,
+    proposed,
+    re_sign,
+    resign_sum,
+    sum_of,
+    update_of,
+    upload_of,
+    wait,
+)
+
+from collegium import aggregation, algebra
+from collegium.aggregation import (
+    COMMITTEE_DOMAIN,
+    KEY_CODE,
+    ColumnsRejectedError,
+    KeySum,
+    Receipt,
+    ReceiptRejectedError,
+    ReportRejectedError,
+    SealedColumnsError,
+    SumInvalidError,
+    open_columns,
+    open_sum,
+    weighted_total,
+)
+from collegium.aggregation import _report as report_module
+from collegium.codes import vanishing_polynomial
+from collegium.consensus import (
+    Announcement,
+    Certified,
+    Close,
+    CloseRefusedError,
+    Header,
+    HeaderProposal,
+    HeaderVote,
+    NotInCohortError,
+    ProposalRefusedError,
+    Refused,
+    Release,
+    ReleaseRecord,
+    RepeatedReportError,
+    RoundAlarm,
+    RoundBroadcast,
+    RoundFinished,
+    SeatReceipt,
+    WrongRoundError,
+    check_certified,
+    check_close,
+    decode_payload,
+    encode_payload,
+    seat_quorum,
+    total_digest,
+)
+from collegium.consensus._round import RoundSubmit, payload_accepted, release
+from collegium.crypto import BadBeaconError, SealKey, Stream, encode_certificate, make_certificate
+from collegium.errors import CollegiumError
+from collegium.node import SharedWork
+
+DEADLINE_MS = 60_000
+NEEDED = 11  # seats of 16 that decode the key sum: ceil(5462 / 512)
+
+
+def model_of(trainers: range | list[int]) -> bytes:
+    return sum_of(trainers).astype("<i8").tobytes()
+
+
+def vote(hall: Hall, proposal: HeaderProposal) -> Certified:
+    """Let everybody hear a proposal and vote; return what was certified."""
+    hall.outbox.append((proposal.proposer, None, proposal))
+    return hall.spread().certified()
+
+
+def played(hall: Hall) -> tuple[Close, Certified]:
+    """Play a hall with receipts to its end: close, release, open, certify, finish."""
+    close = hall.close()
+    hall.finalise(close)
+    certified = hall.spread().certified()
+    hall.finish(certified)
+    return close, certified
+
+
+# ------------------------------------------------------------------------------------------------ admit
+
+
+def test_every_seat_signs_a_receipt_and_the_round_opens_the_sum() -> None:
+    hall = admitted(3)
+    assert not hall.seen(Refused)
+    assert all(len(receipts) == SEATS for receipts in hall.states[0].receipts.values())
+    close, certified = played(hall)
+    assert close.seats == tuple(range(SEATS))
+    assert len(close.reports) == 3
+    assert certified.header.outcome == "opened"
+    assert certified.header.total == total_digest(sum_of(range(3)))
+    assert {state.model for state in hall.states.values()} == {model_of(range(3))}
+    assert {state.terms.digest for state in hall.states.values()} == {hall.states[0].terms.digest}
+
+
+@pytest.mark.parametrize("kind", ["none", "another", "garbage"])
+def test_missing_columns_cost_that_seats_receipt_and_nothing_else(kind: str) -> None:
+    honest = upload_of(2)
+    if kind == "none":  # the report says so itself
+        upload = deny(honest, 2, [4])
+    elif kind == "another":  # not the box that the report names
+        upload = replace(honest, boxes=(*honest.boxes[:4], honest.boxes[5], *honest.boxes[5:]))
+    else:  # the report names a box that nobody can open
+        box = bytes(len(honest.boxes[4] or b""))
+        digests = (*honest.report.boxes[:4], sha256(box).digest(), *honest.report.boxes[5:])
+        upload = replace(re_sign(honest, 2, boxes=digests), boxes=(*honest.boxes[:4], box, *honest.boxes[5:]))
+    hall = Hall.opened(3).spread()
+    for sent in (upload_of(0), upload_of(1), upload):
+        hall.upload(sent)
+    wait(hall.spread(), 100)
+    assert hall.refusals(SealedColumnsError) == [4]
+    close, certified = played(hall)
+    assert close.seats == tuple(i for i in range(SEATS) if i != 4)
+    assert (certified.header.outcome, certified.header.lying) == ("opened", ())
+    assert hall.states[4].model == model_of(range(3))  # the seat that was denied follows the round
+
+
+def test_columns_that_are_committed_but_wrong_cost_that_seats_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = report_module._commit_key
+    with monkeypatch.context() as cheat:
+        cheat.setattr(report_module, "_commit_key", lambda key, random: spoil_column(commit(key, random), 4 * 512 + 3))
+        upload = aggregation.make_upload(
+            committee().terms, committee().trainers[2], update_of(2), RANDOM.split("wrong columns")
+        )
+    hall = Hall.opened(3).spread()
+    for sent in (upload_of(0), upload_of(1), upload):
+        hall.upload(sent)
+    wait(hall.spread(), 100)
+    assert hall.refusals(ColumnsRejectedError) == [4]
+    close, certified = played(hall)
+    assert 4 not in close.seats
+    # seat 4 has no right column to add, so its sum is not missed, and nobody is called a liar
+    assert (certified.header.outcome, certified.header.lying) == ("opened", ())
+
+
+def spoil_column(committed: tuple[np.ndarray, Any], position: int) -> tuple[np.ndarray, Any]:
+    """Return a key matrix committed with one wrong symbol at a committee position."""
+    coefficients, _ = committed
+    domains = (COMMITTEE_DOMAIN, aggregation.AUDIT_DOMAIN)
+    words = [KEY_CODE.encode(coefficients, domain) for domain in domains]
+    words[0][0, position] ^= np.uint64(1)
+    salts = [bytes(16 * domain.size) for domain in domains]
+    return coefficients, report_module.CommittedMatrix(words, salts)
+
+
+def denied_by_three(seats_each: int) -> Hall:
+    """A hall of six trainers, the last three denying disjoint groups of seats."""
+    hall = Hall.opened(6).spread()
+    for trainer in range(6):
+        upload = upload_of(trainer)
+        if trainer >= 3:
+            start = (trainer - 3) * seats_each
+            upload = deny(upload, trainer, range(start, start + seats_each))
+        hall.upload(upload)
+    return wait(hall.spread(), 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seats_each", [4, 5])
+def test_three_trainers_denying_disjoint_seats_are_left_out_until_the_rest_decodes(seats_each: int) -> None:
+    hall = denied_by_three(seats_each)
+    assert hall.states[0].close is None
+    wait(hall, DEADLINE_MS)
+    close, certified = played(hall)
+    honest = {upload_of(trainer).report.id for trainer in range(3)}
+    assert honest < set(close.reports)
+    assert len(close.reports) == 4, "with one denier the common seats still decode; with two they do not"
+    assert NEEDED <= len(close.seats) == SEATS - seats_each
+    assert certified.header.outcome == "opened"
+    assert {state.terms.round for state in hall.states.values()} == {1}
+
+
+def test_a_trainer_that_denies_six_seats_is_left_out_by_itself() -> None:
+    hall = Hall.opened(3).spread()
+    for sent in (upload_of(0), upload_of(1), deny(upload_of(2), 2, range(6))):
+        hall.upload(sent)
+    hall.spread()
+    wait(hall, DEADLINE_MS)
+    close, _ = played(hall)
+    assert set(close.reports) == {upload_of(0).report.id, upload_of(1).report.id}
+    assert close.seats == tuple(range(SEATS))
+    assert hall.states[0].model == model_of(range(2))
+
+
+def test_a_second_report_of_one_trainer_is_refused_and_the_first_stands() -> None:
+    hall = Hall.opened(2)
+    hall.give(0, upload_of(0))
+    assert hall.give(0, upload_of(0)) == []  # once more the same: nothing to say
+    (refused,) = hall.give(0, upload_of(0, draw=1))
+    assert isinstance(refused.reason, RepeatedReportError)
+    assert hall.states[0].reports[committee().trainers[0].address].report.id == upload_of(0).report.id
+
+
+def test_reports_of_strangers_and_other_rounds_are_refused_and_the_next_rounds_wait() -> None:
+    hall = Hall.opened(2)
+    (refused,) = hall.give(0, upload_of(2))
+    assert isinstance(refused.reason, NotInCohortError)
+    (refused,) = hall.give(0, re_sign(upload_of(0), 0, round=2))
+    assert isinstance(refused.reason, WrongRoundError)
+    assert hall.give(0, re_sign(upload_of(0), 0, round=1)) == []
+    assert len(hall.states[0].ahead) == 1
+    assert hall.give(0, re_sign(upload_of(0, draw=1), 0, round=1)) == []
+    assert len(hall.states[0].ahead) == 1, "one early report a trainer"
+    (refused,) = hall.give(0, re_sign(upload_of(1), 0, round=1))  # in trainer 1's name, signed by trainer 0
+    assert isinstance(refused.reason, NotInCohortError)
+    assert not hall.states[0].reports
+
+
+def test_a_wrong_number_of_boxes_is_refused() -> None:
+    hall = Hall.opened(2)
+    (refused,) = hall.give(0, replace(upload_of(0), boxes=upload_of(0).boxes[:-1]))
+    assert isinstance(refused.reason, ReportRejectedError)
+
+
+def test_a_report_with_another_ciphertext_is_refused_and_does_not_spoil_the_true_one() -> None:
+    """A stranger may send a trainer's public report with other bytes of c before the trainer's own arrive."""
+    upload = upload_of(0)
+    shifted = replace(upload, ciphertext=upload.ciphertext[:-8] + bytes(8))
+    hall = Hall.opened(2, work=SharedWork())  # the work that real validators share: what it remembers must be right
+    (refused,) = hall.give(0, shifted)
+    assert isinstance(refused.reason, ReportRejectedError)
+    assert not hall.states[0].reports
+    assert not [effect for effect in hall.give(0, upload) if isinstance(effect, Refused)]
+    assert len(hall.states[0].reports) == 1
+
+
+def test_receipts_that_arrive_before_their_report_count_when_it_comes() -> None:
+    hall = Hall.opened(2)
+    hall.upload(upload_of(0), to=range(1, SEATS))
+    hall.spread()
+    assert hall.states[0].receipts == {}
+    hall.give(0, upload_of(0))
+    assert len(hall.spread().states[0].receipts[upload_of(0).report.id]) == SEATS
+
+
+def test_a_forged_receipt_is_refused_and_the_seats_own_still_counts() -> None:
+    hall = Hall.opened(2)
+    hall.upload(upload_of(0))
+    report = upload_of(0).report
+    forged = aggregation.issue_receipt(committee().terms, report, 3, committee().accounts[4])
+    (refused,) = hall.give(0, SeatReceipt(0, forged))
+    assert isinstance(refused.reason, ReceiptRejectedError)
+    for seat in (-1, SEATS, 1 << 16):
+        (refused,) = hall.give(0, SeatReceipt(0, Receipt(report.id, seat, forged.signature)))
+        assert isinstance(refused.reason, ReceiptRejectedError)
+    assert 3 in hall.spread().states[0].receipts[report.id]
+
+
+# ------------------------------------------------------------------------------------------------ close
+
+
+@pytest.mark.parametrize("reached", [0, 6])
+def test_a_trainer_that_vanishes_half_way_is_not_waited_for_beyond_the_deadline(reached: int) -> None:
+    hall = Hall.opened(3).spread()
+    hall.upload(upload_of(0))
+    hall.upload(upload_of(1))
+    hall.upload(upload_of(2), to=range(reached))
+    wait(hall.spread(), DEADLINE_MS - 1)
+    with pytest.raises(AssertionError, match="not worth closing yet"):
+        hall.close()
+    wait(hall, 1)
+    close, certified = played(hall)
+    assert set(close.reports) == {upload_of(0).report.id, upload_of(1).report.id}
+    assert certified.header.outcome == "opened"
+    assert {state.model for state in hall.states.values()} == {model_of(range(2))}
+
+
+@pytest.mark.parametrize("sent", [0, 1])
+def test_a_cohort_that_is_too_small_is_skipped_and_the_model_stays(sent: int) -> None:
+    hall = Hall.opened(3).spread()
+    for trainer in range(sent):
+        hall.upload(upload_of(trainer))
+    wait(hall.spread(), DEADLINE_MS)
+    close, certified = played(hall)
+    assert (close.seats, close.reports, close.weights) == ((), (), ())
+    header = certified.header
+    assert (header.outcome, header.key_sums, header.total) == ("skipped", (), bytes(32))
+    assert header.model == sha256(EMPTY_MODEL).digest()
+    assert {(s.terms.round, s.model) for s in hall.states.values()} == {(1, EMPTY_MODEL)}
+
+
+def closes_to_refuse() -> dict[str, Callable[[Close], Close]]:
+    """By the rule that each breaks: the smallest change of a good close."""
+    return {
+        "this is 0": lambda c: replace(c, round=1),
+        "close is for round 0": lambda c: replace(c, task=bytes(32)),
+        "close is for round 0, this": lambda c: replace(c, terms=bytes(32)),
+        "expected 1 for every report": lambda c: replace(c, weights=(1, 2, 1)),
+        "a skipped round names no seats": lambda c: replace(c, reports=(), weights=(), receipts=()),
+        "at least 2 hide each other": lambda c: replace(
+            c, reports=c.reports[:1], weights=(1,), receipts=c.receipts[:1]
+        ),
+        "strictly increasing": lambda c: replace(c, reports=c.reports[::-1], receipts=c.receipts[::-1]),
+        "seats must be strictly increasing": lambda c: replace(c, seats=(1, *c.seats[1:])),
+        "at least 11 of 16 needed": lambda c: replace(
+            c, seats=c.seats[: NEEDED - 1], receipts=tuple(row[: NEEDED - 1] for row in c.receipts)
+        ),
+        "of 16 needed": lambda c: replace(c, seats=(*c.seats[:-1], SEATS)),
+        "is not known here": lambda c: replace(c, reports=(bytes(32), *c.reports[1:])),
+    }
+
+
+@pytest.mark.parametrize("reason", closes_to_refuse())
+def test_a_close_that_breaks_a_rule_is_refused_by_name(reason: str) -> None:
+    hall = admitted(3)
+    good = hall.close()
+    bad = closes_to_refuse()[reason](good)
+    with pytest.raises(CloseRefusedError, match=reason):
+        check_hall(hall, bad)
+    assert not payload_accepted(hall.contexts[3], hall.states[3], (), encode_payload(bad))
+    check_hall(hall, good)
+    assert payload_accepted(hall.contexts[3], hall.states[3], (), encode_payload(good))
+
+
+def check_hall(hall: Hall, close: Close) -> None:
+    context, state = hall.contexts[3], hall.states[3]
+    reports = {held.report.id: held.report for held in state.reports.values()}
+    check_close(context.work, state.terms, close, reports, context.cohort_min)
+
+
+def test_the_fewest_seats_that_decode_are_enough_for_a_close() -> None:
+    hall = admitted(3)
+    good = hall.close()
+    least = replace(good, seats=good.seats[:NEEDED], receipts=tuple(row[:NEEDED] for row in good.receipts))
+    check_hall(hall, least)
+
+
+def test_a_close_without_every_receipt_is_refused() -> None:
+    hall = admitted(3)
+    good = hall.close()
+    one, other = good.receipts[0][0], good.receipts[0][1]
+    for signature in (other, bytes(65), one[:-1] + bytes([one[-1] ^ 1])):
+        rows = ((signature, *good.receipts[0][1:]), *good.receipts[1:])
+        with pytest.raises(ReceiptRejectedError, match="receipt of seat 0"):
+            check_hall(hall, replace(good, receipts=rows))
+
+
+def test_two_reports_of_one_trainer_never_share_a_close() -> None:
+    """Even for a validator that knows both, though none admits both."""
+    hall = admitted(3)
+    terms, one, two = committee().terms, upload_of(0).report, upload_of(0, draw=1).report
+    known = {one.id: one, two.id: two}
+    order = tuple(sorted(known))
+    rows = tuple(
+        tuple(
+            aggregation.issue_receipt(terms, known[report], seat, account).signature
+            for seat, account in enumerate(committee().accounts)
+        )
+        for report in order
+    )
+    close = replace(hall.close(), reports=order, weights=(1, 1), receipts=rows)
+    with pytest.raises(CloseRefusedError, match="two reports of one trainer"):
+        check_close(hall.contexts[0].work, terms, close, known, 2)
+
+
+# ------------------------------------------------------------------------------------------------ release
+
+
+def test_nothing_is_released_before_the_close_is_written_down() -> None:
+    hall = admitted(3)
+    _, effects = release(hall.contexts[5], hall.states[5], hall.close(), 0, hall.now)
+    kinds = [type(effect.message) if isinstance(effect, RoundBroadcast) else type(effect) for effect in effects]
+    assert kinds.index(ReleaseRecord) < kinds.index(Release)
+
+
+def test_a_second_close_of_a_round_gets_no_release() -> None:
+    hall = admitted(3)
+    first = hall.close()
+    second = replace(first, reports=first.reports[:2], weights=(1, 1), receipts=first.receipts[:2])
+    check_hall(hall, second)  # it breaks no rule: a quarter of bad seats might have certified it
+    context, state = hall.contexts[5], hall.states[5]
+    assert not payload_accepted(context, state, (encode_payload(first),), encode_payload(second))
+    state, _ = release(context, state, first, 0, hall.now)
+    assert not payload_accepted(context, state, (), encode_payload(second))
+    after, effects = release(context, state, second, 0, hall.now)
+    assert after == state
+    (refused,) = effects
+    assert isinstance(refused, Refused)
+    assert isinstance(refused.reason, CloseRefusedError)
+
+
+def test_a_release_of_somebody_elses_seat_or_close_is_refused() -> None:
+    hall = admitted(3)
+    close = hall.close()
+    hall.finalise(close)
+    releases = {m.validator: m for _, _, m in hall.outbox if isinstance(m, Release)}
+    honest, other = releases[3], releases[4]
+    cases = [
+        (replace(honest, key_sums=other.key_sums), ProposalRefusedError),
+        (replace(honest, close=bytes(32)), ReceiptRejectedError),
+        (replace(honest, key_sums=(replace(honest.key_sums[0], close=bytes(32)),)), ReceiptRejectedError),
+        (replace(honest, round=-1), WrongRoundError),
+    ]
+    for message, reason in cases:
+        refused = hall.give(0, message)[-1]
+        assert isinstance(refused.reason, reason), refused
+    assert 3 not in hall.states[0].releases
+    hall.give(0, honest)
+    assert 3 in hall.states[0].releases
+
+
+@pytest.mark.parametrize("seat", [SEATS, 65535])
+def test_a_release_for_a_seat_that_does_not_exist_is_refused(seat: int) -> None:
+    hall = admitted(3)
+    hall.finalise(hall.close())
+    honest = next(m for _, _, m in hall.outbox if isinstance(m, Release) and m.validator == 3)
+    stray = replace(honest.key_sums[0], seat=seat)
+    refused = hall.give(0, replace(honest, key_sums=(stray,)))[-1]
+    assert isinstance(refused, Refused)
+
+
+@pytest.mark.slow
+def test_different_sums_to_different_peers_open_the_same_model_whoever_is_believed() -> None:
+    """Seat 3 tells its true sum to one half and garbage to the other; who proposes decides which one is named."""
+    outcomes = []
+    for deceived in ((0,), (1,)):
+        hall = admitted(3)
+        hall.finalise(hall.close())
+
+        def lie(sender: int, to: int, message: Any, deceived: tuple[int, ...] = deceived) -> Any:
+            if isinstance(message, Release) and message.validator == 3 and to in deceived:
+                return replace(message, key_sums=(garble(message.key_sums[0]),))
+            return message
+
+        header = hall.spread(lie).certified().header
+        hall.finish(Certified(header, hall.certified().certificate))
+        outcomes.append((header.outcome, header.lying, header.total))
+        assert {state.model for state in hall.states.values()} == {model_of(range(3))}
+    total = total_digest(sum_of(range(3)))
+    assert outcomes == [("opened", (3,), total), ("opened", (), total)]
+
+
+# ------------------------------------------------------------------------------------------------ open and certify
+
+
+def headers_to_refuse() -> dict[str, Callable[[Header], Header]]:
+    return {
+        "task": lambda h: replace(h, task=bytes(32)),
+        "level": lambda h: replace(h, level="proved"),
+        "previous": lambda h: replace(h, previous=bytes(32)),
+        "close": lambda h: replace(h, close=bytes(32)),
+        "outcome": lambda h: replace(h, outcome="skipped"),
+        "key_sums": lambda h: replace(h, key_sums=h.key_sums[1:]),
+        "total": lambda h: replace(h, total=bytes(32)),
+        "model": lambda h: replace(h, model=sha256(b"the leader's own").digest()),
+        "lying": lambda h: replace(h, lying=(3,)),
+        "seats": lambda h: replace(h, seats=(1, 0, *h.seats[2:])),
+    }
+
+
+@pytest.mark.parametrize("field", headers_to_refuse())
+def test_a_lying_leader_is_refused_by_the_fields_name(field: str) -> None:
+    hall, proposal = proposed(3)
+    lie = replace(proposal, header=headers_to_refuse()[field](proposal.header))
+    if field == "task":  # the sealing keys are signed under the task: without them the field itself is what is wrong
+        lie = replace(lie, header=replace(lie.header, announcements=()))
+    (refused,) = hall.give(5, lie)
+    assert isinstance(refused.reason, ProposalRefusedError)
+    assert refused.reason.values.get("field") == field
+    assert hall.states[5].proposal is None
+    assert not hall.outbox, "no vote"
+    hall.give(5, proposal)
+    assert [type(message) for _, _, message in hall.outbox] == [HeaderVote]
+
+
+def test_a_liar_left_out_of_the_header_is_refused_and_so_is_one_put_in() -> None:
+    hall = admitted(3)
+    hall.finalise(hall.close())
+    held = []
+
+    def lie(sender: int, to: int, message: Any) -> Any:
+        if isinstance(message, Release) and message.validator == 3:
+            return replace(message, key_sums=(garble(message.key_sums[0]),))
+        if isinstance(message, HeaderProposal):
+            held.append(message)
+            return None
+        return message
+
+    hall.spread(lie)
+    proposal = held[0]
+    assert proposal.header.lying == (3,)
+    for lying in ((), (3, 4), (4,)):
+        (refused,) = hall.give(5, replace(proposal, header=replace(proposal.header, lying=lying)))
+        assert refused.reason.values.get("field") == "lying"
+    assert vote(hall, proposal).header.lying == (3,)
+
+
+def test_a_header_of_another_round_is_refused() -> None:
+    hall, proposal = proposed(3)
+    (refused,) = hall.give(5, replace(proposal, header=replace(proposal.header, round=2)))
+    assert isinstance(refused.reason, WrongRoundError)
+
+
+@pytest.mark.parametrize("kind", ["another round's", "one member's", "garbage"])
+def test_a_wrong_beacon_is_refused(kind: str) -> None:
+    hall, proposal = proposed(3)
+    beacons = committee().beacons
+    shares = {i: beacon.partial(0, 2) for i, beacon in enumerate(beacons)}
+    value = {
+        "another round's": beacons[0].combine(0, 2, shares),
+        "one member's": beacons[0].partial(0, 1),
+        "garbage": bytes(48),
+    }[kind]
+    (refused,) = hall.give(5, replace(proposal, header=replace(proposal.header, beacon=value)))
+    assert isinstance(refused.reason, BadBeaconError)
+
+
+def test_a_leader_cannot_plant_a_sealing_key() -> None:
+    hall, proposal = proposed(3)
+    honest = proposal.header.announcements
+    own = SealKey.generate(RANDOM.split("planted")).public_bytes
+    planted = replace(honest[3], seal_key=own)
+    by_leader = replace(planted, signature=committee().accounts[0].sign(planted.digest(TASK)))
+    stale = Announcement(3, 0, own, b"")
+    stale = replace(stale, signature=committee().accounts[3].sign(stale.digest(TASK)))
+    cases = [
+        ((*honest[:3], planted, *honest[4:]), "sealing key of validator 3"),
+        ((*honest[:3], by_leader, *honest[4:]), "sealing key of validator 3 is signed by"),
+        ((*honest[:3], stale, *honest[4:]), "sealing key for round 0"),
+        ((*honest, replace(honest[3], validator=SEATS)), "no such validator"),
+        ((*honest, honest[3]), "strictly increasing"),
+        ((honest[1], honest[0], *honest[2:]), "strictly increasing"),
+    ]
+    for announcements, reason in cases:
+        (refused,) = hall.give(5, replace(proposal, header=replace(proposal.header, announcements=announcements)))
+        assert isinstance(refused.reason, ProposalRefusedError)
+        assert reason in str(refused.reason)
+
+
+def lost(proposal: HeaderProposal, sums: int) -> HeaderProposal:
+    """Return the proposal of a leader that shows only some sums and calls the total lost."""
+    shown = proposal.key_sums[:sums]
+    header = replace(
+        proposal.header,
+        outcome="lost",
+        key_sums=tuple((s.seat, s.digest) for s in shown),
+        total=bytes(32),
+        model=sha256(EMPTY_MODEL).digest(),
+        lying=(),
+    )
+    return replace(proposal, header=header, key_sums=shown)
+
+
+def test_a_leader_cannot_lose_a_sum_that_opens() -> None:
+    hall, proposal = proposed(3)
+    (refused,) = hall.give(5, lost(proposal, NEEDED))  # these decode: the outcome is not what they give
+    assert refused.reason.values.get("field") == "outcome"
+    (refused,) = hall.give(5, lost(proposal, NEEDED - 1))  # these do not, but others were left out
+    assert isinstance(refused.reason, ProposalRefusedError)
+    assert "the sum is not lost" in str(refused.reason)
+
+
+def test_a_sum_that_is_lost_to_everybody_is_certified_as_lost() -> None:
+    hall = admitted(3)
+    hall.finalise(hall.close())
+    silent = range(NEEDED - 1, SEATS)
+
+    def withhold(sender: int, to: int, message: Any) -> Any:
+        return replace(message, key_sums=()) if isinstance(message, Release) and sender in silent else message
+
+    hall.spread(withhold)
+    assert not hall.seen(RoundSubmit), "the sums may still come"
+    wait(hall, 2_000)
+    hall.give(0, RoundAlarm(0))
+    header = hall.spread().certified().header
+    assert (header.outcome, header.total, header.lying) == ("lost", bytes(32), ())
+    hall.finish(hall.certified())
+    assert {(s.terms.round, s.model) for s in hall.states.values()} == {(1, EMPTY_MODEL)}
+
+
+def test_a_validator_that_heard_more_sums_follows_a_round_that_is_finally_lost() -> None:
+    """It does not vote for `lost`, but two thirds of the seats did: the model they name is the one it already has."""
+    hall = admitted(3)
+    hall.finalise(hall.close())
+
+    def withhold(sender: int, to: int, message: Any) -> Any:
+        if isinstance(message, Release) and sender >= NEEDED - 1 and to != 5:
+            return replace(message, key_sums=())
+        return message
+
+    wait(hall.spread(withhold), 2_000)
+    hall.give(0, RoundAlarm(0))
+    certified = hall.spread().certified()
+    assert certified.header.outcome == "lost"
+    assert hall.refusals(ProposalRefusedError) == [5]
+    hall.finish(certified)
+    assert {(s.terms.round, s.model) for s in hall.states.values()} == {(1, EMPTY_MODEL)}
+
+
+def test_one_seat_cannot_make_a_sum_invalid_that_opens() -> None:
+    """Ten true sums and one that seat 0 bends so that the eleven are a codeword of another key sum: they decode, the
+    total does not open, and the model would stay. Everybody holds the other true sums."""
+    hall, proposal = proposed(3)
+    true = proposal.key_sums[1:NEEDED]
+    bent = bend(proposal.key_sums[0], [s.seat for s in true])
+    shown = (bent, *true)
+    header = replace(
+        proposal.header,
+        outcome="invalid",
+        key_sums=tuple((s.seat, s.digest) for s in shown),
+        total=bytes(32),
+        model=sha256(EMPTY_MODEL).digest(),
+        lying=(),
+    )
+    terms, close = committee().terms, hall.states[0].close
+    assert close is not None
+    held = hall.states[5].reports.values()
+    total = weighted_total((h.ciphertext for h in held), [1] * 3)
+    with pytest.raises(SumInvalidError, match="culprit unknown"):  # the attack itself works
+        open_sum(terms, {s.seat: s for s in shown}, total, 3)
+    hall.give(5, replace(proposal, header=header, key_sums=shown))
+    assert not hall.outbox, "a validator that can open the sum must not vote for `invalid`"
+    assert hall.refusals(ProposalRefusedError) == [5]
+
+
+def bend(key_sum: KeySum, untouched: list[int]) -> KeySum:
+    """Return a seat's sum moved by a codeword that is zero on the columns of the `untouched` seats."""
+    width = COMMITTEE_DOMAIN.size // SEATS
+    zero = np.zeros(COMMITTEE_DOMAIN.size, np.bool_)
+    for seat in untouched:
+        zero[seat * width : (seat + 1) * width] = True
+    polynomial = np.zeros((1, KEY_CODE.degree_bound), np.uint64)
+    vanishing = vanishing_polynomial(COMMITTEE_DOMAIN, zero)
+    polynomial[0, : vanishing.size] = vanishing
+    word = KEY_CODE.encode(polynomial, COMMITTEE_DOMAIN)
+    own = word[:, key_sum.seat * width : (key_sum.seat + 1) * width].T
+    rows = key_sum.rows.copy()
+    rows[:, :1] = algebra.add(np.ascontiguousarray(rows[:, :1]), np.ascontiguousarray(own))
+    return resign_sum(key_sum, rows)
+
+
+def test_votes_for_the_own_header_count_although_another_one_is_proposed() -> None:
+    """Whoever sends a second good header to the proposer must not cost the first one its votes."""
+    hall, proposal = proposed(3)
+    hall.give(0, proposal)
+    rival = replace(
+        proposal,
+        header=replace(proposal.header, key_sums=proposal.header.key_sums[1:]),
+        key_sums=proposal.key_sums[1:],
+        proposer=9,
+    )
+    for i in range(1, SEATS):
+        hall.give(i, proposal)
+    hall.give(0, rival)
+    certified = hall.spread().seen(RoundSubmit)
+    assert certified, "the header that everybody voted for is lost"
+
+
+def test_forged_votes_neither_count_nor_displace_good_ones() -> None:
+    hall, proposal = proposed(3)
+    digest = proposal.header.digest
+    quorum = seat_quorum(SEATS)
+    hall.give(0, proposal)
+    for i in range(1, quorum):
+        hall.give(i, proposal)
+    votes = [message for _, _, message in hall.outbox]
+    assert len(votes) == quorum
+    for ballot in votes[:-1]:
+        hall.give(0, ballot)
+    other = committee().voting[quorum].sign(digest)
+    for forged in (bytes(48), other, b"short"):
+        hall.give(0, HeaderVote(0, digest, quorum - 1, forged))
+    (refused,) = hall.give(0, HeaderVote(0, digest, SEATS, other))
+    assert isinstance(refused.reason, ProposalRefusedError)
+    assert not hall.seen(RoundSubmit)
+    hall.give(0, votes[-1])
+    assert hall.certified().header == proposal.header
+
+
+def test_a_vote_in_anothers_name_does_not_replace_its_own() -> None:
+    hall, proposal = proposed(3)
+    quorum = seat_quorum(SEATS)
+    for i in range(quorum):
+        hall.give(i, proposal)
+    votes = [message for _, _, message in hall.outbox]
+    hall.give(0, votes[0])
+    hall.give(0, replace(votes[0], signature=votes[1].signature))
+    for ballot in votes[1:]:
+        hall.give(0, ballot)
+    assert hall.seen(RoundSubmit)
+
+
+def test_a_certificate_needs_more_than_two_thirds_of_the_seats() -> None:
+    hall, proposal = proposed(3)
+    digest, terms = proposal.header.digest, committee().terms
+    context = hall.contexts[5]
+
+    def certify(seats: int, signed: bytes = digest) -> Certified:
+        votes = {i: committee().voting[i].sign(signed) for i in range(seats)}
+        return Certified(proposal.header, encode_certificate(make_certificate(SEATS, votes)))
+
+    quorum = seat_quorum(SEATS)
+    check_certified(context.work, context.epoch_set, terms, certify(quorum))
+    for bad in (certify(quorum - 1), certify(quorum, signed=bytes(32))):
+        with pytest.raises(CollegiumError):
+            check_certified(context.work, context.epoch_set, terms, bad)
+        assert not payload_accepted(context, hall.states[5], (), encode_payload(bad))
+    moved = replace(certify(quorum), header=replace(proposal.header, previous=bytes(32)))
+    with pytest.raises(ProposalRefusedError, match="does not follow"):
+        check_certified(context.work, context.epoch_set, terms, moved)
+
+
+def test_a_validator_that_never_got_a_report_refuses_the_proposal_by_name() -> None:
+    """The trainer sent its report to enough validators, not to the last one, which cannot redo the opening."""
+    hall = Hall.opened(3).spread()
+    hall.upload(upload_of(0))
+    hall.upload(upload_of(1))
+    hall.upload(upload_of(2), to=range(SEATS - 1))
+    wait(hall.spread(), 100)
+    hall.finalise(hall.close())
+    certified = hall.spread().certified()
+    assert certified.header.total == total_digest(sum_of(range(3)))
+    assert hall.refusals(CollegiumError) == [SEATS - 1]
+    hall.finish(certified)
+    assert {i for i, state in hall.states.items() if state.terms.round == 1} >= set(range(SEATS - 1))
+
+
+# ------------------------------------------------------------------------------------------------ finish
+
+
+def test_sealed_columns_are_useless_after_the_round() -> None:
+    hall = admitted(3)
+    secret = hall.states[5].secrets[0]
+    terms, upload = committee().terms, upload_of(0)
+    open_columns(terms, upload.report, 5, upload.boxes[5], secret)
+    played(hall)
+    for state in hall.states.values():
+        assert sorted(state.secrets) == [1, 2]
+    for kept in hall.states[5].secrets.values():
+        with pytest.raises(SealedColumnsError, match="does not open"):
+            open_columns(terms, upload.report, 5, upload.boxes[5], kept)
+
+
+def test_the_next_rounds_terms_come_from_the_header() -> None:
+    hall = admitted(3)
+    _, certified = played(hall)
+    header, terms = certified.header, hall.states[7].terms
+    assert (terms.round, terms.previous, terms.model) == (1, header.digest, sha256(model_of(range(3))).digest())
+    assert terms.beacon == sha256(header.beacon).digest()
+    assert terms.seats[7].seal_key == hall.states[7].secrets[1].public_bytes
+
+
+def test_a_silent_validator_gets_no_columns_in_the_next_round() -> None:
+    hall = Hall.opened(2, absent=[9]).spread()
+    for trainer in range(2):
+        hall.upload(upload_of(trainer))
+    wait(hall.spread(), 100)
+    played(hall)
+    assert hall.states[0].terms.seats[9].seal_key is None
+
+
+def malformed_upload(trainer: int) -> aggregation.Upload:
+    """Return a report that is right in all that is checked, about a c that is not A s + e + 2^nu m."""
+    with pytest.MonkeyPatch.context() as cheat:
+        honest = report_module.mask
+        noise = Stream(sha256(b"malformed").digest())
+
+        def add_noise(layout: Any, *rest: Any) -> np.ndarray:
+            drawn = algebra.sample_field(noise, layout.blocks * 4096).reshape(layout.blocks, 4096)
+            return algebra.add(honest(layout, *rest), drawn)
+
+        cheat.setattr(report_module, "mask", add_noise)
+        return aggregation.make_upload(
+            committee().terms, committee().trainers[trainer], update_of(trainer), RANDOM.split("malformed")
+        )
+
+
+@pytest.mark.slow
+def test_a_malformed_ciphertext_makes_the_round_invalid_and_the_next_one_works() -> None:
+    hall = Hall.opened(2).spread()
+    for upload in (upload_of(0), malformed_upload(1)):
+        hall.upload(upload)
+    wait(hall.spread(), 100)
+    assert not hall.seen(Refused), "without proofs nobody can tell"
+    _, certified = played(hall)
+    assert (certified.header.outcome, certified.header.total) == ("invalid", bytes(32))
+    assert {(s.terms.round, s.model) for s in hall.states.values()} == {(1, EMPTY_MODEL)}
+    hall.spread()
+    hall.effects.clear()
+    for trainer in range(2):
+        key = committee().trainers[trainer]
+        hall.upload(
+            aggregation.make_upload(hall.states[0].terms, key, update_of(trainer), RANDOM.split(f"2 {trainer}"))
+        )
+    wait(hall.spread(), 100)
+    _, certified = played(hall)
+    assert certified.header.outcome == "opened"
+    assert hall.states[0].model == model_of(range(2))
+
+
+# ------------------------------------------------------------------------------------------------ whole rounds
+
+
+def one_header(finished: list[RoundFinished]) -> Header:
+    assert len({(f.header.digest, f.model) for f in finished}) == 1
+    return finished[0].header
+
+
+@pytest.mark.slow
+def test_sixteen_validators_agree_on_two_rounds() -> None:
+    town = Town(3)
+    for number in range(2):
+        town.send_reports(range(3))
+        header = one_header(town.run_round(5_000))
+        assert (header.round, header.outcome, header.lying) == (number, "opened", ())
+    assert town.states[0].round.model == model_of(range(3)) * 2
+    assert not town.refused
+
+
+@pytest.mark.slow
+def test_absent_lying_and_equivocating_seats_change_neither_header_nor_model() -> None:
+    """One absent, one lies to all, one to odd peers: 2 x 2 wrong sums + 1 missing is what the code corrects at most."""
+    absent, liar, equivocator = 6, 13, 9
+
+    def lie(sender: int, to: int, message: Any) -> Any:
+        wrong = sender == liar or (sender == equivocator and to % 2 == 1)
+        if wrong and isinstance(message, Release):
+            return replace(message, key_sums=tuple(garble(s, f"{sender}") for s in message.key_sums))
+        return message
+
+    town = Town(3, absent=[absent], tamper=lie, work=SharedWork())  # locating errors is most of the time
+    for number in range(2):
+        town.send_reports(range(3))
+        finished = town.run_round(20_000)
+        header = one_header(finished)
+        assert (header.round, header.outcome, len(finished)) == (number, "opened", SEATS - 1)
+        assert liar in header.lying
+        assert set(header.lying) <= {liar, equivocator}
+        assert finished[0].model == model_of(range(3)) * (number + 1)
+
+
+@pytest.mark.slow
+def test_an_absent_leader_is_passed_over() -> None:
+    town = Town(2, absent=(1, 2))  # the leaders of views 1 and 2
+    town.send_reports(range(2))
+    header = one_header(town.run_round(10_000))
+    assert header.outcome == "opened"
+    blocks = [c.block for c in town.committed[0] if c.block.payload]
+    assert [type(decode_payload(block.payload)) for block in blocks] == [Close, Certified]
+    assert blocks[0].author == 3
+    assert blocks[0].view >= 3
+
+
+@pytest.mark.slow
+def test_a_proposer_that_falls_silent_after_its_close_is_replaced() -> None:
+    """Whose close became final would propose the header; its proposals are lost, so the next in line takes its turn."""
+
+    def mute(sender: int, to: int, message: Any) -> Any:
+        return None if isinstance(message, HeaderProposal) and message.proposer == 1 else message
+
+    town = Town(2, tamper=mute)
+    town.send_reports(range(2))
+    header = one_header(town.run_round(10_000))
+    assert header.outcome == "opened"
+    assert town.now >= 1_500
+
+
+@pytest.mark.slow
+def test_garbage_beacon_shares_are_left_out() -> None:
+    def spoil(sender: int, to: int, message: Any) -> Any:
+        if isinstance(message, Release) and sender in (0, 5):
+            return replace(message, beacon_share=committee().beacons[sender].partial(0, 77))
+        return message
+
+    town = Town(2, tamper=spoil)
+    town.send_reports(range(2))
+    header = one_header(town.run_round(10_000))
+    committee().beacons[0].verify(0, 1, header.beacon)
+
+
+@pytest.mark.slow
+def test_a_town_that_hears_no_trainer_skips_and_goes_on() -> None:
+    town = Town(3)
+    header = one_header(town.run_round(DEADLINE_MS + 5_000))
+    assert (header.outcome, town.states[4].round.model) == ("skipped", EMPTY_MODEL)
+    town.send_reports(range(3))
+    assert one_header(town.run_round(5_000)).outcome == "opened"
