@@ -185,12 +185,23 @@ def decode_chain_record(data: bytes) -> ChainRecord:
     return record
 
 
-def check_chain(record: ChainRecord, epoch_set: EpochSet, operator: bytes, validators: Sequence[bytes]) -> None:
+def check_chain(
+    record: ChainRecord, url: str | None, epoch_set: EpochSet, operator: bytes, validators: Sequence[bytes]
+) -> None:
     """Check every certificate and, on the embedded chain, execute everything again and read the result back.
+
+    Args:
+        record: what the run says of its chain.
+        url: the node that the experiment names, None for the embedded chain: a record cannot choose the weaker check.
+        epoch_set: who must have certified each checkpoint.
+        operator: account that deployed the contracts.
+        validators: accounts that registered, in the order of the epoch set.
 
     Raises:
         CollegiumError: naming what does not hold.
     """
+    if record.url != url:
+        raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, expected {url or 'embedded'}")
     keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
     previous = NO_CHECKPOINT
     for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
@@ -198,7 +209,9 @@ def check_chain(record: ChainRecord, epoch_set: EpochSet, operator: bytes, valid
             raise ChainRecordError(f"checkpoint of round {checkpoint.last_round} does not follow the one before")
         verify_certificate(keys, epoch_set.quorum, checkpoint.digest, decode_certificate(data, len(keys)))
         previous = checkpoint.digest
-    if record.url is not None:
+    if url is not None:
+        if record.transcript is not None:
+            raise ChainRecordError("the record of a node holds a transcript, which only an embedded chain has")
         return
     if record.transcript is None or record.sent:
         raise ChainRecordError("the record of an embedded chain must hold its transcript and nothing else")

@@ -7,7 +7,7 @@ sums and model states lie in the content-addressed store; `objects.json` says wh
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -56,6 +56,22 @@ class ObjectIndex:
     key_sums: tuple[tuple[Digest, Digest], ...]
     ciphertexts: tuple[Digest, ...]
     models: tuple[Digest, ...]
+
+    @classmethod
+    def of(
+        cls,
+        reports: Mapping[Digest, Digest],
+        key_sums: Mapping[Digest, Digest],
+        ciphertexts: Iterable[Digest],
+        models: Iterable[Digest],
+    ) -> ObjectIndex:
+        """Return the one index that says this."""
+        return cls(
+            tuple(sorted(reports.items())),
+            tuple(sorted(key_sums.items())),
+            tuple(sorted(set(ciphertexts))),
+            tuple(sorted(set(models))),
+        )
 
     @property
     def objects(self) -> frozenset[Digest]:

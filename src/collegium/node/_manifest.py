@@ -42,8 +42,8 @@ def write_manifest(run: Path) -> str:
     return digest
 
 
-def check_manifest(run: Path) -> int:
-    """Hash every raw file and compare; return how many files there are.
+def check_manifest(run: Path) -> tuple[str, ...]:
+    """Hash every raw file and compare; return the files' relative paths, sorted.
 
     Raises:
         ManifestError: naming the first file that is missing, extra or changed, or what is wrong with the list.
@@ -60,7 +60,7 @@ def check_manifest(run: Path) -> int:
             raise ManifestError(f"{path} has {found.size} bytes, the manifest says {expected.size}", path=path)
         if found.digest != expected.digest:
             raise ManifestError(f"{path} hashes to {found.digest}, the manifest says {expected.digest}", path=path)
-    return len(listed)
+    return tuple(sorted(listed))
 
 
 def _read(run: Path) -> dict[str, _Entry]:
@@ -88,17 +88,30 @@ def _read(run: Path) -> dict[str, _Entry]:
 
 
 def _files(run: Path) -> list[str]:
-    """Return the relative paths of all files but the manifest; links and special files are refused."""
+    """Return the relative paths of all files but the manifest; links, special files and empty folders are refused."""
     found = []
-    for folder, _, names in os.walk(run, followlinks=False):
+    for folder, folders, names in os.walk(run, onerror=_refuse_unreadable, followlinks=False):
+        if not folders and not names:
+            raise ManifestError(f"{_relative(run, folder)} is an empty folder, which no run has")
+        for name in folders:
+            if Path(folder, name).is_symlink():
+                relative = _relative(run, folder, name)
+                raise ManifestError(f"{relative} is a link, expected a folder", path=relative)
         for name in names:
-            path = Path(folder, name)
-            relative = path.relative_to(run).as_posix()
+            path, relative = Path(folder, name), _relative(run, folder, name)
             if path.is_symlink() or not path.is_file():
                 raise ManifestError(f"{relative} is not a plain file", path=relative)
             if relative != MANIFEST:
                 found.append(relative)
     return sorted(found)
+
+
+def _relative(run: Path, *parts: str) -> str:
+    return Path(*parts).relative_to(run).as_posix()
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise error  # os.walk would pass over a folder that it cannot list
 
 
 def _entry(run: Path, relative: str) -> _Entry:

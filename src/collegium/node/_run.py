@@ -19,7 +19,7 @@ from collegium.crypto import Digest, os_random
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation
 from collegium.lineage import Store
-from collegium.settlement import ChainUnreachableError, header_root
+from collegium.settlement import ChainAnswerError, ChainUnreachableError, TransactionNotMinedError, header_root
 
 from ._base_chain import BaseChain, encode_chain_record
 from ._events import CheckpointPosted, Event, Message, ReportSubmitted, RoundFinished, RoundStarted, WorldError
@@ -104,7 +104,7 @@ def run_experiment(
             if number and (number % experiment.chain.checkpoint_every == 0 or number == experiment.task.rounds):
                 _settle(federation, chain, number, on_event)
         return _write(federation, chain, book, out, render_page)
-    except ChainUnreachableError as error:
+    except (ChainUnreachableError, ChainAnswerError, TransactionNotMinedError) as error:
         raise WorldError(str(error)) from error
     except OSError as error:
         raise WorldError(f"{error.filename or out}: {error.strerror or error}") from error
@@ -258,13 +258,7 @@ def _write(
     blocks = archive.blocks[: book.blocks_used]
     last = blocks[-1]
     tip = archive.proofs[last.digest]
-    reports, key_sums = book.index["reports"], book.index["key_sums"]
-    index = ObjectIndex(
-        tuple(sorted(reports.items())),
-        tuple(sorted(key_sums.items())),
-        tuple(sorted(book.ciphertexts)),
-        tuple(sorted(book.models)),
-    )
+    index = ObjectIndex.of(book.index["reports"], book.index["key_sums"], book.ciphertexts, book.models)
     statement = sign_statement(_statement(federation, book), federation.operator)
     facts = [round_facts(ordered, experiment.committee.seats) for ordered in book.rounds]
     summary = summarise(experiment, genesis, federation.task, facts, chain.facts, statement)

@@ -13,8 +13,9 @@ Everything here raises a named error at the first thing that does not hold; `ver
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -69,6 +70,7 @@ __all__ = ["AnchorError", "DerivedFileError", "Verification", "verify_run"]
 OBJECT_BYTES_MAX = 64 << 20
 FILE_BYTES_MAX = 1 << 30
 COHORT_MIN = 2
+_OBJECT = re.compile(rf"{STORE}/([0-9a-f]{{2}})/\1[0-9a-f]{{62}}")
 
 
 class AnchorError(CollegiumError):
@@ -139,7 +141,9 @@ class _Audit:
     checks: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     reports: dict[Digest, Report] = field(default_factory=dict)
-    referenced: set[Digest] = field(default_factory=set)
+    report_objects: dict[Digest, Digest] = field(default_factory=dict)
+    key_sum_objects: dict[Digest, Digest] = field(default_factory=dict)
+    models: set[Digest] = field(default_factory=set)
 
     def passed(self, line: str) -> None:
         """Note a check that holds."""
@@ -156,8 +160,9 @@ class _Audit:
 
 def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[str, object]:
     # 1. files
-    count = check_manifest(audit.path)
-    audit.passed(f"files: {count} files are the ones in the manifest")
+    present = check_manifest(audit.path)
+    _check_names(present)
+    audit.passed(f"files: {len(present)} files are the ones in the manifest")
     # 2. genesis
     genesis = decode_genesis(audit.read(GENESIS))
     if anchor is not None and anchor.lower() != genesis.anchor.hex():
@@ -181,7 +186,7 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    checkpoints = _check_chain(audit, genesis, record, rounds)
+    checkpoints = _check_chain(audit, genesis, experiment.chain.url, record, rounds)
     # 6. statement
     statement = decode_statement(audit.read(STATEMENT))
     check_statement(statement, genesis.task, rounds[-1].certified.header.digest, genesis.operator)
@@ -194,7 +199,7 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     _check_derived(audit, SUMMARY, encode_summary(summary))
     _check_derived(audit, PAGE, render_page(summary).encode())
     _check_lineage(audit, genesis, rounds, checkpoints)
-    _check_no_more(audit, index)
+    _check_no_more(audit, index, present)
     return summary
 
 
@@ -218,7 +223,7 @@ def _check_rounds(
         held = _load_reports(audit, store, reports, ordered.close, terms)
         sums = _load_sums(audit, store, key_sums, header, terms)
         model = _check_round(genesis, task, beacon, ordered, terms, held, sums, model)
-        audit.referenced.add(header.model)
+        audit.models.add(header.model)
         stored = store.get(header.model, OBJECT_BYTES_MAX)
         if stored != model:
             raise DerivedFileError(f"the stored model of round {header.round} is not the one its step gives")
@@ -244,7 +249,7 @@ def _load_reports(
         if report.id != report_id:
             raise LedgerError(f"object {index[report_id].hex()} is report {report.id.hex()}, not {report_id.hex()}")
         held[report_id] = _Held(report, store.get(report.ciphertext, OBJECT_BYTES_MAX))
-        audit.referenced |= {index[report_id], report.ciphertext}
+        audit.report_objects[report_id] = index[report_id]
         audit.reports[report_id] = report
     return held
 
@@ -260,7 +265,7 @@ def _load_sums(
         if (key_sum.seat, key_sum.digest) != (seat, digest):
             raise LedgerError(f"object {index[digest].hex()} is not the key sum of seat {seat}")
         aggregation.check_key_sum(terms, header.close, key_sum)
-        audit.referenced.add(index[digest])
+        audit.key_sum_objects[digest] = index[digest]
         sums[seat] = key_sum
     return sums
 
@@ -330,7 +335,7 @@ def _open(
 
 
 def _check_chain(
-    audit: _Audit, genesis: Genesis, record: ChainRecord, rounds: tuple[OrderedRound, ...]
+    audit: _Audit, genesis: Genesis, url: str | None, record: ChainRecord, rounds: tuple[OrderedRound, ...]
 ) -> list[CheckpointFacts]:
     """Check the chain's record against the certified headers and return the checkpoints' facts."""
     headers = [ordered.certified.header.digest for ordered in rounds]
@@ -343,7 +348,7 @@ def _check_chain(
             raise LedgerError(f"the checkpoint of round {checkpoint.last_round} is not over the ledger's headers")
     if settled != len(headers):
         raise LedgerError(f"checkpoints settle {settled} rounds of {len(headers)}")
-    check_chain(record, genesis.epoch_set, genesis.operator, [entry.account for entry in genesis.validators])
+    check_chain(record, url, genesis.epoch_set, genesis.operator, [entry.account for entry in genesis.validators])
     if record.transcript is not None:
         audit.passed(
             f"chain: {len(record.transcript.transactions)} transactions executed again, "
@@ -351,7 +356,9 @@ def _check_chain(
         )
     else:
         audit.passed(f"chain: certificates of {len(record.checkpoints)} checkpoints verified")
-        audit.unchecked.append(f"what the node at {record.url} holds: ask it; transactions were not executed again")
+        audit.unchecked.append(
+            f"what the node at {record.url} holds, addresses, gas and bytes: ask it; no transaction was executed again"
+        )
     return [
         CheckpointFacts(checkpoint, gas, size)
         for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
@@ -378,16 +385,22 @@ def _check_lineage(
     audit.passed(f"{LINEAGE}: made again, equal in {how}")
 
 
-def _check_no_more(audit: _Audit, index: ObjectIndex) -> None:
-    """Refuse files and objects that nothing refers to."""
+def _check_names(present: Sequence[str]) -> None:
+    """Refuse a file that no run has, before anything is opened: SQLite reads what lies beside a database."""
+    for name in present:
+        if name not in FILES and _OBJECT.fullmatch(name) is None:
+            raise DerivedFileError(f"{name} is no file of a run")
+
+
+def _check_no_more(audit: _Audit, index: ObjectIndex, present: Sequence[str]) -> None:
+    """Refuse an index that says anything but what the rounds used, and objects beside those."""
     audit.stage = OBJECTS
-    if audit.referenced != set(index.objects):
-        raise DerivedFileError(f"{OBJECTS} names {len(index.objects)} objects, the rounds {len(audit.referenced)}")
-    stored = set(Store(audit.path / STORE).digests())
-    if stored != audit.referenced:
-        raise DerivedFileError(f"the store holds {len(stored)} objects, the rounds name {len(audit.referenced)}")
-    top = {path.relative_to(audit.path).parts[0] for path in audit.path.rglob("*") if path.is_file()}
-    extra = top - {*FILES, STORE, "MANIFEST"}
-    if extra:
-        raise DerivedFileError(f"unexpected files: {', '.join(sorted(extra))}")
-    audit.passed(f"store: {len(stored)} objects, each named by a round")
+    ciphertexts = {report.ciphertext for report in audit.reports.values()}
+    used = ObjectIndex.of(audit.report_objects, audit.key_sum_objects, ciphertexts, audit.models)
+    if index != used:
+        raise DerivedFileError(f"{OBJECTS} is not the list of the {len(used.objects)} objects that the rounds name")
+    audit.stage = STORE
+    stored, named = set(present) - set(FILES), {f"{STORE}/{d.hex()[:2]}/{d.hex()}" for d in used.objects}
+    if stored != named:
+        raise DerivedFileError(f"{sorted(stored ^ named)[0]} is no object that a round names")
+    audit.passed(f"{STORE}: {len(stored)} objects, each named by a round")
