@@ -259,12 +259,15 @@ contract Settlement is IEpochs {
     /// @dev The sum of the keys of a set less those of the absent seats. Frees memory as `_seat` does.
     function _sumWithout(bytes memory set, uint256 absent) private view returns (BLS12381.G2 memory sum) {
         sum = EpochSet.sumOf(set);
+        if (absent == 0) return sum;
+        BLS12381.G2 memory less;
         Memory.Pointer free = Memory.getFreeMemoryPointer();
         for (; absent != 0; absent &= absent - 1) {
             address key = EpochSet.keyOf(set, Math.log2(absent & (~absent + 1)));
-            sum.accumulate(BLS12381.g2(DataContract.read(key)).negate());
+            less.accumulate(BLS12381.g2(DataContract.read(key)));
             Memory.unsafeSetFreeMemoryPointer(free);
         }
+        sum.accumulate(less.negate());
     }
 
     function _bitCount(uint256 word) private pure returns (uint256 bits) {

@@ -1,0 +1,39 @@
+"""The compiled contracts in the package are what the sources compile to, byte for byte."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = Path("src", "collegium", "settlement", "artifacts")
+
+pytestmark = [pytest.mark.node, pytest.mark.slow]
+
+
+def check(root: Path) -> subprocess.CompletedProcess[str]:
+    command = ["node", root / "contracts" / "compile.js", "--check"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A tree with the same sources, compiler and artifacts, to be changed."""
+    shutil.copytree(ROOT / "contracts", tmp_path / "contracts", ignore=shutil.ignore_patterns("node_modules"))
+    (tmp_path / "contracts" / "node_modules").symlink_to(ROOT / "contracts" / "node_modules")
+    shutil.copytree(ROOT / ARTIFACTS, tmp_path / ARTIFACTS)
+    return tmp_path
+
+
+def test_the_sources_compile_to_the_artifacts() -> None:
+    done = check(ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_changed_byte_of_an_artifact_is_found(copy: Path) -> None:
+    artifact = copy / ARTIFACTS / "Settlement.json"
+    artifact.write_text(artifact.read_text().replace("600a3d393df3", "600b3d393df3", 1))
+    done = check(copy)
+    assert done.returncode == 1
+    assert done.stderr == "Settlement.json: differs from what the sources compile to; run 'npm run compile'\n"
