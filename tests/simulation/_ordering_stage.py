@@ -1,6 +1,8 @@
 """A stage for hand-directed scenarios: the test decides which message reaches whom; one seat is the villain's.
 
-Honest validators answer each other's requests for blocks at once. Everything else they say is handed to the test.
+Honest validators answer each other's requests for blocks at once. The network loses every vote on its way to the
+leader of the vote's own view, so that nobody but the next leader makes a certificate, unless the test carries the vote
+to both. Everything else they say is handed to the test.
 """
 
 from __future__ import annotations
@@ -87,6 +89,8 @@ class Stage:
                 others = [seat for seat in self.hosts if seat != host.seat]
                 answers = [m for seat in others for m in self.give(seat, request) if isinstance(m, BlockResponse)]
                 return self.give(host.seat, *answers)
+            case Send(collector, Vote(ballot)) if collector != self.epoch_set.leader(ballot.view + 1):
+                return []
             case Send(_, message) | Broadcast(message):
                 return [message]
         return []

@@ -207,7 +207,7 @@ class World:
         self.now = 0
         self.events: list[tuple[int, int, tuple[Any, ...]]] = []
         self.serial = 0
-        self.steps = 0
+        self.steps = self.sent = 0
         self.order: list[bytes] = []
         self.evidence: list[Any] = []
         self.trace = hashlib.sha256()
@@ -349,6 +349,7 @@ class World:
         for other, host in enumerate(self.hosts):
             if host.seat != seat or other == h:
                 continue
+            self.sent += 1
             calm = self.now >= weather.calm_ms
             if calm:
                 self._at(self.now + rng.randrange(1, 50), ("message", other, message))

@@ -11,6 +11,7 @@ from collegium.consensus import (
     BlockEquivocation,
     BlockRequest,
     BlockResponse,
+    Broadcast,
     Committed,
     ConflictingMessageError,
     FinalBlock,
@@ -151,6 +152,73 @@ def test_votes_out_of_place_are_refused_by_name():
         stage.give(seat, vote)
         assert isinstance(stage.ignored[-1], error)
     assert stage.hosts[2].state.votes == {}
+
+
+# --------------------------------------------------------------------------------------------------- certificates
+
+
+def test_a_vote_goes_to_the_leaders_of_its_view_and_of_the_next():
+    stage = Stage(villain=0)
+    block = next(e.message for e in effects_of(stage, 1, Tick()) if isinstance(e, Broadcast))
+    for seat, addressed in ((2, [1]), (3, [2, 1])):
+        sent = [e for e in effects_of(stage, seat, block) if isinstance(e, Send)]
+        assert sent == [Send(to, signed_vote(stage.epoch_set, block, seat)) for to in addressed]
+    assert {seat: len(stage.hosts[seat].state.votes) for seat in (1, 2, 3)} == {1: 1, 2: 1, 3: 0}
+
+
+def test_a_leader_tells_once_that_its_block_is_certified():
+    stage = Stage(villain=0)
+    block, _ = first_block(stage)
+    *votes, late = (signed_vote(stage.epoch_set, block, seat) for seat in (2, 3, 0))
+    assert stage.give(1, votes[0]) == []
+    (told,) = stage.give(1, votes[1])
+    assert told == ViewEntry(told.high_certificate, None)
+    assert told.high_certificate.block == block.digest
+    assert stage.give(1, late) == []
+
+
+def test_a_leader_that_heard_of_a_certificate_makes_no_other():
+    stage = Stage(villain=0)
+    block, votes = first_block(stage)
+    votes += [*only(Vote, stage.give(3, block)), signed_vote(stage.epoch_set, block, 2)]
+    stage.give(2, block)
+    said = stage.give(2, *votes)
+    (second,) = only(Block, said)
+    assert only(ViewEntry, said) == [], "the block carries the certificate"
+    stage.give(1, second)
+    assert only(ViewEntry, stage.give(1, *votes)) == []
+
+
+@pytest.mark.parametrize("collected", [True, False], ids=["votes reach their own leader", "votes are lost"])
+def test_a_dead_successor_costs_one_view_and_not_two(collected):
+    stage = Stage(villain=2)
+    block, _ = first_block(stage)
+    votes = [vote for seat in (3, 0) for vote in only(Vote, stage.give(seat, block))]
+    for told in only(ViewEntry, stage.give(1, *votes)) if collected else []:
+        stage.give(3, told)
+        stage.give(0, told)
+    proposed: list[Block] = []
+    while not proposed:
+        timeouts = stage.expire(0, 1, 3)
+        proposed = only(Block, [said for seat in (0, 1, 3) for said in stage.give(seat, *timeouts)])
+    (third,) = proposed
+    assert third.view == 3
+    assert (third.parent == block.digest) == collected
+    assert stage.now == (1 if collected else 1 + 2) * TIMEOUT_BASE_MS
+
+
+@pytest.mark.parametrize("collected", [True, False], ids=["votes reach their own leader", "votes are lost"])
+def test_two_good_leaders_in_a_row_make_a_block_final(collected):
+    stage = Stage(villain=3)
+    first, votes = first_block(stage)
+    votes += only(Vote, stage.give(0, first))
+    stage.give(2, first)
+    (second,) = only(Block, stage.give(2, *votes))
+    votes = [vote for seat in (0, 1) for vote in only(Vote, stage.give(seat, second))]
+    for told in only(ViewEntry, stage.give(2, *votes)) if collected else []:
+        stage.give(0, told)
+        stage.give(1, told)
+    assert [stage.order(seat) for seat in (0, 1, 2)] == [[first.digest] if collected else []] * 3
 
 
 # ----------------------------------------------------------------------------------------------------------- blocks
@@ -362,8 +430,8 @@ def test_memory_does_not_grow_with_the_length_of_the_order():
     assert len(state.headers) <= 70
 
 
-def test_a_leader_whose_successor_is_dead_hands_its_wish_to_the_next():
-    """Votes for its blocks go to the successor; without this its wish would never be ordered."""
+def test_a_wish_whose_view_ran_out_is_handed_to_the_next_leader():
+    """Without this it would wait until its author leads again."""
     stage = Stage(villain=2, wishes=0)
     stage.hosts[1].context = replace(stage.hosts[1].context, application=Wishes("1", 1))
     (block,) = only(Block, stage.give(1, Tick()))

@@ -269,7 +269,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One validator's BLS signature on a ballot, sent to the leader of the next view."""
+    """One validator's BLS signature on a ballot, sent to the leaders of its view and of the next."""
 
     ballot: Ballot
     voter: int

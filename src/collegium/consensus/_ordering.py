@@ -17,6 +17,7 @@ from functools import partial
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
+from ._epoch import EpochSet
 from ._messages import (
     ACCOUNT_SIGNATURE_BYTES,
     BLOCK_PAYLOAD_BYTES_MAX,
@@ -95,7 +96,7 @@ class ConflictingMessageError(CollegiumError):
 
 
 class NotAddressedError(CollegiumError):
-    """A vote sent to somebody who does not lead the next view."""
+    """A vote sent to somebody who leads neither its view nor the next."""
 
 
 # --------------------------------------------------------------------------------------------------------- surface
@@ -284,11 +285,15 @@ def _vote(turn: _Turn, block: Block) -> None:
     turn.remember(voted_view=block.view)
     signature = context.signer.sign_vote(block.ballot.digest(context.epoch_set))
     vote = Vote(block.ballot, context.index, signature)
-    collector = context.epoch_set.leader(block.view + 1)
-    if collector == context.index:
+    collectors = _collectors(context.epoch_set, block.view)
+    turn.effects.extend(Send(collector, vote) for collector in collectors if collector != context.index)
+    if context.index in collectors:
         _on_vote(turn, vote)
-    else:
-        turn.effects.append(Send(collector, vote))
+
+
+def _collectors(epoch_set: EpochSet, view: int) -> tuple[int, ...]:
+    """Who counts a view's votes, each for itself: the next leader, and its own, lest the block die with the next."""
+    return tuple(dict.fromkeys((epoch_set.leader(view + 1), epoch_set.leader(view))))
 
 
 def _connect(turn: _Turn, block: Block) -> None:
@@ -306,8 +311,8 @@ def _on_vote(turn: _Turn, vote: Vote) -> None:
     """Collect a vote unchecked; signatures are checked together at a quorum, or at once where two disagree."""
     context, state = turn.context, turn.state
     context.epoch_set.validator(vote.voter)
-    if context.epoch_set.leader(vote.view + 1) != context.index:
-        raise NotAddressedError(f"vote of view {vote.view} is for the leader of the next view", view=vote.view)
+    if context.index not in _collectors(context.epoch_set, vote.view):
+        raise NotAddressedError(f"vote of view {vote.view} is for that view's leader and the next", view=vote.view)
     if not state.high.view - VIEWS_BEHIND_MAX <= vote.view <= state.view + VIEWS_AHEAD_MAX:
         raise OutOfWindowError(f"vote of view {vote.view}, the present one is {state.view}", view=vote.view)
     votes = state.votes.get(vote.view, {})
@@ -550,7 +555,12 @@ def _payload(turn: _Turn) -> bytes | None:
 
 
 def _announce_certificate(turn: _Turn) -> None:
-    """A leader that made a certificate but no block still tells everybody, so that they can commit and rest."""
+    """Tell everybody of a certificate made in this step, unless a block just did.
+
+    The next leader does so if it has nothing to propose, so that all can commit and rest. The view's own leader does
+    so at once, as it cannot know whether its successor lives. Each makes one certificate a view at most, and neither
+    makes one that it has heard of, so a view has two announcements at most.
+    """
     if turn.certified and not turn.proposed:
         turn.effects.append(Broadcast(turn.state.vote_state.entry))
 
@@ -597,7 +607,7 @@ def _on_timer(turn: _Turn, timer: Timer) -> None:
         return  # it has become our turn to speak: `step` proposes
     heir = context.epoch_set.leader(state.view + 1)
     if payload and heir != context.index:
-        # Votes for our own blocks go to our successor. Were it dead, nobody but us could get our wish ordered.
+        # Our own next turn may be a whole circle of leaders away; a relay may be lost, so each heir gets another.
         turn.effects.append(Send(heir, Relay(context.index, payload)))
     _give_up_view(turn)
 
