@@ -394,6 +394,19 @@ def test_only_the_account_unbonds_and_withdraws(town: Town) -> None:
             act(town.chain, town.deployment, ALICE, 5)
 
 
+def test_a_validator_can_be_looked_up_and_no_other(town: Town) -> None:
+    registry = contract("Registry")
+
+    def ask_for(validator: int) -> tuple[object, ...]:
+        call = registry.call("validator", validator)
+        return registry.result("validator", town.chain.call(bytes(20), town.deployment.registry, call))[0]
+
+    account, withdrawable_at, _, stake = ask_for(4)
+    assert (account, withdrawable_at, stake) == ("0x" + ALICE.address.hex(), 0, STAKE)
+    with refused("UnknownValidator"):
+        ask_for(5)
+
+
 # --- opening epochs ---
 
 
