@@ -1,0 +1,392 @@
+"""A report and its sealed columns: what is bound to what, and that every smallest change is refused by name."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pytest
+from _round_stage import RANDOM, SEATS, committee, re_sign, update_of, upload_of
+
+from collegium import algebra
+from collegium.aggregation import (
+    AUDIT_COLUMNS,
+    AUDIT_DOMAIN,
+    COMMITTEE_DOMAIN,
+    KEY_CODE,
+    AuditFailedError,
+    Budget,
+    ColumnsRejectedError,
+    EntryOutOfRangeError,
+    Layout,
+    MalformedReportError,
+    Receipt,
+    ReceiptRejectedError,
+    Report,
+    ReportRejectedError,
+    RoundTerms,
+    SealedColumnsError,
+    SeatTerms,
+    SumInvalidError,
+    Upload,
+    add_columns,
+    check_columns,
+    check_receipt,
+    check_report,
+    decode_ciphertext,
+    encode_ciphertext,
+    issue_receipt,
+    make_upload,
+    open_columns,
+    open_sum,
+    sign_key_sum,
+    weighted_total,
+)
+from collegium.aggregation import _report as report_module
+from collegium.commitment import SALT_BYTES, ColumnRange, CommittedMatrix, MultiproofError
+from collegium.crypto import BadAccountSignatureError, SealKey
+from collegium.errors import CollegiumError
+
+FULL = os.environ.get("COLLEGIUM_FULL") == "1"
+FLIPS = 4000 if FULL else 120
+
+REPORT = upload_of(0).report
+SEAT = 4
+
+
+def own_columns(upload: Upload, seat: int = SEAT, terms: RoundTerms | None = None) -> ColumnRange:
+    return open_columns(terms or committee().terms, upload.report, seat, upload.boxes[seat], secret_of(seat))
+
+
+def secret_of(seat: int) -> SealKey:
+    return committee().first_seals[seat]
+
+
+def other_terms() -> dict[str, RoundTerms]:
+    """By field: the terms of a round that differs in it alone."""
+    terms = committee().terms
+    seats = (terms.seats[1], terms.seats[0], *terms.seats[2:])
+    return {
+        "task": replace(terms, task=bytes(32)),
+        "round": replace(terms, round=1),
+        "previous": replace(terms, previous=bytes(32)),
+        "model": replace(terms, model=bytes(32)),
+        "beacon": replace(terms, beacon=bytes(32)),
+        "seats": replace(terms, seats=seats),
+        "layout": replace(terms, layout=Layout(terms.layout.entries, Budget(999, trainers_max=8))),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ public checks
+
+
+def test_an_honest_report_passes_everywhere_and_round_trips() -> None:
+    terms, upload = committee().terms, upload_of(0)
+    check_report(terms, upload.report)
+    data = upload.report.to_bytes()
+    again = Report.from_bytes(data, SEATS)
+    assert (again.id, again.to_bytes()) == (upload.report.id, data)
+    check_report(terms, again)
+    for seat in range(SEATS):
+        check_columns(terms, upload.report, seat, own_columns(upload, seat))
+
+
+def test_the_seats_columns_are_one_codeword_of_the_key() -> None:
+    symbols = np.concatenate([own_columns(upload_of(0), seat).symbols for seat in range(SEATS)])
+    whole = algebra.coset_intt(np.ascontiguousarray(symbols.T), COMMITTEE_DOMAIN.shift)
+    assert not whole[:, KEY_CODE.degree_bound :].any()
+
+
+def test_the_same_update_twice_shares_no_public_byte_but_the_head() -> None:
+    one, two = upload_of(0), upload_of(0, draw=1)
+    assert one.ciphertext[:64] != two.ciphertext[:64]
+    assert one.report.committee_root != two.report.committee_root
+    assert (one.report.combination != two.report.combination).mean() > 0.99
+
+
+def test_every_sampled_flip_of_a_reports_bit_is_refused() -> None:
+    """By the decoder, or by the checks; never with the same id under another encoding."""
+    data = REPORT.to_bytes()
+    rng = random.Random(17)
+    named = (MalformedReportError, ReportRejectedError, AuditFailedError, MultiproofError, BadAccountSignatureError)
+    head = range(188)
+    for at in [*rng.sample(head, 20), *range(len(data) - 65, len(data), 8), *rng.sample(range(len(data)), FLIPS)]:
+        flipped = data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+        try:
+            report = Report.from_bytes(flipped, SEATS)
+        except MalformedReportError:
+            continue
+        assert report.to_bytes() == flipped
+        assert (report.id == REPORT.id) == (at >= len(data) - 65)
+        with pytest.raises(named):
+            check_report(committee().terms, report)
+
+
+def test_truncated_and_extended_reports_are_refused() -> None:
+    data = REPORT.to_bytes()
+    for wrong in (b"", data[:100], data[: len(data) // 2], data[:-65], data[:-1], data + b"\0", data + data):
+        with pytest.raises(MalformedReportError):
+            Report.from_bytes(wrong, SEATS)
+    with pytest.raises(MalformedReportError):
+        Report.from_bytes(data, 2 * SEATS)
+
+
+def test_an_element_that_is_not_below_p_is_refused() -> None:
+    data = REPORT.to_bytes()
+    at = 188 + 32 * SEATS
+    with pytest.raises(MalformedReportError, match="report: "):
+        Report.from_bytes(data[:at] + algebra.P.to_bytes(8, "little") + data[at + 8 :], SEATS)
+
+
+@pytest.mark.parametrize("field", other_terms())
+def test_a_report_of_other_terms_is_refused(field: str) -> None:
+    with pytest.raises(ReportRejectedError, match="report is for round 0"):
+        check_report(other_terms()[field], REPORT)
+
+
+def test_a_report_names_one_box_a_seat() -> None:
+    with pytest.raises(ReportRejectedError, match="15 boxes for 16 seats"):
+        check_report(committee().terms, replace(REPORT, boxes=REPORT.boxes[:-1]))
+
+
+def test_a_report_is_signed_by_its_trainer_over_everything() -> None:
+    other_boxes = (bytes(32), *REPORT.boxes[1:])
+    with pytest.raises(ReportRejectedError, match="is signed by"):
+        check_report(committee().terms, replace(REPORT, boxes=other_boxes))
+    check_report(committee().terms, re_sign(upload_of(0), 0, boxes=other_boxes).report)
+    with pytest.raises(ReportRejectedError, match="is signed by"):
+        check_report(committee().terms, re_sign(upload_of(0), 1).report)
+
+
+# ------------------------------------------------------------------------------------------------ the audit
+
+
+def test_an_audited_column_must_fit_the_combination_and_the_root() -> None:
+    audit = REPORT.audit
+    assert audit.symbols.shape == (AUDIT_COLUMNS, 6)
+    for row in range(6):
+        symbols = audit.symbols.copy()
+        symbols[-1, row] ^= np.uint64(1)
+        changed = re_sign(upload_of(0), 0, audit=replace(audit, symbols=symbols)).report
+        with pytest.raises(AuditFailedError, match="1 of 171 columns"):
+            check_report(committee().terms, changed)
+    for name in ("salts", "proof"):
+        value = getattr(audit, name)
+        changed = re_sign(upload_of(0), 0, audit=replace(audit, **{name: bytes([value[0] ^ 1]) + value[1:]})).report
+        with pytest.raises(MultiproofError):
+            check_report(committee().terms, changed)
+
+
+def test_a_combination_that_is_not_the_rows_fails_the_audit() -> None:
+    combination = REPORT.combination.copy()
+    combination[0, -1] ^= np.uint64(1)
+    changed = re_sign(upload_of(0), 0, combination=combination).report
+    with pytest.raises(AuditFailedError):
+        check_report(committee().terms, changed)
+
+
+def cheating_upload(spoil: Any) -> Upload:
+    """Return a report made in the right order by a trainer that commits to `spoil`ed words."""
+
+    def commit(key: np.ndarray, random: Any) -> tuple[np.ndarray, CommittedMatrix]:
+        coefficients, _ = honest(key, random)
+        words = [KEY_CODE.encode(coefficients, domain) for domain in (COMMITTEE_DOMAIN, AUDIT_DOMAIN)]
+        spoil(words)
+        return coefficients, CommittedMatrix(words, [bytes(SALT_BYTES * word.shape[1]) for word in words])
+
+    honest = report_module._commit_key
+    with pytest.MonkeyPatch.context() as cheat:
+        cheat.setattr(report_module, "_commit_key", commit)
+        return make_upload(committee().terms, committee().trainers[0], update_of(0), RANDOM.split("cheat"))
+
+
+def test_committed_words_far_from_the_code_fail_the_audit_and_one_wrong_seat_sees_it_itself() -> None:
+    def half(words: list[np.ndarray]) -> None:
+        words[1][0, ::2] ^= np.uint64(1)
+
+    with pytest.raises(AuditFailedError):
+        check_report(committee().terms, cheating_upload(half).report)
+
+    def one_column(words: list[np.ndarray]) -> None:
+        words[0][3, SEAT * 512 + 511] ^= np.uint64(1)
+
+    upload = cheating_upload(one_column)
+    check_report(committee().terms, upload.report)  # the audit looks at other points
+    check_columns(committee().terms, upload.report, SEAT - 1, own_columns(upload, SEAT - 1))
+    with pytest.raises(ColumnsRejectedError, match="1 of 512 columns") as refusal:
+        check_columns(committee().terms, upload.report, SEAT, own_columns(upload))
+    assert refusal.value.values["first"] == 511
+
+
+# ------------------------------------------------------------------------------------------------ a seat's own columns
+
+
+def test_columns_must_be_the_committed_ones_and_fit() -> None:
+    terms, columns = committee().terms, own_columns(upload_of(0))
+    symbols = columns.symbols.copy()
+    symbols[7, 2] ^= np.uint64(1)
+    with pytest.raises(ColumnsRejectedError):
+        check_columns(terms, REPORT, SEAT, replace(columns, symbols=symbols))
+    with pytest.raises(ColumnsRejectedError):
+        check_columns(terms, REPORT, SEAT + 1, columns)
+    for name in ("salts", "proof"):
+        value = getattr(columns, name)
+        with pytest.raises(MultiproofError):
+            check_columns(terms, REPORT, SEAT, replace(columns, **{name: bytes([value[-1] ^ 1]) + value[1:]}))
+
+
+def test_columns_that_fit_the_combination_by_design_are_still_not_the_committed_ones() -> None:
+    """Whoever knows the factors can move a key row and hide it in the mask rows: the root refuses it."""
+    transcript = report_module._transcript(
+        REPORT.terms, REPORT.trainer, REPORT.ciphertext, REPORT.committee_root, REPORT.audit_root
+    )
+    factors = transcript.challenge_ext("rows", 4)
+    columns = own_columns(upload_of(0))
+    symbols = columns.symbols.copy()
+    symbols[0, 0] = (int(symbols[0, 0]) + 1) % algebra.P
+    for part in range(2):
+        symbols[0, 4 + part] = (int(symbols[0, 4 + part]) - int(factors[part, 0])) % algebra.P
+    with pytest.raises(MultiproofError):
+        check_columns(committee().terms, REPORT, SEAT, replace(columns, symbols=symbols))
+
+
+@pytest.mark.parametrize("field", other_terms())
+def test_a_box_sealed_under_other_terms_does_not_open(field: str) -> None:
+    """Same trainer, same keys of the seats: what is sealed for one round is a stranger's in any other."""
+    foreign = make_upload(other_terms()[field], committee().trainers[0], update_of(0), RANDOM.split(field))
+    moved = re_sign(upload_of(0), 0, boxes=foreign.report.boxes)
+    with pytest.raises(SealedColumnsError, match="does not open"):
+        open_columns(committee().terms, moved.report, SEAT, foreign.boxes[SEAT], secret_of(SEAT))
+    own_columns(foreign, terms=other_terms()[field])
+
+
+@pytest.mark.parametrize("thing", ["trainer", "key", "seat", "secret"])
+def test_a_box_of_another_trainer_key_or_seat_does_not_open(thing: str) -> None:
+    terms, secret, upload = committee().terms, secret_of(SEAT), upload_of(0)
+    source, taken = {
+        "trainer": (upload_of(1), SEAT),
+        "key": (upload_of(0, draw=1), SEAT),
+        "seat": (upload_of(0), SEAT + 1),
+        "secret": (upload_of(0), SEAT),
+    }[thing]
+    if thing in ("seat", "secret"):
+        secret = secret_of(SEAT + 1)
+    boxes = (*REPORT.boxes[:SEAT], source.report.boxes[taken], *REPORT.boxes[SEAT + 1 :])
+    moved = re_sign(upload, 0, boxes=boxes)
+    with pytest.raises(SealedColumnsError, match="does not open") as refusal:
+        open_columns(terms, moved.report, SEAT, source.boxes[taken], secret)
+    assert refusal.value.values["seat"] == SEAT
+
+
+def test_no_box_and_a_box_that_the_report_does_not_name_are_refused() -> None:
+    upload = upload_of(0)
+    box = upload.boxes[SEAT]
+    assert box is not None
+    for wrong in (None, b"", box[:-1], box + b"\0", upload.boxes[SEAT + 1]):
+        with pytest.raises(SealedColumnsError, match="is not the one in the report"):
+            open_columns(committee().terms, upload.report, SEAT, wrong, secret_of(SEAT))
+
+
+def test_sealed_bytes_of_a_wrong_length_are_refused() -> None:
+    """The trainer seals well, but not columns."""
+    info = report_module._seal_info(committee().terms, REPORT.trainer, REPORT.key_root, SEAT)
+    data = own_columns(upload_of(0)).to_bytes()
+    for plaintext in (b"", data[:-1], data + b"\0"):
+        box = report_module.seal(secret_of(SEAT).public_bytes, info, plaintext)
+        digests = (*REPORT.boxes[:SEAT], sha256(box).digest(), *REPORT.boxes[SEAT + 1 :])
+        report = re_sign(upload_of(0), 0, boxes=digests).report
+        with pytest.raises(SealedColumnsError, match="opened columns take"):
+            open_columns(committee().terms, report, SEAT, box, secret_of(SEAT))
+
+
+def test_a_seat_that_announced_no_key_gets_no_box() -> None:
+    terms = committee().terms
+    silent = SeatTerms(terms.seats[SEAT].validator, None)
+    terms = replace(terms, seats=(*terms.seats[:SEAT], silent, *terms.seats[SEAT + 1 :]))
+    upload = make_upload(terms, committee().trainers[0], update_of(0), RANDOM.split("silent"))
+    check_report(terms, upload.report)
+    assert [i for i, box in enumerate(upload.boxes) if box is None] == [SEAT]
+    with pytest.raises(SealedColumnsError):
+        open_columns(terms, upload.report, SEAT, upload.boxes[SEAT], secret_of(SEAT))
+
+
+# ------------------------------------------------------------------------------------------------ copied and shifted
+
+
+def shifted_copy() -> tuple[Upload, bytes]:
+    """Return the victim's upload and c + 2^nu d, whose message is the victim's with the first entry moved by 1."""
+    victim, layout = upload_of(0), committee().terms.layout
+    c = decode_ciphertext(layout, victim.ciphertext).copy()
+    c[2, 0] = (int(c[2, 0]) + (1 << layout.budget.noise_bits)) % algebra.P
+    return victim, encode_ciphertext(c)
+
+
+@pytest.mark.parametrize("signed_by", ["victim", "thief"])
+def test_a_copied_and_shifted_report_is_refused(signed_by: str) -> None:
+    """The factors depend on the digest of c and on the trainer: under another one the copied combination is wrong."""
+    victim, c = shifted_copy()
+    thief = committee().trainers[1]
+    stolen = replace(victim.report, ciphertext=sha256(c).digest())
+    if signed_by == "thief":
+        stolen = replace(stolen, trainer=thief.address)
+        stolen = replace(stolen, signature=thief.sign(stolen.id))
+    with pytest.raises(AuditFailedError):
+        check_report(committee().terms, stolen)
+    kept = replace(victim.report, trainer=thief.address)  # the same c, under the thief's name
+    with pytest.raises(AuditFailedError):
+        check_report(committee().terms, replace(kept, signature=thief.sign(kept.id)))
+
+
+def test_a_copied_ciphertext_under_the_thiefs_own_key_opens_nothing() -> None:
+    """Nothing proves yet that c belongs to the key (level `unproved`): such a report passes, and spoils the sum."""
+    terms, (victim, c) = committee().terms, shifted_copy()
+    with pytest.MonkeyPatch.context() as cheat:
+        cheat.setattr(report_module, "encode_ciphertext", lambda _: c)
+        stolen = make_upload(terms, committee().trainers[1], update_of(1), RANDOM.split("thief"))
+    check_report(terms, stolen.report)
+    for uploads in ([victim, stolen], [stolen]):
+        columns = {s: [own_columns(upload, s) for upload in uploads] for s in range(SEATS)}
+        weights = [1] * len(uploads)
+        sums = {
+            s: sign_key_sum(terms, bytes(32), s, add_columns(columns[s], weights, 1), committee().accounts[s])
+            for s in range(SEATS)
+        }
+        total = weighted_total([decode_ciphertext(terms.layout, u.ciphertext) for u in uploads], weights)
+        with pytest.raises(SumInvalidError, match="culprit unknown"):
+            open_sum(terms, sums, total, len(uploads))
+
+
+# ------------------------------------------------------------------------------------------------ receipts
+
+
+def test_a_receipt_is_one_seats_word_on_one_report_under_one_rounds_terms() -> None:
+    terms, account = committee().terms, committee().accounts[SEAT]
+    receipt = issue_receipt(terms, REPORT, SEAT, account)
+    check_receipt(terms, REPORT, receipt)
+    flipped = bytes([receipt.signature[0] ^ 1]) + receipt.signature[1:]
+    refused: list[tuple[RoundTerms, Report, Receipt]] = [
+        (terms, upload_of(1).report, receipt),
+        (terms, upload_of(1).report, replace(receipt, report=upload_of(1).report.id)),
+        (terms, REPORT, replace(receipt, seat=SEAT + 1)),
+        (terms, REPORT, replace(receipt, seat=SEATS)),
+        (terms, REPORT, replace(receipt, seat=-1)),
+        (terms, REPORT, replace(receipt, signature=flipped)),
+        (terms, REPORT, replace(receipt, signature=receipt.signature[:-1])),
+        (other_terms()["beacon"], REPORT, receipt),
+        (terms, REPORT, issue_receipt(terms, REPORT, SEAT, committee().accounts[0])),
+    ]
+    for at, report, wrong in refused:
+        with pytest.raises(ReceiptRejectedError):
+            check_receipt(at, report, wrong)
+
+
+def test_an_update_beyond_the_bound_never_becomes_a_report() -> None:
+    update = update_of(0)
+    update[0] = 1001
+    with pytest.raises(EntryOutOfRangeError):
+        make_upload(committee().terms, committee().trainers[0], update, RANDOM.split("bound"))
+    assert issubclass(EntryOutOfRangeError, CollegiumError)
