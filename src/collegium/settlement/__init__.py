@@ -4,6 +4,7 @@
 settle checkpoints. docs/spec/settlement.md has layouts, checks and gas.
 """
 
+from collegium.settlement._depth import deep_calls as _deep_calls  # noqa: F401 # isort: skip - before any of py-evm
 from collegium.settlement._abi import Contract, contract
 from collegium.settlement._chain import Account, Chain, Fees, Log, Receipt, SentTransaction
 from collegium.settlement._checkpoint import (

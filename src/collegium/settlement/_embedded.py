@@ -23,6 +23,7 @@ from eth_utils.exceptions import ValidationError
 from collegium.crypto import Digest
 from collegium.settlement._abi import refusal
 from collegium.settlement._chain import Fees, Log, Receipt, SentTransaction
+from collegium.settlement._depth import deep_calls
 from collegium.settlement._errors import TransactionRefusedError
 from collegium.settlement._precompiles import EmbeddedVM
 
@@ -135,7 +136,8 @@ class EmbeddedChain:
             transaction = self._chain.get_vm(header).get_transaction_builder().decode(raw)
             self._check(raw, transaction)
             self._chain.header = header
-            block, (receipt,), (computation,) = self._chain.mine_all([transaction])
+            with deep_calls():
+                block, (receipt,), (computation,) = self._chain.mine_all([transaction])
         except REFUSALS as error:
             raise TransactionRefusedError(f"transaction of {len(raw)} bytes cannot be mined: {error}") from error
         mined = _receipt(block.imported_block.number, transaction, receipt, computation)
@@ -192,7 +194,8 @@ class EmbeddedChain:
             access_list=[],
         )
         try:
-            computation = vm.state.apply_transaction(SpoofTransaction(unsigned, from_=sender))
+            with deep_calls():
+                computation = vm.state.apply_transaction(SpoofTransaction(unsigned, from_=sender))
         except (PyEVMError, ValidationError) as error:
             raise TransactionRefusedError(f"call of {len(data)} bytes cannot be made: {error}") from error
         if computation.is_error:

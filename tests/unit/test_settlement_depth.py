@@ -1,0 +1,36 @@
+"""The EVM's recursion limit does not leak into the rest of the process."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from collegium.crypto import AccountKey
+from collegium.settlement import EmbeddedChain, Genesis, transact
+
+
+def test_importing_the_chain_leaves_the_limit_as_it_was() -> None:
+    code = "import sys; b = sys.getrecursionlimit(); import collegium.settlement; print(sys.getrecursionlimit() - b)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def test_a_hundred_thousand_brackets_are_refused_and_kill_nobody() -> None:
+    EmbeddedChain(Genesis(1337, 1_700_000_000, ()))
+    limit = sys.getrecursionlimit()
+    with pytest.raises(RecursionError):
+        json.loads("[" * 100_000)
+    assert sys.getrecursionlimit() == limit
+
+
+def test_the_chain_can_call_hundreds_deep_and_gives_the_limit_back() -> None:
+    """A contract that calls itself until its gas ends, some 600 calls deep; on Python's own limit it would end first."""
+    account = AccountKey(b"\1" * 32)
+    chain = EmbeddedChain(Genesis(1337, 1_700_000_000, ((account.address, 10**20),)))
+    call_itself = bytes.fromhex("600080808080305af100")  # CALL(all gas, this contract, nothing)
+    made = transact(chain, account, None, bytes.fromhex("69") + call_itself + bytes.fromhex("600052600a6016f3"))
+    assert made.contract is not None
+    limit = sys.getrecursionlimit()
+    assert chain.call(account.address, made.contract, b"") == b""
+    assert sys.getrecursionlimit() == limit
