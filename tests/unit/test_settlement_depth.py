@@ -25,7 +25,7 @@ def test_a_hundred_thousand_brackets_are_refused_and_kill_nobody() -> None:
 
 
 def test_the_chain_can_call_hundreds_deep_and_gives_the_limit_back() -> None:
-    """A contract that calls itself until its gas ends, some 600 calls deep; on Python's own limit it would end first."""
+    """A contract that calls itself until its gas ends, some 600 calls deep; Python's own limit would end it first."""
     account = AccountKey(b"\1" * 32)
     chain = EmbeddedChain(Genesis(1337, 1_700_000_000, ((account.address, 10**20),)))
     call_itself = bytes.fromhex("600080808080305af100")  # CALL(all gas, this contract, nothing)

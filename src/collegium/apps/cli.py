@@ -370,7 +370,7 @@ def _summary_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     energy = _present(rounds, "energy_kwh")
     watts = summary.get("watts")
     return [
-        ("task", f"{summary.get('name', 'unnamed')}, {len(_present(rounds, 'auc'))} rounds, level {summary.get('level', LEVEL)}"),
+        ("task", f"{summary.get('name', 'unnamed')}, {sum(row.get('round') != 0 for row in rounds)} rounds, level {summary.get('level', LEVEL)}"),
         ("AUC", ", ".join(f"{name} {summary[key]:.4f}" for name, key in aucs if summary.get(key) is not None)),
         ("lying seats", _seats(summary.get("lying_seats"))),
         ("absent seats", _seats(summary.get("absent_seats"))),
