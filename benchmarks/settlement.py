@@ -40,7 +40,6 @@ from collegium.settlement import (
     register_validator,
     transact,
 )
-from collegium.settlement._precompiles import PRECOMPILES
 
 CHAIN_ID = 31337
 TASK = hash_fields("benchmark-task")
@@ -115,17 +114,22 @@ def bench_precompiles() -> None:
     compact = b"".join(bytes(point.to_xy_bytes_be()) for point in points)
     data = b"".join(bytes(16) + compact[at : at + 48] for at in range(0, len(compact), 48))
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    address = (0x0F).to_bytes(20, "big")
-    for name, precompiles in (("arkworks", PRECOMPILES), ("py-evm", PRAGUE_PRECOMPILES)):
+    address, chain = (0x0F).to_bytes(20, "big"), new_chain()
+
+    def py_evm() -> bytes:
+        computation = SimpleNamespace(msg=SimpleNamespace(data=data), consume_gas=lambda *_, **__: None)
+        PRAGUE_PRECOMPILES[address](computation)
+        return computation.output
+
+    for name, work in (("arkworks", lambda: chain.call(ACCOUNT.address, address, data)), ("py-evm", py_evm)):
         times_ms = []
         for _ in range(6):
-            message = SimpleNamespace(msg=SimpleNamespace(data=data), consume_gas=lambda *_, **__: None)
             start = time.perf_counter()
-            precompiles[address](message)  # type: ignore[arg-type]
+            assert work() == (1).to_bytes(32, "big")
             times_ms.append(1000 * (time.perf_counter() - start))
-            assert message.output[-1] == 1
-        median = statistics.median(times_ms[1:])
-        print(f"pairing check on {name:<10}{median:10.1f} ms  ({min(times_ms[1:]):.1f} to {max(times_ms[1:]):.1f})")
+        _, *counted = times_ms
+        median = statistics.median(counted)
+        print(f"pairing check on {name:<10}{median:10.1f} ms  ({min(counted):.1f} to {max(counted):.1f})")
 
 
 def main() -> None:
