@@ -1,0 +1,59 @@
+"""The kernel hashes what `hashlib` hashes, and a run of positions has the siblings of the same list."""
+
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collegium.commitment import MerkleTree, MultiproofError, multiproof_length, verify_multiproof
+from collegium.commitment._hashes import hash_rows, hash_rows_plain
+
+TREE = MerkleTree([sha256(bytes([i])).digest() for i in range(64)])
+
+
+@given(
+    count=st.sampled_from([0, 1, 31, 32, 33, 47, 48, 200]),
+    tag=st.binary(max_size=20),
+    left=st.integers(0, 70),  # with tag and right: lengths on both sides of one and two blocks
+    right=st.integers(0, 50),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_rows_hash_as_one_by_one(count: int, tag: bytes, left: int, right: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    parts = [generator.integers(0, 256, (count, size), dtype=np.uint8) for size in (left, right)]
+    np.testing.assert_array_equal(hash_rows(tag, *parts), hash_rows_plain(tag, *parts))
+
+
+@pytest.mark.parametrize("length", [0, 1, 54, 55, 56, 63, 64, 65, 118, 119, 120, 128])
+def test_every_boundary_of_padding(length: int) -> None:
+    rows = np.arange(40 * length, dtype=np.int64).astype(np.uint8).reshape(40, length)
+    empty = np.empty((40, 0), np.uint8)
+    expected = [sha256(row.tobytes()).digest() for row in rows]
+    assert [row.tobytes() for row in hash_rows(b"", rows, empty)] == expected
+
+
+@given(first=st.integers(0, 63), length=st.integers(1, 64))
+def test_a_run_has_the_proof_of_its_list(first: int, length: int) -> None:
+    run = range(first, min(first + length, 64))
+    proof = TREE.prove(run)
+    assert proof == TREE.prove(list(run))
+    assert len(proof) == multiproof_length(64, run)
+    leaves = [sha256(bytes([i])).digest() for i in run]
+    verify_multiproof(TREE.root, 64, run, leaves, proof)
+    leaves[-1] = bytes(32)
+    with pytest.raises(MultiproofError, match="root comes out"):
+        verify_multiproof(TREE.root, 64, run, leaves, proof)
+
+
+@pytest.mark.parametrize("run", [range(0), range(60, 65), range(-1, 3), range(5, 2, -1)])
+def test_a_run_outside_the_tree_is_refused(run: range) -> None:
+    with pytest.raises(MultiproofError, match="positions"):
+        TREE.prove(run)
+
+
+@pytest.mark.parametrize("length", [31, 33])
+def test_a_leaf_that_is_no_digest_is_refused(length: int) -> None:
+    with pytest.raises(MultiproofError, match="a leaf is a digest of 32 bytes"):
+        MerkleTree([bytes(32), bytes(length)])
