@@ -386,7 +386,10 @@ def _check_lineage(
 
 
 def _check_names(present: Sequence[str]) -> None:
-    """Refuse a file that no run has, before anything is opened: SQLite reads what lies beside a database."""
+    """Refuse files that no run has or a run lacks, before any is opened: SQLite reads what lies beside a database."""
+    missing = set(FILES) - set(present)
+    if missing:
+        raise DerivedFileError(f"{min(missing)} is missing, which every run has")
     for name in present:
         if name not in FILES and _OBJECT.fullmatch(name) is None:
             raise DerivedFileError(f"{name} is no file of a run")
