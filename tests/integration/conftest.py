@@ -1,0 +1,30 @@
+"""Puts the stage of whole runs where the tests of this folder can import it, and plays one run for all of them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from _run_stage import Copy, PlayedRun, play, write_experiment
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    """A run of three rounds with an absent and a lying seat. Nobody may change its folder."""
+    folder = tmp_path_factory.mktemp("played")
+    return play(write_experiment(folder), folder / "run")
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    """Another run of the very same experiment."""
+    folder = tmp_path_factory.mktemp("other")
+    return play(write_experiment(folder), folder / "run")
+
+
+@pytest.fixture
+def copy(played: PlayedRun, tmp_path: Path) -> Copy:
+    """A copy of the run to damage."""
+    return Copy.of(played.path, tmp_path / "copy")
