@@ -17,7 +17,7 @@ from collegium.codes import Domain
 from collegium.crypto import Digest, hash_fields
 from collegium.errors import CollegiumError
 
-from ._hashes import ByteRows, hash_rows
+from ._hashes import ByteRows, as_digests, hash_rows
 from ._merkle import MerkleTree, multiproof_length, verify_multiproof
 
 __all__ = [
@@ -84,7 +84,7 @@ class CommittedMatrix:
         self.columns = [np.ascontiguousarray(word.T) for word in encoded]
         self.salts = list(salts)
         self.trees = [
-            MerkleTree(column_leaves(columns, salt)) for columns, salt in zip(self.columns, self.salts, strict=True)
+            MerkleTree(_leaf_rows(columns, salt)) for columns, salt in zip(self.columns, self.salts, strict=True)
         ]
         self.root = combine_roots([tree.root for tree in self.trees])
 
@@ -96,8 +96,12 @@ class CommittedMatrix:
         return ColumnRange(symbols, _salt_rows(self.salts[domain_index])[picked].tobytes(), proof)
 
 
-def column_leaves(columns: FieldMatrix, salts: bytes) -> ByteRows:
-    """Return the leaf digests (count, 32) of `columns` (count, rows), each with its 16 bytes of `salts`."""
+def column_leaves(columns: FieldMatrix, salts: bytes) -> list[Digest]:
+    """Return one leaf digest for each row of `columns` (count, rows) with its 16 bytes of `salts`."""
+    return as_digests(_leaf_rows(columns, salts))
+
+
+def _leaf_rows(columns: FieldMatrix, salts: bytes) -> ByteRows:
     count, rows = columns.shape
     if len(salts) != SALT_BYTES * count:
         raise MalformedColumnsError(f"{count} columns need {SALT_BYTES * count} bytes of salt, got {len(salts)}")
@@ -120,5 +124,5 @@ def verify_columns(tree_root: Digest, domain: Domain, positions: Sequence[int], 
     Raises:
         MultiproofError: when they are not.
     """
-    leaves = column_leaves(opened.symbols, opened.salts)
+    leaves = _leaf_rows(opened.symbols, opened.salts)
     verify_multiproof(tree_root, domain.size, positions, leaves, opened.proof)
