@@ -72,7 +72,8 @@ def sample_noise(random: Randomness, count: int) -> IntArray:
     heads = np.bitwise_count(coins[3] & _COINS_MASK)
     for word in coins[:3]:
         heads += np.bitwise_count(word)  # bytes: 254 fits
-    return heads.astype(np.int64) - NOISE_BOUND
+    noise: IntArray = heads.astype(np.int64) - NOISE_BOUND
+    return noise
 
 
 def mask(layout: Layout, seed: Digest, key: FieldArray, update: IntArray, random: Randomness) -> FieldArray:
