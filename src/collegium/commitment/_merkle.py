@@ -8,16 +8,18 @@ of positions has no encoding of its own: an aligned range of length 2^a in a tre
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
-from ._hashes import DIGEST_BYTES, ByteRows, as_digests, as_rows, hash_rows
+from ._hashes import DIGEST_BYTES, ByteRows, as_rows, hash_rows
 
 __all__ = ["MerkleTree", "MultiproofError", "multiproof_length", "verify_multiproof"]
+
+Positions = npt.NDArray[np.int64]
 
 _NODE = b"collegium/v1/node\x00"  # with two digests: 82 bytes, two SHA-256 blocks, as without it
 
@@ -61,12 +63,18 @@ class MerkleTree:
             MultiproofError: when positions are empty, unordered, repeated or outside the tree.
         """
         leaf_count = len(self.levels[0])
+        _checked_positions(leaf_count, positions)
         return b"".join(self.levels[level][index].tobytes() for level, index in _siblings(leaf_count, positions))
 
 
 def multiproof_length(leaf_count: int, positions: Sequence[int]) -> int:
     """Return the exact size in bytes of the multiproof of `positions` in a tree of `leaf_count` leaves."""
-    return DIGEST_BYTES * sum(1 for _ in _siblings(leaf_count, positions))
+    known, digests = _checked_positions(leaf_count, positions), 0
+    while leaf_count > 1:
+        above = _distinct(known >> 1)
+        digests += 2 * above.size - known.size  # every node above has two children, and these are known
+        known, leaf_count = above, leaf_count >> 1
+    return DIGEST_BYTES * digests
 
 
 def verify_multiproof(
@@ -83,18 +91,38 @@ def verify_multiproof(
         raise MultiproofError(f"{len(positions)} positions but {len(leaves)} leaves", leaves=len(leaves))
     if len(proof) != expected:
         raise MultiproofError(f"multiproof has {len(proof)} bytes, these positions need {expected}", length=len(proof))
-    missing = (proof[at : at + DIGEST_BYTES] for at in range(0, expected, DIGEST_BYTES))
-    known = dict(zip(positions, as_digests(_rows(leaves)), strict=True))
-    width = leaf_count
-    while width > 1:
-        children: list[Digest] = []
-        above = list(dict.fromkeys(index >> 1 for index in known))  # in increasing order, as `known` is
-        for index in above:
-            left, right = known.get(2 * index), known.get(2 * index + 1)
-            children += (next(missing) if left is None else left, next(missing) if right is None else right)
-        known, width = dict(zip(above, as_digests(_parents(as_rows(children))), strict=True)), width >> 1
-    if known[0] != root:
-        raise MultiproofError(f"root comes out as {known[0].hex()}, committed is {root.hex()}", root=root)
+    missing = np.frombuffer(proof, np.uint8).reshape(-1, DIGEST_BYTES)  # in the order in which it is asked for
+    known, digests = np.asarray(positions, np.int64), _rows(leaves)
+    while leaf_count > 1:
+        above = _distinct(known >> 1)
+        children = np.empty((2 * above.size, DIGEST_BYTES), np.uint8)
+        absent = np.ones(2 * above.size, np.bool_)
+        slots = 2 * np.searchsorted(above, known >> 1) + (known & 1)
+        children[slots], absent[slots] = digests, False
+        here = 2 * above.size - known.size
+        children[absent], missing = missing[:here], missing[here:]
+        known, digests, leaf_count = above, _parents(children), leaf_count >> 1
+    if digests.tobytes() != root:
+        raise MultiproofError(f"root comes out as {digests.tobytes().hex()}, committed is {root.hex()}", root=root)
+
+
+def _checked_positions(leaf_count: int, positions: Sequence[int]) -> Positions:
+    if leaf_count < 1 or leaf_count & (leaf_count - 1):
+        raise MultiproofError(f"a tree needs a power of two of leaves, got {leaf_count}", leaves=leaf_count)
+    ends = (positions[0], positions[-1]) if isinstance(positions, range) and positions else positions
+    if not positions or min(ends) < 0 or max(ends) >= leaf_count:
+        raise MultiproofError(f"positions must be one or more of 0..{leaf_count - 1}", positions=tuple(positions))
+    known = np.asarray(positions, np.int64)
+    if (known[1:] <= known[:-1]).any():
+        raise MultiproofError("positions must be strictly increasing", positions=tuple(positions))
+    return known
+
+
+def _distinct(increasing: Positions) -> Positions:
+    """Return the values of a non-decreasing array, each once."""
+    first = np.ones(increasing.size, np.bool_)
+    np.not_equal(increasing[1:], increasing[:-1], out=first[1:])
+    return increasing[first]
 
 
 def _rows(leaves: Sequence[Digest] | ByteRows) -> ByteRows:
@@ -114,15 +142,9 @@ def _parents(children: ByteRows) -> ByteRows:
 
 def _siblings(leaf_count: int, positions: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield (level, index) of each digest that a multiproof of `positions` must carry, in its order."""
-    if leaf_count < 1 or leaf_count & (leaf_count - 1):
-        raise MultiproofError(f"a tree needs a power of two of leaves, got {leaf_count}", leaves=leaf_count)
-    if not positions or positions[0] < 0 or positions[-1] >= leaf_count:
-        raise MultiproofError(f"positions must be one or more of 0..{leaf_count - 1}", positions=tuple(positions))
     if isinstance(positions, range) and positions.step == 1:
         yield from _siblings_of_run(leaf_count, positions[0], positions[-1])
         return
-    if any(a >= b for a, b in pairwise(positions)):
-        raise MultiproofError("positions must be strictly increasing", positions=tuple(positions))
     level, known = 0, list(positions)
     while leaf_count > 1:
         present = set(known)
