@@ -238,13 +238,14 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
     Raises:
         EntryOutOfRangeError: when the update does not fit the task's bounds.
     """
+    trainer = account.address
     key = algebra.sample_field(random, RING_DIMENSION)
     ciphertext = encode_ciphertext(mask(terms.layout, terms.matrix_seed, key, update, random))
     coefficients, matrix = _commit_key(key, random)
     committee_root, audit_root = (tree.root for tree in matrix.trees)
     # 1. bind
     ciphertext_digest = sha256(ciphertext).digest()
-    transcript = _transcript(terms.digest, account.address, ciphertext_digest, committee_root, audit_root)
+    transcript = _transcript(terms.digest, trainer, ciphertext_digest, committee_root, audit_root)
     # 2. combine
     factors = transcript.challenge_ext("rows", KEY_ROWS)
     combination = algebra.fold(coefficients, _with_mask_rows(factors))
@@ -257,7 +258,7 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
         if seat.seal_key is None
         else seal(
             seat.seal_key,
-            _seal_info(terms, account.address, key_root, index),
+            _seal_info(terms, trainer, key_root, index),
             matrix.open(0, terms.seat_columns(index)).to_bytes(),
         )
         for index, seat in enumerate(terms.seats)
@@ -267,7 +268,7 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
     unsigned = Report(
         terms.task,
         terms.round,
-        account.address,
+        trainer,
         terms.digest,
         ciphertext_digest,
         committee_root,
