@@ -18,7 +18,7 @@ from collegium.crypto import Digest, hash_fields
 from collegium.errors import CollegiumError
 
 from ._hashes import ByteRows, as_digests, hash_rows
-from ._merkle import MerkleTree, multiproof_length, verify_multiproof
+from ._merkle import MerkleTree, as_array, multiproof_length, verify_multiproof
 
 __all__ = [
     "SALT_BYTES",
@@ -91,7 +91,7 @@ class CommittedMatrix:
     def open(self, domain_index: int, positions: Sequence[int]) -> ColumnRange:
         """Return the columns at `positions` (strictly increasing) of one domain, with salts and multiproof."""
         proof = self.trees[domain_index].prove(positions)
-        picked = np.asarray(positions)
+        picked = as_array(positions)
         symbols = np.ascontiguousarray(self.columns[domain_index][picked])
         return ColumnRange(symbols, _salt_rows(self.salts[domain_index])[picked].tobytes(), proof)
 

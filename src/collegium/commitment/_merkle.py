@@ -17,7 +17,7 @@ from collegium.errors import CollegiumError
 
 from ._hashes import DIGEST_BYTES, ByteRows, as_rows, hash_rows
 
-__all__ = ["MerkleTree", "MultiproofError", "multiproof_length", "verify_multiproof"]
+__all__ = ["MerkleTree", "MultiproofError", "as_array", "multiproof_length", "verify_multiproof"]
 
 Positions = npt.NDArray[np.int64]
 
@@ -92,7 +92,7 @@ def verify_multiproof(
     if len(proof) != expected:
         raise MultiproofError(f"multiproof has {len(proof)} bytes, these positions need {expected}", length=len(proof))
     missing = np.frombuffer(proof, np.uint8).reshape(-1, DIGEST_BYTES)  # in the order in which it is asked for
-    known, digests = np.asarray(positions, np.int64), _rows(leaves)
+    known, digests = as_array(positions), _rows(leaves)
     while leaf_count > 1:
         above = _distinct(known >> 1)
         children = np.empty((2 * above.size, DIGEST_BYTES), np.uint8)
@@ -106,13 +106,20 @@ def verify_multiproof(
         raise MultiproofError(f"root comes out as {digests.tobytes().hex()}, committed is {root.hex()}", root=root)
 
 
+def as_array(positions: Sequence[int]) -> Positions:
+    """Return positions as an array; numpy reads a `range` one Python integer at a time."""
+    if isinstance(positions, range):
+        return np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
+    return np.asarray(positions, np.int64)
+
+
 def _checked_positions(leaf_count: int, positions: Sequence[int]) -> Positions:
     if leaf_count < 1 or leaf_count & (leaf_count - 1):
         raise MultiproofError(f"a tree needs a power of two of leaves, got {leaf_count}", leaves=leaf_count)
     ends = (positions[0], positions[-1]) if isinstance(positions, range) and positions else positions
     if not positions or min(ends) < 0 or max(ends) >= leaf_count:
         raise MultiproofError(f"positions must be one or more of 0..{leaf_count - 1}", positions=tuple(positions))
-    known = np.asarray(positions, np.int64)
+    known = as_array(positions)
     if (known[1:] <= known[:-1]).any():
         raise MultiproofError("positions must be strictly increasing", positions=tuple(positions))
     return known
