@@ -142,7 +142,9 @@ def _play(federation: Federation, number: int, book: _Book, store: Store, on_eve
         lambda index, name: on_event(ReportSubmitted(number, name, index, count)),
     )
     header = _final(played)
-    for report_id, upload in played.uploads.items():
+    ordered = _ordered(federation, book)
+    for report_id in ordered.close.reports:  # what was not admitted is in no sum, and nobody needs to keep it
+        upload = played.uploads[report_id]
         book.index["reports"][report_id] = store.put(upload.report.to_bytes())
         book.ciphertexts.add(store.put(upload.ciphertext))
         book.reports[report_id] = upload.report
@@ -150,7 +152,6 @@ def _play(federation: Federation, number: int, book: _Book, store: Store, on_eve
         book.index["key_sums"][digest] = store.put(key_sum.to_bytes())
     book.models.add(store.put(played.model))
     book.last_model = played.model
-    ordered = _ordered(federation, book)
     facts = round_facts(ordered, federation.experiment.committee.seats)
     evaluation = federation.task.evaluate(played.model, federation.test_rows) if number else None
     said = _say(number, played, evaluation)
