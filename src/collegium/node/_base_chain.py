@@ -114,8 +114,8 @@ class BaseChain:
             funds = tuple((account.address, FUNDS_WEI) for account in accounts)
             chain: Chain = EmbeddedChain(Genesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds))
         else:
-            chain = JsonRpcChain(url)
             funder = _funder()
+            chain = JsonRpcChain(url)
             for account in accounts:
                 transact(chain, funder, account.address, b"", value=2 * STAKE_WEI)
         deployment = deploy(chain, operator, epoch_set.task)
