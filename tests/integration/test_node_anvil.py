@@ -1,0 +1,123 @@
+"""A run settled on a real node: anvil on a free loopback port, the same contracts over JSON-RPC.
+
+The account that pays is the first of anvil's published development accounts.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _run_stage import Copy, PlayedRun, check, play, write_experiment
+
+from collegium.apps.cli import main
+from collegium.consensus import Header
+from collegium.settlement import JsonRpcChain, attach, header_root, read_checkpoints, read_head
+
+pytestmark = [pytest.mark.node, pytest.mark.slow]
+
+ANVIL = Path(__file__).parents[2] / "contracts" / "node_modules" / ".bin" / "anvil"
+DEVELOPMENT_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    """The address of a fresh anvil."""
+    command = [ANVIL, "--host", "127.0.0.1", "--port", "0", "--chain-id", "31337"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            address = next(line.split()[-1] for line in process.stdout if line.startswith("Listening on"))
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def settled(node: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    """A run whose checkpoints went to the node."""
+    folder = tmp_path_factory.mktemp("settled")
+    experiment = write_experiment(folder, ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{node}"'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEY)
+        return play(experiment, folder / "run")
+
+
+def record(run: PlayedRun) -> dict[str, Any]:
+    return json.loads((run.path / "chain.json").read_bytes())
+
+
+def test_the_node_holds_the_checkpoints_that_the_run_names(node: str, settled: PlayedRun) -> None:
+    chain = JsonRpcChain(node)
+    deployment = record(settled)["deployment"]
+    attached = attach(chain, b64decode(deployment["settlement"]), deployment["block"])
+    assert attached.task == settled.federation.genesis.task
+    held = read_checkpoints(chain, attached)
+    named: Any = settled.summary["checkpoints"]
+    assert [checkpoint.digest.hex() for checkpoint in held] == [entry["digest"] for entry in named]
+    assert [(c.first_round, c.last_round) for c in held] == [(0, 2), (3, 3)]
+    headers: list[Header] = next(iter(settled.federation.nodes.values())).headers
+    assert held[0].root == header_root([header.digest for header in headers[:3]])
+    assert read_head(chain, attached).previous == held[-1].digest
+
+
+def test_the_same_checkpoints_cost_the_same_bytes_as_on_the_embedded_chain(
+    settled: PlayedRun, played: PlayedRun
+) -> None:
+    on_node: Any = settled.summary["checkpoints"]
+    embedded: Any = played.summary["checkpoints"]
+    assert [entry["calldata_bytes"] for entry in on_node] == [entry["calldata_bytes"] for entry in embedded]
+
+
+def test_the_account_that_pays_leaves_no_key_behind(settled: PlayedRun) -> None:
+    key = bytes.fromhex(DEVELOPMENT_KEY[2:])
+    for path in settled.path.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert key not in data
+            assert key.hex().encode() not in data
+
+
+def test_verify_says_that_it_did_not_ask_the_node(
+    node: str, settled: PlayedRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = check(settled.path, settled.anchor)
+    assert verdict.ok, verdict.failure
+    assert "chain: certificates of 2 checkpoints verified" in verdict.checks
+    assert any(line.startswith(f"what the node at {node} holds") for line in verdict.unchecked)
+    assert main(["verify", str(settled.path)]) == 0
+    assert f"not checked: what the node at {node} holds" in capsys.readouterr().out
+
+
+def test_a_checkpoint_or_certificate_changed_in_the_record_is_refused(settled: PlayedRun, tmp_path: Path) -> None:
+    copy = Copy.of(settled.path, tmp_path / "copy")
+    data = (copy.path / "chain.json").read_bytes()
+    certificate, root = record(settled)["certificates"][1], record(settled)["checkpoints"][0]["root"]
+    for text in (certificate, root):
+        at = data.index(text.encode()) + 20
+        flipped = data[:at] + (b"A" if data[at : at + 1] != b"A" else b"B") + data[at + 1 :]
+        with copy.changed("chain.json", flipped, listed=True):
+            failure = check(copy.path).failure
+            assert failure is not None
+            assert failure.startswith("chain.json: ")
+
+
+def test_a_record_of_another_node_is_refused(settled: PlayedRun, tmp_path: Path) -> None:
+    copy = Copy.of(settled.path, tmp_path / "copy")
+    copy.edit("chain.json", lambda document: document.update(url="http://127.0.0.1:1"))
+    failure = copy.relist().failure
+    assert failure is not None
+    assert failure.startswith("chain.json: the record is of http://127.0.0.1:1, expected http://127.0.0.1:")
+
+
+def test_a_record_that_brings_its_own_chain_is_refused(settled: PlayedRun, played: PlayedRun, tmp_path: Path) -> None:
+    copy = Copy.of(settled.path, tmp_path / "copy")
+    copy.edit("chain.json", lambda document: document.update(transcript=record(played)["transcript"]))
+    failure = copy.relist().failure
+    assert failure is not None
+    assert failure.startswith("chain.json: the record of a node holds a transcript")
