@@ -246,6 +246,16 @@ def test_a_malformed_report_makes_its_round_invalid_and_no_other(
     assert verdict.ok, verdict.failure
 
 
+def test_a_run_whose_scaling_does_not_open_ends_there_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report_module, "mask", partial(noise_for_c, report_module.mask))
+    experiment = write_experiment(tmp_path)
+    assert main(["run", str(experiment), "--out", str(tmp_path / "run")]) == 2
+    assert "round 0 is invalid: without the scaling of the features nothing can be trained" in only_error(capsys)
+    assert not check(tmp_path / "run").ok
+
+
 def test_a_round_with_too_many_liars_is_lost_and_no_other(tmp_path: Path) -> None:
     def corrupt(federation: Federation) -> None:
         honest = [node for node in federation.nodes.values() if node.disguise is None]

@@ -177,6 +177,10 @@ def _play(federation: Federation, number: int, book: _Book, store: Store, on_eve
                 view_changes=facts.view_changes,
             )
         )
+    if header.outcome != "opened" and number == 0:
+        raise RunRefusedError(
+            f"round 0 is {header.outcome}: without the scaling of the features nothing can be trained"
+        )
     if header.outcome != "opened":
         on_event(Message(f"round {number}: {header.outcome}; the model stays as it is"))
 
