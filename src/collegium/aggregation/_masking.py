@@ -96,7 +96,7 @@ def unmask(layout: Layout, seed: Digest, key_sum: FieldArray, total: FieldArray,
     """Return the weighted sum of updates (entries) hidden in `total` (blocks, 4096) under `key_sum` (4096).
 
     The result checks itself: with any other key sum, a coefficient of the two check blocks, of the padding, of the
-    noise or of a lane leaves its range, except with probability below 2^(-19 x 4096) over A.
+    noise or of a lane leaves its range (docs/spec/aggregation.md, section 4, says how surely).
 
     Raises:
         SumInvalidError: naming the part that is out of range.

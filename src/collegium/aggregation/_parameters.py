@@ -31,7 +31,8 @@ __all__ = [
 ]
 
 RING_DIMENSION = 4096
-CHECK_BLOCKS = 2  # the opened sum proves itself: any other key sum passes with probability below 2^(-19 x 4096)
+CHECK_BLOCKS = 2  # the opened sum proves itself: docs/spec/aggregation.md, section 4
+NOISE_BITS_MAX = 22  # keeps 64 - 2 (64 - nu) <= -20: the two check blocks leave no room for another key sum
 BLOCKS_MAX = 1 << 10  # ring-LWE samples that one key may mask at the estimated security
 NOISE_BOUND = 127  # centred binomial of 254 coins: variance 63.5, never more than 127
 FIELD_BITS = 63  # a centred representative of F holds a sign and 62 bits, with room: 2^62 < p / 2
@@ -92,6 +93,12 @@ class Budget:
         for name in ("entry_bound", "trainers_max", "weight_max"):
             if getattr(self, name) < 1:
                 raise BudgetError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.noise_bits > NOISE_BITS_MAX:
+            raise BudgetError(
+                f"weights up to {self.weight_max} over {self.trainers_max} trainers need {self.noise_bits} noise bits, "
+                f"the self-check allows {NOISE_BITS_MAX}",
+                noise_bits=self.noise_bits,
+            )
         if self.bits > FIELD_BITS:
             raise BudgetError(
                 f"{self.noise_bits} noise bits + {self.lanes} x {self.lane_bits} lane bits = {self.bits}, "

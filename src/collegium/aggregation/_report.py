@@ -33,6 +33,7 @@ from collegium.crypto import (
     Digest,
     Randomness,
     SealKey,
+    SealKeyError,
     Transcript,
     hash_fields,
     open_sealed,
@@ -252,16 +253,8 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
     # 3. audit
     audit = matrix.open(1, _draw_audit(transcript, combination))
     # 4. seal
-    key_root = matrix.root
     boxes = tuple(
-        None
-        if seat.seal_key is None
-        else seal(
-            seat.seal_key,
-            _seal_info(terms, trainer, key_root, index),
-            matrix.open(0, terms.seat_columns(index)).to_bytes(),
-        )
-        for index, seat in enumerate(terms.seats)
+        _seal_columns(terms, account.address, matrix, index, seat.seal_key) for index, seat in enumerate(terms.seats)
     )
     # 5. sign
     digests = tuple(bytes(32) if box is None else sha256(box).digest() for box in boxes)
@@ -280,6 +273,19 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
     )
     signed = replace(unsigned, signature=account.sign(unsigned.id))
     return Upload(signed, ciphertext, boxes)
+
+
+def _seal_columns(
+    terms: RoundTerms, trainer: bytes, matrix: CommittedMatrix, seat: int, seal_key: bytes | None
+) -> bytes | None:
+    """Return the box for a seat, or None where there is no key that one can seal to."""
+    if seal_key is None:
+        return None
+    columns = matrix.open(0, terms.seat_columns(seat)).to_bytes()
+    try:
+        return seal(seal_key, _seal_info(terms, trainer, matrix.root, seat), columns)
+    except SealKeyError:  # the committee refuses such keys; a trainer must not stumble over one all the same
+        return None
 
 
 def check_report(terms: RoundTerms, report: Report) -> None:

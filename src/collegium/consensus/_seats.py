@@ -18,7 +18,7 @@ from collegium.crypto import (
 from ._epoch import EpochSet
 from ._lottery import draw_committee
 
-__all__ = ["assign_seats", "certify_seats", "check_seat_certificate", "seat_quorum"]
+__all__ = ["assign_seats", "certify_seats", "check_seat_certificate", "seat_keys", "seat_quorum"]
 
 
 def assign_seats(beacon: Digest, epoch_set: EpochSet, seats: int) -> tuple[int, ...]:
@@ -40,7 +40,7 @@ def certify_seats(
     epoch_set: EpochSet, terms: RoundTerms, digest: Digest, votes: Mapping[int, bytes]
 ) -> tuple[dict[int, bytes], bytes | None]:
     """Return the votes whose signature holds and, if they are a quorum, the certificate's bytes."""
-    keys = _seat_keys(epoch_set, terms)
+    keys = seat_keys(epoch_set, terms)
     bad = frozenset(bisect_invalid(dict(enumerate(keys)), digest, votes))
     good = {seat: signature for seat, signature in votes.items() if seat not in bad}
     if len(good) < seat_quorum(len(keys)):
@@ -54,10 +54,11 @@ def check_seat_certificate(epoch_set: EpochSet, terms: RoundTerms, digest: Diges
     Raises:
         CollegiumError: malformed, no quorum, or a signature that does not hold.
     """
-    keys = _seat_keys(epoch_set, terms)
+    keys = seat_keys(epoch_set, terms)
     verify_certificate(keys, seat_quorum(len(keys)), digest, decode_certificate(certificate, len(keys)))
 
 
-def _seat_keys(epoch_set: EpochSet, terms: RoundTerms) -> list[BlsPublicKey]:
+def seat_keys(epoch_set: EpochSet, terms: RoundTerms) -> list[BlsPublicKey]:
+    """Return the voting key of each seat's validator."""
     by_account = {validator.account: validator.bls_key for validator in epoch_set.validators}
     return [BlsPublicKey(by_account[seat.validator]) for seat in terms.seats]

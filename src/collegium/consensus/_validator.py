@@ -17,11 +17,14 @@ from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Input, ReplicaState, Submit, Tick
 from ._ordering import initial_state, step
 from ._records import Announcement, Close, decode_payload
-from ._round import (
+from ._round import begin, finish, next_payload, payload_accepted, release, round_step
+from ._round_types import (
     HeaderProposal,
     HeaderVote,
     Refused,
     Release,
+    ReportReply,
+    ReportRequest,
     RoundAlarm,
     RoundContext,
     RoundEffect,
@@ -29,17 +32,21 @@ from ._round import (
     RoundState,
     RoundSubmit,
     SeatReceipt,
-    begin,
-    finish,
-    next_payload,
-    payload_accepted,
-    release,
-    round_step,
 )
 
 __all__ = ["ValidatorContext", "ValidatorState", "start_validator", "validator_step"]
 
-ROUND_MESSAGES = (Upload, SeatReceipt, Announcement, Release, HeaderProposal, HeaderVote, RoundAlarm)
+ROUND_MESSAGES = (
+    Upload,
+    SeatReceipt,
+    Announcement,
+    Release,
+    HeaderProposal,
+    HeaderVote,
+    ReportRequest,
+    ReportReply,
+    RoundAlarm,
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class _Application:
     now: int
 
     def accepts(self, ancestors: tuple[bytes, ...], payload: bytes) -> bool:
-        return self.state is not None and payload_accepted(self.context, self.state, ancestors, payload)
+        return self.state is not None and payload_accepted(self.context, self.state, ancestors, payload, self.now)
 
     def next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
         return None if self.state is None else next_payload(self.context, self.state, ancestors, self.now)
@@ -102,12 +109,20 @@ def start_validator(
 
 
 def validator_step(
-    context: ValidatorContext, state: ValidatorState, message: Input | RoundMessage | RoundAlarm, now: int
+    context: ValidatorContext,
+    state: ValidatorState,
+    message: Input | RoundMessage | RoundAlarm,
+    now: int,
+    sender: int | None = None,
 ) -> tuple[ValidatorState, Effects]:
-    """Handle one message for either machine and let the other one look at what changed."""
+    """Handle one message for either machine and let the other one look at what changed.
+
+    Args:
+        sender: the validator that the transport authenticated; None for a trainer's gateway or this validator itself.
+    """
     if not isinstance(message, ROUND_MESSAGES):
         return _order(context, state, message, now)
-    after, effects = round_step(context.round, state.round, message, now)
+    after, effects = round_step(context.round, state.round, message, now, sender)
     state, carried = _carry(context, replace(state, round=after), effects, now)
     if not isinstance(message, RoundAlarm):
         return state, carried

@@ -1,0 +1,368 @@
+"""The rules of a round: what each message must satisfy, one function a rule, none of which changes any state.
+
+Each raises a named error that says value and expectation. Work that is a pure function of public bytes goes through
+`work`, so that many validators in one process share it; what differs between validators never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium import aggregation
+from collegium.aggregation import KeySum, OpenedSum, Receipt, Report, RoundTerms
+from collegium.crypto import Digest, recover_address, seal
+from collegium.errors import CollegiumError
+
+from ._epoch import EpochSet
+from ._records import Announcement, Certified, Close, Header, Outcome
+from ._round_types import Agreed, HeaderProposal, IntArray, Release, RoundContext, RoundState, Work
+from ._seats import assign_seats, check_seat_certificate
+
+__all__ = [
+    "CloseRefusedError",
+    "MissingReportsError",
+    "NotInCohortError",
+    "NotSenderError",
+    "ProposalRefusedError",
+    "RepeatedReportError",
+    "WrongRoundError",
+    "check_announcement",
+    "check_certified",
+    "check_close",
+    "check_proposal",
+    "check_release",
+    "check_sum",
+    "check_upload",
+    "close_for",
+    "combine_beacon",
+    "is_complete",
+    "leaves_out",
+    "open_close",
+    "total_digest",
+]
+
+
+class WrongRoundError(CollegiumError):
+    """A message is for another round than the current one."""
+
+
+class NotSenderError(CollegiumError):
+    """A message speaks for another validator than the one it came from, or is not signed by it."""
+
+
+class NotInCohortError(CollegiumError):
+    """A report's trainer is not registered for the task."""
+
+
+class RepeatedReportError(CollegiumError):
+    """A trainer signed two reports for one round."""
+
+
+class CloseRefusedError(CollegiumError):
+    """A proposed close breaks a rule of the round."""
+
+
+class MissingReportsError(CollegiumError):
+    """A report that the final close admits has not arrived here; it is asked for."""
+
+
+class ProposalRefusedError(CollegiumError):
+    """A proposed header is not what its close and key sums give."""
+
+
+# ------------------------------------------------------------------------------------------------ admit
+
+
+def check_upload(
+    work: Work, terms: RoundTerms, report: Report, ciphertext: bytes, boxes: Mapping[int, bytes | None]
+) -> npt.NDArray[np.uint64]:
+    """Return c, after every public check of a report; `boxes` are the own seats'.
+
+    What a gateway may have changed on the way (c, a box) is refused before anything is kept, so that the honest copy
+    is still welcome afterwards.
+
+    Raises:
+        ReportRejectedError: c or a box is not the one that the report names.
+        CollegiumError: the report itself is not what it must be.
+    """
+    digest = sha256(ciphertext).digest()
+    if digest != report.ciphertext:
+        raise aggregation.ReportRejectedError("the masked update is not the one that the report names")
+    for seat, box in boxes.items():
+        if box is not None and (seat >= len(report.boxes) or sha256(box).digest() != report.boxes[seat]):
+            raise aggregation.ReportRejectedError(f"the box for seat {seat} is not the one that the report names")
+
+    def check() -> npt.NDArray[np.uint64]:
+        aggregation.check_report(terms, report)
+        return aggregation.decode_ciphertext(terms.layout, ciphertext)
+
+    return work.once(("report", terms.digest, report.id, report.signature, digest), check)
+
+
+def check_announcement(task: Digest, epoch_set: EpochSet, announcement: Announcement) -> None:
+    """Check that a sealing key is signed by its validator, and that one can seal to it.
+
+    Raises:
+        ProposalRefusedError: no such validator, or another signer: a leader must not plant a key of its own.
+        SealKeyError: a key to which every trainer would fail to seal.
+    """
+    signer = recover_address(announcement.digest(task), announcement.signature)
+    if signer != epoch_set.validator(announcement.validator).account:
+        raise ProposalRefusedError(f"sealing key of validator {announcement.validator} is signed by {signer.hex()}")
+    seal(announcement.seal_key, b"can this key be sealed to?", b"")
+
+
+# ------------------------------------------------------------------------------------------------ close
+
+
+def close_for(context: RoundContext, state: RoundState, now: int) -> Close | None:
+    """Return the close that this validator would propose now, or None while it is worth waiting.
+
+    At once (after the grace) when every registered trainer's report has receipts from enough seats; at the deadline
+    with what there is: the seats of Q hold a receipt for every admitted report, and reports that keep Q too small are
+    left out, fewest receipts first. Enough means that the sum decodes although `lying_max` seats of Q lie.
+    """
+    late = now >= state.began_ms + context.timing.deadline_ms
+    settled = now >= state.changed_ms + context.timing.grace_ms and is_complete(context, state)
+    if not (late or settled):
+        return None
+    needed = aggregation.seats_needed(context.seats, context.lying_max)
+    holders = {report: frozenset(seats) for report, seats in state.receipts.items()}
+    admitted = sorted(report for report, seats in holders.items() if len(seats) >= needed)
+    seats = _common(holders, admitted)
+    if not late and len(seats) < needed:
+        return None
+    while admitted and len(seats) < needed:
+        admitted.remove(min(admitted, key=lambda report: (len(holders[report]), report)))
+        seats = _common(holders, admitted)
+    if len(admitted) < context.cohort_min:
+        admitted, seats = [], frozenset()
+    order = tuple(sorted(seats))
+    return Close(
+        task=state.terms.task,
+        round=state.terms.round,
+        terms=state.terms.digest,
+        seats=order,
+        reports=tuple(admitted),
+        weights=(1,) * len(admitted),
+        receipts=tuple(tuple(state.receipts[report][seat] for seat in order) for report in admitted),
+    )
+
+
+def is_complete(context: RoundContext, state: RoundState) -> bool:
+    """Tell whether every registered trainer's report has receipts from enough seats to bear `lying_max` liars."""
+    enough = aggregation.seats_needed(context.seats, context.lying_max)
+    counts = [len(seats) for seats in state.receipts.values()]
+    return len(counts) == len(context.cohort) and min(counts, default=0) >= enough
+
+
+def _common(holders: Mapping[Digest, frozenset[int]], admitted: list[Digest]) -> frozenset[int]:
+    return frozenset.intersection(*(holders[report] for report in admitted)) if admitted else frozenset()
+
+
+def check_close(
+    work: Work, terms: RoundTerms, close: Close, reports: Mapping[Digest, Report], cohort_min: int, lying_max: int
+) -> None:
+    """Check a close against its rules and every receipt in it; `reports` are the known ones of the round, by id.
+
+    Whether it leaves out what should be in it is `leaves_out`: that depends on what a validator knows and when.
+
+    Raises:
+        CloseRefusedError: naming the broken rule.
+        ReceiptRejectedError: a receipt is not its seat's.
+    """
+    if (close.task, close.round, close.terms) != (terms.task, terms.round, terms.digest):
+        raise CloseRefusedError(f"close is for round {close.round}, this is {terms.round}")
+    if any(weight != 1 for weight in close.weights):
+        raise CloseRefusedError(f"weights {close.weights}, expected 1 for every report")
+    if not close.reports:
+        if close.seats or close.receipts:
+            raise CloseRefusedError("a skipped round names no seats")
+        return
+    if len(close.reports) < cohort_min:
+        raise CloseRefusedError(f"{len(close.reports)} reports, at least {cohort_min} hide each other")
+    if list(close.reports) != sorted(set(close.reports)) or list(close.seats) != sorted(set(close.seats)):
+        raise CloseRefusedError("reports and seats must be strictly increasing")
+    needed = aggregation.seats_needed(len(terms.seats), lying_max)
+    if len(close.seats) < needed or close.seats[-1] >= len(terms.seats):
+        raise CloseRefusedError(f"seats {close.seats}, at least {needed} of {len(terms.seats)} needed")
+    trainers = set()
+    for report_id, signatures in zip(close.reports, close.receipts, strict=True):
+        report = reports.get(report_id)
+        if report is None:
+            raise CloseRefusedError(f"report {report_id.hex()} is not known here")
+        trainers.add(report.trainer)
+        for seat, signature in zip(close.seats, signatures, strict=True):
+            receipt = Receipt(report_id, seat, signature)
+            key = ("receipt", terms.digest, report_id, seat, signature)
+            work.once(key, partial(aggregation.check_receipt, terms, report, receipt))
+    if len(trainers) != len(close.reports):
+        raise CloseRefusedError("two reports of one trainer in one close")
+
+
+def leaves_out(context: RoundContext, state: RoundState, close: Close, now: int) -> str | None:
+    """Return why a valid close must not be voted for now, or None: nobody may choose whom a trainer hides among.
+
+    Before this validator's own deadline only the whole cohort will do; after it, as many reports as it would admit.
+    """
+    if len(close.reports) == len(context.cohort):
+        return None
+    if now < state.began_ms + context.timing.deadline_ms:
+        return f"{len(close.reports)} of {len(context.cohort)} registered trainers before the deadline"
+    own = close_for(context, state, now)
+    expected = 0 if own is None else len(own.reports)
+    return None if len(close.reports) >= expected else f"{len(close.reports)} reports, {expected} are admissible here"
+
+
+# ------------------------------------------------------------------------------------------------ release
+
+
+def check_release(context: RoundContext, terms: RoundTerms, release: Release) -> None:
+    """Check that a release is its validator's, and every key sum in it its seat's.
+
+    Raises:
+        NotSenderError: not signed by the validator, or a seat of somebody else's.
+        CollegiumError: a key sum is malformed, for another close, or not signed.
+    """
+    account = context.epoch_set.validator(release.validator).account
+    key = ("release", release.digest(terms.task), release.signature)
+    signer = context.work.once(key, lambda: recover_address(release.digest(terms.task), release.signature))
+    if signer != account:
+        raise NotSenderError(f"release of validator {release.validator} is signed by {signer.hex()}")
+    for key_sum in release.key_sums:
+        check_sum(context.work, terms, release.close, key_sum)
+        if terms.seats[key_sum.seat].validator != account:
+            raise NotSenderError(f"validator {release.validator} does not hold seat {key_sum.seat}")
+
+
+def check_sum(work: Work, terms: RoundTerms, close: Digest, key_sum: KeySum) -> None:
+    """Check a signed key sum's form and signature, once.
+
+    Raises:
+        CollegiumError: it is for another close, no seat's, or not its seat's.
+    """
+    key = ("key sum", terms.digest, close, key_sum.digest, key_sum.rows.shape, key_sum.signature)
+    work.once(key, lambda: aggregation.check_key_sum(terms, close, key_sum))
+
+
+# ------------------------------------------------------------------------------------------------ open and certify
+
+
+def total_digest(total: IntArray) -> Digest:
+    """Return the digest of an opened weighted sum (int64 entries, little endian)."""
+    return sha256(b"collegium/v1/total" + total.astype("<i8").tobytes()).digest()
+
+
+def open_close(
+    work: Work, agreed: Agreed, state: RoundState, close: Close, key_sums: Mapping[int, KeySum]
+) -> tuple[Outcome, OpenedSum | None, bytes]:
+    """Return the outcome of a close, the opened sum if there is one, and the model state after the round.
+
+    Raises:
+        MissingReportsError: a report that the close admits is not here.
+    """
+    if not close.reports:
+        return "skipped", None, state.model
+    by_id = {held.report.id: held.ciphertext for held in state.reports.values()}
+    missing = [report for report in close.reports if report not in by_id]
+    if missing:
+        raise MissingReportsError(f"{len(missing)} admitted reports are not here yet", missing=tuple(missing))
+
+    def compute() -> tuple[Outcome, OpenedSum | None, bytes]:
+        total = aggregation.weighted_total((by_id[report] for report in close.reports), close.weights)
+        try:
+            opened = aggregation.open_sum(state.terms, key_sums, total, sum(close.weights))
+            return "opened", opened, agreed.step(close.round, state.model, opened.total)
+        except aggregation.SumLostError:
+            return "lost", None, state.model
+        except CollegiumError:
+            return "invalid", None, state.model
+
+    sums = tuple(sorted((seat, key_sum.digest) for seat, key_sum in key_sums.items()))
+    return work.once(("open", state.terms.digest, close.digest, sums), compute)
+
+
+def combine_beacon(context: RoundContext, round_number: int, shares: Mapping[int, bytes]) -> bytes | None:
+    """Return the threshold signature for a round, or None while too few of the shares are good."""
+    key = ("beacon", context.epoch, round_number, tuple(sorted(shares.items())))
+    try:
+        return context.work.once(key, lambda: context.beacon.combine(context.epoch, round_number, shares))
+    except CollegiumError:
+        return None
+
+
+def check_proposal(context: RoundContext, state: RoundState, close: Close, message: HeaderProposal) -> None:
+    """Redo the public work of a proposed header and check every field of it.
+
+    Raises:
+        MissingReportsError: it cannot be redone yet.
+        CollegiumError: naming the first thing that is not what it must be.
+    """
+    header, work = message.header, context.work
+    for key_sum in message.key_sums:
+        check_sum(work, state.terms, close.digest, key_sum)
+    key_sums = {key_sum.seat: key_sum for key_sum in message.key_sums}
+    outcome, opened, model = open_close(work, context.agreed, state, close, key_sums)
+    if outcome in ("lost", "invalid"):  # nobody may lose a sum that this validator can open with what it holds itself
+        own = state.sums_for(close.digest)
+        for others in (own, {**key_sums, **own}):
+            if open_close(work, context.agreed, state, close, others)[0] == "opened":
+                raise ProposalRefusedError(f"the sum is not {outcome}: it opens with key sums that are known here")
+    expected: dict[str, object] = {
+        "task": state.terms.task,
+        "round": close.round,
+        "level": context.agreed.level,
+        "previous": state.terms.previous,
+        "close": close.digest,
+        "outcome": outcome,
+        "key_sums": tuple((seat, key_sums[seat].digest) for seat in sorted(key_sums)),
+        "total": bytes(32) if opened is None else total_digest(opened.total),
+        "model": sha256(model).digest(),
+        "lying": () if opened is None else opened.lying,
+        "seats": assign_seats(sha256(header.beacon).digest(), context.epoch_set, context.seats),
+    }
+    for name, value in expected.items():
+        if getattr(header, name) != value:
+            raise ProposalRefusedError(f"header's {name} is {getattr(header, name)!r}, expected {value!r}", field=name)
+    check_next(context, header)
+
+
+def check_next(context: RoundContext, header: Header) -> None:
+    """Check what a header fixes for the next round: its beacon, and a quorum of sealing keys.
+
+    Raises:
+        CollegiumError: naming what does not hold.
+    """
+    number, work = header.round + 1, context.work
+    key = ("beacon value", context.epoch, number, header.beacon)
+    work.once(key, lambda: context.beacon.verify(context.epoch, number, header.beacon))
+    validators = [announcement.validator for announcement in header.announcements]
+    quorum = context.epoch_set.quorum
+    if validators != sorted(set(validators)) or len(validators) < quorum:
+        raise ProposalRefusedError(
+            f"sealing keys of validators {validators}: expected {quorum} or more, increasing", field="announcements"
+        )
+    for announcement in header.announcements:
+        if announcement.round != number:
+            raise ProposalRefusedError(f"sealing key for round {announcement.round}, expected {number}")
+        check = partial(check_announcement, header.task, context.epoch_set, announcement)
+        work.once(("announcement", announcement.digest(header.task), announcement.signature), check)
+
+
+def check_certified(work: Work, epoch_set: EpochSet, terms: RoundTerms, certified: Certified) -> None:
+    """Check that more than two thirds of the round's seats certified a header of this round.
+
+    Raises:
+        ProposalRefusedError: a header of another task, round or history.
+        CollegiumError: the certificate does not verify.
+    """
+    header = certified.header
+    if (header.task, header.round, header.previous) != (terms.task, terms.round, terms.previous):
+        raise ProposalRefusedError(f"header of round {header.round} does not follow round {terms.round - 1}")
+    key = ("certificate", terms.digest, header.digest, certified.certificate)
+    work.once(key, lambda: check_seat_certificate(epoch_set, terms, header.digest, certified.certificate))

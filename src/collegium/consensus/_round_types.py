@@ -1,0 +1,338 @@
+"""What a learning round is made of: the agreed work, a validator's surroundings, messages, effects, and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium.aggregation import KeySum, Layout, Receipt, Report, RoundTerms, Upload
+from collegium.commitment import ColumnRange
+from collegium.crypto import AccountKey, BlsSecretKey, Digest, Randomness, SealKey, ThresholdBeacon, hash_fields
+from collegium.errors import CollegiumError
+
+from ._epoch import EpochSet
+from ._records import Announcement, Certified, Close, Header
+
+__all__ = [
+    "Admitted",
+    "Agreed",
+    "HeaderProposal",
+    "HeaderVote",
+    "Held",
+    "IntArray",
+    "Outcomes",
+    "Refused",
+    "Release",
+    "ReleaseRecord",
+    "ReportReply",
+    "ReportRequest",
+    "RoundAlarm",
+    "RoundBroadcast",
+    "RoundContext",
+    "RoundEffect",
+    "RoundFinished",
+    "RoundMessage",
+    "RoundSend",
+    "RoundState",
+    "RoundSubmit",
+    "RoundTimer",
+    "RoundTiming",
+    "SeatReceipt",
+    "Work",
+    "sign_proposal",
+    "sign_release",
+]
+
+IntArray = npt.NDArray[np.int64]
+T = TypeVar("T")
+
+# ------------------------------------------------------------------------------------------------ what is agreed on
+
+
+class Agreed(Protocol):
+    """The task's public work: the same on every machine, so anyone can redo it."""
+
+    @property
+    def task(self) -> Digest: ...
+
+    @property
+    def level(self) -> str: ...
+
+    def layout(self, round_number: int) -> Layout:
+        """Return where this round's entries stand and their bounds."""
+        ...
+
+    def step(self, round_number: int, model: bytes, total: IntArray) -> bytes:
+        """Return the model state after adding `total`, a weighted sum of updates.
+
+        Raises:
+            CollegiumError: when the total is one that no admitted update can give.
+        """
+        ...
+
+
+class Work(Protocol):
+    """Runs a pure computation; one that shares results does it once for equal keys."""
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTiming:
+    """Milliseconds a round waits for stragglers, counted on the validator's clock."""
+
+    grace_ms: int = 20  # after the last missing piece arrived
+    deadline_ms: int = 60_000  # after the round began: close with what is there
+    release_ms: int = 2_000  # after the close is final: open with the sums that are there
+    turn_ms: int = 1_500  # between the proposer of the close and the next in line to propose the header
+
+
+@dataclass(frozen=True)
+class RoundContext:
+    """What does not change during an epoch.
+
+    Attributes:
+        cohort: account addresses of the task's registered trainers.
+        cohort_min: how few trainers a sum may add.
+        lying_max: how many seats of a close may lie without costing the sum.
+    """
+
+    agreed: Agreed
+    epoch_set: EpochSet
+    index: int
+    account: AccountKey
+    voting_key: BlsSecretKey
+    beacon: ThresholdBeacon
+    cohort: frozenset[bytes]
+    seats: int
+    work: Work
+    random: Randomness
+    timing: RoundTiming = field(default_factory=RoundTiming)
+    cohort_min: int = 4
+    lying_max: int = 1
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose validators these are."""
+        return self.epoch_set.epoch
+
+
+# ------------------------------------------------------------------------------------------------ messages
+
+
+@dataclass(frozen=True)
+class SeatReceipt:
+    """A seat's receipt, told to every validator."""
+
+    round: int
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a validator gives out for one final close: its seats' key sums and its share of the next beacon, signed."""
+
+    round: int
+    validator: int
+    close: Digest
+    key_sums: tuple[KeySum, ...]
+    beacon_share: bytes
+    signature: bytes = b""
+
+    def digest(self, task: Digest) -> Digest:
+        """What the validator signs."""
+        sums = b"".join(key_sum.digest + key_sum.signature for key_sum in self.key_sums)
+        return hash_fields("release", task, self.round, self.validator, self.close, sums, self.beacon_share)
+
+
+def sign_release(release: Release, task: Digest, account: AccountKey) -> Release:
+    """Return the release with its validator's signature."""
+    return replace(release, signature=account.sign(release.digest(task)))
+
+
+@dataclass(frozen=True)
+class HeaderProposal:
+    """A proposer's opened result, with everything needed to check it, signed."""
+
+    header: Header
+    key_sums: tuple[KeySum, ...]
+    proposer: int
+    signature: bytes = b""
+
+    def digest(self) -> Digest:
+        """What the proposer signs; the key sums stand for themselves and are named by the header."""
+        return hash_fields("proposal", self.header.task, self.header.round, self.proposer, self.header.digest)
+
+
+def sign_proposal(proposal: HeaderProposal, account: AccountKey) -> HeaderProposal:
+    """Return the proposal with its proposer's signature."""
+    return replace(proposal, signature=account.sign(proposal.digest()))
+
+
+@dataclass(frozen=True)
+class HeaderVote:
+    """The seats of one validator on a header: one BLS signature counts for each of its seats."""
+
+    round: int
+    header: Digest
+    validator: int
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """Ask for admitted reports that never arrived here."""
+
+    round: int
+    validator: int
+    reports: tuple[Digest, ...]
+
+
+@dataclass(frozen=True)
+class ReportReply:
+    """An admitted report with its ciphertext; the columns stay with whom they were sealed to."""
+
+    round: int
+    report: Report
+    ciphertext: bytes
+
+
+RoundMessage = Upload | SeatReceipt | Announcement | Release | HeaderProposal | HeaderVote | ReportRequest | ReportReply
+"""What travels between participants; `RoundAlarm` is what a validator says to itself."""
+
+# ------------------------------------------------------------------------------------------------ effects
+
+
+@dataclass(frozen=True)
+class RoundBroadcast:
+    """Tell every validator, this one included."""
+
+    message: RoundMessage
+
+
+@dataclass(frozen=True)
+class RoundSend:
+    """Tell one validator."""
+
+    to: int
+    message: RoundMessage
+
+
+@dataclass(frozen=True)
+class ReleaseRecord:
+    """Must be on disk before the release that follows it leaves: one close a round."""
+
+    round: int
+    close: Digest
+
+
+@dataclass(frozen=True)
+class RoundAlarm:
+    """Look at the clock again; asked for with `RoundTimer`."""
+
+    round: int
+
+
+@dataclass(frozen=True)
+class RoundTimer:
+    """Give back `alarm` at `at_ms`."""
+
+    alarm: RoundAlarm
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class RoundSubmit:
+    """Have this payload ordered by the epoch set."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """This validator's seats issued receipts for a report."""
+
+    round: int
+    report: Digest
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A message that this validator will not act on, and the named reason."""
+
+    round: int
+    sender: str
+    reason: CollegiumError
+
+
+@dataclass(frozen=True)
+class RoundFinished:
+    """A header became final: the model that the next round starts from."""
+
+    header: Header
+    model: bytes
+
+
+RoundEffect = RoundBroadcast | RoundSend | RoundTimer | RoundSubmit | ReleaseRecord | Admitted | Refused | RoundFinished
+Outcomes = tuple["RoundState", tuple[RoundEffect, ...]]
+
+# ------------------------------------------------------------------------------------------------ state
+
+
+@dataclass(frozen=True)
+class Held:
+    """A checked report with its ciphertext."""
+
+    report: Report
+    ciphertext: npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class RoundState:
+    """What one validator knows of the current round. Mappings are never changed in place.
+
+    Sizes: reports and columns are bounded by the cohort, receipts by cohort x seats, votes and releases by validators,
+    what waits (`ahead`, `early`) by a quota for each sender.
+    """
+
+    terms: RoundTerms
+    model: bytes
+    began_ms: int
+    secrets: Mapping[int, SealKey]  # by round; a round's key is dropped when its result is final
+    reports: Mapping[bytes, Held] = field(default_factory=dict)  # by trainer: one report a round
+    columns: Mapping[tuple[Digest, int], ColumnRange] = field(default_factory=dict)  # by report and own seat
+    receipts: Mapping[Digest, Mapping[int, bytes]] = field(default_factory=dict)  # by report, then seat
+    announcements: Mapping[int, Announcement] = field(default_factory=dict)
+    changed_ms: int = 0
+    close: Close | None = None
+    closed_ms: int = 0
+    proposer: int = 0  # of the close: the first in line to propose the header
+    released: Mapping[int, Digest] = field(default_factory=dict)  # by round: what was written down
+    releases: Mapping[int, Release] = field(default_factory=dict)
+    asked: int = 0  # how many validators were asked for missing reports
+    answered: frozenset[tuple[int, Digest]] = frozenset()
+    own: HeaderProposal | None = None  # this validator's
+    heard: Mapping[int, HeaderProposal] = field(default_factory=dict)  # by proposer: one a round
+    votes: Mapping[int, bytes] = field(default_factory=dict)  # by seat, on the own proposal
+    certified: Certified | None = None
+    final: Certified | None = None  # final, but reports are missing to follow it
+    early: tuple[tuple[int | None, SeatReceipt], ...] = ()  # receipts for reports still on their way here
+    ahead: tuple[tuple[int | None, RoundMessage], ...] = ()  # cannot be judged yet
+
+    def own_seats(self, context: RoundContext) -> tuple[int, ...]:
+        """Return the seats that this validator holds in this round."""
+        address = context.epoch_set.validators[context.index].account
+        return tuple(i for i, seat in enumerate(self.terms.seats) if seat.validator == address)
+
+    def sums_for(self, close: Digest) -> dict[int, KeySum]:
+        """Return the key sums released for a close, by seat."""
+        return {s.seat: s for r in self.releases.values() if r.close == close for s in r.key_sums}
+
+    def missing(self) -> tuple[Digest, ...]:
+        """Return the reports of the final close that are not here."""
+        held = {entry.report.id for entry in self.reports.values()}
+        return () if self.close is None else tuple(report for report in self.close.reports if report not in held)
