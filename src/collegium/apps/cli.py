@@ -369,8 +369,9 @@ def _summary_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     aucs = (("federated", "auc"), ("pooled", "auc_pooled"), ("float32", "auc_float32"))
     energy = _present(rounds, "energy_kwh")
     watts = summary.get("watts")
+    trained = sum(row.get("round") != 0 for row in rounds)
     return [
-        ("task", f"{summary.get('name', 'unnamed')}, {sum(row.get('round') != 0 for row in rounds)} rounds, level {summary.get('level', LEVEL)}"),
+        ("task", f"{summary.get('name', 'unnamed')}, {trained} rounds, level {summary.get('level', LEVEL)}"),
         ("AUC", ", ".join(f"{name} {summary[key]:.4f}" for name, key in aucs if summary.get(key) is not None)),
         ("lying seats", _seats(summary.get("lying_seats"))),
         ("absent seats", _seats(summary.get("absent_seats"))),

@@ -152,9 +152,10 @@ class RuleSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainerSettings:
-    """Among how many trainers each site's rows are divided."""
+    """Among how many trainers each site's rows are divided, and how few of all of them one sum may add."""
 
     per_site: int
+    minimum: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,7 +464,10 @@ def _rule(section: Section) -> RuleSettings:
 
 
 def _trainers(section: Section) -> TrainerSettings:
-    settings = TrainerSettings(per_site=section.integer("per_site", 1, PER_SITE_MAX, default=1))
+    settings = TrainerSettings(
+        per_site=section.integer("per_site", 1, PER_SITE_MAX, default=1),
+        minimum=section.integer("minimum", 2, PER_SITE_MAX, default=4),
+    )
     section.close()
     return settings
 

@@ -39,8 +39,8 @@ class Outgoing:
 class Participant(Protocol):
     """A validator as the network sees it."""
 
-    def handle(self, message: Message, now_ms: int) -> Iterable[Outgoing]:
-        """Take one message and return what to send."""
+    def handle(self, message: Message, now_ms: int, sender: int | None = None) -> Iterable[Outgoing]:
+        """Take one message, of a participant or (None) from outside, and return what to send."""
         ...
 
 
@@ -103,7 +103,7 @@ class Network:
         self.compute_ms = 0.0
         self.messages = 0
         self._free_ms: dict[int, float] = {}
-        self._queue: list[tuple[int, int, int, Message, float]] = []
+        self._queue: list[tuple[int, int, int, Message, float, int | None]] = []
         self._sequence = 0
 
     def join(self, index: int, participant: Participant) -> None:
@@ -116,11 +116,11 @@ class Network:
         for item in outgoing:
             self._send(sender, item, self.measured_ms)
 
-    def post(self, to: int, message: Message, at_ms: int, measured_ms: float) -> None:
-        """Queue a message; one to somebody who is absent is lost."""
+    def post(self, to: int, message: Message, at_ms: int, measured_ms: float, sender: int | None = None) -> None:
+        """Queue a message, from outside unless `sender` is given; one to somebody who is absent is lost."""
         if to in self.participants:
             self._sequence += 1
-            heapq.heappush(self._queue, (at_ms, self._sequence, to, message, measured_ms))
+            heapq.heappush(self._queue, (at_ms, self._sequence, to, message, measured_ms, sender))
 
     def run(self, until: Callable[[Delivery], bool], limit_ms: int) -> None:
         """Deliver until `until` says so after a delivery.
@@ -129,19 +129,19 @@ class Network:
             StalledError: when modelled time passes `limit_ms` or no event is left.
         """
         while self._queue:
-            at_ms, _, to, message, measured_ms = heapq.heappop(self._queue)
+            at_ms, _, to, message, measured_ms, sender = heapq.heappop(self._queue)
             if at_ms > limit_ms:
                 raise StalledError(f"nothing final after {limit_ms} ms of virtual time", limit_ms=limit_ms)
             self.now_ms = at_ms
-            delivery = self._deliver(to, message, measured_ms)
+            delivery = self._deliver(to, message, measured_ms, sender)
             if until(delivery):
                 return
         raise StalledError(f"no event left at {self.now_ms} ms of virtual time", now_ms=self.now_ms)
 
-    def _deliver(self, to: int, message: Message, measured_ms: float) -> Delivery:
+    def _deliver(self, to: int, message: Message, measured_ms: float, sender: int | None) -> Delivery:
         self.work.charged_ms = 0.0
         began = time.perf_counter()
-        outgoing = list(self.participants[to].handle(message, self.now_ms))
+        outgoing = list(self.participants[to].handle(message, self.now_ms, sender))
         compute_ms = 1e3 * (time.perf_counter() - began) + self.work.charged_ms
         ended = max(self._free_ms[to], measured_ms) + compute_ms
         self._free_ms[to] = ended
@@ -154,9 +154,9 @@ class Network:
     def _send(self, sender: int, item: Outgoing, ended: float) -> None:
         if item.at_ms is not None:
             wait = max(0, item.at_ms - self.now_ms)
-            self.post(sender, item.message, self.now_ms + wait, ended + wait)
+            self.post(sender, item.message, self.now_ms + wait, ended + wait, sender)
             return
         for to in self.participants if item.to is None else (item.to,):
             delay = 0 if to == sender else self.link_ms
             self.messages += to != sender
-            self.post(to, item.message, self.now_ms + delay, ended + delay)
+            self.post(to, item.message, self.now_ms + delay, ended + delay, sender)

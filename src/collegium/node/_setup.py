@@ -19,11 +19,13 @@ from collegium.consensus import (
     Release,
     RoundContext,
     ValidatorContext,
+    sign_release,
     start_validator,
 )
 from collegium.crypto import (
     AccountKey,
     BlsSecretKey,
+    Digest,
     SealKey,
     ThresholdBeacon,
     combine_commitments,
@@ -46,6 +48,10 @@ __all__ = ["Federation", "TaskTooLargeError", "build_task", "set_up"]
 
 STAKE_WEI = 10**18
 VIEW_TIMEOUT_LINKS = 6  # a view's base timeout in one-way delays: two are needed, and computing takes none here
+
+
+class TooFewTrainersError(CollegiumError):
+    """The data make fewer trainers than a sum must add."""
 
 
 class TaskTooLargeError(CollegiumError):
@@ -87,6 +93,12 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federat
     # 1. data: who holds which rows; only a simulation may look at all of them
     schema, split = _read_data(experiment, on_event)
     trainers = [Trainer(AccountKey.generate(os_random), rows) for rows in split.trainers]
+    if len(trainers) < experiment.trainers.minimum:
+        raise TooFewTrainersError(
+            f"{len(trainers)} trainers, trainers.minimum asks for {experiment.trainers.minimum}: fewer do not hide "
+            "each other",
+            trainers=len(trainers),
+        )
     operator = AccountKey.generate(os_random)
     # 2. genesis: what is public from now on
     committee = experiment.committee
@@ -120,14 +132,17 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federat
             seats=committee.seats,
             work=work,
             random=os_random,
-            lying_max=max(1, committee.lying),
+            cohort_min=task.cohort_min,
+            lying_max=task.lying_max,
         )
         archive = BlockArchive()
         signer = EpochSigner(keys.voting, keys.account)
         timeout_ms = max(100, VIEW_TIMEOUT_LINKS * committee.link_ms)
         context = ValidatorContext(surroundings, signer, verifier, archive, timeout_ms)
         state, effects = start_validator(context, terms, EMPTY_STATE, {0: keys.first_seal}, 0)
-        node = ValidatorNode(context, state, archive, disguise=_liar(keys.account) if index in lying else None)
+        node = ValidatorNode(
+            context, state, archive, disguise=_liar(genesis.task, keys.account) if index in lying else None
+        )
         nodes[index] = node
         network.join(index, node)
         first_messages.append((index, node.carry_out(effects)))
@@ -167,6 +182,8 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         rule=rule,
         rows_max=genesis.rows_max,
         trainers_max=len(genesis.trainers),
+        cohort_min=experiment.trainers.minimum,
+        lying_max=experiment.committee.lying,
     )
     try:
         task.layout(0), task.layout(1)
@@ -213,13 +230,14 @@ def _simulated_faults(experiment: Experiment) -> tuple[frozenset[int], frozenset
     return frozenset(drawn[: committee.absent]), frozenset(drawn[committee.absent :])
 
 
-def _liar(account: AccountKey) -> Callable[[object], object]:
+def _liar(task: Digest, account: AccountKey) -> Callable[[object], object]:
     """Return a disguise that replaces every key sum by signed garbage."""
 
     def disguise(message: object) -> object:
         if not isinstance(message, Release):
             return message
-        return replace(message, key_sums=tuple(_garbage(key_sum, account) for key_sum in message.key_sums))
+        garbage = tuple(_garbage(key_sum, account) for key_sum in message.key_sums)
+        return sign_release(replace(message, key_sums=garbage), task, account)
 
     return disguise
 

@@ -44,7 +44,8 @@ class LearningTask:
 
     Attributes:
         rows_max: a public bound on one trainer's rows: the bit budget depends on it.
-        trainers_max: how many trainers one sum may add.
+        trainers_max: how many trainers one sum may add; `cohort_min`: how few.
+        lying_max: how many seats of a close may lie without costing the sum.
         spec, rule: the model and the training rule; `spec.inputs` follows from the schema.
     """
 
@@ -56,6 +57,8 @@ class LearningTask:
     rule: Rule
     rows_max: int
     trainers_max: int
+    cohort_min: int
+    lying_max: int
 
     def layout(self, round_number: int) -> Layout:
         """Return the layout and bit budget of a round.

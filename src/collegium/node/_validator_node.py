@@ -110,9 +110,9 @@ class ValidatorNode:
         """This validator's place in the epoch set."""
         return self.context.round.index
 
-    def handle(self, message: Message, now_ms: int) -> Iterable[Outgoing]:
+    def handle(self, message: Message, now_ms: int, sender: int | None = None) -> Iterable[Outgoing]:
         """Take a message, carry out what follows, return what to send."""
-        self.state, effects = validator_step(self.context, self.state, message, now_ms)  # type: ignore[arg-type]
+        self.state, effects = validator_step(self.context, self.state, message, now_ms, sender)  # type: ignore[arg-type]
         return self.carry_out(effects)
 
     def carry_out(self, effects: Iterable[object]) -> list[Outgoing]:
