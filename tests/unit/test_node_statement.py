@@ -1,0 +1,119 @@
+"""The operator's statement: signed over every figure in it, bound to one run, decoded strictly."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from collegium.crypto import AccountKey, Stream, hash_fields
+from collegium.node._statement import (
+    RoundStatement,
+    SiteStatement,
+    Statement,
+    StatementError,
+    check_statement,
+    decode_statement,
+    encode_statement,
+    sign_statement,
+)
+
+RANDOM = Stream(hash_fields("test-statement"))
+OPERATOR, STRANGER = AccountKey.generate(RANDOM), AccountKey.generate(RANDOM)
+TASK, LAST = hash_fields("test-task"), hash_fields("test-header")
+UNSIGNED = Statement(
+    task=TASK,
+    last_header=LAST,
+    rounds=(
+        RoundStatement(0, 1.5, 2.5, 0.1, 0.2, None, None, None),
+        RoundStatement(1, 1.25, 2.25, 0.1, 0.2, 0.75, 0.5, 0.625),
+    ),
+    auc_pooled=0.8,
+    auc_float32=0.8,
+    watts=15.0,
+    sites=(SiteStatement("north ☃", 30, 10, 1),),
+    warnings=("few rows",),
+    notes=("a note",),
+    attribution="",
+    signature=b"",
+)
+SIGNED = sign_statement(UNSIGNED, OPERATOR)
+
+
+def test_a_signed_statement_survives_its_file_and_checks() -> None:
+    decoded = decode_statement(encode_statement(SIGNED))
+    assert decoded == SIGNED
+    check_statement(decoded, TASK, LAST, OPERATOR.address)
+
+
+CHANGES: dict[str, Any] = {
+    "rounds": (UNSIGNED.rounds[0], replace(UNSIGNED.rounds[1], auc=0.7500000000000001)),
+    "auc_pooled": 0.8000000000000002,
+    "auc_float32": 0.7,
+    "watts": 15.000000000000002,
+    "sites": (replace(UNSIGNED.sites[0], test_rows=11),),
+    "warnings": (),
+    "notes": (),
+    "attribution": " ",
+}
+
+
+def test_every_figure_is_under_the_signature() -> None:
+    assert set(CHANGES) == {field.name for field in fields(Statement)} - {"task", "last_header", "signature"}
+    for name, value in CHANGES.items():
+        with pytest.raises(StatementError, match=r"statement is signed by|no public key"):
+            check_statement(replace(SIGNED, **{name: value}), TASK, LAST, OPERATOR.address)
+
+
+def test_a_statement_about_another_run_or_by_another_account_is_refused() -> None:
+    other = hash_fields("test-other")
+    for task, last in ((other, LAST), (TASK, other)):
+        with pytest.raises(StatementError, match="statement is about header"):
+            check_statement(SIGNED, task, last, OPERATOR.address)
+        moved = replace(SIGNED, task=task, last_header=last)
+        with pytest.raises(StatementError, match=r"statement is signed by|no public key"):
+            check_statement(moved, task, last, OPERATOR.address)
+    with pytest.raises(StatementError, match=f"signed by {STRANGER.address.hex()}, the operator is"):
+        check_statement(sign_statement(UNSIGNED, STRANGER), TASK, LAST, OPERATOR.address)
+
+
+@pytest.mark.parametrize("signature", [b"", bytes(65), SIGNED.signature[:-1], SIGNED.signature[:-1] + b"\2"])
+def test_a_malformed_signature_is_refused(signature: bytes) -> None:
+    with pytest.raises(StatementError, match="statement: "):
+        check_statement(replace(SIGNED, signature=signature), TASK, LAST, OPERATOR.address)
+
+
+DATA = encode_statement(SIGNED)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b"[" * 100_000,
+        DATA[:-1],
+        DATA + b" ",
+        b" " + DATA,
+        DATA.replace(b'"watts":15.0', b'"watts":15'),
+        DATA.replace(b'"watts":15.0', b'"watts":NaN'),
+        DATA.replace(b'"watts":15.0', b'"watts":"15"'),
+        DATA.replace(b'"watts":15.0', b'"watts":15.0,"watts":15.0'),
+        DATA.replace(b'"watts":15.0', b'"watts":15.0,"volts":1'),
+        DATA.replace(b'"round":1', b'"round":1.0'),
+        DATA.replace(b'"train_rows":30', b'"train_rows":1e1'),
+        DATA.replace("☃".encode(), b"\xff"),
+        DATA.replace("☃".encode(), b"\\u2603"),
+    ],
+)
+def test_bytes_that_are_not_the_canonical_encoding_are_refused(data: bytes) -> None:
+    assert data != DATA
+    with pytest.raises(StatementError):
+        decode_statement(data)
+
+
+def test_a_statement_too_large_is_not_parsed() -> None:
+    with pytest.raises(StatementError, match="at most 16777216 are read"):
+        decode_statement(b" " * ((16 << 20) + 1))
