@@ -256,8 +256,9 @@ def test_columns_that_fit_the_combination_by_design_are_still_not_the_committed_
 
 @pytest.mark.parametrize("field", other_terms())
 def test_a_box_sealed_under_other_terms_does_not_open(field: str) -> None:
-    """Same trainer, same keys of the seats: what is sealed for one round is a stranger's in any other."""
-    foreign = make_upload(other_terms()[field], committee().trainers[0], update_of(0), RANDOM.split(field))
+    """Same trainer, same keys of the seats, even the same draws; yet sealed for one round is not for another."""
+    foreign = make_upload(other_terms()[field], committee().trainers[0], update_of(0), RANDOM.split("upload 0 0"))
+    assert foreign.report.key_root == REPORT.key_root
     moved = re_sign(upload_of(0), 0, boxes=foreign.report.boxes)
     with pytest.raises(SealedColumnsError, match="does not open"):
         open_columns(committee().terms, moved.report, SEAT, foreign.boxes[SEAT], secret_of(SEAT))

@@ -707,6 +707,7 @@ def test_a_vote_in_anothers_name_does_not_replace_its_own() -> None:
 
 
 def test_a_certificate_needs_more_than_two_thirds_of_the_seats() -> None:
+    assert [seat_quorum(seats) for seats in (1, 3, 4, 16, 64, 256)] == [1, 3, 3, 11, 43, 171]
     hall, proposal = proposed(3)
     digest, terms = proposal.header.digest, committee().terms
     context = hall.contexts[5]
