@@ -7,18 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-import rlp
 
 from collegium.consensus import EpochSet
 from collegium.crypto import (
     AccountKey,
-    BlsPublicKey,
     BlsSecretKey,
     Digest,
-    decode_certificate,
     encode_certificate,
     make_certificate,
-    verify_certificate,
 )
 from collegium.errors import CollegiumError
 from collegium.settlement import (
@@ -31,28 +27,30 @@ from collegium.settlement import (
     JsonRpcChain,
     SentTransaction,
     Transcript,
-    attach,
     deploy,
     open_first_epoch,
     possession_context,
     post_checkpoint,
-    read_checkpoints,
     register_validator,
     transact,
     transcribe,
-    verify_replay,
 )
 
 from ._facts import CheckpointFacts
+from ._json import decode_canonical
 from ._validator_node import ValidatorNode
 
-__all__ = ["BaseChain", "ChainRecord", "ChainRecordError", "check_chain", "decode_chain_record", "encode_chain_record"]
+__all__ = ["BaseChain", "ChainRecord", "ChainRecordError", "decode_chain_record", "encode_chain_record"]
 
 RECORD_BYTES_MAX = 64 << 20
 STAKE_WEI = 10**18
+STAKE_MIN_WEI = STAKE_WEI
+UNBONDING_S = 14 * 24 * 3600
+FUNDING_WEI = 2 * STAKE_WEI  # what each account of a run on a real node is given: a stake, and as much for its gas
 FUNDS_WEI = 100 * 10**18
 EMBEDDED_CHAIN_ID = 1337
 EMBEDDED_TIMESTAMP_S = 1_700_000_000  # of block 0; the embedded chain's time is virtual
+MAINNET_CHAIN_ID = 1
 FUNDER_VARIABLE = "COLLEGIUM_CHAIN_KEY"
 
 
@@ -106,7 +104,7 @@ class BaseChain:
         On a real node the account whose key is in COLLEGIUM_CHAIN_KEY pays.
 
         Raises:
-            ChainRecordError: a real node, but no key to pay with.
+            ChainRecordError: a real node, but no key to pay with, or of a network whose coin has a price.
             CollegiumError: the chain is not reachable or refuses.
         """
         accounts = [operator, *(account for account, _ in validators)]
@@ -116,9 +114,14 @@ class BaseChain:
         else:
             funder = _funder()
             chain = JsonRpcChain(url)
+            if chain.chain_id == MAINNET_CHAIN_ID:
+                raise ChainRecordError(
+                    f"{url} is a node of Ethereum's main network; a run pays accounts whose keys nobody keeps, so it "
+                    "settles on test networks only"
+                )
             for account in accounts:
-                transact(chain, funder, account.address, b"", value=2 * STAKE_WEI)
-        deployment = deploy(chain, operator, epoch_set.task)
+                transact(chain, funder, account.address, b"", value=FUNDING_WEI)
+        deployment = deploy(chain, operator, epoch_set.task, stake_min_wei=STAKE_MIN_WEI, unbonding_s=UNBONDING_S)
         numbers = []
         for account, key in validators:
             proof = key.prove_possession(possession_context(chain.chain_id, deployment.registry, account.address))
@@ -171,65 +174,11 @@ def decode_chain_record(data: bytes) -> ChainRecord:
     Raises:
         ChainRecordError: too large, malformed or not canonical.
     """
-    if len(data) > RECORD_BYTES_MAX:
-        raise ChainRecordError(f"chain record has {len(data)} bytes, at most {RECORD_BYTES_MAX} are read")
-    try:
-        record = msgspec.json.decode(data, type=ChainRecord)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise ChainRecordError(f"chain record: {error}") from error
-    if encode_chain_record(record) != data:
-        raise ChainRecordError("chain record is not in its canonical encoding")
+    record = decode_canonical(data, ChainRecord, "chain record", RECORD_BYTES_MAX, ChainRecordError)
     counts = {len(record.checkpoints), len(record.certificates), len(record.gas), len(record.calldata_bytes)}
     if len(counts) != 1:
         raise ChainRecordError(f"chain record has {sorted(counts)} of each, expected one count of checkpoints")
     return record
-
-
-def check_chain(
-    record: ChainRecord, url: str | None, epoch_set: EpochSet, operator: bytes, validators: Sequence[bytes]
-) -> None:
-    """Check every certificate and, on the embedded chain, execute everything again and read the result back.
-
-    Args:
-        record: what the run says of its chain.
-        url: the node that the experiment names, None for the embedded chain: a record cannot choose the weaker check.
-        epoch_set: who must have certified each checkpoint.
-        operator: account that deployed the contracts.
-        validators: accounts that registered, in the order of the epoch set.
-
-    Raises:
-        CollegiumError: naming what does not hold.
-    """
-    if record.url != url:
-        raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, expected {url or 'embedded'}")
-    keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
-    previous = NO_CHECKPOINT
-    for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
-        if (checkpoint.task, checkpoint.epoch, checkpoint.previous) != (epoch_set.task, epoch_set.epoch, previous):
-            raise ChainRecordError(f"checkpoint of round {checkpoint.last_round} does not follow the one before")
-        verify_certificate(keys, epoch_set.quorum, checkpoint.digest, decode_certificate(data, len(keys)))
-        previous = checkpoint.digest
-    if url is not None:
-        if record.transcript is not None:
-            raise ChainRecordError("the record of a node holds a transcript, which only an embedded chain has")
-        return
-    if record.transcript is None or record.sent:
-        raise ChainRecordError("the record of an embedded chain must hold its transcript and nothing else")
-    funds = tuple((account, FUNDS_WEI) for account in (operator, *validators))
-    if record.transcript.genesis != Genesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds):
-        raise ChainRecordError("the embedded chain's genesis is not that of the task's operator and validators")
-    chain = verify_replay(record.transcript)
-    attached = attach(chain, record.deployment.settlement, record.deployment.block)
-    made_in = chain.receipts[0].block if chain.receipts else None  # the contracts are what a run sends first
-    if attached != record.deployment or attached.task != epoch_set.task or attached.block != made_in:
-        raise ChainRecordError("the deployment is not where the record says, or is of another task")
-    if read_checkpoints(chain, attached) != record.checkpoints:
-        raise ChainRecordError("the chain holds other checkpoints than the record")
-    first = len(chain.sent) - len(record.checkpoints)  # checkpoints are what a run sends last
-    gas = tuple(receipt.gas for receipt in chain.receipts[first:])
-    calldata_bytes = tuple(len(rlp.decode(sent.raw[1:])[7]) for sent in chain.sent[first:])
-    if (gas, calldata_bytes) != (record.gas, record.calldata_bytes):
-        raise ChainRecordError(f"checkpoints cost {gas} gas and {calldata_bytes} bytes, the record says otherwise")
 
 
 def _funder() -> AccountKey:

@@ -38,7 +38,8 @@ from collegium.errors import CollegiumError
 from collegium.lineage import Store, same_database
 from collegium.settlement import header_root
 
-from ._base_chain import ChainRecord, check_chain, decode_chain_record
+from ._base_chain import ChainRecord, decode_chain_record
+from ._chain_check import check_chain
 from ._events import Event, VerifyProgress
 from ._experiment import experiment_from_bytes
 from ._facts import CheckpointFacts, round_facts, summarise
@@ -69,7 +70,6 @@ __all__ = ["AnchorError", "DerivedFileError", "Verification", "verify_run"]
 
 OBJECT_BYTES_MAX = 64 << 20
 FILE_BYTES_MAX = 1 << 30
-COHORT_MIN = 2
 _OBJECT = re.compile(rf"{STORE}/([0-9a-f]{{2}})/\1[0-9a-f]{{62}}")
 
 
@@ -287,7 +287,8 @@ def _check_round(
         aggregation.check_report(terms, entry.report)
         if entry.report.trainer not in cohort:
             raise ProposalRefusedError(f"trainer {entry.report.trainer.hex()} is not registered")
-    check_close(work, terms, close, {report_id: entry.report for report_id, entry in held.items()}, COHORT_MIN)
+    known = {report_id: entry.report for report_id, entry in held.items()}
+    check_close(work, terms, close, known, task.cohort_min, task.lying_max)
     check_certified(work, genesis.epoch_set, terms, ordered.certified)
     beacon.verify(genesis.epoch, header.round + 1, header.beacon)
     for announcement in header.announcements:
@@ -348,16 +349,19 @@ def _check_chain(
             raise LedgerError(f"the checkpoint of round {checkpoint.last_round} is not over the ledger's headers")
     if settled != len(headers):
         raise LedgerError(f"checkpoints settle {settled} rounds of {len(headers)}")
-    check_chain(record, url, genesis.epoch_set, genesis.operator, [entry.account for entry in genesis.validators])
+    check_chain(record, url, genesis.epoch_set, genesis.operator)
     if record.transcript is not None:
         audit.passed(
             f"chain: {len(record.transcript.transactions)} transactions executed again, "
             f"{len(record.checkpoints)} checkpoints verified by the contract"
         )
     else:
-        audit.passed(f"chain: certificates of {len(record.checkpoints)} checkpoints verified")
+        audit.passed(
+            f"chain: certificates of {len(record.checkpoints)} checkpoints verified, {len(record.sent)} transactions "
+            "are signed as they must be"
+        )
         audit.unchecked.append(
-            f"what the node at {record.url} holds, addresses, gas and bytes: ask it; no transaction was executed again"
+            f"what the node at {record.url} holds, and gas: ask it; no transaction was executed again"
         )
     return [
         CheckpointFacts(checkpoint, gas, size)
