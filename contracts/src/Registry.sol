@@ -2,37 +2,35 @@
 pragma solidity ^0.8.28;
 
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {BLS12381} from "./BLS12381.sol";
 import {DataContract} from "./DataContract.sol";
 
-/// @title What the registry asks of the settlement contract that made it.
-interface IEpochs {
-    /// @notice Whether the key in the data contract `key` has a seat in the current epoch set.
-    function isMember(address key) external view returns (bool);
-}
-
 /// @title Validators: their stake in native coin and a BLS key whose possession they proved.
-/// @notice Nobody has powers over it. A stake comes back to its account, and to nobody else, once two things hold: the
-/// unbonding delay has run since `unbond`, and the validator has no seat in the current epoch set.
+/// @notice Nobody has powers over it. A stake comes back to its account, and to nobody else, when the unbonding delay
+/// has run since `unbond` and since the validator left its last epoch set, whichever was later. Until then it can be
+/// seated, from then on it cannot, whether it has withdrawn or not: so withdrawing never stops a handover.
 contract Registry {
     using BLS12381 for BLS12381.G2;
 
     struct Validator {
         address account;
-        uint64 withdrawableAt; // 0 until it unbonds
-        address key; // the data contract with its compact key
-        uint96 stake; // 0 once withdrawn; in one slot with the key, for `bondedKey`
+        uint96 stake; // 0 once withdrawn
+        address key; // the data contract with its compact key; in one slot with the rest, for `bondedKey` and `seat`
+        uint48 unbondedAt; // 0 until it unbonds
+        uint48 seatedBefore; // the epoch after the last in which it has a seat, 0 if it never had one
     }
 
     event Registered(uint256 indexed id, address indexed account, address key, uint256 stake);
-    event Unbonding(uint256 indexed id, uint256 withdrawableAt);
+    event Unbonding(uint256 indexed id, uint256 earliest);
     event Withdrawn(uint256 indexed id, address indexed account, uint256 stake);
 
     error StakeTooSmall(uint256 sent, uint256 minimum);
     error KeyAlreadyRegistered(address key);
     error InvalidPossession();
+    error NotTheSettlement(address sender);
     error UnknownValidator(uint256 id);
     error NotTheAccount(uint256 id, address account);
     error AlreadyUnbonding(uint256 id);
@@ -47,16 +45,23 @@ contract Registry {
     bytes8 private constant LENGTH_72 = hex"4800000000000000";
     bytes8 private constant LENGTH_96 = hex"6000000000000000";
 
-    IEpochs public immutable epochs;
+    /// @dev No time: the stake is locked until `unbond`, or until the next epoch opens, whenever that is.
+    uint256 private constant UNKNOWN = type(uint256).max;
+
+    /// @notice The contract that made this one, and that alone gives seats.
+    address public immutable settlement;
     uint256 public immutable stakeMinimum;
     uint256 public immutable unbondingSeconds;
 
     Validator[] private _validators;
 
+    /// @dev When each epoch opened, which is when its predecessor's set was relieved.
+    uint48[] private _openedAt;
+
     /// @param stakeMinimum_ in wei.
-    /// @param unbondingSeconds_ from `unbond` to the earliest `withdraw`.
+    /// @param unbondingSeconds_ from `unbond`, or from leaving the last epoch set if that is later, to `withdraw`.
     constructor(uint256 stakeMinimum_, uint256 unbondingSeconds_) {
-        epochs = IEpochs(msg.sender);
+        settlement = msg.sender;
         stakeMinimum = stakeMinimum_;
         unbondingSeconds = unbondingSeconds_;
     }
@@ -77,38 +82,52 @@ contract Registry {
         DataContract.create(0, key);
         id = _validators.length;
         uint96 stake = SafeCast.toUint96(msg.value);
-        _validators.push(Validator({account: msg.sender, withdrawableAt: 0, key: data, stake: stake}));
+        _validators.push(
+            Validator({account: msg.sender, stake: stake, key: data, unbondedAt: 0, seatedBefore: 0})
+        );
         emit Registered(id, msg.sender, data, stake);
     }
 
-    /// @notice Start the unbonding delay. A seat in a set that is or will be opened is kept until the next set opens.
+    /// @notice Start to leave. A seat in a set that is open, or that is opened before the stake is free, is kept and
+    /// binds the stake for longer; without one the stake is free after the delay, at the time that the event names.
     function unbond(uint256 id) external {
         Validator storage leaving = _own(id);
-        if (leaving.withdrawableAt != 0) revert AlreadyUnbonding(id);
-        uint256 withdrawableAt = block.timestamp + unbondingSeconds;
-        leaving.withdrawableAt = SafeCast.toUint64(withdrawableAt);
-        emit Unbonding(id, withdrawableAt);
+        if (leaving.unbondedAt != 0) revert AlreadyUnbonding(id);
+        leaving.unbondedAt = uint48(block.timestamp);
+        emit Unbonding(id, block.timestamp + unbondingSeconds);
     }
 
     /// @notice Take the stake back.
     function withdraw(uint256 id) external {
         Validator storage leaving = _own(id);
         uint256 stake = leaving.stake;
-        if (leaving.withdrawableAt == 0) revert NotUnbonding(id);
-        if (block.timestamp < leaving.withdrawableAt) revert StillUnbonding(id, leaving.withdrawableAt);
+        if (leaving.unbondedAt == 0) revert NotUnbonding(id);
         if (stake == 0) revert AlreadyWithdrawn(id);
-        if (epochs.isMember(leaving.key)) revert InCurrentEpoch(id);
+        uint256 withdrawableAt = _withdrawableAt(leaving);
+        if (withdrawableAt == UNKNOWN) revert InCurrentEpoch(id);
+        if (block.timestamp < withdrawableAt) revert StillUnbonding(id, withdrawableAt);
 
         leaving.stake = 0;
         emit Withdrawn(id, msg.sender, stake);
         Address.sendValue(payable(msg.sender), stake);
     }
 
-    /// @notice The data contract with a validator's compact key. Reverts once its stake is withdrawn.
+    /// @notice Record that the next epoch opens now, with these validators; Settlement's `EpochOpened` tells of it.
+    /// @param ids for each of which `bondedKey` has just answered.
+    function seat(uint256[] calldata ids) external {
+        if (msg.sender != settlement) revert NotTheSettlement(msg.sender);
+        _openedAt.push(uint48(block.timestamp));
+        uint48 seatedBefore = uint48(_openedAt.length);
+        for (uint256 index = 0; index < ids.length; ++index) {
+            _validators[ids[index]].seatedBefore = seatedBefore;
+        }
+    }
+
+    /// @notice The data contract with a validator's compact key. Reverts once its stake is free, withdrawn or not.
     function bondedKey(uint256 id) external view returns (address) {
         if (id >= _validators.length) revert UnknownValidator(id);
         Validator storage bonded = _validators[id];
-        if (bonded.stake == 0) revert NotBonded(id);
+        if (block.timestamp >= _withdrawableAt(bonded)) revert NotBonded(id);
         return bonded.key;
     }
 
@@ -135,6 +154,18 @@ contract Registry {
         return sha256(
             abi.encodePacked(POSSESSION_TAG, LENGTH_96, key.compress(), LENGTH_72, context)
         );
+    }
+
+    /// @dev When a stake is free, or was; UNKNOWN as long as its validator does not unbond or sits in the current set.
+    function _withdrawableAt(Validator storage leaving) private view returns (uint256) {
+        uint256 since = leaving.unbondedAt;
+        uint256 next = leaving.seatedBefore;
+        if (since == 0) return UNKNOWN;
+        if (next != 0) {
+            if (next == _openedAt.length) return UNKNOWN;
+            since = Math.max(since, _openedAt[next]);
+        }
+        return since + unbondingSeconds;
     }
 
     function _own(uint256 id) private view returns (Validator storage) {

@@ -7,12 +7,12 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {BLS12381} from "./BLS12381.sol";
 import {DataContract} from "./DataContract.sol";
 import {EpochSet} from "./EpochSet.sol";
-import {IEpochs, Registry} from "./Registry.sol";
+import {Registry} from "./Registry.sol";
 
 /// @title Checkpoints of one learning task, each accepted on a certificate of the current epoch set.
 /// @notice What a certificate signs names the task and no chain, so one certificate settles on every chain that has
 /// the same epoch sets. The deployer opens the first set and has no power after that; each set names the next.
-contract Settlement is IEpochs {
+contract Settlement {
     using BLS12381 for BLS12381.G2;
 
     /// @notice Consecutive rounds under one Merkle root of header digests.
@@ -83,7 +83,8 @@ contract Settlement is IEpochs {
     /// @param task_ digest of the learning task.
     /// @param firstRound with which the first checkpoint must start.
     /// @param stakeMinimum in wei.
-    /// @param unbondingSeconds must exceed the time for which an epoch set may still be asked to answer.
+    /// @param unbondingSeconds for how long a set that was relieved can be called to account; must also exceed the time
+    /// from drawing a set to opening it.
     constructor(bytes32 task_, uint48 firstRound, uint256 stakeMinimum, uint256 unbondingSeconds) {
         task = task_;
         deployer = msg.sender;
@@ -95,7 +96,7 @@ contract Settlement is IEpochs {
     function openFirstEpoch(uint256[] calldata ids) external {
         if (msg.sender != deployer) revert NotTheDeployer(msg.sender);
         if (epochSet != address(0)) revert FirstEpochAlreadyOpen();
-        _open(0, _seat(ids));
+        _open(0, ids, _members(ids));
     }
 
     /// @notice Open the next epoch with these validators, on a certificate of the current set. Anyone may send it.
@@ -103,9 +104,9 @@ contract Settlement is IEpochs {
     /// @param bitmap bit i set: seat i of the current set signed.
     /// @param signature compact sum of the signatures of `handoverDigest`, 96 bytes.
     function openEpoch(uint256[] calldata ids, uint256 bitmap, bytes calldata signature) external {
-        Members memory next = _seat(ids);
+        Members memory next = _members(ids);
         _requireCertificate(_handoverDigest(next), bitmap, signature);
-        _open(epoch + 1, next);
+        _open(epoch + 1, ids, next);
     }
 
     /// @notice Accept a checkpoint of rounds firstRound to lastRound. Anyone may send it.
@@ -158,17 +159,6 @@ contract Settlement is IEpochs {
         return node == accepted.headerRoot;
     }
 
-    /// @inheritdoc IEpochs
-    function isMember(address key) external view returns (bool) {
-        if (epochSet == address(0)) return false;
-        bytes memory set = DataContract.read(epochSet);
-        uint256 seats = EpochSet.size(set);
-        for (uint256 seat = 0; seat < seats; ++seat) {
-            if (EpochSet.keyOf(set, seat) == key) return true;
-        }
-        return false;
-    }
-
     /// @notice Where the keys of the current set are, by seat; empty before the first epoch opens.
     function seatKeys() external view returns (address[] memory keys) {
         if (epochSet == address(0)) return keys;
@@ -195,7 +185,7 @@ contract Settlement is IEpochs {
     /// @notice What the current epoch set signs to be followed by the set of these validators, after the last
     /// checkpoint that was accepted.
     function handoverDigest(uint256[] calldata ids) external view returns (bytes32) {
-        return _handoverDigest(_seat(ids));
+        return _handoverDigest(_members(ids));
     }
 
     /// @dev As `checkpointDigest`, with the fields: task, next epoch, digest of the last checkpoint, SHA-256 of the
@@ -212,7 +202,7 @@ contract Settlement is IEpochs {
 
     /// @dev The validators with these numbers, which must be distinct and bonded. What a seat needed in memory is freed
     /// before the next: the price of memory grows with its square.
-    function _seat(uint256[] calldata ids) private view returns (Members memory members) {
+    function _members(uint256[] calldata ids) private view returns (Members memory members) {
         uint256 seats = ids.length;
         if (seats == 0 || seats > EpochSet.SIZE_MAX) revert InvalidSetSize(seats);
         members.keys = new address[](seats);
@@ -235,10 +225,11 @@ contract Settlement is IEpochs {
     }
 
     /// @dev The salt tells a set from the same set in an earlier epoch.
-    function _open(uint48 number, Members memory members) private {
+    function _open(uint48 number, uint256[] calldata ids, Members memory members) private {
         address set = DataContract.create(bytes32(uint256(number)), EpochSet.encode(members.sum, members.keys));
         epochSet = set;
         epoch = number;
+        registry.seat(ids);
         emit EpochOpened(number, set, members.keys.length, checkpointBefore[nextRound]);
     }
 
@@ -256,7 +247,7 @@ contract Settlement is IEpochs {
         if (!key.isSignature(digest, BLS12381.g1(signature))) revert InvalidCertificate(digest);
     }
 
-    /// @dev The sum of the keys of a set less those of the absent seats. Frees memory as `_seat` does.
+    /// @dev The sum of the keys of a set less those of the absent seats. Frees memory as `_members` does.
     function _sumWithout(bytes memory set, uint256 absent) private view returns (BLS12381.G2 memory sum) {
         sum = EpochSet.sumOf(set);
         if (absent == 0) return sum;

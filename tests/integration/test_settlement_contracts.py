@@ -230,32 +230,115 @@ def test_one_certificate_settles_on_two_deployments_of_a_task(world: World) -> N
         post_checkpoint(world.chain, deployment, MALLORY, checkpoint, certificate)
 
 
-def test_a_stake_comes_back_after_the_delay_and_the_last_seat(world: World) -> None:
+# --- leaving ---
+
+
+def pass_time(world: World, seconds: int) -> None:
+    """Let time pass and a block come, so that calls see it."""
+    world.advance(seconds)
+    transact(world.chain, DEPLOYER, ALICE.address, b"", value=1)
+
+
+def hand_over(town: Town, ids: Sequence[int]) -> Town:
+    """The town after its set was followed by the set of these validators."""
+    keys = [town.secrets[index].public_key() for index in ids]
+    epoch = read_head(town.chain, town.deployment).epoch + 1
+    certificate = town.certify(handover_digest(TASK, epoch, NO_CHECKPOINT, keys))
+    open_epoch(town.chain, town.deployment, MALLORY, ids, certificate)
+    return replace(town, ids=tuple(ids))
+
+
+def test_a_stake_without_a_seat_comes_back_after_the_delay_and_once(world: World) -> None:
     town = found(world, KEYS[:5], (0, 1, 2, 3))
     chain, deployment = world.chain, town.deployment
     with refused("NotUnbonding"):
-        withdraw(chain, deployment, ALICE, 3)
-    end_s = unbond(chain, deployment, ALICE, 3)
+        withdraw(chain, deployment, ALICE, 4)
+    end_s = unbond(chain, deployment, ALICE, 4)
     assert end_s == chain.timestamp_s() + UNBONDING_S
     with refused("AlreadyUnbonding"):
-        unbond(chain, deployment, ALICE, 3)
+        unbond(chain, deployment, ALICE, 4)
+    pass_time(world, UNBONDING_S // 2)
     with refused("StillUnbonding"):
-        withdraw(chain, deployment, ALICE, 3)
-    world.advance(UNBONDING_S)
-    transact(chain, DEPLOYER, ALICE.address, b"", value=1)  # a block, so that the time has come
-    with refused("InCurrentEpoch"):
-        withdraw(chain, deployment, ALICE, 3)
-
-    keys = [secret.public_key() for secret in KEYS[:3]]
-    certificate = town.certify(handover_digest(TASK, 1, NO_CHECKPOINT, keys))
-    open_epoch(chain, deployment, ALICE, (0, 1, 2), certificate)
+        withdraw(chain, deployment, ALICE, 4)
+    pass_time(world, UNBONDING_S)
     before = chain.balance(deployment.registry)
-    assert withdraw(chain, deployment, ALICE, 3) == STAKE
+    assert withdraw(chain, deployment, ALICE, 4) == STAKE
     assert chain.balance(deployment.registry) == before - STAKE
     with refused("AlreadyWithdrawn"):
-        withdraw(chain, deployment, ALICE, 3)
+        withdraw(chain, deployment, ALICE, 4)
+
+
+def test_the_delay_counts_from_leaving_the_last_set(world: World) -> None:
+    """However long ago it unbonded: a set that was relieved can be called to account for the whole delay."""
+    town = found(world, KEYS[:5], (0, 1, 2, 3))
+    unbond(world.chain, town.deployment, ALICE, 3)
+    pass_time(world, 3 * UNBONDING_S)
+    with refused("InCurrentEpoch"):
+        withdraw(world.chain, town.deployment, ALICE, 3)
+
+    town = hand_over(town, (0, 1, 2))
+    left_s = world.chain.timestamp_s()
+    town = hand_over(town, (0, 1, 4))  # one epoch more does not end the delay, nor does it start again
+    pass_time(world, UNBONDING_S // 2)
+    with pytest.raises(ContractRefusedError) as refusal:
+        withdraw(world.chain, town.deployment, ALICE, 3)
+    assert refusal.value.values == {"error": "StillUnbonding", "arguments": (3, left_s + UNBONDING_S)}
+    pass_time(world, UNBONDING_S)
+    assert withdraw(world.chain, town.deployment, ALICE, 3) == STAKE
+
+
+def test_the_delay_counts_from_unbonding_after_the_last_seat(world: World) -> None:
+    town = hand_over(found(world, KEYS[:5], (0, 1, 2, 3)), (0, 1, 2))
+    pass_time(world, 3 * UNBONDING_S)
+    end_s = unbond(world.chain, town.deployment, ALICE, 3)
+    with pytest.raises(ContractRefusedError) as refusal:
+        withdraw(world.chain, town.deployment, ALICE, 3)
+    assert refusal.value.values == {"error": "StillUnbonding", "arguments": (3, end_s)}
+    pass_time(world, UNBONDING_S)
+    assert withdraw(world.chain, town.deployment, ALICE, 3) == STAKE
+
+
+def test_unbonding_at_the_last_moment_does_not_stop_a_handover(world: World) -> None:
+    """The set was signed, then a member of it unbonds: it is seated, and stays bound until it has left."""
+    town = found(world, KEYS[:5], (0, 1, 2, 3))
+    unbond(world.chain, town.deployment, ALICE, 4)
+    town = hand_over(town, (4, 0, 1, 2))
+    pass_time(world, UNBONDING_S)
+    with refused("InCurrentEpoch"):
+        withdraw(world.chain, town.deployment, ALICE, 4)
+    town = hand_over(town, (0, 1, 2, 3))
+    with refused("StillUnbonding"):
+        withdraw(world.chain, town.deployment, ALICE, 4)
+
+
+def test_a_member_that_may_withdraw_cannot_be_seated_and_withdrawing_changes_nothing(world: World) -> None:
+    """So the last moment at which a set can be opened is known from the moment its members unbonded."""
+    town = found(world, KEYS[:5], (0, 1, 2, 3))
+    unbond(world.chain, town.deployment, ALICE, 4)
+    pass_time(world, UNBONDING_S)
     with refused("NotBonded"):
-        open_epoch(chain, deployment, ALICE, (0, 1, 3), certificate)
+        hand_over(town, (4, 0, 1, 2))
+    withdraw(world.chain, town.deployment, ALICE, 4)
+    with refused("NotBonded"):
+        hand_over(town, (4, 0, 1, 2))
+    hand_over(town, (3, 0, 1, 2))  # the set in office signs another
+
+
+def test_a_member_that_unbonded_long_ago_can_be_seated_again_while_it_is_bound(world: World) -> None:
+    town = found(world, KEYS[:4], (0, 1, 2, 3))
+    unbond(world.chain, town.deployment, ALICE, 3)
+    pass_time(world, 3 * UNBONDING_S)
+    town = hand_over(town, (0, 1, 2, 3))
+    town = hand_over(town, (0, 1, 2))
+    town = hand_over(town, (0, 1, 2, 3))  # it has left, and its delay runs
+    with refused("InCurrentEpoch"):
+        withdraw(world.chain, town.deployment, ALICE, 3)
+
+
+def test_nobody_but_the_settlement_gives_seats(town: Town) -> None:
+    for account in (DEPLOYER, ALICE):
+        with refused("NotTheSettlement"):
+            transact(town.chain, account, town.deployment.registry, contract("Registry").call("seat", (0, 1)))
 
 
 # --- registering ---
@@ -401,8 +484,9 @@ def test_a_validator_can_be_looked_up_and_no_other(town: Town) -> None:
         call = registry.call("validator", validator)
         return registry.result("validator", town.chain.call(bytes(20), town.deployment.registry, call))[0]
 
-    account, withdrawable_at, _, stake = ask_for(4)
-    assert (account, withdrawable_at, stake) == ("0x" + ALICE.address.hex(), 0, STAKE)
+    account, stake, _, unbonded_at, seated_before = ask_for(4)
+    assert (account, stake, unbonded_at, seated_before) == ("0x" + ALICE.address.hex(), STAKE, 0, 0)
+    assert ask_for(3)[-1] == 1
     with refused("UnknownValidator"):
         ask_for(5)
 
@@ -651,8 +735,7 @@ def test_a_contract_account_gets_its_stake_once_or_not_at_all(world: World, on_c
     through(world, account, deployment, "register", *points, value=STAKE)
     assert register(world, deployment, ALICE, KEYS[1]) == 1  # another stake that a second withdrawal would take
     through(world, account, deployment, "unbond", 0)
-    world.advance(UNBONDING_S)
-    transact(world.chain, DEPLOYER, ALICE.address, b"", value=1)  # a block, so that the time has come
+    pass_time(world, UNBONDING_S)
     if on_coin == REFUSE:
         with refused("FailedCall"):
             through(world, account, deployment, "withdraw", 0)

@@ -228,7 +228,7 @@ def test_a_log_or_an_answer_of_another_shape_is_refused() -> None:
     topic = contract("Registry").topic("Unbonding")
     assert topic == keccak256(b"Unbonding(uint256,uint256)")
     log = Log(bytes(20), (topic, (7).to_bytes(32, "big")), (9).to_bytes(32, "big"))
-    assert contract("Registry").event("Unbonding", log) == {"id": 7, "withdrawableAt": 9}
+    assert contract("Registry").event("Unbonding", log) == {"id": 7, "earliest": 9}
     for change in ({"topics": (topic,)}, {"topics": (bytes(32), log.topics[1])}, {"data": b""}):
         with pytest.raises(ChainAnswerError):
             contract("Registry").event("Unbonding", replace(log, **change))

@@ -93,7 +93,8 @@ def deploy(
 
     Args:
         first_round: with which the first checkpoint will start.
-        unbonding_s: seconds from a validator's `unbond` to the earliest `withdraw`.
+        unbonding_s: seconds from a validator's `unbond`, or from leaving its last epoch set if that is later, to the
+            earliest `withdraw`.
     """
     creation = contract("Settlement").creation(task, first_round, stake_min_wei, unbonding_s)
     receipt = transact(chain, account, None, creation)
@@ -128,13 +129,21 @@ def register_validator(
 
 
 def unbond(chain: Chain, deployment: Deployment, account: Account, validator: int) -> int:
-    """Start the unbonding delay of a validator of `account`; return the timestamp, in seconds, of its end."""
+    """Start the unbonding delay of a validator of `account`.
+
+    Returns:
+        The timestamp, in seconds, from which it may withdraw; later if it has, or is still given, a seat.
+    """
     receipt = transact(chain, account, deployment.registry, contract("Registry").call("unbond", validator))
-    return int(_event(receipt, "Registry", deployment.registry, "Unbonding")["withdrawableAt"])
+    return int(_event(receipt, "Registry", deployment.registry, "Unbonding")["earliest"])
 
 
 def withdraw(chain: Chain, deployment: Deployment, account: Account, validator: int) -> int:
-    """Take a validator's stake back to `account`; return it in wei."""
+    """Take a validator's stake back to `account`; return it in wei.
+
+    Raises:
+        ContractRefusedError: StillUnbonding (with the timestamp of the end), InCurrentEpoch and others, by name.
+    """
     receipt = transact(chain, account, deployment.registry, contract("Registry").call("withdraw", validator))
     return int(_event(receipt, "Registry", deployment.registry, "Withdrawn")["stake"])
 
