@@ -18,9 +18,24 @@ from ._ledger import OrderedRound
 from ._statement import Statement
 from ._task import LearningTask
 
-__all__ = ["CheckpointFacts", "RoundFacts", "round_facts", "summarise"]
+__all__ = ["NOTES", "CheckpointFacts", "RoundFacts", "round_facts", "summarise"]
 
 SECONDS_PER_KWH = 3.6e6
+
+UNPROVED_NOTE = (
+    "Level unproved: nothing shows yet that an update came from the training rule or from real data; a trainer can "
+    "submit any update within the bounds, and one malformed report makes a round's sum invalid without naming anybody."
+)
+
+STEWARD_NOTE = (
+    "Scores are of pooled test rows held by a simulated steward: the run's operator signs them, and only somebody with "
+    "those rows can compute them again."
+)
+CLOCK_NOTE = (
+    "Times are of an in-process network on virtual time with measured compute; energy is processor seconds times the "
+    "stated watts of a core, an estimate. The operator signs them; verify cannot measure them again."
+)
+NOTES = (UNPROVED_NOTE, STEWARD_NOTE, CLOCK_NOTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +87,7 @@ def summarise(
 ) -> dict[str, object]:
     """Return the run's summary: what `run --json` prints, without `verified`."""
     chain_bytes = _chain_bytes(checkpoints)
-    watts = statement.watts
+    watts = float(experiment.committee.watts)
     last = statement.rounds[-1]
     return {
         "name": experiment.task.name,
@@ -115,11 +130,11 @@ def summarise(
             for entry in checkpoints
         ],
         "sites": [
-            {"name": s.name, "train_rows": s.train_rows, "test_rows": s.test_rows, "trainers": s.trainers}
-            for s in statement.sites
+            {"name": name, "train_rows": said.train_rows, "test_rows": said.test_rows, "trainers": trainers}
+            for (name, trainers), said in zip(genesis.sites.items(), statement.sites, strict=True)
         ],
         "warnings": list(statement.warnings),
-        "notes": list(statement.notes),
+        "notes": list(NOTES),
         "attribution": statement.attribution,
         "watts": watts,
         "task": genesis.task.hex(),

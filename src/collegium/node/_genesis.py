@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -21,8 +23,17 @@ from collegium.consensus import (
     assign_seats,
     check_announcement,
 )
-from collegium.crypto import BlsPublicKey, Digest, ThresholdBeacon, hash_fields, verify_possession
+from collegium.crypto import (
+    BlsPublicKey,
+    Digest,
+    ThresholdBeacon,
+    combine_commitments,
+    hash_fields,
+    verify_possession,
+)
 from collegium.errors import CollegiumError
+
+from ._json import decode_canonical
 
 __all__ = [
     "Genesis",
@@ -32,9 +43,14 @@ __all__ = [
     "decode_genesis",
     "encode_genesis",
     "first_terms",
+    "open_beacon",
 ]
 
 GENESIS_BYTES_MAX = 16 << 20
+ACCOUNT_BYTES = 20
+ROWS_MAX = 1 << 24  # of one trainer
+NAME_LENGTH_MAX = 512
+_TRAINER = re.compile(r".+/[0-9]+", re.DOTALL)
 
 
 class GenesisError(CollegiumError):
@@ -96,6 +112,11 @@ class Genesis:
         )
         return EpochSet(self.task, self.epoch, validators)
 
+    @cached_property
+    def sites(self) -> dict[str, int]:
+        """The number of trainers at each site, in the order of the trainers; a trainer is called `site/number`."""
+        return dict(Counter(name.rsplit("/", 1)[0] for _, name in self.trainers))
+
     @property
     def anchor(self) -> Digest:
         """The digest of task, genesis and first epoch set."""
@@ -111,25 +132,61 @@ def decode_genesis(data: bytes) -> Genesis:
     """Decode a genesis file strictly.
 
     Raises:
-        GenesisError: it is too large, malformed or not canonical.
+        GenesisError: it is too large, malformed, not canonical or out of bounds.
     """
-    if len(data) > GENESIS_BYTES_MAX:
-        raise GenesisError(f"genesis has {len(data)} bytes, at most {GENESIS_BYTES_MAX} are read")
-    try:
-        genesis = msgspec.json.decode(data, type=Genesis)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise GenesisError(f"genesis: {error}") from error
-    if encode_genesis(genesis) != data:
-        raise GenesisError("genesis is not in its canonical encoding")
+    genesis = decode_canonical(data, Genesis, "genesis", GENESIS_BYTES_MAX, GenesisError)
+    _check_form(genesis)
     return genesis
 
 
-def check_genesis(genesis: Genesis, beacon: ThresholdBeacon) -> None:
-    """Check every proof in a genesis.
+def _check_form(genesis: Genesis) -> None:
+    """Check the bounds of what no key or proof speaks about."""
+    if genesis.epoch != 0 or not 1 <= genesis.rows_max <= ROWS_MAX:
+        raise GenesisError(
+            f"genesis of epoch {genesis.epoch} and {genesis.rows_max} rows, expected epoch 0 and 1 to {ROWS_MAX} rows"
+        )
+    accounts = [account for account, _ in genesis.trainers]
+    names = [name for _, name in genesis.trainers]
+    if not accounts or len(set(accounts)) != len(accounts) or len(set(names)) != len(names):
+        raise GenesisError(f"genesis has {len(accounts)} trainers, expected one or more, no account or name twice")
+    if any(len(account) != ACCOUNT_BYTES for account in (genesis.operator, *accounts)):
+        raise GenesisError(f"the operator's account or a trainer's is not {ACCOUNT_BYTES} bytes")
+    for name in names:
+        if len(name) > NAME_LENGTH_MAX or _TRAINER.fullmatch(name) is None:
+            raise GenesisError(f"a trainer is called {name[:80]!a}, expected its site, a slash and a number")
+
+
+def open_beacon(genesis: Genesis) -> ThresholdBeacon:
+    """Return the beacon as anybody can verify it, its group key computed from the dealings.
 
     Raises:
+        GenesisError: not one dealing for each validator, or another threshold than the epoch set's quorum; fewer
+            members could then know values before they are public.
+        CollegiumError: a commitment is no usable point.
+    """
+    size, quorum = len(genesis.validators), genesis.epoch_set.quorum
+    thresholds = {len(commitments) for commitments in genesis.beacon_commitments}
+    if len(genesis.beacon_commitments) != size or thresholds != {quorum}:
+        raise GenesisError(
+            f"{len(genesis.beacon_commitments)} beacon dealings of thresholds {sorted(thresholds)}, expected {size} "
+            f"of threshold {quorum}"
+        )
+    return ThresholdBeacon(genesis.task, combine_commitments(size, genesis.beacon_commitments), None)
+
+
+def check_genesis(genesis: Genesis, beacon: ThresholdBeacon, seats: int) -> None:
+    """Check every proof in a genesis.
+
+    Args:
+        beacon: `open_beacon` of it.
+        seats: as many as the experiment has; each validator has one of them.
+
+    Raises:
+        GenesisError: there are more or fewer validators than seats.
         CollegiumError: a proof of possession, an announcement, or the first beacon does not verify.
     """
+    if len(genesis.validators) != seats:
+        raise GenesisError(f"genesis has {len(genesis.validators)} validators, the experiment has {seats} seats")
     for index, entry in enumerate(genesis.validators):
         verify_possession(BlsPublicKey(entry.bls_key), genesis.task + entry.account, entry.possession)
         if entry.announcement is not None:

@@ -28,6 +28,8 @@ from collegium.consensus import (
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
+from ._json import decode_canonical
+
 __all__ = [
     "LedgerError",
     "ObjectIndex",
@@ -199,17 +201,12 @@ def decode_index(data: bytes) -> ObjectIndex:
     Raises:
         LedgerError: malformed, unsorted or not canonical.
     """
-    if len(data) > INDEX_BYTES_MAX:
-        raise LedgerError(f"index has {len(data)} bytes, at most {INDEX_BYTES_MAX} are read")
-    try:
-        index = msgspec.json.decode(data, type=ObjectIndex)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise LedgerError(f"index: {error}") from error
+    index = decode_canonical(data, ObjectIndex, "index", INDEX_BYTES_MAX, LedgerError)
     pairs, singles = (index.reports, index.key_sums), (index.ciphertexts, index.models)
     in_order = all(list(entries) == sorted(set(entries)) for entries in pairs)
     in_order = in_order and all(list(entries) == sorted(set(entries)) for entries in singles)
-    if encode_index(index) != data or not in_order:
-        raise LedgerError("index is not in its canonical encoding")
+    if not in_order:
+        raise LedgerError("index is not in its canonical encoding: its entries are not sorted, each once")
     return index
 
 

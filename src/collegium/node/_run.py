@@ -30,7 +30,16 @@ from ._ledger import ObjectIndex, OrderedRound, assemble_rounds, encode_index, e
 from ._manifest import write_manifest
 from ._play import PlayedRound, play_round
 from ._setup import Federation, set_up
-from ._statement import RoundStatement, SiteStatement, Statement, encode_statement, sign_statement
+from ._statement import (
+    ATTRIBUTION_LENGTH_MAX,
+    WARNING_LENGTH_MAX,
+    WARNINGS_MAX,
+    RoundStatement,
+    SiteStatement,
+    Statement,
+    encode_statement,
+    sign_statement,
+)
 from ._trace import write_lineage
 
 __all__ = ["FILES", "RenderPage", "RunRefusedError", "encode_summary", "run_experiment"]
@@ -41,21 +50,6 @@ LINEAGE, PAGE, STORE = "lineage.db", "report.html", "store"
 FILES = (GENESIS, LEDGER, OBJECTS, CHAIN, STATEMENT, SUMMARY, LINEAGE, PAGE)
 
 RenderPage = Callable[[Mapping[str, object]], str]
-
-UNPROVED_NOTE = (
-    "Level unproved: nothing shows yet that an update came from the training rule or from real data; a trainer can "
-    "submit any update within the bounds, and one malformed report makes a round's sum invalid without naming anybody."
-)
-
-STEWARD_NOTE = (
-    "Scores are of pooled test rows held by a simulated steward: the run's operator signs them, and only somebody with "
-    "those rows can compute them again."
-)
-CLOCK_NOTE = (
-    "Times are of an in-process network on virtual time with measured compute; energy is processor seconds times the "
-    "stated watts of a core, an estimate. The operator signs them; verify cannot measure them again."
-)
-ATTRIBUTION_BYTES_MAX = 1 << 16
 
 
 class RunRefusedError(CollegiumError):
@@ -288,26 +282,23 @@ def _statement(federation: Federation, book: _Book) -> Statement:
         rounds=tuple(book.statements),
         auc_pooled=pooled,
         auc_float32=float32,
-        watts=float(federation.experiment.committee.watts),
         sites=_sites(federation),
-        warnings=federation.warnings,
-        notes=(UNPROVED_NOTE, STEWARD_NOTE, CLOCK_NOTE),
+        warnings=tuple(warning[:WARNING_LENGTH_MAX] for warning in federation.warnings[:WARNINGS_MAX]),
         attribution=_attribution(federation.experiment),
         signature=b"",
     )
 
 
 def _sites(federation: Federation) -> tuple[SiteStatement, ...]:
-    rows: dict[str, list[int]] = {}
+    rows = dict.fromkeys(federation.genesis.sites, 0)
     for trainer in federation.trainers:
-        rows.setdefault(trainer.rows.site, []).append(len(trainer.rows.rows))
-    test = federation.test_counts
-    return tuple(SiteStatement(name, sum(counts), test.get(name, 0), len(counts)) for name, counts in rows.items())
+        rows[trainer.rows.site] += len(trainer.rows.rows)
+    return tuple(SiteStatement(name, count, federation.test_counts.get(name, 0)) for name, count in rows.items())
 
 
 def _attribution(experiment: Experiment) -> str:
     """Return the text that a data file brings along, from ATTRIBUTION.md beside it."""
     path = experiment.data_path.with_name("ATTRIBUTION.md")
-    if not path.is_file() or path.stat().st_size > ATTRIBUTION_BYTES_MAX:
+    if not path.is_file() or path.stat().st_size > ATTRIBUTION_LENGTH_MAX:
         return ""
     return path.read_text(encoding="utf-8", errors="replace").strip()

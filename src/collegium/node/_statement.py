@@ -13,7 +13,12 @@ import msgspec
 from collegium.crypto import AccountKey, Digest, hash_fields, recover_address
 from collegium.errors import CollegiumError
 
+from ._json import decode_canonical
+
 __all__ = [
+    "ATTRIBUTION_LENGTH_MAX",
+    "WARNINGS_MAX",
+    "WARNING_LENGTH_MAX",
     "RoundStatement",
     "SiteStatement",
     "Statement",
@@ -25,6 +30,15 @@ __all__ = [
 ]
 
 STATEMENT_BYTES_MAX = 16 << 20
+MS_MAX = 1e10
+CPU_SECONDS_MAX = 1e10
+LOSS_MAX = 1e9  # nats
+ROUNDS_MAX = 10_000
+ROWS_MAX = 1 << 40
+SITES_MAX = 1 << 16
+WARNINGS_MAX = 4096
+WARNING_LENGTH_MAX = 1024
+ATTRIBUTION_LENGTH_MAX = 1 << 16
 
 
 class StatementError(CollegiumError):
@@ -55,27 +69,24 @@ class RoundStatement:
 
 @dataclass(frozen=True)
 class SiteStatement:
-    """One site's part, as the simulation knows it."""
+    """How many rows a site has; that it exists, and who trains there, is in the genesis."""
 
     name: str
     train_rows: int
     test_rows: int
-    trainers: int
 
 
 @dataclass(frozen=True)
 class Statement:
-    """All figures of a run that rest on the operator's word."""
+    """All figures of a run that rest on the operator's word; nothing that follows from genesis or ledger is here."""
 
     task: Digest
     last_header: Digest
     rounds: tuple[RoundStatement, ...]
     auc_pooled: float
     auc_float32: float
-    watts: float
     sites: tuple[SiteStatement, ...]
     warnings: tuple[str, ...]
-    notes: tuple[str, ...]
     attribution: str
     signature: bytes
 
@@ -94,16 +105,10 @@ def decode_statement(data: bytes) -> Statement:
     """Decode a statement strictly.
 
     Raises:
-        StatementError: too large, malformed or not canonical.
+        StatementError: too large, malformed, not canonical, or with a figure that nothing measured can have.
     """
-    if len(data) > STATEMENT_BYTES_MAX:
-        raise StatementError(f"statement has {len(data)} bytes, at most {STATEMENT_BYTES_MAX} are read")
-    try:
-        statement = msgspec.json.decode(data, type=Statement)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise StatementError(f"statement: {error}") from error
-    if encode_statement(statement) != data:
-        raise StatementError("statement is not in its canonical encoding")
+    statement = decode_canonical(data, Statement, "statement", STATEMENT_BYTES_MAX, StatementError)
+    _check_figures(statement)
     return statement
 
 
@@ -123,6 +128,41 @@ def check_statement(statement: Statement, task: Digest, last_header: Digest, ope
         raise StatementError(f"statement: {error}") from error
     if signer != operator:
         raise StatementError(f"statement is signed by {signer.hex()}, the operator is {operator.hex()}")
+
+
+def _check_figures(statement: Statement) -> None:
+    """Check that every figure is one that a measurement can give: what is computed from them stays finite."""
+    for said in statement.rounds:
+        where = f"round {said.round}"
+        _check_range("number of a round", said.round, ROUNDS_MAX)
+        _check_range(f"{where}, coordination_ms", said.coordination_ms, MS_MAX)
+        _check_range(f"{where}, finality_ms", said.finality_ms, MS_MAX)
+        _check_range(f"{where}, cpu_seconds", said.cpu_seconds, CPU_SECONDS_MAX)
+        _check_range(f"{where}, consensus_cpu_seconds", said.consensus_cpu_seconds, CPU_SECONDS_MAX)
+        for name, score, maximum in (
+            ("auc", said.auc, 1),
+            ("accuracy", said.accuracy, 1),
+            ("loss", said.loss, LOSS_MAX),
+        ):
+            if said.round == 0 and score is None:
+                continue
+            if said.round == 0 or score is None:
+                raise StatementError(f"statement, {where}: {name} is {score}; scores begin with round 1")
+            _check_range(f"{where}, {name}", score, maximum)
+    _check_range("auc_pooled", statement.auc_pooled, 1)
+    _check_range("auc_float32", statement.auc_float32, 1)
+    for site in statement.sites:
+        _check_range("train_rows", site.train_rows, ROWS_MAX)
+        _check_range("test_rows", site.test_rows, ROWS_MAX)
+    _check_range("number of sites", len(statement.sites), SITES_MAX)
+    _check_range("number of warnings", len(statement.warnings), WARNINGS_MAX)
+    _check_range("length of a warning", max(map(len, statement.warnings), default=0), WARNING_LENGTH_MAX)
+    _check_range("length of the attribution", len(statement.attribution), ATTRIBUTION_LENGTH_MAX)
+
+
+def _check_range(what: str, value: float, maximum: float) -> None:
+    if not 0 <= value <= maximum:  # nothing lies between for not-a-number
+        raise StatementError(f"statement, {what} is {value}, expected 0 to {maximum:g}")
 
 
 def _digest(statement: Statement) -> Digest:

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 from collegium import aggregation
@@ -33,7 +34,7 @@ from collegium.consensus import (
     terms_after,
     total_digest,
 )
-from collegium.crypto import Digest, ThresholdBeacon, combine_commitments
+from collegium.crypto import Digest, ThresholdBeacon
 from collegium.errors import CollegiumError
 from collegium.lineage import Store, same_database
 from collegium.settlement import header_root
@@ -43,7 +44,7 @@ from ._chain_check import check_chain
 from ._events import Event, VerifyProgress
 from ._experiment import experiment_from_bytes
 from ._facts import CheckpointFacts, round_facts, summarise
-from ._genesis import Genesis, check_genesis, decode_genesis, first_terms
+from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_ledger, ordered_rounds
 from ._manifest import check_manifest
 from ._network import SharedWork
@@ -62,7 +63,7 @@ from ._run import (
     encode_summary,
 )
 from ._setup import build_task
-from ._statement import check_statement, decode_statement
+from ._statement import Statement, StatementError, check_statement, decode_statement
 from ._task import EMPTY_STATE, LearningTask
 from ._trace import write_lineage
 
@@ -128,6 +129,9 @@ def verify_run(
         return Verification(False, False, tuple(audit.checks), (), f"{audit.stage}: {error}", {})
     except (OSError, MemoryError) as error:
         return Verification(False, False, tuple(audit.checks), (), f"{audit.stage}: cannot be read: {error}", {})
+    except Exception as error:  # hostile bytes found a hole in a check: still no verdict but a refusal
+        reason = f"{audit.stage}: unforeseen {type(error).__name__}: {error}"
+        return Verification(False, False, tuple(audit.checks), (), reason, {})
     return Verification(True, anchor is not None, tuple(audit.checks), (*UNCHECKED, *audit.unchecked), None, summary)
 
 
@@ -170,10 +174,11 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     experiment = experiment_from_bytes(genesis.experiment)
     task = build_task(genesis, experiment)
     seats = experiment.committee.seats
-    group = combine_commitments(len(genesis.validators), genesis.beacon_commitments)
-    beacon = ThresholdBeacon(genesis.task, group, None)
-    check_genesis(genesis, beacon)
-    audit.passed(f"genesis: {len(genesis.validators)} keys proved, the beacon's group key follows from the dealings")
+    beacon = open_beacon(genesis)
+    check_genesis(genesis, beacon, seats)
+    audit.passed(
+        f"genesis: {len(genesis.validators)} keys proved, the beacon's group key follows from one dealing of each"
+    )
     # 3. order
     blocks, tip = decode_ledger(audit.read(LEDGER))
     rounds = ordered_rounds(genesis.epoch_set, blocks, tip)
@@ -190,8 +195,7 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     # 6. statement
     statement = decode_statement(audit.read(STATEMENT))
     check_statement(statement, genesis.task, rounds[-1].certified.header.digest, genesis.operator)
-    if [said.round for said in statement.rounds] != list(range(len(rounds))):
-        raise DerivedFileError("the statement is not about the ledger's rounds")
+    _check_subjects(statement, genesis, len(rounds))
     audit.passed("statement: signed by the operator of the genesis")
     # 7. derived
     facts = [round_facts(ordered, seats) for ordered in rounds]
@@ -291,10 +295,7 @@ def _check_round(
     check_close(work, terms, close, known, task.cohort_min, task.lying_max)
     check_certified(work, genesis.epoch_set, terms, ordered.certified)
     beacon.verify(genesis.epoch, header.round + 1, header.beacon)
-    for announcement in header.announcements:
-        check_announcement(genesis.task, genesis.epoch_set, announcement)
-        if announcement.round != header.round + 1:
-            raise ProposalRefusedError(f"header {header.round} carries a sealing key of round {announcement.round}")
+    _check_order(genesis, header)
     outcome, total, lying, after = _open(task, close, terms, held, sums, model)
     committee = assign_seats(sha256(header.beacon).digest(), genesis.epoch_set, len(terms.seats))
     expected = {
@@ -310,6 +311,20 @@ def _check_round(
         if getattr(header, name) != value:
             raise ProposalRefusedError(f"the header's {name} is {getattr(header, name)!r}, redone it is {value!r}")
     return after
+
+
+def _check_order(genesis: Genesis, header: Header) -> None:
+    """Check what a header lists for this round and the next: each once, in order, and a quorum of sealing keys."""
+    publishing = [seat for seat, _ in header.key_sums]
+    if any(before >= after for before, after in pairwise(publishing)):
+        raise ProposalRefusedError(f"key sums of seats {publishing}: expected increasing")
+    announcing, quorum = [announcement.validator for announcement in header.announcements], genesis.epoch_set.quorum
+    if any(before >= after for before, after in pairwise(announcing)) or len(announcing) < quorum:
+        raise ProposalRefusedError(f"sealing keys of validators {announcing}: expected {quorum} or more, increasing")
+    for announcement in header.announcements:
+        check_announcement(genesis.task, genesis.epoch_set, announcement)
+        if announcement.round != header.round + 1:
+            raise ProposalRefusedError(f"header {header.round} carries a sealing key of round {announcement.round}")
 
 
 def _open(
@@ -367,6 +382,18 @@ def _check_chain(
         CheckpointFacts(checkpoint, gas, size)
         for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
     ]
+
+
+def _check_subjects(statement: Statement, genesis: Genesis, rounds: int) -> None:
+    """Check that the statement is about the ledger's rounds and the genesis' sites, and no site has too many rows."""
+    if [said.round for said in statement.rounds] != list(range(rounds)):
+        raise StatementError("the statement is not about the ledger's rounds")
+    if [site.name for site in statement.sites] != list(genesis.sites):
+        raise StatementError("the statement is not about the sites of the genesis' trainers")
+    for site in statement.sites:
+        rows_max = genesis.rows_max * genesis.sites[site.name]
+        if site.train_rows > rows_max:
+            raise StatementError(f"a site has {site.train_rows} training rows, its trainers at most {rows_max}")
 
 
 def _check_derived(audit: _Audit, name: str, expected: bytes) -> None:
