@@ -37,11 +37,11 @@ from collegium.consensus import (
     EpochVerifier,
     HeaderProposal,
     Refused,
+    Release,
     RoundBroadcast,
     RoundContext,
     RoundFinished,
     RoundSend,
-    RoundState,
     RoundTimer,
     Send,
     SetTimer,
@@ -51,10 +51,14 @@ from collegium.consensus import (
     ValidatorIndex,
     ValidatorState,
     decode_payload,
+    sign_proposal,
+    sign_release,
     start_validator,
     validator_step,
 )
-from collegium.consensus._round import RoundSubmit, begin, close_for, finish, release, round_step
+from collegium.consensus._round import begin, finish, release, round_step
+from collegium.consensus._round_rules import close_for
+from collegium.consensus._round_types import RoundState, RoundSubmit
 from collegium.crypto import (
     AccountKey,
     BlsSecretKey,
@@ -183,6 +187,17 @@ def resign_sum(key_sum: KeySum, rows: np.ndarray) -> KeySum:
     return sign_key_sum(replace(terms, round=key_sum.round), key_sum.close, key_sum.seat, rows, account)
 
 
+def released_as(release: Release, **changes: Any) -> Release:
+    """Return the release with other fields, under its validator's good signature."""
+    return sign_release(replace(release, **changes), TASK, committee().accounts[release.validator])
+
+
+def proposed_as(proposal: HeaderProposal, **changes: Any) -> HeaderProposal:
+    """Return the proposal with other fields of its header, under its proposer's good signature."""
+    changed = replace(proposal, header=replace(proposal.header, **changes))
+    return sign_proposal(changed, committee().accounts[proposal.proposer])
+
+
 def context_of(index: int, trainers: int, **changes: Any) -> RoundContext:
     who = committee()
     surroundings: dict[str, Any] = {
@@ -196,6 +211,7 @@ def context_of(index: int, trainers: int, **changes: Any) -> RoundContext:
         "seats": SEATS,
         "work": EachForItself(),
         "random": RANDOM.split(f"validator {index}"),
+        "cohort_min": 2,
     }
     return RoundContext(**(surroundings | changes))
 
@@ -235,9 +251,9 @@ class Hall:
     def copy(self) -> Hall:
         return Hall(self.contexts, dict(self.states), self.now, list(self.outbox), list(self.effects))
 
-    def give(self, to: int, message: Any) -> list[Any]:
-        """Let one validator handle a message; return the effects of this step alone."""
-        self.states[to], effects = round_step(self.contexts[to], self.states[to], message, self.now)
+    def give(self, to: int, message: Any, sender: int | None = None) -> list[Any]:
+        """Let one validator handle a message, of another or (None) from outside; return this step's effects alone."""
+        self.states[to], effects = round_step(self.contexts[to], self.states[to], message, self.now, sender)
         self._note(to, effects)
         return list(effects)
 
@@ -252,7 +268,7 @@ class Hall:
             for to in self.states if receiver is None else (receiver,):
                 heard = tamper(sender, to, message)
                 if heard is not None and to in self.states:
-                    self.give(to, heard)
+                    self.give(to, heard, sender)
         return self
 
     def close(self, proposer: int = 0) -> Close:
@@ -357,7 +373,7 @@ class Town:
     def __init__(self, trainers: int, absent: Iterable[int] = (), tamper: Tamper = faithful, **changes: Any) -> None:
         who = committee()
         self.trainers, self.tamper, self.now = trainers, tamper, 0
-        self.queue: list[tuple[int, int, int, Any]] = []
+        self.queue: list[tuple[int, int, int, Any, int | None]] = []
         self.sequence = 0
         self.contexts: dict[int, ValidatorContext] = {}
         self.states: dict[int, ValidatorState] = {}
@@ -392,15 +408,15 @@ class Town:
         limit_ms += self.now
         while any(len(rounds) < wanted for rounds in self.finished.values()):
             assert self.queue, "nothing is left to happen"
-            self.now, _, to, message = heapq.heappop(self.queue)
+            self.now, _, to, message, sender = heapq.heappop(self.queue)
             assert self.now <= limit_ms, f"no header after {limit_ms} ms"
-            self.states[to], effects = validator_step(self.contexts[to], self.states[to], message, self.now)
+            self.states[to], effects = validator_step(self.contexts[to], self.states[to], message, self.now, sender)
             self._carry_out(to, effects)
         return [rounds[wanted - 1] for rounds in self.finished.values()]
 
     def _carry_out(self, index: int, effects: Iterable[Any]) -> None:
         for to, at_ms, message in self._sent(index, effects):
-            self._post(to, at_ms, message)
+            self._post(to, at_ms, message, index)
 
     def _sent(self, index: int, effects: Iterable[Any]) -> Iterator[tuple[int, int, Any]]:
         """Yield (receiver, time, message) of each effect that is one, and keep notes of the others."""
@@ -429,8 +445,8 @@ class Town:
     def _travel(self, sender: int, to: int, message: Any) -> Any:
         return message if sender == to else self.tamper(sender, to, message)
 
-    def _post(self, to: int, at_ms: int, message: Any) -> None:
+    def _post(self, to: int, at_ms: int, message: Any, sender: int | None = None) -> None:
         if message is None or to not in self.states:
             return
         self.sequence += 1
-        heapq.heappush(self.queue, (max(at_ms, self.now), self.sequence, to, message))
+        heapq.heappush(self.queue, (max(at_ms, self.now), self.sequence, to, message, sender))
