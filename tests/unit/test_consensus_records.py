@@ -242,16 +242,16 @@ def test_every_sampled_flip_of_a_closes_bit_is_refused() -> None:
     context, state = hall.contexts[3], hall.states[3]
     reports = {held.report.id: held.report for held in state.reports.values()}
     good = encode_payload(close_of_a_round())
-    assert payload_accepted(context, state, (), good)
+    assert payload_accepted(context, state, (), good, hall.now)
     for data in flips(good, seed=29):
-        assert not payload_accepted(context, state, (), data)
+        assert not payload_accepted(context, state, (), data, hall.now)
         try:
             close = decode_payload(data)
         except MalformedPayloadError:
             continue
         assert isinstance(close, Close)
         with pytest.raises(CollegiumError):
-            check_close(context.work, state.terms, close, reports, context.cohort_min)
+            check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max)
 
 
 def certified_is_refused(hall: Hall, data: bytes) -> bool:
