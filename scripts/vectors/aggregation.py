@@ -142,6 +142,7 @@ def size_cases() -> list[dict[str, Any]]:
     """Budgets and layouts exactly at their bounds and one past them; seats."""
     cases: list[dict[str, Any]] = []
     fits = [(2**15 - 1, 64, 1, 2), (2**50 - 1, 4, 1, 1), (127, 512, 15, 2), (1, 1, 1, 1), (2**53 - 1, 1, 1, 1)]
+    fits += [(1, 16513, 1, 1), (1, 1651, 10, 2)]  # 22 bits of noise
     for bound, trainers, weight, lanes in fits:
         of = layout(1, bound, trainers, weight, lanes)
         sizes = numbers(of)
@@ -150,6 +151,7 @@ def size_cases() -> list[dict[str, Any]]:
         result = {"noise_bits": sizes["noise_bits"], "lane_bits": sizes["lane_bits"], "bits": bits}
         cases.append({"function": "budget", "layout": of, "result": result})
     unfit = [(2**51 - 1, 4, 1, 1), (2**50, 4, 1, 1), (2**54, 1, 1, 1), (1, 1, 1, 3), (0, 1, 1, 1), (1, 0, 1, 1)]
+    unfit += [(1, 16514, 1, 1), (1, 1652, 10, 2)]  # 23
     for bound, trainers, weight, lanes in unfit:
         cases.append(
             {"function": "budget", "layout": layout(1, bound, trainers, weight, lanes), "error": "BudgetError"}
