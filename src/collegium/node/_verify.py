@@ -376,7 +376,7 @@ def _check_chain(
             "are signed as they must be"
         )
         audit.unchecked.append(
-            f"what the node at {record.url} holds, and gas: ask it; no transaction was executed again"
+            f"what the node at {record.url} holds, gas, times and block numbers: ask it; nothing was executed again"
         )
     return [
         CheckpointFacts(checkpoint, gas, size)
