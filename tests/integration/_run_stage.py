@@ -1,6 +1,7 @@
 """A small experiment, the run that comes of it with everybody's secrets, and copies of its folder to damage.
 
-Three sites of forty made-up rows, 16 seats of which one is absent and one lies, three rounds, a checkpoint every two.
+Four clinics, each a trainer with forty made-up rows; 16 seats of which one is absent and one lies; three rounds, a
+checkpoint every two.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from collegium.node import _run as run_module
 Columns = dict[str, list[str]]
 IntArray = npt.NDArray[np.int64]
 
+CLINICS = "abcd"
+TRAINERS, ROUNDS = 4, 3
 TOP_FILES = (
     "chain.json",
     "genesis.json",
@@ -43,7 +46,7 @@ OBJECT_KINDS = ("reports", "key_sums", "ciphertexts", "models")
 
 EXPERIMENT = """
 [task]
-name = "three clinics"
+name = "four clinics"
 rounds = 3
 seed = 7
 level = "unproved"
@@ -72,10 +75,10 @@ columns = [
 
 
 def columns() -> Columns:
-    """Return the table: 120 rows whose label follows from age, dose and kind, with noise."""
+    """Return the table: 160 rows whose label follows from age, dose and kind, with noise."""
     draw = random.Random(1)
     table: Columns = {"clinic": [], "age": [], "dose": [], "kind": [], "ill": []}
-    for clinic in "abc":
+    for clinic in CLINICS:
         for _ in range(40):
             age, dose, kind = draw.randint(20, 80), round(draw.gauss(0, 1), 2), draw.choice("xy")
             ill = (age - 50) / 15 + dose + (kind == "x") + draw.gauss(0, 1) > 0

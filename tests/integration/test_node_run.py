@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from _run_stage import PlayedRun, check, columns, ignore, play, write_experiment
+from _run_stage import ROUNDS, TRAINERS, PlayedRun, check, columns, ignore, play, write_experiment
 
 from collegium import aggregation, algebra
 from collegium.aggregation import CHECK_BLOCKS, RING_DIMENSION, Layout, Upload, decode_ciphertext, unmask
@@ -80,7 +80,7 @@ def test_every_model_is_bit_for_bit_that_of_plain_sums(tmp_path: Path, changes: 
         model = task.step(number, model, np.sum(updates, axis=0, dtype=np.int64))
         played = play_next(federation)
         assert played.header is not None
-        assert (played.header.round, played.header.outcome, len(played.uploads)) == (number, "opened", 3)
+        assert (played.header.round, played.header.outcome, len(played.uploads)) == (number, "opened", TRAINERS)
         assert played.model == model
         assert played.header.model == sha256(model).digest()
 
@@ -98,9 +98,9 @@ def test_batches_are_the_beacons_choice(tmp_path: Path) -> None:
 def test_simulated_faults_are_named_in_every_round(played: PlayedRun) -> None:
     (liar,), (absent,) = played.summary["lying_seats"], played.summary["absent_seats"]  # type: ignore[misc]
     assert liar != absent
-    assert outcomes(played) == ["opened"] * 3
+    assert outcomes(played) == ["opened"] * ROUNDS
     assert all(column(played, "lying_seats"))
-    assert column(played, "admitted") == [3] * 3
+    assert column(played, "admitted") == [TRAINERS] * ROUNDS
 
 
 # ------------------------------------------------------------------------------------------------ formats
@@ -172,7 +172,7 @@ def test_no_secret_is_in_the_run_folder(played: PlayedRun) -> None:
         "masking key",
     }
     assert sum(name.startswith("sealing key of round 3") for name in played.secrets) == 15
-    assert sum(name.startswith("masking key") for name in played.secrets) == 3 * 4
+    assert sum(name.startswith("masking key") for name in played.secrets) == TRAINERS * (ROUNDS + 1)
     assert found_in(played.path, played.secrets) == set()
 
 
@@ -234,14 +234,14 @@ def test_a_malformed_report_makes_its_round_invalid_and_no_other(
     mask = report_module.mask
 
     def masked(layout: Layout, *arguments: Any) -> npt.NDArray[np.uint64]:
-        return malformed(mask, layout, *arguments) if next(calls) == 2 * 3 else mask(layout, *arguments)
+        return malformed(mask, layout, *arguments) if next(calls) == 2 * TRAINERS else mask(layout, *arguments)
 
-    monkeypatch.setattr(report_module, "mask", masked)  # three trainers: the first of round 2
+    monkeypatch.setattr(report_module, "mask", masked)  # the first trainer of round 2
     run = play(write_experiment(tmp_path), tmp_path / "run")
     assert outcomes(run) == ["opened", "invalid", "opened"]
     first, second, third = column(run, "model")
     assert (first == second, second == third) == (True, False)
-    assert column(run, "admitted") == [3, 3, 3]
+    assert column(run, "admitted") == [TRAINERS] * ROUNDS
     verdict = check(run.path, run.anchor)
     assert verdict.ok, verdict.failure
 
@@ -286,14 +286,14 @@ def test_a_round_without_enough_reports_is_skipped_and_no_other(
 
     def unsigned(*arguments: Any) -> Upload:
         upload = make(*arguments)
-        if next(calls) not in (2 * 3, 2 * 3 + 1):  # the first two trainers of round 2
+        if next(calls) not in (2 * TRAINERS, 2 * TRAINERS + 1):  # the first two trainers of round 2
             return upload
         return replace(upload, report=replace(upload.report, signature=bytes(65)))
 
     monkeypatch.setattr(aggregation, "make_upload", unsigned)
     run = play(write_experiment(tmp_path), tmp_path / "run")
     assert outcomes(run) == ["opened", "skipped", "opened"]
-    assert column(run, "admitted") == [3, 0, 3]
+    assert column(run, "admitted") == [TRAINERS, 0, TRAINERS]
     first, second, third = column(run, "model")
     assert (first == second, second == third) == (True, False)
     verdict = check(run.path, run.anchor)

@@ -360,6 +360,17 @@ def enrich_the_operator(document: dict[str, Any]) -> None:
     document["transcript"]["genesis"]["balances"][0][1] += 1
 
 
+def sign_anew(document: dict[str, Any]) -> None:
+    """Change the last byte of a signature: another account, or none, would have sent this."""
+    sent = document["transcript"]["transactions"][3]
+    raw = b64decode(sent["raw"])
+    sent["raw"] = b64encode(raw[:-1] + bytes([raw[-1] ^ 1])).decode()
+
+
+def tick_twice(document: dict[str, Any]) -> None:
+    document["transcript"]["transactions"][-1]["timestamp_s"] += 1
+
+
 def another_state(document: dict[str, Any]) -> None:
     document["transcript"]["state_root"] = b64encode(bytes(32)).decode()
 
@@ -368,11 +379,13 @@ def another_state(document: dict[str, Any]) -> None:
     ("change", "reason"),
     [
         (drop_last_checkpoint, "checkpoints settle 3 rounds of 4"),
-        (drop_last_transaction, "state root comes out as"),
+        (drop_last_transaction, "transactions were sent, this run sends 20"),
         (spend_less, "checkpoints cost"),
         (swap_certificates, "signature does not verify for digest"),
         (name_a_node, "the record is of http://127.0.0.1:8545, expected embedded"),
         (enrich_the_operator, "genesis is not that of"),
+        (sign_anew, "sender is"),
+        (tick_twice, "which no run gives it"),
         (another_state, "state root comes out as"),
     ],
 )
