@@ -112,7 +112,10 @@ class Header:
         sums = b"".join(seat.to_bytes(2, "little") + digest for seat, digest in self.key_sums)
         lying = b"".join(seat.to_bytes(2, "little") for seat in self.lying)
         seats = b"".join(validator.to_bytes(2, "little") for validator in self.seats)
-        keys = b"".join(a.validator.to_bytes(2, "little") + a.seal_key + a.signature for a in self.announcements)
+        keys = b"".join(
+            a.validator.to_bytes(2, "little") + a.round.to_bytes(8, "little") + a.seal_key + a.signature
+            for a in self.announcements
+        )
         return hash_fields(
             "header",
             self.task,

@@ -1,3 +1,3 @@
 """Scores, reputation, rewards and faults, as exact integers: to come."""
 
-__all__: list[str] = []
+__all__ = ()

@@ -111,43 +111,8 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federat
     genesis, beacons = _found(experiment, schema, rows_max, trainers, operator, validators, absent)
     task = build_task(genesis, experiment)
     # 3. validators: one process each in life, one object each here
-    work = SharedWork()
-    nodes: dict[int, ValidatorNode] = {}
-    network = Network(work, committee.link_ms)
-    first_messages = []
-    verifier = EpochVerifier(genesis.epoch_set)
-    terms = first_terms(genesis, task, committee.seats, EMPTY_STATE)
-    cohort = frozenset(trainer.account.address for trainer in trainers)
-    for index, keys in enumerate(validators):
-        if index in absent:
-            continue
-        surroundings = RoundContext(
-            agreed=task,
-            epoch_set=genesis.epoch_set,
-            index=index,
-            account=keys.account,
-            voting_key=keys.voting,
-            beacon=beacons[index],
-            cohort=cohort,
-            seats=committee.seats,
-            work=work,
-            random=os_random,
-            cohort_min=task.cohort_min,
-            lying_max=task.lying_max,
-        )
-        archive = BlockArchive()
-        signer = EpochSigner(keys.voting, keys.account)
-        timeout_ms = max(100, VIEW_TIMEOUT_LINKS * committee.link_ms)
-        context = ValidatorContext(surroundings, signer, verifier, archive, timeout_ms)
-        state, effects = start_validator(context, terms, EMPTY_STATE, {0: keys.first_seal}, 0)
-        node = ValidatorNode(
-            context, state, archive, disguise=_liar(genesis.task, keys.account) if index in lying else None
-        )
-        nodes[index] = node
-        network.join(index, node)
-        first_messages.append((index, node.carry_out(effects)))
-    for index, outgoing in first_messages:
-        network.send(index, outgoing)
+    roles = _Roles(validators, beacons, absent, lying)
+    nodes, network = _open_network(genesis, task, roles, committee.link_ms)
     return Federation(
         experiment=experiment,
         genesis=genesis,
@@ -161,6 +126,56 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federat
         network=network,
         warnings=split.warnings,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Roles:
+    """Every validator's secrets and its share of the beacon, and who plays absent or lying."""
+
+    keys: list[ValidatorKeys]
+    beacons: list[ThresholdBeacon]
+    absent: frozenset[int]
+    lying: frozenset[int]
+
+
+def _open_network(
+    genesis: Genesis, task: LearningTask, roles: _Roles, link_ms: int
+) -> tuple[dict[int, ValidatorNode], Network]:
+    """Return the live validators, each at the beginning of round 0, and the network between them."""
+    work = SharedWork()
+    network, nodes = Network(work, link_ms), {}
+    verifier, seats = EpochVerifier(genesis.epoch_set), len(roles.keys)
+    terms = first_terms(genesis, task, seats, EMPTY_STATE)
+    first_messages = []
+    for index, keys in enumerate(roles.keys):
+        if index in roles.absent:
+            continue
+        surroundings = RoundContext(
+            agreed=task,
+            epoch_set=genesis.epoch_set,
+            index=index,
+            account=keys.account,
+            voting_key=keys.voting,
+            beacon=roles.beacons[index],
+            cohort=frozenset(account for account, _ in genesis.trainers),
+            seats=seats,
+            work=work,
+            random=os_random,
+            cohort_min=task.cohort_min,
+            lying_max=task.lying_max,
+        )
+        archive = BlockArchive()
+        signer = EpochSigner(keys.voting, keys.account)
+        timeout_ms = max(100, VIEW_TIMEOUT_LINKS * link_ms)
+        context = ValidatorContext(surroundings, signer, verifier, archive, timeout_ms)
+        state, effects = start_validator(context, terms, EMPTY_STATE, {0: keys.first_seal}, 0)
+        disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
+        nodes[index] = ValidatorNode(context, state, archive, disguise=disguise)
+        network.join(index, nodes[index])
+        first_messages.append((index, nodes[index].carry_out(effects)))
+    for index, outgoing in first_messages:
+        network.send(index, outgoing)
+    return nodes, network
 
 
 def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:

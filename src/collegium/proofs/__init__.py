@@ -1,3 +1,3 @@
 """Proofs of learning: relations, prover, verifier, hardware quotes: to come."""
 
-__all__: list[str] = []
+__all__ = ()
