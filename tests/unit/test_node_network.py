@@ -24,9 +24,11 @@ class Listener:
 
     answer: Callable[[object, int], Iterable[Outgoing]] = lambda _message, _now: ()
     heard: list[tuple[int, object]] = field(default_factory=list)
+    senders: list[int | None] = field(default_factory=list)
 
-    def handle(self, message: object, now_ms: int) -> Iterable[Outgoing]:
+    def handle(self, message: object, now_ms: int, sender: int | None) -> Iterable[Outgoing]:
         self.heard.append((now_ms, message))
+        self.senders.append(sender)
         return self.answer(message, now_ms)
 
 
@@ -63,6 +65,15 @@ def test_a_message_to_one_reaches_that_one_and_one_to_nobody_is_lost() -> None:
     net.send(0, [Outgoing("to 1", to=1), Outgoing("to 7", to=7)])
     drain(net)
     assert (one.heard, two.heard) == ([], [(LINK_MS, "to 1")])
+
+
+def test_a_receiver_is_told_which_validator_sent_a_message_and_none_for_others() -> None:
+    one, two = Listener(), Listener()
+    net = network(one, two)
+    net.send(0, [Outgoing("hello"), Outgoing("ring", at_ms=5)])
+    net.post(1, "upload", 60, 60.0)
+    drain(net)
+    assert (one.senders, two.senders) == ([0, 0], [0, None])
 
 
 def test_a_timer_rings_at_its_time_and_at_once_when_that_is_past() -> None:

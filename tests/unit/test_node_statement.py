@@ -31,10 +31,8 @@ UNSIGNED = Statement(
     ),
     auc_pooled=0.8,
     auc_float32=0.8,
-    watts=15.0,
-    sites=(SiteStatement("north ☃", 30, 10, 1),),
+    sites=(SiteStatement("north ☃", 30, 10),),
     warnings=("few rows",),
-    notes=("a note",),
     attribution="",
     signature=b"",
 )
@@ -51,10 +49,8 @@ CHANGES: dict[str, Any] = {
     "rounds": (UNSIGNED.rounds[0], replace(UNSIGNED.rounds[1], auc=0.7500000000000001)),
     "auc_pooled": 0.8000000000000002,
     "auc_float32": 0.7,
-    "watts": 15.000000000000002,
     "sites": (replace(UNSIGNED.sites[0], test_rows=11),),
     "warnings": (),
-    "notes": (),
     "attribution": " ",
 }
 
@@ -97,11 +93,11 @@ DATA = encode_statement(SIGNED)
         DATA[:-1],
         DATA + b" ",
         b" " + DATA,
-        DATA.replace(b'"watts":15.0', b'"watts":15'),
-        DATA.replace(b'"watts":15.0', b'"watts":NaN'),
-        DATA.replace(b'"watts":15.0', b'"watts":"15"'),
-        DATA.replace(b'"watts":15.0', b'"watts":15.0,"watts":15.0'),
-        DATA.replace(b'"watts":15.0', b'"watts":15.0,"volts":1'),
+        DATA.replace(b'"auc_pooled":0.8', b'"auc_pooled":1'),
+        DATA.replace(b'"auc_pooled":0.8', b'"auc_pooled":NaN'),
+        DATA.replace(b'"auc_pooled":0.8', b'"auc_pooled":"0.8"'),
+        DATA.replace(b'"auc_pooled":0.8', b'"auc_pooled":15.0,"watts":0.8'),
+        DATA.replace(b'"auc_pooled":0.8', b'"auc_pooled":0.8,"volts":1'),
         DATA.replace(b'"round":1', b'"round":1.0'),
         DATA.replace(b'"train_rows":30', b'"train_rows":1e1'),
         DATA.replace("☃".encode(), b"\xff"),
@@ -112,6 +108,26 @@ def test_bytes_that_are_not_the_canonical_encoding_are_refused(data: bytes) -> N
     assert data != DATA
     with pytest.raises(StatementError):
         decode_statement(data)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (replace(UNSIGNED, auc_pooled=1.0000000000000002), "auc_pooled is 1.0000000000000002, expected 0 to 1"),
+        (replace(UNSIGNED, auc_float32=-0.1), "auc_float32 is -0.1"),
+        (replace(UNSIGNED, rounds=(replace(UNSIGNED.rounds[0], auc=0.5),)), "scores begin with round 1"),
+        (replace(UNSIGNED, rounds=(replace(UNSIGNED.rounds[1], auc=None),)), "scores begin with round 1"),
+        (replace(UNSIGNED, rounds=(replace(UNSIGNED.rounds[1], finality_ms=1e300),)), "finality_ms is 1e+300"),
+        (replace(UNSIGNED, rounds=(replace(UNSIGNED.rounds[1], round=-1),)), "number of a round is -1"),
+        (replace(UNSIGNED, rounds=(replace(UNSIGNED.rounds[1], cpu_seconds=-1.0),)), "cpu_seconds is -1.0"),
+        (replace(UNSIGNED, sites=(replace(UNSIGNED.sites[0], train_rows=-1),)), "train_rows is -1"),
+        (replace(UNSIGNED, warnings=("w" * 1025,)), "length of a warning is 1025"),
+    ],
+)
+def test_a_figure_that_nothing_measured_can_have_is_refused(changed: Statement, message: str) -> None:
+    with pytest.raises(StatementError) as caught:
+        decode_statement(encode_statement(sign_statement(changed, OPERATOR)))
+    assert message in str(caught.value)
 
 
 def test_a_statement_too_large_is_not_parsed() -> None:
