@@ -15,7 +15,7 @@ from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage._errors import BrokenRecordError, NotALineageError, UnknownParentError, WrongTipError
 from collegium.lineage._record import FIRST_LINK, Parent, Record, encode_attributes, link_after, validate
-from collegium.lineage._tables import EDGE, LOG, OPEN, is_sealed, mark, open_engine, seal, sqlite_path
+from collegium.lineage._tables import EDGE, LOG, OPEN, is_sealed, is_world, mark, open_engine, seal, sqlite_path
 from collegium.lineage._trace import Contribution, Influence, ancestors, erasure, influence
 
 _LOOKUP_MAX: Final = 500
@@ -201,9 +201,11 @@ class Lineage:
                 return
             with self._engine.connect() as connection:
                 yield connection
-        except OperationalError:
-            raise  # locked or unreachable: the world, not the file's content
-        except (DatabaseError, TypeError) as error:
+        except OperationalError as error:
+            if is_world(error):  # locked or unreachable
+                raise
+            raise NotALineageError(f"the lineage cannot be read: {error.orig}") from error
+        except (DatabaseError, UnicodeDecodeError, TypeError) as error:
             raise NotALineageError(f"the lineage cannot be read: {error}") from error
 
 
@@ -271,15 +273,22 @@ def _edges(connection: Connection) -> dict[int, list[Parent]]:
     """Return the parents of every record by its number, in canonical order whatever the database sorts by."""
     edges: dict[int, list[Parent]] = {}
     for row in connection.execute(select(EDGE).order_by(EDGE.c.child_seq)):
-        edges.setdefault(row.child_seq, []).append(Parent(bytes(row.parent_digest), row.role, row.weight))
+        edges.setdefault(row.child_seq, []).append(Parent(_blob(row.parent_digest), row.role, row.weight))
     for parents in edges.values():
         parents.sort()
     return edges
 
 
 def _record(row: Row[*tuple[Any, ...]], parents: list[Parent]) -> Record:
-    digest, link = bytes(row.digest), bytes(row.link)
+    digest, link = _blob(row.digest), _blob(row.link)
     return Record(row.seq, row.kind, row.round, digest, row.subject, tuple(parents), row.attributes, link)
+
+
+def _blob(value: object) -> bytes:
+    """Return the bytes of a cell. In a damaged file it may hold anything, and `bytes` of a number are so many zeros."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError(f"a cell holds {type(value).__name__}, expected bytes")
+    return bytes(value)
 
 
 def _quick_check(connection: Connection) -> None:

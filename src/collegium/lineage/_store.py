@@ -29,7 +29,10 @@ class Store:
     """
 
     def __init__(self, url_or_path: str | os.PathLike[str]) -> None:
-        filesystem, root = fsspec.core.url_to_fs(os.fspath(url_or_path))
+        text = os.fspath(url_or_path)
+        # A plain path is taken as it is: fsspec would read "::" and a leading "~" as more than a name.
+        local = (fsspec.filesystem("file"), os.path.abspath(text)) if "://" not in text else None
+        filesystem, root = local or fsspec.core.url_to_fs(text)
         self._filesystem: Any = filesystem
         self._root: str = str(root).rstrip("/")
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -11,12 +12,16 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from collegium.lineage._errors import MissingLineageError, NotALineageError
+from collegium.lineage._layout import blanked
 
 PAGE_BYTES: Final = 4096
 APPLICATION_ID: Final = int.from_bytes(b"CLin")
 """Tells `file` and SQLite what the file is (header bytes 68..71)."""
 SEALED, OPEN = 1, 0
 """Values of SQLite's `user_version`: the file is in its canonical form, or was written to since."""
+
+# What SQLite says of the machine rather than of a file: no permission, locked, no memory, no space, no such file, ...
+_WORLD: Final = frozenset({3, 5, 6, 7, 8, 9, 10, 13, 14, 15, 22, 23})
 
 _WHOLE = BigInteger().with_variant(Integer, "sqlite")  # SQLite's own INTEGER has 64 bits, and STRICT knows no other
 _TABLES = MetaData()
@@ -69,12 +74,27 @@ def open_engine(url_or_path: str | os.PathLike[str], *, read_only: bool) -> Engi
     try:
         with engine.begin() as connection:
             _require_tables(connection, create=not read_only)
-    except OperationalError:
-        raise
-    except DatabaseError as error:
+    except OperationalError as error:
         engine.dispose()
+        if is_world(error):
+            raise
         raise NotALineageError(f"{url_or_path} is not a lineage: {error.orig}", path=str(url_or_path)) from error
+    except (DatabaseError, UnicodeDecodeError) as error:
+        engine.dispose()
+        reason = error.orig if isinstance(error, DatabaseError) else error
+        raise NotALineageError(f"{url_or_path} is not a lineage: {reason}", path=str(url_or_path)) from error
     return engine
+
+
+def is_world(error: OperationalError) -> bool:
+    """Return whether an error is about the machine or a server, and not about what a file holds.
+
+    Text that is no UTF-8 comes as an operational error, too, without a code, as Python found it and not SQLite.
+    """
+    if not isinstance(error.orig, sqlite3.Error):
+        return True
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _WORLD
 
 
 def sqlite_path(url_or_path: str | os.PathLike[str] | URL) -> Path | None:
@@ -89,7 +109,8 @@ def seal(path: Path) -> None:
 
     The rows go, in order and in one transaction, into a new file that is then compacted and takes the old one's name.
     What a file otherwise remembers of its past (the number of transactions, freed pages, the order of splits) is
-    gone, so the same records give the same file, whether they came in one run or with crashes in between.
+    gone, so the same records give the same file, whether they came in one run or with crashes in between. So is
+    what `blanked` sets to zero: two versions of the library write the same file.
     """
     fresh = path.with_name(path.name + ".sealing")
     fresh.unlink(missing_ok=True)  # a crash may have left one
@@ -107,6 +128,7 @@ def seal(path: Path) -> None:
         connection.exec_driver_sql("DETACH DATABASE old")
         connection.exec_driver_sql("VACUUM")
     engine.dispose()
+    fresh.write_bytes(blanked(fresh.read_bytes(), PAGE_BYTES))
     os.replace(fresh, path)
 
 
