@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,6 +22,7 @@ from collegium.crypto import (
     encode_certificate,
     make_certificate,
 )
+from collegium.errors import CollegiumError
 from collegium.node import _base_chain as base_chain
 from collegium.node import _chain_check as chain_check
 from collegium.node._base_chain import (
@@ -380,6 +382,40 @@ def test_a_node_that_was_sent_something_else_is_refused(
 ) -> None:
     with pytest.raises(ChainRecordError, match=reason):
         check_chain(change(node_record()), NODE, keys().epoch_set, keys().operator.address)
+
+
+@pytest.mark.parametrize("value", [-1, 0, 2**53, 2**63, 2**64 - 1, 2**64, 10**40, 10**100])
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("gas", 0),
+        ("calldata_bytes", 1),
+        ("deployment", "block"),
+        ("checkpoints", 1, "first_round"),
+        ("checkpoints", 1, "last_round"),
+        ("checkpoints", 1, "epoch"),
+        ("transcript", "transactions", 0, "timestamp_s"),
+        ("transcript", "genesis", "chain_id"),
+        ("transcript", "genesis", "timestamp_s"),
+        ("transcript", "genesis", "balances", 0, 1),
+        ("transcript", "receipts", 0, "gas"),
+    ],
+)
+def test_an_integer_of_any_size_is_refused_by_name(where: tuple[str | int, ...], value: int) -> None:
+    document = at = json.loads(encode_chain_record(record()))
+    for key in where[:-1]:
+        at = at[key]
+    if at[where[-1]] == value:
+        return
+    at[where[-1]] = value
+    with pytest.raises(CollegiumError):
+        check(decode_chain_record(json.dumps(document, separators=(",", ":")).encode()))
+
+
+@pytest.mark.parametrize("hostile", [b'{"zzz":' + b"[" * 200_000 + b"]" * 200_000 + b"}", b"[" * 500_000, b"null", b""])
+def test_bytes_that_are_no_record_are_refused_by_name(hostile: bytes) -> None:
+    with pytest.raises(ChainRecordError, match="chain record"):
+        decode_chain_record(hostile)
 
 
 def test_the_main_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ __all__ = ["check_chain"]
 
 TRANSACTION_BYTES_MAX = 1 << 16
 FIELDS_COUNT = 12  # of a transaction of type 2 with its signature (EIP-1559)
+ROUNDS_MAX = 1 << 48  # as the contract counts them
 POSSESSION_BYTES = 96  # at the end of a registration's data; the contract checks it
 # Limits of gas that a run's own transactions keep with room to spare: docs/spec/settlement.md has what they use.
 FUNDING_GAS_MAX = 100_000
@@ -104,12 +105,15 @@ def check_chain(record: ChainRecord, url: str | None, epoch_set: EpochSet, opera
         raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, expected {url or 'embedded'}")
     # 1. certificates
     keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
-    previous = NO_CHECKPOINT
+    previous, settled = NO_CHECKPOINT, 0
     for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
-        if (checkpoint.task, checkpoint.epoch, checkpoint.previous) != (epoch_set.task, epoch_set.epoch, previous):
+        found = (checkpoint.task, checkpoint.epoch, checkpoint.previous, checkpoint.first_round)
+        if found != (epoch_set.task, epoch_set.epoch, previous, settled):
             raise ChainRecordError(f"checkpoint of round {checkpoint.last_round} does not follow the one before")
+        if not settled <= checkpoint.last_round < ROUNDS_MAX:
+            raise ChainRecordError(f"checkpoint of rounds {settled} to {checkpoint.last_round} settles no rounds")
         verify_certificate(keys, epoch_set.quorum, checkpoint.digest, decode_certificate(data, len(keys)))
-        previous = checkpoint.digest
+        previous, settled = checkpoint.digest, checkpoint.last_round + 1
     # 2. addresses: they follow from who created what
     settlement = contract_address(operator, 0)
     deployment = Deployment(epoch_set.task, settlement, contract_address(settlement, 1), record.deployment.block)
