@@ -180,14 +180,14 @@ def test_columns_that_are_committed_but_wrong_cost_that_seats_receipt(monkeypatc
     assert (certified.header.outcome, certified.header.lying) == ("opened", ())
 
 
-def spoil_column(committed: tuple[np.ndarray, Any], position: int) -> tuple[np.ndarray, Any]:
+def spoil_column(committed: tuple[np.ndarray, Any, bytes], position: int) -> tuple[np.ndarray, Any, bytes]:
     """Return a key matrix committed with one wrong symbol at a committee position."""
-    coefficients, _ = committed
+    coefficients, _, seeds = committed
     domains = (COMMITTEE_DOMAIN, aggregation.AUDIT_DOMAIN)
     words = [KEY_CODE.encode(coefficients, domain) for domain in domains]
     words[0][0, position] ^= np.uint64(1)
-    salts = [bytes(16 * domain.size) for domain in domains]
-    return coefficients, report_module.CommittedMatrix(words, salts)
+    salts = [report_module._salts(seeds), bytes(16 * domains[1].size)]
+    return coefficients, report_module.CommittedMatrix(words, salts), seeds
 
 
 def denied_by_three(seats_each: int) -> Hall:

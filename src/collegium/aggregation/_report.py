@@ -14,18 +14,19 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
+from hashlib import sha256, shake_128
 
 import numpy as np
 import numpy.typing as npt
 
 from collegium import algebra
-from collegium.codes import Domain
 from collegium.commitment import (
     SALT_BYTES,
     ColumnRange,
     CommittedMatrix,
+    MalformedColumnsError,
     combine_roots,
+    multiproof_length,
     verify_columns,
 )
 from collegium.crypto import (
@@ -51,6 +52,7 @@ from ._parameters import (
     KEY_ROWS,
     MATRIX_ROWS,
     RING_DIMENSION,
+    SEATS_MAX,
     Layout,
     seat_width,
 )
@@ -63,6 +65,7 @@ __all__ = [
     "ReportRejectedError",
     "RoundTerms",
     "SealedColumnsError",
+    "SeatColumns",
     "SeatTerms",
     "Upload",
     "check_columns",
@@ -73,6 +76,9 @@ __all__ = [
 
 _COMBINATION_BYTES = 2 * 8 * KEY_CODE.degree_bound
 _SIGNATURE_BYTES = 65
+SEED_BYTES = 16  # 128 bits, as a salt
+SEED_COLUMNS = COMMITTEE_DOMAIN.size // SEATS_MAX  # the fewest columns a seat can own: a seed never spans two seats
+_SALT_TAG = b"collegium/v1/salts\x00"
 _HEAD = struct.Struct("<32sQ20s32s32s32s32s")  # task, round, trainer, terms, digest of c, committee root, audit root
 
 
@@ -90,6 +96,41 @@ class AuditFailedError(CollegiumError):
 
 class ColumnsRejectedError(CollegiumError):
     """A seat's own columns do not fit the root or the published combination."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeatColumns:
+    """A seat's own columns as they are sealed: the key rows' symbols, the seeds of the salts, the multiproof.
+
+    The mask rows' symbols need not travel: the published combination determines them (`check_columns`).
+
+    Attributes:
+        symbols: (columns, 4) of F.
+        seeds: 16 bytes for each 32 columns.
+    """
+
+    symbols: FieldArray
+    seeds: bytes
+    proof: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return symbols, then seeds, then proof."""
+        return algebra.to_bytes(self.symbols.reshape(-1)) + self.seeds + self.proof
+
+    @classmethod
+    def from_bytes(cls, data: bytes, positions: range) -> SeatColumns:
+        """Decode the columns at `positions`, a seat's range.
+
+        Raises:
+            MalformedColumnsError: the length is not the exact one, or a symbol is not below p.
+        """
+        symbols_end = 8 * KEY_ROWS * len(positions)
+        seeds_end = symbols_end + SEED_BYTES * len(positions) // SEED_COLUMNS
+        expected = seeds_end + multiproof_length(COMMITTEE_DOMAIN.size, positions)
+        if len(data) != expected:
+            raise MalformedColumnsError(f"a seat's columns take {expected} bytes, got {len(data)}", length=len(data))
+        symbols = algebra.from_bytes(data[:symbols_end]).reshape(len(positions), KEY_ROWS)
+        return cls(symbols, data[symbols_end:seeds_end], data[seeds_end:])
 
 
 class SealedColumnsError(CollegiumError):
@@ -242,7 +283,7 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
     trainer = account.address
     key = algebra.sample_field(random, RING_DIMENSION)
     ciphertext = encode_ciphertext(mask(terms.layout, terms.matrix_seed, key, update, random))
-    coefficients, matrix = _commit_key(key, random)
+    coefficients, matrix, seeds = _commit_key(key, random)
     committee_root, audit_root = (tree.root for tree in matrix.trees)
     # 1. bind
     ciphertext_digest = sha256(ciphertext).digest()
@@ -254,7 +295,7 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
     audit = matrix.open(1, _draw_audit(transcript, combination))
     # 4. seal
     boxes = tuple(
-        _seal_columns(terms, account.address, matrix, index, seat.seal_key) for index, seat in enumerate(terms.seats)
+        _seal_columns(terms, trainer, matrix, seeds, index, seat.seal_key) for index, seat in enumerate(terms.seats)
     )
     # 5. sign
     digests = tuple(bytes(32) if box is None else sha256(box).digest() for box in boxes)
@@ -276,14 +317,18 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
 
 
 def _seal_columns(
-    terms: RoundTerms, trainer: bytes, matrix: CommittedMatrix, seat: int, seal_key: bytes | None
+    terms: RoundTerms, trainer: bytes, matrix: CommittedMatrix, seeds: bytes, seat: int, seal_key: bytes | None
 ) -> bytes | None:
     """Return the box for a seat, or None where there is no key that one can seal to."""
     if seal_key is None:
         return None
-    columns = matrix.open(0, terms.seat_columns(seat)).to_bytes()
+    positions = terms.seat_columns(seat)
+    opened = matrix.open(0, positions)
+    share = SEED_BYTES * len(positions) // SEED_COLUMNS
+    symbols = np.ascontiguousarray(opened.symbols[:, :KEY_ROWS])
+    columns = SeatColumns(symbols, seeds[seat * share : (seat + 1) * share], opened.proof)
     try:
-        return seal(seal_key, _seal_info(terms, trainer, matrix.root, seat), columns)
+        return seal(seal_key, _seal_info(terms, trainer, matrix.root, seat), columns.to_bytes())
     except SealKeyError:  # the committee refuses such keys; a trainer must not stumble over one all the same
         return None
 
@@ -308,7 +353,7 @@ def check_report(terms: RoundTerms, report: Report) -> None:
     # 2. combine
     factors, positions = _audit_positions(transcript, report.combination)
     # 3. audit
-    _check_combination(report, factors, AUDIT_DOMAIN, positions, report.audit.symbols, AuditFailedError)
+    _check_audit(report, factors, positions)
     verify_columns(report.audit_root, AUDIT_DOMAIN, positions, report.audit)
     # 5. sign
     signer = recover_address(report.id, report.signature)
@@ -316,7 +361,7 @@ def check_report(terms: RoundTerms, report: Report) -> None:
         raise ReportRejectedError(f"report of {report.trainer.hex()} is signed by {signer.hex()}")
 
 
-def open_columns(terms: RoundTerms, report: Report, seat: int, box: bytes | None, secret: SealKey) -> ColumnRange:
+def open_columns(terms: RoundTerms, report: Report, seat: int, box: bytes | None, secret: SealKey) -> SeatColumns:
     """Open the box that a trainer sealed to `seat`.
 
     Raises:
@@ -327,39 +372,51 @@ def open_columns(terms: RoundTerms, report: Report, seat: int, box: bytes | None
         raise SealedColumnsError(f"the box for seat {seat} is not the one in the report", seat=seat)
     try:
         data = open_sealed(secret, _seal_info(terms, report.trainer, report.key_root, seat), box)
-        return ColumnRange.from_bytes(
-            data, rows=MATRIX_ROWS, leaf_count=COMMITTEE_DOMAIN.size, positions=terms.seat_columns(seat)
-        )
+        return SeatColumns.from_bytes(data, terms.seat_columns(seat))
     except CollegiumError as error:
         raise SealedColumnsError(f"the box for seat {seat} does not open: {error}", seat=seat) from error
 
 
-def check_columns(terms: RoundTerms, report: Report, seat: int, columns: ColumnRange) -> None:
-    """Check a seat's own columns against the root and the published combination.
+def check_columns(terms: RoundTerms, report: Report, seat: int, columns: SeatColumns) -> None:
+    """Check a seat's own columns against the root and the published combination, both at once.
 
-    A word that differs from the code on honest seats' columns passes with probability at most 1 / |K|, K of 2^128
-    elements, as the combination's factors are drawn after the roots.
+    The mask rows' symbols are taken to be what the combination demands, w(x_j) - <factors, key symbols>; if the columns
+    so completed are the committed ones, then the committed ones fit the combination. A word that differs from the code
+    on honest seats' columns passes with probability at most 2^-115 (docs/spec/aggregation.md, section 3).
 
     Raises:
-        ColumnsRejectedError: a column does not fit the combination.
-        MultiproofError: the columns are not the committed ones.
+        ColumnsRejectedError: the columns so completed are not the committed ones.
     """
     transcript = _transcript(report.terms, report.trainer, report.ciphertext, report.committee_root, report.audit_root)
     factors = transcript.challenge_ext("rows", KEY_ROWS)
     positions = terms.seat_columns(seat)
-    _check_combination(report, factors, COMMITTEE_DOMAIN, positions, columns.symbols, ColumnsRejectedError)
-    verify_columns(report.committee_root, COMMITTEE_DOMAIN, positions, columns)
+    published = algebra.ext_coset_ntt(report.combination, COMMITTEE_DOMAIN.shift, COMMITTEE_DOMAIN.size)
+    combined = algebra.fold(np.ascontiguousarray(columns.symbols.T), factors)
+    masks = algebra.sub(np.ascontiguousarray(published[:, positions.start : positions.stop]), combined)
+    symbols = np.ascontiguousarray(np.concatenate([columns.symbols, masks.T], axis=1))
+    try:
+        opened = ColumnRange(symbols, _salts(columns.seeds), columns.proof)
+        verify_columns(report.committee_root, COMMITTEE_DOMAIN, positions, opened)
+    except CollegiumError as error:
+        raise ColumnsRejectedError(f"the columns of seat {seat} do not fit root and combination: {error}") from error
 
 
-def _commit_key(key: FieldArray, random: Randomness) -> tuple[FieldArray, CommittedMatrix]:
-    """Return the key matrix's coefficients (6, degree_bound) and its commitment on both domains."""
+def _commit_key(key: FieldArray, random: Randomness) -> tuple[FieldArray, CommittedMatrix, bytes]:
+    """Return the key matrix's coefficients (6, degree_bound), its commitment, and the committee salts' seeds."""
     pads = algebra.sample_field(random, MATRIX_ROWS * KEY_CODE.randomness_len).reshape(MATRIX_ROWS, -1)
     masks = algebra.sample_field(random, (MATRIX_ROWS - KEY_ROWS) * KEY_CODE.message_len)
     messages = np.concatenate([key, masks]).reshape(MATRIX_ROWS, KEY_CODE.message_len)
     coefficients = KEY_CODE.coefficients(messages, pads)
-    domains = (COMMITTEE_DOMAIN, AUDIT_DOMAIN)
-    encoded = [KEY_CODE.encode(coefficients, domain) for domain in domains]
-    return coefficients, CommittedMatrix(encoded, [random(SALT_BYTES * domain.size) for domain in domains])
+    encoded = [KEY_CODE.encode(coefficients, domain) for domain in (COMMITTEE_DOMAIN, AUDIT_DOMAIN)]
+    seeds = random(SEED_BYTES * COMMITTEE_DOMAIN.size // SEED_COLUMNS)
+    salts = [_salts(seeds), random(SALT_BYTES * AUDIT_DOMAIN.size)]
+    return coefficients, CommittedMatrix(encoded, salts), seeds
+
+
+def _salts(seeds: bytes) -> bytes:
+    """Return the salts of 32 columns for each 16-byte seed: SHAKE128 of a tag and the seed."""
+    parts = (seeds[at : at + SEED_BYTES] for at in range(0, len(seeds), SEED_BYTES))
+    return b"".join(shake_128(_SALT_TAG + seed).digest(SALT_BYTES * SEED_COLUMNS) for seed in parts)
 
 
 def _transcript(terms: Digest, trainer: bytes, ciphertext: Digest, committee: Digest, audit: Digest) -> Transcript:
@@ -381,20 +438,15 @@ def _with_mask_rows(factors: FieldArray) -> FieldArray:
     return np.concatenate([factors, np.eye(2, dtype=np.uint64)], axis=1)
 
 
-def _check_combination(
-    report: Report,
-    factors: FieldArray,
-    domain: Domain,
-    positions: Sequence[int],
-    symbols: FieldArray,
-    refusal: type[AuditFailedError] | type[ColumnsRejectedError],
-) -> None:
-    """Raise `refusal` unless w(x_j) = <factors, column_j> at every position; `symbols` is (columns, rows)."""
-    published = algebra.ext_coset_ntt(report.combination, domain.shift, domain.size)[:, np.asarray(positions)]
-    combined = algebra.fold(np.ascontiguousarray(symbols.T), _with_mask_rows(factors))
-    wrong = np.flatnonzero((published != combined).any(axis=0))
+def _check_audit(report: Report, factors: FieldArray, positions: Sequence[int]) -> None:
+    """Raise AuditFailedError unless w(x_j) = <factors, column_j> at every audited position."""
+    published = algebra.ext_coset_ntt(report.combination, AUDIT_DOMAIN.shift, AUDIT_DOMAIN.size)
+    combined = algebra.fold(np.ascontiguousarray(report.audit.symbols.T), _with_mask_rows(factors))
+    wrong = np.flatnonzero((published[:, np.asarray(positions)] != combined).any(axis=0))
     if wrong.size:
-        raise refusal(f"{wrong.size} of {len(positions)} columns do not fit the combination", first=int(wrong[0]))
+        raise AuditFailedError(
+            f"{wrong.size} of {len(positions)} audited columns do not fit the combination", first=int(wrong[0])
+        )
 
 
 def _seal_info(terms: RoundTerms, trainer: bytes, key_root: Digest, seat: int) -> bytes:

@@ -16,13 +16,12 @@ import numpy as np
 
 from collegium import algebra
 from collegium.codes import locate_errors, recover
-from collegium.commitment import ColumnRange
 from collegium.crypto import AccountKey, Digest, Transcript, hash_fields, recover_address
 from collegium.errors import CollegiumError
 
 from ._masking import FieldArray, IntArray, SumInvalidError, unmask
 from ._parameters import COMMITTEE_DOMAIN, KEY_CODE, KEY_ROWS, RING_DIMENSION
-from ._report import Report, RoundTerms
+from ._report import Report, RoundTerms, SeatColumns
 
 __all__ = [
     "KeySum",
@@ -148,7 +147,7 @@ def check_receipt(terms: RoundTerms, report: Report, receipt: Receipt) -> None:
         raise ReceiptRejectedError(f"receipt of seat {receipt.seat} is signed by {signer.hex()}", seat=receipt.seat)
 
 
-def add_columns(columns: Sequence[ColumnRange], weights: Sequence[int], weighted_min: int) -> FieldArray:
+def add_columns(columns: Sequence[SeatColumns], weights: Sequence[int], weighted_min: int) -> FieldArray:
     """Return the weighted sum (seat width, 4) of the key rows of the admitted reports' columns.
 
     Raises:
@@ -159,8 +158,7 @@ def add_columns(columns: Sequence[ColumnRange], weights: Sequence[int], weighted
         raise WeightsRefusedError(f"{carrying} reports carry weight, at least {weighted_min} must", carrying=carrying)
     total = np.zeros((columns[0].symbols.shape[0], KEY_ROWS), np.uint64)
     for opened, weight in zip(columns, weights, strict=True):
-        rows = np.ascontiguousarray(opened.symbols[:, :KEY_ROWS])
-        total = algebra.add(total, rows if weight == 1 else algebra.scale(rows, weight))
+        total = algebra.add(total, opened.symbols if weight == 1 else algebra.scale(opened.symbols, weight))
     return total
 
 

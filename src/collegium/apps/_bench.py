@@ -29,6 +29,7 @@ from collegium.aggregation import (
     Budget,
     Layout,
     RoundTerms,
+    SeatColumns,
     SeatTerms,
     add_columns,
     check_columns,
@@ -42,7 +43,6 @@ from collegium.aggregation import (
     sign_key_sum,
     weighted_total,
 )
-from collegium.commitment import ColumnRange
 from collegium.crypto import AccountKey, Digest, SealKey, Stream, hash_fields, os_random
 from collegium.errors import CollegiumError
 
@@ -264,7 +264,7 @@ def run_once(case: Case, vectors: Sequence[Floats]) -> Run:
     """
     run, committee = Run(), _new_committee(case)
     terms, weights = committee.terms, [1] * case.trainers
-    columns: list[list[ColumnRange]] = [[] for _ in range(SEATS)]
+    columns: list[list[SeatColumns]] = [[] for _ in range(SEATS)]
     truth = np.zeros(case.parameters, np.int64)
 
     def arriving() -> Iterator[NDArray[np.uint64]]:
@@ -320,7 +320,7 @@ def _upload(run: Run, terms: RoundTerms, account: AccountKey, vector: Floats) ->
     return upload
 
 
-def _admit(run: Run, committee: Committee, upload: Upload, columns: list[list[ColumnRange]]) -> None:
+def _admit(run: Run, committee: Committee, upload: Upload, columns: list[list[SeatColumns]]) -> None:
     """Let every seat check the report and its own columns, each for itself."""
     for seat, (watch, key) in enumerate(zip(run.checking, committee.seal_keys, strict=True)):
         with watch.running():

@@ -9,8 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from collegium.aggregation import KeySum, Layout, Receipt, Report, RoundTerms, Upload
-from collegium.commitment import ColumnRange
+from collegium.aggregation import KeySum, Layout, Receipt, Report, RoundTerms, SeatColumns, Upload
 from collegium.crypto import AccountKey, BlsSecretKey, Digest, Randomness, SealKey, ThresholdBeacon, hash_fields
 from collegium.errors import CollegiumError
 
@@ -304,7 +303,7 @@ class RoundState:
     began_ms: int
     secrets: Mapping[int, SealKey]  # by round; a round's key is dropped when its result is final
     reports: Mapping[bytes, Held] = field(default_factory=dict)  # by trainer: one report a round
-    columns: Mapping[tuple[Digest, int], ColumnRange] = field(default_factory=dict)  # by report and own seat
+    columns: Mapping[tuple[Digest, int], SeatColumns] = field(default_factory=dict)  # by report and own seat
     receipts: Mapping[Digest, Mapping[int, bytes]] = field(default_factory=dict)  # by report, then seat
     announcements: Mapping[int, Announcement] = field(default_factory=dict)
     changed_ms: int = 0
