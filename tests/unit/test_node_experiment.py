@@ -285,7 +285,7 @@ def test_canonical_bytes_are_these() -> None:
         b'"positive":[],"rows_min":10,"site":"hospital","test_fraction":"1/4"},"format":"collegium/v1/experiment",'
         b'"model":{"hidden":null,"kind":"logistic"},"rule":{"batch_rows":null,"learning_rate":"1/20",'
         b'"local_steps":1},"schema":null,"task":{"level":"unproved","name":"h\\u00f4pitaux","rounds":3,"seed":1},'
-        b'"trainers":{"per_site":1}}'
+        b'"trainers":{"minimum":4,"per_site":1}}'
     )
 
 
