@@ -521,15 +521,20 @@ def _chain(section: Section) -> ChainSettings:
 
 
 def _url_problem(url: str) -> str | None:
-    """Return what is wrong with the address of a JSON-RPC node, or None. Passwords are never shown."""
+    """Return what is wrong with the address of a JSON-RPC node, or None. What may be a secret is never shown."""
     expected = "expected the http or https address of a JSON-RPC node"
     try:
         parts = urlsplit(url)
-        port_fits = parts.port is None or parts.port > 0
+        fits = (parts.port is None or parts.port > 0) and url.isprintable() and " " not in url
     except ValueError:
         return f"is no address, {expected}"
     if parts.username is not None or parts.password is not None:
         return "holds a user name or password, which the files of a run would repeat; leave it out"
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_fits or " " in url:
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        return (
+            "holds a path or a query, which may be a key and which the files of a run would repeat; "
+            "give scheme, host and port alone"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not fits:
         return f"is {shown(url)}, {expected}"
     return None
