@@ -49,15 +49,17 @@ def check_manifest(run: Path) -> tuple[str, ...]:
         ManifestError: naming the first file that is missing, extra or changed, or what is wrong with the list.
     """
     listed = _read(run)
-    present = _files(run)
-    for path in sorted(set(listed) | set(present)):
+    present = set(_files(run))
+    for path in sorted(present | set(listed)):
         if path not in listed:
             raise ManifestError(f"{path} is there but not in the manifest", path=path)
         if path not in present:
             raise ManifestError(f"{path} is in the manifest but not there", path=path)
-        found, expected = _entry(run, path), listed[path]
-        if found.size != expected.size:
-            raise ManifestError(f"{path} has {found.size} bytes, the manifest says {expected.size}", path=path)
+        size = (run / path).stat().st_size
+        if size != listed[path].size:
+            raise ManifestError(f"{path} has {size} bytes, the manifest says {listed[path].size}", path=path)
+    for path, expected in sorted(listed.items()):  # all sizes fit: only now are bytes read
+        found = _entry(run, path)
         if found.digest != expected.digest:
             raise ManifestError(f"{path} hashes to {found.digest}, the manifest says {expected.digest}", path=path)
     return tuple(sorted(listed))
