@@ -44,7 +44,7 @@ def unused(run: Path) -> int:
     return run.read_bytes().index(gap, PAGE) + 32
 
 
-@pytest.mark.seeds(quick=150, full=5000)
+@pytest.mark.seeds(quick=60, full=5000)
 def test_a_flipped_byte_is_refused_by_name_wherever_it_is(run: Path, seed: int) -> None:
     draw, data = random.Random(seed), run.read_bytes()
     at = draw.randrange(len(data)) if seed % 3 else draw.randrange(100)

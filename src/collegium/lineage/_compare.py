@@ -65,7 +65,7 @@ def _write_reference(path: Path) -> None:
 
 
 def _require_same_records(data_a: bytes, data_b: bytes) -> None:
-    """Compare the records of two files, in copies: what SQLite leaves beside a stranger's file does not come near it."""
+    """Compare the records of two files, in copies: SQLite may leave files beside a stranger's database."""
     with tempfile.TemporaryDirectory() as folder:
         paths = Path(folder, "a.db"), Path(folder, "b.db")
         for path, data in zip(paths, (data_a, data_b), strict=True):
