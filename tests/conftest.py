@@ -41,7 +41,7 @@ def missing_requirements() -> dict[str, str]:
     if shutil.which("node") is None:
         missing["node"] = "Node is not installed"
     elif not NODE_PACKAGES.is_dir():
-        missing["node"] = "no contracts/node_modules: run npm ci --prefix contracts"
+        missing["node"] = "no contracts/node_modules: run npm install --prefix contracts --no-save"
     if not any(shutil.which(name) for name in BROWSERS):
         missing["browser"] = "no Chromium is installed"
     if importlib.util.find_spec("flwr") is None:
