@@ -33,7 +33,7 @@ from collegium.node import PlayedRound as Round
 
 pytestmark = pytest.mark.slow
 
-TARGET_KEYS = {"level", "auc", "auc_pooled", "accuracy", "lying_seats", "checkpoint_gas", "rounds"}
+TARGET_KEYS = {"level", "auc", "auc_pooled", "accuracy", "verified", "lying_seats", "checkpoint_gas", "rounds"}
 ROUND_KEYS = {"round", "admitted", "coordination_ms", "finality_ms", "chain_bytes", "energy_kwh"}
 
 
@@ -311,6 +311,7 @@ def test_the_command_prints_one_object_with_the_documented_keys(
     summary = json.loads(out)
     assert set(summary) >= TARGET_KEYS
     assert summary["level"] == "unproved"
+    assert summary["verified"] is True
     assert 0 <= summary["auc"] <= 1
     assert 0 <= summary["auc_pooled"] <= 1
     assert 0 <= summary["accuracy"] <= 1

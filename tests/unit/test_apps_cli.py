@@ -118,7 +118,8 @@ def test_run_says_its_level_first_and_what_matters_last(config: Path, tmp_path: 
         "round 1/2: 8 reports, AUC 0.9000, accuracy 0.8000, loss 0.5000, coordination 350 ms, finality 800 ms, "
         "1.00e-05 kWh (estimate); lying 3; absent 5, 6; 1 view change"
     )
-    facts = dict(line.split(":", 1) for line in lines[3:])
+    end = lines.index("")
+    facts = dict(line.split(":", 1) for line in lines[3:end])
     assert {label: text.strip() for label, text in facts.items()} == {
         "task": "hospitals, 2 rounds, level unproved",
         "AUC": "federated 0.9041, pooled 0.9052, float32 0.9040",
@@ -132,6 +133,8 @@ def test_run_says_its_level_first_and_what_matters_last(config: Path, tmp_path: 
         "page": "out/page.html",
         "anchor": ANCHOR,
     }
+    assert lines[-2].startswith("verified")
+    assert lines[-1] == f"verify again: collegium verify {tmp_path / 'a' / 'b'} --anchor {ANCHOR}"
     assert fake.runs[0][0].committee.lying == 1
     assert fake.runs[0][1] == tmp_path / "a" / "b"
 
@@ -139,7 +142,11 @@ def test_run_says_its_level_first_and_what_matters_last(config: Path, tmp_path: 
 def test_run_with_json_prints_one_object_alone(config: Path, tmp_path: Path) -> None:
     result = invoke("run", config, "--out", tmp_path / "out", "--json")
     assert result.exit_code == ExitCode.GOOD
-    assert json.loads(result.stdout) == SUMMARY
+    printed = json.loads(result.stdout)
+    assert printed.pop("verified") is True
+    assert printed.pop("failure") is None
+    assert printed.pop("verify").startswith("collegium verify ")
+    assert printed == SUMMARY
     assert "level: unproved" in result.stderr
     assert "warning: site 'Z' is left out" in result.stderr
 

@@ -29,6 +29,7 @@ from collegium.node import LearningTask, ModelStateError
 SCHEMA = Schema((NumericColumn("age", 0.0, 100.0, ()), CategoryColumn("kind", ("x", "y"), ())))
 TASK = LearningTask(
     task=hash_fields("test-task"),
+    seed=hash_fields("test-seed"),
     level="unproved",
     rounds=3,
     schema=SCHEMA,
@@ -91,7 +92,9 @@ def test_a_total_is_all_that_a_step_needs(task: LearningTask) -> None:
 
 def test_a_network_starts_from_the_tasks_own_draw() -> None:
     state = NETWORK.decode_state(states(NETWORK, 1)[0])
-    other = replace(NETWORK, task=hash_fields("test-other-task"))
+    accounts = replace(NETWORK, task=hash_fields("test-other-task"))
+    np.testing.assert_array_equal(accounts.decode_state(states(accounts, 1)[0]).parameters, state.parameters)
+    other = replace(NETWORK, seed=hash_fields("test-other-seed"))
     assert state.parameters.any()
     assert not np.array_equal(other.decode_state(states(other, 1)[0]).parameters, state.parameters)
 

@@ -156,22 +156,7 @@ def demo(
 
         experiment = load_experiment(engine.demo_config())
         folder = _fresh_demo_folder() if out is None else _empty_folder(out)
-        _print_header(experiment.task.level, json=json)
-        with _watch(json=json) as watcher:
-            summary = engine.run(experiment, folder, watcher)
-        if not json:
-            _print_summary(summary)
-            typer.echo()
-        anchor = summary.get("anchor")
-        with _watch(json=json) as watcher:
-            verification = _verify(engine, folder, anchor, watcher)
-        command = shlex.join(["collegium", "verify", str(folder), *(["--anchor", anchor] if anchor else [])])
-        if json:
-            _print_json(summary | {"verified": verification.ok, "failure": verification.failure, "verify": command})
-        else:
-            _print_verification(verification)
-            typer.echo(f"verify again: {command}")
-        _exit_unless(verification.ok)
+        _run_and_verify(engine, experiment, folder, json=json)
 
 
 @app.command()
@@ -181,7 +166,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder for the run, new or empty.")],
     json: JsonOption = False,
 ) -> None:
-    """Run an experiment and write everything that verifying it needs.
+    """Run an experiment, write everything that verifying it needs, and verify it.
 
     \b
     Example:
@@ -193,13 +178,27 @@ def run(
 
         experiment = load_experiment(config)
         folder = _empty_folder(out)
-        _print_header(experiment.task.level, json=json)
-        with _watch(json=json) as watcher:
-            summary = engine.run(experiment, folder, watcher)
-        if json:
-            _print_json(summary)
-        else:
-            _print_summary(summary)
+        _run_and_verify(engine, experiment, folder, json=json)
+
+
+def _run_and_verify(engine: Engine, experiment: "Experiment", folder: Path, *, json: bool) -> None:
+    """Run an experiment into `folder`, show its summary, verify what was written, and exit with 1 if that fails."""
+    _print_header(experiment.task.level, json=json)
+    with _watch(json=json) as watcher:
+        summary = engine.run(experiment, folder, watcher)
+    if not json:
+        _print_summary(summary)
+        typer.echo()
+    anchor = summary.get("anchor")
+    with _watch(json=json) as watcher:
+        verification = _verify(engine, folder, anchor, watcher)
+    command = shlex.join(["collegium", "verify", str(folder), *(["--anchor", anchor] if anchor else [])])
+    if json:
+        _print_json(summary | {"verified": verification.ok, "failure": verification.failure, "verify": command})
+    else:
+        _print_verification(verification)
+        typer.echo(f"verify again: {command}")
+    _exit_unless(verification.ok)
 
 
 @app.command()

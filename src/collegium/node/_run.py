@@ -225,7 +225,7 @@ def _references(federation: Federation, book: _Book) -> tuple[float, float]:
     """Return the AUC of the same rule on pooled rows, and of the same federation in float32."""
     task, experiment = federation.task, federation.experiment
     state = task.decode_state(book.last_model)
-    start = learning.initial_parameters(task.spec, task.rule, task.task)
+    start = task.first_parameters()
     shards = [(task.features(state, t.rows.rows), t.rows.rows.labels) for t in federation.trainers]
     pooled_features = np.concatenate([features for features, _ in shards])
     pooled_labels = np.concatenate([labels for _, labels in shards])

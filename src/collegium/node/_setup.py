@@ -31,6 +31,7 @@ from collegium.crypto import (
     combine_commitments,
     combine_shares,
     deal,
+    hash_fields,
     os_random,
 )
 from collegium.errors import CollegiumError
@@ -190,6 +191,7 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
     rule = Rule(learning_rate=settings.learning_rate, local_steps=settings.local_steps, batch_rows=settings.batch_rows)
     task = LearningTask(
         task=genesis.task,
+        seed=hash_fields("initial-model", genesis.experiment, genesis.schema),
         level=experiment.task.level,
         rounds=experiment.task.rounds,
         schema=schema,

@@ -43,6 +43,7 @@ class LearningTask:
     """The agreed rule of one task, as `consensus.Agreed` wants it.
 
     Attributes:
+        seed: digest of experiment and schema, from which the first parameters are drawn; `task` binds accounts too.
         rows_max: a public bound on one trainer's rows: the bit budget depends on it.
         trainers_max: how many trainers one sum may add; `cohort_min`: how few.
         lying_max: how many seats of a close may lie without costing the sum.
@@ -50,6 +51,7 @@ class LearningTask:
     """
 
     task: Digest
+    seed: Digest
     level: str
     rounds: int
     schema: Schema
@@ -76,7 +78,7 @@ class LearningTask:
         """
         if round_number == 0:
             learning.scaling_from_total(self.schema, total[:-1])
-            return self.encode_state(ModelState(total, learning.initial_parameters(self.spec, self.rule, self.task)))
+            return self.encode_state(ModelState(total, self.first_parameters()))
         state = self.decode_state(model)
         parameters = learning.apply_total(self.spec, self.rule, state.parameters, total)
         return self.encode_state(ModelState(state.statistics, parameters))
@@ -101,6 +103,10 @@ class LearningTask:
     def scaling(self, state: ModelState) -> Scaling:
         """Return the public scaling that round 0 opened."""
         return learning.scaling_from_total(self.schema, state.statistics[:-1])
+
+    def first_parameters(self) -> IntArray:
+        """Return the parameters before the first training round: the same for the same experiment and schema."""
+        return learning.initial_parameters(self.spec, self.rule, self.seed)
 
     def evaluate(self, model: bytes, rows: Rows) -> Evaluation:
         """Return loss, accuracy and AUC of a model state on rows that its owner may look at."""
