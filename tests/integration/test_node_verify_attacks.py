@@ -87,12 +87,12 @@ def other_value(value: Any, draw: random.Random) -> Any:
     """Return a value near this one, or one that does not belong there at all."""
     if draw.random() < 0.2:
         return draw.choice([None, -1, 2**64, 1e308, "", "\x00", [], {}, True])
-    if isinstance(value, str) and value:
-        data = bytearray(b64decode(value + "==", validate=False))
-        if not data:
-            return value + "A"
+    if isinstance(value, str) and len(value) >= 8 and len(value) % 4 == 0:  # bytes in base64
+        data = bytearray(b64decode(value))
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         return b64encode(bytes(data)).decode()
+    if isinstance(value, str):
+        return value + "A"
     return value + 1 if isinstance(value, int | float) else "AAAA"
 
 
