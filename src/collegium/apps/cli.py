@@ -252,7 +252,7 @@ def bench_aggregation(
         _print_header(LEVEL, json=json)
         rows = [dict(row) for row in _engine(context).aggregation_rows(quick=quick)]
         if json:
-            _print_json({"level": LEVEL, "rows": rows})
+            _print_json(rows)
         else:
             _print_rows(rows)
 
@@ -351,7 +351,7 @@ def _print_lines(prefix: str, lines: Iterable[str]) -> None:
         typer.echo(f"{prefix}: {printable(line)}", err=True)
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
+def _print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     typer.echo(json_text.dumps(value, sort_keys=True, indent=2, allow_nan=False))
 
 
