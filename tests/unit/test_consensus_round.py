@@ -84,6 +84,7 @@ from collegium.consensus import (
     total_digest,
 )
 from collegium.consensus._round import payload_accepted, release
+from collegium.consensus._round_rules import close_for
 from collegium.consensus._round_types import RoundSubmit
 from collegium.crypto import BadBeaconError, SealKey, SealKeyError, Stream, encode_certificate, make_certificate
 from collegium.errors import CollegiumError
@@ -271,10 +272,33 @@ def test_a_report_with_another_ciphertext_is_refused_and_does_not_spoil_the_true
     assert len(hall.states[0].reports) == 1
 
 
-def test_receipts_that_arrive_before_their_report_count_when_it_comes() -> None:
+def unanswered(sender: int, to: int, message: Any) -> Any:
+    """Nobody is sent the reports that it asks for."""
+    return None if isinstance(message, ReportReply) else message
+
+
+def test_a_report_that_enough_others_vouch_for_is_fetched_before_the_close() -> None:
     hall = Hall.opened(2)
     hall.upload(upload_of(0), to=range(1, SEATS))
     hall.spread()
+    report = upload_of(0).report.id
+    assert set(hall.states[0].fetched) == {report}
+    assert len(hall.states[0].receipts[report]) == SEATS - 1
+    assert not hall.states[0].columns, "no box came with it: no receipt of its own"
+
+
+def test_a_report_that_few_vouch_for_is_not_asked_for() -> None:
+    hall = Hall.opened(2)
+    hall.upload(upload_of(0), to=range(1, 6))  # five of sixteen can all be bad
+    hall.spread()
+    assert not hall.states[0].fetched
+    assert not hall.states[0].receipts
+
+
+def test_receipts_that_arrive_before_their_report_count_when_it_comes() -> None:
+    hall = Hall.opened(2)
+    hall.upload(upload_of(0), to=range(1, SEATS))
+    hall.spread(unanswered)
     assert hall.states[0].receipts == {}
     hall.give(0, upload_of(0))
     assert len(hall.spread().states[0].receipts[upload_of(0).report.id]) == SEATS
@@ -566,7 +590,7 @@ def test_a_liar_left_out_of_the_header_is_refused_and_so_is_one_put_in() -> None
     proposal = held[0]
     assert proposal.header.lying == (3,)
     for lying in ((), (3, 4), (4,)):
-        (refused,) = hall.give(5, proposed_as(proposal, lying=lying))
+        (refused,) = hall.copy().give(5, proposed_as(proposal, lying=lying))
         assert refused.reason.values.get("field") == "lying"
     assert vote(hall, proposal).header.lying == (3,)
 
@@ -606,14 +630,26 @@ def test_a_leader_cannot_plant_a_sealing_key() -> None:
         ((*honest, replace(honest[3], validator=SEATS)), UnknownValidatorError, "validator 16"),
         ((*honest, honest[3]), ProposalRefusedError, "increasing"),
         ((honest[1], honest[0], *honest[2:]), ProposalRefusedError, "increasing"),
-        (honest[:10], ProposalRefusedError, "expected 11 or more"),
+        (honest[:15], ProposalRefusedError, "expected 16 or more"),
     ]
     for announcements, kind, reason in cases:
-        (refused,) = hall.give(5, proposed_as(proposal, announcements=announcements))
+        (refused,) = hall.copy().give(5, proposed_as(proposal, announcements=announcements))
         assert isinstance(refused.reason, kind)
         assert reason in str(refused.reason)
+    hall.states[5] = replace(hall.states[5], keys_due=0)  # as if none had come here before the close was final
+    (refused,) = hall.copy().give(5, proposed_as(proposal, announcements=honest[:10]))
+    assert "expected 11 or more" in str(refused.reason)
     hall.give(5, proposed_as(proposal, announcements=honest[:11]))
-    assert 0 in hall.states[5].heard, "a quorum of keys is enough"
+    assert 0 in hall.states[5].heard, "a quorum of keys is enough for who knows of no more"
+
+
+def test_a_third_proposal_that_does_not_hold_is_not_even_checked() -> None:
+    hall, proposal = proposed(3)
+    for total in (b"\1" * 32, b"\2" * 32):
+        (refused,) = hall.give(5, proposed_as(proposal, total=total))
+        assert refused.reason.values.get("field") == "total"
+    (refused,) = hall.give(5, proposal)
+    assert "2 proposals that do not hold" in str(refused.reason)
 
 
 def test_a_key_that_nobody_can_seal_to_is_refused() -> None:
@@ -737,9 +773,8 @@ def test_votes_for_the_own_header_count_although_another_one_is_proposed() -> No
 def test_proposals_come_in_turn_one_each_and_in_nobody_elses_name() -> None:
     hall, proposal = proposed(3)
     early = sign_proposal(replace(proposal, proposer=1), committee().accounts[1])
-    (refused,) = hall.give(5, early)
-    assert isinstance(refused.reason, ProposalRefusedError)
-    assert "not yet the turn" in str(refused.reason)
+    assert hall.give(5, early) == [], "not yet the turn of validator 1: it waits"
+    assert 1 not in hall.states[5].heard
     (refused,) = hall.give(5, replace(proposal, proposer=1))
     assert isinstance(refused.reason, NotSenderError)
     (refused,) = hall.give(5, proposal, sender=1)
@@ -749,7 +784,8 @@ def test_proposals_come_in_turn_one_each_and_in_nobody_elses_name() -> None:
     second = proposed_as(replace(proposal, key_sums=fewer), key_sums=tuple((s.seat, s.digest) for s in fewer))
     assert hall.give(5, second) == [], "one proposal each"
     wait(hall, TURN_MS)
-    assert [type(effect) for effect in hall.give(5, early)] == [RoundSend]
+    assert [type(effect) for effect in hall.give(5, RoundAlarm(0))] == [RoundSend]
+    assert 1 in hall.states[5].heard
 
 
 def test_forged_votes_neither_count_nor_displace_good_ones() -> None:
@@ -816,7 +852,7 @@ def with_a_report_missing_at_the_last() -> Hall:
     hall.upload(upload_of(0))
     hall.upload(upload_of(1))
     hall.upload(upload_of(2), to=range(SEATS - 1))
-    wait(hall.spread(), 100)
+    wait(hall.spread(unanswered), 100)
     hall.finalise(hall.close())
     return hall
 
@@ -851,16 +887,49 @@ def test_a_validator_that_gets_no_answer_finishes_when_one_comes() -> None:
     assert hall.states[last].model == model_of(range(3))
 
 
-def test_reports_are_given_out_only_when_admitted_and_once() -> None:
+def test_reports_are_given_out_once_and_to_validators_alone() -> None:
     hall = admitted(3)
     wanted = ReportRequest(0, 5, (upload_of(0).report.id, bytes(32)))
-    assert hall.give(0, wanted, sender=5) == [], "nothing is closed"
-    hall.finalise(hall.close())
     (sent,) = hall.give(0, wanted, sender=5)
     assert (sent.to, sent.message.report.id) == (5, upload_of(0).report.id)
     assert hall.give(0, wanted, sender=5) == []
     (refused,) = hall.give(0, wanted, sender=6)
     assert isinstance(refused.reason, NotSenderError)
+    (refused,) = hall.give(0, replace(wanted, validator=SEATS))
+    assert isinstance(refused.reason, UnknownValidatorError)
+
+
+def test_withheld_receipts_cannot_leave_a_trainer_alone_with_a_minority() -> None:
+    """Three seats withhold receipts from four trainers, three others deny two seats: nobody is left alone with them."""
+    hall = Hall.opened(8, lying_max=1, cohort_min=4).spread()
+    uploads = [upload_of(i) if i < 5 else deny(upload_of(i), i, (0, 1)) for i in range(8)]
+    honest = {upload.report.id for upload in uploads[:4]}
+
+    def withhold(sender: int, to: int, message: Any) -> Any:
+        hides = isinstance(message, SeatReceipt) and message.receipt.report in honest and message.receipt.seat >= 13
+        return None if hides else message
+
+    for upload in uploads:
+        hall.upload(upload)
+    wait(hall.spread(withhold), DEADLINE_MS)
+    victim_and_sybils = {upload.report.id for upload in uploads[4:]}
+    for state in hall.states.values():
+        close = close_for(hall.contexts[0], state, hall.now)
+        assert close is not None
+        assert set(close.reports) >= honest or not close.reports
+    assert set(hall.close().reports) != victim_and_sybils
+
+
+def test_less_than_half_of_the_reports_is_no_close_after_the_deadline_either() -> None:
+    hall = admitted(4)
+    wait(hall, DEADLINE_MS)
+    whole = hall.close()
+    for count, admitted_here in ((4, True), (3, False), (2, False)):
+        part = replace(
+            whole, reports=whole.reports[:count], weights=whole.weights[:count], receipts=whole.receipts[:count]
+        )
+        accepted = payload_accepted(hall.contexts[0], hall.states[0], (), encode_payload(part), hall.now)
+        assert accepted == admitted_here
 
 
 # ------------------------------------------------------------------------------------------------ finish

@@ -16,7 +16,7 @@ from hashlib import sha256
 
 from collegium import aggregation
 from collegium.aggregation import RoundTerms, SeatTerms, Upload
-from collegium.crypto import SealKey, bls_verify, recover_address
+from collegium.crypto import Digest, SealKey, bls_verify, recover_address
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
@@ -72,6 +72,7 @@ from ._seats import assign_seats, certify_seats, seat_keys, seat_quorum
 __all__ = ["begin", "finish", "next_payload", "payload_accepted", "release", "round_step", "terms_after"]
 
 ASKED_AT_ONCE = 2  # validators asked for a missing report before waiting for an answer
+FAILURES_MAX = 2  # proposals of one validator that did not hold, before no more of them are checked
 
 # ------------------------------------------------------------------------------------------------ begin
 
@@ -144,7 +145,7 @@ def _handle(context: RoundContext, state: RoundState, message: RoundMessage, now
         case HeaderVote():
             outcome = _take_vote(context, state, message)
         case ReportRequest():
-            outcome = _answer(state, message)
+            outcome = _answer(context, state, message)
         case ReportReply():
             outcome = _take_reply(context, state, message, now)
     return outcome
@@ -187,6 +188,13 @@ def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sende
         if len(message.ciphertext) != size or sha256(message.ciphertext).digest() != report.ciphertext:
             raise aggregation.ReportRejectedError("the masked update is not the one that the report names")
         return state if report.trainer in others else replace(state, ahead=(*state.ahead, (sender, message)))
+    if not isinstance(message, SeatReceipt | Announcement | Release | HeaderProposal):
+        raise WrongRoundError(f"{type(message).__name__} of the next round: nobody needs it yet")
+    return _wait(context, state, message, sender)
+
+
+def _wait(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> RoundState:
+    """Keep a message that cannot be judged yet, within its sender's quota."""
     _check_quota(context, [origin for origin, _ in state.ahead], sender)
     return replace(state, ahead=(*state.ahead, (sender, message)))
 
@@ -212,10 +220,11 @@ def _replay(context: RoundContext, state: RoundState, now: int) -> Outcomes:
 
 
 def _look_again(context: RoundContext, state: RoundState, now: int) -> Outcomes:
-    """The clock has moved on: ask others for reports that are still missing; propose the header if it is our turn."""
-    state, asked = _ask(context, state)
+    """The clock has moved on: ask for what is still missing, look at early proposals, propose if it is our turn."""
+    state, asked = _ask(context, state, now)
+    state, replayed = _replay(context, state, now) if state.close is not None else (state, ())
     state, proposed = _propose_header(context, state, now)
-    return state, (*asked, *proposed)
+    return state, (*asked, *replayed, *proposed)
 
 
 # ------------------------------------------------------------------------------------------------ admit
@@ -249,9 +258,19 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
         receipt = aggregation.issue_receipt(state.terms, report, seat, context.account)
         effects.append(RoundBroadcast(SeatReceipt(state.terms.round, receipt)))
         effects.append(Admitted(state.terms.round, report.id))
+    state, received = _take_early(context, state, now)
+    return state, (*effects, *received)
+
+
+def _take_early(context: RoundContext, state: RoundState, now: int) -> Outcomes:
+    """Look again at receipts whose report was not here."""
     early, state = state.early, replace(state, early=())
+    effects: list[RoundEffect] = []
     for sender, waiting in early:
-        state, more = _take_receipt(context, state, waiting, now, sender)
+        try:
+            state, more = _take_receipt(context, state, waiting, now, sender)
+        except CollegiumError as error:
+            more = (Refused(state.terms.round, "early receipt", error),)
         effects.extend(more)
     return state, tuple(effects)
 
@@ -260,10 +279,11 @@ def _take_receipt(
     context: RoundContext, state: RoundState, message: SeatReceipt, now: int, sender: int | None
 ) -> Outcomes:
     receipt = message.receipt
-    held = next((h for h in state.reports.values() if h.report.id == receipt.report), None)
+    held = state.held().get(receipt.report)
     if held is None:
         _check_quota(context, [origin for origin, _ in state.early], sender)
-        return replace(state, early=(*state.early, (sender, message))), ()
+        state = replace(state, early=(*state.early, (sender, message)))
+        return state, _ask_early(context, state, receipt.report)
     known = state.receipts.get(receipt.report, {})
     if receipt.seat in known:
         return state, ()
@@ -315,7 +335,7 @@ def _accepted(
     if isinstance(payload, Close):
         if state.close is not None or ancestors:
             return False
-        reports = {held.report.id: held.report for held in state.reports.values()}
+        reports = {report: held.report for report, held in state.held().items()}
         check_close(context.work, state.terms, payload, reports, context.cohort_min, context.lying_max)
         return leaves_out(context, state, payload, now) is None
     closes = [state.close] if state.close is not None else []
@@ -341,7 +361,14 @@ def release(context: RoundContext, state: RoundState, close: Close, proposer: in
     if close.round != state.terms.round or state.released.get(close.round, close.digest) != close.digest:
         reason = CloseRefusedError(f"close of round {close.round}: not the present round, or another close's")
         return state, (Refused(state.terms.round, "close", reason),)
-    state = replace(state, close=close, closed_ms=now, proposer=proposer, released={close.round: close.digest})
+    state = replace(
+        state,
+        close=close,
+        closed_ms=now,
+        proposer=proposer,
+        released={close.round: close.digest},
+        keys_due=len(state.announcements),
+    )
     key_sums = []
     for seat in state.own_seats(context) if close.reports else ():
         columns = [state.columns[report, seat] for report in close.reports if (report, seat) in state.columns]
@@ -354,7 +381,7 @@ def release(context: RoundContext, state: RoundState, close: Close, proposer: in
     turn_ms = now + _place(context, state, context.index) * context.timing.turn_ms
     alarms = sorted({turn_ms, now + context.timing.release_ms, max(turn_ms, now + context.timing.release_ms)})
     timers = tuple(RoundTimer(RoundAlarm(close.round), at) for at in alarms)
-    state, asked = _ask(context, state)
+    state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now)
     record = ReleaseRecord(close.round, close.digest)
     return state, (record, RoundBroadcast(message), *timers, *asked, *replayed)
@@ -369,29 +396,51 @@ def _take_release(context: RoundContext, state: RoundState, message: Release, no
     if message.validator in state.releases:
         return state, ()
     check_release(context, state.terms, message)
-    return _propose_header(context, replace(state, releases={**state.releases, message.validator: message}), now)
+    state = replace(state, releases={**state.releases, message.validator: message})
+    return finish(context, state, state.final, now) if state.final is not None else _propose_header(context, state, now)
 
 
-def _ask(context: RoundContext, state: RoundState) -> Outcomes:
+def _ask(context: RoundContext, state: RoundState, now: int) -> Outcomes:
     """Ask some validators of the close's seats for admitted reports that are not here, others each time."""
     missing = state.missing()
     if not missing or state.close is None:
         return state, ()
+    again = RoundTimer(RoundAlarm(state.terms.round), now + context.timing.turn_ms)
+    requests = _requests(context, state, state.close.seats, missing)
+    return replace(state, asked=state.asked + ASKED_AT_ONCE), (again, *requests)
+
+
+def _ask_early(context: RoundContext, state: RoundState, report: Digest) -> tuple[RoundEffect, ...]:
+    """Ask for a report once more validators vouch for it than can all be bad: a close that admits it may come."""
+    seats = {waiting.receipt.seat for _, waiting in state.early if waiting.receipt.report == report}
+    known = tuple(sorted(seat for seat in seats if 0 <= seat < len(state.terms.seats)))
+    ask = known and _vouchers(state, report) == context.epoch_set.faulty_max + 1
+    return _requests(context, state, known, (report,)) if ask else ()
+
+
+def _vouchers(state: RoundState, report: Digest) -> int:
+    """Return how many validators sent receipts for a report that is not here (seats, where nobody knows who sent)."""
+    early = [(sender, waiting.receipt) for sender, waiting in state.early if waiting.receipt.report == report]
+    return len({(sender, None) if sender is not None else (None, receipt.seat) for sender, receipt in early})
+
+
+def _requests(
+    context: RoundContext, state: RoundState, seats: tuple[int, ...], reports: tuple[Digest, ...]
+) -> tuple[RoundEffect, ...]:
     accounts = [validator.account for validator in context.epoch_set.validators]
-    holders = [accounts.index(state.terms.seats[seat].validator) for seat in state.close.seats]
-    request = ReportRequest(state.terms.round, context.index, missing)
+    holders = [accounts.index(state.terms.seats[seat].validator) for seat in seats]
+    request = ReportRequest(state.terms.round, context.index, reports)
     chosen = [holders[(context.index + state.asked + i) % len(holders)] for i in range(ASKED_AT_ONCE)]
-    state = replace(state, asked=state.asked + ASKED_AT_ONCE)
-    return state, tuple(RoundSend(to, request) for to in dict.fromkeys(chosen) if to != context.index)
+    return tuple(RoundSend(to, request) for to in dict.fromkeys(chosen) if to != context.index)
 
 
-def _answer(state: RoundState, message: ReportRequest) -> Outcomes:
-    """Send admitted reports to a validator that lacks them, each once."""
-    admitted = set(state.close.reports) if state.close is not None else set()
+def _answer(context: RoundContext, state: RoundState, message: ReportRequest) -> Outcomes:
+    """Send reports that are here to a validator that lacks them, each once."""
+    context.epoch_set.validator(message.validator)
     effects = []
-    for held in state.reports.values():
-        asked = (message.validator, held.report.id)
-        if held.report.id in message.reports and held.report.id in admitted and asked not in state.answered:
+    for report, held in state.held().items():
+        asked = (message.validator, report)
+        if report in message.reports and asked not in state.answered:
             state = replace(state, answered=state.answered | {asked})
             ciphertext = aggregation.encode_ciphertext(held.ciphertext)
             effects.append(RoundSend(message.validator, ReportReply(message.round, held.report, ciphertext)))
@@ -399,16 +448,20 @@ def _answer(state: RoundState, message: ReportRequest) -> Outcomes:
 
 
 def _take_reply(context: RoundContext, state: RoundState, message: ReportReply, now: int) -> Outcomes:
+    """Keep a report that was asked for: one of the final close, or one that enough validators vouch for."""
     report = message.report
-    if report.id not in state.missing():
+    wanted = report.id in state.missing() or _vouchers(state, report.id) > context.epoch_set.faulty_max
+    if not wanted or report.trainer not in context.cohort:
         return state, ()
     ciphertext = check_upload(context.work, state.terms, report, message.ciphertext, {})
-    state = replace(state, reports={**state.reports, report.trainer: Held(report, ciphertext)})
+    state = replace(state, fetched={**state.fetched, report.id: Held(report, ciphertext)})
+    state, received = _take_early(context, state, now)
     if state.final is not None:
-        return finish(context, state, state.final, now)
-    state, replayed = _replay(context, state, now)
+        state, finished = finish(context, state, state.final, now)
+        return state, (*received, *finished)
+    state, replayed = _replay(context, state, now) if state.close is not None else (state, ())
     state, proposed = _propose_header(context, state, now)
-    return state, (*replayed, *proposed)
+    return state, (*received, *replayed, *proposed)
 
 
 # ------------------------------------------------------------------------------------------------ open
@@ -453,28 +506,38 @@ def _propose_header(context: RoundContext, state: RoundState, now: int) -> Outco
 # ------------------------------------------------------------------------------------------------ certify
 
 
+def _check_proposer(context: RoundContext, state: RoundState, message: HeaderProposal) -> None:
+    account = context.epoch_set.validator(message.proposer).account
+    if recover_address(message.digest(), message.signature) != account:
+        raise NotSenderError(f"proposal of validator {message.proposer} is not signed by it")
+    if state.failed.get(message.proposer, 0) >= FAILURES_MAX:
+        raise ProposalRefusedError(f"validator {message.proposer} has made {FAILURES_MAX} proposals that do not hold")
+
+
 def _take_proposal(
     context: RoundContext, state: RoundState, message: HeaderProposal, now: int, sender: int | None
 ) -> Outcomes:
     """Redo the public work of a proposed header, if it is its proposer's turn, and vote for it with the own seats."""
     if message.proposer in state.heard:
         return state, ()
-    account = context.epoch_set.validator(message.proposer).account
-    if recover_address(message.digest(), message.signature) != account:
-        raise NotSenderError(f"proposal of validator {message.proposer} is not signed by it")
-    if state.close is None or state.missing():  # final elsewhere already, or waiting for reports
-        _check_quota(context, [origin for origin, _ in state.ahead], sender)
-        return replace(state, ahead=(*state.ahead, (sender, message))), ()
+    _check_proposer(context, state, message)
+    if state.final is not None:  # too late to vote; it may be what following the final header takes
+        if message.header.digest != state.final.header.digest:
+            return state, ()
+        return finish(context, replace(state, heard={**state.heard, message.proposer: message}), state.final, now)
     half_a_turn = context.timing.turn_ms // 2  # validators hear of a final close at slightly different times
-    if now < state.closed_ms + _place(context, state, message.proposer) * context.timing.turn_ms - half_a_turn:
-        raise ProposalRefusedError(f"it is not yet the turn of validator {message.proposer} to propose")
-    check_proposal(context, state, state.close, message)
+    turn_ms = state.closed_ms + _place(context, state, message.proposer) * context.timing.turn_ms - half_a_turn
+    if state.close is None or state.missing() or now < turn_ms:  # final elsewhere, waiting for reports, or early
+        return _wait(context, state, message, sender), ()
+    try:
+        check_proposal(context, state, state.close, message)
+    except CollegiumError as error:
+        failed = {**state.failed, message.proposer: state.failed.get(message.proposer, 0) + 1}
+        return replace(state, failed=failed), (Refused(state.terms.round, "HeaderProposal", error),)
     state = replace(state, heard={**state.heard, message.proposer: message})
-    if not state.own_seats(context):
-        return state, ()
     digest = message.header.digest
     vote = HeaderVote(state.terms.round, digest, context.index, context.voting_key.sign(digest))
-    return state, (RoundSend(message.proposer, vote),)
+    return state, (RoundSend(message.proposer, vote),) if state.own_seats(context) else ()
 
 
 def _take_vote(context: RoundContext, state: RoundState, message: HeaderVote) -> Outcomes:
@@ -505,7 +568,7 @@ def _take_vote(context: RoundContext, state: RoundState, message: HeaderVote) ->
 def finish(context: RoundContext, state: RoundState, certified: Certified, now: int) -> Outcomes:
     """A certified header is final: take its model, forget the round's secrets, begin the next round.
 
-    A validator that still lacks admitted reports finishes when they have arrived.
+    A validator that lacks what it takes to follow finishes when that has arrived.
     """
     header, close = certified.header, state.close
     if header.round != state.terms.round or close is None or header.close != close.digest:
@@ -520,8 +583,8 @@ def finish(context: RoundContext, state: RoundState, certified: Certified, now: 
         sums = {key_sum.seat: key_sum for proposal in proposed for key_sum in proposal.key_sums}
         model = open_close(context.work, context.agreed, state, close, sums or state.sums_for(close.digest))[2]
     if sha256(model).digest() != header.model:
-        reason = ProposalRefusedError(f"the model of round {header.round} cannot be rebuilt from what is here")
-        return state, (Refused(state.terms.round, "header", reason),)
+        reason = ProposalRefusedError(f"the model of round {header.round} cannot be rebuilt from what is here yet")
+        return replace(state, final=certified), (Refused(state.terms.round, "header", reason),)
     terms = terms_after(context.agreed, context.epoch_set, header)
     ahead = state.ahead
     state, begun = begin(context, terms, model, state.secrets, now)

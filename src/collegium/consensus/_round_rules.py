@@ -6,7 +6,8 @@ Each raises a named error that says value and expectation. Work that is a pure f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
 from hashlib import sha256
 
@@ -41,6 +42,7 @@ __all__ = [
     "close_for",
     "combine_beacon",
     "is_complete",
+    "least_admitted",
     "leaves_out",
     "open_close",
     "total_digest",
@@ -124,8 +126,8 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
     """Return the close that this validator would propose now, or None while it is worth waiting.
 
     At once (after the grace) when every registered trainer's report has receipts from enough seats; at the deadline
-    with what there is: the seats of Q hold a receipt for every admitted report, and reports that keep Q too small are
-    left out, fewest receipts first. Enough means that the sum decodes although `lying_max` seats of Q lie.
+    with what there is: as many reports as possible such that the seats of Q hold a receipt for every one of them, or
+    none if that is not more than half. Enough means that the sum decodes although `lying_max` seats of Q lie.
     """
     late = now >= state.began_ms + context.timing.deadline_ms
     settled = now >= state.changed_ms + context.timing.grace_ms and is_complete(context, state)
@@ -133,14 +135,10 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
         return None
     needed = aggregation.seats_needed(context.seats, context.lying_max)
     holders = {report: frozenset(seats) for report, seats in state.receipts.items()}
-    admitted = sorted(report for report, seats in holders.items() if len(seats) >= needed)
-    seats = _common(holders, admitted)
+    admitted, seats = max(_choices(holders, needed), key=lambda choice: (len(choice[0]), len(choice[1])))
     if not late and len(seats) < needed:
         return None
-    while admitted and len(seats) < needed:
-        admitted.remove(min(admitted, key=lambda report: (len(holders[report]), report)))
-        seats = _common(holders, admitted)
-    if len(admitted) < context.cohort_min:
+    if len(admitted) < least_admitted(context, state):
         admitted, seats = [], frozenset()
     order = tuple(sorted(seats))
     return Close(
@@ -152,6 +150,35 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
         weights=(1,) * len(admitted),
         receipts=tuple(tuple(state.receipts[report][seat] for seat in order) for report in admitted),
     )
+
+
+def _choices(holders: Mapping[Digest, frozenset[int]], needed: int) -> Iterator[tuple[list[Digest], frozenset[int]]]:
+    """Yield sets of reports with the seats that hold a receipt for each of them, `needed` seats or more; at first none.
+
+    By reports: leave out those with the fewest receipts until the others share enough seats. By seats: take those that
+    hold the most receipts, and the reports that all of them hold.
+    """
+    yield [], frozenset()
+    admitted = sorted(report for report, seats in holders.items() if len(seats) >= needed)
+    while admitted and len(_common(holders, admitted)) < needed:
+        admitted.remove(min(admitted, key=lambda report: (len(holders[report]), report)))
+    if admitted:
+        yield admitted, _common(holders, admitted)
+    counts = Counter(seat for seats in holders.values() for seat in seats)
+    ranked = sorted(counts, key=lambda seat: (-counts[seat], seat))
+    for size in range(needed, len(ranked) + 1):
+        chosen = frozenset(ranked[:size])
+        complete = sorted(report for report, seats in holders.items() if seats >= chosen)
+        if complete:
+            yield complete, _common(holders, complete)
+
+
+def least_admitted(context: RoundContext, state: RoundState) -> int:
+    """Return how few reports a close may admit, unless it admits none: more than half of those that are here.
+
+    So however receipts are withheld, whoever wants a trainer alone among its own needs half of the reports.
+    """
+    return max(context.cohort_min, len(state.held()) // 2 + 1)
 
 
 def is_complete(context: RoundContext, state: RoundState) -> bool:
@@ -208,12 +235,16 @@ def check_close(
 def leaves_out(context: RoundContext, state: RoundState, close: Close, now: int) -> str | None:
     """Return why a valid close must not be voted for now, or None: nobody may choose whom a trainer hides among.
 
-    Before this validator's own deadline only the whole cohort will do; after it, as many reports as it would admit.
+    Before this validator's own deadline only the whole cohort will do; after it, as many reports as it would admit,
+    and more than half of those that are here, or none at all.
     """
     if len(close.reports) == len(context.cohort):
         return None
     if now < state.began_ms + context.timing.deadline_ms:
         return f"{len(close.reports)} of {len(context.cohort)} registered trainers before the deadline"
+    least = least_admitted(context, state)
+    if 0 < len(close.reports) < least:
+        return f"{len(close.reports)} of {len(state.held())} reports, {least} or none expected"
     own = close_for(context, state, now)
     expected = 0 if own is None else len(own.reports)
     return None if len(close.reports) >= expected else f"{len(close.reports)} reports, {expected} are admissible here"
@@ -268,7 +299,7 @@ def open_close(
     """
     if not close.reports:
         return "skipped", None, state.model
-    by_id = {held.report.id: held.ciphertext for held in state.reports.values()}
+    by_id = {report: held.ciphertext for report, held in state.held().items()}
     missing = [report for report in close.reports if report not in by_id]
     if missing:
         raise MissingReportsError(f"{len(missing)} admitted reports are not here yet", missing=tuple(missing))
@@ -304,6 +335,8 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         CollegiumError: naming the first thing that is not what it must be.
     """
     header, work = message.header, context.work
+    if len(message.key_sums) > len({key_sum.seat for key_sum in message.key_sums}):
+        raise ProposalRefusedError("two key sums of one seat in a proposal", field="key_sums")
     for key_sum in message.key_sums:
         check_sum(work, state.terms, close.digest, key_sum)
     key_sums = {key_sum.seat: key_sum for key_sum in message.key_sums}
@@ -329,11 +362,13 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
     for name, value in expected.items():
         if getattr(header, name) != value:
             raise ProposalRefusedError(f"header's {name} is {getattr(header, name)!r}, expected {value!r}", field=name)
-    check_next(context, header)
+    check_next(context, header, state.keys_due)
 
 
-def check_next(context: RoundContext, header: Header) -> None:
-    """Check what a header fixes for the next round: its beacon, and a quorum of sealing keys.
+def check_next(context: RoundContext, header: Header, keys_due: int) -> None:
+    """Check what a header fixes for the next round: its beacon, and `keys_due` sealing keys, a quorum at least.
+
+    A number and no set: somebody that announced its key to a few only must not make everybody refuse everybody.
 
     Raises:
         CollegiumError: naming what does not hold.
@@ -342,10 +377,10 @@ def check_next(context: RoundContext, header: Header) -> None:
     key = ("beacon value", context.epoch, number, header.beacon)
     work.once(key, lambda: context.beacon.verify(context.epoch, number, header.beacon))
     validators = [announcement.validator for announcement in header.announcements]
-    quorum = context.epoch_set.quorum
-    if validators != sorted(set(validators)) or len(validators) < quorum:
+    least = max(context.epoch_set.quorum, keys_due)
+    if validators != sorted(set(validators)) or len(validators) < least:
         raise ProposalRefusedError(
-            f"sealing keys of validators {validators}: expected {quorum} or more, increasing", field="announcements"
+            f"sealing keys of validators {validators}: expected {least} or more, increasing", field="announcements"
         )
     for announcement in header.announcements:
         if announcement.round != number:

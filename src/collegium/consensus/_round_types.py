@@ -303,6 +303,7 @@ class RoundState:
     began_ms: int
     secrets: Mapping[int, SealKey]  # by round; a round's key is dropped when its result is final
     reports: Mapping[bytes, Held] = field(default_factory=dict)  # by trainer: one report a round
+    fetched: Mapping[Digest, Held] = field(default_factory=dict)  # by id: vouched for by others, not sent here
     columns: Mapping[tuple[Digest, int], SeatColumns] = field(default_factory=dict)  # by report and own seat
     receipts: Mapping[Digest, Mapping[int, bytes]] = field(default_factory=dict)  # by report, then seat
     announcements: Mapping[int, Announcement] = field(default_factory=dict)
@@ -312,13 +313,15 @@ class RoundState:
     proposer: int = 0  # of the close: the first in line to propose the header
     released: Mapping[int, Digest] = field(default_factory=dict)  # by round: what was written down
     releases: Mapping[int, Release] = field(default_factory=dict)
+    keys_due: int = 0  # sealing keys known when the close became final: a header may not carry fewer
     asked: int = 0  # how many validators were asked for missing reports
     answered: frozenset[tuple[int, Digest]] = frozenset()
     own: HeaderProposal | None = None  # this validator's
     heard: Mapping[int, HeaderProposal] = field(default_factory=dict)  # by proposer: one a round
+    failed: Mapping[int, int] = field(default_factory=dict)  # by proposer: proposals that did not hold
     votes: Mapping[int, bytes] = field(default_factory=dict)  # by seat, on the own proposal
     certified: Certified | None = None
-    final: Certified | None = None  # final, but reports are missing to follow it
+    final: Certified | None = None  # final, but what is here does not suffice to follow it
     early: tuple[tuple[int | None, SeatReceipt], ...] = ()  # receipts for reports still on their way here
     ahead: tuple[tuple[int | None, RoundMessage], ...] = ()  # cannot be judged yet
 
@@ -331,7 +334,11 @@ class RoundState:
         """Return the key sums released for a close, by seat."""
         return {s.seat: s for r in self.releases.values() if r.close == close for s in r.key_sums}
 
+    def held(self) -> dict[Digest, Held]:
+        """Return every report that is here, by id."""
+        return {**self.fetched, **{entry.report.id: entry for entry in self.reports.values()}}
+
     def missing(self) -> tuple[Digest, ...]:
         """Return the reports of the final close that are not here."""
-        held = {entry.report.id for entry in self.reports.values()}
+        held = self.held()
         return () if self.close is None else tuple(report for report in self.close.reports if report not in held)

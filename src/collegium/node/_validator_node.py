@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from collegium.aggregation import Upload
 from collegium.consensus import (
     Admitted,
     Block,
@@ -111,7 +112,9 @@ class ValidatorNode:
         return self.context.round.index
 
     def handle(self, message: Message, now_ms: int, sender: int | None = None) -> Iterable[Outgoing]:
-        """Take a message, carry out what follows, return what to send."""
+        """Take a message, carry out what follows, return what to send; from outside the committee, uploads only."""
+        if sender is None and not isinstance(message, Upload):
+            return []
         self.state, effects = validator_step(self.context, self.state, message, now_ms, sender)  # type: ignore[arg-type]
         return self.carry_out(effects)
 
