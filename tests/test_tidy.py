@@ -28,14 +28,9 @@ CORRIDORS = {"utils", "util", "common", "helpers", "helper", "core"}
 
 # Written in pieces, so that a search of the tree for these words does not find this list.
 UNFINISHED = re.compile(rf"\b({'|'.join(['TODO', 'FIXME', 'XXX'])})\b")
-REGISTRY = re.compile(r"(pypi|pythonhosted|npmjs|debian|yarnpkg|crates)\.(org|io|com)\b")
-MACHINE_PATH = re.compile(r"(?<![\w.\-*/}])/(work|root|farm)/\w")
+REGISTRY = re.compile(r'"resolved": *"https?://')  # a lock file pins what to install, not from where
+MACHINE_PATH = re.compile(r"(?<![\w.\-*/}])/(home|root|Users)/\w")
 SCRATCH_PATH = re.compile(r"""["'](/tmp|/var/tmp)\b""")
-HOW_IT_WAS_WRITTEN = re.compile(
-    r"\b(sub-?agents?|(?:this|last|next|previous) (?:working )?session|(?:AI|LLM|coding) (?:agent|assistant)s?"
-    r"|system prompt|as an AI)\b",
-    re.IGNORECASE,
-)
 TEST_NAMED = re.compile(r"\b(?:tests/[\w/]+/)?(test_\w+\.py)(?:::(\w+))?")
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[^)\s]*)?\)")
 
@@ -123,10 +118,6 @@ def names_no_machine(file: File) -> Iterator[str]:
     yield from matches(file, MACHINE_PATH)
     if file.in_package:
         yield from matches(file, SCRATCH_PATH)
-
-
-def speaks_of_the_product_alone(file: File) -> Iterator[str]:
-    yield from matches(file, HOW_IT_WAS_WRITTEN)
 
 
 def has_a_docstring(file: File) -> Iterator[str]:
@@ -223,9 +214,10 @@ REFUSED: dict[Rule, File] = {
     ends_with_one_newline: File("README.md", "100644", b"no end"),
     runs_if_and_only_if_it_says_how: File("scripts/demo", "100644", b"#!/usr/bin/env bash\n"),
     is_finished: File("src/collegium/a.py", "100644", b"# TODO: later\n"),
-    names_no_registry: File("contracts/package-lock.json", "100644", b'"https://registry.npmjs.org/solc"\n'),
-    names_no_machine: File("README.md", "100644", b"see /work/main\n"),
-    speaks_of_the_product_alone: File("README.md", "100644", b"written by a subagent\n"),
+    names_no_registry: File(
+        "contracts/package-lock.json", "100644", b'"resolved": "https://registry.example.org/solc"\n'
+    ),
+    names_no_machine: File("README.md", "100644", b"see /home/alice/collegium\n"),
     has_a_docstring: File("src/collegium/codes/_rows.py", "100644", b"x = 1\n"),
     package_says_what_is_public: File("src/collegium/codes/__init__.py", "100644", b'"""Codes."""\n'),
     inner_module_says_so: File("src/collegium/codes/rows.py", "100644", b""),
