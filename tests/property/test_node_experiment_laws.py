@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collegium.consensus import seat_quorum
 from collegium.node import (
     ExperimentError,
     decode_experiment,
     experiment_from_bytes,
     experiment_to_bytes,
-    seats_quorum,
     seats_spoiled_max,
 )
 
@@ -79,7 +79,7 @@ def test_decoding_the_canonical_bytes_gives_the_experiment_back(
 @given(st.sampled_from([16, 32, 64, 128, 256]))
 def test_a_sum_that_decodes_is_one_that_a_quorum_agrees_on(seats: int) -> None:
     """With nobody lying the two bounds are the same, so neither promise is broken before the other."""
-    assert seats - seats_spoiled_max(seats) == seats_quorum(seats)
+    assert seats - seats_spoiled_max(seats) == seat_quorum(seats)
 
 
 @given(st.dictionaries(st.sampled_from(["task", "data", "schema", "model", "rule", "committee", "chain"]), values))

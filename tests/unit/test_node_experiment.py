@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from collegium.consensus import seat_quorum
 from collegium.node import (
     Experiment,
     ExperimentBytesError,
@@ -14,7 +15,6 @@ from collegium.node import (
     experiment_from_bytes,
     experiment_to_bytes,
     load_experiment,
-    seats_quorum,
     seats_spoiled_max,
 )
 
@@ -193,7 +193,7 @@ def test_refusal_of_a_committee_shows_the_arithmetic() -> None:
 def test_bounds_of_a_committee() -> None:
     sizes = (16, 32, 64, 128, 256)
     assert [seats_spoiled_max(seats) for seats in sizes] == [5, 10, 21, 42, 85]
-    assert [seats_quorum(seats) for seats in sizes] == [11, 22, 43, 86, 171]
+    assert [seat_quorum(seats) for seats in sizes] == [11, 22, 43, 86, 171]
 
 
 # Schema

@@ -547,8 +547,7 @@ def _take_vote(context: RoundContext, state: RoundState, message: HeaderVote) ->
     """
     if state.own is None or state.certified is not None or message.header != state.own.header.digest:
         return state, ()
-    account = context.epoch_set.validator(message.validator).account
-    seats = [i for i, seat in enumerate(state.terms.seats) if seat.validator == account]
+    seats = state.seats_of(context.epoch_set.validator(message.validator).account)
     if any(state.votes.get(seat, message.signature) != message.signature for seat in seats):
         bls_verify(seat_keys(context.epoch_set, state.terms)[seats[0]], message.header, message.signature)
     votes = {**state.votes, **dict.fromkeys(seats, message.signature)}

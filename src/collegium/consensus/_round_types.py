@@ -325,10 +325,13 @@ class RoundState:
     early: tuple[tuple[int | None, SeatReceipt], ...] = ()  # receipts for reports still on their way here
     ahead: tuple[tuple[int | None, RoundMessage], ...] = ()  # cannot be judged yet
 
+    def seats_of(self, account: bytes) -> tuple[int, ...]:
+        """Return the seats that the validator with this account holds in this round."""
+        return tuple(i for i, seat in enumerate(self.terms.seats) if seat.validator == account)
+
     def own_seats(self, context: RoundContext) -> tuple[int, ...]:
         """Return the seats that this validator holds in this round."""
-        address = context.epoch_set.validators[context.index].account
-        return tuple(i for i, seat in enumerate(self.terms.seats) if seat.validator == address)
+        return self.seats_of(context.epoch_set.validators[context.index].account)
 
     def sums_for(self, close: Digest) -> dict[int, KeySum]:
         """Return the key sums released for a close, by seat."""

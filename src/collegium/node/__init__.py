@@ -32,7 +32,6 @@ from ._experiment import (
     experiment_from_bytes,
     experiment_to_bytes,
     load_experiment,
-    seats_quorum,
     seats_spoiled_max,
 )
 from ._genesis import Genesis, GenesisError, decode_genesis
@@ -92,7 +91,6 @@ __all__ = [
     "load_experiment",
     "play_round",
     "run_experiment",
-    "seats_quorum",
     "seats_spoiled_max",
     "set_up",
     "verify_run",

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final, Literal, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
+from collegium.aggregation import COMMITTEE_DOMAIN, KEY_CODE
+from collegium.consensus import seat_quorum
 from collegium.errors import CollegiumError
 from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
 
@@ -37,7 +39,6 @@ __all__ = [
     "experiment_from_bytes",
     "experiment_to_bytes",
     "load_experiment",
-    "seats_quorum",
     "seats_spoiled_max",
 ]
 
@@ -63,9 +64,9 @@ SEATS_MIN, SEATS_MAX = 16, 256
 LINK_MS_MAX = 10_000
 WATTS_MAX = 1000
 
-COLUMNS = 8192  # of the key codeword, shared equally among the seats
-# An absent seat spoils its columns once, a lying one twice. The code itself bears 8192 - 5424 = 2768 spoiled columns.
-COLUMNS_SPOILED_MAX = COLUMNS // 3
+COLUMNS = COMMITTEE_DOMAIN.size  # of the key codeword, shared equally among the seats
+# An absent seat spoils its columns once, a lying one twice; the code bears as many as it has beyond its degree bound.
+COLUMNS_SPOILED_MAX = COLUMNS - KEY_CODE.degree_bound
 
 Level: TypeAlias = Literal["unproved"]
 ModelKind: TypeAlias = Literal["logistic", "mlp"]
@@ -208,11 +209,6 @@ class Experiment:
 def seats_spoiled_max(seats: int) -> int:
     """Return how large 2 x lying + absent may be so that the sum of keys still decodes (docs/spec: sharing)."""
     return seats * COLUMNS_SPOILED_MAX // COLUMNS
-
-
-def seats_quorum(seats: int) -> int:
-    """Return how many seats consensus needs alive and honest: more than two thirds."""
-    return seats - (seats - 1) // 3
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -499,7 +495,7 @@ def _check_liveness(section: Section, settings: CommitteeSettings) -> None:
             f"the sum of keys would not decode: 2 x {lying} lying + {absent} absent = {spoiled} seats, expected at "
             f"most floor({seats} x {COLUMNS_SPOILED_MAX} / {COLUMNS}) = {spoiled_max}",
         )
-    working, quorum = seats - absent - lying, seats_quorum(seats)
+    working, quorum = seats - absent - lying, seat_quorum(seats)
     if working < quorum:
         section.note(
             "",

@@ -39,7 +39,11 @@ from collegium.settlement import Checkpoint, header_root
 
 from ._network import Message, Outgoing
 
-__all__ = ["CheckpointRefusedError", "Journal", "ValidatorNode"]
+__all__ = ["CheckpointRefusedError", "Journal", "ReleaseRefusedError", "ValidatorNode"]
+
+
+class ReleaseRefusedError(CollegiumError):
+    """A validator was about to write down a second release of one round, for another close."""
 
 
 class CheckpointRefusedError(CollegiumError):
@@ -58,7 +62,7 @@ class Journal:
         """Write one effect.
 
         Raises:
-            CollegiumError: a second release of one round for another close; the state machine never asks for it.
+            ReleaseRefusedError: a second release of one round for another close; the state machine never asks for it.
         """
         match effect:
             case Persist():
@@ -67,7 +71,7 @@ class Journal:
                 self.blocks = [*self.blocks[-64:], effect]
             case ReleaseRecord():
                 if self.releases.setdefault(effect.round, effect.close) != effect.close:
-                    raise CheckpointRefusedError(f"round {effect.round} was released for another close")
+                    raise ReleaseRefusedError(f"round {effect.round} was released for another close")
 
 
 @dataclass
