@@ -1,5 +1,6 @@
 """The training rule equals its plain reference, adds up over trainers and keeps its bounds."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -8,15 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium.learning import (
+    ActivationRangeError,
     CategoryColumn,
+    ErrorRangeError,
     ModelSpec,
     NumericColumn,
     Rule,
     Schema,
+    SigmoidOutput,
+    SoftmaxOutput,
+    SquaredOutput,
+    StepTrace,
     Table,
     _reference,
     apply_total,
     evaluate,
+    exponential_table,
     features,
     initial_parameters,
     local_update,
@@ -27,12 +35,15 @@ from collegium.learning import (
     schema_from_mapping,
     schema_to_bytes,
     schema_to_mapping,
+    sigmoid_table,
     statistics,
     statistics_bound,
+    step_trace,
     update_bound,
 )
+from collegium.learning._activations import logarithm_micro
 from collegium.learning._integers import divide_half_up, product, product_int64
-from collegium.learning._parameters import parameter_limits
+from collegium.learning._parameters import parameter_limits, unpack
 
 SEED = b"round 1, trainer 2"
 
@@ -47,6 +58,7 @@ def rules(draw: st.DrawFn) -> Rule:
         feature_limit=draw(st.integers(1, 8)),
         hidden_limit=draw(st.integers(1, 3)),
         output_limit=draw(st.integers(1, 8)),
+        loss=draw(st.sampled_from(["sigmoid", "softmax", "squared"])),
     )
 
 
@@ -54,8 +66,9 @@ def rules(draw: st.DrawFn) -> Rule:
 def tasks(draw: st.DrawFn, extreme: bool = False) -> tuple[ModelSpec, Rule, np.ndarray, np.ndarray, np.ndarray]:
     """A model, a rule, parameters, features and labels; `extreme` puts every entry at its limit."""
     hidden = tuple(draw(st.lists(st.integers(1, 4), max_size=2)))
-    spec = ModelSpec("mlp" if hidden else "logistic", draw(st.integers(1, 4)), hidden)
     rule, rows = draw(rules()), draw(st.integers(1, 8))
+    outputs = {"sigmoid": st.just(1), "softmax": st.integers(2, 4), "squared": st.integers(1, 4)}[rule.loss]
+    spec = ModelSpec("mlp" if hidden else "logistic", draw(st.integers(1, 4)), hidden, draw(outputs))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     limits, limit = parameter_limits(spec, rule), rule.feature_limit * rule.one
     shape = (rows, spec.inputs)
@@ -65,7 +78,7 @@ def tasks(draw: st.DrawFn, extreme: bool = False) -> tuple[ModelSpec, Rule, np.n
     else:
         parameters = random.integers(-limits, limits + 1)
         values = random.integers(-limit, limit + 1, shape)
-    return spec, rule, parameters, values, random.integers(0, 2, rows)
+    return spec, rule, parameters, values, random.integers(0, spec.classes, rows)
 
 
 @given(tasks())
@@ -73,6 +86,78 @@ def test_update_equals_the_reference(task: tuple) -> None:
     spec, rule, parameters, values, labels = task
     expected = _reference.local_update(spec, rule, parameters.tolist(), values.tolist(), labels.tolist(), SEED)
     assert local_update(spec, rule, parameters, values, labels, SEED).tolist() == expected
+
+
+POWERS = st.integers(0, 10).map(lambda power: 1 << power)
+
+
+@given(tasks(), st.none() | POWERS, st.none() | POWERS)
+def test_limits_refuse_what_the_reference_refuses(task: tuple, activation: int | None, error: int | None) -> None:
+    spec, rule, parameters, values, labels = task
+    rule = replace(rule, activation_limit=activation, error_limit=error)
+    plain = (parameters.tolist(), values.tolist(), labels.tolist())
+    try:
+        expected = _reference.local_update(spec, rule, *plain, SEED)
+    except (ActivationRangeError, ErrorRangeError):
+        with pytest.raises((ActivationRangeError, ErrorRangeError)) as refusal:
+            local_update(spec, rule, parameters, values, labels, SEED)
+        bound = refusal.value.values["limit"] * rule.one
+        assert not -bound <= refusal.value.values["value"] < bound
+        return
+    update = local_update(spec, rule, parameters, values, labels, SEED)
+    assert update.tolist() == expected
+    assert np.abs(update).max() <= update_bound(spec, rule, len(labels))
+
+
+@given(tasks())
+def test_the_trace_fulfils_every_relation_of_the_page(task: tuple) -> None:
+    """Each relation on its own, from the trace's integers alone."""
+    spec, rule, parameters, values, labels = task
+    trace = step_trace(spec, rule, parameters, values, labels)
+    layers, one, activation = unpack(spec, parameters), rule.one, values
+    for (quotient, remainder), (matrix, bias) in zip(trace.hidden, layers[:-1], strict=True):
+        assert (one * quotient + remainder == activation @ matrix + one * bias).all()
+        assert ((remainder >= 0) & (remainder < one)).all()
+        activation = np.maximum(quotient, 0)
+    check_output(spec, rule, trace, activation @ layers[-1][0] + one * layers[-1][1], labels)
+    errors, slots = trace.errors, unpack(spec, trace.gradient)
+    for depth in reversed(range(len(layers))):
+        inputs = np.maximum(trace.hidden[depth - 1].quotient, 0) if depth else values
+        assert (slots[depth][0] == inputs.T @ errors).all()
+        assert (slots[depth][1] == one * errors.sum(axis=0)).all()
+        if depth:
+            quotient, remainder = trace.back[depth - 1]
+            assert (one * quotient + remainder == errors @ layers[depth][0].T).all()
+            assert ((remainder >= 0) & (remainder < one)).all()
+            errors = quotient * (trace.hidden[depth - 1].quotient >= 0)
+
+
+def check_output(spec: ModelSpec, rule: Rule, trace: StepTrace, logits: np.ndarray, labels: np.ndarray) -> None:
+    """The relations of the output layer, of each loss."""
+    output, one = trace.output, rule.one
+    cell = 1 << (2 * rule.fraction_bits - 8)
+    goals = labels[:, None] * one if spec.outputs == 1 else one * np.eye(spec.outputs, dtype=np.int64)[labels]
+    if isinstance(output, SquaredOutput):
+        assert (one * output.quotient + output.remainder == logits).all()
+        assert ((output.remainder >= 0) & (output.remainder < one)).all()
+        assert (trace.errors == output.quotient - goals).all()
+        return
+    expected = logits if isinstance(output, SoftmaxOutput) else logits[:, 0]
+    assert (cell * output.index + output.index_remainder == expected).all()
+    assert ((output.index_remainder >= 0) & (output.index_remainder < cell)).all()
+    if isinstance(output, SigmoidOutput):
+        assert (output.logits == expected).all()
+        assert (trace.errors == output.probability[:, None] - goals).all()
+        assert (output.probability == sigmoid_table(rule.fraction_bits)[output.index.clip(-4096, 4095) + 4096]).all()
+        return
+    assert (output.distance == output.maximum[:, None] - output.index).all()
+    assert (output.distance.min(axis=1) == 0).all()
+    assert (output.exponential == exponential_table(rule.fraction_bits)[output.distance.clip(0, 4095)]).all()
+    assert (output.normaliser == output.exponential.sum(axis=1)).all()
+    divided = output.probability * output.normaliser[:, None] + output.division_remainder
+    assert (divided == one * output.exponential).all()
+    assert ((output.division_remainder >= 0) & (output.division_remainder < output.normaliser[:, None])).all()
+    assert (trace.errors == output.probability - goals).all()
 
 
 @given(tasks(), st.integers(0, 2**62), st.integers(1, 2**62))
@@ -109,7 +194,7 @@ def test_the_declared_bound_is_reached() -> None:
 @given(tasks(), st.integers(0, 8))
 def test_one_step_updates_add_up_over_trainers(task: tuple, cut: int) -> None:
     spec, rule, parameters, values, labels = task
-    rule = Rule(rule.fraction_bits, feature_limit=rule.feature_limit, hidden_limit=3, output_limit=8)
+    rule = Rule(rule.fraction_bits, feature_limit=rule.feature_limit, hidden_limit=3, output_limit=8, loss=rule.loss)
     cut = cut % len(labels)
     whole = local_update(spec, rule, parameters, values, labels, SEED)
     first = local_update(spec, rule, parameters, values[cut:], labels[cut:], SEED)
@@ -222,7 +307,7 @@ def test_schema_returns_from_its_bytes_and_mapping(schema: Schema) -> None:
 
 @pytest.mark.parametrize("fraction_bits", [8, 12, 16])
 def test_table_is_the_sigmoid(fraction_bits: int) -> None:
-    from collegium.learning import sigmoid_table, softplus_table
+    from collegium.learning import softplus_table
 
     middles = (2 * np.arange(-4096, 4096) + 1) / 512
     exact = 2**fraction_bits / (1 + np.exp(-middles))
@@ -230,3 +315,20 @@ def test_table_is_the_sigmoid(fraction_bits: int) -> None:
     assert np.abs(table - exact).max() <= 0.5 + 1e-6
     assert (table + table[::-1] == 2**fraction_bits).all()
     assert np.abs(softplus_table() - 1e6 * np.logaddexp(0, middles)).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("fraction_bits", [8, 12, 16])
+def test_table_is_the_exponential(fraction_bits: int) -> None:
+    table = exponential_table(fraction_bits)
+    assert np.abs(table - 2**fraction_bits * np.exp(-np.arange(4096) / 256)).max() <= 0.5 + 1e-6
+    assert table[0] == 2**fraction_bits
+    assert (np.diff(table) <= 0).all()
+
+
+@given(st.integers(8, 16), st.integers(0, 2**24), st.data())
+def test_logarithm_is_too_small_by_at_most_one_cell(fraction_bits: int, extra: int, data: st.DataObject) -> None:
+    number = data.draw(st.integers(1 << fraction_bits, 1 << fraction_bits + 24) | st.just((1 << fraction_bits) + extra))
+    found = int(logarithm_micro(np.array([number]), fraction_bits)[0])
+    assert found == _reference.logarithm_micro(number, fraction_bits)
+    exact = 1e6 * np.log(number / 2**fraction_bits)
+    assert -1.01 <= exact - found <= 1e6 / 2**12 + 1.01

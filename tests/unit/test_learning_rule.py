@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from collegium.learning import (
+    ActivationRangeError,
     EmptyTotalError,
+    ErrorRangeError,
     ModelSpec,
     ModelSpecError,
     OverflowBudgetError,
     ParameterError,
     Rule,
     RuleError,
+    StepTrace,
     TotalError,
     TrainingRowsError,
     apply_total,
@@ -25,6 +28,7 @@ from collegium.learning import (
     local_update,
     parameters_from_bytes,
     parameters_to_bytes,
+    step_trace,
     update_bound,
 )
 from collegium.learning._integers import product
@@ -51,12 +55,51 @@ def test_a_network_counts_its_parameters() -> None:
         ("logistic", 0, ()),
         ("logistic", True, ()),
         ("logistic", 2**24, ()),
+        ("mlp", 2, (2.0,)),
         ("forest", 2, ()),
     ],
 )
 def test_a_shape_out_of_bounds_is_refused(kind: str, inputs: int, hidden: tuple[int, ...]) -> None:
     with pytest.raises(ModelSpecError):
         ModelSpec(kind, inputs, hidden)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("outputs", [0, -1, True, 2.0, 2**24])
+def test_a_number_of_outputs_out_of_bounds_is_refused(outputs: object) -> None:
+    with pytest.raises(ModelSpecError):
+        ModelSpec("logistic", 2, (), outputs)  # type: ignore[arg-type]
+
+
+def test_outputs_widen_the_last_layer() -> None:
+    assert ModelSpec("logistic", 25, (), 10).parameter_count == 26 * 10
+    assert ModelSpec("mlp", 25, (32,), 10).layers == ((25, 32), (32, 10))
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "accepted"),
+    [
+        ("sigmoid", 1, True),
+        ("sigmoid", 2, False),
+        ("softmax", 2, True),
+        ("softmax", 1, False),
+        ("squared", 1, True),
+        ("squared", 2, True),
+    ],
+)
+def test_a_loss_goes_with_its_outputs(loss: str, outputs: int, accepted: bool) -> None:
+    spec, rule = ModelSpec("logistic", 2, (), outputs), replace(RULE, loss=loss)
+    parameters = np.zeros(3 * outputs, np.int64)
+    for use in (
+        lambda: layer_bounds(spec, rule),
+        lambda: local_update(spec, rule, parameters, FEATURES, LABELS, b""),
+        lambda: step_trace(spec, rule, parameters, FEATURES, LABELS),
+        lambda: evaluate(spec, rule, parameters, FEATURES, LABELS),
+    ):
+        if accepted:
+            use()
+        else:
+            with pytest.raises(RuleError, match="outputs"):
+                use()
 
 
 def test_the_largest_model_is_accepted() -> None:
@@ -81,6 +124,17 @@ def test_the_largest_model_is_accepted() -> None:
         {"feature_limit": 0},
         {"hidden_limit": 65},
         {"output_limit": True},
+        {"loss": "hinge"},
+        {"loss": None},
+        {"activation_limit": 0},
+        {"activation_limit": 3},
+        {"activation_limit": -2},
+        {"activation_limit": 2**11},
+        {"activation_limit": True},
+        {"error_limit": 0},
+        {"error_limit": 12},
+        {"error_limit": 2**11},
+        {"error_limit": 2.0},
     ],
 )
 def test_a_rule_out_of_bounds_is_refused(change: dict[str, object]) -> None:
@@ -89,8 +143,8 @@ def test_a_rule_out_of_bounds_is_refused(change: dict[str, object]) -> None:
 
 
 def test_a_rule_at_its_bounds_is_accepted() -> None:
-    Rule(8, Fraction(1, 2**16), 1, 1, 1, 1, 1)
-    Rule(16, Fraction(2**16), 64, 2**24, 64, 64, 64)
+    Rule(8, Fraction(1, 2**16), 1, 1, 1, 1, 1, "softmax", 1, 1)
+    Rule(16, Fraction(2**16), 64, 2**24, 64, 64, 64, "squared", 2**10, 2**10)
 
 
 def test_the_first_gradient_is_what_a_hand_computes() -> None:
@@ -106,6 +160,90 @@ def test_a_hidden_unit_at_zero_passes_its_error_back() -> None:
     update = local_update(spec, RULE, parameters, np.array([[ONE]]), np.array([0]), b"")
     assert update[:2].tolist() == [2050 * ONE, 0]
     assert update[2:4].tolist() == [2050 * ONE, 0]
+
+
+def test_the_first_softmax_gradient_is_what_a_hand_computes() -> None:
+    """At zero all distances are 0: E = 4096 three times, p = floor(4096 / 3) = 1365 with a remainder of 4096."""
+    spec, rule = ModelSpec("logistic", 1, (), 3), replace(RULE, loss="softmax")
+    trace = step_trace(spec, rule, np.zeros(6, np.int64), np.array([[ONE]]), np.array([2]))
+    assert trace.output.exponential.tolist() == [[4096] * 3]
+    assert trace.output.normaliser.tolist() == [3 * 4096]
+    assert trace.output.probability.tolist() == [[1365] * 3]
+    assert trace.output.division_remainder.tolist() == [[4096] * 3]
+    assert trace.gradient.tolist() == [1365 * ONE, 1365 * ONE, (1365 - 4096) * ONE] * 2
+
+
+def test_a_squared_error_is_prediction_minus_target() -> None:
+    """Z = -1 at 2f bits: the quotient is -1, not 0, and the remainder 2^f - 1."""
+    rule, spec = replace(RULE, loss="squared"), ModelSpec("logistic", 1)
+    trace = step_trace(spec, rule, np.array([1, 0]), np.array([[-1]]), np.array([1]))
+    assert (trace.output.quotient.tolist(), trace.output.remainder.tolist()) == ([[-1]], [[ONE - 1]])
+    assert trace.errors.tolist() == [[-1 - ONE]]
+
+
+def test_equal_largest_logits_mean_the_first_class() -> None:
+    spec, rule = ModelSpec("logistic", 1, (), 3), replace(RULE, loss="softmax")
+    parameters = np.array([0, ONE, ONE, 0, 0, 0])
+    worth = evaluate(spec, rule, parameters, np.array([[ONE], [ONE]]), np.array([1, 2]))
+    assert (worth.correct, worth.auc_denominator) == (1, 0)
+
+
+def test_a_squared_prediction_is_positive_from_one_half() -> None:
+    spec, rule = ModelSpec("logistic", 1), replace(RULE, loss="squared")
+    for bias, correct in ((ONE // 2, 1), (ONE // 2 - 1, 0)):
+        assert evaluate(spec, rule, np.array([0, bias]), np.array([[0]]), np.array([1])).correct == correct
+
+
+LIMITED = replace(RULE, loss="squared", activation_limit=1, error_limit=1)
+NETWORK = ModelSpec("mlp", 1, (1,))
+TWO_ROWS = np.array([[0], [0]]), np.array([0, 0])
+
+
+@pytest.mark.parametrize(("value", "accepted"), [(-ONE - 1, False), (-ONE, True), (ONE - 1, True), (ONE, False)])
+def test_a_pre_activation_lies_within_its_limit(value: int, accepted: bool) -> None:
+    """On a feature of 0 the pre-activation is the hidden bias."""
+    parameters = np.array([0, value, 0, 0])
+    for use in (lambda: local_update(NETWORK, LIMITED, parameters, *TWO_ROWS, b""), lambda: traced(parameters)):
+        if accepted:
+            use()
+            continue
+        with pytest.raises(ActivationRangeError, match=str(value)) as refusal:
+            use()
+        assert refusal.value.values == {"layer": 0, "row": 0, "value": value, "limit": 1}
+    local_update(NETWORK, replace(LIMITED, activation_limit=None), parameters, *TWO_ROWS, b"")
+
+
+@pytest.mark.parametrize("hidden", [-1, 0])
+@pytest.mark.parametrize(("value", "accepted"), [(-ONE - 1, False), (-ONE, True), (ONE - 1, True), (ONE, False)])
+def test_a_back_propagated_value_lies_within_its_limit(value: int, accepted: bool, hidden: int) -> None:
+    """The output's bias is its error, the weight of 1 passes it back; the limit holds where the selector is 0 too."""
+    parameters = np.array([0, hidden, ONE, value])
+    for use in (lambda: local_update(NETWORK, LIMITED, parameters, *TWO_ROWS, b""), lambda: traced(parameters)):
+        if accepted:
+            use()
+            continue
+        with pytest.raises(ErrorRangeError, match=str(value)) as refusal:
+            use()
+        assert refusal.value.values == {"layer": 0, "row": 0, "value": value, "limit": 1}
+    local_update(NETWORK, replace(LIMITED, error_limit=None), parameters, *TWO_ROWS, b"")
+
+
+def traced(parameters: np.ndarray) -> StepTrace:
+    return step_trace(NETWORK, LIMITED, parameters, *TWO_ROWS)
+
+
+def test_a_refusal_names_layer_and_row() -> None:
+    spec = ModelSpec("mlp", 1, (1, 2))
+    parameters = np.array([ONE, 0, 0, 2 * ONE, 0, 0, 0, 0, 0])
+    features, labels = np.array([[1], [ONE // 2], [ONE // 4]]), np.zeros(3, np.int64)
+    with pytest.raises(ActivationRangeError) as refusal:
+        step_trace(spec, LIMITED, parameters, features, labels)
+    assert refusal.value.values == {"layer": 1, "row": 1, "value": ONE, "limit": 1}
+
+
+def test_a_row_beyond_the_limit_of_training_is_still_evaluated() -> None:
+    worth = evaluate(NETWORK, LIMITED, np.array([0, ONE, ONE, 0]), *TWO_ROWS)
+    assert worth.correct == 0
 
 
 def test_several_steps_send_the_way_times_the_rows() -> None:
@@ -227,6 +365,29 @@ def test_layer_bounds_are_those_of_the_page() -> None:
     assert hidden.error == 8 * ONE
 
 
+def test_the_error_bound_is_that_of_the_loss() -> None:
+    """Squared on the row 4 x 8 + 8 = 40 of a logistic model: a prediction of at most 40 in magnitude, a target of 1."""
+    assert layer_bounds(ModelSpec("logistic", 1, (), 3), replace(RULE, loss="softmax"))[0].error == ONE
+    assert layer_bounds(ModelSpec("logistic", 1), replace(RULE, loss="squared"))[0].error == 41 * ONE
+
+
+def test_limits_lower_the_bounds() -> None:
+    spec, rule = ModelSpec("mlp", 25, (32,)), replace(RULE, activation_limit=16, error_limit=4)
+    hidden, output = layer_bounds(spec, rule)
+    assert (hidden.error, output.input) == (4 * ONE, 16 * ONE - 1)
+    assert update_bound(spec, rule, 57).bit_length() < update_bound(spec, RULE, 57).bit_length()
+    assert layer_bounds(spec, replace(RULE, activation_limit=2**8, error_limit=8)) == layer_bounds(spec, RULE)
+
+
+def test_a_limit_makes_a_deep_model_fit() -> None:
+    deep = ModelSpec("mlp", 64, (64,) * 5)
+    with pytest.raises(OverflowBudgetError):
+        layer_bounds(deep, RULE)
+    with pytest.raises(OverflowBudgetError, match="error"):
+        layer_bounds(deep, replace(RULE, activation_limit=16, hidden_limit=64, fraction_bits=16))
+    update_bound(deep, replace(RULE, activation_limit=16, error_limit=16), 1000)
+
+
 def test_a_model_too_deep_for_its_limits_is_refused() -> None:
     deep = ModelSpec("mlp", 64, (64, 64, 64))
     update_bound(deep, RULE, 1)
@@ -269,11 +430,23 @@ def test_every_number_of_the_rule_is_described() -> None:
         "feature_limit": 5,
         "hidden_limit": 3,
         "output_limit": 9,
+        "loss": "squared",
+        "activation_limit": 16,
+        "error_limit": 16,
     }
     assert set(changes) == set(Rule.__dataclass_fields__)
     for name, value in changes.items():
         assert describe_rule(SPEC, replace(RULE, **{name: value})) != base
     assert describe_rule(ModelSpec("logistic", 3), RULE) != base
+    assert describe_rule(ModelSpec("logistic", 2, (), 3), RULE) != base
+
+
+def test_the_description_of_an_older_rule_stays_as_it_was() -> None:
+    """Digests of tasks that use none of the later settings do not change."""
+    later = {"outputs", "loss", "activation_limit", "error_limit"}
+    assert not later & set(describe_rule(SPEC, RULE))
+    rule = replace(RULE, loss="softmax", activation_limit=16, error_limit=8)
+    assert later <= set(describe_rule(ModelSpec("logistic", 2, (), 3), rule))
 
 
 def test_auc_counts_ties_half() -> None:

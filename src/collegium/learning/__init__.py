@@ -6,14 +6,16 @@
 See docs/spec/learning.md for the rule and docs/guide/data.md for the data.
 """
 
-from collegium.learning._activations import sigmoid_table, softplus_table
+from collegium.learning._activations import exponential_table, logarithm_table, sigmoid_table, softplus_table
 from collegium.learning._errors import (
+    ActivationRangeError,
     ColumnNameError,
     DataError,
     EmptyColumnError,
     EmptySiteError,
     EmptyTableError,
     EmptyTotalError,
+    ErrorRangeError,
     LearningError,
     MissingColumnError,
     ModelSpecError,
@@ -37,6 +39,7 @@ from collegium.learning._errors import (
 )
 from collegium.learning._evaluation import Evaluation, evaluate
 from collegium.learning._float_reference import float_auc, float_reference
+from collegium.learning._integers import Rescaled
 from collegium.learning._model import LayerBounds, ModelSpec, Rule, describe_rule, layer_bounds, update_bound
 from collegium.learning._parameters import initial_parameters, parameters_from_bytes, parameters_to_bytes
 from collegium.learning._scaling import (
@@ -59,9 +62,11 @@ from collegium.learning._schema import (
 )
 from collegium.learning._split import Rows, Split, TrainerRows, labelled_rows, split_sites
 from collegium.learning._table import Table, load_table
+from collegium.learning._trace import SigmoidOutput, SoftmaxOutput, SquaredOutput, StepTrace, step_trace
 from collegium.learning._training import apply_total, batch_indices, local_update
 
 __all__ = [
+    "ActivationRangeError",
     "CategoryColumn",
     "ColumnNameError",
     "ColumnScaling",
@@ -70,6 +75,7 @@ __all__ = [
     "EmptySiteError",
     "EmptyTableError",
     "EmptyTotalError",
+    "ErrorRangeError",
     "Evaluation",
     "LayerBounds",
     "LearningError",
@@ -83,15 +89,20 @@ __all__ = [
     "OneClassError",
     "OverflowBudgetError",
     "ParameterError",
+    "Rescaled",
     "Rows",
     "Rule",
     "RuleError",
     "Scaling",
     "Schema",
     "SchemaError",
+    "SigmoidOutput",
+    "SoftmaxOutput",
     "Split",
     "SplitError",
+    "SquaredOutput",
     "StatisticsError",
+    "StepTrace",
     "Table",
     "TableTooLargeError",
     "TooManyCategoriesError",
@@ -105,6 +116,7 @@ __all__ = [
     "batch_indices",
     "describe_rule",
     "evaluate",
+    "exponential_table",
     "features",
     "float_auc",
     "float_reference",
@@ -114,6 +126,7 @@ __all__ = [
     "layer_bounds",
     "load_table",
     "local_update",
+    "logarithm_table",
     "parameters_from_bytes",
     "parameters_to_bytes",
     "scaling_from_total",
@@ -126,5 +139,6 @@ __all__ = [
     "split_sites",
     "statistics",
     "statistics_bound",
+    "step_trace",
     "update_bound",
 ]

@@ -112,3 +112,11 @@ class TotalError(LearningError):
 
 class TrainingRowsError(LearningError):
     """Features or labels have the wrong shape, type or range."""
+
+
+class ActivationRangeError(LearningError):
+    """A hidden pre-activation lies outside the range that the rule's `activation_limit` allows."""
+
+
+class ErrorRangeError(LearningError):
+    """A back-propagated value lies outside the range that the rule's `error_limit` allows."""

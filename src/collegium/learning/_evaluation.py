@@ -1,16 +1,16 @@
 """What a model is worth on given rows, in integers that everybody can recompute."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collegium.learning._activations import MICRO, softplus_micro
-from collegium.learning._integers import Int64Array
+from collegium.learning._activations import INDEX_BITS, MICRO, logarithm_micro, softplus_micro
+from collegium.learning._integers import Int64Array, rescale
 from collegium.learning._model import ModelSpec, Rule, layer_bounds
 from collegium.learning._parameters import check_parameters
-from collegium.learning._training import check_rows, forward, logit_indices
+from collegium.learning._trace import check_rows, forward, softmax_output, targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,11 @@ class Evaluation:
 
     Attributes:
         rows: number of rows.
-        loss_micro: summed binary cross-entropy in millionths of a nat.
-        correct: rows whose logit has the label's sign (logit >= 0 means positive).
-        auc_numerator: twice the (positive, negative) pairs ranked right, plus the ties.
-        auc_denominator: twice the number of pairs; 0 when only one class occurs.
+        loss_micro: summed loss in millionths: cross-entropy in nats, or half the squared distance to the target.
+        correct: rows classified right. One output says positive from probability or prediction 1/2 on; of several the
+            largest says its class, the first of equal ones.
+        auc_numerator: twice the (positive, negative) pairs ranked right, plus the ties; 0 with several outputs.
+        auc_denominator: twice the number of pairs; 0 when only one class occurs, and with several outputs.
     """
 
     rows: int
@@ -33,7 +34,7 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean binary cross-entropy in nats."""
+        """Mean loss of a row."""
         return self.loss_micro / (MICRO * self.rows)
 
     @property
@@ -43,7 +44,7 @@ class Evaluation:
 
     @property
     def auc(self) -> float:
-        """Area under the ROC curve in [0, 1]; NaN when only one class occurs."""
+        """Area under the ROC curve in [0, 1]; NaN when only one class occurs, and with several outputs."""
         return self.auc_numerator / self.auc_denominator if self.auc_denominator else math.nan
 
 
@@ -52,23 +53,52 @@ def evaluate(
 ) -> Evaluation:
     """Returns loss, accuracy and AUC of the model on the rows, the same integers on every machine.
 
+    `activation_limit` is a limit of training: a row beyond it is evaluated like any other.
+
     Raises:
-        ParameterError, TrainingRowsError, OverflowBudgetError: as in `local_update`.
+        RuleError, ParameterError, TrainingRowsError, OverflowBudgetError: as in `local_update`.
     """
     check_parameters(spec, rule, parameters)
     check_rows(spec, rule, features, labels)
     layer_bounds(spec, rule)
-    logits = forward(spec, rule, parameters, features)[-1][:, 0]
-    signed = logit_indices(rule, logits)
-    signed = np.where(labels == 1, -1 - signed, signed)  # the cell of -z, up to the cell's edge
-    numerator, denominator = auc_pairs(logits, labels)
+    logits = forward(spec, replace(rule, activation_limit=None), parameters, features).logits
+    if spec.outputs == 1:
+        half = rule.one**2 // 2 if rule.loss == "squared" else 0
+        predicted = (logits[:, 0] >= half).astype(np.int64)
+        numerator, denominator = auc_pairs(logits[:, 0], labels)
+    else:
+        predicted, numerator, denominator = logits.argmax(axis=1), 0, 0
+    losses = {"sigmoid": _sigmoid_loss, "softmax": _softmax_loss, "squared": _squared_loss}
     return Evaluation(
         rows=len(labels),
-        loss_micro=int(softplus_micro(signed).sum()),
-        correct=int(((logits >= 0) == (labels == 1)).sum()),
+        loss_micro=losses[rule.loss](spec, rule, logits, labels),
+        correct=int((predicted == labels).sum()),
         auc_numerator=numerator,
         auc_denominator=denominator,
     )
+
+
+def _sigmoid_loss(spec: ModelSpec, rule: Rule, logits: Int64Array, labels: Int64Array) -> int:
+    """Returns the sum of softplus((1 - 2y) z) in millionths."""
+    signed = rescale(logits[:, 0], 2 * rule.fraction_bits - INDEX_BITS)
+    signed = np.where(labels == 1, -1 - signed, signed)  # the cell of -z, up to the cell's edge
+    return int(softplus_micro(signed).sum())
+
+
+def _softmax_loss(spec: ModelSpec, rule: Rule, logits: Int64Array, labels: Int64Array) -> int:
+    """Returns the sum of ln(Sigma / 2^f) + d / 256, d the label's distance, in millionths, each term rounded."""
+    output = softmax_output(rule, logits)
+    # Python's integers, since 10^6 d may pass 2^63.
+    distances: list[int] = output.distance[np.arange(len(labels)), labels].tolist()
+    logarithms = logarithm_micro(output.normaliser, rule.fraction_bits)
+    return int(logarithms.sum()) + sum(MICRO * distance >> INDEX_BITS for distance in distances)
+
+
+def _squared_loss(spec: ModelSpec, rule: Rule, logits: Int64Array, labels: Int64Array) -> int:
+    """Returns the sum over the rows of half the squared errors, in millionths, each row's rounded down."""
+    errors = rescale(logits, rule.fraction_bits) - targets(spec, rule, labels)
+    rows: list[list[int]] = errors.tolist()  # Python's integers: a square may pass 2^63
+    return sum(MICRO * sum(error * error for error in row) >> (2 * rule.fraction_bits + 1) for row in rows)
 
 
 def auc_pairs(scores: NDArray[np.int64] | NDArray[np.float32], labels: Int64Array) -> tuple[int, int]:

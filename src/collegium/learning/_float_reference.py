@@ -9,6 +9,7 @@ from collegium.learning._evaluation import auc_pairs
 from collegium.learning._integers import Int64Array
 from collegium.learning._model import ModelSpec, Rule
 from collegium.learning._parameters import parameter_limits, unpack
+from collegium.learning._trace import targets
 from collegium.learning._training import batch_indices
 
 Float32Array = NDArray[np.float32]
@@ -34,15 +35,18 @@ def float_reference(
     limits = parameter_limits(spec, rule).astype(np.float32) / scale
     rate = np.float32(float(rule.learning_rate))
     model = parameters.astype(np.float32) / scale
-    data = [(values.astype(np.float32) / scale, labels.astype(np.float32)) for values, labels in shards]
+    data = [
+        (values.astype(np.float32) / scale, targets(spec, rule, labels).astype(np.float32) / scale)
+        for values, labels in shards
+    ]
     for seeds in batch_seeds:
         total, weight = np.zeros_like(model), 0
-        for (values, labels), seed in zip(data, seeds, strict=True):
+        for (values, goals), seed in zip(data, seeds, strict=True):
             local, rows = model, 0
             for step in range(rule.local_steps):
-                chosen = batch_indices(rule, len(labels), seed, step)
+                chosen = batch_indices(rule, len(goals), seed, step)
                 rows = len(chosen)
-                change = -rate * _gradient(spec, local, values[chosen], labels[chosen]) / np.float32(rows)
+                change = -rate * _gradient(spec, rule, local, values[chosen], goals[chosen]) / np.float32(rows)
                 local = local + change
                 if rule.local_steps > 1:
                     local = np.clip(local, -limits, limits)
@@ -52,7 +56,7 @@ def float_reference(
 
 
 def float_auc(spec: ModelSpec, rule: Rule, parameters: Float32Array, features: Int64Array, labels: Int64Array) -> float:
-    """Returns the AUC, in [0, 1], of a float32 model on rows in fixed point that hold both classes."""
+    """Returns the AUC, in [0, 1], of a float32 model with one output on rows in fixed point that hold both classes."""
     logits = _forward(spec, parameters, features.astype(np.float32) / np.float32(rule.one))[-1][:, 0]
     numerator, denominator = auc_pairs(logits, labels)
     return numerator / denominator
@@ -65,10 +69,12 @@ def _forward(spec: ModelSpec, parameters: Float32Array, values: Float32Array) ->
     return steps
 
 
-def _gradient(spec: ModelSpec, parameters: Float32Array, values: Float32Array, labels: Float32Array) -> Float32Array:
+def _gradient(
+    spec: ModelSpec, rule: Rule, parameters: Float32Array, values: Float32Array, goals: Float32Array
+) -> Float32Array:
     steps = _forward(spec, parameters, values)
     activations = [values, *(np.maximum(step, 0) for step in steps[:-1])]
-    error = (1 / (1 + np.exp(-np.clip(steps[-1][:, 0], -60, 60))) - labels)[:, None]
+    error = _predicted(rule, steps[-1]) - goals
     result = np.empty_like(parameters)
     slots, layers = unpack(spec, result), unpack(spec, parameters)
     for index in reversed(range(len(layers))):
@@ -77,3 +83,14 @@ def _gradient(spec: ModelSpec, parameters: Float32Array, values: Float32Array, l
         if index:
             error = (error @ layers[index][0].T) * (steps[index - 1] >= 0)
     return result
+
+
+def _predicted(rule: Rule, logits: Float32Array) -> Float32Array:
+    if rule.loss == "squared":
+        return logits
+    if rule.loss == "softmax":
+        powers: Float32Array = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares: Float32Array = powers / powers.sum(axis=1, keepdims=True)
+    else:
+        shares = (1 / (1 + np.exp(-np.clip(logits, -60, 60)))).astype(np.float32, copy=False)
+    return shares

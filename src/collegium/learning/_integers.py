@@ -1,6 +1,7 @@
 """Exact integer arithmetic on arrays: the same bits on every machine."""
 
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,32 +19,72 @@ def magnitude(values: Int64Array) -> int:
     return max(int(values.max()), -int(values.min())) if values.size else 0
 
 
-def product(left: Int64Array, right: Int64Array) -> Int64Array:
-    """Returns the exact matrix product, shape (n, m), of shapes (n, k) and (k, m).
+@dataclass(frozen=True, slots=True, eq=False)
+class Factor:
+    """A matrix that takes part in several products: measured and converted to float64 once."""
 
-    Every partial sum, in whatever order and blocking, is at most k max|left| max|right| in magnitude. Below 2^53 all
-    of them are integers that float64 holds exactly, so the fast float64 routine gives the exact result on every
-    machine; below 2^63 int64 does. Both branches agree, so the choice between them cannot be seen.
+    integers: Int64Array
+    floats: NDArray[np.float64]
+    magnitude: int
+
+    @classmethod
+    def of(cls, integers: Int64Array) -> "Factor":
+        """Returns the factor that a matrix is."""
+        return cls(integers, integers.astype(np.float64), magnitude(integers))
+
+    @property
+    def transposed(self) -> "Factor":
+        """The transposed matrix; nothing is copied."""
+        return Factor(self.integers.T, self.floats.T, self.magnitude)
+
+
+class Rescaled(NamedTuple):
+    """values = 2^bits quotient + remainder with 0 <= remainder < 2^bits."""
+
+    quotient: Int64Array
+    remainder: Int64Array
+
+
+def multiply(left: Factor, right: Factor, bias: Int64Array | None = None) -> Int64Array:
+    """Returns the exact left right + bias, shape (n, m), of shapes (n, k), (k, m) and (m,).
+
+    Every partial sum, in whatever order and blocking, is at most k max|left| max|right| + max|bias| in magnitude.
+    Below 2^53 all of them are integers that float64 holds exactly, so the fast float64 routine gives the exact result
+    on every machine; below 2^63 int64 does. Both branches agree, so the choice between them cannot be seen.
 
     Raises:
         OverflowBudgetError: the bound reaches 2^63.
     """
-    bound = left.shape[1] * magnitude(left) * magnitude(right)
+    bound = left.integers.shape[1] * left.magnitude * right.magnitude + (0 if bias is None else magnitude(bias))
     if bound < FLOAT64_EXACT:
-        return (left.astype(np.float64) @ right.astype(np.float64)).astype(np.int64)
-    return product_int64(left, right, bound)
+        total = (left.floats @ right.floats).astype(np.int64)
+    else:
+        total = product_int64(left.integers, right.integers, bound)
+    if bias is not None:
+        total += bias
+    return total
+
+
+def product(left: Int64Array, right: Int64Array) -> Int64Array:
+    """Returns the exact matrix product, as `multiply` does, of matrices that are used once."""
+    return multiply(Factor.of(left), Factor.of(right))
 
 
 def product_int64(left: Int64Array, right: Int64Array, bound: int) -> Int64Array:
     """Returns the same as `product` in int64 alone; `bound` is its bound on every partial sum."""
     if bound >= INT64_EXACT:
         raise OverflowBudgetError(f"a sum of products may reach {bound}, expected less than 2^63", bound=bound)
-    return left @ right
+    return np.ascontiguousarray(left) @ np.ascontiguousarray(right)
 
 
 def rescale(values: Int64Array, bits: int) -> Int64Array:
     """Returns floor(values / 2^bits): Q of values = 2^bits Q + R with 0 <= R < 2^bits, the form a proof checks."""
     return values >> np.int64(bits)
+
+
+def rescale_with_remainder(values: Int64Array, bits: int) -> Rescaled:
+    """Returns Q and R of values = 2^bits Q + R with 0 <= R < 2^bits."""
+    return Rescaled(rescale(values, bits), values & np.int64((1 << bits) - 1))
 
 
 def divide_half_up(values: Int64Array, numerator: int, denominator: int) -> Int64Array:

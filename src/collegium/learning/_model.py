@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Literal
+from typing import Final, Literal, TypeAlias, get_args
 
 from collegium.learning._activations import INDEX_BITS, INDEX_LIMIT
 from collegium.learning._errors import ModelSpecError, OverflowBudgetError, RuleError
@@ -14,17 +14,22 @@ BUDGET_BITS = 62  # every integer of the rule stays below 2^62, so that sign and
 LEARNING_RATE_TERM_MAX = 1 << 16
 LOCAL_STEPS_MAX = 64
 LIMIT_MAX = 64
+RANGE_LIMIT_MAX = 1 << 10
 ROWS_MAX = 1 << 24
+
+Loss: TypeAlias = Literal["sigmoid", "softmax", "squared"]
+LOSSES: Final = get_args(Loss)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """The shape of a binary classifier: inputs -> hidden ReLU layers -> one sigmoid output.
+    """The shape of a classifier: inputs -> hidden ReLU layers -> outputs, which the rule's loss interprets.
 
     Attributes:
         kind: "logistic" (no hidden layer) or "mlp" (at least one).
         inputs: number of features, at least 1.
         hidden: width of each hidden layer.
+        outputs: one for two classes, else the number of classes; which one goes with which loss, `Rule.loss` says.
 
     Raises:
         ModelSpecError: kind and hidden layers disagree, or a width or the parameter count is out of bounds.
@@ -33,6 +38,7 @@ class ModelSpec:
     kind: Literal["logistic", "mlp"]
     inputs: int
     hidden: tuple[int, ...] = ()
+    outputs: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in ("logistic", "mlp"):
@@ -44,11 +50,13 @@ class ModelSpec:
                 kind=self.kind,
                 hidden=self.hidden,
             )
-        if any(not _is_int(width) or width < 1 for width in (self.inputs, *self.hidden)):
+        widths = (self.inputs, *self.hidden, self.outputs)
+        if any(not _is_int(width) or width < 1 for width in widths):
             raise ModelSpecError(
-                f"widths are {(self.inputs, *self.hidden)}, expected whole numbers from 1",
+                f"widths are {widths}, expected whole numbers from 1",
                 inputs=self.inputs,
                 hidden=self.hidden,
+                outputs=self.outputs,
             )
         if self.parameter_count > PARAMETERS_MAX:
             raise ModelSpecError(
@@ -59,7 +67,12 @@ class ModelSpec:
     @property
     def layers(self) -> tuple[tuple[int, int], ...]:
         """(fan_in, fan_out) of each layer, the output layer last."""
-        return tuple(pairwise((self.inputs, *self.hidden, 1)))
+        return tuple(pairwise((self.inputs, *self.hidden, self.outputs)))
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: labels are 0 to classes - 1."""
+        return max(2, self.outputs)
 
     @property
     def parameter_count(self) -> int:
@@ -78,10 +91,13 @@ class Rule:
         batch_rows: rows a step uses, chosen by the beacon; None means all rows.
         feature_limit: features are clipped to [-feature_limit, feature_limit], 1 to 64.
         hidden_limit: parameters into hidden units are clipped to this magnitude, 1 to 64.
-        output_limit: parameters into the output unit are clipped to this magnitude, 1 to 64.
+        output_limit: parameters into the output units are clipped to this magnitude, 1 to 64.
+        loss: "sigmoid" on one output, "softmax" on at least two, "squared" on any number.
+        activation_limit: where given, hidden pre-activations must lie in [-limit, limit); a power of two to 2^10.
+        error_limit: where given, back-propagated values must lie in [-limit, limit); a power of two to 2^10.
 
     Raises:
-        RuleError: a number is out of these bounds.
+        RuleError: a setting is out of these bounds.
     """
 
     fraction_bits: int = 12
@@ -91,6 +107,9 @@ class Rule:
     feature_limit: int = 4
     hidden_limit: int = 2
     output_limit: int = 8
+    loss: Loss = "sigmoid"
+    activation_limit: int | None = None
+    error_limit: int | None = None
 
     def __post_init__(self) -> None:
         _check_number("fraction_bits", self.fraction_bits, INDEX_BITS, 16)
@@ -99,6 +118,11 @@ class Rule:
             _check_number(name, getattr(self, name), 1, LIMIT_MAX)
         if self.batch_rows is not None:
             _check_number("batch_rows", self.batch_rows, 1, ROWS_MAX)
+        if self.loss not in LOSSES:
+            raise RuleError(f"loss is {self.loss!r}, expected one of {', '.join(LOSSES)}", loss=self.loss)
+        for name in ("activation_limit", "error_limit"):
+            if getattr(self, name) is not None:
+                _check_power_of_two(name, getattr(self, name), RANGE_LIMIT_MAX)
         if not isinstance(self.learning_rate, Fraction):
             raise RuleError(
                 f"learning_rate is {self.learning_rate!r}, expected an exact fractions.Fraction",
@@ -132,19 +156,25 @@ def layer_bounds(spec: ModelSpec, rule: Rule) -> tuple[LayerBounds, ...]:
     """Returns the bounds of every layer (docs/spec/learning.md, section 5).
 
     Raises:
+        RuleError: the loss does not go with the model's number of outputs.
         OverflowBudgetError: a pre-activation or a back-propagated sum could reach 2^62.
     """
+    _check_loss(spec, rule)
     one, last = rule.one, len(spec.layers) - 1
     limits = [rule.output_limit if index == last else rule.hidden_limit for index in range(last + 1)]
     parameters = [limit * one for limit in limits]
     inputs, sums = [rule.feature_limit * one], []
     for (fan_in, _), parameter in zip(spec.layers, parameters, strict=True):
         sums.append(_within_budget(parameter * (fan_in * inputs[-1] + one), "a pre-activation"))
-        inputs.append(max(one, sums[-1] >> rule.fraction_bits))
-    errors = [one]
+        largest = sums[-1] >> rule.fraction_bits
+        if rule.activation_limit is not None:
+            largest = min(largest, rule.activation_limit * one - 1)
+        inputs.append(max(one, largest))
+    errors = [one if rule.loss != "squared" else one + -(-sums[-1] >> rule.fraction_bits)]
     for (_, fan_out), parameter in zip(spec.layers[:0:-1], parameters[:0:-1], strict=True):
         back = _within_budget(fan_out * errors[-1] * parameter, "a back-propagated error")
-        errors.append(-(-back >> rule.fraction_bits))
+        error = -(-back >> rule.fraction_bits)
+        errors.append(error if rule.error_limit is None else min(error, rule.error_limit * one))
     return tuple(
         LayerBounds(parameter, value, total, error)
         for parameter, value, total, error in zip(parameters, inputs[:-1], sums, reversed(errors), strict=True)
@@ -170,7 +200,18 @@ def update_bound(spec: ModelSpec, rule: Rule, rows_max: int) -> int:
 
 
 def describe_rule(spec: ModelSpec, rule: Rule) -> dict[str, int | str | list[int] | None]:
-    """Returns every number that decides what the rule computes, as plain values in a fixed order, for a digest."""
+    """Returns everything that decides what the rule computes, as plain values in a fixed order, for a digest.
+
+    Settings that came after version 1 appear only where they differ from their defaults, under which the rule is the
+    one that version 1 had.
+    """
+    later: dict[str, int | str | None] = {
+        "outputs": spec.outputs,
+        "loss": rule.loss,
+        "activation_limit": rule.activation_limit,
+        "error_limit": rule.error_limit,
+    }
+    defaults = {"outputs": 1, "loss": "sigmoid", "activation_limit": None, "error_limit": None}
     return {
         "version": 1,
         "kind": spec.kind,
@@ -185,12 +226,29 @@ def describe_rule(spec: ModelSpec, rule: Rule) -> dict[str, int | str | list[int
         "output_limit": rule.output_limit,
         "table_index_bits": INDEX_BITS,
         "table_index_limit": INDEX_LIMIT,
+        **{name: value for name, value in later.items() if value != defaults[name]},
     }
+
+
+def _check_loss(spec: ModelSpec, rule: Rule) -> None:
+    expected = {"sigmoid": spec.outputs == 1, "softmax": spec.outputs >= 2, "squared": True}
+    if not expected[rule.loss]:
+        raise RuleError(
+            f"the loss is {rule.loss} and the model has {spec.outputs} outputs, "
+            "expected sigmoid on one, softmax on at least two, or squared",
+            loss=rule.loss,
+            outputs=spec.outputs,
+        )
 
 
 def _check_number(name: str, value: object, lower: int, upper: int) -> None:
     if not _is_int(value) or not lower <= value <= upper:  # type: ignore[operator]
         raise RuleError(f"{name} is {value!r}, expected a whole number from {lower} to {upper}", name=name, value=value)
+
+
+def _check_power_of_two(name: str, value: object, upper: int) -> None:
+    if not _is_int(value) or not 1 <= value <= upper or value & (value - 1):  # type: ignore[operator]
+        raise RuleError(f"{name} is {value!r}, expected a power of two from 1 to {upper}", name=name, value=value)
 
 
 def _is_int(value: object) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from collegium.learning._derandom import words
 from collegium.learning._errors import ParameterError
-from collegium.learning._integers import Int64Array
+from collegium.learning._integers import Int64Array, magnitude
 from collegium.learning._model import ModelSpec, Rule, layer_bounds
 
 BYTES_PER_PARAMETER = 4
@@ -34,6 +34,13 @@ def check_parameters(spec: ModelSpec, rule: Rule, parameters: Int64Array) -> Non
             f"expected int64 of shape ({spec.parameter_count},)",
             shape=parameters.shape,
         )
+    bounds = layer_bounds(spec, rule)
+    if all(
+        magnitude(block) <= layer.parameter
+        for layer, blocks in zip(bounds, unpack(spec, parameters), strict=True)
+        for block in blocks
+    ):
+        return
     limits = parameter_limits(spec, rule)
     outside = np.flatnonzero((parameters > limits) | (parameters < -limits))
     if outside.size:

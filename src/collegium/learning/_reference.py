@@ -1,7 +1,7 @@
 """The rule from its definition, one row and one Python integer at a time: slow, plain, what the arrays must equal.
 
-Models are lists of layers, each a list of units, each the unit's incoming weights with its bias last. The sigmoid
-and the loss are computed at every call from 60 digits, not from a table.
+Models are lists of layers, each a list of units, each the unit's incoming weights with its bias last. The sigmoid,
+the exponential and the losses are computed at every call from 60 digits, not from a table.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from fractions import Fraction
 from hashlib import shake_256
 from math import floor, isqrt
 
+from collegium.learning._errors import ActivationRangeError, ErrorRangeError
 from collegium.learning._model import ModelSpec, Rule
 
 Vector = list[int]
@@ -46,6 +47,21 @@ def softplus_micro(index: int) -> int:
     return int((value + Decimal("0.5")).to_integral_value(ROUND_FLOOR))
 
 
+def exponential(distance: int, fraction_bits: int) -> int:
+    """2^f exp(-d / 256) to the nearest integer, d at most 4095."""
+    power = _DIGITS.exp(-Decimal(min(distance, _INDEX_LIMIT - 1)) / 256)
+    value = _DIGITS.multiply(Decimal(1 << fraction_bits), power)
+    return int((value + Decimal("0.5")).to_integral_value(ROUND_FLOOR))
+
+
+def logarithm_micro(number: int, fraction_bits: int) -> int:
+    """10^6 ln(v / 2^f) of v = 2^(f + k) m: k ln 2 and ln m, m cut to 12 bits after the point, each to the nearest."""
+    k = number.bit_length() - 1 - fraction_bits
+    m = Decimal((number << 12) >> (fraction_bits + k)) / 4096
+    parts = (_DIGITS.multiply(Decimal(10**6 * k), _DIGITS.ln(Decimal(2))), 10**6 * _DIGITS.ln(m))
+    return sum(int((part + Decimal("0.5")).to_integral_value(ROUND_FLOOR)) for part in parts)
+
+
 def to_model(spec: ModelSpec, parameters: Sequence[int]) -> Model:
     """The vector (per layer: matrix row by row, then biases) as units."""
     model, start = [], 0
@@ -76,14 +92,49 @@ def index_of(logit: int, fraction_bits: int) -> int:
     return logit // (1 << (2 * fraction_bits - _INDEX_BITS))
 
 
+def target(spec: ModelSpec, rule: Rule, label: int) -> Vector:
+    """What the outputs should be: the label itself, or 1 at the label."""
+    return [(label if spec.outputs == 1 else int(c == label)) * rule.one for c in range(spec.outputs)]
+
+
+def softmax(rule: Rule, logits: Vector) -> tuple[Vector, Vector, int, Vector]:
+    """(d, E, Sigma, p) of one row's logits."""
+    indices = [index_of(logit, rule.fraction_bits) for logit in logits]
+    distances = [max(indices) - index for index in indices]
+    powers = [exponential(distance, rule.fraction_bits) for distance in distances]
+    return distances, powers, sum(powers), [power * rule.one // sum(powers) for power in powers]
+
+
+def output_error(spec: ModelSpec, rule: Rule, logits: Vector, label: int) -> Vector:
+    """D_L of one row."""
+    if rule.loss == "softmax":
+        predicted = softmax(rule, logits)[3]
+    elif rule.loss == "squared":
+        predicted = [logit // rule.one for logit in logits]
+    else:
+        predicted = [sigmoid(index_of(logits[0], rule.fraction_bits), rule.fraction_bits)]
+    return [p - t for p, t in zip(predicted, target(spec, rule, label), strict=True)]
+
+
+def within(limit: int | None, values: Vector, one: int) -> bool:
+    """Whether all values lie in [-limit, limit); no limit allows all."""
+    return limit is None or all(-limit * one <= value < limit * one for value in values)
+
+
 def gradient(spec: ModelSpec, rule: Rule, parameters: Sequence[int], rows: Sequence[Vector], labels: Vector) -> Vector:
-    """The unrounded gradient sum by the chain rule, row by row."""
+    """The unrounded gradient sum by the chain rule, row by row.
+
+    Raises:
+        ActivationRangeError, ErrorRangeError: a value lies outside its limit.
+    """
     model = to_model(spec, parameters)
     result = to_model(spec, [0] * len(parameters))
     for row, label in zip(rows, labels, strict=True):
         steps = forward(model, row, rule.one)
         inputs = [list(row), *([max(q, 0) for q in step] for step in steps[:-1])]
-        errors = [sigmoid(index_of(steps[-1][0], rule.fraction_bits), rule.fraction_bits) - label * rule.one]
+        if not all(within(rule.activation_limit, step, rule.one) for step in steps[:-1]):
+            raise ActivationRangeError("a pre-activation lies outside its limit")
+        errors = output_error(spec, rule, steps[-1], label)
         for depth in reversed(range(len(model))):
             for unit, error in zip(result[depth], errors, strict=True):
                 for i, value in enumerate([*inputs[depth], rule.one]):
@@ -92,7 +143,10 @@ def gradient(spec: ModelSpec, rule: Rule, parameters: Sequence[int], rows: Seque
                 back = [
                     sum(e * u[i] for e, u in zip(errors, model[depth], strict=True)) for i in range(len(inputs[depth]))
                 ]
-                errors = [b // rule.one if q >= 0 else 0 for b, q in zip(back, steps[depth - 1], strict=True)]
+                back = [b // rule.one for b in back]
+                if not within(rule.error_limit, back, rule.one):
+                    raise ErrorRangeError("a back-propagated value lies outside its limit")
+                errors = [b if q >= 0 else 0 for b, q in zip(back, steps[depth - 1], strict=True)]
     return to_vector(result)
 
 
@@ -152,16 +206,30 @@ def evaluate(
 ) -> tuple[int, int, int, int, int]:
     """(rows, loss_micro, correct, auc_numerator, auc_denominator), the AUC by looking at every pair."""
     model = to_model(spec, parameters)
-    logits = [forward(model, row, rule.one)[-1][0] for row in rows]
-    loss = correct = 0
-    for logit, label in zip(logits, labels, strict=True):
-        index = index_of(logit, rule.fraction_bits)
-        loss += softplus_micro(-1 - index if label else index)
-        correct += (logit >= 0) == bool(label)
+    logits = [forward(model, row, rule.one)[-1] for row in rows]
+    loss = sum(loss_micro(spec, rule, outputs, label) for outputs, label in zip(logits, labels, strict=True))
+    if spec.outputs > 1:
+        correct = sum(outputs.index(max(outputs)) == label for outputs, label in zip(logits, labels, strict=True))
+        return len(rows), loss, correct, 0, 0
+    half = Fraction(rule.one**2, 2) if rule.loss == "squared" else 0
+    scores = [outputs[0] for outputs in logits]
+    correct = sum((score >= half) == bool(label) for score, label in zip(scores, labels, strict=True))
     pairs = [
-        (a, b) for a, i in zip(logits, labels, strict=True) if i for b, j in zip(logits, labels, strict=True) if not j
+        (a, b) for a, i in zip(scores, labels, strict=True) if i for b, j in zip(scores, labels, strict=True) if not j
     ]
     return len(rows), loss, correct, sum(2 * (a > b) + (a == b) for a, b in pairs), 2 * len(pairs)
+
+
+def loss_micro(spec: ModelSpec, rule: Rule, logits: Vector, label: int) -> int:
+    """One row's loss in millionths."""
+    if rule.loss == "softmax":
+        distances, _, normaliser, _ = softmax(rule, logits)
+        return floor(Fraction(10**6 * distances[label], 256)) + logarithm_micro(normaliser, rule.fraction_bits)
+    if rule.loss == "squared":
+        squares = sum(error**2 for error in output_error(spec, rule, logits, label))
+        return floor(Fraction(10**6 * squares, 2 * rule.one**2))
+    index = index_of(logits[0], rule.fraction_bits)
+    return softplus_micro(-1 - index if label else index)
 
 
 def scaled(level: int, count: int, first: int, second: int, rule: Rule) -> int:

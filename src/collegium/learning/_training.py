@@ -1,42 +1,16 @@
-"""The training rule in exact integers: forward, backward, local update, global step.
+"""The training rule in exact integers: local update and global step; `_trace` holds the gradient.
 
 docs/spec/learning.md, sections 3 to 6, states every relation in the form in which it is to be proved.
 """
 
 import numpy as np
 
-from collegium.learning._activations import INDEX_BITS, sigmoid
 from collegium.learning._derandom import permutation
-from collegium.learning._errors import EmptyTotalError, TotalError, TrainingRowsError
-from collegium.learning._integers import Int64Array, divide_half_up, product, rescale
-from collegium.learning._model import ROWS_MAX, ModelSpec, Rule, update_bound
-from collegium.learning._parameters import check_parameters, parameter_limits, unpack
-
-
-def check_rows(spec: ModelSpec, rule: Rule, features: Int64Array, labels: Int64Array) -> None:
-    """Refuses rows that the rule's bounds do not cover.
-
-    Raises:
-        TrainingRowsError: a type, a shape, a feature beyond the limit or a label other than 0 and 1.
-    """
-    if features.dtype != np.int64 or labels.dtype != np.int64:
-        raise TrainingRowsError(f"features are {features.dtype} and labels {labels.dtype}, expected int64 for both")
-    if features.ndim != 2 or features.shape[1] != spec.inputs or labels.shape != features.shape[:1]:
-        raise TrainingRowsError(
-            f"features have shape {features.shape} and labels {labels.shape}, expected (n, {spec.inputs}) and (n,)",
-            features=features.shape,
-            labels=labels.shape,
-        )
-    if not 1 <= len(labels) <= ROWS_MAX:
-        raise TrainingRowsError(f"there are {len(labels)} rows, expected 1 to {ROWS_MAX}", rows=len(labels))
-    limit = rule.feature_limit * rule.one
-    if features.max() > limit or features.min() < -limit:
-        raise TrainingRowsError(
-            f"features lie in [{features.min()}, {features.max()}], expected a magnitude of at most {limit}",
-            limit=limit,
-        )
-    if labels.max() > 1 or labels.min() < 0:
-        raise TrainingRowsError(f"labels lie in [{labels.min()}, {labels.max()}], expected 0 and 1")
+from collegium.learning._errors import EmptyTotalError, TotalError
+from collegium.learning._integers import Int64Array, divide_half_up
+from collegium.learning._model import ModelSpec, Rule, update_bound
+from collegium.learning._parameters import check_parameters, parameter_limits
+from collegium.learning._trace import check_rows, trace_checked
 
 
 def batch_indices(rule: Rule, rows: int, batch_seed: bytes, step: int) -> Int64Array:
@@ -46,49 +20,11 @@ def batch_indices(rule: Rule, rows: int, batch_seed: bytes, step: int) -> Int64A
     return np.sort(permutation("batch", batch_seed, step, rows)[: rule.batch_rows])
 
 
-def forward(spec: ModelSpec, rule: Rule, parameters: Int64Array, features: Int64Array) -> list[Int64Array]:
-    """Returns [Q_1, ..., Q_(L-1), Z_L]: hidden pre-activations with f fraction bits, logits with 2f, shape (n, width).
-
-    Each layer computes Z = A W + 2^f b and rescales it, Z = 2^f Q + R; its activation is max(Q, 0). The last Z stays
-    unrounded: the sigmoid's index is taken from it directly.
-    """
-    layers, activation, steps = unpack(spec, parameters), features, []
-    for index, (matrix, bias) in enumerate(layers):
-        total = product(activation, matrix) + (bias << np.int64(rule.fraction_bits))
-        if index == len(layers) - 1:
-            steps.append(total)
-            break
-        steps.append(rescale(total, rule.fraction_bits))
-        activation = np.maximum(steps[-1], 0)
-    return steps
-
-
-def logit_indices(rule: Rule, logits: Int64Array) -> Int64Array:
-    """Returns the table index floor(256 z) of logits with 2f fraction bits."""
-    return rescale(logits, 2 * rule.fraction_bits - INDEX_BITS)
-
-
 def gradient(
     spec: ModelSpec, rule: Rule, parameters: Int64Array, features: Int64Array, labels: Int64Array
 ) -> Int64Array:
-    """Returns the sum over the rows of the loss gradient, unrounded, with 2f fraction bits, shape (parameter_count,).
-
-    The error of a hidden unit passes back where Q >= 0, Q = 0 included.
-    """
-    steps = forward(spec, rule, parameters, features)
-    activations = [features, *(np.maximum(step, 0) for step in steps[:-1])]
-    logits = steps[-1][:, 0]
-    error = (sigmoid(logit_indices(rule, logits), rule.fraction_bits) - labels * rule.one)[:, None]
-    result = np.empty_like(parameters)
-    slots = unpack(spec, result)
-    matrices = [matrix for matrix, _ in unpack(spec, parameters)]
-    for index in reversed(range(len(matrices))):
-        slots[index][0][:] = product(np.ascontiguousarray(activations[index].T), error)
-        slots[index][1][:] = error.sum(axis=0) << np.int64(rule.fraction_bits)
-        if index:
-            back = product(error, np.ascontiguousarray(matrices[index].T))
-            error = rescale(back, rule.fraction_bits) * (steps[index - 1] >= 0)
-    return result
+    """Returns the sum over checked rows of the loss gradient, unrounded, with 2f fraction bits, (parameter_count,)."""
+    return trace_checked(spec, rule, parameters, features, labels).gradient
 
 
 def local_update(
@@ -104,12 +40,13 @@ def local_update(
         rule: the rule.
         parameters: the global model, shape (parameter_count,).
         features: shape (n, inputs), f fraction bits, within the feature limit.
-        labels: shape (n,), 0 or 1.
+        labels: shape (n,), 0 to classes - 1.
         batch_seed: the beacon's word for this trainer and round; unused with a full batch.
 
     Raises:
-        ParameterError, TrainingRowsError: an argument is out of bounds.
+        RuleError, ParameterError, TrainingRowsError: an argument is out of bounds.
         OverflowBudgetError: the rule's integers could overflow on so many rows.
+        ActivationRangeError, ErrorRangeError: a value of a step lies outside the rule's limit.
     """
     check_parameters(spec, rule, parameters)
     check_rows(spec, rule, features, labels)
