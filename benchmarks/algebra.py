@@ -25,7 +25,7 @@ from collegium.algebra import P
 from collegium.codes import Code, Domain, locate_errors, recover
 
 COMMITTEE, AUDIT = Domain(7, 8192), Domain(49, 16384)
-CODE = Code(1024, 4438)
+CODE = Code(1024, 4444)
 SEATS = 64
 
 
@@ -69,16 +69,16 @@ def bench_algebra(generator: np.random.Generator, repeats: int) -> None:
 
 
 def bench_codes(generator: np.random.Generator, repeats: int) -> None:
-    """The key's code: k = 1024, t = 4438, 8192 committee and 16384 audit points."""
+    """The key's code: k = 1024, t = 4444, 8192 committee and 16384 audit points."""
     messages = generator.integers(0, P, (6, 1024), dtype=np.uint64)
-    polynomials = CODE.coefficients(messages, generator.integers(0, P, (6, 4438), dtype=np.uint64))
+    polynomials = CODE.coefficients(messages, generator.integers(0, P, (6, 4444), dtype=np.uint64))
     both = [(COMMITTEE, 6 * COMMITTEE.size), (AUDIT, 6 * AUDIT.size)]
     words = CODE.encode(polynomials, COMMITTEE)
     seats = np.repeat(generator.permutation(SEATS) < SEATS // 3, COMMITTEE.size // SEATS)
     scattered = generator.permutation(COMMITTEE.size) < COMMITTEE.size - CODE.degree_bound
     none = np.zeros(COMMITTEE.size, np.bool_)
     wrong = words[:2].copy()
-    wrong[:, generator.permutation(COMMITTEE.size)[:1365]] ^= np.uint64(1)
+    wrong[:, generator.permutation(COMMITTEE.size)[:1362]] ^= np.uint64(1)
 
     def encode() -> None:
         for domain, _ in both:
@@ -89,9 +89,9 @@ def bench_codes(generator: np.random.Generator, repeats: int) -> None:
 
     report("encode 6 rows on both domains", encode, repeats, sum(elements for _, elements in both))
     report("recover 6 rows, 21 of 64 seats absent", lambda: erasures(seats), repeats)
-    report("recover 6 rows, 2730 scattered columns absent", lambda: erasures(scattered), repeats)
-    report("locate 1365 errors, a word over F", lambda: locate_errors(5462, COMMITTEE, wrong[0], none), repeats)
-    report("locate 1365 errors, a word over K", lambda: locate_errors(5462, COMMITTEE, wrong, none), repeats)
+    report("recover 6 rows, 2724 scattered columns absent", lambda: erasures(scattered), repeats)
+    report("locate 1362 errors, a word over F", lambda: locate_errors(5468, COMMITTEE, wrong[0], none), repeats)
+    report("locate 1362 errors, a word over K", lambda: locate_errors(5468, COMMITTEE, wrong, none), repeats)
 
 
 def main() -> None:

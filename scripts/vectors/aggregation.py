@@ -1,6 +1,6 @@
 """Writes tests/vectors/aggregation.json with hashlib and Python's integers alone: no transform kernel, no numpy.
 
-The file is {"format": "collegium/vectors/aggregation/1", "cases": [...]}. Every case has `name`, `function`, its
+The file is {"format": "collegium/vectors/aggregation/2", "cases": [...]}. Every case has `name`, `function`, its
 arguments, and either `result` or `error` (the name of the error's class). Bytes are hex, elements of F and entries of
 updates decimal strings, everything else plain. `what` says what was spoilt. A `label` stands for words that anyone can
 derive: word i is the first 8 bytes of SHA-256("label:i"), little endian; a key is 4096 of them modulo p, and the coins
@@ -13,7 +13,7 @@ of noise are the words' bytes, one after the other. A layout is {entries, bound,
 - `unmask`: the weighted sum of masked updates under the keys' weighted sum; `change` [block, coefficient, by] spoils
   the total, `change_key` [coefficient, by] the key sum.
 - `terms`: digest of a round's terms and the seed of its matrix. `report`: the id that a trainer signs, of a report
-  whose combination and audited columns are short. `receipt`: what a seat signs.
+  whose combination and audited columns are short. `receipt`: what a seat signs that has `verified` the proof, or not.
 - `key_sum`: what the encoding of a seat's key sum at 256 seats says, and the digest that the seat signs.
 """
 
@@ -168,7 +168,7 @@ def size_cases() -> list[dict[str, Any]]:
     ]
     for seats in (16, 32, 64, 128, 256):
         width = 8192 // seats
-        result = {"width": width, "needed": -(-5462 // width), "needed_with_3_liars": -(-5462 // width) + 6}
+        result = {"width": width, "needed": -(-5468 // width), "needed_with_3_liars": -(-5468 // width) + 6}
         cases.append({"function": "seats", "seats": seats, "result": result})
     cases += [{"function": "seats", "seats": seats, "error": "BudgetError"} for seats in (0, 8, 15, 48, 512)]
     return cases
@@ -226,7 +226,8 @@ def masking_cases() -> list[dict[str, Any]]:
 
 def binding_cases() -> list[dict[str, Any]]:
     """What terms, reports, receipts and key sums are bound to."""
-    names = ("task", "previous", "model", "beacon", "ciphertext", "committee_root", "audit_root")
+    names = ("task", "previous", "model", "beacon")
+    names += ("ciphertext", "committee_root", "audit_root", "proof", "registration")
     digest = {name: sha256(name.encode()).digest() for name in names}
     seats = [(sha256(f"seat {i}".encode()).digest()[:20], sha256(f"seal {i}".encode()).digest()) for i in range(16)]
     of, round_number, trainer = layout(5, 100, 3, 15, 2), 7, sha256(b"trainer").digest()[:20]
@@ -270,10 +271,10 @@ def binding_cases() -> list[dict[str, Any]]:
     }
     result = {"id": report.hex(), "key_root": key_root.hex()}
     cases.append({"function": "report", **public, "result": result})
-    signed = hashed(
-        "receipt", digest["task"], round_number, terms, 4, report, digest["ciphertext"], key_root, bytes(32)
-    )
-    cases.append({"function": "receipt", "report": public, "seat": 4, "result": signed.hex()})
+    before = (digest["task"], round_number, terms, 4, report, digest["ciphertext"], key_root, digest["proof"])
+    for verified in (False, True):
+        signed = hashed("receipt", *before, int(verified)).hex()
+        cases.append({"function": "receipt", "report": public, "seat": 4, "verified": verified, "result": signed})
     return cases
 
 
@@ -313,7 +314,7 @@ def main() -> None:
     for case in size_cases() + masking_cases() + binding_cases() + key_sum_cases():
         number = sum(other["function"] == case["function"] for other in cases)
         cases.append({"name": f"{case['function']} {number}", **case})
-    OUT.write_text(json.dumps({"format": "collegium/vectors/aggregation/1", "cases": cases}, indent=1) + "\n")
+    OUT.write_text(json.dumps({"format": "collegium/vectors/aggregation/2", "cases": cases}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -231,12 +231,12 @@ def test_a_malformed_report_makes_its_round_invalid_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, malformed: Callable[..., npt.NDArray[np.uint64]]
 ) -> None:
     calls = iter(range(100))
-    mask = report_module.mask
+    mask = report_module.mask_under
 
     def masked(layout: Layout, *arguments: Any) -> npt.NDArray[np.uint64]:
         return malformed(mask, layout, *arguments) if next(calls) == 2 * TRAINERS else mask(layout, *arguments)
 
-    monkeypatch.setattr(report_module, "mask", masked)  # the first trainer of round 2
+    monkeypatch.setattr(report_module, "mask_under", masked)  # the first trainer of round 2
     run = play(write_experiment(tmp_path), tmp_path / "run")
     assert outcomes(run) == ["opened", "invalid", "opened"]
     first, second, third = column(run, "model")
@@ -249,7 +249,7 @@ def test_a_malformed_report_makes_its_round_invalid_and_no_other(
 def test_a_run_whose_scaling_does_not_open_ends_there_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report_module, "mask", partial(noise_for_c, report_module.mask))
+    monkeypatch.setattr(report_module, "mask_under", partial(noise_for_c, report_module.mask_under))
     experiment = write_experiment(tmp_path)
     assert main(["run", str(experiment), "--out", str(tmp_path / "run")]) == 2
     assert "round 0 is invalid: without the scaling of the features nothing can be trained" in only_error(capsys)

@@ -21,7 +21,11 @@ WIDTH = 2  # columns a seat owns
 
 @dataclass(frozen=True)
 class View:
-    """What is given out. Counts of colluding seats, audited columns, honest trainers, and released row sums."""
+    """What is given out. Counts of colluding seats, audited columns, honest trainers, and released row sums.
+
+    `outside` counts the symbols that a proof tells of every row: two for its value at one point of the extension. Here
+    they are values at two further points, which are as many linear forms in as general a position.
+    """
 
     colluding: int
     audits: int
@@ -29,6 +33,7 @@ class View:
     pads: int  # t
     sums: bool = True
     mask_rows_summed: bool = False
+    outside: int = 2
 
 
 def _rank(rows: list[list[int]]) -> int:
@@ -80,7 +85,7 @@ def _learned(view: View, seed: int) -> int:
 
     seat_points = [1000 + i for i in range(view.colluding * WIDTH)]
     for trainer in range(view.honest):
-        for point in seat_points + rng.sample(range(5000, 9000), view.audits):
+        for point in seat_points + rng.sample(range(5000, 9000), view.audits + view.outside):
             for row in range(rows_each):
                 form([(trainer, row, _evaluation_form(point, view.pads))])
         factors = [rng.randrange(PRIME) for _ in range(KEY_ROWS)]
@@ -104,38 +109,49 @@ def _learned(view: View, seed: int) -> int:
 
 
 HALF = SEATS // 2
+OUTSIDE = 2
 SUM_ONLY = KEY_ROWS * MESSAGE_LEN  # the opened key sum itself
 
 
 @pytest.mark.parametrize("colluding", range(HALF + 1))
 def test_half_of_the_seats_and_an_audit_carry_nothing_about_a_key(colluding: int) -> None:
     audits = 2
-    view = View(colluding, audits, honest=1, pads=HALF * WIDTH + 2 * audits, sums=False)
+    view = View(colluding, audits, honest=1, pads=HALF * WIDTH + 2 * (audits + OUTSIDE), sums=False)
     assert _learned(view, seed=colluding) == 0
 
 
 @pytest.mark.parametrize("honest", [2, 3])
 def test_with_the_opened_sum_they_learn_the_sum_and_nothing_else(honest: int) -> None:
     audits = 2
-    view = View(HALF, audits, honest, pads=HALF * WIDTH + 2 * audits)
+    view = View(HALF, audits, honest, pads=HALF * WIDTH + 2 * (audits + OUTSIDE))
     assert _learned(view, seed=honest) == SUM_ONLY
 
 
 def test_one_seat_more_than_half_learns_more() -> None:
     audits = 2
-    view = View(HALF + 2, audits, honest=1, pads=HALF * WIDTH + audits, sums=False)
+    view = View(HALF + 2, audits, honest=1, pads=HALF * WIDTH + audits + OUTSIDE, sums=False)
     assert _learned(view, seed=1) > 0
 
 
 def test_pads_for_one_audit_only_leak_through_the_opened_sum() -> None:
-    """t = half + q is not enough: with the sum open, two honest trainers' audits combine. Hence t = half + 2q."""
+    """t = half + q + 2 is not enough: with the sum open, two honest trainers' audits combine. Hence twice q + 2."""
     audits = 2
-    view = View(HALF, audits, honest=2, pads=HALF * WIDTH + audits)
+    view = View(HALF, audits, honest=2, pads=HALF * WIDTH + audits + OUTSIDE)
     assert _learned(view, seed=2) > SUM_ONLY
+
+
+@pytest.mark.parametrize("honest", [1, 2])
+def test_pads_that_forget_what_proofs_tell_leak(honest: int) -> None:
+    """The point of the proof counts as two symbols for each trainer: with t = half + 2q something shows."""
+    audits = 2
+    enough = HALF * WIDTH + honest * (audits + OUTSIDE)
+    expected = SUM_ONLY if honest > 1 else 0
+    assert _learned(View(HALF, audits, honest, enough, sums=honest > 1), seed=4) == expected
+    assert _learned(View(HALF, audits, honest, enough - 1, sums=honest > 1), seed=4) > expected
 
 
 def test_releasing_the_sum_of_mask_rows_would_leak() -> None:
     """Why seats add key rows only."""
     audits = 2
-    view = View(HALF, audits, honest=2, pads=HALF * WIDTH + 2 * audits, mask_rows_summed=True)
+    view = View(HALF, audits, honest=2, pads=HALF * WIDTH + 2 * (audits + OUTSIDE), mask_rows_summed=True)
     assert _learned(view, seed=3) > SUM_ONLY

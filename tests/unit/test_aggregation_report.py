@@ -22,6 +22,8 @@ from collegium.aggregation import (
     Budget,
     ColumnsRejectedError,
     EntryOutOfRangeError,
+    KeyClaim,
+    KeyClaimRefusedError,
     Layout,
     MalformedReportError,
     Receipt,
@@ -35,11 +37,14 @@ from collegium.aggregation import (
     SumInvalidError,
     Upload,
     add_columns,
+    begin_upload,
+    check_claim,
     check_columns,
     check_receipt,
     check_report,
     decode_ciphertext,
     encode_ciphertext,
+    finish_upload,
     issue_receipt,
     make_upload,
     open_columns,
@@ -48,6 +53,7 @@ from collegium.aggregation import (
     weighted_total,
 )
 from collegium.aggregation import _report as report_module
+from collegium.aggregation._masking import mask_under
 from collegium.commitment import SALT_BYTES, CommittedMatrix, MultiproofError
 from collegium.crypto import BadAccountSignatureError, SealKey
 from collegium.errors import CollegiumError
@@ -114,7 +120,7 @@ def test_every_sampled_flip_of_a_reports_bit_is_refused() -> None:
     data = REPORT.to_bytes()
     rng = random.Random(17)
     named = (MalformedReportError, ReportRejectedError, AuditFailedError, MultiproofError, BadAccountSignatureError)
-    head = range(188)
+    head = range(252)
     for at in [*rng.sample(head, 20), *range(len(data) - 65, len(data), 8), *rng.sample(range(len(data)), FLIPS)]:
         flipped = data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
         try:
@@ -138,7 +144,7 @@ def test_truncated_and_extended_reports_are_refused() -> None:
 
 def test_an_element_that_is_not_below_p_is_refused() -> None:
     data = REPORT.to_bytes()
-    at = 188 + 32 * SEATS
+    at = 252 + 32 * SEATS
     with pytest.raises(MalformedReportError, match="report: "):
         Report.from_bytes(data[:at] + algebra.P.to_bytes(8, "little") + data[at + 8 :], SEATS)
 
@@ -173,7 +179,7 @@ def test_an_audited_column_must_fit_the_combination_and_the_root() -> None:
         symbols = audit.symbols.copy()
         symbols[-1, row] ^= np.uint64(1)
         changed = re_sign(upload_of(0), 0, audit=replace(audit, symbols=symbols)).report
-        with pytest.raises(AuditFailedError, match="1 of 171 audited columns"):
+        with pytest.raises(AuditFailedError, match="1 of 172 audited columns"):
             check_report(committee().terms, changed)
     for name in ("salts", "proof"):
         value = getattr(audit, name)
@@ -221,6 +227,90 @@ def test_committed_words_far_from_the_code_fail_the_audit_and_one_wrong_seat_see
     check_columns(committee().terms, upload.report, SEAT - 1, own_columns(upload, SEAT - 1))
     with pytest.raises(ColumnsRejectedError, match="root comes out"):
         check_columns(committee().terms, upload.report, SEAT, own_columns(upload))
+
+
+# ------------------------------------------------------------------------------------------------ with a proof
+
+PROOF = b"whatever a proof is"
+POINT = (3, 5)
+
+
+def proved_upload(proof: bytes = PROOF, point: tuple[int, int] = POINT) -> tuple[Upload, KeyClaim]:
+    """Return an upload that carries these bytes as its proof, and a true claim about its key matrix."""
+    terms, trainer = committee().terms, committee().trainers[0]
+    draft = begin_upload(terms, trainer.address, update_of(0), RANDOM.split("proved"))
+    values = algebra.evaluate_ext(draft.coefficients, point)
+    assert not isinstance(values, tuple)
+    claim = KeyClaim(point, values)
+    return finish_upload(terms, draft, trainer, proof, claim, registration=bytes([7]) * 32), claim
+
+
+def test_a_draft_is_what_its_upload_says() -> None:
+    terms, trainer = committee().terms, committee().trainers[0]
+    draft = begin_upload(terms, trainer.address, update_of(0), RANDOM.split("proved"))
+    assert encode_ciphertext(draft.ciphertext) == draft.ciphertext_bytes
+    masked = mask_under(terms.layout, terms.matrix_seed, draft.key, draft.update, draft.noise)
+    np.testing.assert_array_equal(masked, draft.ciphertext)
+    np.testing.assert_array_equal(KEY_CODE.messages(draft.coefficients[:4]).reshape(-1), draft.key)
+    plain = finish_upload(terms, draft, trainer)
+    whole = make_upload(terms, trainer, update_of(0), RANDOM.split("proved"))
+    assert plain.ciphertext == whole.ciphertext == draft.ciphertext_bytes
+    np.testing.assert_array_equal(plain.report.combination, whole.report.combination)
+    assert (plain.report.proof, plain.proof) == (bytes(32), b"")
+
+
+def test_a_true_claim_about_the_key_matrix_passes() -> None:
+    upload, claim = proved_upload()
+    report = upload.report
+    assert (report.proof, report.registration) == (sha256(PROOF).digest(), bytes([7]) * 32)
+    check_report(committee().terms, report, claim)
+    check_claim(report, claim)
+    for seat in range(SEATS):
+        check_columns(committee().terms, report, seat, own_columns(upload, seat))
+    again = Report.from_bytes(report.to_bytes(), SEATS)
+    assert (again.id, again.proof, again.registration) == (report.id, report.proof, report.registration)
+
+
+@pytest.mark.parametrize("row", range(6))
+def test_a_claim_with_another_value_of_any_row_is_refused(row: int) -> None:
+    upload, claim = proved_upload()
+    for part in range(2):
+        values = claim.values.copy()
+        values[part, row] ^= np.uint64(1)
+        with pytest.raises(KeyClaimRefusedError, match="the proof's values of the key rows give"):
+            check_report(committee().terms, upload.report, replace(claim, values=values))
+
+
+def test_a_claim_at_another_point_or_of_another_key_is_refused() -> None:
+    upload, claim = proved_upload()
+    with pytest.raises(KeyClaimRefusedError):
+        check_claim(upload.report, replace(claim, point=(3, 6)))
+    with pytest.raises(KeyClaimRefusedError):
+        check_claim(upload_of(1).report, claim)
+    with pytest.raises(KeyClaimRefusedError, match="shape"):
+        check_claim(upload.report, replace(claim, values=claim.values[:, :5].copy()))
+    draft = begin_upload(committee().terms, committee().trainers[0].address, update_of(0), RANDOM.split("another"))
+    with pytest.raises(KeyClaimRefusedError):
+        finish_upload(committee().terms, draft, committee().trainers[0], PROOF, claim)
+
+
+def test_the_factors_are_drawn_after_the_proof_is_fixed() -> None:
+    """Another proof under the same report is refused, and so is naming none: the combination was made for this one."""
+    report = proved_upload()[0].report
+    for proof in (sha256(b"another").digest(), bytes(32)):
+        changed = re_sign(proved_upload()[0], 0, proof=proof).report
+        assert changed.id != report.id
+        with pytest.raises(AuditFailedError):
+            check_report(committee().terms, changed)
+    other = proved_upload(b"another proof")[0].report
+    assert (other.committee_root, other.ciphertext) == (report.committee_root, report.ciphertext)
+    assert (other.combination != report.combination).mean() > 0.99
+
+
+def test_a_report_is_signed_over_the_registration_that_its_proof_is_about() -> None:
+    report = proved_upload()[0].report
+    with pytest.raises(ReportRejectedError, match="is signed by"):
+        check_report(committee().terms, replace(report, registration=bytes(32)))
 
 
 # ------------------------------------------------------------------------------------------------ a seat's own columns
@@ -315,6 +405,18 @@ def test_a_seat_that_announced_no_key_gets_no_box() -> None:
         open_columns(terms, upload.report, SEAT, upload.boxes[SEAT], secret_of(SEAT))
 
 
+# ------------------------------------------------------------------------------------------------ receipts
+
+
+def test_a_receipt_says_whether_its_validator_has_verified_the_proof() -> None:
+    report, account = upload_of(0).report, committee().accounts[SEAT]
+    for verified in (False, True):
+        receipt = issue_receipt(committee().terms, report, SEAT, account, verified)
+        check_receipt(committee().terms, report, receipt)
+        with pytest.raises(ReceiptRejectedError, match="is signed by"):
+            check_receipt(committee().terms, report, replace(receipt, verified=not verified))
+
+
 # ------------------------------------------------------------------------------------------------ copied and shifted
 
 
@@ -357,7 +459,7 @@ def test_a_copied_ciphertext_under_the_thiefs_own_key_opens_nothing() -> None:
             for s in range(SEATS)
         }
         total = weighted_total([decode_ciphertext(terms.layout, u.ciphertext) for u in uploads], weights)
-        with pytest.raises(SumInvalidError, match="culprit unknown"):
+        with pytest.raises(SumInvalidError, match="not well formed"):
             open_sum(terms, sums, total, len(uploads))
 
 

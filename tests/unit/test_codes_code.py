@@ -65,10 +65,10 @@ def test_the_domains_of_the_key_are_disjoint_from_the_messages_and_each_other() 
 
 
 def test_messages_come_back_at_the_size_of_the_key() -> None:
-    code = Code(1024, 4438)
-    messages, randomness = random_field(6, 1024), random_field(6, 4438, seed=2)
+    code = Code(1024, 4444)
+    messages, randomness = random_field(6, 1024), random_field(6, 4444, seed=2)
     polynomials = code.coefficients(messages, randomness)
-    assert polynomials.shape == (6, code.degree_bound) == (6, 5462)
+    assert polynomials.shape == (6, code.degree_bound) == (6, 5468)
     assert (code.messages(polynomials) == messages).all()
     for domain in (COMMITTEE, AUDIT):
         words = code.encode(polynomials, domain)

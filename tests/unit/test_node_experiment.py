@@ -186,7 +186,7 @@ def test_refusal_of_a_committee_shows_the_arithmetic() -> None:
     with pytest.raises(ExperimentRefusedError) as caught:
         decode(changed("seats = 16", "seats = 16\nabsent = 4\nlying = 3"))
     decodes, final = caught.value.problems
-    assert "2 x 3 lying + 4 absent = 10 seats, expected at most floor(16 x 2730 / 8192) = 5" in decodes.text
+    assert "2 x 3 lying + 4 absent = 10 seats, expected at most floor(16 x 2724 / 8192) = 5" in decodes.text
     assert "16 seats - 4 absent - 3 lying = 9 working, expected at least 16 - floor(15 / 3) = 11" in final.text
 
 

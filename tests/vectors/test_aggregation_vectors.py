@@ -66,7 +66,8 @@ def terms_of(case: dict[str, Any]) -> RoundTerms:
 
 def report_of(case: dict[str, Any]) -> Report:
     terms, audit = terms_of(case["terms"]), case["audit"]
-    digests = {name: bytes.fromhex(case[name]) for name in ("ciphertext", "committee_root", "audit_root", "trainer")}
+    names = ("ciphertext", "committee_root", "audit_root", "proof", "registration", "trainer")
+    digests = {name: bytes.fromhex(case[name]) for name in names}
     return Report(
         task=terms.task,
         round=terms.round,
@@ -132,7 +133,8 @@ def run(case: dict[str, Any]) -> Any:
             report = report_of(case)
             return {"id": report.id.hex(), "key_root": report.key_root.hex()}
         case "receipt":
-            return receipt_digest(terms_of(case["report"]["terms"]), report_of(case["report"]), case["seat"]).hex()
+            terms, report = terms_of(case["report"]["terms"]), report_of(case["report"])
+            return receipt_digest(terms, report, case["seat"], case["verified"]).hex()
         case "key_sum":
             return decoded_key_sum(case)
         case _:
@@ -140,7 +142,7 @@ def run(case: dict[str, Any]) -> Any:
 
 
 def test_the_format_is_the_one_documented() -> None:
-    assert DOCUMENT["format"] == "collegium/vectors/aggregation/1"
+    assert DOCUMENT["format"] == "collegium/vectors/aggregation/2"
 
 
 @pytest.mark.parametrize("case", DOCUMENT["cases"], ids=lambda case: case["name"])

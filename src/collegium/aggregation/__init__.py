@@ -1,8 +1,9 @@
 """Masking updates, sharing their keys with a committee, and opening nothing but weighted sums.
 
-Specified in docs/spec/aggregation.md. The way through this room: `make_upload` (trainer), `check_report`,
-`open_columns`, `check_columns`, `issue_receipt` (seat, as reports arrive), `add_columns`, `sign_key_sum` (seat, once
-the close is final), `weighted_total`, `open_sum` (anyone).
+Specified in docs/spec/aggregation.md. The way through this room: `begin_upload`, `finish_upload`
+(trainer, before and after proving), `check_report`, `check_claim`, `open_columns`, `check_columns`, `issue_receipt`
+(seat, as reports arrive), `add_columns`, `sign_key_sum` (seat, once the close is final), `weighted_total`, `open_sum`
+(anyone).
 """
 
 from ._masking import (
@@ -35,6 +36,9 @@ from ._parameters import (
 from ._report import (
     AuditFailedError,
     ColumnsRejectedError,
+    Draft,
+    KeyClaim,
+    KeyClaimRefusedError,
     MalformedReportError,
     Report,
     ReportRejectedError,
@@ -43,10 +47,14 @@ from ._report import (
     SeatColumns,
     SeatTerms,
     Upload,
+    begin_upload,
+    check_claim,
     check_columns,
     check_report,
+    finish_upload,
     make_upload,
     open_columns,
+    proof_digest,
 )
 from ._sum import (
     KeySum,
@@ -79,7 +87,10 @@ __all__ = [
     "Budget",
     "BudgetError",
     "ColumnsRejectedError",
+    "Draft",
     "EntryOutOfRangeError",
+    "KeyClaim",
+    "KeyClaimRefusedError",
     "KeySum",
     "Layout",
     "MalformedCiphertextError",
@@ -99,17 +110,21 @@ __all__ = [
     "Upload",
     "WeightsRefusedError",
     "add_columns",
+    "begin_upload",
+    "check_claim",
     "check_columns",
     "check_key_sum",
     "check_receipt",
     "check_report",
     "decode_ciphertext",
     "encode_ciphertext",
+    "finish_upload",
     "issue_receipt",
     "make_upload",
     "mask",
     "open_columns",
     "open_sum",
+    "proof_digest",
     "public_matrix",
     "sample_noise",
     "seat_width",

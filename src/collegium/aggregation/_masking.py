@@ -24,8 +24,10 @@ __all__ = [
     "MalformedCiphertextError",
     "SumInvalidError",
     "decode_ciphertext",
+    "draw_noise",
     "encode_ciphertext",
     "mask",
+    "mask_under",
     "public_matrix",
     "sample_noise",
     "unmask",
@@ -82,12 +84,29 @@ def mask(layout: Layout, seed: Digest, key: FieldArray, update: IntArray, random
     Raises:
         EntryOutOfRangeError: when the update's length or an entry is not what the task allows.
     """
+    return mask_under(layout, seed, key, update, draw_noise(layout, random))
+
+
+def draw_noise(layout: Layout, random: Randomness) -> IntArray:
+    """Return the noise of one ciphertext, (blocks, 4096)."""
+    noise = np.empty((layout.blocks, RING_DIMENSION), np.int64)
+    for start in range(0, layout.blocks, _BLOCKS_AT_ONCE):
+        part = noise[start : start + _BLOCKS_AT_ONCE]
+        part[:] = sample_noise(random, part.size).reshape(part.shape)
+    return noise
+
+
+def mask_under(layout: Layout, seed: Digest, key: FieldArray, update: IntArray, noise: IntArray) -> FieldArray:
+    """Return c = A s + e + 2^nu m for the noise e (blocks, 4096), which a proof will be about.
+
+    Raises:
+        EntryOutOfRangeError: when the update's length or an entry is not what the task allows.
+    """
     message = _pack(layout, update)
     masked = _key_stream(seed, layout.blocks, key)
     for start in range(0, layout.blocks, _BLOCKS_AT_ONCE):
         part = slice(start, start + _BLOCKS_AT_ONCE)
-        noise = sample_noise(random, message[part].size).reshape(-1, RING_DIMENSION)
-        hidden = (message[part] << layout.budget.noise_bits) + noise
+        hidden = (message[part] << layout.budget.noise_bits) + noise[part]
         masked[part] = algebra.add(masked[part], algebra.encode_signed(hidden))
     return masked
 

@@ -44,12 +44,13 @@ MATRIX_ROWS = KEY_ROWS + MASK_ROWS
 SEATS_MIN, SEATS_MAX = 16, 256
 COMMITTEE_DOMAIN = Domain(shift=7, size=8192)
 AUDIT_DOMAIN = Domain(shift=49, size=16384)  # 7 generates F*, so 7 <w> and 49 <w'> never meet, nor meets either H
-AUDIT_COLUMNS = 171
-KEY_CODE = Code(message_len=RING_DIMENSION // KEY_ROWS, randomness_len=4438)
+AUDIT_COLUMNS = 172
+OUT_OF_DOMAIN_SYMBOLS = 2  # a proof tells each row's value at one point of K: two elements of F
+KEY_CODE = Code(message_len=RING_DIMENSION // KEY_ROWS, randomness_len=4444)
 
-# Half of the seats' columns, and two audits' worth because an opened sum lets two honest trainers' audits combine.
-if COMMITTEE_DOMAIN.size // 2 + 2 * AUDIT_COLUMNS > KEY_CODE.randomness_len:
-    raise ImportError("the encoding's randomness must cover half of the seats and two audits")
+# Half of the seats' columns, and twice what is public of a row: an opened sum lets two honest trainers' audits combine.
+if COMMITTEE_DOMAIN.size // 2 + 2 * (AUDIT_COLUMNS + OUT_OF_DOMAIN_SYMBOLS) > KEY_CODE.randomness_len:
+    raise ImportError("the encoding's randomness must cover half of the seats, two audits and two points of K")
 # Unique decoding: a word that is not close to the code agrees with a codeword on at most (1 + rate) / 2 of the columns.
 AUDIT_BITS = -AUDIT_COLUMNS * log2((1 + KEY_CODE.degree_bound / AUDIT_DOMAIN.size) / 2)
 if AUDIT_BITS < 100:

@@ -1,7 +1,8 @@
 """A trainer's report: one message a round, checkable by everybody in public and by each seat in its own columns.
 
-Making one and checking one are the same numbered steps (docs/spec/aggregation.md, section 3):
-  1. bind: task, round, trainer, terms, digest of c, roots of the key matrix
+A trainer first masks and commits (`begin_upload`), then proves what it committed to, then reports (`finish_upload`).
+Reporting and checking a report are the same numbered steps (docs/spec/aggregation.md, section 3):
+  1. bind: task, round, trainer, terms, digest of c, roots of the key matrix, digest of the proof
   2. combine: w = sum_i r_i row_i + mask over the extension, r drawn after the roots
   3. audit: the columns drawn after w agree with w and with the roots
   4. seal: each seat's range of columns, to that seat's key of this round
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium import algebra
+from collegium.algebra import Ext
 from collegium.commitment import (
     SALT_BYTES,
     ColumnRange,
@@ -43,7 +45,7 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
-from ._masking import FieldArray, IntArray, encode_ciphertext, mask
+from ._masking import FieldArray, IntArray, draw_noise, encode_ciphertext, mask_under
 from ._parameters import (
     AUDIT_COLUMNS,
     AUDIT_DOMAIN,
@@ -60,6 +62,9 @@ from ._parameters import (
 __all__ = [
     "AuditFailedError",
     "ColumnsRejectedError",
+    "Draft",
+    "KeyClaim",
+    "KeyClaimRefusedError",
     "MalformedReportError",
     "Report",
     "ReportRejectedError",
@@ -68,18 +73,23 @@ __all__ = [
     "SeatColumns",
     "SeatTerms",
     "Upload",
+    "begin_upload",
+    "check_claim",
     "check_columns",
     "check_report",
+    "finish_upload",
     "make_upload",
     "open_columns",
+    "proof_digest",
 ]
 
 _COMBINATION_BYTES = 2 * 8 * KEY_CODE.degree_bound
 _SIGNATURE_BYTES = 65
+NO_DIGEST: Digest = bytes(32)
 SEED_BYTES = 16  # 128 bits, as a salt
 SEED_COLUMNS = COMMITTEE_DOMAIN.size // SEATS_MAX  # the fewest columns a seat can own: a seed never spans two seats
 _SALT_TAG = b"collegium/v1/salts\x00"
-_HEAD = struct.Struct("<32sQ20s32s32s32s32s")  # task, round, trainer, terms, digest of c, committee root, audit root
+_HEAD = struct.Struct("<32sQ20s32s32s32s32s32s32s")  # as the fields of a report, up to its registration
 
 
 class MalformedReportError(CollegiumError):
@@ -96,6 +106,18 @@ class AuditFailedError(CollegiumError):
 
 class ColumnsRejectedError(CollegiumError):
     """A seat's own columns do not fit the root or the published combination."""
+
+
+class KeyClaimRefusedError(CollegiumError):
+    """What a proof says about the key matrix is not what the report's combination says about it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyClaim:
+    """What a proof has used of the key matrix: `values` (2, 6), its rows' polynomials at `point` of K."""
+
+    point: Ext
+    values: FieldArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,6 +214,8 @@ class Report:
     ciphertext: Digest
     committee_root: Digest
     audit_root: Digest
+    proof: Digest  # of the proof's bytes, zeros without one
+    registration: Digest  # of the registered data that the proof is about, zeros where it is about none
     boxes: tuple[Digest, ...]  # SHA-256 of each seat's sealed box, zeros where a seat has none
     combination: FieldArray  # (2, degree_bound): the polynomial w over the extension
     audit: ColumnRange
@@ -214,6 +238,8 @@ class Report:
             self.ciphertext,
             self.committee_root,
             self.audit_root,
+            self.proof,
+            self.registration,
             b"".join(self.boxes),
             sha256(algebra.to_bytes(self.combination.reshape(-1))).digest(),
             sha256(self.audit.to_bytes()).digest(),
@@ -222,7 +248,15 @@ class Report:
     def to_bytes(self) -> bytes:
         """Return the canonical encoding: fixed head, boxes, combination, audit, signature."""
         head = _HEAD.pack(
-            self.task, self.round, self.trainer, self.terms, self.ciphertext, self.committee_root, self.audit_root
+            self.task,
+            self.round,
+            self.trainer,
+            self.terms,
+            self.ciphertext,
+            self.committee_root,
+            self.audit_root,
+            self.proof,
+            self.registration,
         )
         combination = algebra.to_bytes(self.combination.reshape(-1))
         return head + b"".join(self.boxes) + combination + self.audit.to_bytes() + self.signature
@@ -237,39 +271,60 @@ class Report:
         fixed = _HEAD.size + 32 * seats + _COMBINATION_BYTES
         if len(data) < fixed + _SIGNATURE_BYTES:
             raise MalformedReportError(f"a report takes more than {fixed} bytes, got {len(data)}", length=len(data))
-        task, round_number, trainer, terms, ciphertext, committee_root, audit_root = _HEAD.unpack_from(data)
+        head = _HEAD.unpack_from(data)
+        _, _, trainer, terms, ciphertext, committee_root, audit_root, proof, _ = head
         boxes = tuple(data[at : at + 32] for at in range(_HEAD.size, _HEAD.size + 32 * seats, 32))
         try:
             combination = algebra.from_bytes(data[fixed - _COMBINATION_BYTES : fixed]).reshape(2, -1)
-            transcript = _transcript(terms, trainer, ciphertext, committee_root, audit_root)
+            transcript = _transcript(terms, trainer, ciphertext, committee_root, audit_root, proof)
             positions = _audit_positions(transcript, combination)[1]
             audit = ColumnRange.from_bytes(
                 data[fixed:-_SIGNATURE_BYTES], rows=MATRIX_ROWS, leaf_count=AUDIT_DOMAIN.size, positions=positions
             )
         except CollegiumError as error:
             raise MalformedReportError(f"report: {error}") from error
-        return cls(
-            task,
-            round_number,
-            trainer,
-            terms,
-            ciphertext,
-            committee_root,
-            audit_root,
-            boxes,
-            combination,
-            audit,
-            data[-_SIGNATURE_BYTES:],
-        )
+        return cls(*head, boxes, combination, audit, data[-_SIGNATURE_BYTES:])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upload:
-    """What a trainer sends once: the report, c, and a sealed box for each seat that announced a key."""
+    """What a trainer sends once: the report, c, a sealed box for each seat that announced a key, and the proof.
+
+    `registration` is what the report names under that word; empty where the seats hold it already, or there is none.
+    """
 
     report: Report
     ciphertext: bytes
     boxes: tuple[bytes | None, ...]
+    proof: bytes = b""
+    registration: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """An update masked and its key committed, not reported yet: what a proof is about.
+
+    Public are `trainer`, `ciphertext` (blocks, 4096), its bytes and digest, and the roots. Everything else is the
+    trainer's secret: `update`, `noise` (blocks, 4096), `key` (4096), the key matrix' `coefficients` (6, degree bound).
+    """
+
+    trainer: bytes
+    ciphertext: FieldArray
+    ciphertext_bytes: bytes
+    ciphertext_digest: Digest
+    committee_root: Digest
+    audit_root: Digest
+    update: IntArray = field(repr=False)
+    noise: IntArray = field(repr=False)
+    key: FieldArray = field(repr=False)
+    coefficients: FieldArray = field(repr=False)
+    matrix: CommittedMatrix = field(repr=False)
+    seeds: bytes = field(repr=False)
+
+
+def proof_digest(proof: bytes) -> Digest:
+    """Return what a report says of its proof: SHA-256 of the bytes, zeros of no bytes."""
+    return sha256(proof).digest() if proof else NO_DIGEST
 
 
 def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random: Randomness) -> Upload:
@@ -280,40 +335,73 @@ def make_upload(terms: RoundTerms, account: AccountKey, update: IntArray, random
     Raises:
         EntryOutOfRangeError: when the update does not fit the task's bounds.
     """
-    trainer = account.address
+    return finish_upload(terms, begin_upload(terms, account.address, update, random), account)
+
+
+def begin_upload(terms: RoundTerms, trainer: bytes, update: IntArray, random: Randomness) -> Draft:
+    """Mask `update` and commit to its key; `random` as for `make_upload`.
+
+    Raises:
+        EntryOutOfRangeError: when the update does not fit the task's bounds.
+    """
     key = algebra.sample_field(random, RING_DIMENSION)
-    ciphertext = encode_ciphertext(mask(terms.layout, terms.matrix_seed, key, update, random))
+    noise = draw_noise(terms.layout, random)
+    ciphertext = mask_under(terms.layout, terms.matrix_seed, key, update, noise)
+    data = encode_ciphertext(ciphertext)
     coefficients, matrix, seeds = _commit_key(key, random)
     committee_root, audit_root = (tree.root for tree in matrix.trees)
+    digest = sha256(data).digest()
+    return Draft(
+        trainer, ciphertext, data, digest, committee_root, audit_root, update, noise, key, coefficients, matrix, seeds
+    )
+
+
+def finish_upload(
+    terms: RoundTerms,
+    draft: Draft,
+    account: AccountKey,
+    proof: bytes = b"",
+    claim: KeyClaim | None = None,
+    registration: Digest = NO_DIGEST,
+) -> Upload:
+    """Report a draft with the proof about it, share its key among the seats, and sign.
+
+    Raises:
+        KeyClaimRefusedError: the proof's claim is not about this draft's key matrix: nobody would admit the report.
+    """
     # 1. bind
-    ciphertext_digest = sha256(ciphertext).digest()
-    transcript = _transcript(terms.digest, trainer, ciphertext_digest, committee_root, audit_root)
+    roots, digest = (draft.committee_root, draft.audit_root), proof_digest(proof)
+    transcript = _transcript(terms.digest, draft.trainer, draft.ciphertext_digest, *roots, digest)
     # 2. combine
     factors = transcript.challenge_ext("rows", KEY_ROWS)
-    combination = algebra.fold(coefficients, _with_mask_rows(factors))
+    combination = algebra.fold(draft.coefficients, _with_mask_rows(factors))
+    if claim is not None:
+        _check_claim(combination, factors, claim)
     # 3. audit
-    audit = matrix.open(1, _draw_audit(transcript, combination))
+    audit = draft.matrix.open(1, _draw_audit(transcript, combination))
     # 4. seal
     boxes = tuple(
-        _seal_columns(terms, trainer, matrix, seeds, index, seat.seal_key) for index, seat in enumerate(terms.seats)
+        _seal_columns(terms, draft.trainer, draft.matrix, draft.seeds, index, seat.seal_key)
+        for index, seat in enumerate(terms.seats)
     )
     # 5. sign
-    digests = tuple(bytes(32) if box is None else sha256(box).digest() for box in boxes)
     unsigned = Report(
-        terms.task,
-        terms.round,
-        trainer,
-        terms.digest,
-        ciphertext_digest,
-        committee_root,
-        audit_root,
-        digests,
-        combination,
-        audit,
-        bytes(_SIGNATURE_BYTES),
+        task=terms.task,
+        round=terms.round,
+        trainer=draft.trainer,
+        terms=terms.digest,
+        ciphertext=draft.ciphertext_digest,
+        committee_root=draft.committee_root,
+        audit_root=draft.audit_root,
+        proof=digest,
+        registration=registration,
+        boxes=tuple(bytes(32) if box is None else sha256(box).digest() for box in boxes),
+        combination=combination,
+        audit=audit,
+        signature=bytes(_SIGNATURE_BYTES),
     )
     signed = replace(unsigned, signature=account.sign(unsigned.id))
-    return Upload(signed, ciphertext, boxes)
+    return Upload(signed, draft.ciphertext_bytes, boxes, proof)
 
 
 def _seal_columns(
@@ -333,11 +421,12 @@ def _seal_columns(
         return None
 
 
-def check_report(terms: RoundTerms, report: Report) -> None:
-    """Check everything in a report that needs no secret; c's own form is not proved yet (level `unproved`).
+def check_report(terms: RoundTerms, report: Report, claim: KeyClaim | None = None) -> None:
+    """Check everything in a report that needs neither secret nor proof; with a proof's `claim`, check that as well.
 
     Raises:
         ReportRejectedError: other terms, a number of boxes other than seats, or not the trainer's signature.
+        KeyClaimRefusedError: as `check_claim`.
         AuditFailedError: an audited column does not fit the combination.
         MultiproofError: an audited column is not the committed one.
     """
@@ -349,9 +438,11 @@ def check_report(terms: RoundTerms, report: Report) -> None:
         )
     if len(report.boxes) != len(terms.seats):
         raise ReportRejectedError(f"report names {len(report.boxes)} boxes for {len(terms.seats)} seats")
-    transcript = _transcript(report.terms, report.trainer, report.ciphertext, report.committee_root, report.audit_root)
+    transcript = _report_transcript(report)
     # 2. combine
     factors, positions = _audit_positions(transcript, report.combination)
+    if claim is not None:
+        _check_claim(report.combination, factors, claim)
     # 3. audit
     _check_audit(report, factors, positions)
     verify_columns(report.audit_root, AUDIT_DOMAIN, positions, report.audit)
@@ -359,6 +450,28 @@ def check_report(terms: RoundTerms, report: Report) -> None:
     signer = recover_address(report.id, report.signature)
     if signer != report.trainer:
         raise ReportRejectedError(f"report of {report.trainer.hex()} is signed by {signer.hex()}")
+
+
+def check_claim(report: Report, claim: KeyClaim) -> None:
+    """Check that a verified proof spoke about the key matrix to which this report commits: w(z) = <factors, rows(z)>.
+
+    The factors are drawn after the proof is fixed, and w is bound to the committed rows by the audit.
+
+    Raises:
+        KeyClaimRefusedError: it spoke about another one.
+    """
+    _check_claim(report.combination, _report_transcript(report).challenge_ext("rows", KEY_ROWS), claim)
+
+
+def _check_claim(combination: FieldArray, factors: FieldArray, claim: KeyClaim) -> None:
+    if claim.values.shape != (2, MATRIX_ROWS):
+        raise KeyClaimRefusedError(f"a claim of shape {claim.values.shape}, expected (2, {MATRIX_ROWS})")
+    published = algebra.ext_dot(combination, algebra.ext_powers(claim.point, combination.shape[1]))
+    claimed = algebra.ext_dot(_with_mask_rows(factors), claim.values)
+    if published != claimed:
+        raise KeyClaimRefusedError(
+            f"the combination is {published} at {claim.point}, the proof's values of the key rows give {claimed}"
+        )
 
 
 def open_columns(terms: RoundTerms, report: Report, seat: int, box: bytes | None, secret: SealKey) -> SeatColumns:
@@ -387,8 +500,7 @@ def check_columns(terms: RoundTerms, report: Report, seat: int, columns: SeatCol
     Raises:
         ColumnsRejectedError: the columns so completed are not the committed ones.
     """
-    transcript = _transcript(report.terms, report.trainer, report.ciphertext, report.committee_root, report.audit_root)
-    factors = transcript.challenge_ext("rows", KEY_ROWS)
+    factors = _report_transcript(report).challenge_ext("rows", KEY_ROWS)
     positions = terms.seat_columns(seat)
     published = algebra.ext_coset_ntt(report.combination, COMMITTEE_DOMAIN.shift, COMMITTEE_DOMAIN.size)
     combined = algebra.fold(np.ascontiguousarray(columns.symbols.T), factors)
@@ -419,8 +531,15 @@ def _salts(seeds: bytes) -> bytes:
     return b"".join(shake_128(_SALT_TAG + seed).digest(SALT_BYTES * SEED_COLUMNS) for seed in parts)
 
 
-def _transcript(terms: Digest, trainer: bytes, ciphertext: Digest, committee: Digest, audit: Digest) -> Transcript:
-    return Transcript("key", terms, trainer, ciphertext, committee, audit)
+def _transcript(
+    terms: Digest, trainer: bytes, ciphertext: Digest, committee: Digest, audit: Digest, proof: Digest
+) -> Transcript:
+    return Transcript("key", terms, trainer, ciphertext, committee, audit, proof)
+
+
+def _report_transcript(report: Report) -> Transcript:
+    roots = (report.committee_root, report.audit_root)
+    return _transcript(report.terms, report.trainer, report.ciphertext, *roots, report.proof)
 
 
 def _audit_positions(transcript: Transcript, combination: FieldArray) -> tuple[npt.NDArray[np.uint64], list[int]]:

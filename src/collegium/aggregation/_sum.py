@@ -67,6 +67,7 @@ class Receipt:
     report: Digest
     seat: int
     signature: bytes
+    verified: bool = False  # whether its validator has verified the report's proof itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,17 +119,15 @@ class OpenedSum:
     lying: tuple[int, ...]
 
 
-def receipt_digest(terms: RoundTerms, report: Report, seat: int) -> Digest:
-    """Return what a receipt signs: the report's id, and by name the digests of c, key root and proof (none yet)."""
-    proof = bytes(32)
-    return hash_fields(
-        "receipt", terms.task, terms.round, terms.digest, seat, report.id, report.ciphertext, report.key_root, proof
-    )
+def receipt_digest(terms: RoundTerms, report: Report, seat: int, verified: bool = False) -> Digest:
+    """Return what a receipt signs: the report's id, by name the digests of c, key root and proof, and `verified`."""
+    names = (report.id, report.ciphertext, report.key_root, report.proof)
+    return hash_fields("receipt", terms.task, terms.round, terms.digest, seat, *names, int(verified))
 
 
-def issue_receipt(terms: RoundTerms, report: Report, seat: int, account: AccountKey) -> Receipt:
-    """Sign a report whose public part and own columns this seat has checked."""
-    return Receipt(report.id, seat, account.sign(receipt_digest(terms, report, seat)))
+def issue_receipt(terms: RoundTerms, report: Report, seat: int, account: AccountKey, verified: bool = False) -> Receipt:
+    """Sign a report whose public part and own columns this seat has checked, and whose proof it has if `verified`."""
+    return Receipt(report.id, seat, account.sign(receipt_digest(terms, report, seat, verified)), verified)
 
 
 def check_receipt(terms: RoundTerms, report: Report, receipt: Receipt) -> None:
@@ -140,7 +139,8 @@ def check_receipt(terms: RoundTerms, report: Report, receipt: Receipt) -> None:
     if receipt.report != report.id or not 0 <= receipt.seat < len(terms.seats):
         raise ReceiptRejectedError(f"receipt of seat {receipt.seat} is not for this report", seat=receipt.seat)
     try:
-        signer = recover_address(receipt_digest(terms, report, receipt.seat), receipt.signature)
+        signed = receipt_digest(terms, report, receipt.seat, receipt.verified)
+        signer = recover_address(signed, receipt.signature)
     except CollegiumError as error:
         raise ReceiptRejectedError(f"receipt of seat {receipt.seat}: {error}", seat=receipt.seat) from error
     if signer != terms.seats[receipt.seat].validator:
@@ -195,15 +195,15 @@ def open_sum(terms: RoundTerms, key_sums: Mapping[int, KeySum], total: FieldArra
 
     Raises:
         SumLostError: more sums are missing or wrong than the code corrects.
-        SumInvalidError: the key sum decodes but does not open the total: some admitted c is not well formed, and
-            without proofs nobody can say whose.
+        SumInvalidError: the key sum decodes but does not open the total: some admitted c is not well formed. Without
+            proofs nobody can say whose; with proofs, that report's does not verify.
     """
     coefficients = _decode(terms, key_sums)
     key_sum = KEY_CODE.messages(coefficients).reshape(RING_DIMENSION)
     try:
         opened = unmask(terms.layout, terms.matrix_seed, key_sum, total, total_weight)
     except SumInvalidError as error:
-        raise SumInvalidError(f"sum invalid, culprit unknown (unproved): {error}") from error
+        raise SumInvalidError(f"sum invalid, some admitted report is not well formed: {error}") from error
     word = KEY_CODE.encode(coefficients, COMMITTEE_DOMAIN)
     return OpenedSum(opened, key_sum, _disagreeing(terms, word, key_sums))
 
