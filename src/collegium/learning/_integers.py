@@ -21,21 +21,32 @@ def magnitude(values: Int64Array) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factor:
-    """A matrix that takes part in several products: measured and converted to float64 once."""
+    """A matrix of integers that takes part in several products: measured and converted once.
 
-    integers: Int64Array
-    floats: NDArray[np.float64]
+    Attributes:
+        values: its entries, as float64 if their magnitude is below 2^53, else as int64.
+        magnitude: no entry is larger.
+    """
+
+    values: NDArray[np.float64] | Int64Array
     magnitude: int
 
     @classmethod
     def of(cls, integers: Int64Array) -> "Factor":
         """Returns the factor that a matrix is."""
-        return cls(integers, integers.astype(np.float64), magnitude(integers))
+        largest = magnitude(integers)
+        return cls(integers.astype(np.float64) if largest < FLOAT64_EXACT else integers, largest)
+
+    @classmethod
+    def selected(cls, integers: Int64Array, selector: NDArray[np.bool_], largest: int) -> "Factor":
+        """Returns the factor that a matrix of entries up to `largest` is when those not selected are set to 0."""
+        kind = np.float64 if largest < FLOAT64_EXACT else np.int64
+        return cls(np.multiply(integers, selector, dtype=kind), largest)
 
     @property
     def transposed(self) -> "Factor":
         """The transposed matrix; nothing is copied."""
-        return Factor(self.integers.T, self.floats.T, self.magnitude)
+        return Factor(self.values.T, self.magnitude)
 
 
 class Rescaled(NamedTuple):
@@ -45,8 +56,8 @@ class Rescaled(NamedTuple):
     remainder: Int64Array
 
 
-def multiply(left: Factor, right: Factor, bias: Int64Array | None = None) -> Int64Array:
-    """Returns the exact left right + bias, shape (n, m), of shapes (n, k), (k, m) and (m,).
+def multiply(left: Factor, right: Factor, bias: Int64Array | None = None, out: Int64Array | None = None) -> Int64Array:
+    """Returns the exact left right + bias, shape (n, m), of shapes (n, k), (k, m) and (m,), written to `out` if given.
 
     Every partial sum, in whatever order and blocking, is at most k max|left| max|right| + max|bias| in magnitude.
     Below 2^53 all of them are integers that float64 holds exactly, so the fast float64 routine gives the exact result
@@ -55,11 +66,12 @@ def multiply(left: Factor, right: Factor, bias: Int64Array | None = None) -> Int
     Raises:
         OverflowBudgetError: the bound reaches 2^63.
     """
-    bound = left.integers.shape[1] * left.magnitude * right.magnitude + (0 if bias is None else magnitude(bias))
+    bound = left.values.shape[1] * left.magnitude * right.magnitude + (0 if bias is None else magnitude(bias))
+    total = np.empty((left.values.shape[0], right.values.shape[1]), dtype=np.int64) if out is None else out
     if bound < FLOAT64_EXACT:
-        total = (left.floats @ right.floats).astype(np.int64)
+        np.copyto(total, left.values @ right.values, casting="unsafe")
     else:
-        total = product_int64(left.integers, right.integers, bound)
+        total[:] = product_int64(left.values.astype(np.int64), right.values.astype(np.int64), bound)
     if bias is not None:
         total += bias
     return total
@@ -82,9 +94,10 @@ def rescale(values: Int64Array, bits: int) -> Int64Array:
     return values >> np.int64(bits)
 
 
-def rescale_with_remainder(values: Int64Array, bits: int) -> Rescaled:
-    """Returns Q and R of values = 2^bits Q + R with 0 <= R < 2^bits."""
-    return Rescaled(rescale(values, bits), values & np.int64((1 << bits) - 1))
+def rescale_with_remainder(values: Int64Array, bits: int, out: Int64Array | None = None) -> Rescaled:
+    """Returns Q and R of values = 2^bits Q + R with 0 <= R < 2^bits; R is written to `out`, which may be `values`."""
+    quotient = rescale(values, bits)
+    return Rescaled(quotient, np.bitwise_and(values, np.int64((1 << bits) - 1), out=out))
 
 
 def divide_half_up(values: Int64Array, numerator: int, denominator: int) -> Int64Array:

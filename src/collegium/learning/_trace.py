@@ -6,10 +6,11 @@ docs/spec/learning.md, sections 3 to 5, states the relations.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collegium.learning._activations import INDEX_BITS, exponential, sigmoid
 from collegium.learning._errors import ActivationRangeError, ErrorRangeError, LearningError, TrainingRowsError
-from collegium.learning._integers import Factor, Int64Array, Rescaled, multiply, rescale_with_remainder
+from collegium.learning._integers import Factor, Int64Array, Rescaled, magnitude, multiply, rescale_with_remainder
 from collegium.learning._model import ROWS_MAX, ModelSpec, Rule, update_bound
 from collegium.learning._parameters import check_parameters, unpack
 
@@ -85,9 +86,10 @@ class StepTrace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forward:
-    """The forward pass: hidden rescalings, the last Z (n, outputs), and each layer's inputs and matrix."""
+    """The forward pass: hidden rescalings and selectors [Q >= 0], the last Z, and each layer's inputs and matrix."""
 
     hidden: tuple[Rescaled, ...]
+    selectors: tuple[NDArray[np.bool_], ...]
     logits: Int64Array
     inputs: tuple[Factor, ...]
     matrices: tuple[Factor, ...]
@@ -154,37 +156,45 @@ def trace_checked(
     output, errors = _output(spec, rule, passed.logits, labels)
     gradient, back = np.empty_like(parameters), []
     slots, error = unpack(spec, gradient), Factor.of(errors)
+    ones = Factor.of(np.full((1, len(labels)), rule.one, dtype=np.int64))
     for layer in reversed(range(len(slots))):
         matrix, bias = slots[layer]
-        matrix[:] = multiply(passed.inputs[layer].transposed, error)
-        bias[:] = error.integers.sum(axis=0) << np.int64(rule.fraction_bits)
+        multiply(passed.inputs[layer].transposed, error, out=matrix)
+        multiply(ones, error, out=bias[None, :])
         if layer:
             total = multiply(error, passed.matrices[layer].transposed)
-            back.append(rescale_with_remainder(total, rule.fraction_bits))
-            values, selector = back[-1].quotient, passed.hidden[layer - 1].quotient >= 0
-            _check_range(ErrorRangeError, "a back-propagated value", rule, rule.error_limit, layer - 1, values)
-            error = Factor.of(values * selector)
+            step = rescale_with_remainder(total, rule.fraction_bits, out=total)
+            largest = magnitude(step.quotient)
+            if rule.error_limit is not None and largest >= rule.error_limit * rule.one:
+                _check_range(ErrorRangeError, rule, rule.error_limit, layer - 1, step.quotient)
+            back.append(step)
+            error = Factor.selected(step.quotient, passed.selectors[layer - 1], largest)
     return StepTrace(passed.hidden, tuple(reversed(back)), output, errors, gradient)
 
 
 def forward(spec: ModelSpec, rule: Rule, parameters: Int64Array, features: Int64Array) -> Forward:
     """Returns the forward pass.
 
-    Each layer computes Z = A W + 2^f b and rescales it, Z = 2^f Q + R; its activation is max(Q, 0). The last Z stays
+    Each layer computes Z = A W + 2^f b and rescales it, Z = 2^f Q + R; its activation is Q [Q >= 0]. The last Z stays
     unrounded.
 
     Raises:
         ActivationRangeError: a hidden Q lies outside the rule's `activation_limit`.
     """
     layers, inputs = unpack(spec, parameters), [Factor.of(features)]
-    matrices, hidden = tuple(Factor.of(matrix) for matrix, _ in layers), []
+    matrices, hidden, selectors = tuple(Factor.of(matrix) for matrix, _ in layers), [], []
     biases = [bias << np.int64(rule.fraction_bits) for _, bias in layers]
     for layer, bias in enumerate(biases[:-1]):
-        step = rescale_with_remainder(multiply(inputs[-1], matrices[layer], bias), rule.fraction_bits)
-        _check_range(ActivationRangeError, "a pre-activation", rule, rule.activation_limit, layer, step.quotient)
+        total = multiply(inputs[-1], matrices[layer], bias)
+        step = rescale_with_remainder(total, rule.fraction_bits, out=total)
+        largest = magnitude(step.quotient)
+        if rule.activation_limit is not None and largest >= rule.activation_limit * rule.one:
+            _check_range(ActivationRangeError, rule, rule.activation_limit, layer, step.quotient)
         hidden.append(step)
-        inputs.append(Factor.of(np.maximum(step.quotient, 0)))
-    return Forward(tuple(hidden), multiply(inputs[-1], matrices[-1], biases[-1]), tuple(inputs), matrices)
+        selectors.append(step.quotient >= 0)
+        inputs.append(Factor.selected(step.quotient, selectors[-1], largest))
+    logits = multiply(inputs[-1], matrices[-1], biases[-1])
+    return Forward(tuple(hidden), tuple(selectors), logits, tuple(inputs), matrices)
 
 
 def softmax_output(rule: Rule, logits: Int64Array) -> SoftmaxOutput:
@@ -220,19 +230,17 @@ def _output(
     return SigmoidOutput(logits[:, 0], index, remainder, probability), probability[:, None] - target
 
 
-def _check_range(
-    error: type[LearningError], what: str, rule: Rule, limit: int | None, layer: int, values: Int64Array
-) -> None:
+def _check_range(error: type[LearningError], rule: Rule, limit: int, layer: int, values: Int64Array) -> None:
     """Refuses values (n, width) of a hidden layer outside [-limit 2^f, limit 2^f), naming the first in row order."""
-    if limit is None:
-        return
     bound = limit * rule.one
-    if values.min() >= -bound and values.max() < bound:
+    outside = np.argwhere((values < -bound) | (values >= bound))
+    if not len(outside):
         return
-    row, unit = (int(place) for place in np.argwhere((values < -bound) | (values >= bound))[0])
+    row, unit = (int(place) for place in outside[0])
     value = int(values[row, unit])
+    what = "pre-activation" if error is ActivationRangeError else "back-propagated value"
     raise error(
-        f"{what} is {value} in row {row} of hidden layer {layer}, expected {-bound} to {bound - 1}",
+        f"the {what} of hidden layer {layer}, unit {unit}, is {value} in row {row}, expected {-bound} to {bound - 1}",
         layer=layer,
         row=row,
         value=value,
