@@ -58,6 +58,7 @@ HIDDEN_LAYERS_MAX = 7
 HIDDEN_WIDTH_MAX = 4096
 LOCAL_STEPS_MAX = 64
 RATE_TERM_MAX = 1 << 16  # as the training rule bounds it
+RANGE_LIMIT_MAX = 1 << 10  # likewise
 TERM_MAX = 10**6
 PER_SITE_MAX = 1024
 SEATS_MIN, SEATS_MAX = 16, 256
@@ -70,6 +71,7 @@ COLUMNS_SPOILED_MAX = COLUMNS - KEY_CODE.degree_bound
 
 Level: TypeAlias = Literal["unproved"]
 ModelKind: TypeAlias = Literal["logistic", "mlp"]
+Loss: TypeAlias = Literal["sigmoid", "squared"]
 
 _LEVELS_LATER = ("bounded", "proved", "attested")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
@@ -144,11 +146,14 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class RuleSettings:
-    """The training rule; `batch_rows` None means all rows."""
+    """The training rule; `batch_rows` None means all rows, a limit of None none."""
 
     learning_rate: Fraction
     local_steps: int
     batch_rows: int | None
+    loss: Loss = "sigmoid"
+    activation_limit: int | None = None
+    error_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +262,7 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         "data": asdict(data) | {"test_fraction": _quotient(data.test_fraction)},
         "schema": None if experiment.schema is None else schema_to_mapping(experiment.schema),
         "model": asdict(experiment.model) | {"hidden": experiment.model.hidden or None},
-        "rule": asdict(rule) | {"learning_rate": _quotient(rule.learning_rate)},
+        "rule": _rule_mapping(rule),
         "trainers": asdict(experiment.trainers),
         "committee": asdict(committee) | {"watts": _quotient(committee.watts)},
         "chain": asdict(experiment.chain),
@@ -286,6 +291,13 @@ def experiment_from_bytes(data: bytes, folder: Path = Path()) -> Experiment:
     if experiment_to_bytes(experiment) != data:
         raise ExperimentBytesError("an experiment's bytes are not its canonical encoding")
     return experiment
+
+
+def _rule_mapping(rule: RuleSettings) -> dict[str, object]:
+    """Return the rule as plain values, without settings younger than the format while they have their default."""
+    later: dict[str, object] = {"loss": "sigmoid", "activation_limit": None, "error_limit": None}
+    mapping = asdict(rule) | {"learning_rate": _quotient(rule.learning_rate)}
+    return {key: value for key, value in mapping.items() if key not in later or value != later[key]}
 
 
 def _decimal(text: str) -> Decimal:
@@ -450,11 +462,20 @@ def _model(section: Section) -> ModelSettings:
 
 def _rule(section: Section) -> RuleSettings:
     smallest = Fraction(1, RATE_TERM_MAX)
+    given = section.choice("loss", ("sigmoid", "squared")) if section.has("loss") else "sigmoid"
+    loss: Loss = "squared" if given == "squared" else "sigmoid"
     settings = RuleSettings(
         learning_rate=section.fraction("learning_rate", smallest, Fraction(RATE_TERM_MAX), RATE_TERM_MAX),
         local_steps=section.integer("local_steps", 1, LOCAL_STEPS_MAX, default=1),
         batch_rows=section.optional_integer("batch_rows", 1, ROWS_MAX),
+        loss=loss,
+        activation_limit=section.optional_integer("activation_limit", 1, RANGE_LIMIT_MAX),
+        error_limit=section.optional_integer("error_limit", 1, RANGE_LIMIT_MAX),
     )
+    for key in ("activation_limit", "error_limit"):
+        limit = getattr(settings, key)
+        if limit is not None and limit & (limit - 1):
+            section.note(key, "range", f"is {limit}, expected a power of two from 1 to {RANGE_LIMIT_MAX}")
     section.close()
     return settings
 

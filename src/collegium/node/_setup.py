@@ -188,7 +188,14 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
     schema = learning.schema_from_bytes(genesis.schema)
     spec = ModelSpec(experiment.model.kind, len(schema.feature_names), experiment.model.hidden)
     settings = experiment.rule
-    rule = Rule(learning_rate=settings.learning_rate, local_steps=settings.local_steps, batch_rows=settings.batch_rows)
+    rule = Rule(
+        learning_rate=settings.learning_rate,
+        local_steps=settings.local_steps,
+        batch_rows=settings.batch_rows,
+        loss=settings.loss,
+        activation_limit=settings.activation_limit,
+        error_limit=settings.error_limit,
+    )
     task = LearningTask(
         task=genesis.task,
         seed=hash_fields("initial-model", genesis.experiment, genesis.schema),
