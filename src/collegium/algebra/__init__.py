@@ -57,6 +57,7 @@ from collegium.algebra._field import (
 )
 from collegium.algebra._kernels import jit_add, jit_ext_mul, jit_inverse, jit_mul, jit_sub
 from collegium.algebra._multilinear import eq_table, multilinear
+from collegium.algebra._rows import over_rows
 from collegium.algebra._transforms import (
     TWO_ADICITY,
     bit_reversal,
@@ -69,6 +70,7 @@ from collegium.algebra._transforms import (
     negacyclic_ntt,
     ntt,
     root_of_unity,
+    transform_trees,
 )
 
 __all__ = [
@@ -125,6 +127,7 @@ __all__ = [
     "negacyclic_mul",
     "negacyclic_ntt",
     "ntt",
+    "over_rows",
     "power",
     "powers",
     "root_of_unity",
@@ -132,4 +135,5 @@ __all__ = [
     "scale",
     "sub",
     "to_bytes",
+    "transform_trees",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "negacyclic_ntt",
     "ntt",
     "root_of_unity",
+    "transform_trees",
 ]
 
 TWO_ADICITY = 32  # P - 1 = 2^32 (2^32 - 1)
@@ -62,7 +63,7 @@ def bit_reversal(size: int) -> npt.NDArray[np.int64]:
 
 
 @lru_cache(maxsize=32)
-def _trees(size: int, shift: int) -> tuple[FieldArray, FieldArray, np.uint64]:
+def transform_trees(size: int, shift: int) -> tuple[FieldArray, FieldArray, np.uint64]:
     """Tables for `transform` and `transform_inverse` of X^size - shift^size, and 1 / size.
 
     Entry 2^d + b of the first is s^h w^bitrev(b), with h = size / 2^(d+1) and w^bitrev(b) the b-th power, in
@@ -101,7 +102,7 @@ def _forward(coefficients: FieldArray, shift: int, size: int) -> FieldArray:
     out = np.zeros((*checked.shape[:-1], size), np.uint64)
     out[..., : checked.shape[-1]] = checked
     rows = out.reshape(-1, size)
-    tree, _, _ = _trees(size, shift)
+    tree, _, _ = transform_trees(size, shift)
     over_rows(_kernels.transform, rows.shape[0], rows.size, rows, tree)
     return out
 
@@ -110,7 +111,7 @@ def _backward(values: FieldArray, shift: int) -> FieldArray:
     out = field_array(values, (1, 2)).copy()
     size = out.shape[-1]
     rows = out.reshape(-1, size) if size else out
-    _, tree_inverse, size_inverse = _trees(size, shift)
+    _, tree_inverse, size_inverse = transform_trees(size, shift)
     over_rows(_kernels.transform_inverse, rows.shape[0], rows.size, rows, tree_inverse, size_inverse)
     return out
 

@@ -4,6 +4,7 @@ Specified in docs/spec/commitment.md. A column opened with its salt and the mult
 that was committed; what a set of opened columns reveals is the business of the code's randomness (docs/spec/codes.md).
 """
 
+from ._hashes import hash_rows
 from ._matrix import (
     SALT_BYTES,
     ColumnRange,
@@ -24,6 +25,7 @@ __all__ = [
     "MultiproofError",
     "column_leaves",
     "combine_roots",
+    "hash_rows",
     "multiproof_length",
     "verify_columns",
     "verify_multiproof",

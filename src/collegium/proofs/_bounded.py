@@ -1,0 +1,233 @@
+"""Relation `bounded`: every entry of the update is within its bound, and the sum of their squares too.
+
+It says nothing about where the update comes from: any model, any framework. Entries x are kept as x + bound in
+[0, 2 bound], looked up whole where the table allows, in limbs of x + bound and bound - x otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from collegium.algebra import Ext, FieldArray, P, Randomness, ext_mul, ext_powers, ext_scale, ext_sub
+
+from ._errors import StatementError, UnprovableError
+from ._layout import Flat, Layout
+from ._masked import (
+    MASK_RELATIONS,
+    IntArray,
+    KeySecrets,
+    MaskedUpdate,
+    MaskTensors,
+    key_values,
+    place_flat,
+)
+from ._parameters import MESSAGE_MAX, MESSAGE_MIN, TABLE_MAX, ProofCode
+from ._program import FirstChallenges, Program, SecondChallenges
+from ._prove import Proved, prove
+from ._sums import Sums, ext_sum
+from ._verify import verify
+
+__all__ = ["BoundedStatement", "prove_bounded", "verify_bounded"]
+
+LIMB_BITS = 12
+NORM_LIMB_BITS = 12
+_LANES, _NORM = MASK_RELATIONS, MASK_RELATIONS + 2
+
+
+@dataclass(frozen=True, eq=False)
+class BoundedStatement:
+    """`masked` with entries in range and, where `norm_bound` is given, sum of squares <= norm_bound^2.
+
+    Raises:
+        StatementError: squares could wrap around the field.
+    """
+
+    masked: MaskedUpdate
+    norm_bound: int | None = None
+    message_len: int = 0
+
+    def __post_init__(self) -> None:
+        if self.norm_bound is not None:
+            largest = self.masked.entries * self.masked.entry_bound**2 + self.norm_bound**2
+            if largest >= P or not self.whole:
+                raise StatementError(
+                    f"{self.masked.entries} squares of entries up to {self.masked.entry_bound} and the bound "
+                    f"{self.norm_bound}^2 may reach {largest}, expected less than the field's {P}"
+                )
+
+    @property
+    def whole(self) -> bool:
+        """Whether an entry is looked up in one piece."""
+        return 2 * self.masked.entry_bound + 1 <= TABLE_MAX
+
+    @property
+    def code(self) -> ProofCode:
+        """The code: the stated row length, or one near the least proof."""
+        return ProofCode(self.message_len or row_length(3 * self.masked.entries))
+
+    def fields(self) -> tuple[bytes | int, ...]:
+        """Return what the transcript binds."""
+        return ("bounded".encode(), *self.masked.fields(), 0 if self.norm_bound is None else self.norm_bound + 1)
+
+
+@dataclass
+class _Tensors:
+    layout: Layout
+    mask: MaskTensors
+    upper: list[list[Flat]] = field(default_factory=list)  # by lane: limbs of x + bound
+    lower: list[list[Flat]] = field(default_factory=list)  # by lane: limbs of bound - x, where there are limbs
+    slack: Flat | None = None
+
+
+def row_length(elements: int) -> int:
+    """Return a row length near the least proof of a trace of so many elements, within what the code allows."""
+    k = MESSAGE_MIN
+    while k < MESSAGE_MAX and k * k < 24 * elements:
+        k *= 2
+    return k
+
+
+def _declare(statement: BoundedStatement) -> _Tensors:
+    masked = statement.masked
+    layout = Layout(statement.code)
+    tensors = _Tensors(layout, MaskTensors.declare(layout, masked))
+    for lane in range(masked.lanes):
+        length = min(masked.slots, masked.entries - lane * masked.slots)
+        if statement.whole:
+            limbs = [layout.flat(layout.trace, length)]
+            layout.look_up(limbs[0].rows, layout.table(2 * masked.entry_bound + 1))
+            tensors.upper.append(limbs)
+            continue
+        for side in (tensors.upper, tensors.lower):
+            limbs = [layout.flat(layout.trace, length) for _ in range(_limb_count(2 * masked.entry_bound, LIMB_BITS))]
+            for limb in limbs:
+                layout.look_up(limb.rows, layout.table(1 << LIMB_BITS))
+            side.append(limbs)
+    if statement.norm_bound is not None:
+        tensors.slack = layout.flat(layout.trace, _limb_count(statement.norm_bound**2, NORM_LIMB_BITS))
+        layout.look_up(tensors.slack.rows, layout.table(1 << NORM_LIMB_BITS))
+    layout.freeze()
+    return tensors
+
+
+def _limb_count(value: int, bits: int) -> int:
+    return -(-value.bit_length() // bits)
+
+
+def _text(statement: BoundedStatement, tensors: _Tensors) -> Callable[[Sums, FirstChallenges, SecondChallenges], None]:
+    masked = statement.masked
+
+    def text(sums: Sums, first: FirstChallenges, second: SecondChallenges) -> None:
+        tensors.mask.add(sums, masked, first, second, 0)
+        chi = second.relation(0)
+        for lane, limbs in enumerate(tensors.upper):
+            # the update's part of `masked`: 2^nu 2^(lane bits) sum mu^(offset + i) x_i, x = sum of limbs - bound
+            scale = ext_mul(chi, masked.message_scale(first.mu, lane))
+            length = limbs[0].length
+            for number, limb in enumerate(limbs):
+                sums.powers(limb, first.mu, ext_mul(scale, (1 << (LIMB_BITS * number), 0)))
+            total = ext_sum(ext_powers(first.mu, length))
+            sums.constant(ext_mul(scale, ext_mul((-masked.entry_bound % P, 0), total)))
+        for lane, lower in enumerate(tensors.lower):
+            # (x + bound) + (bound - x) = 2 bound, entry by entry
+            chi = second.relation(_LANES + lane)
+            for limbs in (tensors.upper[lane], lower):
+                for number, limb in enumerate(limbs):
+                    sums.powers(limb, second.tau, ext_mul(chi, (1 << (LIMB_BITS * number), 0)))
+            total = ext_sum(ext_powers(second.tau, lower[0].length))
+            sums.constant(ext_mul(chi, ext_mul((-2 * masked.entry_bound % P, 0), total)))
+        if tensors.slack is not None and statement.norm_bound is not None:
+            _add_norm(sums, statement, tensors, tensors.slack, second.relation(_NORM))
+
+    return text
+
+
+def _add_norm(sums: Sums, statement: BoundedStatement, tensors: _Tensors, slack: Flat, chi: Ext) -> None:
+    """sum (u - bound)^2 + slack = norm_bound^2, u the kept entries."""
+    bound = statement.masked.entry_bound
+    for (flat,) in tensors.upper:
+        one = np.zeros((2, flat.length), np.uint64)
+        one[0] = 1
+        sums.squares(flat, ext_scale(one, chi))
+        sums.vector(flat, ext_scale(one, ext_mul(chi, (-2 * bound % P, 0))))
+        sums.constant(ext_mul(chi, (flat.length * bound * bound % P, 0)))
+    powers = np.array([1 << (NORM_LIMB_BITS * limb) for limb in range(slack.length)], np.uint64)
+    sums.vector(slack, ext_scale(np.stack([powers, np.zeros_like(powers)]), chi))
+    assert statement.norm_bound is not None
+    sums.constant(ext_sub((0, 0), ext_mul(chi, (statement.norm_bound**2 % P, 0))))
+
+
+def _program(statement: BoundedStatement) -> tuple[Program, _Tensors]:
+    tensors = _declare(statement)
+    text = _text(statement, tensors)
+    return Program(tensors.layout, statement.fields(), MASK_RELATIONS + 3, text, key_rows=6), tensors
+
+
+@dataclass(frozen=True, eq=False)
+class _Witness:
+    statement: BoundedStatement
+    tensors: _Tensors
+    secrets: KeySecrets
+    update: IntArray
+
+    def trace(self, messages: FieldArray) -> None:
+        masked, layout = self.statement.masked, self.tensors.layout
+        self.tensors.mask.fill(layout, messages, self.secrets)
+        for lane, limbs in enumerate(self.tensors.upper):
+            part = self.update[lane * masked.slots : lane * masked.slots + limbs[0].length]
+            _place_limbs(layout, messages, limbs, part + masked.entry_bound)
+        for lane, limbs in enumerate(self.tensors.lower):
+            part = self.update[lane * masked.slots : lane * masked.slots + limbs[0].length]
+            _place_limbs(layout, messages, limbs, masked.entry_bound - part)
+        if self.tensors.slack is not None and self.statement.norm_bound is not None:
+            rest = self.statement.norm_bound**2 - sum(int(x) ** 2 for x in self.update.tolist())
+            if rest < 0:
+                raise UnprovableError(f"the update's norm exceeds {self.statement.norm_bound}")
+            limbs_of = [
+                rest >> (NORM_LIMB_BITS * i) & ((1 << NORM_LIMB_BITS) - 1) for i in range(self.tensors.slack.length)
+            ]
+            place_flat(layout, messages, self.tensors.slack, np.array(limbs_of, np.uint64))
+
+    def products(self, messages: FieldArray, first: FirstChallenges) -> None:
+        """No products."""
+
+    def key_values(self, point: Ext) -> FieldArray:
+        return key_values(self.secrets, point)
+
+
+def _place_limbs(layout: Layout, messages: FieldArray, limbs: list[Flat], values: IntArray) -> None:
+    if len(limbs) == 1:
+        place_flat(layout, messages, limbs[0], values.view(np.uint64))
+        return
+    for number, limb in enumerate(limbs):
+        part = (values >> np.int64(LIMB_BITS * number)) & np.int64((1 << LIMB_BITS) - 1)
+        place_flat(layout, messages, limb, part.view(np.uint64))
+
+
+def prove_bounded(
+    statement: BoundedStatement,
+    update: IntArray,
+    secrets: KeySecrets,
+    random: Randomness,
+    on_part: Callable[[str], None] = lambda _: None,
+) -> Proved:
+    """Return a proof that c masks `update`, entries in range.
+
+    Raises:
+        UnprovableError: an entry or the norm is out of bounds, or c does not mask this update.
+    """
+    program, tensors = _program(statement)
+    return prove(program, _Witness(statement, tensors, secrets, update), (), random, on_part)
+
+
+def verify_bounded(statement: BoundedStatement, proof: bytes) -> FirstChallenges:
+    """Check a proof of `prove_bounded`; return the key's point and the values that the report must confirm.
+
+    Raises:
+        ProofRejectedError: it does not show the statement.
+    """
+    program, _ = _program(statement)
+    return verify(program, proof)

@@ -1,0 +1,492 @@
+"""The prover: the numbered steps of `_program`, in the same order as `_verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium.algebra import (
+    Ext,
+    FieldArray,
+    P,
+    Randomness,
+    add,
+    coset_intt,
+    coset_ntt,
+    ext_inverse,
+    ext_scale,
+    intt,
+    inverse,
+    mul,
+    ntt,
+    over_rows,
+    powers,
+    root_of_unity,
+    sample_field,
+    sub,
+    to_bytes,
+    transform_trees,
+)
+from collegium.commitment import MerkleTree
+from collegium.crypto import Digest, Transcript
+
+from . import _kernels
+from ._errors import UnprovableError
+from ._layout import QUOTIENT_CHUNKS, SALT_PLACES, Layout
+from ._parameters import GRINDING_BITS, RATE_INVERSE, ProofCode
+from ._program import (
+    Assignment,
+    FirstChallenges,
+    Program,
+    constraint_weights,
+    draw_first,
+    draw_second,
+    full_sums,
+    lagrange,
+    open_transcript,
+    table_inverses,
+    to_ext,
+)
+from ._sums import Sums, Term, ext_sum
+from ._verify import NONCE_BYTES, combination_weights, grinding_done
+
+__all__ = ["CommittedRows", "Proved", "commit_rows", "prove"]
+
+Part = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CommittedRows:
+    """One tree: messages (rows, k), pads (rows, t), and columns (N, rows + 2), a salt behind each."""
+
+    messages: FieldArray
+    pads: FieldArray
+    columns: FieldArray
+    tree: MerkleTree
+
+    @property
+    def root(self) -> Digest:
+        """The commitment."""
+        return self.tree.root
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A proof, and the point with the values that the key's report must confirm."""
+
+    proof: bytes
+    first: FirstChallenges
+
+
+def commit_rows(code: ProofCode, messages: FieldArray, random: Randomness) -> CommittedRows:
+    """Encode rows with fresh pads and salts, and commit to their columns."""
+    rows = len(messages)
+    pads = sample_field(random, rows * code.randomness_len).reshape(rows, -1)
+    columns = np.empty((code.domain.size, rows + SALT_PLACES), np.uint64)
+    tree = _commit(code, messages, pads, columns, 0, rows, random)
+    return CommittedRows(messages, pads, columns, tree)
+
+
+def prove(
+    program: Program,
+    assignment: Assignment,
+    data: Sequence[CommittedRows],
+    random: Randomness,
+    on_part: Part = lambda _: None,
+) -> Proved:
+    """Return a proof of a program's statement.
+
+    Args:
+        program: the statement.
+        assignment: the private numbers.
+        data: the committed data trees, in the program's order.
+        random: the operating system's randomness or a stream seeded from it; a retry needs fresh bytes.
+        on_part: called with the name of each part of the work when it is done.
+
+    Raises:
+        UnprovableError: the numbers do not satisfy the statement.
+    """
+    layout, code = program.layout, program.layout.code
+    work = _Work(program, data, random, on_part)
+    transcript = open_transcript(program)
+    # 1. commit the trace
+    assignment.trace(work.messages)
+    _fill_masks(work)
+    _count_multiplicities(work)
+    on_part("witness")
+    trace_root = work.commit(layout.trace)
+    # 2. challenges for lookups, products and the key; the key's values
+    first = draw_first(program, transcript, trace_root)
+    if program.key_rows:
+        first = replace(first, key_values=assignment.key_values(first.point))
+        work.send(transcript, "key values", first.key_values)
+    # 3. commit inverses and products
+    assignment.products(work.messages, first)
+    _fill_inverses(work, first)
+    on_part("products")
+    work.commit(layout.products, transcript, "products")
+    masks = work.messages[layout.index(layout.sum_mask)]
+    mask_total = ext_sum(np.ascontiguousarray(masks))
+    work.send(transcript, "mask total", np.array([[mask_total[0]], [mask_total[1]]], np.uint64))
+    # 4. challenges for the sums
+    second = draw_second(program, transcript)
+    sums = full_sums(program, first, second, mask_total)
+    on_part("sums")
+    # 5. the remainder g
+    folded = _fold_terms(work, sums)
+    remainder = _remainder(work, folded)
+    on_part("fold")
+    if ext_sum(remainder) != sums.target and not work.careless:
+        raise UnprovableError("the private numbers do not satisfy the statement's sums")
+    work.send(transcript, "remainder", remainder)
+    # 6. challenges for the slots; commit the quotient
+    lambdas = transcript.challenge_ext("lambda", layout.constraint_count)
+    _fill_quotient(work, first, lambdas, folded, remainder)
+    on_part("quotient")
+    work.commit(layout.quotient, transcript, "quotient")
+    # 7. a point out of the domain; every row's value
+    point = to_ext(transcript.challenge_ext("point", 1))
+    values = np.empty((2, layout.width), np.uint64)
+    at_message, at_pad = lagrange(code, point)
+    arguments = (work.messages, work.pads, at_message, at_pad, values)
+    over_rows(_kernels.evaluate_rows, layout.width, work.messages.size, *arguments)
+    work.send(transcript, "values", _compact(layout, values))
+    on_part("values")
+    # 8. coefficients; the combination of all rows
+    weights = combination_weights(program, transcript)
+    work.send(transcript, "combination", _combine(work, weights))
+    on_part("combination")
+    # 9. work, then columns
+    nonce = _grind(transcript.state)
+    work.parts.append(nonce)
+    transcript.absorb("nonce", nonce)
+    on_part("grinding")
+    positions = transcript.challenge_indices("columns", code.queries, code.domain.size)
+    for number, tree in enumerate(work.trees):
+        work.parts.append(_opened(layout, work.columns, number, tree, positions))
+    on_part("openings")
+    return Proved(b"".join(work.parts), first)
+
+
+class _Work:
+    """The prover's matrices: all rows' messages and pads, all columns, the trees made so far, the parts sent.
+
+    Memory: 8 (1 + N / k) bytes a slot, that is five times the witness.
+    """
+
+    def __init__(self, program: Program, data: Sequence[CommittedRows], random: Randomness, on_part: Part) -> None:
+        layout, code = program.layout, program.layout.code
+        self.program, self.layout, self.random, self.on_part = program, layout, random, on_part
+        self.careless = False
+        self.messages = np.zeros((layout.width, code.message_len), np.uint64)
+        self.pads = np.zeros((layout.width, code.randomness_len), np.uint64)
+        self.columns = np.empty((code.domain.size, layout.width), np.uint64)
+        self.trees: list[MerkleTree] = []
+        self.parts: list[bytes] = []
+        for number, committed in enumerate(data):
+            place = layout.tree_slice(number)
+            self.messages[place], self.pads[place] = committed.messages, committed.pads
+            self.columns[:, place.start : place.stop + SALT_PLACES] = committed.columns
+            self.trees.append(committed.tree)
+
+    def commit(self, tree: int, transcript: Transcript | None = None, label: str = "") -> Digest:
+        """Pad, encode and commit the rows of one tree; send the root."""
+        place, code = self.layout.tree_slice(tree), self.layout.code
+        rows = place.stop - place.start
+        if tree != self.layout.quotient:
+            self.pads[place] = sample_field(self.random, rows * code.randomness_len).reshape(rows, -1)
+        messages, pads = self.messages[place], self.pads[place]
+        committed = _commit(code, messages, pads, self.columns, place.start, rows, self.random, self.on_part)
+        self.trees.append(committed)
+        self.parts.append(committed.root)
+        if transcript is not None:
+            transcript.absorb(label, committed.root)
+        return committed.root
+
+    def send(self, transcript: Transcript, label: str, values: FieldArray) -> None:
+        """Send elements of K."""
+        data = to_bytes(np.ascontiguousarray(values))
+        transcript.absorb(label, data)
+        self.parts.append(data)
+
+
+# --- encoding and hashing
+
+
+def _commit(
+    code: ProofCode,
+    messages: FieldArray,
+    pads: FieldArray,
+    columns: FieldArray,
+    first: int,
+    rows: int,
+    random: Randomness,
+    on_part: Part = lambda _: None,
+) -> MerkleTree:
+    trees, inverse_tree, size_inverse, kappas = _tables(code)
+    blocks = -(-rows // _kernels.LANES)
+    arguments = (messages, pads, trees, inverse_tree, size_inverse, kappas, columns, first)
+    over_rows(_kernels.encode_columns, blocks, messages.size * RATE_INVERSE, *arguments)
+    salts = np.frombuffer(random(8 * SALT_PLACES * len(columns)), np.uint64).reshape(-1, SALT_PLACES)
+    columns[:, first + rows : first + rows + SALT_PLACES] = salts
+    on_part("encode")
+    tree = MerkleTree(_leaves(columns, first, first + rows + SALT_PLACES))
+    on_part("hash")
+    return tree
+
+
+@lru_cache(maxsize=8)
+def _tables(code: ProofCode) -> tuple[FieldArray, FieldArray, np.uint64, FieldArray]:
+    """Tables of the transforms on H and on the four cosets, and X^k on each coset."""
+    k, shift = code.message_len, code.domain.shift
+    root = root_of_unity(code.domain.size)
+    bits = RATE_INVERSE.bit_length() - 1
+    shifts = [shift * pow(root, int(format(coset, f"0{bits}b")[::-1], 2), P) % P for coset in range(RATE_INVERSE)]
+    trees = np.stack([transform_trees(k, coset)[0] for coset in shifts])
+    _, inverse_tree, size_inverse = transform_trees(k, 1)
+    plain = inverse_tree.copy()
+    if k > 1:
+        plain[1] = int(plain[1]) * k % P  # the algebra room folds 1 / k into entry 1; here it is applied at the end
+    return trees, plain, size_inverse, np.array([pow(coset, k, P) for coset in shifts], np.uint64)
+
+
+_LEAF = b"collegium/v1/leaf\x00"
+
+
+def _leaves(columns: FieldArray, start: int, stop: int) -> npt.NDArray[np.uint8]:
+    """Return the leaves of one tree, which stand side by side with other trees' symbols: one hash a column."""
+    out = np.empty((len(columns), 32), np.uint8)
+    view = memoryview(columns).cast("B")
+    stride, low, high = 8 * columns.shape[1], 8 * start, 8 * stop
+
+    def some(first: int, last: int) -> None:
+        for point in range(first, last):
+            state = sha256(_LEAF)
+            state.update(view[point * stride + low : point * stride + high])
+            out[point] = np.frombuffer(state.digest(), np.uint8)
+
+    middle = len(columns) // 2
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(some, (0, middle), (middle, len(columns))))
+    return out
+
+
+# --- what the argument adds to the trace
+
+
+def _fill_masks(work: _Work) -> None:
+    """Rows that are uniform, message and (when committed) pad: they hide g and the combination."""
+    layout = work.layout
+    for rows in (layout.sum_mask, layout.combination_mask):
+        place = layout.index(rows)
+        uniform = sample_field(work.random, rows.count * layout.code.message_len)
+        work.messages[place] = uniform.reshape(rows.count, -1)
+
+
+def _count_multiplicities(work: _Work) -> None:
+    """How often each entry of each table is looked up.
+
+    Raises:
+        UnprovableError: a value is not in its table.
+    """
+    layout = work.layout
+    for number, (table, flat) in enumerate(zip(layout.tables, layout.multiplicities, strict=True)):
+        counts = np.zeros(table.size, np.int64)
+        chosen = layout.pair_tables == number
+        for row, second in zip(layout.pair_rows[chosen], layout.pair_seconds[chosen], strict=True):
+            values = work.messages[row]
+            if int(values.max()) >= table.size:
+                if not work.careless:
+                    raise UnprovableError(f"a value is {int(values.max())}, its range ends at {table.size - 1}")
+                values = np.minimum(values, np.uint64(table.size - 1))
+            if table.second is not None and second >= 0 and not work.careless:
+                expected = np.array(table.second, np.uint64)[values.view(np.int64)]
+                if (expected != work.messages[second]).any():
+                    raise UnprovableError("a pair of values is not in its table")
+            counts += np.bincount(values.view(np.int64), minlength=table.size)
+        padded = np.zeros(flat.rows.count * layout.code.message_len, np.uint64)
+        padded[: table.size] = counts
+        work.messages[layout.index(flat.rows)] = padded.reshape(flat.rows.count, -1)
+
+
+def _fill_inverses(work: _Work, first: FirstChallenges) -> None:
+    layout = work.layout
+    if not len(layout.pair_rows):
+        return
+    tables = [
+        table_inverses(table, to_ext(first.alphas, number), to_ext(first.gammas, number))
+        for number, table in enumerate(layout.tables)
+    ]
+    bases = np.cumsum([0, *(table.size for table in layout.tables)])[:-1].astype(np.uint64)
+    sizes = np.array([table.size for table in layout.tables])
+    out = work.messages[layout.tree_slice(layout.products)][layout.inverses.first :]
+    rows = layout.pair_rows
+    safe = work.messages
+    if work.careless:
+        safe = work.messages.copy()
+        for row, table in zip(rows.reshape(-1), layout.pair_tables.reshape(-1), strict=True):
+            safe[row] = np.minimum(safe[row], np.uint64(sizes[table] - 1))
+    over_rows(
+        _kernels.gather_inverses,
+        len(rows),
+        len(rows) * layout.code.message_len,
+        safe,
+        *(np.ascontiguousarray(rows[:, side]) for side in (0, 1)),
+        *(np.ascontiguousarray(layout.pair_tables[:, side]) for side in (0, 1)),
+        bases,
+        np.ascontiguousarray(np.concatenate(tables, axis=1)),
+        out,
+    )
+
+
+# --- sums and quotient
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """A term ready for use: linear ones as one polynomial over K, message (2, k) and pad (2, t)."""
+
+    term: Term
+    message: FieldArray | None
+    pad: FieldArray | None
+
+
+def _fold_terms(work: _Work, sums: Sums) -> list[_Folded]:
+    folded = []
+    for term in sums.terms:
+        if term.second is not None:
+            folded.append(_Folded(term, None, None))
+            continue
+        parts = []
+        for matrix in (work.messages, work.pads):
+            out = np.zeros((2, matrix.shape[1]), np.uint64)
+            size = len(term.first) * matrix.shape[1]
+            over_rows(_kernels.fold_rows, matrix.shape[1], size, matrix, term.first, term.weights, out)
+            parts.append(out)
+        folded.append(_Folded(term, *parts))
+    return folded
+
+
+def _remainder(work: _Work, folded: Sequence[_Folded]) -> FieldArray:
+    """Return the terms' values on H, summed, (2, k)."""
+    k = work.layout.code.message_len
+    out = np.zeros((2, k), np.uint64)
+    for item in folded:
+        term = item.term
+        if item.message is not None:
+            over_rows(_kernels.multiply_onto, k, k, term.slots, item.message, out)
+        elif term.second is not None:
+            _kernels.multiply_slots(term.slots, term.first, term.second, term.weights, work.messages, out)
+    return out
+
+
+def _fill_quotient(
+    work: _Work, first: FirstChallenges, lambdas: FieldArray, folded: Sequence[_Folded], remainder: FieldArray
+) -> None:
+    """Write the masked chunks of q = (sums - g + slot relations) / (X^k - 1)."""
+    layout, code = work.layout, work.layout.code
+    total = _sums_on_domain(work, folded, remainder)
+    size = code.domain.size
+    pair_weights, monomial_weights = constraint_weights(layout, lambdas)
+    if len(layout.pair_rows):
+        arguments = (layout.pair_rows, layout.pair_seconds, layout.pair_inverses, layout.pair_tables)
+        amount = size * len(layout.pair_rows) * 8
+        challenges = (first.alphas, first.gammas, pair_weights)
+        over_rows(_kernels.lookups_at, size, amount, work.columns, *arguments, *challenges, total)
+    if len(layout.constraints):
+        factors = layout.monomial_factors
+        over_rows(_kernels.monomials_at, size, size * len(factors), work.columns, factors, monomial_weights, total)
+    vanishing = np.array([(int(kappa) - 1) % P for kappa in _tables(code)[3]], np.uint64)
+    divided = mul(total.reshape(2, RATE_INVERSE, -1), inverse(vanishing)[None, :, None]).reshape(2, -1)
+    coefficients = coset_intt(np.ascontiguousarray(divided), code.domain.shift)
+    _split_quotient(work, coefficients)
+
+
+def _sums_on_domain(work: _Work, folded: Sequence[_Folded], remainder: FieldArray) -> FieldArray:
+    """Return sums - g at every point of the domain, (2, N)."""
+    code = work.layout.code
+    size, shift = code.domain.size, code.domain.shift
+    total = coset_ntt(ext_scale(intt(remainder), (P - 1, 0)), shift, size)
+    for item in folded:
+        term = item.term
+        slots = coset_ntt(intt(term.slots), shift, size)
+        if item.message is not None and item.pad is not None:
+            other = coset_ntt(code.code.coefficients(item.message, item.pad), shift, size)
+        else:
+            other = np.empty((2, size), np.uint64)
+            amount = size * len(term.first)
+            arguments = (work.columns, term.first, term.second, term.weights, other)
+            over_rows(_kernels.products_at, size, amount, *arguments)
+        over_rows(_kernels.multiply_onto, size, size, slots, other, total)
+    return total
+
+
+def _split_quotient(work: _Work, coefficients: FieldArray) -> None:
+    """Cut q into chunks of k, chunk l less a mask s_(l-1) plus X^k s_l, so that no chunk alone says anything."""
+    layout, code = work.layout, work.layout.code
+    k, t = code.message_len, code.randomness_len
+    last = (QUOTIENT_CHUNKS - 1) * k
+    if coefficients[:, last + k + t :].any() or coefficients[:, 2 * k + 3 * t :].any():
+        if not work.careless:
+            raise UnprovableError("the private numbers do not satisfy a relation in some slot")
+    messages, pads = [], []
+    before = np.zeros((2, t), np.uint64)
+    for chunk in range(QUOTIENT_CHUNKS):
+        low = np.ascontiguousarray(coefficients[:, chunk * k : (chunk + 1) * k])
+        low[:, :t] = sub(np.ascontiguousarray(low[:, :t]), before)
+        if chunk < QUOTIENT_CHUNKS - 1:
+            high = sample_field(work.random, 2 * t).reshape(2, t)
+        else:
+            high = np.zeros((2, t), np.uint64)
+            rest = np.ascontiguousarray(coefficients[:, last + k : last + k + t])
+            high[:, : rest.shape[1]] = rest
+        before = high
+        # interpolate(message) = low + pad mod X^k - 1
+        low[:, :t] = add(np.ascontiguousarray(low[:, :t]), high)
+        messages.append(ntt(low))
+        pads.append(high)
+    place = layout.index(layout.chunks)
+    work.messages[place], work.pads[place] = np.concatenate(messages), np.concatenate(pads)
+
+
+# --- the end
+
+
+def _combine(work: _Work, weights: FieldArray) -> FieldArray:
+    """Return the coefficients (2, k + t) of the weighted sum of all rows."""
+    rows = np.arange(work.layout.width, dtype=np.int64)
+    parts = []
+    for matrix in (work.messages, work.pads):
+        out = np.zeros((2, matrix.shape[1]), np.uint64)
+        over_rows(_kernels.fold_rows, matrix.shape[1], matrix.size, matrix, rows, weights, out)
+        parts.append(out)
+    return work.layout.code.code.coefficients(*parts)
+
+
+def _compact(layout: Layout, values: FieldArray) -> FieldArray:
+    """Return the values of rows without the places of salts."""
+    return np.concatenate([values[:, layout.tree_slice(tree)] for tree in range(len(layout.counts))], axis=1)
+
+
+def _grind(state: Digest) -> bytes:
+    """Return the first nonce that carries the work; 2^GRINDING_BITS tries on average."""
+    number = 0
+    while not grinding_done(state, number.to_bytes(NONCE_BYTES, "little")):
+        number += 1
+    return number.to_bytes(NONCE_BYTES, "little")
+
+
+def _opened(
+    layout: Layout, columns: FieldArray, number: int, tree: MerkleTree, positions: npt.NDArray[np.int64]
+) -> bytes:
+    """Return the opened columns of one tree as `ColumnRange` has them: symbols, salts, multiproof."""
+    place = layout.tree_slice(number)
+    chosen = columns[positions, place.start : place.stop + SALT_PLACES]
+    symbols, salts = chosen[:, :-SALT_PLACES], chosen[:, -SALT_PLACES:]
+    return symbols.tobytes() + salts.tobytes() + tree.prove([int(at) for at in positions])

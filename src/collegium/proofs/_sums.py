@@ -1,0 +1,175 @@
+"""The sums over slots that a relation demands, in the one form that prover and verifier read.
+
+Sum over terms and over the k slots h of  slots(h) x sum_i weights_i a_i(h) [b_i(h)]  = target, a_i and b_i rows. The coefficient
+of a grid's entry (i, j) is rho^i v_j: over rows and slots of a piece that is of rank one, so that a tensor costs one fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium.algebra import (
+    Ext,
+    FieldArray,
+    add,
+    encode_signed,
+    ext_add,
+    ext_inverse,
+    ext_mul,
+    ext_power,
+    ext_powers,
+    ext_scale,
+    ext_sub,
+)
+
+from . import _kernels
+from ._layout import Flat, Grid, Layout, Rows
+
+__all__ = ["ONE", "X", "Sums", "Term", "embed", "outer", "scalar"]
+
+ONE: Ext = (1, 0)
+X: Ext = (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """slots (2, k), rows by their places, weights (2, n); `second` makes each summand a product of two rows."""
+
+    slots: FieldArray
+    first: npt.NDArray[np.int64]
+    weights: FieldArray
+    second: npt.NDArray[np.int64] | None = None
+
+
+class Sums:
+    """Collects the terms of one statement; `sample` is rho, the challenge whose powers weigh samples."""
+
+    def __init__(self, layout: Layout, sample: Ext) -> None:
+        self.layout = layout
+        self.sample = sample
+        self.target: Ext = (0, 0)
+        self._terms: list[Term] = []
+        self._linear: dict[Grid, FieldArray] = {}
+        self._products: dict[tuple[Grid, Grid], FieldArray] = {}
+
+    def linear(self, grid: Grid, vector: FieldArray) -> None:
+        """Add sum_ij rho^i vector_j grid_ij."""
+        known = self._linear.get(grid)
+        self._linear[grid] = vector if known is None else add(known, vector)
+
+    def product(self, a: Grid, b: Grid, vector: FieldArray) -> None:
+        """Add sum_ij rho^i vector_j a_ij b_ij; the grids have one shape."""
+        known = self._products.get((a, b))
+        self._products[a, b] = vector if known is None else add(known, vector)
+
+    def indicated(self, a: Grid, b: Grid | None, weight: Ext, indicator: npt.NDArray[np.bool_]) -> None:
+        """Add weight x sum_i indicator_i a_i [b_i] for grids of width 1; no power of rho."""
+        piece, k = a.pieces[0], self.layout.code.message_len
+        flags = np.zeros(piece.rows.count * k, np.uint64)
+        flags[: len(indicator)] = indicator
+        places = self.layout.index(piece.rows)
+        seconds = None if b is None else self.layout.index(b.pieces[0].rows)
+        for row, chosen in enumerate(flags.reshape(-1, k)):
+            slots = np.stack([chosen, np.zeros_like(chosen)])
+            second = None if seconds is None else seconds[row : row + 1]
+            self._terms.append(Term(slots, places[row : row + 1], scalar(weight), second))
+
+    def powers(self, flat: Flat, base: Ext, scale: Ext) -> None:
+        """Add scale x sum_i base^i flat_i over its `length` entries; a last row that is not full is a term of its own."""
+        k = self.layout.code.message_len
+        full, rest = divmod(flat.length, k)
+        places, slots = self.layout.index(flat.rows), ext_powers(base, k)
+        weights = ext_scale(ext_powers(ext_power(base, k), flat.rows.count), scale)
+        if full:
+            self._terms.append(Term(slots, places[:full], np.ascontiguousarray(weights[:, :full])))
+        if rest:
+            slots = slots.copy()
+            slots[:, rest:] = 0
+            self._terms.append(Term(slots, places[full:], np.ascontiguousarray(weights[:, full:])))
+
+    def vector(self, flat: Flat, values: FieldArray) -> None:
+        """Add sum_i values_i flat_i, values (2, flat.length) in any order: one term a row."""
+        k = self.layout.code.message_len
+        padded = np.zeros((2, flat.rows.count * k), np.uint64)
+        padded[:, : values.shape[1]] = values
+        for row, place in enumerate(self.layout.index(flat.rows)):
+            slots = np.ascontiguousarray(padded[:, row * k : (row + 1) * k])
+            self._terms.append(Term(slots, np.array([place]), scalar(ONE)))
+
+    def squares(self, flat: Flat, values: FieldArray) -> None:
+        """Add sum_i values_i flat_i^2, values (2, flat.length)."""
+        count = len(self._terms)
+        self.vector(flat, values)
+        self._terms[count:] = [Term(t.slots, t.first, t.weights, t.first) for t in self._terms[count:]]
+
+    def ones(self, rows: Rows, weights: FieldArray) -> None:
+        """Add sum over all slots of sum_i weights_i row_i."""
+        k = self.layout.code.message_len
+        slots = np.zeros((2, k), np.uint64)
+        slots[0] = 1
+        self._terms.append(Term(slots, self.layout.index(rows), weights))
+
+    def constant(self, value: Ext) -> None:
+        """Add a public value."""
+        self.target = ext_sub(self.target, value)
+
+    def samples_total(self, count: int) -> Ext:
+        """Return sum of rho^i over the first `count` samples."""
+        if self.sample == ONE:
+            return count, 0
+        numerator = ext_sub(ext_power(self.sample, count), ONE)
+        return ext_mul(numerator, ext_inverse(ext_sub(self.sample, ONE)))
+
+    @property
+    def terms(self) -> list[Term]:
+        """All terms; those of grids are made here."""
+        made = list(self._terms)
+        for grid, vector in self._linear.items():
+            made.extend(self._grid_terms(grid, None, vector))
+        for (a, b), vector in self._products.items():
+            made.extend(self._grid_terms(a, b, vector))
+        return made
+
+    def _grid_terms(self, a: Grid, b: Grid | None, vector: FieldArray) -> list[Term]:
+        made = []
+        for number, piece in enumerate(a.pieces):
+            part = np.zeros((2, piece.width), np.uint64)
+            part[:, : piece.used] = vector[:, piece.start : piece.start + piece.used]
+            slots = outer(ext_powers(self.sample, piece.per_row), part)
+            weights = ext_powers(ext_power(self.sample, piece.per_row), piece.rows.count)
+            second = None if b is None else self.layout.index(b.pieces[number].rows)
+            made.append(Term(slots, self.layout.index(piece.rows), weights, second))
+        return made
+
+
+def scalar(value: Ext) -> FieldArray:
+    """Return an element of K as an array of one."""
+    return np.array([[value[0]], [value[1]]], np.uint64)
+
+
+def embed(values: npt.NDArray[np.int64] | Sequence[int]) -> FieldArray:
+    """Return signed integers as elements of K, (2, n)."""
+    encoded = encode_signed(np.asarray(values, np.int64))
+    return np.stack([encoded, np.zeros_like(encoded)])
+
+
+def outer(a: FieldArray, b: FieldArray) -> FieldArray:
+    """Return a_i b_j at i n + j."""
+    out = np.empty((2, a.shape[1] * b.shape[1]), np.uint64)
+    _kernels.outer_product(np.ascontiguousarray(a), np.ascontiguousarray(b), out)
+    return out
+
+
+def ext_sum(values: FieldArray) -> Ext:
+    """Return the sum of an array of K."""
+    total: Ext = (0, 0)
+    for part in np.array_split(values, max(1, values.shape[1] >> 20), axis=1):
+        low = (part & np.uint64(0xFFFFFFFF)).sum(axis=1)
+        high = (part >> np.uint64(32)).sum(axis=1)
+        p = 0xFFFFFFFF00000001
+        total = ext_add(total, ((int(low[0]) + (int(high[0]) << 32)) % p, (int(low[1]) + (int(high[1]) << 32)) % p))
+    return total
