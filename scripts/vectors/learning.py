@@ -1,7 +1,8 @@
 """Writes tests/vectors/learning.json from the plain reference alone: integers as decimal strings, bytes as hex.
 
 Every case has `name`, `function`, its arguments, and either `result` or `error` (the name of the error's class). A
-model is {kind, inputs, hidden}; a rule holds what differs from the default, the learning rate as "a/b".
+model is {kind, inputs, hidden} and, if it has more than one, outputs; a rule holds what differs from the default, the
+learning rate as "a/b".
 """
 
 import hashlib
@@ -29,10 +30,10 @@ def text(value: Any) -> Any:
     return [text(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def setting(hidden: list[int], **rule: Any) -> dict[str, Any]:
+def setting(hidden: list[int], outputs: int = 1, **rule: Any) -> dict[str, Any]:
     """A model with three inputs and a rule, as data."""
-    kind = "mlp" if hidden else "logistic"
-    return {"model": {"kind": kind, "inputs": 3, "hidden": hidden}, "rule": rule}
+    model = {"kind": "mlp" if hidden else "logistic", "inputs": 3, "hidden": hidden}
+    return {"model": model if outputs == 1 else {**model, "outputs": outputs}, "rule": rule}
 
 
 def read(of: dict[str, Any]) -> tuple[ModelSpec, Rule]:
@@ -41,7 +42,7 @@ def read(of: dict[str, Any]) -> tuple[ModelSpec, Rule]:
     if "learning_rate" in rule:
         rule["learning_rate"] = Fraction(rule["learning_rate"])
     model = of["model"]
-    return ModelSpec(model["kind"], model["inputs"], tuple(model["hidden"])), Rule(**rule)
+    return ModelSpec(model["kind"], model["inputs"], tuple(model["hidden"]), model.get("outputs", 1)), Rule(**rule)
 
 
 SETTINGS = {
@@ -52,7 +53,15 @@ SETTINGS = {
     "deep network": setting([4, 2], learning_rate="1/3"),
     "network, batch of 5": setting([4], batch_rows=5),
     "network, two steps": setting([4], local_steps=2),
+    "squared": setting([], loss="squared"),
+    "squared, three outputs": setting([], 3, loss="squared"),
+    "softmax": setting([], 3, loss="softmax"),
+    "softmax, 8 bits": setting([], 2, loss="softmax", fraction_bits=8),
+    "softmax network": setting([4], 3, loss="softmax", activation_limit=32, error_limit=16),
+    "softmax deep network, two steps": setting([4, 2], 3, loss="softmax", local_steps=2, batch_rows=5),
+    "squared network": setting([4], 2, loss="squared", activation_limit=1024),
 }
+LABELS = {1: [1, 0, 0, 1, 1, 0, 1], 2: [1, 0, 0, 1, 1, 0, 1], 3: [1, 0, 2, 1, 2, 0, 1]}
 
 
 def training_cases() -> list[dict[str, Any]]:
@@ -63,7 +72,7 @@ def training_cases() -> list[dict[str, Any]]:
         parameters = draw(f"{name} parameters", spec.parameter_count, rule.one)
         rows = [draw(f"{name} row {i}", 3, rule.feature_limit * rule.one) for i in range(7)]
         rows[6] = rows[5]  # a tie in the ranking
-        labels = [1, 0, 0, 1, 1, 0, 1]
+        labels = LABELS[spec.outputs]
         data = {**of, "parameters": text(parameters), "features": text(rows), "labels": labels}
         update = _reference.local_update(spec, rule, parameters, rows, labels, SEED)
         update_case = {"function": "local_update", **data, "batch_seed": SEED.hex(), "result": text(update)}
@@ -92,7 +101,15 @@ def table_cases() -> list[dict[str, Any]]:
         for bits in (8, 12, 16)
     ]
     entries = [str(_reference.softplus_micro(index)) for index in indices]
-    return [*cases, {"name": "softplus", "function": "softplus_table", "indices": indices, "result": entries}]
+    cases.append({"name": "softplus", "function": "softplus_table", "indices": indices, "result": entries})
+    distances = [0, 1, 2, 177, 178, 256, 1024, 2048, 4094, 4095]
+    for bits in (8, 12, 16):
+        powers = [str(_reference.exponential(distance, bits)) for distance in distances]
+        name = f"exponential, {bits} bits"
+        case = {"function": "exponential_table", "fraction_bits": bits, "indices": distances, "result": powers}
+        cases.append({"name": name, **case})
+    logarithms = [str(_reference.logarithm_micro(4096 + distance, 12)) for distance in distances]
+    return [*cases, {"name": "logarithm", "function": "logarithm_table", "indices": distances, "result": logarithms}]
 
 
 def batch_cases() -> list[dict[str, Any]]:
@@ -130,9 +147,47 @@ def bad_cases() -> list[dict[str, Any]]:
     ]
 
 
+def limit_cases() -> list[dict[str, Any]]:
+    """Values at each end of a limit of 1, and one past it: at a feature of 0 a hidden unit's value is its bias, and
+    the output's bias is the squared error that a weight of 1 passes back."""
+    of = setting([1], loss="squared", activation_limit=1, error_limit=1)
+    spec, rule = read(of)
+    cases = []
+    for what, error, place in (("pre-activation", "ActivationRangeError", 3), ("error", "ErrorRangeError", 5)):
+        for value in (-4097, -4096, 4095, 4096):
+            parameters = [0, 0, 0, 0, 4096, 0]
+            parameters[place] = value
+            data = {"parameters": text(parameters), "features": text([[0, 0, 0]]), "labels": [0]}
+            case = {"name": f"{what} of {value}", "function": "local_update", **of, **data, "batch_seed": SEED.hex()}
+            if -4096 <= value < 4096:
+                cases.append(
+                    {**case, "result": text(_reference.local_update(spec, rule, parameters, [[0, 0, 0]], [0], SEED))}
+                )
+            else:
+                cases.append({**case, "error": error})
+    return cases
+
+
+def loss_cases() -> list[dict[str, Any]]:
+    """Labels and losses that do not go with a model."""
+    rows = {"features": text([[0, 0, 0]]), "batch_seed": SEED.hex()}
+    cases = []
+    for name, of, label, error in (
+        ("a label of 3 among three classes", setting([], 3, loss="softmax"), 3, "TrainingRowsError"),
+        ("a label of -1", setting([], 3, loss="softmax"), -1, "TrainingRowsError"),
+        ("a squared label of 2 on one output", setting([], loss="squared"), 2, "TrainingRowsError"),
+        ("softmax on one output", setting([], loss="softmax"), 0, "RuleError"),
+        ("sigmoid on two outputs", setting([], 2), 0, "RuleError"),
+    ):
+        parameters = text([0] * read(of)[0].parameter_count)
+        case = {"function": "local_update", **of, "parameters": parameters, **rows, "labels": [label]}
+        cases.append({"name": name, **case, "error": error})
+    return cases
+
+
 def main() -> None:
     """Writes the file."""
-    cases = [*table_cases(), *batch_cases(), *training_cases(), *bad_cases()]
+    cases = [*table_cases(), *batch_cases(), *training_cases(), *bad_cases(), *limit_cases(), *loss_cases()]
     OUT.write_text(json.dumps({"format": "collegium/vectors/learning/1", "cases": cases}, indent=1) + "\n")
 
 

@@ -14,6 +14,7 @@ from collegium.learning import (
     ErrorRangeError,
     ModelSpec,
     NumericColumn,
+    OverflowBudgetError,
     Rule,
     Schema,
     SigmoidOutput,
@@ -42,7 +43,7 @@ from collegium.learning import (
     update_bound,
 )
 from collegium.learning._activations import logarithm_micro
-from collegium.learning._integers import divide_half_up, product, product_int64
+from collegium.learning._integers import Factor, divide_half_up, multiply, product, product_int64
 from collegium.learning._parameters import parameter_limits, unpack
 
 SEED = b"round 1, trainer 2"
@@ -237,6 +238,26 @@ def test_products_on_both_sides_of_the_float_bound_are_exact(inner: int, limit: 
             [sum(x * y for x, y in zip(row, column, strict=True)) for column in b.T.tolist()] for row in a.tolist()
         ]
         assert product(a, b).tolist() == product_int64(a, b, bound).tolist() == exact
+
+
+@given(st.sampled_from([2**20, 2**52, 2**53 - 1, 2**53, 2**55]), st.integers(0, 2**32 - 1))
+def test_what_a_product_takes_with_it_is_exact_on_both_sides_of_the_float_bound(limit: int, seed: int) -> None:
+    """Bias, selector, transposition and target, of factors that float64 holds and of some that it does not."""
+    random = np.random.default_rng(seed)
+    a, b = random.integers(-limit, limit + 1, (3, 2)), random.integers(-9, 10, (2, 2))
+    selector, bias = random.integers(0, 2, a.shape) == 1, random.integers(-limit, limit + 1, 2)
+    out = np.empty((3, 2), np.int64)
+    found = multiply(Factor.selected(a, selector, limit), Factor.of(b).transposed, bias, out)
+    exact = (a.astype(object) * selector) @ b.T.astype(object) + bias.astype(object)
+    assert found is out
+    assert found.tolist() == exact.tolist()
+
+
+def test_a_bias_counts_in_the_bound_of_a_product() -> None:
+    one, large = Factor.of(np.array([[2**31]])), Factor.of(np.array([[2**32 - 1]]))
+    assert multiply(one, large, np.array([2**31 - 1])).tolist() == [[2**63 - 1]]
+    with pytest.raises(OverflowBudgetError):
+        multiply(one, large, np.array([2**31]))
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5), st.integers(1, 2**16), st.integers(1, 2**80))

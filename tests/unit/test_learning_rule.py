@@ -23,6 +23,7 @@ from collegium.learning import (
     batch_indices,
     describe_rule,
     evaluate,
+    float_reference,
     initial_parameters,
     layer_bounds,
     local_update,
@@ -474,3 +475,23 @@ def test_loss_beyond_the_table_is_the_logit() -> None:
     for label, loss in ((0, 32), (1, 0)):
         worth = evaluate(spec, RULE, np.array([8 * ONE, 0]), features, np.array([label]))
         assert worth.loss == pytest.approx(loss, abs=1 / 512)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("sigmoid", 1), ("softmax", 3), ("squared", 1), ("squared", 3)])
+def test_the_integers_follow_the_floats(loss: str, outputs: int) -> None:
+    """Twenty rounds of two trainers: three clusters are told apart, and fixed point moves no parameter by a percent."""
+    spec = ModelSpec("mlp", 2, (4,), outputs)
+    rule = replace(RULE, loss=loss, learning_rate=Fraction(1, 4))
+    random = np.random.default_rng(1)
+    labels = random.integers(0, spec.classes, 60)
+    centres = np.array([[1, 1], [-1, 1], [0, -1]]) * ONE
+    features = centres[labels] + random.integers(-ONE // 4, ONE // 4 + 1, (60, 2))
+    shards = [(features[:25], labels[:25]), (features[25:], labels[25:])]
+    model = start = initial_parameters(spec, rule, b"start")
+    for _ in range(20):
+        model = apply_total(spec, rule, model, sum(local_update(spec, rule, model, *shard, b"") for shard in shards))
+    floats = float_reference(spec, rule, start, shards, [[b"", b""]] * 20)
+    assert np.abs(model / ONE - floats).max() < 0.01
+    before, after = (evaluate(spec, rule, parameters, features, labels) for parameters in (start, model))
+    assert after.loss < before.loss
+    assert after.accuracy > 0.9

@@ -15,7 +15,9 @@ from collegium.learning import (
     apply_total,
     batch_indices,
     evaluate,
+    exponential_table,
     local_update,
+    logarithm_table,
     parameters_from_bytes,
     parameters_to_bytes,
     sigmoid_table,
@@ -34,7 +36,7 @@ def setting(case: dict[str, Any]) -> tuple[ModelSpec, Rule]:
     if "learning_rate" in rule:
         rule["learning_rate"] = Fraction(rule["learning_rate"])
     model = case["model"]
-    return ModelSpec(model["kind"], model["inputs"], tuple(model["hidden"])), Rule(**rule)
+    return ModelSpec(model["kind"], model["inputs"], tuple(model["hidden"]), model.get("outputs", 1)), Rule(**rule)
 
 
 def run(case: dict[str, Any]) -> list[int]:
@@ -42,6 +44,9 @@ def run(case: dict[str, Any]) -> list[int]:
     if function in ("sigmoid_table", "softplus_table"):
         table = softplus_table() if function == "softplus_table" else sigmoid_table(case["fraction_bits"])
         return table[array(case["indices"]) + 4096].tolist()
+    if function in ("exponential_table", "logarithm_table"):
+        table = logarithm_table() if function == "logarithm_table" else exponential_table(case["fraction_bits"])
+        return table[array(case["indices"])].tolist()
     if function == "batch_indices":
         seed = bytes.fromhex(case["batch_seed"])
         return batch_indices(Rule(batch_rows=case["batch_rows"]), case["rows"], seed, case["step"]).tolist()
