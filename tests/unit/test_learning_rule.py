@@ -19,6 +19,7 @@ from collegium.learning import (
     StepTrace,
     TotalError,
     TrainingRowsError,
+    _reference,
     apply_total,
     batch_indices,
     describe_rule,
@@ -33,6 +34,7 @@ from collegium.learning import (
     update_bound,
 )
 from collegium.learning._integers import product
+from collegium.learning._parameters import unpack
 
 SPEC, RULE = ModelSpec("logistic", 2), Rule()
 ONE = RULE.one
@@ -475,6 +477,20 @@ def test_loss_beyond_the_table_is_the_logit() -> None:
     for label, loss in ((0, 32), (1, 0)):
         worth = evaluate(spec, RULE, np.array([8 * ONE, 0]), features, np.array([label]))
         assert worth.loss == pytest.approx(loss, abs=1 / 512)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("sigmoid", 1), ("softmax", 2), ("squared", 1)])
+def test_the_largest_losses_add_up_beyond_64_bits(loss: str, outputs: int) -> None:
+    """A deep model with all its weights at the limit has logits of up to 60 bits."""
+    spec = ModelSpec("mlp", 1, (64, 64) if loss == "squared" else (64, 64, 64), outputs)
+    rule = Rule(fraction_bits=8, hidden_limit=64, output_limit=64, loss=loss, error_limit=1024)
+    parameters = np.full(spec.parameter_count, 64 * rule.one)
+    unpack(spec, parameters)[-1][0][:, 1:] *= -1
+    features, labels = np.full((2, 1), 4 * rule.one), np.array([0, outputs - 1])
+    worth = evaluate(spec, rule, parameters, features, labels)
+    found = (worth.rows, worth.loss_micro, worth.correct, worth.auc_numerator, worth.auc_denominator)
+    assert found == _reference.evaluate(spec, rule, parameters.tolist(), features.tolist(), labels.tolist())
+    assert worth.loss_micro.bit_length() > 63
 
 
 @pytest.mark.parametrize(("loss", "outputs"), [("sigmoid", 1), ("softmax", 3), ("squared", 1), ("squared", 3)])

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from collegium.learning._activations import INDEX_BITS, MICRO, logarithm_micro, softplus_micro
+from collegium.learning._activations import INDEX_BITS, INDEX_LIMIT, MICRO, logarithm_micro, softplus_micro
 from collegium.learning._integers import Int64Array, rescale
 from collegium.learning._model import ModelSpec, Rule, layer_bounds
 from collegium.learning._parameters import check_parameters
 from collegium.learning._trace import check_rows, forward, softmax_output, targets
+
+SUMMED_INDEX_MAX = 1 << 24  # a loss below 2^37 millionths, of at most 2^24 rows below 2^61
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,10 @@ def _sigmoid_loss(spec: ModelSpec, rule: Rule, logits: Int64Array, labels: Int64
     """Returns the sum of softplus((1 - 2y) z) in millionths."""
     signed = rescale(logits[:, 0], 2 * rule.fraction_bits - INDEX_BITS)
     signed = np.where(labels == 1, -1 - signed, signed)  # the cell of -z, up to the cell's edge
-    return int(softplus_micro(signed).sum())
+    large = signed >= SUMMED_INDEX_MAX
+    inside = softplus_micro(np.where(large, -1 - INDEX_LIMIT, signed))  # 0 in the place of a large one
+    beyond: list[int] = signed[large].tolist()  # Python's integers: their sum may pass 2^63
+    return int(inside.sum()) + sum(MICRO * (2 * index + 1) >> (INDEX_BITS + 1) for index in beyond)
 
 
 def _softmax_loss(spec: ModelSpec, rule: Rule, logits: Int64Array, labels: Int64Array) -> int:
