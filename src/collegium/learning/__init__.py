@@ -2,6 +2,7 @@
 
     table -> split_sites -> statistics -> (opened total) -> scaling_from_total -> features
     initial_parameters -> local_update -> (opened total) -> apply_total -> evaluate
+    step_trace: every integer of one gradient step, for a proof of it
 
 See docs/spec/learning.md for the rule and docs/guide/data.md for the data.
 """
