@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
@@ -18,24 +21,50 @@ from collegium.crypto import Digest
 
 from ._quote_errors import MalformedQuoteError, QuoteChainError, QuoteTimeError
 
-__all__ = ["common_name", "extension", "fingerprint", "load_chain", "verify_chain", "verify_p384"]
+__all__ = [
+    "common_name",
+    "extension",
+    "fingerprint",
+    "key_digest",
+    "load_chain",
+    "load_pem_chain",
+    "verify_chain",
+    "verify_p384",
+]
 
 P384_SCALAR_BYTES = 48
 
 
 def load_chain(certificates: Sequence[bytes]) -> list[x509.Certificate]:
-    """Return DER certificates as objects.
-
-    AMD gives each chip's certificate the serial number 0. The library accepts that and warns; the warning is silenced
-    so that a program which makes errors of warnings refuses nothing that others accept.
+    """Return DER certificates, one a piece, as objects.
 
     Raises:
-        MalformedQuoteError: not one DER certificate each.
+        MalformedQuoteError: a piece is not one DER certificate.
+    """
+    with _accepting_any_serial():
+        return [x509.load_der_x509_certificate(each) for each in certificates]
+
+
+def load_pem_chain(certificates: bytes) -> list[x509.Certificate]:
+    """Return PEM certificates, at least one, as objects.
+
+    Raises:
+        MalformedQuoteError: not PEM certificates.
+    """
+    with _accepting_any_serial():
+        return x509.load_pem_x509_certificates(certificates)
+
+
+@contextmanager
+def _accepting_any_serial() -> Iterator[None]:
+    """Silence a warning, lest a program that makes errors of warnings refuse what others accept.
+
+    AMD gives each chip's certificate the serial number 0, which RFC 5280 forbids and the library warns of.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            return [x509.load_der_x509_certificate(each) for each in certificates]
+            yield
     except ValueError as error:
         raise MalformedQuoteError(f"not a certificate: {error}") from error
 
@@ -55,8 +84,8 @@ def verify_chain(
     moment = datetime.fromtimestamp(at_unix_time, UTC)
     for certificate, issuer in zip(chain, [*chain[1:], chain[-1]], strict=True):
         name = common_name(certificate)
-        if (digest := fingerprint(certificate)) in revoked:
-            raise QuoteChainError(f"certificate {name!r} is revoked", digest=digest)
+        if (key := key_digest(certificate)) in revoked:
+            raise QuoteChainError(f"the key of certificate {name!r} is revoked", key=key)
         try:
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature) as error:
@@ -89,6 +118,15 @@ def verify_p384(certificate: x509.Certificate, message: bytes, r: int, s: int) -
 def fingerprint(certificate: x509.Certificate) -> Digest:
     """Return SHA-256 of the DER certificate."""
     return certificate.fingerprint(SHA256())
+
+
+def key_digest(certificate: x509.Certificate) -> Digest:
+    """Return SHA-256 of the subject's public key (SubjectPublicKeyInfo, DER).
+
+    It names a holder better than `fingerprint`: from one ECDSA signature anybody makes a second that verifies, and with
+    it a certificate of other bytes that says the same.
+    """
+    return sha256(certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
 def common_name(certificate: x509.Certificate) -> str:

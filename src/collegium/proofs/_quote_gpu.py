@@ -13,7 +13,7 @@ from cryptography import x509
 
 from collegium.crypto import hash_fields
 
-from ._quote_certificates import extension, fingerprint, load_chain, verify_chain, verify_p384
+from ._quote_certificates import extension, key_digest, load_chain, verify_chain, verify_p384
 from ._quote_encoding import Quote, QuoteKind
 from ._quote_errors import MalformedQuoteError, QuoteChainError, QuoteMeasurementError
 from ._quote_policy import GpuFirmware, GpuPolicy
@@ -68,7 +68,7 @@ def verify_gpu(quote: Quote, policy: GpuPolicy, at_unix_time: int) -> VerifiedQu
         raise QuoteMeasurementError(message, driver=driver, vbios=vbios, blocks=report.blocks)
     measured = [part for index, block in sorted(report.blocks.items()) for part in (index, block)]
     measurement = hash_fields("quote-gpu", *measured)
-    device = hash_fields("quote-device", QuoteKind.GPU, fingerprint(chain[1]))
+    device = hash_fields("quote-device", QuoteKind.GPU, key_digest(chain[1]))
     words = f"driver {driver}, VBIOS {vbios}"
     return VerifiedQuote(QuoteKind.GPU, report.nonce + bytes(32), measurement, words, (), device)
 

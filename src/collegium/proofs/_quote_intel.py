@@ -13,12 +13,11 @@ from datetime import datetime
 from typing import Final
 
 import dcap_qvl
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from collegium.crypto import Digest, hash_fields
 
-from ._quote_certificates import fingerprint
+from ._quote_certificates import fingerprint, load_pem_chain
 from ._quote_encoding import Quote, QuoteKind
 from ._quote_errors import (
     MalformedQuoteError,
@@ -178,10 +177,7 @@ def _collateral(endorsements: tuple[bytes, ...]) -> dcap_qvl.QuoteCollateralV3:
 
 def _trusted_root(collateral: dcap_qvl.QuoteCollateralV3, roots: frozenset[Digest]) -> bytes:
     """Return the root certificate (DER) that the collateral's own chain ends in, if the policy trusts it."""
-    try:
-        chain = x509.load_pem_x509_certificates(collateral.tcb_info_issuer_chain.encode())
-    except ValueError as error:
-        raise MalformedQuoteError(f"issuers of the TCB info: {error}") from error
+    chain = load_pem_chain(collateral.tcb_info_issuer_chain.encode())
     root = fingerprint(chain[-1])
     if root not in roots:
         raise QuoteChainError(f"the chain ends in {root.hex()}, which is not a trusted root", root=root)

@@ -127,7 +127,7 @@ class SnpPolicy:
     """Accepted guests by launch measurement, least firmware, and the least privileged level that may ask for a report.
 
     `allow_debug` is for trials: whoever runs the host of a debuggable guest reads and changes it.
-    `revoked` are SHA-256 digests of certificates that are refused wherever they stand in a chain.
+    `revoked` are SHA-256 digests of public keys (SubjectPublicKeyInfo, DER) that are refused anywhere in a chain.
     """
 
     measurements: frozenset[bytes]
@@ -142,7 +142,7 @@ class SnpPolicy:
         if not self.measurements:
             raise QuotePolicyError("the policy for SEV-SNP accepts no measurement")
         _lengths("measurement", SHA384_BYTES, self.measurements)
-        _lengths("root or revoked certificate", DIGEST_BYTES, self.roots | self.revoked)
+        _lengths("root or revoked key", DIGEST_BYTES, self.roots | self.revoked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class GpuFirmware:
 
 @dataclass(frozen=True, slots=True)
 class GpuPolicy:
-    """Accepted GPUs, how many distinct ones at least, trusted roots. A GPU never stands alone: see `QuotePolicy`."""
+    """Accepted GPUs, how many distinct ones at least, trusted roots, revoked keys. A GPU never stands alone."""
 
     firmware: tuple[GpuFirmware, ...]
     count_min: int = 1
@@ -178,7 +178,7 @@ class GpuPolicy:
             raise QuotePolicyError("the policy for GPUs accepts no firmware")
         if not 1 <= self.count_min <= GPUS_MAX:
             raise QuotePolicyError(f"{self.count_min} GPUs asked for, 1 to {GPUS_MAX} can be", count_min=self.count_min)
-        _lengths("root or revoked certificate", DIGEST_BYTES, self.roots | self.revoked)
+        _lengths("root or revoked key", DIGEST_BYTES, self.roots | self.revoked)
 
 
 @dataclass(frozen=True, slots=True)
