@@ -17,6 +17,7 @@ import numpy as np
 
 from collegium.aggregation import (
     Budget,
+    KeyClaim,
     KeySum,
     Layout,
     RoundTerms,
@@ -92,6 +93,21 @@ class Tally:
 
     def step(self, round_number: int, model: bytes, total: np.ndarray) -> bytes:
         return model + total.astype("<i8").tobytes()
+
+    def proof_bytes_max(self, round_number: int) -> int:
+        return 0
+
+    def registration_bytes_max(self, round_number: int) -> int:
+        return 0
+
+    def registration_rounds(self, registration: bytes) -> range:
+        raise AssertionError("nothing is registered for this task")
+
+    def verify_registration(self, trainer: bytes, registration: bytes) -> None:
+        raise AssertionError("nothing is registered for this task")
+
+    def verify_proof(self, *arguments: Any) -> KeyClaim:
+        raise AssertionError("nothing is proved in this task")
 
 
 class EachForItself:

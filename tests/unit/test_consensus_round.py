@@ -429,8 +429,8 @@ def test_a_close_without_every_receipt_is_refused() -> None:
     hall = admitted(3)
     good = hall.close()
     one, other = good.receipts[0][0], good.receipts[0][1]
-    for signature in (other, bytes(65), one[:-1] + bytes([one[-1] ^ 1])):
-        rows = ((signature, *good.receipts[0][1:]), *good.receipts[1:])
+    for body in (other, one[:-1], bytes(66), one[:-1] + b"\1", one[:-2] + bytes([one[-2] ^ 1, 0])):
+        rows = ((body, *good.receipts[0][1:]), *good.receipts[1:])
         with pytest.raises(ReceiptRejectedError, match="receipt of seat 0"):
             check_hall(hall, replace(good, receipts=rows))
 
@@ -443,7 +443,7 @@ def test_two_reports_of_one_trainer_never_share_a_close() -> None:
     order = tuple(sorted(known))
     rows = tuple(
         tuple(
-            aggregation.issue_receipt(terms, known[report], seat, account).signature
+            aggregation.issue_receipt(terms, known[report], seat, account).body
             for seat, account in enumerate(committee().accounts)
         )
         for report in order

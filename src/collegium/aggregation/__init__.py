@@ -57,6 +57,7 @@ from ._report import (
     proof_digest,
 )
 from ._sum import (
+    RECEIPT_BODY_BYTES,
     KeySum,
     MalformedKeySumError,
     OpenedSum,
@@ -82,6 +83,7 @@ __all__ = [
     "KEY_CODE",
     "KEY_ROWS",
     "NOISE_BOUND",
+    "RECEIPT_BODY_BYTES",
     "RING_DIMENSION",
     "AuditFailedError",
     "Budget",

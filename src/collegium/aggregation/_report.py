@@ -272,7 +272,7 @@ class Report:
         if len(data) < fixed + _SIGNATURE_BYTES:
             raise MalformedReportError(f"a report takes more than {fixed} bytes, got {len(data)}", length=len(data))
         head = _HEAD.unpack_from(data)
-        _, _, trainer, terms, ciphertext, committee_root, audit_root, proof, _ = head
+        task, number, trainer, terms, ciphertext, committee_root, audit_root, proof, registration = head
         boxes = tuple(data[at : at + 32] for at in range(_HEAD.size, _HEAD.size + 32 * seats, 32))
         try:
             combination = algebra.from_bytes(data[fixed - _COMBINATION_BYTES : fixed]).reshape(2, -1)
@@ -283,7 +283,21 @@ class Report:
             )
         except CollegiumError as error:
             raise MalformedReportError(f"report: {error}") from error
-        return cls(*head, boxes, combination, audit, data[-_SIGNATURE_BYTES:])
+        return cls(
+            task=task,
+            round=number,
+            trainer=trainer,
+            terms=terms,
+            ciphertext=ciphertext,
+            committee_root=committee_root,
+            audit_root=audit_root,
+            proof=proof,
+            registration=registration,
+            boxes=boxes,
+            combination=combination,
+            audit=audit,
+            signature=data[-_SIGNATURE_BYTES:],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

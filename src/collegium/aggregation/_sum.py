@@ -24,6 +24,7 @@ from ._parameters import COMMITTEE_DOMAIN, KEY_CODE, KEY_ROWS, RING_DIMENSION
 from ._report import Report, RoundTerms, SeatColumns
 
 __all__ = [
+    "RECEIPT_BODY_BYTES",
     "KeySum",
     "MalformedKeySumError",
     "OpenedSum",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 _SIGNATURE_BYTES = 65
+RECEIPT_BODY_BYTES = _SIGNATURE_BYTES + 1
 _HEAD = struct.Struct("<32sQ32sH")  # task, round, close, seat
 
 
@@ -68,6 +70,22 @@ class Receipt:
     seat: int
     signature: bytes
     verified: bool = False  # whether its validator has verified the report's proof itself
+
+    @property
+    def body(self) -> bytes:
+        """The receipt where report and seat are known: its signature, then one byte that says if it is verified."""
+        return self.signature + bytes([self.verified])
+
+    @classmethod
+    def of(cls, report: Digest, seat: int, body: bytes) -> Receipt:
+        """Return the receipt with this body; whether it is one shows in `check_receipt`.
+
+        Raises:
+            ReceiptRejectedError: another length, or a last byte that is neither 0 nor 1.
+        """
+        if len(body) != RECEIPT_BODY_BYTES or body[-1] > 1:
+            raise ReceiptRejectedError(f"receipt of seat {seat}: a body of {len(body)} bytes is none", seat=seat)
+        return cls(report, seat, body[:-1], body[-1] == 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from collegium.errors import CollegiumError
 from ._epoch import EpochSet
 from ._messages import Block, Message, QuorumCertificate, Relay, SignedHeader, Timeout, ViewEntry, Vote
 from ._order_keys import Signer, Verifier
+from ._proof_evidence import ProofEvidence
 
 __all__ = [
     "Application",
@@ -284,7 +285,7 @@ class Committed:
 class EvidenceFound:
     """Somebody signed two things that exclude each other."""
 
-    evidence: Evidence
+    evidence: Evidence | ProofEvidence
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from collegium.aggregation import RECEIPT_BODY_BYTES, Receipt
 from collegium.crypto import Digest, hash_fields
 from collegium.errors import CollegiumError
 
@@ -23,11 +24,13 @@ __all__ = [
     "Header",
     "MalformedPayloadError",
     "Outcome",
+    "Registered",
     "decode_payload",
     "encode_payload",
 ]
 
 PAYLOAD_BYTES_MAX = 16 << 20
+ACCOUNT_BYTES = 20
 ACCOUNT_SIGNATURE_BYTES = 65
 
 Outcome = Literal["opened", "skipped", "lost", "invalid"]
@@ -53,10 +56,21 @@ class Announcement:
 
 
 @dataclass(frozen=True)
+class Registered:
+    """The registration that a trainer's reports must refer to, from the close that names it first to its last round."""
+
+    trainer: bytes
+    digest: Digest
+    first_round: int
+    last_round: int
+
+
+@dataclass(frozen=True)
 class Close:
     """Which reports a round adds, and which seats hold a receipt for every one of them.
 
-    `receipts[i][j]` is the signature of seat `seats[j]` over report `reports[i]`; weights are public integers.
+    `receipts[i][j]` is the body of the receipt of seat `seats[j]` for report `reports[i]`; weights are public integers;
+    `registered` names the registrations that the admitted reports are the first to refer to, by trainer.
     """
 
     task: Digest
@@ -66,13 +80,27 @@ class Close:
     reports: tuple[Digest, ...]
     weights: tuple[int, ...]
     receipts: tuple[tuple[bytes, ...], ...]
+    registered: tuple[Registered, ...] = ()
+
+    def receipts_for(self, report: Digest) -> list[Receipt]:
+        """Return the receipts of an admitted report."""
+        bodies = self.receipts[self.reports.index(report)]
+        return [Receipt.of(report, seat, body) for seat, body in zip(self.seats, bodies, strict=True)]
 
     @cached_property
     def digest(self) -> Digest:
         """What seats release for: binds everything but the receipts, which stand for themselves."""
         seats = b"".join(seat.to_bytes(2, "little") for seat in self.seats)
         weights = b"".join(weight.to_bytes(8, "little") for weight in self.weights)
-        return hash_fields("close", self.task, self.round, self.terms, seats, b"".join(self.reports), weights)
+        registered = b"".join(
+            entry.trainer
+            + entry.digest
+            + entry.first_round.to_bytes(8, "little")
+            + entry.last_round.to_bytes(8, "little")
+            for entry in self.registered
+        )
+        reports = b"".join(self.reports)
+        return hash_fields("close", self.task, self.round, self.terms, seats, reports, weights, registered)
 
 
 @dataclass(frozen=True)
@@ -82,7 +110,7 @@ class Header:
     Attributes:
         previous: digest of the header before; of the genesis for round 0.
         outcome: `opened`, or why the model did not change: `skipped` (too few reports), `lost` (too few true key
-            sums), `invalid` (sum invalid, culprit unknown: possible while reports are unproved).
+            sums), `invalid` (the sum does not open: some admitted report is not well formed).
         key_sums: (seat, digest) of the signed key sums that opened the total.
         total: digest of the opened weighted sum, zeros unless opened.
         model: digest of the model state after this round.
@@ -90,6 +118,8 @@ class Header:
         beacon: threshold signature whose hash is the next round's beacon.
         seats: the validator of each seat of the next round's committee.
         announcements: the next round's sealing keys.
+        failed: of an invalid round, the admitted reports whose proofs do not verify; every receipt in the close that
+            says they do is false.
     """
 
     task: Digest
@@ -105,6 +135,7 @@ class Header:
     beacon: bytes
     seats: tuple[int, ...]
     announcements: tuple[Announcement, ...]
+    failed: tuple[Digest, ...] = ()
 
     @cached_property
     def digest(self) -> Digest:
@@ -131,6 +162,7 @@ class Header:
             self.beacon,
             seats,
             keys,
+            b"".join(self.failed),
         )
 
 
@@ -171,16 +203,21 @@ def _check_shape(payload: Close | Certified) -> None:
     """Raise unless numbers are in range and every digest, key and signature has its length."""
     if isinstance(payload, Close):
         lengths = [(payload.task, 32), (payload.terms, 32), *((report, 32) for report in payload.reports)]
-        lengths += [(signature, ACCOUNT_SIGNATURE_BYTES) for row in payload.receipts for signature in row]
+        lengths += [(body, RECEIPT_BODY_BYTES) for row in payload.receipts for body in row]
+        lengths += [(entry.trainer, ACCOUNT_BYTES) for entry in payload.registered]
+        lengths += [(entry.digest, 32) for entry in payload.registered]
         numbers: list[int] = [*payload.seats]
         big = [payload.round, *payload.weights]
+        big += [number for entry in payload.registered for number in (entry.first_round, entry.last_round)]
         shape = len(payload.weights) == len(payload.receipts) == len(payload.reports) and all(
             len(row) == len(payload.seats) for row in payload.receipts
         )
+        shape = shape and all(body[-1:] in (b"\0", b"\1") for row in payload.receipts for body in row)
     else:
         header = payload.header
         lengths = [(getattr(header, name), 32) for name in ("task", "previous", "close", "total", "model")]
         lengths += [(digest, 32) for _, digest in header.key_sums] + [(header.beacon, 48)]
+        lengths += [(report, 32) for report in header.failed]
         lengths += [(a.seal_key, 32) for a in header.announcements]
         lengths += [(a.signature, ACCOUNT_SIGNATURE_BYTES) for a in header.announcements]
         numbers = [*header.seats, *header.lying, *(seat for seat, _ in header.key_sums)]

@@ -20,6 +20,18 @@ from collegium.crypto import Digest, SealKey, bls_verify, recover_address
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
+from ._order_state import EvidenceFound
+from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofReject, sign_reject
+from ._proving import (
+    ProofRefusedError,
+    check_proof,
+    check_proof_form,
+    check_registration,
+    check_reject,
+    failed_proofs,
+    is_proved,
+    must_verify,
+)
 from ._records import Announcement, Certified, Close, Header, decode_payload, encode_payload
 from ._round_rules import (
     CloseRefusedError,
@@ -39,6 +51,7 @@ from ._round_rules import (
     is_complete,
     leaves_out,
     open_close,
+    registers,
     total_digest,
 )
 from ._round_types import (
@@ -46,7 +59,6 @@ from ._round_types import (
     Agreed,
     HeaderProposal,
     HeaderVote,
-    Held,
     Outcomes,
     Refused,
     Release,
@@ -136,6 +148,8 @@ def _handle(context: RoundContext, state: RoundState, message: RoundMessage, now
             outcome = _admit(context, state, message, now)
         case SeatReceipt():
             outcome = _take_receipt(context, state, message, now, sender)
+        case ProofReject():
+            outcome = _take_reject(context, state, message, now)
         case Announcement():
             outcome = _take_announcement(context, state, message, now)
         case Release():
@@ -167,7 +181,7 @@ def _round_of(message: RoundMessage) -> int:
 def _check_sender(message: RoundMessage, sender: int | None) -> None:
     """Refuse a message in which one validator speaks for another."""
     match message:
-        case Announcement() | Release() | HeaderVote() | ReportRequest():
+        case Announcement() | Release() | HeaderVote() | ReportRequest() | ProofReject():
             speaker = message.validator
         case HeaderProposal():
             speaker = message.proposer
@@ -187,8 +201,11 @@ def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sende
         size = 8 * aggregation.RING_DIMENSION * context.agreed.layout(report.round).blocks
         if len(message.ciphertext) != size or sha256(message.ciphertext).digest() != report.ciphertext:
             raise aggregation.ReportRejectedError("the masked update is not the one that the report names")
+        check_proof_form(context.agreed, report, message.proof)
+        if len(message.registration) > context.agreed.registration_bytes_max(report.round):
+            raise ProofRefusedError(f"a registration of {len(message.registration)} bytes is too large")
         return state if report.trainer in others else replace(state, ahead=(*state.ahead, (sender, message)))
-    if not isinstance(message, SeatReceipt | Announcement | Release | HeaderProposal):
+    if not isinstance(message, SeatReceipt | ProofReject | Announcement | Release | HeaderProposal):
         raise WrongRoundError(f"{type(message).__name__} of the next round: nobody needs it yet")
     return _wait(context, state, message, sender)
 
@@ -220,30 +237,45 @@ def _replay(context: RoundContext, state: RoundState, now: int) -> Outcomes:
 
 
 def _look_again(context: RoundContext, state: RoundState, now: int) -> Outcomes:
-    """The clock has moved on: ask for what is still missing, look at early proposals, propose if it is our turn."""
+    """The clock has moved on: verify what nobody vouched for in time, ask for what is missing, look at early proposals.
+
+    Then propose, if it is our turn.
+    """
+    state, verified = _verify_overdue(context, state, now)
     state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now) if state.close is not None else (state, ())
     state, proposed = _propose_header(context, state, now)
-    return state, (*asked, *replayed, *proposed)
+    return state, (*verified, *asked, *replayed, *proposed)
 
 
 # ------------------------------------------------------------------------------------------------ admit
 
 
 def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -> Outcomes:
-    """Check a report in public, then each own seat's columns; sign a receipt for each seat whose columns fit."""
+    """Check a report in public and, where it falls to this validator, its proof, then each own seat's columns.
+
+    Sign a receipt for each seat whose columns fit.
+    """
     report, own = upload.report, state.own_seats(context)
     if report.trainer not in context.cohort:
         raise NotInCohortError(f"trainer {report.trainer.hex()} is not registered for this task")
     if len(upload.boxes) != len(state.terms.seats):
         raise aggregation.ReportRejectedError(f"{len(upload.boxes)} boxes for {len(state.terms.seats)} seats")
     boxes = {seat: upload.boxes[seat] for seat in own}
+    check_proof_form(context.agreed, report, upload.proof)
     ciphertext = check_upload(context.work, state.terms, report, upload.ciphertext, boxes)
-    held = state.reports.get(report.trainer)
-    if held is not None and held.report.id != report.id:
-        raise RepeatedReportError(f"trainer {report.trainer.hex()} signed {held.report.id.hex()} and {report.id.hex()}")
-    state = replace(state, reports={**state.reports, report.trainer: Held(report, ciphertext)}, changed_ms=now)
-    effects: list[RoundEffect] = []
+    registration = check_registration(context.agreed, state, report, upload.registration)
+    known = state.reports.get(report.trainer)
+    if known is not None and known.report.id != report.id:
+        raise RepeatedReportError(
+            f"trainer {report.trainer.hex()} signed {known.report.id.hex()} and {report.id.hex()}"
+        )
+    held = Held(report, ciphertext, upload.proof, registration)
+    state = replace(state, reports={**state.reports, report.trainer: held}, changed_ms=now)
+    state, examined = _examine(context, state, held, now)
+    if report.id in state.rejected:
+        return state, examined
+    effects = list(examined)
     for seat in own:
         if (report.id, seat) in state.columns:
             continue
@@ -255,11 +287,80 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
             effects.append(Refused(state.terms.round, f"columns of {report.trainer.hex()}", error))
             continue
         state = replace(state, columns={**state.columns, (report.id, seat): opened})
-        receipt = aggregation.issue_receipt(state.terms, report, seat, context.account)
+        verified = report.id in state.verified
+        receipt = aggregation.issue_receipt(state.terms, report, seat, context.account, verified)
         effects.append(RoundBroadcast(SeatReceipt(state.terms.round, receipt)))
         effects.append(Admitted(state.terms.round, report.id))
     state, received = _take_early(context, state, now)
     return state, (*effects, *received)
+
+
+def _examine(context: RoundContext, state: RoundState, held: Held, now: int) -> Outcomes:
+    """Keep a report's registration, and verify its proof if that falls to this validator at once, else if need be."""
+    report = held.report
+    if held.registration:
+        state = replace(state, registrations={**state.registrations, report.registration: held.registration})
+    if not held.proof or report.id in state.arrived:
+        return state, ()
+    state = replace(state, arrived={**state.arrived, report.id: now})
+    if must_verify(context, state, report):
+        return _verify(context, state, held, now)
+    return state, (RoundTimer(RoundAlarm(report.round), now + context.timing.verify_ms),)
+
+
+def _verify(context: RoundContext, state: RoundState, held: Held, now: int) -> Outcomes:
+    """Verify a proof, once; reject the report in public if it fails, and name whoever is shown to have lied."""
+    report = held.report
+    if report.id in state.verified or report.id in state.rejected:
+        return state, ()
+    state = replace(state, changed_ms=now)
+    look = RoundTimer(RoundAlarm(report.round), now + context.timing.grace_ms)
+    try:
+        check_proof(context.work, context.agreed, state.terms, held, report.registration in state.vetted)
+    except CollegiumError as error:
+        refused = Refused(report.round, f"proof of {report.trainer.hex()}", error)
+        effects: list[RoundEffect] = [look, refused, EvidenceFound(FailingProof(held))]
+        bodies = state.receipts.get(report.id, {})
+        receipts = [aggregation.Receipt.of(report.id, seat, body) for seat, body in bodies.items()]
+        effects += [EvidenceFound(FalseReceipt(held, receipt)) for receipt in receipts if receipt.verified]
+        if not state.rejects.get(report.id):
+            reject = ProofReject(report.round, report.id, context.index)
+            effects.append(RoundBroadcast(sign_reject(reject, state.terms.task, context.account)))
+        return replace(state, rejected=state.rejected | {report.id}), tuple(effects)
+    vetted = state.vetted | ({report.registration} if held.registration else set())
+    state = replace(state, verified=state.verified | {report.id}, vetted=vetted)
+    rejects = state.rejects.get(report.id, {}).values()
+    return state, (look, *(EvidenceFound(FalseReject(held, reject)) for reject in rejects))
+
+
+def _verify_overdue(context: RoundContext, state: RoundState, now: int) -> Outcomes:
+    """Verify the proofs that the chosen validators have not vouched for in time."""
+    effects: list[RoundEffect] = []
+    for report, held in state.held().items():
+        due = report in state.arrived and now >= state.arrived[report] + context.timing.verify_ms
+        if due and state.close is None and not is_proved(context, state, held.report):
+            state, more = _verify(context, state, held, now)
+            effects.extend(more)
+    return state, tuple(effects)
+
+
+def _take_reject(context: RoundContext, state: RoundState, message: ProofReject, now: int) -> Outcomes:
+    """Verify a report that a validator rejects: either its trainer or that validator has lied."""
+    if not context.agreed.proof_bytes_max(message.round):
+        raise ProofRefusedError(f"reject of a proof at level {context.agreed.level}, where there are none")
+    known = state.rejects.get(message.report, {})
+    if message.validator in known:
+        return state, ()
+    check_reject(context.work, context.epoch_set, state.terms.task, message)
+    if sum(message.validator in by for by in state.rejects.values()) >= len(context.cohort):
+        raise NotSenderError(f"validator {message.validator} rejects more reports than there are trainers")
+    state = replace(state, rejects={**state.rejects, message.report: {**known, message.validator: message}})
+    held = state.held().get(message.report)
+    if held is None:
+        return state, ()
+    if message.report in state.verified:
+        return state, (EvidenceFound(FalseReject(held, message)),)
+    return _verify(context, state, held, now)
 
 
 def _take_early(context: RoundContext, state: RoundState, now: int) -> Outcomes:
@@ -287,10 +388,12 @@ def _take_receipt(
     known = state.receipts.get(receipt.report, {})
     if receipt.seat in known:
         return state, ()
-    key = ("receipt", state.terms.digest, receipt.report, receipt.seat, receipt.signature)
+    key = ("receipt", state.terms.digest, receipt.report, receipt.seat, receipt.body)
     context.work.once(key, lambda: aggregation.check_receipt(state.terms, held.report, receipt))
-    receipts = {**state.receipts, receipt.report: {**known, receipt.seat: receipt.signature}}
+    receipts = {**state.receipts, receipt.report: {**known, receipt.seat: receipt.body}}
     state = replace(state, receipts=receipts, changed_ms=now)
+    if receipt.verified and receipt.report in state.rejected:
+        return state, (EvidenceFound(FalseReceipt(held, receipt)),)
     if not is_complete(context, state):
         return state, ()
     return state, (RoundTimer(RoundAlarm(message.round), now + context.timing.grace_ms),)
@@ -333,11 +436,7 @@ def _accepted(
     context: RoundContext, state: RoundState, ancestors: list[Close | Certified], payload: Close | Certified, now: int
 ) -> bool:
     if isinstance(payload, Close):
-        if state.close is not None or ancestors:
-            return False
-        reports = {report: held.report for report, held in state.held().items()}
-        check_close(context.work, state.terms, payload, reports, context.cohort_min, context.lying_max)
-        return leaves_out(context, state, payload, now) is None
+        return state.close is None and not ancestors and _close_accepted(context, state, payload, now)
     closes = [state.close] if state.close is not None else []
     for ancestor in ancestors:  # at most the close that is final but not applied here yet
         if not isinstance(ancestor, Close):
@@ -347,6 +446,15 @@ def _accepted(
         return False
     check_certified(context.work, context.epoch_set, state.terms, payload)
     return True
+
+
+def _close_accepted(context: RoundContext, state: RoundState, close: Close, now: int) -> bool:
+    """Tell whether a close keeps the rules, registers what it must, admits only proved reports, and leaves none out."""
+    reports = {report: held.report for report, held in state.held().items()}
+    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max)
+    proved = all(is_proved(context, state, reports[report], close) for report in close.reports)
+    registered = close.registered == registers(context.agreed, state, close.reports)
+    return proved and registered and leaves_out(context, state, close, now) is None
 
 
 # ------------------------------------------------------------------------------------------------ release
@@ -443,7 +551,8 @@ def _answer(context: RoundContext, state: RoundState, message: ReportRequest) ->
         if report in message.reports and asked not in state.answered:
             state = replace(state, answered=state.answered | {asked})
             ciphertext = aggregation.encode_ciphertext(held.ciphertext)
-            effects.append(RoundSend(message.validator, ReportReply(message.round, held.report, ciphertext)))
+            reply = ReportReply(message.round, held.report, ciphertext, held.proof, held.registration)
+            effects.append(RoundSend(message.validator, reply))
     return state, tuple(effects)
 
 
@@ -453,9 +562,14 @@ def _take_reply(context: RoundContext, state: RoundState, message: ReportReply, 
     wanted = report.id in state.missing() or _vouchers(state, report.id) > context.epoch_set.faulty_max
     if not wanted or report.trainer not in context.cohort:
         return state, ()
+    check_proof_form(context.agreed, report, message.proof)
     ciphertext = check_upload(context.work, state.terms, report, message.ciphertext, {})
-    state = replace(state, fetched={**state.fetched, report.id: Held(report, ciphertext)})
-    state, received = _take_early(context, state, now)
+    registration = check_registration(context.agreed, state, report, message.registration)
+    held = Held(report, ciphertext, message.proof, registration)
+    state = replace(state, fetched={**state.fetched, report.id: held})
+    state, examined = _examine(context, state, held, now)
+    state, early = _take_early(context, state, now)
+    received = (*examined, *early)
     if state.final is not None:
         state, finished = finish(context, state, state.final, now)
         return state, (*received, *finished)
@@ -497,6 +611,7 @@ def _propose_header(context: RoundContext, state: RoundState, now: int) -> Outco
         beacon=beacon,
         seats=assign_seats(sha256(beacon).digest(), context.epoch_set, context.seats),
         announcements=tuple(state.announcements[v] for v in sorted(state.announcements)),
+        failed=failed_proofs(context.work, context.agreed, state, close) if outcome == "invalid" else (),
     )
     unsigned = HeaderProposal(header, tuple(key_sums[seat] for seat in sorted(key_sums)), context.index)
     proposal = sign_proposal(unsigned, context.account)
@@ -537,7 +652,20 @@ def _take_proposal(
     state = replace(state, heard={**state.heard, message.proposer: message})
     digest = message.header.digest
     vote = HeaderVote(state.terms.round, digest, context.index, context.voting_key.sign(digest))
-    return state, (RoundSend(message.proposer, vote),) if state.own_seats(context) else ()
+    state, accused = _accuse(context, state, message.header.failed, now)
+    return state, (*accused, *((RoundSend(message.proposer, vote),) if state.own_seats(context) else ()))
+
+
+def _accuse(context: RoundContext, state: RoundState, failed: tuple[Digest, ...], now: int) -> Outcomes:
+    """Name who is to blame for a sum that does not open: the trainers, and who signed in the close to have verified."""
+    effects: list[RoundEffect] = []
+    for report in failed:
+        held, told = state.held()[report], state.receipts.get(report, {})
+        state, more = _verify(context, state, held, now)
+        effects.extend(more)
+        receipts = [] if state.close is None else state.close.receipts_for(report)
+        effects += [EvidenceFound(FalseReceipt(held, r)) for r in receipts if r.verified and r.seat not in told]
+    return state, tuple(effects)
 
 
 def _take_vote(context: RoundContext, state: RoundState, message: HeaderVote) -> Outcomes:
@@ -585,7 +713,20 @@ def finish(context: RoundContext, state: RoundState, certified: Certified, now: 
         reason = ProposalRefusedError(f"the model of round {header.round} cannot be rebuilt from what is here yet")
         return replace(state, final=certified), (Refused(state.terms.round, "header", reason),)
     terms = terms_after(context.agreed, context.epoch_set, header)
-    ahead = state.ahead
-    state, begun = begin(context, terms, model, state.secrets, now)
-    state, replayed = _replay(context, replace(state, ahead=ahead), now)
+    ended = state
+    state, begun = begin(context, terms, model, ended.secrets, now)
+    state, replayed = _replay(context, _remember(state, ended, close), now)
     return state, (RoundFinished(header, model), *begun, *replayed)
+
+
+def _remember(state: RoundState, ended: RoundState, close: Close) -> RoundState:
+    """Return a round's first state with what lasts longer than the round before it: registrations, and what waits."""
+    registered = {**ended.registered, **{entry.trainer: entry for entry in close.registered}}
+    wanted = {entry.digest for entry in registered.values()} | {
+        held.report.registration for held in ended.held().values()
+    }
+    registrations = {digest: data for digest, data in ended.registrations.items() if digest in wanted}
+    vetted = ended.vetted & wanted
+    return replace(
+        state, ahead=ended.ahead, registered=registered, registrations=registrations, vetted=frozenset(vetted)
+    )

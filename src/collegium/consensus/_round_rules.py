@@ -7,7 +7,7 @@ Each raises a named error that says value and expectation. Work that is a pure f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 
@@ -20,7 +20,8 @@ from collegium.crypto import Digest, recover_address, seal
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
-from ._records import Announcement, Certified, Close, Header, Outcome
+from ._proving import failed_proofs, is_proved, new_registrations
+from ._records import Announcement, Certified, Close, Header, Outcome, Registered
 from ._round_types import Agreed, HeaderProposal, IntArray, Release, RoundContext, RoundState, Work
 from ._seats import assign_seats, check_seat_certificate
 
@@ -45,6 +46,7 @@ __all__ = [
     "least_admitted",
     "leaves_out",
     "open_close",
+    "registers",
     "total_digest",
 ]
 
@@ -134,7 +136,8 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
     if not (late or settled):
         return None
     needed = aggregation.seats_needed(context.seats, context.lying_max)
-    holders = {report: frozenset(seats) for report, seats in state.receipts.items()}
+    proved = {report for report, held in state.admissible().items() if is_proved(context, state, held.report)}
+    holders = {report: frozenset(seats) for report, seats in state.receipts.items() if report in proved}
     admitted, seats = max(_choices(holders, needed), key=lambda choice: (len(choice[0]), len(choice[1])))
     if not late and len(seats) < needed:
         return None
@@ -149,7 +152,15 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
         reports=tuple(admitted),
         weights=(1,) * len(admitted),
         receipts=tuple(tuple(state.receipts[report][seat] for seat in order) for report in admitted),
+        registered=registers(context.agreed, state, admitted),
     )
+
+
+def registers(agreed: Agreed, state: RoundState, admitted: Sequence[Digest]) -> tuple[Registered, ...]:
+    """Return what a close that admits these reports, all of them here, is the first to register."""
+    held = state.held()
+    entries = ((held[report].report, held[report].registration) for report in admitted)
+    return new_registrations(agreed, state.registered, entries)
 
 
 def _choices(holders: Mapping[Digest, frozenset[int]], needed: int) -> Iterator[tuple[list[Digest], frozenset[int]]]:
@@ -178,14 +189,20 @@ def least_admitted(context: RoundContext, state: RoundState) -> int:
 
     So however receipts are withheld, whoever wants a trainer alone among its own needs half of the reports.
     """
-    return max(context.cohort_min, len(state.held()) // 2 + 1)
+    return max(context.cohort_min, len(state.admissible()) // 2 + 1)
 
 
 def is_complete(context: RoundContext, state: RoundState) -> bool:
-    """Tell whether every registered trainer's report has receipts from enough seats to bear `lying_max` liars."""
+    """Tell whether every registered trainer's report is proved, and has receipts enough to bear `lying_max` liars.
+
+    A trainer whose proof does not verify is not waited for.
+    """
     enough = aggregation.seats_needed(context.seats, context.lying_max)
-    counts = [len(seats) for seats in state.receipts.values()]
-    return len(counts) == len(context.cohort) and min(counts, default=0) >= enough
+    admissible = state.admissible()
+    counts = [len(seats) for report, seats in state.receipts.items() if report in admissible]
+    if len(counts) != len(context.cohort) - state.failing() or min(counts, default=0) < enough:
+        return False
+    return all(is_proved(context, state, held.report) for held in admissible.values())
 
 
 def _common(holders: Mapping[Digest, frozenset[int]], admitted: list[Digest]) -> frozenset[int]:
@@ -219,14 +236,14 @@ def check_close(
     if len(close.seats) < needed or close.seats[-1] >= len(terms.seats):
         raise CloseRefusedError(f"seats {close.seats}, at least {needed} of {len(terms.seats)} needed")
     trainers = set()
-    for report_id, signatures in zip(close.reports, close.receipts, strict=True):
+    for report_id, bodies in zip(close.reports, close.receipts, strict=True):
         report = reports.get(report_id)
         if report is None:
             raise CloseRefusedError(f"report {report_id.hex()} is not known here")
         trainers.add(report.trainer)
-        for seat, signature in zip(close.seats, signatures, strict=True):
-            receipt = Receipt(report_id, seat, signature)
-            key = ("receipt", terms.digest, report_id, seat, signature)
+        for seat, body in zip(close.seats, bodies, strict=True):
+            receipt = Receipt.of(report_id, seat, body)
+            key = ("receipt", terms.digest, report_id, seat, body)
             work.once(key, partial(aggregation.check_receipt, terms, report, receipt))
     if len(trainers) != len(close.reports):
         raise CloseRefusedError("two reports of one trainer in one close")
@@ -235,16 +252,17 @@ def check_close(
 def leaves_out(context: RoundContext, state: RoundState, close: Close, now: int) -> str | None:
     """Return why a valid close must not be voted for now, or None: nobody may choose whom a trainer hides among.
 
-    Before this validator's own deadline only the whole cohort will do; after it, as many reports as it would admit,
-    and more than half of those that are here, or none at all.
+    Before this validator's own deadline only the whole cohort will do, but those whose proofs do not verify; after it,
+    as many reports as it would admit, and more than half of those that are admissible here, or none at all.
     """
-    if len(close.reports) == len(context.cohort):
+    expected = len(context.cohort) - state.failing()
+    if len(close.reports) == expected and close.reports:
         return None
     if now < state.began_ms + context.timing.deadline_ms:
-        return f"{len(close.reports)} of {len(context.cohort)} registered trainers before the deadline"
+        return f"{len(close.reports)} of {expected} registered trainers before the deadline"
     least = least_admitted(context, state)
     if 0 < len(close.reports) < least:
-        return f"{len(close.reports)} of {len(state.held())} reports, {least} or none expected"
+        return f"{len(close.reports)} of {len(state.admissible())} reports, {least} or none expected"
     own = close_for(context, state, now)
     expected = 0 if own is None else len(own.reports)
     return None if len(close.reports) >= expected else f"{len(close.reports)} reports, {expected} are admissible here"
@@ -358,6 +376,7 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         "model": sha256(model).digest(),
         "lying": () if opened is None else opened.lying,
         "seats": assign_seats(sha256(header.beacon).digest(), context.epoch_set, context.seats),
+        "failed": failed_proofs(work, context.agreed, state, close) if outcome == "invalid" else (),
     }
     for name, value in expected.items():
         if getattr(header, name) != value:

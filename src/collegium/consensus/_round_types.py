@@ -9,19 +9,20 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from collegium.aggregation import KeySum, Layout, Receipt, Report, RoundTerms, SeatColumns, Upload
+from collegium.aggregation import KeyClaim, KeySum, Layout, Receipt, Report, RoundTerms, SeatColumns, Upload
 from collegium.crypto import AccountKey, BlsSecretKey, Digest, Randomness, SealKey, ThresholdBeacon, hash_fields
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
-from ._records import Announcement, Certified, Close, Header
+from ._order_state import EvidenceFound
+from ._proof_evidence import Held, ProofReject
+from ._records import Announcement, Certified, Close, Header, Registered
 
 __all__ = [
     "Admitted",
     "Agreed",
     "HeaderProposal",
     "HeaderVote",
-    "Held",
     "IntArray",
     "Outcomes",
     "Refused",
@@ -73,6 +74,45 @@ class Agreed(Protocol):
         """
         ...
 
+    def proof_bytes_max(self, round_number: int) -> int:
+        """Return the largest proof that a report of this round may carry; 0 where it must carry none."""
+        ...
+
+    def registration_bytes_max(self, round_number: int) -> int:
+        """Return the largest registration that a report may refer to; 0 where proofs are about no registered data."""
+        ...
+
+    def registration_rounds(self, registration: bytes) -> range:
+        """Return the rounds that a registration has data roots for: one or more.
+
+        Raises:
+            CollegiumError: it is malformed.
+        """
+        ...
+
+    def verify_registration(self, trainer: bytes, registration: bytes) -> None:
+        """Verify what a trainer registered.
+
+        Raises:
+            CollegiumError: it does not verify.
+        """
+        ...
+
+    def verify_proof(
+        self,
+        terms: RoundTerms,
+        report: Report,
+        ciphertext: npt.NDArray[np.uint64],
+        proof: bytes,
+        registration: bytes,
+    ) -> KeyClaim:
+        """Verify the proof of a report and return what it says about the key matrix; the caller checks that.
+
+        Raises:
+            CollegiumError: it does not verify.
+        """
+        ...
+
 
 class Work(Protocol):
     """Runs a pure computation; one that shares results does it once for equal keys."""
@@ -88,6 +128,7 @@ class RoundTiming:
     deadline_ms: int = 60_000  # after the round began: close with what is there
     release_ms: int = 2_000  # after the close is final: open with the sums that are there
     turn_ms: int = 1_500  # between the proposer of the close and the next in line to propose the header
+    verify_ms: int = 1_000  # for the chosen to vouch for a proof, before everybody verifies it himself
 
 
 @dataclass(frozen=True)
@@ -98,6 +139,7 @@ class RoundContext:
         cohort: account addresses of the task's registered trainers.
         cohort_min: how few trainers a sum may add.
         lying_max: how many seats of a close may lie without costing the sum.
+        verifiers: how many validators the beacon chooses to verify each report's proof.
     """
 
     agreed: Agreed
@@ -113,6 +155,7 @@ class RoundContext:
     timing: RoundTiming = field(default_factory=RoundTiming)
     cohort_min: int = 4
     lying_max: int = 1
+    verifiers: int = 4
 
     @property
     def epoch(self) -> int:
@@ -198,9 +241,21 @@ class ReportReply:
     round: int
     report: Report
     ciphertext: bytes
+    proof: bytes = b""
+    registration: bytes = b""
 
 
-RoundMessage = Upload | SeatReceipt | Announcement | Release | HeaderProposal | HeaderVote | ReportRequest | ReportReply
+RoundMessage = (
+    Upload
+    | SeatReceipt
+    | ProofReject
+    | Announcement
+    | Release
+    | HeaderProposal
+    | HeaderVote
+    | ReportRequest
+    | ReportReply
+)
 """What travels between participants; `RoundAlarm` is what a validator says to itself."""
 
 # ------------------------------------------------------------------------------------------------ effects
@@ -276,18 +331,20 @@ class RoundFinished:
     model: bytes
 
 
-RoundEffect = RoundBroadcast | RoundSend | RoundTimer | RoundSubmit | ReleaseRecord | Admitted | Refused | RoundFinished
+RoundEffect = (
+    RoundBroadcast
+    | RoundSend
+    | RoundTimer
+    | RoundSubmit
+    | ReleaseRecord
+    | Admitted
+    | Refused
+    | EvidenceFound
+    | RoundFinished
+)
 Outcomes = tuple["RoundState", tuple[RoundEffect, ...]]
 
 # ------------------------------------------------------------------------------------------------ state
-
-
-@dataclass(frozen=True)
-class Held:
-    """A checked report with its ciphertext."""
-
-    report: Report
-    ciphertext: npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -295,7 +352,7 @@ class RoundState:
     """What one validator knows of the current round. Mappings are never changed in place.
 
     Sizes: reports and columns are bounded by the cohort, receipts by cohort x seats, votes and releases by validators,
-    what waits (`ahead`, `early`) by a quota for each sender.
+    what waits (`ahead`, `early`) and rejects by a quota for each sender.
     """
 
     terms: RoundTerms
@@ -305,7 +362,14 @@ class RoundState:
     reports: Mapping[bytes, Held] = field(default_factory=dict)  # by trainer: one report a round
     fetched: Mapping[Digest, Held] = field(default_factory=dict)  # by id: vouched for by others, not sent here
     columns: Mapping[tuple[Digest, int], SeatColumns] = field(default_factory=dict)  # by report and own seat
-    receipts: Mapping[Digest, Mapping[int, bytes]] = field(default_factory=dict)  # by report, then seat
+    receipts: Mapping[Digest, Mapping[int, bytes]] = field(default_factory=dict)  # bodies by report, then seat
+    arrived: Mapping[Digest, int] = field(default_factory=dict)  # when, by report: of those that carry a proof
+    verified: frozenset[Digest] = frozenset()  # reports whose proofs were verified here
+    rejected: frozenset[Digest] = frozenset()  # reports whose proofs do not verify
+    rejects: Mapping[Digest, Mapping[int, ProofReject]] = field(default_factory=dict)  # by report, then validator
+    registered: Mapping[bytes, Registered] = field(default_factory=dict)  # by trainer: as final closes say
+    registrations: Mapping[Digest, bytes] = field(default_factory=dict)  # of `registered`, and of reports that are here
+    vetted: frozenset[Digest] = frozenset()  # registrations that were verified here
     announcements: Mapping[int, Announcement] = field(default_factory=dict)
     changed_ms: int = 0
     close: Close | None = None
@@ -340,6 +404,15 @@ class RoundState:
     def held(self) -> dict[Digest, Held]:
         """Return every report that is here, by id."""
         return {**self.fetched, **{entry.report.id: entry for entry in self.reports.values()}}
+
+    def admissible(self) -> dict[Digest, Held]:
+        """Return every report that is here, but those whose proofs do not verify."""
+        return {report: held for report, held in self.held().items() if report not in self.rejected}
+
+    def failing(self) -> int:
+        """Return how many trainers have sent a report whose proof does not verify, and no other that is here."""
+        held, others = self.held(), {entry.report.trainer for entry in self.admissible().values()}
+        return len({held[report].report.trainer for report in self.rejected if report in held} - others)
 
     def missing(self) -> tuple[Digest, ...]:
         """Return the reports of the final close that are not here."""

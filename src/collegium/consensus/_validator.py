@@ -16,6 +16,7 @@ from collegium.errors import CollegiumError
 from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Input, ReplicaState, Submit, Tick
 from ._ordering import initial_state, step
+from ._proof_evidence import ProofReject
 from ._records import Announcement, Close, decode_payload
 from ._round import begin, finish, next_payload, payload_accepted, release, round_step
 from ._round_types import (
@@ -39,6 +40,7 @@ __all__ = ["ValidatorContext", "ValidatorState", "start_validator", "validator_s
 ROUND_MESSAGES = (
     Upload,
     SeatReceipt,
+    ProofReject,
     Announcement,
     Release,
     HeaderProposal,

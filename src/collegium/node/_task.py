@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium import learning
-from collegium.aggregation import Budget, Layout
+from collegium.aggregation import Budget, KeyClaim, Layout, Report, RoundTerms
 from collegium.crypto import Digest, hash_fields
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation, ModelSpec, Rows, Rule, Scaling, Schema, TrainerRows
@@ -28,6 +28,10 @@ EMPTY_STATE = b""
 
 class ModelStateError(CollegiumError):
     """Bytes that should be a model state are not one."""
+
+
+class UnprovedTaskError(CollegiumError):
+    """A proof or a registration in a task whose level has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,45 @@ class LearningTask:
         state = self.decode_state(model)
         parameters = learning.apply_total(self.spec, self.rule, state.parameters, total)
         return self.encode_state(ModelState(state.statistics, parameters))
+
+    def proof_bytes_max(self, round_number: int) -> int:
+        """Return the largest proof that a report may carry; 0 where it must carry none."""
+        return 0
+
+    def registration_bytes_max(self, round_number: int) -> int:
+        """Return the largest registration that a report may refer to; 0 where proofs are about no registered data."""
+        return 0
+
+    def registration_rounds(self, registration: bytes) -> range:
+        """Return the rounds that a registration has data roots for.
+
+        Raises:
+            UnprovedTaskError: nothing is registered for this task.
+        """
+        raise UnprovedTaskError(f"a registration of {len(registration)} bytes at level {self.level}, which has none")
+
+    def verify_registration(self, trainer: bytes, registration: bytes) -> None:
+        """Verify what a trainer registered.
+
+        Raises:
+            UnprovedTaskError: nothing is registered for this task.
+        """
+        self.registration_rounds(registration)
+
+    def verify_proof(
+        self,
+        terms: RoundTerms,
+        report: Report,
+        ciphertext: npt.NDArray[np.uint64],
+        proof: bytes,
+        registration: bytes,
+    ) -> KeyClaim:
+        """Verify a report's proof.
+
+        Raises:
+            UnprovedTaskError: nothing is proved in this task.
+        """
+        raise UnprovedTaskError(f"a proof of {len(proof)} bytes at level {self.level}, which has none")
 
     def update(self, round_number: int, model: bytes, trainer: TrainerRows, beacon: Digest) -> IntArray:
         """Return what a trainer contributes: its rows' statistics and their number in round 0, then its update."""
