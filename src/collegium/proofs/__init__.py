@@ -1,3 +1,83 @@
-"""Proofs of learning: relations, prover, verifier, hardware quotes: to come."""
+"""Proofs of learning: what only a trainer can see comes with a proof, and anybody can check it.
 
-__all__ = ()
+A report masks an update, c = A s + e + 2^nu m. A proof says of the m behind c, in zero knowledge,
+
+- `BoundedStatement` (any model, any framework): every entry, and where wanted the norm, is within its bound;
+- `TrainingStatement`: m is exactly the update that the agreed rule yields on the rows behind a registered commitment.
+
+Both begin with a `MaskedUpdate`, the public side of c, whose `Identity` says whose report it is. Proving returns
+`Proved(proof, first)`: `first.point` and `first.key_values` are a point of K and the values that the key matrix's six rows take there;
+verifying returns the same `FirstChallenges`. The report's own check must confirm them, for the key lives in its matrix.
+
+Registered data. `commit_data` commits to rows, each time with fresh randomness; `RegistrationStatement` says that its roots commit to
+the same rows, in range. Every commitment may be opened by its registration and by one further proof: a trainer keeps one
+for every round, persists that it is used before it sends, and registers anew (one spare commitment of the old
+registration among the new ones, so that the rows are proved to be the same) when all are used.
+
+How it works and why it is sound: docs/spec/proofs.md. All that a verifier raises on a proof is a `ProofRejectedError`.
+"""
+
+from ._bounded import BoundedStatement, prove_bounded, verify_bounded
+from ._data import (
+    COMMITMENTS_MAX,
+    OPENINGS,
+    DataShape,
+    RegistrationStatement,
+    commit_data,
+    data_row_length,
+    prove_registration,
+    verify_registration,
+)
+from ._errors import (
+    CombinationRejectedError,
+    GrindingRejectedError,
+    IdentityRejectedError,
+    MalformedProofError,
+    OpeningRejectedError,
+    ProofRejectedError,
+    StatementError,
+    SumRejectedError,
+    UnprovableError,
+)
+from ._masked import Identity, KeySecrets, MaskedUpdate
+from ._parameters import BITS, GRINDING_BITS, ProofCode
+from ._program import FirstChallenges
+from ._prove import CommittedRows, Proved
+from ._training import TrainingStatement, TrainingWitness, prove_training, training_elements, verify_training
+
+__all__ = [
+    "BITS",
+    "COMMITMENTS_MAX",
+    "GRINDING_BITS",
+    "OPENINGS",
+    "BoundedStatement",
+    "CombinationRejectedError",
+    "CommittedRows",
+    "DataShape",
+    "FirstChallenges",
+    "GrindingRejectedError",
+    "Identity",
+    "IdentityRejectedError",
+    "KeySecrets",
+    "MalformedProofError",
+    "MaskedUpdate",
+    "OpeningRejectedError",
+    "ProofCode",
+    "ProofRejectedError",
+    "Proved",
+    "RegistrationStatement",
+    "StatementError",
+    "SumRejectedError",
+    "TrainingStatement",
+    "TrainingWitness",
+    "UnprovableError",
+    "commit_data",
+    "data_row_length",
+    "prove_bounded",
+    "prove_registration",
+    "prove_training",
+    "training_elements",
+    "verify_bounded",
+    "verify_registration",
+    "verify_training",
+]

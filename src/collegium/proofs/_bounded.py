@@ -70,7 +70,7 @@ class BoundedStatement:
 
     def fields(self) -> tuple[bytes | int, ...]:
         """Return what the transcript binds."""
-        return ("bounded".encode(), *self.masked.fields(), 0 if self.norm_bound is None else self.norm_bound + 1)
+        return (b"bounded", *self.masked.fields(), 0 if self.norm_bound is None else self.norm_bound + 1)
 
 
 @dataclass

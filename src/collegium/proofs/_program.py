@@ -20,6 +20,7 @@ from collegium.algebra import (
     Ext,
     FieldArray,
     P,
+    bit_reversal,
     ext_add,
     ext_inverse_array,
     ext_mul,
@@ -30,14 +31,12 @@ from collegium.algebra import (
     ext_sub,
     powers,
     root_of_unity,
-    scale,
-    bit_reversal,
 )
 from collegium.crypto import Digest, Transcript
 
 from ._layout import Layout, Table
 from ._parameters import ProofCode
-from ._sums import ONE, X, Sums, scalar
+from ._sums import ONE, Sums, X, scalar
 
 __all__ = [
     "Assignment",

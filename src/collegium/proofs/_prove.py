@@ -12,21 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium.algebra import (
-    Ext,
     FieldArray,
     P,
     Randomness,
     add,
     coset_intt,
     coset_ntt,
-    ext_inverse,
     ext_scale,
     intt,
     inverse,
     mul,
     ntt,
     over_rows,
-    powers,
     root_of_unity,
     sample_field,
     sub,
@@ -39,7 +36,7 @@ from collegium.crypto import Digest, Transcript
 from . import _kernels
 from ._errors import UnprovableError
 from ._layout import QUOTIENT_CHUNKS, SALT_PLACES, Layout
-from ._parameters import GRINDING_BITS, RATE_INVERSE, ProofCode
+from ._parameters import RATE_INVERSE, ProofCode
 from ._program import (
     Assignment,
     FirstChallenges,
@@ -56,7 +53,7 @@ from ._program import (
 from ._sums import Sums, Term, ext_sum
 from ._verify import NONCE_BYTES, combination_weights, grinding_done
 
-__all__ = ["CommittedRows", "Proved", "commit_rows", "prove"]
+__all__ = ["CommittedRows", "Proved", "Work", "commit_rows", "prove", "run"]
 
 Part = Callable[[str], None]
 
@@ -112,8 +109,13 @@ def prove(
     Raises:
         UnprovableError: the numbers do not satisfy the statement.
     """
+    return run(Work(program, data, random, on_part), assignment)
+
+
+def run(work: Work, assignment: Assignment) -> Proved:
+    """Return the proof that these matrices lead to: the nine steps."""
+    program, on_part = work.program, work.on_part
     layout, code = program.layout, program.layout.code
-    work = _Work(program, data, random, on_part)
     transcript = open_transcript(program)
     # 1. commit the trace
     assignment.trace(work.messages)
@@ -174,10 +176,11 @@ def prove(
     return Proved(b"".join(work.parts), first)
 
 
-class _Work:
+class Work:
     """The prover's matrices: all rows' messages and pads, all columns, the trees made so far, the parts sent.
 
-    Memory: 8 (1 + N / k) bytes a slot, that is five times the witness.
+    Memory: 8 (1 + N / k) bytes a slot, that is five times the witness. A `careless` prover goes on where an honest one sees
+    that its numbers do not satisfy the statement; only tests of soundness want one.
     """
 
     def __init__(self, program: Program, data: Sequence[CommittedRows], random: Randomness, on_part: Part) -> None:
@@ -280,7 +283,7 @@ def _leaves(columns: FieldArray, start: int, stop: int) -> npt.NDArray[np.uint8]
 # --- what the argument adds to the trace
 
 
-def _fill_masks(work: _Work) -> None:
+def _fill_masks(work: Work) -> None:
     """Rows that are uniform, message and (when committed) pad: they hide g and the combination."""
     layout = work.layout
     for rows in (layout.sum_mask, layout.combination_mask):
@@ -289,7 +292,7 @@ def _fill_masks(work: _Work) -> None:
         work.messages[place] = uniform.reshape(rows.count, -1)
 
 
-def _count_multiplicities(work: _Work) -> None:
+def _count_multiplicities(work: Work) -> None:
     """How often each entry of each table is looked up.
 
     Raises:
@@ -315,7 +318,7 @@ def _count_multiplicities(work: _Work) -> None:
         work.messages[layout.index(flat.rows)] = padded.reshape(flat.rows.count, -1)
 
 
-def _fill_inverses(work: _Work, first: FirstChallenges) -> None:
+def _fill_inverses(work: Work, first: FirstChallenges) -> None:
     layout = work.layout
     if not len(layout.pair_rows):
         return
@@ -357,7 +360,7 @@ class _Folded:
     pad: FieldArray | None
 
 
-def _fold_terms(work: _Work, sums: Sums) -> list[_Folded]:
+def _fold_terms(work: Work, sums: Sums) -> list[_Folded]:
     folded = []
     for term in sums.terms:
         if term.second is not None:
@@ -373,7 +376,7 @@ def _fold_terms(work: _Work, sums: Sums) -> list[_Folded]:
     return folded
 
 
-def _remainder(work: _Work, folded: Sequence[_Folded]) -> FieldArray:
+def _remainder(work: Work, folded: Sequence[_Folded]) -> FieldArray:
     """Return the terms' values on H, summed, (2, k)."""
     k = work.layout.code.message_len
     out = np.zeros((2, k), np.uint64)
@@ -387,7 +390,7 @@ def _remainder(work: _Work, folded: Sequence[_Folded]) -> FieldArray:
 
 
 def _fill_quotient(
-    work: _Work, first: FirstChallenges, lambdas: FieldArray, folded: Sequence[_Folded], remainder: FieldArray
+    work: Work, first: FirstChallenges, lambdas: FieldArray, folded: Sequence[_Folded], remainder: FieldArray
 ) -> None:
     """Write the masked chunks of q = (sums - g + slot relations) / (X^k - 1)."""
     layout, code = work.layout, work.layout.code
@@ -408,7 +411,7 @@ def _fill_quotient(
     _split_quotient(work, coefficients)
 
 
-def _sums_on_domain(work: _Work, folded: Sequence[_Folded], remainder: FieldArray) -> FieldArray:
+def _sums_on_domain(work: Work, folded: Sequence[_Folded], remainder: FieldArray) -> FieldArray:
     """Return sums - g at every point of the domain, (2, N)."""
     code = work.layout.code
     size, shift = code.domain.size, code.domain.shift
@@ -427,7 +430,7 @@ def _sums_on_domain(work: _Work, folded: Sequence[_Folded], remainder: FieldArra
     return total
 
 
-def _split_quotient(work: _Work, coefficients: FieldArray) -> None:
+def _split_quotient(work: Work, coefficients: FieldArray) -> None:
     """Cut q into chunks of k, chunk l less a mask s_(l-1) plus X^k s_l, so that no chunk alone says anything."""
     layout, code = work.layout, work.layout.code
     k, t = code.message_len, code.randomness_len
@@ -458,7 +461,7 @@ def _split_quotient(work: _Work, coefficients: FieldArray) -> None:
 # --- the end
 
 
-def _combine(work: _Work, weights: FieldArray) -> FieldArray:
+def _combine(work: Work, weights: FieldArray) -> FieldArray:
     """Return the coefficients (2, k + t) of the weighted sum of all rows."""
     rows = np.arange(work.layout.width, dtype=np.int64)
     parts = []

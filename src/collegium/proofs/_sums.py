@@ -29,7 +29,7 @@ from collegium.algebra import (
 from . import _kernels
 from ._layout import Flat, Grid, Layout, Rows
 
-__all__ = ["ONE", "X", "Sums", "Term", "embed", "outer", "scalar"]
+__all__ = ["ONE", "Sums", "Term", "X", "embed", "outer", "scalar"]
 
 ONE: Ext = (1, 0)
 X: Ext = (0, 1)

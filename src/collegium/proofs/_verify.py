@@ -47,7 +47,7 @@ from ._program import (
     open_transcript,
     to_ext,
 )
-from ._sums import ONE, X, Sums, ext_sum, scalar
+from ._sums import ONE, Sums, X, ext_sum, scalar
 
 __all__ = ["NONCE_BYTES", "combination_weights", "grinding_done", "slot_relations_at", "verify"]
 
