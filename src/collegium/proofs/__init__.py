@@ -6,13 +6,14 @@ A report masks an update, c = A s + e + 2^nu m. A proof says of the m behind c, 
 - `TrainingStatement`: m is exactly the update that the agreed rule yields on the rows behind a registered commitment.
 
 Both begin with a `MaskedUpdate`, the public side of c, whose `Identity` says whose report it is. Proving returns
-`Proved(proof, first)`: `first.point` and `first.key_values` are a point of K and the values that the key matrix's six rows take there;
-verifying returns the same `FirstChallenges`. The report's own check must confirm them, for the key lives in its matrix.
+`Proved(proof, first)`: `first.point` and `first.key_values` are a point of K and the values that the key matrix's six
+rows take there; verifying returns the same `FirstChallenges`. The report's own check must confirm them, for the key
+lives in its matrix.
 
-Registered data. `commit_data` commits to rows, each time with fresh randomness; `RegistrationStatement` says that its roots commit to
-the same rows, in range. Every commitment may be opened by its registration and by one further proof: a trainer keeps one
-for every round, persists that it is used before it sends, and registers anew (one spare commitment of the old
-registration among the new ones, so that the rows are proved to be the same) when all are used.
+Registered data. `commit_data` commits to rows, each time with fresh randomness; `RegistrationStatement` says that its
+roots commit to the same rows, in range. Every commitment may be opened by its registration and by one further proof:
+a trainer keeps one for every round, persists that it is used before it sends, and registers anew (one spare
+commitment of the old registration among the new ones, so that the rows are proved to be the same) when all are used.
 
 How it works and why it is sound: docs/spec/proofs.md. All that a verifier raises on a proof is a `ProofRejectedError`.
 """

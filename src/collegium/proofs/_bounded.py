@@ -156,8 +156,8 @@ def _add_norm(sums: Sums, statement: BoundedStatement, tensors: _Tensors, slack:
         sums.constant(ext_mul(chi, (flat.length * bound * bound % P, 0)))
     powers = np.array([1 << (NORM_LIMB_BITS * limb) for limb in range(slack.length)], np.uint64)
     sums.vector(slack, ext_scale(np.stack([powers, np.zeros_like(powers)]), chi))
-    assert statement.norm_bound is not None
-    sums.constant(ext_sub((0, 0), ext_mul(chi, (statement.norm_bound**2 % P, 0))))
+    norm_bound = statement.norm_bound or 0
+    sums.constant(ext_sub((0, 0), ext_mul(chi, (norm_bound**2 % P, 0))))
 
 
 def _program(statement: BoundedStatement) -> tuple[Program, _Tensors]:

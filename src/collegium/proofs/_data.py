@@ -1,7 +1,7 @@
 """Registered data: features and labels in one committed tree, the same layout wherever they are used.
 
-Features are kept as x + limit in [0, 2 limit]; a label is 0 or 1, or one 1 among the classes. A registration commits to the
-same rows many times, each time with fresh randomness, and proves once that all are equal and in range. Every
+Features are kept as x + limit in [0, 2 limit]; a label is 0 or 1, or one 1 among the classes. A registration commits
+to the same rows many times, each time with fresh randomness, and proves once that all are equal and in range. Every
 commitment may then be opened by one further proof: by the registration's and by one round's, `OPENINGS` in all.
 """
 

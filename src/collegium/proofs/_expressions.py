@@ -1,8 +1,8 @@
 """Integers that a relation speaks of without committing to them: sums and products of committed grids.
 
-An expression stands for a matrix (samples, width), entry by entry: constant + sum of coefficient x grid + sum of coefficient x grid
-x grid. Constants count for the genuine samples only; behind them every grid is 0, which satisfies every relation, and
-nothing behind them enters a gradient.
+An expression stands for a matrix (samples, width), entry by entry: constant + sum of coefficient x grid + sum of
+coefficient x grid x grid. Constants count for the genuine samples only; behind them every grid is 0, which satisfies
+every relation, and nothing behind them enters a gradient.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a relation's numbers stand: matrices (trees) of rows of k slots, their tensors, lookups and constraints.
 
-A relation declares its tensors in the order data, trace, products; `freeze` adds what the argument itself needs. Rows of
-all trees share one index, their place in a codeword column; two places behind each tree are its leaf's salt.
+A relation declares its tensors in the order data, trace, products; `freeze` adds what the argument itself needs. Rows
+of all trees share one index, their place in a codeword column; two places behind each tree are its leaf's salt.
 """
 
 from __future__ import annotations

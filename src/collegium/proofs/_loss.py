@@ -1,4 +1,5 @@
-"""From the last layer's sums Z to its errors D: sigmoid, softmax and squared error, as docs/spec/learning.md defines them.
+"""From the last layer's sums Z to its errors D: sigmoid, softmax and squared error, as docs/spec/learning.md defines
+them.
 
 Each loss has its trace tensors, its relations (weighed by chi, samples by rho, outputs by tau) and its error as an
 expression. s = 2 f - 8 is the shift from Z to a table's index.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ._expressions import Expression, Limbs, place_grid
 from ._layout import Grid, Layout
 from ._sums import Sums, ext_sum, scalar
 
-__all__ = ["LossTensors", "add_loss", "declare_loss"]
+__all__ = ["LOSS_RELATIONS", "LossTensors", "add_loss", "declare_loss"]
 
 INDEX_BITS = 8
 _HALF = len(learning.exponential_table(8))  # the sigmoid's table goes from -_HALF to _HALF - 1
@@ -30,10 +31,11 @@ Output = SigmoidOutput | SoftmaxOutput | SquaredOutput
 AddZ = Callable[[FieldArray], None]
 
 
+LOSS_RELATIONS = 5  # the most that a loss weighs
+
+
 class LossTensors(Protocol):
     """One loss of one statement."""
-
-    RELATIONS = 5  # the most that a loss weighs
 
     def error(self, labels: Grid) -> Expression:
         """Return D."""
@@ -101,7 +103,7 @@ class _Squared:
 
     def fill(self, layout: Layout, messages: FieldArray, output: Output) -> None:
         """Write Q and R."""
-        assert isinstance(output, SquaredOutput)
+        output = cast(SquaredOutput, output)
         self.quotient.place(layout, messages, output.quotient + self.offset)
         self.remainder.place(layout, messages, output.remainder)
 
@@ -162,7 +164,7 @@ class _Sigmoid:
 
     def fill(self, layout: Layout, messages: FieldArray, output: Output) -> None:
         """Write index and probability."""
-        assert isinstance(output, SigmoidOutput)
+        output = cast(SigmoidOutput, output)
         inside = np.clip(output.index, -_HALF, _HALF - 1)
         beyond = output.index - inside
         for grid, values in (
@@ -178,7 +180,8 @@ class _Sigmoid:
 
 @dataclass(frozen=True, slots=True)
 class _Softmax:
-    """t_c = M - d_c >= ..., d_c = m + h e, E = table[m]; G = sum_c E_c; 2^f E = p G + r, 0 <= r < G; D = p - 2^f [c = y].
+    """t_c = M - d_c >= ..., d_c = m + h e, E = table[m]; G = sum_c E_c; 2^f E = p G + r, 0 <= r < G; D = p - 2^f [c =
+    y].
 
     M is the maximum because some d_c is 0 (one-hot `top`) and none is negative.
     """
@@ -263,7 +266,7 @@ class _Softmax:
 
     def fill(self, layout: Layout, messages: FieldArray, output: Output) -> None:
         """Write every integer from the logits' indices to the probabilities."""
-        assert isinstance(output, SoftmaxOutput)
+        output = cast(SoftmaxOutput, output)
         cap = (1 << _TABLE_BITS) - 1
         near = np.minimum(output.distance, cap)
         top = output.distance.argmin(axis=1)[:, None] == np.arange(self.outputs)

@@ -1,9 +1,9 @@
 """Relation `masked`, part of every report: c = A s + e + 2^nu m with s the committed key and e in range.
 
-At a random mu, sum_i mu^i (c_i - (A s)_i - e_i) = 2^nu sum_i mu^(offset + i) m_i over all coefficients of all blocks, in order;
-check blocks and padding carry no m. The sum over the right side is the caller's: entries in range, or a gradient.
-The key stands in its own matrix, which seats hold shares of. The trace holds a copy of its rows' messages and pads;
-that the copy is the key shows at one more point: the copied polynomials take there the values that the report
+At a random mu, sum_i mu^i (c_i - (A s)_i - e_i) = 2^nu sum_i mu^(offset + i) m_i over all coefficients of all blocks,
+in order; check blocks and padding carry no m. The sum over the right side is the caller's: entries in range, or a
+gradient. The key stands in its own matrix, which seats hold shares of. The trace holds a copy of its rows' messages
+and pads; that the copy is the key shows at one more point: the copied polynomials take there the values that the report
 confirms (docs/spec/proofs.md, section 4.0).
 """
 
@@ -54,8 +54,8 @@ IntArray = npt.NDArray[np.int64]
 class Identity:
     """Who says what to whom: bound by every proof, so that none can be copied or sent elsewhere.
 
-    `terms` is the digest of the round's terms: task, round, model, beacon, seats and bounds. `rule` is the digest of the
-    agreed training rule, `ciphertext` that of c, `key_root` that of the key matrix.
+    `terms` is the digest of the round's terms: task, round, model, beacon, seats and bounds. `rule` is the digest of
+    the agreed training rule, `ciphertext` that of c, `key_root` that of the key matrix.
     """
 
     task: Digest
@@ -86,8 +86,8 @@ class MaskedUpdate:
     """The public side of a masked update.
 
     Attributes:
-        entries: of the update; entry_bound: their largest magnitude; lanes, lane_bits, noise_bits: as the budget has them.
-        matrix: A in the transform's domain (blocks, 4096).
+        entries: of the update; entry_bound: their largest magnitude; lanes, lane_bits, noise_bits: as the budget has
+        them. matrix: A in the transform's domain (blocks, 4096).
         ciphertext: c (blocks, 4096), whose digest the identity names.
         key_message_len, key_randomness_len: of the key matrix's code.
     """
@@ -197,9 +197,7 @@ class MaskTensors:
 
 def key_values(secrets: KeySecrets, point: Ext) -> FieldArray:
     """Return the six key-matrix rows at a point, (2, 6)."""
-    values = evaluate_ext(secrets.coefficients, point)
-    assert isinstance(values, np.ndarray)
-    return values
+    return np.asarray(evaluate_ext(secrets.coefficients, point), np.uint64)
 
 
 def _pads(coefficients: FieldArray, k: int) -> FieldArray:
@@ -227,8 +225,8 @@ def field_of(values: IntArray) -> FieldArray:
 def _transposed(matrix: FieldArray, vector: FieldArray) -> FieldArray:
     """Return A^T v for the negacyclic A whose transform is `matrix`, both (2, 4096) over K.
 
-    A^T is multiplication with A(1/X), whose transform is A's read backwards: the inverse of root w^(2 i + 1), at place j,
-    is w^(2 (n - 1 - i) + 1), at place n - 1 - j.
+    A^T is multiplication with A(1/X), whose transform is A's read backwards: the inverse of root w^(2 i + 1), at
+    place j, is w^(2 (n - 1 - i) + 1), at place n - 1 - j.
     """
     backwards = np.ascontiguousarray(matrix[:, ::-1])
     return negacyclic_intt(ext_mul_array(backwards, negacyclic_ntt(vector)))

@@ -1,12 +1,12 @@
 """The security parameters of the argument: the formula, its bits and every relation between them, in one place.
 
-Soundness. A committed matrix whose rows are not all within half the code's distance of codewords, or a combination that is
-not that of its codewords, agrees with the combination at a random column with probability at most (1 + rho) / 2, where
-rho = (k + t) / N. So Q independent columns miss with probability ((1 + rho) / 2)^Q <= 2^-BITS. Every other step
-fails with probability (degree) / |K| <= 2^-BITS, |K| = 2^128 (docs/spec/proofs.md, section 5).
+Soundness. A committed matrix whose rows are not all within half the code's distance of codewords, or a combination
+that is not that of its codewords, agrees with the combination at a random column with probability at most (1 + rho) /
+2, where rho = (k + t) / N. So Q independent columns miss with probability ((1 + rho) / 2)^Q <= 2^-BITS. Every other
+step fails with probability (degree) / |K| <= 2^-BITS, |K| = 2^128 (docs/spec/proofs.md, section 5).
 
-Zero knowledge. A proof shows Q symbols of a row and its value at a point of K outside F, which counts as two: a matrix that is
-opened by `openings` proofs needs t >= openings x (Q + 2).
+Zero knowledge. A proof shows Q symbols of a row and its value at a point of K outside F, which counts as two: a
+matrix that is opened by `openings` proofs needs t >= openings x (Q + 2).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What prover and verifier share of one statement: its layout, its text, its challenges, and how the parts are written.
 
-The transcript begins with the statement, every public operand and identity in it; each step below absorbs what the prover
-sends in it before it draws. Both sides number the steps alike:
+The transcript begins with the statement, every public operand and identity in it; each step below absorbs what the
+prover sends in it before it draws. Both sides number the steps alike:
   1. commit the trace             2. challenges for lookups, products and the key; the key's values
   3. commit inverses and products 4. challenges for the sums        5. send the remainder g
   6. challenges for the slots; commit the quotient                  7. a point out of the domain; send every row's value
@@ -81,12 +81,7 @@ class SecondChallenges:
         return int(self.chi[0, number]), int(self.chi[1, number])
 
 
-class Text(Protocol):
-    """The public text of a relation, challenge by challenge."""
-
-    def __call__(self, sums: Sums, first: FirstChallenges, second: SecondChallenges) -> None:
-        """Add every sum that the relation demands, relation number i weighed by chi_i."""
-        ...
+Text = Callable[[Sums, FirstChallenges, SecondChallenges], None]  # adds every sum, relation i weighed by chi_i
 
 
 @dataclass(frozen=True)

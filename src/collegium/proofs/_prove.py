@@ -179,8 +179,8 @@ def run(work: Work, assignment: Assignment) -> Proved:
 class Work:
     """The prover's matrices: all rows' messages and pads, all columns, the trees made so far, the parts sent.
 
-    Memory: 8 (1 + N / k) bytes a slot, that is five times the witness. A `careless` prover goes on where an honest one sees
-    that its numbers do not satisfy the statement; only tests of soundness want one.
+    Memory: 8 (1 + N / k) bytes a slot, that is five times the witness. A `careless` prover goes on where an honest
+    one sees that its numbers do not satisfy the statement; only tests of soundness want one.
     """
 
     def __init__(self, program: Program, data: Sequence[CommittedRows], random: Randomness, on_part: Part) -> None:
@@ -265,7 +265,7 @@ _LEAF = b"collegium/v1/leaf\x00"
 def _leaves(columns: FieldArray, start: int, stop: int) -> npt.NDArray[np.uint8]:
     """Return the leaves of one tree, which stand side by side with other trees' symbols: one hash a column."""
     out = np.empty((len(columns), 32), np.uint8)
-    view = memoryview(columns).cast("B")
+    view = columns.reshape(-1).view(np.uint8).data
     stride, low, high = 8 * columns.shape[1], 8 * start, 8 * stop
 
     def some(first: int, last: int) -> None:
@@ -435,9 +435,9 @@ def _split_quotient(work: Work, coefficients: FieldArray) -> None:
     layout, code = work.layout, work.layout.code
     k, t = code.message_len, code.randomness_len
     last = (QUOTIENT_CHUNKS - 1) * k
-    if coefficients[:, last + k + t :].any() or coefficients[:, 2 * k + 3 * t :].any():
-        if not work.careless:
-            raise UnprovableError("the private numbers do not satisfy a relation in some slot")
+    excess = coefficients[:, min(last + k + t, 2 * k + 3 * t) :]
+    if excess.any() and not work.careless:
+        raise UnprovableError("the private numbers do not satisfy a relation in some slot")
     messages, pads = [], []
     before = np.zeros((2, t), np.uint64)
     for chunk in range(QUOTIENT_CHUNKS):

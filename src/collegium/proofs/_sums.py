@@ -1,7 +1,8 @@
 """The sums over slots that a relation demands, in the one form that prover and verifier read.
 
-Sum over terms and over the k slots h of  slots(h) x sum_i weights_i a_i(h) [b_i(h)]  = target, a_i and b_i rows. The coefficient
-of a grid's entry (i, j) is rho^i v_j: over rows and slots of a piece that is of rank one, so that a tensor costs one fold.
+Sum over terms and over the k slots h of  slots(h) x sum_i weights_i a_i(h) [b_i(h)]  = target, a_i and b_i rows. The
+coefficient of a grid's entry (i, j) is rho^i v_j: over rows and slots of a piece that is of rank one, so that a
+tensor costs one fold.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Sums:
             self._terms.append(Term(slots, places[row : row + 1], scalar(weight), second))
 
     def powers(self, flat: Flat, base: Ext, scale: Ext) -> None:
-        """Add scale x sum_i base^i flat_i over its `length` entries; a last row that is not full is a term of its own."""
+        """Add scale x sum_i base^i flat_i over its `length` entries; a last row that is not full is a term of its
+        own."""
         k = self.layout.code.message_len
         full, rest = divmod(flat.length, k)
         places, slots = self.layout.index(flat.rows), ext_powers(base, k)

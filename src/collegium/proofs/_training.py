@@ -1,7 +1,7 @@
 """Relation `training`: c masks exactly the update that the agreed rule yields on the registered rows.
 
-Every sum below is over samples i (weighed by rho^i) and units (by tau^j), and holds for every i and j because rho and tau are drawn
-after all tensors. Sections: docs/spec/proofs.md, 4.3. The rule in integers: docs/spec/learning.md.
+Every sum below is over samples i (weighed by rho^i) and units (by tau^j), and holds for every i and j because rho and
+tau are drawn after all tensors. Sections: docs/spec/proofs.md, 4.3. The rule in integers: docs/spec/learning.md.
 
   1. forward   A_(l-1) W_l + 2^f b_l = 2^f Q_l + R_l,  Q_l = 2 S U - U + S - 1,  A_l = S U,  S in {0, 1}
   2. loss      from the last Z to D_L
@@ -38,7 +38,7 @@ from ._data import DataShape, DataTensors, declare_data
 from ._errors import StatementError, UnprovableError
 from ._expressions import Expression, Limbs, place_grid, signed
 from ._layout import Grid, Layout
-from ._loss import LossTensors, add_loss, declare_loss
+from ._loss import LOSS_RELATIONS, LossTensors, add_loss, declare_loss
 from ._masked import MASK_RELATIONS, IntArray, KeySecrets, MaskedUpdate, MaskTensors, key_values
 from ._program import FirstChallenges, Program, SecondChallenges
 from ._prove import CommittedRows, Proved, prove
@@ -231,7 +231,7 @@ def _text(statement: TrainingStatement, tensors: _Tensors) -> Callable[[Sums, Fi
             tensors.loss,
             sums,
             taus[spec.layers[last][1]],
-            [second.relation(next(numbers)) for _ in range(LossTensors.RELATIONS)],
+            [second.relation(next(numbers)) for _ in range(LOSS_RELATIONS)],
             lambda vector: _add_product(sums, statement, tensors, last, vector),
         )
         # 3. backward
@@ -256,7 +256,7 @@ def training_elements(spec: ModelSpec, rows: int) -> int:
 
 def relation_count(spec: ModelSpec) -> int:
     """Return how many relations the text weighs."""
-    return MASK_RELATIONS + 2 * len(spec.hidden) + LossTensors.RELATIONS + 2 * len(spec.layers)
+    return MASK_RELATIONS + 2 * len(spec.hidden) + LOSS_RELATIONS + 2 * len(spec.layers)
 
 
 def _add_product(sums: Sums, statement: TrainingStatement, tensors: _Tensors, layer: int, vector: FieldArray) -> None:
