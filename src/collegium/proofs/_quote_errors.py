@@ -1,6 +1,8 @@
-"""Why a hardware quote was refused: one name a reason."""
+"""Why a hardware quote was refused: one name a reason. A quote stands where a proof could, and is refused as one is."""
 
 from collegium.errors import CollegiumError
+
+from ._errors import ProofRejectedError
 
 __all__ = [
     "MalformedQuoteError",
@@ -17,7 +19,7 @@ __all__ = [
 ]
 
 
-class QuoteError(CollegiumError):
+class QuoteError(ProofRejectedError):
     """A hardware quote was refused; its subclasses say why."""
 
 
@@ -57,5 +59,5 @@ class QuoteBindingError(QuoteError):
     """The quote is sound and says something else than this report."""
 
 
-class QuotePolicyError(QuoteError):
-    """A task's policy contradicts itself or has a field of the wrong length."""
+class QuotePolicyError(CollegiumError):
+    """A task's policy contradicts itself, has a field of the wrong length, or is not in its one encoding."""
