@@ -83,6 +83,7 @@ def test_report_data_is_a_digest_of_every_field_and_zeros() -> None:
     b = BINDING
     digest = hash_fields("quote", b.task, b.round, b.trainer, b.terms, b.ciphertext, b.key_root, b.data_root, b.rule)
     assert b.report_data == digest + bytes(32)
+    assert digest.hex() == "12a15c8a58f12e1456ee30d308aeab14cb4de59afdff048acecc61d0bd76c9a7"
     others = [replace(b, **{each.name: 4 if each.name == "round" else b"x" * 32}).report_data for each in fields(b)]
     assert len({b.report_data, *others}) == 9
 
@@ -200,6 +201,15 @@ def test_amd_serves_only_under_a_trusted_root_and_unrevoked() -> None:
     for certificate in AMD.chain():
         policy = QuotePolicy(snp=replace(SNP_POLICY, revoked=frozenset({certificate.key_digest})))
         refused(QuoteChainError, quoted(AMD), policy=policy)
+
+
+@pytest.mark.parametrize("hardware", [AMD, SGX, TDX, NVIDIA])
+def test_no_default_trusts_hardware_of_our_own(hardware: Hardware) -> None:
+    policy = QuotePolicy(IntelPolicy(INTEL_POLICY.sgx, INTEL_POLICY.tdx), SnpPolicy(SNP_POLICY.measurements, SnpTcb()))
+    first = ()
+    if isinstance(hardware, Nvidia):
+        first, policy = (quoted(AMD),), QuotePolicy(snp=SNP_POLICY, gpu=GpuPolicy((FIRMWARE,)))
+    refused(QuoteChainError, *first, quoted(hardware), policy=policy)
 
 
 def test_amd_needs_three_certificates_in_order() -> None:

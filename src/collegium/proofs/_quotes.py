@@ -109,7 +109,7 @@ def _verify_one(quote: Quote, policy: QuotePolicy, at_unix_time: int) -> Verifie
         if policy.intel is not None:
             return verify_intel(quote, policy.intel, at_unix_time)
         raise QuoteKindError(f"no policy for a quote of kind {quote.kind.name}", kind=quote.kind)
-    except (QuoteError, AssertionError, MemoryError, KeyboardInterrupt, SystemExit):
+    except (QuoteError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic is no Exception
         kind = type(error).__name__
