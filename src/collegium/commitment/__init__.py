@@ -4,7 +4,7 @@ Specified in docs/spec/commitment.md. A column opened with its salt and the mult
 that was committed; what a set of opened columns reveals is the business of the code's randomness (docs/spec/codes.md).
 """
 
-from ._hashes import hash_rows
+from ._hashes import hash_rows, hash_slices
 from ._matrix import (
     SALT_BYTES,
     ColumnRange,
@@ -12,6 +12,7 @@ from ._matrix import (
     MalformedColumnsError,
     column_leaves,
     combine_roots,
+    leaves_of_slices,
     verify_columns,
 )
 from ._merkle import MerkleTree, MultiproofError, multiproof_length, verify_multiproof
@@ -26,6 +27,8 @@ __all__ = [
     "column_leaves",
     "combine_roots",
     "hash_rows",
+    "hash_slices",
+    "leaves_of_slices",
     "multiproof_length",
     "verify_columns",
     "verify_multiproof",

@@ -8,11 +8,13 @@ from hashlib import sha256
 import numpy as np
 import numpy.typing as npt
 
+from collegium.algebra import over_rows
 from collegium.crypto import Digest
 
 from ._kernels import sha256_rows
+from ._sha_kernels import AVAILABLE, sha256_parts
 
-__all__ = ["DIGEST_BYTES", "ByteRows", "as_digests", "as_rows", "hash_rows", "hash_rows_plain"]
+__all__ = ["DIGEST_BYTES", "ByteRows", "as_digests", "as_rows", "hash_rows", "hash_rows_plain", "hash_slices"]
 
 DIGEST_BYTES = 32
 _BLOCK_BYTES = 64
@@ -33,15 +35,35 @@ def hash_rows(tag: bytes, left: ByteRows, right: ByteRows) -> ByteRows:
     count = len(left)
     if count < _ROWS_MIN:
         return hash_rows_plain(tag, left, right)
-    # FIPS 180-4, 5.1.1: the message, one bit, zeros, the length in bits, up to a whole number of blocks
-    length = len(tag) + left.shape[1] + right.shape[1]
+    parts = _for_kernel(left), _for_kernel(right)
+    if AVAILABLE:
+        return _hash_parts(tag, parts[0], 0, left.shape[1], parts[1])
+    padded, out = _padded(tag, left.shape[1] + right.shape[1]), np.empty((count, DIGEST_BYTES), np.uint8)
+    sha256_rows(padded, *parts, len(tag), out)
+    return out
+
+
+def hash_slices(tag: bytes, rows: ByteRows, low: int, high: int) -> ByteRows:
+    """Return SHA-256(tag || rows[i, low:high]) for each row i, shape (count, 32), without a copy of the rows."""
+    nothing = np.empty((len(rows), 0), np.uint8)
+    if AVAILABLE:
+        return _hash_parts(tag, _for_kernel(rows), low, high, nothing)
+    return hash_rows(tag, rows[:, low:high], nothing)
+
+
+def _hash_parts(tag: bytes, left: ByteRows, low: int, high: int, right: ByteRows) -> ByteRows:
+    padded, out = _padded(tag, high - low + right.shape[1]), np.empty((len(left), DIGEST_BYTES), np.uint8)
+    over_rows(sha256_parts, len(left), len(left) * len(padded) >> 4, padded, left, low, high, right, len(tag), out)
+    return out
+
+
+def _padded(tag: bytes, width: int) -> npt.NDArray[np.uint8]:
+    """Return one message, its variable part 0, padded to whole blocks (FIPS 180-4, 5.1.1)."""
+    length = len(tag) + width
     blocks = -(-(length + 1 + _LENGTH_BYTES) // _BLOCK_BYTES)
     end = (8 * length).to_bytes(_LENGTH_BYTES, "big")
-    message = tag + bytes(length - len(tag)) + b"\x80"
-    padded = np.frombuffer(message.ljust(_BLOCK_BYTES * blocks - _LENGTH_BYTES, b"\0") + end, np.uint8)
-    out = np.empty((count, DIGEST_BYTES), np.uint8)
-    sha256_rows(_for_kernel(padded), _for_kernel(left), _for_kernel(right), len(tag), out)
-    return out
+    message = tag + bytes(width) + b"\x80"
+    return _for_kernel(np.frombuffer(message.ljust(_BLOCK_BYTES * blocks - _LENGTH_BYTES, b"\0") + end, np.uint8))
 
 
 def _for_kernel(part: ByteRows) -> ByteRows:

@@ -35,8 +35,8 @@ def _cube_root_floor(n):
 
 # 4.2.2 and 5.3.3: the first 32 bits of the fractional parts of the primes' cube and square roots.
 _MASK = 0xFFFFFFFF
-_K = np.array([_cube_root_floor(prime << 96) & _MASK for prime in _primes(64)], np.uint32)
-_START = np.array([isqrt(prime << 64) & _MASK for prime in _primes(8)], np.uint32)
+ROUND_CONSTANTS = np.array([_cube_root_floor(prime << 96) & _MASK for prime in _primes(64)], np.uint32)
+START = np.array([isqrt(prime << 64) & _MASK for prime in _primes(8)], np.uint32)
 
 
 @njit(inline="always")
@@ -90,14 +90,14 @@ def _compress(chain, s, w):
         if t >= 16:
             _next_words(w, t)
         r = t & 15
-        _round(s, w, 0, 1, 2, 3, 4, 5, 6, 7, r, _K[t])
-        _round(s, w, 7, 0, 1, 2, 3, 4, 5, 6, r + 1, _K[t + 1])
-        _round(s, w, 6, 7, 0, 1, 2, 3, 4, 5, r + 2, _K[t + 2])
-        _round(s, w, 5, 6, 7, 0, 1, 2, 3, 4, r + 3, _K[t + 3])
-        _round(s, w, 4, 5, 6, 7, 0, 1, 2, 3, r + 4, _K[t + 4])
-        _round(s, w, 3, 4, 5, 6, 7, 0, 1, 2, r + 5, _K[t + 5])
-        _round(s, w, 2, 3, 4, 5, 6, 7, 0, 1, r + 6, _K[t + 6])
-        _round(s, w, 1, 2, 3, 4, 5, 6, 7, 0, r + 7, _K[t + 7])
+        _round(s, w, 0, 1, 2, 3, 4, 5, 6, 7, r, ROUND_CONSTANTS[t])
+        _round(s, w, 7, 0, 1, 2, 3, 4, 5, 6, r + 1, ROUND_CONSTANTS[t + 1])
+        _round(s, w, 6, 7, 0, 1, 2, 3, 4, 5, r + 2, ROUND_CONSTANTS[t + 2])
+        _round(s, w, 5, 6, 7, 0, 1, 2, 3, 4, r + 3, ROUND_CONSTANTS[t + 3])
+        _round(s, w, 4, 5, 6, 7, 0, 1, 2, 3, r + 4, ROUND_CONSTANTS[t + 4])
+        _round(s, w, 3, 4, 5, 6, 7, 0, 1, 2, r + 5, ROUND_CONSTANTS[t + 5])
+        _round(s, w, 2, 3, 4, 5, 6, 7, 0, 1, r + 6, ROUND_CONSTANTS[t + 6])
+        _round(s, w, 1, 2, 3, 4, 5, 6, 7, 0, r + 7, ROUND_CONSTANTS[t + 7])
     for i in range(8):
         for lane in range(LANES):
             chain[i, lane] = chain[i, lane] + s[i, lane]
@@ -127,7 +127,7 @@ def sha256_rows(padded, left, right, left_start, out):
             for i in range(right.shape[1]):
                 messages[lane, right_start + i] = right[first + lane, i]
         for i in range(8):
-            chain[i] = _START[i]
+            chain[i] = START[i]
         for start in range(0, words.shape[1], 16):
             for t in range(16):
                 for lane in range(LANES):

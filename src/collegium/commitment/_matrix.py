@@ -17,7 +17,7 @@ from collegium.codes import Domain
 from collegium.crypto import Digest, hash_fields
 from collegium.errors import CollegiumError
 
-from ._hashes import ByteRows, as_digests, hash_rows
+from ._hashes import ByteRows, as_digests, hash_rows, hash_slices
 from ._merkle import MerkleTree, as_array, multiproof_length, verify_multiproof
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "MalformedColumnsError",
     "column_leaves",
     "combine_roots",
+    "leaves_of_slices",
     "verify_columns",
 ]
 
@@ -99,6 +100,12 @@ class CommittedMatrix:
 def column_leaves(columns: FieldMatrix, salts: bytes) -> list[Digest]:
     """Return one leaf digest for each row of `columns` (count, rows) with its 16 bytes of `salts`."""
     return as_digests(_leaf_rows(columns, salts))
+
+
+def leaves_of_slices(columns: FieldMatrix, start: int, stop: int) -> ByteRows:
+    """Return the leaf of each row of `columns` over its places [start, stop), the last two the salt's 16 bytes."""
+    rows = columns.view(np.uint8)
+    return hash_slices(_LEAF, rows, _SYMBOL_BYTES * start, _SYMBOL_BYTES * stop)
 
 
 def _leaf_rows(columns: FieldMatrix, salts: bytes) -> ByteRows:

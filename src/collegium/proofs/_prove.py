@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from hashlib import sha256
+from itertools import count as count_from
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +29,13 @@ from collegium.algebra import (
     to_bytes,
     transform_trees,
 )
-from collegium.commitment import MerkleTree
+from collegium.commitment import MerkleTree, hash_rows, leaves_of_slices
 from collegium.crypto import Digest, Transcript
 
 from . import _kernels
 from ._errors import UnprovableError
 from ._layout import QUOTIENT_CHUNKS, SALT_PLACES, Layout
-from ._parameters import RATE_INVERSE, ProofCode
+from ._parameters import GRINDING_BITS, RATE_INVERSE, ProofCode
 from ._program import (
     Assignment,
     FirstChallenges,
@@ -51,7 +50,7 @@ from ._program import (
     to_ext,
 )
 from ._sums import Sums, Term, ext_sum
-from ._verify import NONCE_BYTES, combination_weights, grinding_done
+from ._verify import NONCE_BYTES, combination_weights
 
 __all__ = ["CommittedRows", "Proved", "Work", "commit_rows", "prove", "run"]
 
@@ -239,7 +238,7 @@ def _commit(
     salts = np.frombuffer(random(8 * SALT_PLACES * len(columns)), np.uint64).reshape(-1, SALT_PLACES)
     columns[:, first + rows : first + rows + SALT_PLACES] = salts
     on_part("encode")
-    tree = MerkleTree(_leaves(columns, first, first + rows + SALT_PLACES))
+    tree = MerkleTree(leaves_of_slices(columns, first, first + rows + SALT_PLACES))
     on_part("hash")
     return tree
 
@@ -257,27 +256,6 @@ def _tables(code: ProofCode) -> tuple[FieldArray, FieldArray, np.uint64, FieldAr
     if k > 1:
         plain[1] = int(plain[1]) * k % P  # the algebra room folds 1 / k into entry 1; here it is applied at the end
     return trees, plain, size_inverse, np.array([pow(coset, k, P) for coset in shifts], np.uint64)
-
-
-_LEAF = b"collegium/v1/leaf\x00"
-
-
-def _leaves(columns: FieldArray, start: int, stop: int) -> npt.NDArray[np.uint8]:
-    """Return the leaves of one tree, which stand side by side with other trees' symbols: one hash a column."""
-    out = np.empty((len(columns), 32), np.uint8)
-    view = columns.reshape(-1).view(np.uint8).data
-    stride, low, high = 8 * columns.shape[1], 8 * start, 8 * stop
-
-    def some(first: int, last: int) -> None:
-        for point in range(first, last):
-            state = sha256(_LEAF)
-            state.update(view[point * stride + low : point * stride + high])
-            out[point] = np.frombuffer(state.digest(), np.uint8)
-
-    middle = len(columns) // 2
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(some, (0, middle), (middle, len(columns))))
-    return out
 
 
 # --- what the argument adds to the trace
@@ -479,10 +457,16 @@ def _compact(layout: Layout, values: FieldArray) -> FieldArray:
 
 def _grind(state: Digest) -> bytes:
     """Return the first nonce that carries the work; 2^GRINDING_BITS tries on average."""
-    number = 0
-    while not grinding_done(state, number.to_bytes(NONCE_BYTES, "little")):
-        number += 1
-    return number.to_bytes(NONCE_BYTES, "little")
+    tries = 1 << 14
+    prefix = np.empty((tries, 0), np.uint8)
+    for first in count_from(0, tries):
+        nonces = np.arange(first, first + tries, dtype="<u8").view(np.uint8).reshape(tries, NONCE_BYTES)
+        digests = hash_rows(state, nonces, prefix)
+        heads = np.ascontiguousarray(digests[:, :8]).view(">u8")[:, 0]
+        done = np.flatnonzero(heads >> np.uint64(64 - GRINDING_BITS) == 0)
+        if done.size:
+            return nonces[done[0]].tobytes()
+    raise UnprovableError("no nonce carries the work")  # not reached: the counter has no end
 
 
 def _opened(
