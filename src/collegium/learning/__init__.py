@@ -38,7 +38,7 @@ from collegium.learning._errors import (
     UnknownLabelError,
     UnreadableFileError,
 )
-from collegium.learning._evaluation import Evaluation, evaluate
+from collegium.learning._evaluation import Evaluation, evaluate, probabilities
 from collegium.learning._float_reference import float_auc, float_reference
 from collegium.learning._integers import Rescaled
 from collegium.learning._model import LayerBounds, ModelSpec, Rule, describe_rule, layer_bounds, update_bound
@@ -62,7 +62,7 @@ from collegium.learning._schema import (
     schema_to_mapping,
 )
 from collegium.learning._split import Rows, Split, TrainerRows, labelled_rows, split_sites
-from collegium.learning._table import Table, load_table
+from collegium.learning._table import Table, load_table, table_from_columns
 from collegium.learning._trace import SigmoidOutput, SoftmaxOutput, SquaredOutput, StepTrace, step_trace
 from collegium.learning._training import apply_total, batch_indices, local_update
 
@@ -130,6 +130,7 @@ __all__ = [
     "logarithm_table",
     "parameters_from_bytes",
     "parameters_to_bytes",
+    "probabilities",
     "scaling_from_total",
     "schema_from_bytes",
     "schema_from_mapping",
@@ -141,5 +142,6 @@ __all__ = [
     "statistics",
     "statistics_bound",
     "step_trace",
+    "table_from_columns",
     "update_bound",
 ]

@@ -80,6 +80,27 @@ def evaluate(
     )
 
 
+def probabilities(spec: ModelSpec, rule: Rule, parameters: Int64Array, features: Int64Array) -> NDArray[np.float64]:
+    """Returns what the model says of each row, in float64, shape (n, outputs): for people, nothing depends on it.
+
+    Under sigmoid loss the probability of the positive class, under softmax that of each class, under squared loss the
+    prediction itself.
+
+    Raises:
+        RuleError, ParameterError, TrainingRowsError, OverflowBudgetError: as in `evaluate`.
+    """
+    check_parameters(spec, rule, parameters)
+    check_rows(spec, rule, features, np.zeros(len(features), dtype=np.int64))
+    layer_bounds(spec, rule)
+    logits = forward(spec, replace(rule, activation_limit=None), parameters, features).logits / float(rule.one) ** 2
+    if rule.loss == "squared":
+        return np.asarray(logits, dtype=np.float64)
+    if rule.loss == "sigmoid":
+        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))), dtype=np.float64)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
 def _sigmoid_loss(spec: ModelSpec, rule: Rule, logits: Int64Array, labels: Int64Array) -> int:
     """Returns the sum of softplus((1 - 2y) z) in millionths."""
     signed = rescale(logits[:, 0], 2 * rule.fraction_bits - INDEX_BITS)

@@ -7,7 +7,7 @@ Every cell becomes text: a CSV cell as written, without outer blanks; a typed ce
 import csv
 import math
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +144,33 @@ def load_table(path: Path | str) -> Table:
         raise UnreadableFileError(f"{path.name}: {reason}, expected a readable table", path=str(path)) from error
 
 
+def table_from_columns(columns: Mapping[str, Sequence[object]], origin: str = "table") -> Table:
+    """Returns the table of columns that are in memory: lists, arrays, or a data frame's columns.
+
+    A cell's text is the one that `load_table` would give it from a Parquet file of these columns.
+
+    Raises:
+        UnreadableFileError: columns differ in length, or one holds what is neither text, number nor boolean.
+        EmptyTableError, TableTooLargeError, ColumnNameError: as in `load_table`.
+    """
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise UnreadableFileError(f"{origin}: columns of {sorted(lengths)} rows, expected equally many")
+    _check_size(origin, max(lengths, default=0), len(columns))
+    cells = []
+    for name, values in columns.items():
+        try:
+            array = pa.array(values, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            reason = str(error).split("\n", 1)[0]
+            raise UnreadableFileError(
+                f"{origin}: column {shown(name)}: {reason}, expected text, numbers or booleans", column=name
+            ) from error
+        _check_type(origin, name, array.type)
+        cells.append(array.to_pylist())
+    return _typed(origin, list(columns), cells)
+
+
 def _read_csv(path: Path) -> Table:
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
@@ -171,11 +198,15 @@ def _read_parquet(path: Path) -> Table:
     _check_unpacked(path.name, sum(group.total_byte_size for group in groups))
     table = pq.read_table(path)
     for field in table.schema:
-        if pa.types.is_nested(field.type) or pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            raise UnreadableFileError(
-                f"{path.name}: column {shown(field.name)} holds {field.type}, expected text, numbers or booleans"
-            )
+        _check_type(path.name, field.name, field.type)
     return _typed(path.name, table.column_names, [column.to_pylist() for column in table.columns])
+
+
+def _check_type(origin: str, name: str, kind: pa.DataType) -> None:
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        raise UnreadableFileError(
+            f"{origin}: column {shown(name)} holds {kind}, expected text, numbers or booleans", column=name
+        )
 
 
 def _read_npz(path: Path) -> Table:
