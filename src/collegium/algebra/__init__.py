@@ -5,8 +5,9 @@ F[x]/(x^2 - 7); an array of K has shape (2, n), a scalar of K is a tuple of two 
 bit-reversed order. The page docs/spec/algebra.md has the formulas.
 
 `jit_add`, `jit_sub`, `jit_mul`, `jit_ext_mul` and `jit_inverse` work on single elements inside another room's compiled
-kernels; called from Python they do nothing useful. Numba's cache looks at the file of a kernel alone: after a change of
-these, delete the other rooms' `__pycache__`.
+kernels, `lane_add`, `lane_sub`, `lane_mul` in loops over consecutive ones, `halves_...` and `quarters_...` on slices of
+a transform; called from Python they do nothing useful. Numba's cache looks at the file of a kernel alone: after a
+change of these, delete the other rooms' `__pycache__`.
 """
 
 from collegium.algebra._arrays import Ext, FieldArray, P
@@ -55,7 +56,20 @@ from collegium.algebra._field import (
     sub,
     to_bytes,
 )
-from collegium.algebra._kernels import jit_add, jit_ext_mul, jit_inverse, jit_mul, jit_sub
+from collegium.algebra._kernels import (
+    halves_backward,
+    halves_forward,
+    jit_add,
+    jit_ext_mul,
+    jit_inverse,
+    jit_mul,
+    jit_sub,
+    lane_add,
+    lane_mul,
+    lane_sub,
+    quarters_backward,
+    quarters_forward,
+)
 from collegium.algebra._multilinear import eq_table, multilinear
 from collegium.algebra._rows import over_rows
 from collegium.algebra._transforms import (
@@ -113,6 +127,8 @@ __all__ = [
     "ext_sub",
     "fold",
     "from_bytes",
+    "halves_backward",
+    "halves_forward",
     "intt",
     "inverse",
     "jit_add",
@@ -120,6 +136,9 @@ __all__ = [
     "jit_inverse",
     "jit_mul",
     "jit_sub",
+    "lane_add",
+    "lane_mul",
+    "lane_sub",
     "mul",
     "multilinear",
     "neg",
@@ -130,6 +149,8 @@ __all__ = [
     "over_rows",
     "power",
     "powers",
+    "quarters_backward",
+    "quarters_forward",
     "root_of_unity",
     "sample_field",
     "scale",
