@@ -78,12 +78,14 @@ def issue(
     issuer: Issuer | None,
     *,
     authority: bool = True,
+    signs: bool | None = None,
     extensions: Sequence[tuple[str, bytes]] = (),
     serial: int | None = None,
     start: datetime = START,
     end: datetime = END,
 ) -> Issuer:
-    """A certificate for `key`, by `issuer` or by itself."""
+    """A certificate for `key`, by `issuer` or by itself. `signs`: what its key usage says, if not as `authority`."""
+    signs = authority if signs is None else signs
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder(
         subject_name=subject,
@@ -98,9 +100,7 @@ def issue(
     )
     builder = builder.add_extension(x509.BasicConstraints(authority, None), critical=True)
     builder = builder.add_extension(
-        x509.KeyUsage(
-            digital_signature=not authority, key_cert_sign=authority, crl_sign=authority, decipher_only=False, **usage
-        ),
+        x509.KeyUsage(digital_signature=not signs, key_cert_sign=signs, crl_sign=signs, decipher_only=False, **usage),
         critical=True,
     )
     for oid, value in extensions:
@@ -144,6 +144,9 @@ class Amd:
     report_version: int = 2
     algorithm: int = 1
     authority: bool = True
+    signs: bool = True
+    product_tag: int = 0x16
+    reserved: bytes = bytes(4)
     end: datetime = END
 
     @property
@@ -152,11 +155,11 @@ class Amd:
 
     @cache  # noqa: B019
     def chain(self) -> tuple[Issuer, Issuer, Issuer]:
-        ask = _ask(self.authority)
+        ask = _ask(self.authority, self.signs)
         versions = self.certified or self.versions
         numbers = dict(zip(("3.1", "3.2", "3.3", "3.8"), versions, strict=True))
         extensions = [(name, _integer(value)) for name, value in numbers.items()]
-        extensions += [("2", b"\x16" + bytes([len(self.product)]) + self.product)]
+        extensions += [("2", bytes([self.product_tag, len(self.product)]) + self.product)]
         extensions += [("4", self.chip if self.certified_chip is None else self.certified_chip)]
         named = [("1.3.6.1.4.1.3704.1." + name, value) for name, value in extensions]
         key = ec_key("vcek", ec.SECP384R1())
@@ -176,7 +179,7 @@ class Amd:
         report[0x08:0x10] = self.guest_policy.to_bytes(8, "little")
         report[0x50:0x90] = report_data
         report[0x90:0xC0] = self.measurement
-        report[0x180:0x188] = bytes([*self.versions[:2], 0, 0, 0, 0, *self.versions[2:]])
+        report[0x180:0x188] = bytes([*self.versions[:2], *self.reserved, *self.versions[2:]])
         report[0x1A0:0x1E0] = self.chip
         report[0x2A0:0x330] = raw_signature(chain[0].key, bytes(report[:0x2A0]), "little", 72)
         return Quote(QuoteKind.SNP, bytes(report), tuple(each.der for each in chain))
@@ -188,8 +191,8 @@ def _ark() -> Issuer:
 
 
 @cache
-def _ask(authority: bool) -> Issuer:
-    return issue("SEV-Test", rsa_key("ask"), _ark(), authority=authority)
+def _ask(authority: bool, signs: bool) -> Issuer:
+    return issue("SEV-Test", rsa_key("ask"), _ark(), authority=authority, signs=signs)
 
 
 def _integer(value: int) -> bytes:
@@ -210,6 +213,8 @@ class Nvidia:
     firmware_id: bytes = b"\x22" * 48
     certified_firmware_id: bytes | None = None
     request: bytes = bytes.fromhex("11e001ff")
+    response: bytes = bytes.fromhex("1160")
+    indices: tuple[int, ...] = (1, 2, 3, 4)
     block_format: int = 1
     extra: bytes = b""
 
@@ -232,12 +237,12 @@ class Nvidia:
         chain = self.chain()
         record = b"".join(
             bytes([index, self.block_format, len(value) + 3, 0, 1, len(value), 0]) + value
-            for index, value in enumerate(self.blocks, 1)
+            for index, value in zip(self.indices, self.blocks, strict=False)
         )
         fields = ((3, self.driver), (6, self.vbios), (20, self.firmware_id))
         opaque = b"".join(bytes([name, 0, len(value), 0]) + value for name, value in fields) + self.extra
         request = self.request + report_data[:32] + b"\0"
-        response = bytes([0x11, 0x60, 0, 0, len(self.blocks)]) + len(record).to_bytes(3, "little") + record
+        response = self.response + bytes([0, 0, len(self.blocks)]) + len(record).to_bytes(3, "little") + record
         response += sha256(b"the GPU's own nonce").digest() + len(opaque).to_bytes(2, "little") + opaque
         signature = raw_signature(chain[0].key, request + response)
         return Quote(QuoteKind.GPU, request + response + signature, tuple(each.der for each in chain))

@@ -138,6 +138,7 @@ def test_kinds_are_what_the_policy_asks_for() -> None:
         ((quoted(AMD),), only_sgx),
         ((quoted(AMD), quoted(NVIDIA)), PROCESSORS),
         ((quoted(NVIDIA),), WITH_GPU),
+        ((quoted(NVIDIA), quoted(replace(NVIDIA, serial="1"))), WITH_GPU),
         ((quoted(NVIDIA), quoted(AMD)), WITH_GPU),
         ((quoted(AMD), quoted(SGX)), PROCESSORS),
         ((quoted(AMD),), WITH_GPU),
@@ -174,7 +175,10 @@ def test_a_quote_under_another_kinds_name_is_malformed(kind: QuoteKind) -> None:
         (QuoteChainError, {"product": b"Turin-C1"}),
         (QuoteChainError, {"key_info": 0b00100}),
         (QuoteChainError, {"key_info": 0b00010}),
-        (QuoteChainError, {"authority": False}),
+        (QuoteChainError, {"authority": False, "signs": True}),
+        (QuoteChainError, {"signs": False}),
+        (QuoteChainError, {"product_tag": 0x0C}),
+        (QuoteChainError, {"reserved": b"\0\0\0\1"}),
         (MalformedQuoteError, {"report_version": 6}),
         (MalformedQuoteError, {"algorithm": 0}),
         (QuoteTimeError, {"end": datetime.fromtimestamp(ROUND_TIME - 1, UTC)}),
@@ -210,6 +214,14 @@ def test_no_default_trusts_hardware_of_our_own(hardware: Hardware) -> None:
     if isinstance(hardware, Nvidia):
         first, policy = (quoted(AMD),), QuotePolicy(snp=SNP_POLICY, gpu=GpuPolicy((FIRMWARE,)))
     refused(QuoteChainError, *first, quoted(hardware), policy=policy)
+
+
+def test_an_amd_report_has_one_form() -> None:
+    quote = quoted(AMD)
+    refused(MalformedQuoteError, replace(quote, body=quote.body + b"\0"))
+    refused(MalformedQuoteError, replace(quote, body=quote.body[:-1]))
+    for at in (0x2A0 + 48, 0x2E8 + 48, 0x330, 0x49F):
+        refused(MalformedQuoteError, replace(quote, body=quote.body[:at] + b"\1" + quote.body[at + 1 :]))
 
 
 def test_amd_needs_three_certificates_in_order() -> None:
@@ -326,9 +338,13 @@ def test_a_changed_byte_of_an_sgx_quote_breaks_a_signature(at: int) -> None:
         (QuoteMeasurementError, {"blocks": (*NVIDIA.blocks[:2], bytes(48), NVIDIA.blocks[3])}),
         (QuoteMeasurementError, {"blocks": NVIDIA.blocks[:2]}),
         (QuoteChainError, {"certified_firmware_id": bytes(48)}),
-        (QuoteChainError, {"firmware_id": b"", "certified_firmware_id": bytes(48)}),
+        (QuoteChainError, {"firmware_id": b""}),
+        (QuoteChainError, {"firmware_id": b"\x22" * 47}),
         (MalformedQuoteError, {"request": bytes.fromhex("12e001ff")}),
         (MalformedQuoteError, {"request": bytes.fromhex("11e000ff")}),
+        (MalformedQuoteError, {"response": bytes.fromhex("1160")[::-1]}),
+        (MalformedQuoteError, {"response": bytes.fromhex("1161")}),
+        (MalformedQuoteError, {"indices": (1, 2, 3, 3)}),
         (MalformedQuoteError, {"block_format": 2}),
         (MalformedQuoteError, {"extra": bytes([3, 0, 1, 0, 65])}),
         (MalformedQuoteError, {"extra": bytes([9, 0, 2, 0, 65])}),
