@@ -8,92 +8,83 @@ The index of a row is its place among all rows; `columns` holds a codeword colum
 import numpy as np
 from numba import njit, uint64
 
-from collegium.algebra import jit_add, jit_ext_mul, jit_mul, jit_sub
+from collegium.algebra import (
+    halves_backward,
+    halves_forward,
+    jit_add,
+    jit_ext_mul,
+    jit_mul,
+    jit_sub,
+    lane_add,
+    lane_mul,
+    lane_sub,
+    quarters_backward,
+    quarters_forward,
+)
 
 LANES = 8  # rows encoded side by side: their symbols at one point fill a cache line
+_LOW = 0xFFFFFFFF
 
 
 @njit(inline="always")
 def _forward(x, tree, size):
     """Coefficients to values, LANES polynomials interleaved, as `algebra`'s transform does for one."""
-    nodes = uint64(1)
-    half = size >> uint64(1)
+    nodes = 1
+    half = size >> 1
     odd = False
     count = size
-    while count > uint64(1):
-        count >>= uint64(1)
+    while count > 1:
+        count >>= 1
         odd = not odd
     if odd:
-        c = tree[uint64(1)]
-        width = half * uint64(LANES)
-        for j in range(width):
-            u = x[j]
-            v = jit_mul(c, x[j + width])
-            x[j] = jit_add(u, v)
-            x[j + width] = jit_sub(u, v)
-        nodes <<= uint64(1)
-        half >>= uint64(1)
-    while half >= uint64(2):
-        q = (half >> uint64(1)) * uint64(LANES)
+        width = half * LANES
+        halves_forward(x[:width], x[width:], tree[1])
+        nodes <<= 1
+        half >>= 1
+    while half >= 2:
+        q = (half >> 1) * LANES
         for b in range(nodes):
-            c = tree[nodes + b]
-            c_left = tree[(nodes + b) << uint64(1)]
-            c_right = tree[((nodes + b) << uint64(1)) + uint64(1)]
-            base = b * (uint64(4) * q)
-            for j in range(base, base + q):
-                u0 = x[j]
-                u1 = x[j + q]
-                v0 = jit_mul(c, x[j + q + q])
-                v1 = jit_mul(c, x[j + q + q + q])
-                left = jit_mul(c_left, jit_add(u1, v1))
-                right = jit_mul(c_right, jit_sub(u1, v1))
-                total = jit_add(u0, v0)
-                difference = jit_sub(u0, v0)
-                x[j] = jit_add(total, left)
-                x[j + q] = jit_sub(total, left)
-                x[j + q + q] = jit_add(difference, right)
-                x[j + q + q + q] = jit_sub(difference, right)
-        nodes <<= uint64(2)
-        half >>= uint64(2)
+            at = b * 4 * q
+            node = nodes + b
+            quarters_forward(
+                x[at : at + q],
+                x[at + q : at + 2 * q],
+                x[at + 2 * q : at + 3 * q],
+                x[at + 3 * q : at + 4 * q],
+                tree[node],
+                tree[2 * node],
+                tree[2 * node + 1],
+            )
+        nodes <<= 2
+        half >>= 2
 
 
 @njit(inline="always")
 def _backward(x, tree, size, size_inverse):
     """Values on H to coefficients, LANES polynomials interleaved; `tree` holds the forward tree's inverses."""
-    nodes = size >> uint64(2)
-    half = uint64(1)
-    while nodes >= uint64(1):
-        q = half * uint64(LANES)
+    nodes = size >> 2
+    half = 1
+    while nodes >= 1:
+        q = half * LANES
         for b in range(nodes):
-            c = tree[nodes + b]
-            c_left = tree[(nodes + b) << uint64(1)]
-            c_right = tree[((nodes + b) << uint64(1)) + uint64(1)]
-            base = b * (uint64(4) * q)
-            for j in range(base, base + q):
-                x0 = x[j]
-                x1 = x[j + q]
-                x2 = x[j + q + q]
-                x3 = x[j + q + q + q]
-                u0 = jit_add(x0, x1)
-                u1 = jit_mul(c_left, jit_sub(x0, x1))
-                v0 = jit_add(x2, x3)
-                v1 = jit_mul(c_right, jit_sub(x2, x3))
-                x[j] = jit_add(u0, v0)
-                x[j + q] = jit_add(u1, v1)
-                x[j + q + q] = jit_mul(c, jit_sub(u0, v0))
-                x[j + q + q + q] = jit_mul(c, jit_sub(u1, v1))
-        nodes >>= uint64(2)
-        half <<= uint64(2)
+            at = b * 4 * q
+            node = nodes + b
+            quarters_backward(
+                x[at : at + q],
+                x[at + q : at + 2 * q],
+                x[at + 2 * q : at + 3 * q],
+                x[at + 3 * q : at + 4 * q],
+                tree[node],
+                tree[2 * node],
+                tree[2 * node + 1],
+            )
+        nodes >>= 2
+        half <<= 2
     if half < size:
-        c = tree[uint64(1)]
-        width = half * uint64(LANES)
-        for j in range(width):
-            u = x[j]
-            v = x[j + width]
-            x[j] = jit_add(u, v)
-            x[j + width] = jit_mul(c, jit_sub(u, v))
-    for j in range(size * uint64(LANES)):
-        x[j] = jit_mul(size_inverse, x[j])
+        width = half * LANES
+        halves_backward(x[:width], x[width:], tree[1])
+    for j in range(x.shape[0]):
+        x[j] = lane_mul(size_inverse, x[j])
 
 
 @njit(cache=True, nogil=True)
@@ -117,7 +108,7 @@ def encode_columns(start, stop, messages, pads, trees, inverse_tree, size_invers
             else:
                 for j in range(k):
                     low[j * uint64(LANES) + lane] = uint64(0)
-        _backward(low, inverse_tree, k, size_inverse)
+        _backward(low, inverse_tree, messages.shape[1], size_inverse)
         for coset in range(uint64(trees.shape[0])):
             x[:] = low
             factor = jit_sub(kappas[coset], uint64(1))
@@ -129,7 +120,7 @@ def encode_columns(start, stop, messages, pads, trees, inverse_tree, size_invers
                     for _ in range(j // k):
                         pad = jit_mul(pad, kappas[coset])
                     x[place] = jit_add(x[place], jit_mul(factor, pad))
-            _forward(x, trees[coset], k)
+            _forward(x, trees[coset], messages.shape[1])
             base = coset * k
             for j in range(k):
                 at = j * uint64(LANES)
@@ -149,52 +140,65 @@ def fold_rows(start, stop, matrix, chosen, weights, out):
             row = matrix[chosen[i]]
             for j in range(first, last):
                 value = row[j]
-                out[0, j] = jit_add(out[0, j], jit_mul(value, c0))
-                out[1, j] = jit_add(out[1, j], jit_mul(value, c1))
+                out[0, j] = lane_add(out[0, j], lane_mul(value, c0))
+                out[1, j] = lane_add(out[1, j], lane_mul(value, c1))
         first = last
+
+
+@njit(inline="always")
+def _settle(low, high):
+    """A sum kept as that of its values' lower and of their upper 32 bits, each below 2^64, as an element."""
+    rest = high & uint64(_LOW)
+    top = high >> uint64(32)  # 2^64 = 2^32 - 1
+    total = jit_add(rest << uint64(32), (top << uint64(32)) - top)
+    return jit_add(total, jit_add(low & uint64(_LOW), jit_mul(low >> uint64(32), uint64(1 << 32))))
+
+
+@njit(inline="always")
+def _dot(row, weights, count):
+    """sum row_j weights_j over F, at most 2^31 products."""
+    low = uint64(0)
+    high = uint64(0)
+    for j in range(count):
+        value = lane_mul(row[j], weights[j])
+        low += value & uint64(_LOW)
+        high += value >> uint64(32)
+    return _settle(low, high)
 
 
 @njit(cache=True, nogil=True)
 def evaluate_rows(start, stop, messages, pads, at_message, at_pad, out):
     """Rows [start, stop) at a point of K: messages against Lagrange's values, pads against theirs."""
-    for i in range(uint64(start), uint64(stop)):
-        a = uint64(0)
-        b = uint64(0)
-        for j in range(uint64(messages.shape[1])):
-            value = messages[i, j]
-            a = jit_add(a, jit_mul(value, at_message[0, j]))
-            b = jit_add(b, jit_mul(value, at_message[1, j]))
-        for j in range(uint64(pads.shape[1])):
-            value = pads[i, j]
-            a = jit_add(a, jit_mul(value, at_pad[0, j]))
-            b = jit_add(b, jit_mul(value, at_pad[1, j]))
-        out[0, i] = a
-        out[1, i] = b
+    for i in range(start, stop):
+        for part in range(2):
+            a = _dot(messages[i], at_message[part], messages.shape[1])
+            b = _dot(pads[i], at_pad[part], pads.shape[1])
+            out[part, i] = jit_add(a, b)
 
 
 @njit(cache=True, nogil=True)
-def gather_inverses(start, stop, messages, first_rows, second_rows, first_tables, second_tables, bases, inverses, out):
-    """Lookups [start, stop): messages of h = 1/(alpha_a - v_a) + 1/(alpha_b - v_b), two rows each, from tables.
+def gather_inverses(start, stop, messages, rows, tables, places, bases, inverses):
+    """Pairs [start, stop): messages of h = 1/(alpha_a - v_a) + 1/(alpha_b - v_b), its parts to the rows `places`.
 
     `inverses` (2, all tables' entries) holds each table from `bases` on; a value indexes its table.
     """
-    for i in range(uint64(start), uint64(stop)):
-        a = messages[first_rows[i]]
-        b = messages[second_rows[i]]
-        base_a = bases[first_tables[i]]
-        base_b = bases[second_tables[i]]
-        for j in range(uint64(messages.shape[1])):
-            x = base_a + a[j]
-            y = base_b + b[j]
-            out[uint64(2) * i, j] = jit_add(inverses[0, x], inverses[0, y])
-            out[uint64(2) * i + uint64(1), j] = jit_add(inverses[1, x], inverses[1, y])
+    for i in range(start, stop):
+        a = messages[rows[i, 0]]
+        b = messages[rows[i, 1]]
+        base_a = bases[tables[i, 0]]
+        base_b = bases[tables[i, 1]]
+        for part in range(2):
+            source = inverses[part]
+            target = messages[places[i, part]]
+            for j in range(messages.shape[1]):
+                target[j] = jit_add(source[base_a + a[j]], source[base_b + b[j]])
 
 
 @njit(cache=True, nogil=True)
-def lookups_at(start, stop, columns, rows, seconds, h_rows, tables, alphas, gammas, weights, out):
-    """Points [start, stop): out += sum_i weights_i (h (A)(B) - A - B), A = alpha - v - gamma v' for each of a pair.
+def lookups_at(start, stop, columns, rows, seconds, inverses, tables, alphas, gammas, weights, out):
+    """Points [start, stop): out += sum_i weights_i (h A B - A - B), A = alpha - v - gamma v' for each of a pair.
 
-    rows, seconds, tables: (lookups, 2); a second row of -1 stands for none.
+    rows, seconds, tables: (pairs, 2), inverses: (pairs, 2), the places of h's two parts; a second row of -1: none.
     """
     for point in range(uint64(start), uint64(stop)):
         column = columns[point]
@@ -215,9 +219,8 @@ def lookups_at(start, stop, columns, rows, seconds, h_rows, tables, alphas, gamm
                 value = column[seconds[i, 1]]
                 b0 = jit_sub(b0, jit_mul(gammas[0, tb], value))
                 b1 = jit_sub(b1, jit_mul(gammas[1, tb], value))
-            h = h_rows[i]
             p0, p1 = jit_ext_mul(a0, a1, b0, b1)
-            p0, p1 = jit_ext_mul(p0, p1, column[h], column[h + 1])
+            p0, p1 = jit_ext_mul(p0, p1, column[inverses[i, 0]], column[inverses[i, 1]])
             p0 = jit_sub(jit_sub(p0, a0), b0)
             p1 = jit_sub(jit_sub(p1, a1), b1)
             p0, p1 = jit_ext_mul(p0, p1, weights[0, i], weights[1, i])
@@ -228,84 +231,133 @@ def lookups_at(start, stop, columns, rows, seconds, h_rows, tables, alphas, gamm
 
 
 @njit(cache=True, nogil=True)
-def monomials_at(start, stop, columns, factors, weights, out):
-    """Points [start, stop): out += sum_i weights_i prod of up to three rows; factors (monomials, 3), -1 for none."""
-    for point in range(uint64(start), uint64(stop)):
+def lookup_run_at(start, stop, columns, places, count, alpha_a, alpha_b, weights, out):
+    """`lookups_at` for pairs whose rows follow one another: a, b, and h's parts begin at `places`; one table each."""
+    seven = uint64(7)
+    a1 = alpha_a[1]
+    b1 = alpha_b[1]
+    constant = jit_mul(seven, jit_mul(a1, b1))
+    both = jit_add(a1, b1)
+    for point in range(start, stop):
         column = columns[point]
-        total0 = uint64(0)
-        total1 = uint64(0)
-        for i in range(uint64(factors.shape[0])):
-            value = uint64(1)
-            for place in range(3):
-                row = factors[i, place]
-                if row >= 0:
-                    value = jit_mul(value, column[row])
-            total0 = jit_add(total0, jit_mul(value, weights[0, i]))
-            total1 = jit_add(total1, jit_mul(value, weights[1, i]))
-        out[0, point] = jit_add(out[0, point], total0)
-        out[1, point] = jit_add(out[1, point], total1)
+        a = column[places[0] : places[0] + count]
+        b = column[places[1] : places[1] + count]
+        h0 = column[places[2] : places[2] + count]
+        h1 = column[places[3] : places[3] + count]
+        low0 = uint64(0)
+        high0 = uint64(0)
+        low1 = uint64(0)
+        high1 = uint64(0)
+        for i in range(count):
+            a0 = lane_sub(alpha_a[0], a[i])
+            b0 = lane_sub(alpha_b[0], b[i])
+            p0 = lane_add(lane_mul(a0, b0), constant)
+            p1 = lane_add(lane_mul(a0, b1), lane_mul(b0, a1))
+            q0 = lane_add(lane_mul(p0, h0[i]), lane_mul(seven, lane_mul(p1, h1[i])))
+            q1 = lane_add(lane_mul(p0, h1[i]), lane_mul(p1, h0[i]))
+            q0 = lane_sub(q0, lane_add(a0, b0))
+            q1 = lane_sub(q1, both)
+            w0 = weights[0, i]
+            w1 = weights[1, i]
+            r0 = lane_add(lane_mul(q0, w0), lane_mul(seven, lane_mul(q1, w1)))
+            r1 = lane_add(lane_mul(q0, w1), lane_mul(q1, w0))
+            low0 += r0 & uint64(_LOW)
+            high0 += r0 >> uint64(32)
+            low1 += r1 & uint64(_LOW)
+            high1 += r1 >> uint64(32)
+        out[0, point] = jit_add(out[0, point], _settle(low0, high0))
+        out[1, point] = jit_add(out[1, point], _settle(low1, high1))
 
 
 @njit(cache=True, nogil=True)
-def products_at(start, stop, columns, first, second, weights, out):
-    """Points [start, stop): out = sum_i weights_i columns[first_i] columns[second_i]."""
-    for point in range(uint64(start), uint64(stop)):
+def products_run_at(start, stop, columns, places, factors, count, weights, out):
+    """Points [start, stop): out += sum_i weights_i prod of one to three rows; factor f begins at `places[f]`."""
+    for point in range(start, stop):
         column = columns[point]
-        total0 = uint64(0)
-        total1 = uint64(0)
-        for i in range(uint64(first.shape[0])):
-            value = jit_mul(column[first[i]], column[second[i]])
-            total0 = jit_add(total0, jit_mul(value, weights[0, i]))
-            total1 = jit_add(total1, jit_mul(value, weights[1, i]))
-        out[0, point] = total0
-        out[1, point] = total1
+        a = column[places[0] : places[0] + count]
+        b = column[places[1] : places[1] + count]
+        c = column[places[2] : places[2] + count]
+        low0 = uint64(0)
+        high0 = uint64(0)
+        low1 = uint64(0)
+        high1 = uint64(0)
+        for i in range(count):
+            value = a[i]
+            if factors > 1:
+                value = lane_mul(value, b[i])
+            if factors > 2:
+                value = lane_mul(value, c[i])
+            r0 = lane_mul(value, weights[0, i])
+            r1 = lane_mul(value, weights[1, i])
+            low0 += r0 & uint64(_LOW)
+            high0 += r0 >> uint64(32)
+            low1 += r1 & uint64(_LOW)
+            high1 += r1 >> uint64(32)
+        out[0, point] = jit_add(out[0, point], _settle(low0, high0))
+        out[1, point] = jit_add(out[1, point], _settle(low1, high1))
 
 
 @njit(cache=True, nogil=True)
 def multiply_onto(start, stop, a, b, out):
     """out += a b in K on [start, stop)."""
-    for j in range(uint64(start), uint64(stop)):
-        p0, p1 = jit_ext_mul(a[0, j], a[1, j], b[0, j], b[1, j])
-        out[0, j] = jit_add(out[0, j], p0)
-        out[1, j] = jit_add(out[1, j], p1)
+    a0, a1 = a[0, start:stop], a[1, start:stop]
+    b0, b1 = b[0, start:stop], b[1, start:stop]
+    out0, out1 = out[0, start:stop], out[1, start:stop]
+    for j in range(a0.shape[0]):
+        crossed = lane_mul(uint64(7), lane_mul(a1[j], b1[j]))
+        out0[j] = lane_add(out0[j], lane_add(lane_mul(a0[j], b0[j]), crossed))
+        out1[j] = lane_add(out1[j], lane_add(lane_mul(a0[j], b1[j]), lane_mul(a1[j], b0[j])))
 
 
 @njit(cache=True, nogil=True)
-def multiply_slots(slots, first, second, weights, messages, out):
-    """out += slots x sum_i weights_i messages[first_i] messages[second_i] on H; out (2, k)."""
-    k = uint64(messages.shape[1])
-    for i in range(uint64(first.shape[0])):
-        a = messages[first[i]]
-        b = messages[second[i]]
+def scale_row_onto(start, stop, a, b, out):
+    """out += a b on [start, stop) for a over K, b over F."""
+    for j in range(start, stop):
+        out[0, j] = lane_add(out[0, j], lane_mul(a[0, j], b[j]))
+        out[1, j] = lane_add(out[1, j], lane_mul(a[1, j], b[j]))
+
+
+@njit(cache=True, nogil=True)
+def fold_products(start, stop, messages, first, second, weights, out):
+    """out += sum_i weights_i messages[first_i] messages[second_i] on slots [start, stop); out (2, k)."""
+    for i in range(first.shape[0]):
+        a = messages[first[i], start:stop]
+        b = messages[second[i], start:stop]
         w0 = weights[0, i]
         w1 = weights[1, i]
-        for j in range(k):
-            value = jit_mul(a[j], b[j])
-            p0, p1 = jit_ext_mul(jit_mul(value, w0), jit_mul(value, w1), slots[0, j], slots[1, j])
-            out[0, j] = jit_add(out[0, j], p0)
-            out[1, j] = jit_add(out[1, j], p1)
+        out0, out1 = out[0, start:stop], out[1, start:stop]
+        for j in range(a.shape[0]):
+            value = lane_mul(a[j], b[j])
+            out0[j] = lane_add(out0[j], lane_mul(value, w0))
+            out1[j] = lane_add(out1[j], lane_mul(value, w1))
 
 
 @njit(cache=True, nogil=True)
 def outer_product(a, b, out):
     """out[i n + j] = a_i b_j in K for a (2, m), b (2, n)."""
-    n = uint64(b.shape[1])
-    for i in range(uint64(a.shape[1])):
+    n = b.shape[1]
+    b0, b1 = b[0], b[1]
+    for i in range(a.shape[1]):
+        a0 = a[0, i]
+        a1 = a[1, i]
+        seven = jit_mul(uint64(7), a1)
+        out0, out1 = out[0, i * n : (i + 1) * n], out[1, i * n : (i + 1) * n]
         for j in range(n):
-            out[0, i * n + j], out[1, i * n + j] = jit_ext_mul(a[0, i], a[1, i], b[0, j], b[1, j])
+            out0[j] = lane_add(lane_mul(a0, b0[j]), lane_mul(seven, b1[j]))
+            out1[j] = lane_add(lane_mul(a0, b1[j]), lane_mul(a1, b0[j]))
 
 
 @njit(cache=True, nogil=True)
 def horner_at(start, stop, coefficients, points, out):
-    """A polynomial over K at points [start, stop) of F, four points at once."""
-    count = uint64(coefficients.shape[1])
-    for i in range(uint64(start), uint64(stop)):
-        x = points[i]
-        a = uint64(0)
-        b = uint64(0)
-        for j in range(count):
-            at = count - uint64(1) - j
-            a = jit_add(jit_mul(a, x), coefficients[0, at])
-            b = jit_add(jit_mul(b, x), coefficients[1, at])
-        out[0, i] = a
-        out[1, i] = b
+    """A polynomial over K at points [start, stop) of F, all of them at once."""
+    x = points[start:stop]
+    a, b = out[0, start:stop], out[1, start:stop]
+    a[:] = uint64(0)
+    b[:] = uint64(0)
+    for j in range(coefficients.shape[1]):
+        at = coefficients.shape[1] - 1 - j
+        c0 = coefficients[0, at]
+        c1 = coefficients[1, at]
+        for i in range(x.shape[0]):
+            a[i] = lane_add(lane_mul(a[i], x[i]), c0)
+            b[i] = lane_add(lane_mul(b[i], x[i]), c1)

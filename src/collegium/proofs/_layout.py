@@ -218,14 +218,20 @@ class Layout:
         return len(self.pair_rows) + len(self.constraints)
 
     def _pair_lookups(self) -> None:
-        """Two lookups share an inverse; an odd last one is paired with itself."""
-        padded = self.lookups + self.lookups[-1:] * (len(self.lookups) % 2)
-        place = [self.starts[rows.tree] + rows.first for rows, _, _ in padded]
-        second = [-1 if rows is None else self.starts[rows.tree] + rows.first for _, _, rows in padded]
-        self.pair_rows: Index = np.array(place, np.int64).reshape(-1, 2)
-        self.pair_seconds: Index = np.array(second, np.int64).reshape(-1, 2)
-        self.pair_tables: Index = np.array([table for _, table, _ in padded], np.int64).reshape(-1, 2)
-        self.pair_inverses: Index = self.index(self.inverses)[::2].copy()
+        """Two lookups share an inverse: the first half with the second, a middle one with itself.
+
+        The inverses' rows are all first parts, then all second ones, so that pairs of a tensor follow one another.
+        """
+        pairs = self.inverses.count // 2
+        place = np.array([self.starts[rows.tree] + rows.first for rows, _, _ in self.lookups], np.int64)
+        tables = np.array([table for _, table, _ in self.lookups], np.int64)
+        second = [-1 if rows is None else self.starts[rows.tree] + rows.first for _, _, rows in self.lookups]
+        both = np.stack([np.arange(pairs), np.arange(len(self.lookups) - pairs, len(self.lookups))], axis=1)
+        self.pair_rows: Index = place[both]
+        self.pair_seconds: Index = np.array(second, np.int64)[both]
+        self.pair_tables: Index = tables[both]
+        parts = self.index(self.inverses).reshape(2, pairs)
+        self.pair_inverses: Index = np.ascontiguousarray(parts.T)
 
     def _lower_constraints(self) -> None:
         numbers, coefficients, factors = [], [], []

@@ -160,8 +160,8 @@ def full_sums(program: Program, first: FirstChallenges, second: SecondChallenges
     # LogUp (eprint 2022/1530): sum over lookups of 1 / (alpha - v) = sum over entries of multiplicity / (alpha - entry)
     if layout.inverses.count:
         pairs = layout.inverses.count // 2
-        both = np.concatenate([scalar(chi), scalar(ext_mul(chi, X))], axis=1)
-        sums.ones(layout.inverses, np.ascontiguousarray(np.tile(both, pairs)))
+        parts = [np.repeat(scalar(weight), pairs, axis=1) for weight in (chi, ext_mul(chi, X))]
+        sums.ones(layout.inverses, np.concatenate(parts, axis=1))
     for number, (table, flat) in enumerate(zip(layout.tables, layout.multiplicities, strict=True)):
         inverses = table_inverses(table, to_ext(first.alphas, number), to_ext(first.gammas, number))
         sums.vector(flat, ext_scale(inverses, ext_sub((0, 0), chi)))

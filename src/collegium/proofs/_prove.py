@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count as count_from
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ from ._program import (
     table_inverses,
     to_ext,
 )
-from ._sums import Sums, Term, ext_sum
+from ._sums import ONE, Index, Sums, Term, ext_sum
 from ._verify import NONCE_BYTES, combination_weights
 
 __all__ = ["CommittedRows", "Proved", "Work", "commit_rows", "prove", "run"]
@@ -305,25 +306,25 @@ def _fill_inverses(work: Work, first: FirstChallenges) -> None:
         for number, table in enumerate(layout.tables)
     ]
     bases = np.cumsum([0, *(table.size for table in layout.tables)])[:-1].astype(np.uint64)
-    sizes = np.array([table.size for table in layout.tables])
-    out = work.messages[layout.tree_slice(layout.products)][layout.inverses.first :]
-    rows = layout.pair_rows
-    safe = work.messages
+    arguments = (layout.pair_rows, layout.pair_tables, layout.pair_inverses, bases)
+    kept = _clipped_for_careless(work)
+    joined = np.ascontiguousarray(np.concatenate(tables, axis=1))
+    pairs, slots = len(layout.pair_rows), layout.code.message_len
+    over_rows(_kernels.gather_inverses, pairs, pairs * slots, work.messages, *arguments, joined)
+    for row, values in kept.items():
+        work.messages[row] = values
+
+
+def _clipped_for_careless(work: Work) -> dict[int, FieldArray]:
+    """A careless prover's values outside their tables, put inside while inverses are gathered; return the true ones."""
+    kept: dict[int, FieldArray] = {}
     if work.careless:
-        safe = work.messages.copy()
-        for row, table in zip(rows.reshape(-1), layout.pair_tables.reshape(-1), strict=True):
-            safe[row] = np.minimum(safe[row], np.uint64(sizes[table] - 1))
-    over_rows(
-        _kernels.gather_inverses,
-        len(rows),
-        len(rows) * layout.code.message_len,
-        safe,
-        *(np.ascontiguousarray(rows[:, side]) for side in (0, 1)),
-        *(np.ascontiguousarray(layout.pair_tables[:, side]) for side in (0, 1)),
-        bases,
-        np.ascontiguousarray(np.concatenate(tables, axis=1)),
-        out,
-    )
+        for row, table in zip(work.layout.pair_rows.flat, work.layout.pair_tables.flat, strict=True):
+            limit = np.uint64(work.layout.tables[table].size - 1)
+            if int(work.messages[row].max()) > limit:
+                kept[int(row)] = work.messages[row].copy()
+                work.messages[row] = np.minimum(work.messages[row], limit)
+    return kept
 
 
 # --- sums and quotient
@@ -331,27 +332,35 @@ def _fill_inverses(work: Work, first: FirstChallenges) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Folded:
-    """A term ready for use: linear ones as one polynomial over K, message (2, k) and pad (2, t)."""
+    """A term ready for use: its rows as one polynomial over K, message (2, k) and pad (2, t).
+
+    A term of one row of weight 1 has no fold, nor has a term of products.
+    """
 
     term: Term
-    message: FieldArray | None
-    pad: FieldArray | None
+    message: FieldArray | None = None
+    pad: FieldArray | None = None
 
 
 def _fold_terms(work: Work, sums: Sums) -> list[_Folded]:
     folded = []
     for term in sums.terms:
-        if term.second is not None:
-            folded.append(_Folded(term, None, None))
+        single = len(term.first) == 1 and term.slots is not None and to_ext(term.weights) == ONE
+        if term.second is not None or single:
+            folded.append(_Folded(term))
             continue
-        parts = []
-        for matrix in (work.messages, work.pads):
-            out = np.zeros((2, matrix.shape[1]), np.uint64)
-            size = len(term.first) * matrix.shape[1]
-            over_rows(_kernels.fold_rows, matrix.shape[1], size, matrix, term.first, term.weights, out)
-            parts.append(out)
-        folded.append(_Folded(term, *parts))
+        folded.append(
+            _Folded(term, *(fold_of(matrix, term.first, term.weights) for matrix in (work.messages, work.pads)))
+        )
     return folded
+
+
+def fold_of(matrix: FieldArray, chosen: Index, weights: FieldArray) -> FieldArray:
+    """Return sum_i weights_i matrix[chosen_i], (2, width)."""
+    width = matrix.shape[1]
+    out = np.zeros((2, width), np.uint64)
+    over_rows(_kernels.fold_rows, width, len(chosen) * width, matrix, chosen, weights, out)
+    return out
 
 
 def _remainder(work: Work, folded: Sequence[_Folded]) -> FieldArray:
@@ -359,11 +368,18 @@ def _remainder(work: Work, folded: Sequence[_Folded]) -> FieldArray:
     k = work.layout.code.message_len
     out = np.zeros((2, k), np.uint64)
     for item in folded:
-        term = item.term
-        if item.message is not None:
-            over_rows(_kernels.multiply_onto, k, k, term.slots, item.message, out)
-        elif term.second is not None:
-            _kernels.multiply_slots(term.slots, term.first, term.second, term.weights, work.messages, out)
+        term, value = item.term, item.message
+        if term.second is not None:
+            value = np.zeros((2, k), np.uint64)
+            arguments = (work.messages, term.first, term.second, term.weights, value)
+            over_rows(_kernels.fold_products, k, k * len(term.first), *arguments)
+        if value is None:
+            row = work.messages[int(term.first[0])]
+            over_rows(_kernels.scale_row_onto, k, k, term.slots, row, out)
+        elif term.slots is None:
+            out = add(out, value)
+        else:
+            over_rows(_kernels.multiply_onto, k, k, term.slots, value, out)
     return out
 
 
@@ -373,16 +389,14 @@ def _fill_quotient(
     """Write the masked chunks of q = (sums - g + slot relations) / (X^k - 1)."""
     layout, code = work.layout, work.layout.code
     total = _sums_on_domain(work, folded, remainder)
-    size = code.domain.size
+    work.on_part("quotient: sums")
     pair_weights, monomial_weights = constraint_weights(layout, lambdas)
-    if len(layout.pair_rows):
-        arguments = (layout.pair_rows, layout.pair_seconds, layout.pair_inverses, layout.pair_tables)
-        amount = size * len(layout.pair_rows) * 8
-        challenges = (first.alphas, first.gammas, pair_weights)
-        over_rows(_kernels.lookups_at, size, amount, work.columns, *arguments, *challenges, total)
-    if len(layout.constraints):
-        factors = layout.monomial_factors
-        over_rows(_kernels.monomials_at, size, size * len(factors), work.columns, factors, monomial_weights, total)
+    _lookups_on_domain(work, first, pair_weights, total)
+    places = layout.monomial_factors
+    for degree in range(1, places.shape[1] + 1):
+        chosen = (places >= 0).sum(axis=1) == degree
+        _products_on_domain(work, places[chosen][:, :degree], monomial_weights[:, chosen], total)
+    work.on_part("quotient: slots")
     vanishing = np.array([(int(kappa) - 1) % P for kappa in _tables(code)[3]], np.uint64)
     divided = mul(total.reshape(2, RATE_INVERSE, -1), inverse(vanishing)[None, :, None]).reshape(2, -1)
     coefficients = coset_intt(np.ascontiguousarray(divided), code.domain.shift)
@@ -396,16 +410,58 @@ def _sums_on_domain(work: Work, folded: Sequence[_Folded], remainder: FieldArray
     total = coset_ntt(ext_scale(intt(remainder), (P - 1, 0)), shift, size)
     for item in folded:
         term = item.term
-        slots = coset_ntt(intt(term.slots), shift, size)
-        if item.message is not None and item.pad is not None:
-            other = coset_ntt(code.code.coefficients(item.message, item.pad), shift, size)
+        slots = None if term.slots is None else coset_ntt(intt(term.slots), shift, size)
+        if term.second is not None:
+            value = np.zeros((2, size), np.uint64)
+            _products_on_domain(work, np.stack([term.first, term.second], axis=1), term.weights, value)
+        elif item.message is None or item.pad is None:
+            column = np.ascontiguousarray(work.columns[:, int(term.first[0])])
+            over_rows(_kernels.scale_row_onto, size, size, slots, column, total)
+            continue
         else:
-            other = np.empty((2, size), np.uint64)
-            amount = size * len(term.first)
-            arguments = (work.columns, term.first, term.second, term.weights, other)
-            over_rows(_kernels.products_at, size, amount, *arguments)
-        over_rows(_kernels.multiply_onto, size, size, slots, other, total)
+            value = coset_ntt(code.code.coefficients(item.message, item.pad), shift, size)
+        if slots is None:
+            total = add(total, value)
+        else:
+            over_rows(_kernels.multiply_onto, size, size, slots, value, total)
     return total
+
+
+def _lookups_on_domain(work: Work, first: FirstChallenges, weights: FieldArray, total: FieldArray) -> None:
+    """Add the pairs of lookups: in runs of rows that follow one another, the pairs with second columns one by one."""
+    layout, size = work.layout, work.layout.code.domain.size
+    rows, inverses, tables = layout.pair_rows, layout.pair_inverses, layout.pair_tables
+    plain = (layout.pair_seconds < 0).all(axis=1)
+    keys = np.concatenate([rows, inverses], axis=1)
+    for start, stop in _runs(keys, np.concatenate([tables, plain[:, None]], axis=1)):
+        amount, part = size * (stop - start) * 8, np.ascontiguousarray(weights[:, start:stop])
+        if plain[start]:
+            alphas = [np.ascontiguousarray(first.alphas[:, table]) for table in tables[start]]
+            arguments = (work.columns, keys[start], stop - start, *alphas, part, total)
+            over_rows(_kernels.lookup_run_at, size, amount, *arguments)
+            continue
+        picked = (array[start:stop] for array in (rows, layout.pair_seconds, inverses, tables))
+        challenges = (first.alphas, first.gammas, part, total)
+        over_rows(_kernels.lookups_at, size, amount, work.columns, *picked, *challenges)
+
+
+def _products_on_domain(work: Work, places: Index, weights: FieldArray, total: FieldArray) -> None:
+    """Add sum_i weights_i prod_f columns[:, places_if], in runs of rows that follow one another."""
+    size, degree = work.layout.code.domain.size, places.shape[1]
+    for start, stop in _runs(places, np.zeros((len(places), 1), np.int64)):
+        firsts = np.concatenate([places[start], np.repeat(places[start][:1], 3 - degree)])
+        part = np.ascontiguousarray(weights[:, start:stop])
+        arguments = (work.columns, firsts, degree, stop - start, part, total)
+        over_rows(_kernels.products_run_at, size, size * (stop - start) * 4, *arguments)
+
+
+def _runs(following: Index, equal: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the longest ranges in which every entry of `following` grows by one and `equal` stays."""
+    if not len(following):
+        return []
+    breaks = (np.diff(following, axis=0) != 1).any(axis=1) | (np.diff(equal, axis=0) != 0).any(axis=1)
+    bounds = [0, *(int(at) + 1 for at in np.flatnonzero(breaks)), len(following)]
+    return list(pairwise(bounds))
 
 
 def _split_quotient(work: Work, coefficients: FieldArray) -> None:
@@ -442,12 +498,9 @@ def _split_quotient(work: Work, coefficients: FieldArray) -> None:
 def _combine(work: Work, weights: FieldArray) -> FieldArray:
     """Return the coefficients (2, k + t) of the weighted sum of all rows."""
     rows = np.arange(work.layout.width, dtype=np.int64)
-    parts = []
-    for matrix in (work.messages, work.pads):
-        out = np.zeros((2, matrix.shape[1]), np.uint64)
-        over_rows(_kernels.fold_rows, matrix.shape[1], matrix.size, matrix, rows, weights, out)
-        parts.append(out)
-    return work.layout.code.code.coefficients(*parts)
+    return work.layout.code.code.coefficients(
+        *(fold_of(matrix, rows, weights) for matrix in (work.messages, work.pads))
+    )
 
 
 def _compact(layout: Layout, values: FieldArray) -> FieldArray:

@@ -28,9 +28,11 @@ from collegium.algebra import (
 )
 
 from . import _kernels
-from ._layout import Flat, Grid, Layout, Rows
+from ._layout import Flat, Grid, Layout, Piece, Rows
 
 __all__ = ["ONE", "Sums", "Term", "X", "embed", "outer", "scalar"]
+
+Index = npt.NDArray[np.int64]
 
 ONE: Ext = (1, 0)
 X: Ext = (0, 1)
@@ -38,12 +40,12 @@ X: Ext = (0, 1)
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """slots (2, k), rows by their places, weights (2, n); `second` makes each summand a product of two rows."""
+    """slots (2, k) or None for ones, rows by their places, weights (2, n); `second` makes each summand a product."""
 
-    slots: FieldArray
-    first: npt.NDArray[np.int64]
+    slots: FieldArray | None
+    first: Index
     weights: FieldArray
-    second: npt.NDArray[np.int64] | None = None
+    second: Index | None = None
 
 
 class Sums:
@@ -54,6 +56,7 @@ class Sums:
         self.sample = sample
         self.target: Ext = (0, 0)
         self._terms: list[Term] = []
+        self._indicated: dict[bytes, list[tuple[Piece, Piece | None, Ext]]] = {}
         self._linear: dict[Grid, FieldArray] = {}
         self._products: dict[tuple[Grid, Grid], FieldArray] = {}
 
@@ -69,15 +72,8 @@ class Sums:
 
     def indicated(self, a: Grid, b: Grid | None, weight: Ext, indicator: npt.NDArray[np.bool_]) -> None:
         """Add weight x sum_i indicator_i a_i [b_i] for grids of width 1; no power of rho."""
-        piece, k = a.pieces[0], self.layout.code.message_len
-        flags = np.zeros(piece.rows.count * k, np.uint64)
-        flags[: len(indicator)] = indicator
-        places = self.layout.index(piece.rows)
-        seconds = None if b is None else self.layout.index(b.pieces[0].rows)
-        for row, chosen in enumerate(flags.reshape(-1, k)):
-            slots = np.stack([chosen, np.zeros_like(chosen)])
-            second = None if seconds is None else seconds[row : row + 1]
-            self._terms.append(Term(slots, places[row : row + 1], scalar(weight), second))
+        second = None if b is None else b.pieces[0]
+        self._indicated.setdefault(indicator.tobytes(), []).append((a.pieces[0], second, weight))
 
     def powers(self, flat: Flat, base: Ext, scale: Ext) -> None:
         """Add scale x sum_i base^i flat_i over its `length` entries; a last row that is not full is a term of its
@@ -110,10 +106,7 @@ class Sums:
 
     def ones(self, rows: Rows, weights: FieldArray) -> None:
         """Add sum over all slots of sum_i weights_i row_i."""
-        k = self.layout.code.message_len
-        slots = np.zeros((2, k), np.uint64)
-        slots[0] = 1
-        self._terms.append(Term(slots, self.layout.index(rows), weights))
+        self._terms.append(Term(None, self.layout.index(rows), weights))
 
     def constant(self, value: Ext) -> None:
         """Add a public value."""
@@ -128,24 +121,64 @@ class Sums:
 
     @property
     def terms(self) -> list[Term]:
-        """All terms; those of grids are made here."""
+        """All terms. Grids of one shape whose vectors are multiples of each other share one."""
         made = list(self._terms)
-        for grid, vector in self._linear.items():
-            made.extend(self._grid_terms(grid, None, vector))
-        for (a, b), vector in self._products.items():
-            made.extend(self._grid_terms(a, b, vector))
+        for indicator, summands in self._indicated.items():
+            made.extend(self._indicated_terms(np.frombuffer(indicator, np.bool_), summands))
+        linear = [(grid, None, vector) for grid, vector in self._linear.items()]
+        products = [(a, b, vector) for (a, b), vector in self._products.items()]
+        for summands in (linear, products):
+            groups: dict[tuple[object, ...], list[tuple[Grid, Grid | None, Ext]]] = {}
+            for a, b, vector in summands:
+                factor, direction = _direction(vector)
+                shape = tuple((piece.start, piece.width, piece.rows.count) for piece in a.pieces)
+                groups.setdefault((shape, direction.tobytes()), []).append((a, b, factor))
+            for (_, direction_bytes), members in groups.items():
+                direction = np.frombuffer(direction_bytes, np.uint64).reshape(2, -1)  # type: ignore[call-overload]
+                made.extend(self._grid_terms(members, direction))
         return made
 
-    def _grid_terms(self, a: Grid, b: Grid | None, vector: FieldArray) -> list[Term]:
+    def _grid_terms(self, members: Sequence[tuple[Grid, Grid | None, Ext]], direction: FieldArray) -> list[Term]:
+        """Return one term a piece: sum over members of factor x sum_ij rho^i direction_j a_ij [b_ij]."""
         made = []
-        for number, piece in enumerate(a.pieces):
+        for number, piece in enumerate(members[0][0].pieces):
             part = np.zeros((2, piece.width), np.uint64)
-            part[:, : piece.used] = vector[:, piece.start : piece.start + piece.used]
+            part[:, : piece.used] = direction[:, piece.start : piece.start + piece.used]
             slots = outer(ext_powers(self.sample, piece.per_row), part)
-            weights = ext_powers(ext_power(self.sample, piece.per_row), piece.rows.count)
-            second = None if b is None else self.layout.index(b.pieces[number].rows)
-            made.append(Term(slots, self.layout.index(piece.rows), weights, second))
+            powers = ext_powers(ext_power(self.sample, piece.per_row), piece.rows.count)
+            weights = np.concatenate([ext_scale(powers, factor) for _, _, factor in members], axis=1)
+            first = np.concatenate([self.layout.index(a.pieces[number].rows) for a, _, _ in members])
+            seconds = [self.layout.index(b.pieces[number].rows) for _, b, _ in members if b is not None]
+            made.append(Term(slots, first, weights, np.concatenate(seconds) if seconds else None))
         return made
+
+    def _indicated_terms(
+        self, indicator: npt.NDArray[np.bool_], summands: Sequence[tuple[Piece, Piece | None, Ext]]
+    ) -> list[Term]:
+        """Return a term for the products and one for the rest, for each row of samples."""
+        k, made = self.layout.code.message_len, []
+        flags = np.zeros(summands[0][0].rows.count * k, np.uint64)
+        flags[: len(indicator)] = indicator
+        products = [(a, b, weight) for a, b, weight in summands if b is not None]
+        plain = [(a, weight) for a, b, weight in summands if b is None]
+        for row, chosen in enumerate(flags.reshape(-1, k)):
+            slots = np.stack([chosen, np.zeros_like(chosen)])
+            for group in (products, plain):
+                if group:
+                    first = np.array([self.layout.index(member[0].rows)[row] for member in group])
+                    weights = np.concatenate([scalar(member[-1]) for member in group], axis=1)
+                    second = np.array([self.layout.index(b.rows)[row] for _, b, _ in products])
+                    made.append(Term(slots, first, weights, second if group is products else None))
+        return made
+
+
+def _direction(vector: FieldArray) -> tuple[Ext, FieldArray]:
+    """Return c and v / c for c the first entry of v that is not 0."""
+    places = np.flatnonzero(vector.any(axis=0))
+    if not places.size:
+        return (0, 0), vector
+    factor = int(vector[0, places[0]]), int(vector[1, places[0]])
+    return factor, ext_scale(vector, ext_inverse(factor))
 
 
 def scalar(value: Ext) -> FieldArray:

@@ -121,12 +121,13 @@ def _check_identity(
 ) -> None:
     """sums(point) - g(point) + slot relations(point) = q(point) (point^k - 1)."""
     layout = program.layout
-    total: Ext = (0, 0)
+    total, ones = (0, 0), ext_sum(at_message)
     for term in sums.terms:
         summands = np.ascontiguousarray(values[:, term.first])
         if term.second is not None:
             summands = ext_mul_array(summands, np.ascontiguousarray(values[:, term.second]))
-        total = ext_add(total, ext_mul(ext_dot(term.slots, at_message), ext_dot(term.weights, summands)))
+        slots = ones if term.slots is None else ext_dot(term.slots, at_message)
+        total = ext_add(total, ext_mul(slots, ext_dot(term.weights, summands)))
     total = ext_sub(total, ext_dot(remainder, at_message))
     total = ext_add(total, slot_relations_at(program, first, lambdas, values))
     power = ext_power(point, layout.code.message_len)
@@ -153,8 +154,7 @@ def slot_relations_at(program: Program, first: FirstChallenges, lambdas: FieldAr
             seconds = layout.pair_seconds[:, side]
             other = np.where(seconds >= 0, values[:, np.maximum(seconds, 0)], np.uint64(0))
             sides.append(_minus(_minus(alpha, value), ext_mul_array(gamma, np.ascontiguousarray(other))))
-        h0 = np.ascontiguousarray(values[:, layout.pair_inverses])
-        h1 = np.ascontiguousarray(values[:, layout.pair_inverses + 1])
+        h0, h1 = (np.ascontiguousarray(values[:, layout.pair_inverses[:, part]]) for part in (0, 1))
         h = add(h0, ext_mul_array(h1, np.repeat(scalar(X), h1.shape[1], axis=1)))
         relation = _minus(ext_mul_array(h, ext_mul_array(*sides)), add(*sides))
         total = ext_add(total, ext_dot(relation, pair_weights))
