@@ -21,9 +21,9 @@ import numpy.typing as npt
 import pytest
 
 from collegium import aggregation
-from collegium.aggregation import RoundTerms, Upload
+from collegium.aggregation import Draft, RoundTerms
 from collegium.apps._page import render_page
-from collegium.crypto import AccountKey, Randomness
+from collegium.crypto import Randomness
 from collegium.node import Event, Federation, Verification, load_experiment, run_experiment, verify_run, write_manifest
 from collegium.node import _run as run_module
 
@@ -43,6 +43,7 @@ TOP_FILES = (
     "summary.json",
 )
 OBJECT_KINDS = ("reports", "key_sums", "ciphertexts", "models")
+PROOF_KINDS = ("proofs", "registrations")
 
 EXPERIMENT = """
 [task]
@@ -72,6 +73,9 @@ columns = [
   { name = "kind", values = ["x", "y"] },
 ]
 """
+
+
+PROVED = ('level = "unproved"', 'level = "proved"')
 
 
 def columns() -> Columns:
@@ -127,7 +131,7 @@ def play(experiment: Path, out: Path, meddle: Callable[[Federation], None] = lam
     """Run an experiment as the command line does, noting every secret; `meddle` may change the federation first."""
     federations: list[Federation] = []
     secrets: dict[str, bytes] = {}
-    set_up, make_upload = run_module.set_up, aggregation.make_upload
+    set_up, begin_upload = run_module.set_up, aggregation.begin_upload
 
     def founded(*arguments: object) -> Federation:
         federation = set_up(*arguments)  # type: ignore[arg-type]
@@ -135,23 +139,23 @@ def play(experiment: Path, out: Path, meddle: Callable[[Federation], None] = lam
         federations.append(federation)
         return federation
 
-    def uploaded(terms: RoundTerms, account: AccountKey, update: IntArray, draw: Randomness) -> Upload:
+    def begun(terms: RoundTerms, trainer: bytes, update: IntArray, draw: Randomness) -> Draft:
         drawn: list[bytes] = []
 
         def remembered(count: int) -> bytes:
             drawn.append(draw(count))
             return drawn[-1]
 
-        upload = make_upload(terms, account, update, remembered)
-        secrets[f"masking key of round {terms.round}, {account.address.hex()}"] = drawn[0]
+        draft = begin_upload(terms, trainer, update, remembered)
+        secrets[f"masking key of round {terms.round}, {trainer.hex()}"] = drawn[0]
         for node in federations[0].nodes.values():
             for number, key in node.state.round.secrets.items():
                 secrets[f"sealing key of round {number}, seat {node.index}"] = key.secret
-        return upload
+        return draft
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "set_up", founded)
-        patch.setattr(aggregation, "make_upload", uploaded)
+        patch.setattr(aggregation, "begin_upload", begun)
         summary = run_experiment(load_experiment(experiment), out, ignore, render_page)
     (federation,) = federations
     secrets["operator's account"] = federation.operator.secret

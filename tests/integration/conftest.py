@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _run_stage import Copy, PlayedRun, play, write_experiment
+from _run_stage import PROVED, Copy, PlayedRun, play, write_experiment
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
     """Another run of the very same experiment."""
     folder = tmp_path_factory.mktemp("other")
     return play(write_experiment(folder), folder / "run")
+
+
+@pytest.fixture(scope="session")
+def proved(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    """The run of the same experiment in which every report carries a proof of its training step."""
+    folder = tmp_path_factory.mktemp("proved")
+    return play(write_experiment(folder, PROVED), folder / "run")
 
 
 @pytest.fixture

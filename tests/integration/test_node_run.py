@@ -281,16 +281,16 @@ def lie_in_round_2(account: AccountKey, message: object) -> object:
 def test_a_round_without_enough_reports_is_skipped_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = aggregation.make_upload
+    finish = aggregation.finish_upload
     calls = iter(range(100))
 
     def unsigned(*arguments: Any) -> Upload:
-        upload = make(*arguments)
+        upload = finish(*arguments)
         if next(calls) not in (2 * TRAINERS, 2 * TRAINERS + 1):  # the first two trainers of round 2
             return upload
         return replace(upload, report=replace(upload.report, signature=bytes(65)))
 
-    monkeypatch.setattr(aggregation, "make_upload", unsigned)
+    monkeypatch.setattr(aggregation, "finish_upload", unsigned)
     run = play(write_experiment(tmp_path), tmp_path / "run")
     assert outcomes(run) == ["opened", "skipped", "opened"]
     assert column(run, "admitted") == [TRAINERS, 0, TRAINERS]

@@ -20,7 +20,7 @@ from collegium.node import (
 
 
 def finished(number: int) -> RoundFinished:
-    return RoundFinished(number, 30, 16, 0.875, 0.8125, 0.5, 350.4, 812.6, 224.4, 2e-5, (), (), 0)
+    return RoundFinished(number, 30, 16, 0.875, 0.8125, 0.5, 350.4, 812.6, 224.4, 81.5, 12.5, 2e-5, (), (), 0)
 
 
 EVENTS: list[Event] = [
@@ -48,7 +48,7 @@ def test_plain_lines_say_each_thing_once() -> None:
     assert stream.getvalue().splitlines() == [
         "chain started",
         "round 1/30: 16 reports, AUC 0.8750, accuracy 0.8125, loss 0.5000, coordination 350 ms, finality 813 ms, "
-        "224 bytes on chain, 2.00e-05 kWh (estimate)",
+        "a proof made in 82 ms, verified in 12 ms, 224 bytes on chain, 2.00e-05 kWh (estimate)",
         f"checkpoint of rounds 1 to 10: 161,000 gas, 484 bytes, {'ab' * 32}",
         "warning: seat 3 [red]lied[/red]",
         "checked sums: 10",

@@ -75,7 +75,7 @@ class Proving(Tally):
         return PROOF_BYTES_MAX
 
     def verify_proof(
-        self, terms: RoundTerms, report: Report, ciphertext: np.ndarray, proof: bytes, registration: bytes
+        self, terms: RoundTerms, model: bytes, report: Report, ciphertext: np.ndarray, proof: bytes, registration: bytes
     ) -> KeyClaim:
         if not proof.startswith(GOOD):
             raise BadProofError(f"a proof that begins with {proof[:4]!r}")
@@ -139,7 +139,9 @@ def evidence(hall: Hall, kind: type) -> list[Any]:
 
 
 def convicted(item: Any, agreed: Any = None) -> bytes:
-    return verify_proof_evidence(EachForItself(), agreed or Proving(), committee().epoch_set, committee().terms, item)
+    return verify_proof_evidence(
+        EachForItself(), agreed or Proving(), committee().epoch_set, committee().terms, EMPTY_MODEL, item
+    )
 
 
 # ------------------------------------------------------------------------------------------------ who verifies

@@ -89,8 +89,6 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ('"hospitals"', '""', "task.name", "range"),
         ('"hospitals"', '"a\\u001b[2J"', "task.name", "range"),
         ('"hospitals"', f'"{"a" * 65}"', "task.name", "range"),
-        ('"unproved"', '"proved"', "task.level", "level"),
-        ('"unproved"', '"bounded"', "task.level", "level"),
         ('"unproved"', '"attested"', "task.level", "level"),
         ('"unproved"', '"sure"', "task.level", "range"),
         ('negative = "0"', "", "data.negative", "missing"),
@@ -120,6 +118,8 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ("seats = 16", "seats = 24", "committee.seats", "range"),
         ("seats = 16", "seats = 8", "committee.seats", "range"),
         ("seats = 16", "seats = 512", "committee.seats", "range"),
+        ("seats = 16", "seats = 16\nverifiers = 0", "committee.verifiers", "range"),
+        ("seats = 16", "seats = 16\nverifiers = 257", "committee.verifiers", "range"),
         ("seats = 16", "seats = 16\nlink_ms = -1", "committee.link_ms", "range"),
         ("seats = 16", "seats = 16\nwatts = 0", "committee.watts", "range"),
         ("seats = 16", "seats = 16\n[trainers]\nper_site = 0", "trainers.per_site", "range"),
@@ -277,11 +277,22 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     assert experiment == decode(SMALLEST), "the folder is no part of what is agreed"
 
 
+@pytest.mark.parametrize("level", ["unproved", "bounded", "proved"])
+def test_levels_that_a_task_can_demand(level: str) -> None:
+    assert decode(changed('"unproved"', f'"{level}"')).task.level == level
+
+
+def test_only_single_steps_are_proved() -> None:
+    several = changed("0.05", "0.05\nlocal_steps = 2")
+    assert decode(several.replace('"unproved"', '"bounded"')).rule.local_steps == 2
+    assert problems(several.replace('"unproved"', '"proved"')) == [("rule.local_steps", "conflict")]
+
+
 def test_canonical_bytes_are_these() -> None:
     text = changed('"hospitals"', '"h\u00f4pitaux"')
     assert experiment_to_bytes(decode(text)) == (
         b'{"chain":{"checkpoint_every":10,"url":null},"committee":{"absent":0,"link_ms":50,"lying":0,"seats":16,'
-        b'"watts":"15/1"},"data":{"drop":[],"label":"disease","missing":[],"negative":["0"],"path":"heart.csv",'
+        b'"verifiers":4,"watts":"15/1"},"data":{"drop":[],"label":"disease","missing":[],"negative":["0"],"path":"heart.csv",'
         b'"positive":[],"rows_min":10,"site":"hospital","test_fraction":"1/4"},"format":"collegium/v1/experiment",'
         b'"model":{"hidden":null,"kind":"logistic"},"rule":{"batch_rows":null,"learning_rate":"1/20",'
         b'"local_steps":1},"schema":null,"task":{"level":"unproved","name":"h\\u00f4pitaux","rounds":3,"seed":1},'

@@ -167,7 +167,7 @@ def test_a_ledger_that_ends_with_a_close_is_refused() -> None:
 # ------------------------------------------------------------------------------------------------ index
 
 ONE, TWO, THREE = (bytes([value]) * 32 for value in (1, 2, 3))
-INDEX = ObjectIndex.of({TWO: ONE, ONE: TWO}, {THREE: THREE}, [THREE, ONE, ONE], [TWO])
+INDEX = ObjectIndex.of({TWO: ONE, ONE: TWO}, {THREE: THREE}, [THREE, ONE, ONE], [TWO], [ONE], [THREE, TWO])
 
 
 def test_an_index_is_sorted_and_survives_its_bytes() -> None:
@@ -184,6 +184,8 @@ def test_an_index_is_sorted_and_survives_its_bytes() -> None:
         replace(INDEX, reports=(*INDEX.reports, INDEX.reports[-1])),
         replace(INDEX, ciphertexts=(ONE, ONE)),
         replace(INDEX, models=(TWO, ONE)),
+        replace(INDEX, proofs=(TWO, ONE)),
+        replace(INDEX, registrations=(ONE, ONE)),
     ],
 )
 def test_an_index_out_of_order_or_with_repetitions_is_refused(wrong: ObjectIndex) -> None:

@@ -26,8 +26,8 @@ UNSIGNED = Statement(
     task=TASK,
     last_header=LAST,
     rounds=(
-        RoundStatement(0, 1.5, 2.5, 0.1, 0.2, None, None, None),
-        RoundStatement(1, 1.25, 2.25, 0.1, 0.2, 0.75, 0.5, 0.625),
+        RoundStatement(0, 1.5, 2.5, 0.1, 0.2, None, None, None, None, None),
+        RoundStatement(1, 1.25, 2.25, 0.1, 0.2, 80.5, 12.5, 0.75, 0.5, 0.625),
     ),
     auc_pooled=0.8,
     auc_float32=0.8,

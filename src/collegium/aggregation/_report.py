@@ -335,6 +335,11 @@ class Draft:
     matrix: CommittedMatrix = field(repr=False)
     seeds: bytes = field(repr=False)
 
+    @property
+    def key_root(self) -> Digest:
+        """The one digest that commits to the key matrix."""
+        return self.matrix.root
+
 
 def proof_digest(proof: bytes) -> Digest:
     """Return what a report says of its proof: SHA-256 of the bytes, zeros of no bytes."""

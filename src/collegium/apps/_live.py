@@ -29,6 +29,8 @@ ROWS_SHOWN_MAX = 16
 ABSENT = "-"
 
 _HEADINGS = ("round", "reports", "AUC", "accuracy", "loss", "coord. ms", "final ms", "bytes", "kWh", "seats")
+_PROOF_HEADINGS = ("prove ms", "verify ms")
+_PROOF_PLACE = 7  # behind the other times
 
 
 class Watcher(AbstractContextManager["Watcher"], Protocol):
@@ -113,12 +115,14 @@ class LiveTable:
     def _render(self) -> RenderableType:
         if not self._rows:
             return self._progress
-        table = Table(*_HEADINGS, box=None, pad_edge=False, header_style="bold")
+        proved = any(row[_PROOF_PLACE] != ABSENT for row in self._rows)
+        headings = (*_HEADINGS[:_PROOF_PLACE], *_PROOF_HEADINGS, *_HEADINGS[_PROOF_PLACE:])
+        table = Table(*_without_proofs(headings, proved), box=None, pad_edge=False, header_style="bold")
         for column in table.columns[:-1]:
             column.justify, column.no_wrap = "right", True
         table.columns[-1].no_wrap = True  # a narrow terminal cuts the seats short rather than the rounds off
         for row in self._rows:
-            table.add_row(*row)
+            table.add_row(*_without_proofs(row, proved))
         return Group(table, self._progress)
 
     def _advance(self, description: str, completed: int, total: int) -> None:
@@ -164,6 +168,8 @@ def _round_line(event: RoundFinished) -> str:
         f"coordination {event.coordination_ms:.0f} ms",
         f"finality {event.finality_ms:.0f} ms",
     ]
+    if event.prove_ms is not None and event.verify_ms is not None:
+        parts.append(f"a proof made in {event.prove_ms:.0f} ms, verified in {event.verify_ms:.0f} ms")
     if event.chain_bytes is not None:
         parts.append(f"{event.chain_bytes:.0f} bytes on chain")
     parts.append(f"{event.energy_kwh:.2e} kWh (estimate)")
@@ -180,10 +186,16 @@ def _cells(event: RoundFinished) -> tuple[str, ...]:
         f"{event.loss:.4f}",
         f"{event.coordination_ms:.0f}",
         f"{event.finality_ms:.0f}",
+        *(ABSENT if took is None else f"{took:.0f}" for took in (event.prove_ms, event.verify_ms)),
         ABSENT if event.chain_bytes is None else f"{event.chain_bytes:.0f}",
         f"{event.energy_kwh:.1e}",
         _trouble(event) or "all well",
     )
+
+
+def _without_proofs(cells: tuple[str, ...], proved: bool) -> tuple[str, ...]:
+    """Return a row's cells without those about proofs, unless there are proofs."""
+    return cells if proved else (*cells[:_PROOF_PLACE], *cells[_PROOF_PLACE + len(_PROOF_HEADINGS) :])
 
 
 def _trouble(event: RoundFinished) -> str:

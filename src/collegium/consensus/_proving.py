@@ -71,19 +71,20 @@ def check_proof_form(agreed: Agreed, report: Report, proof: bytes) -> None:
         raise ProofRefusedError(f"the proof is not the one that report {report.id.hex()} names")
 
 
-def check_registration(agreed: Agreed, state: RoundState, report: Report, sent: bytes) -> bytes:
-    """Return the registration that a report refers to, as sent along or known here; empty where the round wants none.
+def check_registration(agreed: Agreed, registered: Mapping[bytes, Registered], report: Report, data: bytes) -> None:
+    """Check that a report refers to the registration `data`, and may; no data where the round wants no registration.
+
+    Args:
+        registered: what closes have registered so far, by trainer.
 
     Raises:
         UnregisteredError: none, an unknown one, one for other rounds, or another one than the trainer's present one.
     """
     most = agreed.registration_bytes_max(report.round)
     if not most:
-        if report.registration != bytes(32) or sent:
+        if report.registration != bytes(32) or data:
             raise UnregisteredError(f"round {report.round} is not about registered data, the report says it is")
-        return b""
-    known = state.registrations.get(report.registration, b"")
-    data = known or sent
+        return
     if not data or len(data) > most or sha256(data).digest() != report.registration:
         raise UnregisteredError(
             f"registration {report.registration.hex()} of trainer {report.trainer.hex()} is not here: "
@@ -96,14 +97,13 @@ def check_registration(agreed: Agreed, state: RoundState, report: Report, sent: 
             f"{report.round}: it must register anew",
             trainer=report.trainer,
         )
-    present = state.registered.get(report.trainer)
+    present = registered.get(report.trainer)
     if present is not None and report.round <= present.last_round and present.digest != report.registration:
         raise UnregisteredError(
             f"trainer {report.trainer.hex()} has registered {present.digest.hex()} up to round {present.last_round}, "
             f"the report refers to {report.registration.hex()}",
             trainer=report.trainer,
         )
-    return data
 
 
 def new_registrations(
@@ -132,7 +132,7 @@ def registration_key(report: Report) -> Hashable:
     return ("registration", report.task, report.trainer, report.registration)
 
 
-def check_proof(work: Work, agreed: Agreed, terms: RoundTerms, held: Held, vetted: bool = False) -> None:
+def check_proof(work: Work, agreed: Agreed, terms: RoundTerms, model: bytes, held: Held, vetted: bool = False) -> None:
     """Verify the registration, unless it is `vetted`, and the proof, and that the proof is about this key matrix.
 
     Raises:
@@ -144,7 +144,7 @@ def check_proof(work: Work, agreed: Agreed, terms: RoundTerms, held: Held, vette
         work.once(registration_key(report), vet)
 
     def verify() -> None:
-        claim = agreed.verify_proof(terms, report, held.ciphertext, held.proof, held.registration)
+        claim = agreed.verify_proof(terms, model, report, held.ciphertext, held.proof, held.registration)
         aggregation.check_claim(report, claim)
 
     work.once(proof_key(terms, report), verify)
@@ -217,7 +217,7 @@ def failed_proofs(work: Work, agreed: Agreed, state: RoundState, close: Close) -
     held, failed = state.held(), []
     for report in close.reports:
         try:
-            check_proof(work, agreed, state.terms, held[report])
+            check_proof(work, agreed, state.terms, state.model, held[report])
         except CollegiumError:
             failed.append(report)
     return tuple(failed)
@@ -227,9 +227,9 @@ def failed_proofs(work: Work, agreed: Agreed, state: RoundState, close: Close) -
 
 
 def verify_proof_evidence(
-    work: Work, agreed: Agreed, epoch_set: EpochSet, terms: RoundTerms, evidence: ProofEvidence
+    work: Work, agreed: Agreed, epoch_set: EpochSet, terms: RoundTerms, model: bytes, evidence: ProofEvidence
 ) -> bytes:
-    """Return the account that this evidence convicts; needs the round's terms and no word of anybody else.
+    """Return the account that this evidence convicts; needs the round's terms, its model, and no word of anybody else.
 
     Raises:
         NoEvidenceError: it convicts nobody.
@@ -245,10 +245,12 @@ def verify_proof_evidence(
     ciphertext = sha256(aggregation.encode_ciphertext(held.ciphertext)).digest()
     if named != (ciphertext, *(aggregation.proof_digest(data) for data in (held.proof, held.registration))):
         raise NoEvidenceError(f"report {report.id.hex()} names another c, proof or registration")
+    if sha256(model).digest() != terms.model:
+        raise NoEvidenceError(f"the model given is not the one that round {terms.round} starts from")
     # 2. the proof verifies, or not
     try:
         check_proof_form(agreed, report, held.proof)
-        check_proof(work, agreed, terms, held)
+        check_proof(work, agreed, terms, model, held)
         fails = False
     except CollegiumError:
         fails = True

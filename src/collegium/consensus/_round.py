@@ -264,7 +264,8 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     boxes = {seat: upload.boxes[seat] for seat in own}
     check_proof_form(context.agreed, report, upload.proof)
     ciphertext = check_upload(context.work, state.terms, report, upload.ciphertext, boxes)
-    registration = check_registration(context.agreed, state, report, upload.registration)
+    registration = state.registrations.get(report.registration, upload.registration)
+    check_registration(context.agreed, state.registered, report, registration)
     known = state.reports.get(report.trainer)
     if known is not None and known.report.id != report.id:
         raise RepeatedReportError(
@@ -316,7 +317,8 @@ def _verify(context: RoundContext, state: RoundState, held: Held, now: int) -> O
     state = replace(state, changed_ms=now)
     look = RoundTimer(RoundAlarm(report.round), now + context.timing.grace_ms)
     try:
-        check_proof(context.work, context.agreed, state.terms, held, report.registration in state.vetted)
+        vetted = report.registration in state.vetted
+        check_proof(context.work, context.agreed, state.terms, state.model, held, vetted)
     except CollegiumError as error:
         refused = Refused(report.round, f"proof of {report.trainer.hex()}", error)
         effects: list[RoundEffect] = [look, refused, EvidenceFound(FailingProof(held))]
@@ -327,8 +329,8 @@ def _verify(context: RoundContext, state: RoundState, held: Held, now: int) -> O
             reject = ProofReject(report.round, report.id, context.index)
             effects.append(RoundBroadcast(sign_reject(reject, state.terms.task, context.account)))
         return replace(state, rejected=state.rejected | {report.id}), tuple(effects)
-    vetted = state.vetted | ({report.registration} if held.registration else set())
-    state = replace(state, verified=state.verified | {report.id}, vetted=vetted)
+    known = state.vetted | ({report.registration} if held.registration else set())
+    state = replace(state, verified=state.verified | {report.id}, vetted=known)
     rejects = state.rejects.get(report.id, {}).values()
     return state, (look, *(EvidenceFound(FalseReject(held, reject)) for reject in rejects))
 
@@ -564,7 +566,8 @@ def _take_reply(context: RoundContext, state: RoundState, message: ReportReply, 
         return state, ()
     check_proof_form(context.agreed, report, message.proof)
     ciphertext = check_upload(context.work, state.terms, report, message.ciphertext, {})
-    registration = check_registration(context.agreed, state, report, message.registration)
+    registration = state.registrations.get(report.registration, message.registration)
+    check_registration(context.agreed, state.registered, report, registration)
     held = Held(report, ciphertext, message.proof, registration)
     state = replace(state, fetched={**state.fetched, report.id: held})
     state, examined = _examine(context, state, held, now)

@@ -101,12 +101,15 @@ class Agreed(Protocol):
     def verify_proof(
         self,
         terms: RoundTerms,
+        model: bytes,
         report: Report,
         ciphertext: npt.NDArray[np.uint64],
         proof: bytes,
         registration: bytes,
     ) -> KeyClaim:
         """Verify the proof of a report and return what it says about the key matrix; the caller checks that.
+
+        `model` is the state that the round starts from, which `terms` name.
 
         Raises:
             CollegiumError: it does not verify.

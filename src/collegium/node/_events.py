@@ -69,6 +69,7 @@ class RoundFinished:
         coordination_ms: last report admitted -> result certified, in the virtual network's time.
         finality_ms: first report -> result final, in the virtual network's time.
         chain_bytes: the round's share of its checkpoint on the base chain; None until a checkpoint covers the round.
+        prove_ms, verify_ms: of one report's proof, the median of the round's; None at a level without proofs.
         energy_kwh: estimate for trainers and seats together: processor seconds times the stated watts of a core.
         lying_seats: seats, from 0, whose sums were shown to be wrong.
         absent_seats: seats, from 0, that published no sum.
@@ -84,6 +85,8 @@ class RoundFinished:
     coordination_ms: float
     finality_ms: float
     chain_bytes: float | None
+    prove_ms: float | None
+    verify_ms: float | None
     energy_kwh: float
     lying_seats: tuple[int, ...]
     absent_seats: tuple[int, ...]

@@ -69,11 +69,12 @@ COLUMNS = COMMITTEE_DOMAIN.size  # of the key codeword, shared equally among the
 # An absent seat spoils its columns once, a lying one twice; the code bears as many as it has beyond its degree bound.
 COLUMNS_SPOILED_MAX = COLUMNS - KEY_CODE.degree_bound
 
-Level: TypeAlias = Literal["unproved"]
+Level: TypeAlias = Literal["unproved", "bounded", "proved"]
 ModelKind: TypeAlias = Literal["logistic", "mlp"]
 Loss: TypeAlias = Literal["sigmoid", "squared"]
 
-_LEVELS_LATER = ("bounded", "proved", "attested")
+LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "proved")
+_LEVELS_LATER = ("attested",)
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
 _SECTIONS_OPTIONAL = ("schema", "trainers", "chain")
 _SECTIONS_RESERVED = ("stewards", "attack", "privacy")
@@ -172,6 +173,7 @@ class CommitteeSettings:
         seats: a power of two.
         absent: seats that publish no sum.
         lying: seats that publish a wrong sum.
+        verifiers: validators that the beacon chooses to verify each report's proof.
         link_ms: one-way delay of each message in the virtual network.
         watts: assumed power of one busy core, for the energy estimate.
     """
@@ -179,6 +181,7 @@ class CommitteeSettings:
     seats: int
     absent: int
     lying: int
+    verifiers: int
     link_ms: int
     watts: Fraction
 
@@ -333,6 +336,9 @@ def _experiment_from_mapping(mapping: Mapping[str, object], folder: Path) -> Exp
         chain=_chain(sections["chain"]),
         folder=folder,
     )
+    if experiment.task.level == "proved" and experiment.rule.local_steps > 1:
+        text = f'is {experiment.rule.local_steps}, expected 1: longer ones are not proved, and task.level is "proved"'
+        sections["rule"].note("local_steps", "conflict", text)
     if problems:
         raise ExperimentRefusedError(tuple(problems))
     return experiment
@@ -365,11 +371,13 @@ def _task(section: Section) -> TaskSettings:
     name = section.text("name", NAME_LENGTH_MAX)
     rounds = section.integer("rounds", 1, ROUNDS_MAX)
     seed = section.integer("seed", 0, SEED_MAX)
-    level = section.choice("level", ("unproved", *_LEVELS_LATER))
-    if level in _LEVELS_LATER:
-        section.note("level", "level", f'is "{level}", which comes with a later version; expected "unproved" for now')
+    given = section.choice("level", (*LEVELS, *_LEVELS_LATER))
+    if given in _LEVELS_LATER:
+        known = " or ".join(f'"{level}"' for level in LEVELS)
+        section.note("level", "level", f'is "{given}", which no experiment can ask for yet; expected {known}')
+    level: Level = next((level for level in LEVELS if level == given), "unproved")
     section.close()
-    return TaskSettings(name, rounds, seed, "unproved")
+    return TaskSettings(name, rounds, seed, level)
 
 
 def _data(section: Section) -> DataSettings:
@@ -494,6 +502,7 @@ def _committee(section: Section) -> CommitteeSettings:
         seats=section.integer("seats", SEATS_MIN, SEATS_MAX),
         absent=section.integer("absent", 0, SEATS_MAX, default=0),
         lying=section.integer("lying", 0, SEATS_MAX, default=0),
+        verifiers=section.integer("verifiers", 1, SEATS_MAX, default=4),
         link_ms=section.integer("link_ms", 0, LINK_MS_MAX, default=50),
         watts=section.fraction("watts", Fraction(1, TERM_MAX), Fraction(WATTS_MAX), TERM_MAX, default=Fraction(15)),
     )

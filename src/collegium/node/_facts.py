@@ -18,14 +18,27 @@ from ._ledger import OrderedRound
 from ._statement import Statement
 from ._task import LearningTask
 
-__all__ = ["NOTES", "CheckpointFacts", "RoundFacts", "round_facts", "summarise"]
+__all__ = ["LEVEL_NOTES", "CheckpointFacts", "RoundFacts", "notes", "round_facts", "summarise"]
 
 SECONDS_PER_KWH = 3.6e6
 
-UNPROVED_NOTE = (
-    "Level unproved: nothing shows yet that an update came from the training rule or from real data; a trainer can "
-    "submit any update within the bounds, and one malformed report makes a round's sum invalid without naming anybody."
-)
+LEVEL_NOTES = {
+    "unproved": (
+        "Level unproved: nothing shows that an update came from the training rule or from real data; a trainer can "
+        "submit any update within the bounds, and one malformed report makes a round's sum invalid without naming "
+        "anybody."
+    ),
+    "bounded": (
+        "Level bounded: every admitted report comes with a proof that its update is well formed and in range. Nothing "
+        "shows that it came from the training rule or from real data."
+    ),
+    "proved": (
+        "Level proved: every admitted report comes with a proof that its update is the agreed rule's, on the rows that "
+        "its trainer registered and on the batch that the beacon chose. Nothing shows that those rows are real, their "
+        "labels true, or that nobody else registered the same ones. Round 0, which learns the scaling of the features, "
+        "is proved to be well formed and in range only."
+    ),
+}
 
 STEWARD_NOTE = (
     "Scores are of pooled test rows held by a simulated steward: the run's operator signs them, and only somebody with "
@@ -35,7 +48,11 @@ CLOCK_NOTE = (
     "Times are of an in-process network on virtual time with measured compute; energy is processor seconds times the "
     "stated watts of a core, an estimate. The operator signs them; verify cannot measure them again."
 )
-NOTES = (UNPROVED_NOTE, STEWARD_NOTE, CLOCK_NOTE)
+
+
+def notes(level: str) -> tuple[str, ...]:
+    """Return what a reader of a run at this level must know."""
+    return (LEVEL_NOTES[level], STEWARD_NOTE, CLOCK_NOTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +67,7 @@ class RoundFacts:
     view_changes: int
     header: bytes
     model: bytes
+    proof_bytes: int  # of all admitted reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +79,8 @@ class CheckpointFacts:
     calldata_bytes: int
 
 
-def round_facts(ordered: OrderedRound, seats: int) -> RoundFacts:
-    """Return the facts of one round."""
+def round_facts(ordered: OrderedRound, seats: int, proof_bytes: int) -> RoundFacts:
+    """Return the facts of one round; `proof_bytes` are those of the proofs that its admitted reports name."""
     header = ordered.certified.header
     published = {seat for seat, _ in header.key_sums}
     return RoundFacts(
@@ -74,6 +92,7 @@ def round_facts(ordered: OrderedRound, seats: int) -> RoundFacts:
         view_changes=sum(after - before - 1 for before, after in pairwise(ordered.views)),
         header=header.digest,
         model=header.model,
+        proof_bytes=proof_bytes,
     )
 
 
@@ -113,6 +132,9 @@ def summarise(
                 "chain_bytes": chain_bytes.get(facts.round),
                 "energy_kwh": said.cpu_seconds * watts / SECONDS_PER_KWH,
                 "consensus_energy_kwh": said.consensus_cpu_seconds * watts / SECONDS_PER_KWH,
+                "prove_ms": said.prove_ms,
+                "verify_ms": said.verify_ms,
+                "proof_bytes": facts.proof_bytes,
                 "view_changes": facts.view_changes,
                 "lying_seats": list(facts.lying_seats),
                 "model": facts.model.hex(),
@@ -134,7 +156,7 @@ def summarise(
             for (name, trainers), said in zip(genesis.sites.items(), statement.sites, strict=True)
         ],
         "warnings": list(statement.warnings),
-        "notes": list(NOTES),
+        "notes": list(notes(experiment.task.level)),
         "attribution": statement.attribution,
         "watts": watts,
         "task": genesis.task.hex(),

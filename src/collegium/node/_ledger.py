@@ -1,7 +1,7 @@
 """The ordered blocks of a run as bytes, and the objects that its certified headers name.
 
-`ledger.bin` holds every final block, then the certificates that make the last one final. Reports, ciphertexts, key
-sums and model states lie in the content-addressed store; `objects.json` says which object is which.
+`ledger.bin` holds every final block, then the certificates that make the last one final. Reports, ciphertexts, proofs,
+registrations, key sums and model states lie in the content-addressed store; `objects.json` says which object is which.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class ObjectIndex:
     key_sums: tuple[tuple[Digest, Digest], ...]
     ciphertexts: tuple[Digest, ...]
     models: tuple[Digest, ...]
+    proofs: tuple[Digest, ...]
+    registrations: tuple[Digest, ...]
 
     @classmethod
     def of(
@@ -66,6 +68,8 @@ class ObjectIndex:
         key_sums: Mapping[Digest, Digest],
         ciphertexts: Iterable[Digest],
         models: Iterable[Digest],
+        proofs: Iterable[Digest] = (),
+        registrations: Iterable[Digest] = (),
     ) -> ObjectIndex:
         """Return the one index that says this."""
         return cls(
@@ -73,13 +77,16 @@ class ObjectIndex:
             tuple(sorted(key_sums.items())),
             tuple(sorted(set(ciphertexts))),
             tuple(sorted(set(models))),
+            tuple(sorted(set(proofs))),
+            tuple(sorted(set(registrations))),
         )
 
     @property
     def objects(self) -> frozenset[Digest]:
         """Digests of all objects that the store must hold, and no others."""
         pairs = (*self.reports, *self.key_sums)
-        return frozenset((*(digest for _, digest in pairs), *self.ciphertexts, *self.models))
+        singles = (*self.ciphertexts, *self.models, *self.proofs, *self.registrations)
+        return frozenset((*(digest for _, digest in pairs), *singles))
 
 
 @dataclass(frozen=True)
@@ -202,7 +209,8 @@ def decode_index(data: bytes) -> ObjectIndex:
         LedgerError: malformed, unsorted or not canonical.
     """
     index = decode_canonical(data, ObjectIndex, "index", INDEX_BYTES_MAX, LedgerError)
-    pairs, singles = (index.reports, index.key_sums), (index.ciphertexts, index.models)
+    pairs = (index.reports, index.key_sums)
+    singles = (index.ciphertexts, index.models, index.proofs, index.registrations)
     in_order = all(list(entries) == sorted(set(entries)) for entries in pairs)
     in_order = in_order and all(list(entries) == sorted(set(entries)) for entries in singles)
     if not in_order:

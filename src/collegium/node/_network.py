@@ -59,7 +59,7 @@ class Delivery:
 class SharedWork:
     """Pure computations done once in this process; later callers are charged what the first one paid.
 
-    Grows with the messages of a round; `forget` empties it between rounds.
+    Grows with the messages of a round; `forget` clears it between rounds.
     """
 
     results: dict[Hashable, tuple[object, CollegiumError | None, float]] = field(default_factory=dict)
@@ -86,9 +86,13 @@ class SharedWork:
             raise refusal
         return cast(T, value)
 
-    def forget(self) -> None:
-        """Drop all results."""
-        self.results.clear()
+    def put(self, key: Hashable, value: object, refusal: CollegiumError | None, took_ms: float) -> None:
+        """Enter a result that was computed ahead, elsewhere: whoever asks for it is charged what it took."""
+        self.results[key] = (value, refusal, took_ms)
+
+    def forget(self, keep: Callable[[Hashable], bool] = lambda _: False) -> None:
+        """Drop all results but those whose keys are to be kept."""
+        self.results = {key: result for key, result in self.results.items() if keep(key)}
 
 
 class Network:

@@ -7,30 +7,40 @@ Read this file first. Each step is one call into one room; what the validators d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import median
 
 from collegium import aggregation
-from collegium.consensus import Admitted, EpochSet, Header, Refused, Release, RoundFinished
-from collegium.crypto import AccountKey, Digest, Randomness
+from collegium.aggregation import Draft, RoundTerms, Upload
+from collegium.consensus import (
+    Admitted,
+    EpochSet,
+    EvidenceFound,
+    Header,
+    Held,
+    Refused,
+    Registered,
+    Release,
+    RoundFinished,
+    check_proof,
+    proof_key,
+    registration_key,
+)
+from collegium.crypto import Digest, Randomness
 from collegium.errors import CollegiumError
-from collegium.learning import TrainerRows
 
-from ._network import Delivery, Network
+from ._network import Delivery, Network, SharedWork
+from ._proofs import SecretDraft
 from ._task import LearningTask
+from ._trainer import Trainer
 from ._validator_node import ValidatorNode
+from ._workers import Workers
 
-__all__ = ["PlayedRound", "Trainer", "play_round"]
+__all__ = ["PlayedRound", "lasts", "play_round", "verify_ahead"]
 
 ROUND_LIMIT_MS = 600_000  # of virtual time; a healthy round takes about one second
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trainer:
-    """A trainer: its account and the rows that never leave it."""
-
-    account: AccountKey
-    rows: TrainerRows
+TRAINERS_AT_ONCE = 64  # whose drafts are in memory together
 
 
 @dataclass
@@ -44,7 +54,10 @@ class PlayedRound:
         finality_ms: last report admitted -> final at a quorum, on the measured clock.
         cpu_seconds, consensus_cpu_seconds: of trainers and seats; of the seats alone. Seats are charged as if each were
             its own machine, so what they share in this process counts for every one of them.
+        prove_ms, verify_ms: of one report's proof, the median of all: in the trainer's process, and in a verifier's.
+        registrations: bytes of the registrations that the uploads refer to.
         refused: named reasons for which validators ignored messages.
+        evidence: what convicts somebody, of whatever kind.
     """
 
     uploads: dict[Digest, aggregation.Upload]
@@ -55,6 +68,10 @@ class PlayedRound:
     finality_ms: float = 0.0
     cpu_seconds: float = 0.0
     consensus_cpu_seconds: float = 0.0
+    prove_ms: float | None = None
+    verify_ms: float | None = None
+    registrations: dict[Digest, bytes] = field(default_factory=dict)
+    evidence: list[EvidenceFound] = field(default_factory=list)
     refused: list[CollegiumError] = field(default_factory=list)
 
 
@@ -66,29 +83,30 @@ def play_round(
     trainers: list[Trainer],
     random: Randomness,
     on_report: Callable[[int, str], None],
+    workers: Workers | None = None,
 ) -> PlayedRound:
-    """Play one round until its header is final at every live validator.
+    """Play one round until its header is final at every live validator; proofs are made and verified by `workers`.
 
     Raises:
         StalledError: no header becomes final within the limit of virtual time.
         CollegiumError: a trainer's data do not fit the task.
     """
     cpu_began = time.process_time()
-    network.work.forget()
+    workers = workers or Workers(1)
+    network.work.forget(lasts)
     state = next(iter(nodes.values())).state.round
 
     # 1. task: the final header before this one fixed the terms; every validator holds the same
     terms, model = state.terms, state.model
 
-    uploads = {}
-    for index, trainer in enumerate(trainers):
-        # 2. learn: the agreed rule on private rows, in exact integers
-        update = task.update(terms.round, model, trainer.rows, terms.beacon)
-        # 3.-5. mask, commit, seal, sign: one message, and the trainer may leave (4, prove: not there yet)
-        upload = aggregation.make_upload(terms, trainer.account, update, random)
+    # 2.-5. learn, mask and commit, prove, seal and sign: one message, and the trainer may leave
+    bench = _Bench(task, terms, model, state.registered, workers, random)
+    uploads: dict[Digest, Upload] = {}
+    for index, upload in enumerate(bench.uploads(trainers)):
         uploads[upload.report.id] = upload
-        on_report(index, trainer.rows.name)
-    trainers_cpu_seconds = time.process_time() - cpu_began
+        on_report(index, trainers[index].rows.name)
+    trainers_cpu_seconds = time.process_time() - cpu_began + bench.cpu_seconds
+    verify_ms = verify_ahead(network.work, task, terms, model, bench.held(uploads), workers)
     for upload in uploads.values():
         for validator in nodes:
             network.post(validator, upload, network.now_ms + network.link_ms, network.measured_ms + network.link_ms)
@@ -111,8 +129,116 @@ def play_round(
         finality_ms=final_ms - watch.admitted_ms,
         cpu_seconds=trainers_cpu_seconds + consensus_cpu_seconds,
         consensus_cpu_seconds=consensus_cpu_seconds,
+        prove_ms=median(bench.prove_ms) if bench.prove_ms else None,
+        verify_ms=median(verify_ms) if verify_ms else None,
+        registrations=bench.registrations,
+        evidence=watch.evidence,
         refused=watch.refused,
     )
+
+
+@dataclass
+class _Bench:
+    """The trainers' side of one round, each as its own machine; what is heavy goes to workers."""
+
+    task: LearningTask
+    terms: RoundTerms
+    model: bytes
+    registered: Mapping[bytes, Registered]
+    workers: Workers
+    random: Randomness
+    prove_ms: list[float] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+    registrations: dict[Digest, bytes] = field(default_factory=dict)
+
+    def uploads(self, trainers: list[Trainer]) -> Iterator[Upload]:
+        """Yield every trainer's upload, in their order."""
+        self._register(trainers)
+        for start in range(0, len(trainers), TRAINERS_AT_ONCE):
+            group = trainers[start : start + TRAINERS_AT_ONCE]
+            drafts = [self._draft(trainer) for trainer in group]
+            yield from self._report(group, drafts)
+
+    def held(self, uploads: Mapping[Digest, Upload]) -> list[Held]:
+        """Return the uploads as validators hold them."""
+        layout, found = self.terms.layout, []
+        for upload in uploads.values():
+            registration = self.registrations.get(upload.report.registration, b"")
+            ciphertext = aggregation.decode_ciphertext(layout, upload.ciphertext)
+            found.append(Held(upload.report, ciphertext, upload.proof, registration))
+        return found
+
+    def _register(self, trainers: list[Trainer]) -> None:
+        """Have every trainer whose encodings are used up register anew."""
+        number = self.terms.round
+        if not self.task.registration_bytes_max(number):
+            return
+        lacking = [trainer for trainer in trainers if not trainer.journal.covers(number)]
+        work = ((number, self.model, t.account.address, t.rows.rows, self.random) for t in lacking)
+        for trainer, done in zip(lacking, self.workers.map(self.task.register, work), strict=True):
+            trainer.journal.pack = done.result()
+            self.cpu_seconds += done.cpu_seconds
+
+    def _draft(self, trainer: Trainer) -> Draft:
+        # 2. learn: the agreed rule on private rows, in exact integers
+        update = self.task.update(self.terms.round, self.model, trainer.rows, self.terms.beacon)
+        # 3. mask and commit
+        return aggregation.begin_upload(self.terms, trainer.account.address, update, self.random)
+
+    def _report(self, trainers: list[Trainer], drafts: list[Draft]) -> Iterator[Upload]:
+        number, proofs = self.terms.round, bool(self.task.proof_bytes_max(self.terms.round))
+        packs = [t.journal.use(number) if self.task.registration_bytes_max(number) else None for t in trainers]
+        # 4. prove
+        work = (
+            (self.terms, self.model, SecretDraft.of(draft), trainer.rows.rows, pack, self.random)
+            for trainer, draft, pack in zip(trainers, drafts, packs, strict=True)
+        )
+        results = self.workers.map(self.task.prove, work if proofs else ())
+        for trainer, draft, pack in zip(trainers, drafts, packs, strict=True):
+            proof, claim = b"", None
+            if proofs:
+                done = next(results)
+                proof, claim = done.result()
+                self.prove_ms.append(done.took_ms)
+                self.cpu_seconds += done.cpu_seconds
+            # 5. seal and sign
+            data = b"" if pack is None else pack.data
+            digest = aggregation.proof_digest(data)
+            upload = aggregation.finish_upload(self.terms, draft, trainer.account, proof, claim, digest)
+            self.registrations.update({digest: data} if data else {})
+            known = self.registered.get(trainer.account.address)
+            yield upload if known is not None and known.digest == digest else replace(upload, registration=data)
+
+
+def verify_ahead(
+    work: SharedWork, task: LearningTask, terms: RoundTerms, model: bytes, reports: list[Held], workers: Workers
+) -> list[float]:
+    """Verify registrations and proofs in worker processes; enter into `work` what the validators will ask for.
+
+    Return the milliseconds of each proof. Nothing is decided here: a proof that fails fails where it is asked for.
+    """
+    if not task.proof_bytes_max(terms.round):
+        return []
+    fresh = {registration_key(held.report): held for held in reports if held.registration}
+    fresh = {key: held for key, held in fresh.items() if key not in work.results}
+    arguments = ((held.report.trainer, held.registration) for held in fresh.values())
+    for key, done in zip(fresh, workers.map(task.verify_registration, arguments), strict=True):
+        work.put(key, None, done.refusal, done.took_ms)
+    took = []
+    checks = ((task, terms, model, held) for held in reports)
+    for held, done in zip(reports, workers.map(_verify_proof, checks), strict=True):
+        work.put(proof_key(terms, held.report), None, done.refusal, done.took_ms)
+        took.append(done.took_ms)
+    return took
+
+
+def _verify_proof(task: LearningTask, terms: RoundTerms, model: bytes, held: Held) -> None:
+    check_proof(SharedWork(), task, terms, model, held, vetted=True)
+
+
+def lasts(key: Hashable) -> bool:
+    """Tell whether shared work is kept for the rounds to come: registrations, which many rounds refer to."""
+    return isinstance(key, tuple) and key[0] == "registration"
 
 
 @dataclass
@@ -128,6 +254,7 @@ class _Watch:
     finished: list[RoundFinished] = field(default_factory=list)
     key_sums: dict[Digest, aggregation.KeySum] = field(default_factory=dict)
     refused: list[CollegiumError] = field(default_factory=list)
+    evidence: list[EvidenceFound] = field(default_factory=list)
 
     def saw(self, delivery: Delivery, node: ValidatorNode) -> bool:
         """Note what a delivery brought about; True when every live validator has the final header."""
@@ -145,6 +272,8 @@ class _Watch:
                     self.final_ms.append(delivery.measured_ms)
                 case Refused():
                     self.refused.append(note.reason)
+                case EvidenceFound():
+                    self.evidence.append(note)
         node.notes.clear()
         return len(self.final_ms) == self.nodes
 

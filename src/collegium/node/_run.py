@@ -41,6 +41,7 @@ from ._statement import (
     sign_statement,
 )
 from ._trace import write_lineage
+from ._workers import Workers
 
 __all__ = ["FILES", "RenderPage", "RunRefusedError", "encode_summary", "run_experiment"]
 
@@ -62,6 +63,9 @@ class _Book:
 
     index: dict[str, dict[Digest, Digest]] = field(default_factory=lambda: {"reports": {}, "key_sums": {}})
     ciphertexts: set[Digest] = field(default_factory=set)
+    proofs: set[Digest] = field(default_factory=set)
+    registrations: set[Digest] = field(default_factory=set)
+    proof_bytes: list[int] = field(default_factory=list)
     models: set[Digest] = field(default_factory=set)
     reports: dict[Digest, Report] = field(default_factory=dict)
     rounds: list[OrderedRound] = field(default_factory=list)
@@ -93,10 +97,11 @@ def run_experiment(
             [(keys.account, keys.voting) for keys in federation.validators],
         )
         book, store = _Book(), Store(out / STORE)
-        for number in range(experiment.task.rounds + 1):
-            _play(federation, number, book, store, on_event)
-            if number and (number % experiment.chain.checkpoint_every == 0 or number == experiment.task.rounds):
-                _settle(federation, chain, number, on_event)
+        with Workers() as workers:
+            for number in range(experiment.task.rounds + 1):
+                _play(federation, number, book, store, workers, on_event)
+                if number and (number % experiment.chain.checkpoint_every == 0 or number == experiment.task.rounds):
+                    _settle(federation, chain, number, on_event)
         return _write(federation, chain, book, out, render_page)
     except (ChainUnreachableError, ChainAnswerError, TransactionNotMinedError) as error:
         raise WorldError(str(error)) from error
@@ -119,7 +124,14 @@ def _claim(out: Path) -> None:
         raise RunRefusedError(f"{out} is not empty: a run is written into a new folder")
 
 
-def _play(federation: Federation, number: int, book: _Book, store: Store, on_event: Callable[[Event], None]) -> None:
+def _play(
+    federation: Federation,
+    number: int,
+    book: _Book,
+    store: Store,
+    workers: Workers,
+    on_event: Callable[[Event], None],
+) -> None:
     """Play one round and put what it leaves into the store and the book."""
     rounds, count = federation.experiment.task.rounds, len(federation.trainers)
     if number:
@@ -134,6 +146,7 @@ def _play(federation: Federation, number: int, book: _Book, store: Store, on_eve
         federation.trainers,
         os_random,
         lambda index, name: on_event(ReportSubmitted(number, name, index, count)),
+        workers,
     )
     header = _final(played)
     ordered = _ordered(federation, book)
@@ -142,11 +155,16 @@ def _play(federation: Federation, number: int, book: _Book, store: Store, on_eve
         book.index["reports"][report_id] = store.put(upload.report.to_bytes())
         book.ciphertexts.add(store.put(upload.ciphertext))
         book.reports[report_id] = upload.report
+        if upload.proof:
+            book.proofs.add(store.put(upload.proof))
+        if upload.report.registration in played.registrations:
+            book.registrations.add(store.put(played.registrations[upload.report.registration]))
+    book.proof_bytes.append(sum(len(played.uploads[report].proof) for report in ordered.close.reports))
     for digest, key_sum in played.key_sums.items():
         book.index["key_sums"][digest] = store.put(key_sum.to_bytes())
     book.models.add(store.put(played.model))
     book.last_model = played.model
-    facts = round_facts(ordered, federation.experiment.committee.seats)
+    facts = round_facts(ordered, federation.experiment.committee.seats, book.proof_bytes[-1])
     evaluation = federation.task.evaluate(played.model, federation.test_rows) if number else None
     said = _say(number, played, evaluation)
     book.rounds.append(ordered)
@@ -165,6 +183,8 @@ def _play(federation: Federation, number: int, book: _Book, store: Store, on_eve
                 coordination_ms=said.coordination_ms,
                 finality_ms=said.finality_ms,
                 chain_bytes=None,
+                prove_ms=said.prove_ms,
+                verify_ms=said.verify_ms,
                 energy_kwh=said.cpu_seconds * float(federation.experiment.committee.watts) / 3.6e6,
                 lying_seats=facts.lying_seats,
                 absent_seats=facts.absent_seats,
@@ -203,6 +223,8 @@ def _say(number: int, played: PlayedRound, evaluation: Evaluation | None) -> Rou
         finality_ms=round(played.finality_ms, 3),
         cpu_seconds=round(played.cpu_seconds, 6),
         consensus_cpu_seconds=round(played.consensus_cpu_seconds, 6),
+        prove_ms=None if played.prove_ms is None else round(played.prove_ms, 3),
+        verify_ms=None if played.verify_ms is None else round(played.verify_ms, 3),
         auc=None if evaluation is None else evaluation.auc,
         accuracy=None if evaluation is None else evaluation.accuracy,
         loss=None if evaluation is None else evaluation.loss,
@@ -257,9 +279,11 @@ def _write(
     blocks = archive.blocks[: book.blocks_used]
     last = blocks[-1]
     tip = archive.proofs[last.digest]
-    index = ObjectIndex.of(book.index["reports"], book.index["key_sums"], book.ciphertexts, book.models)
+    named = (book.ciphertexts, book.models, book.proofs, book.registrations)
+    index = ObjectIndex.of(book.index["reports"], book.index["key_sums"], *named)
     statement = sign_statement(_statement(federation, book), federation.operator)
-    facts = [round_facts(ordered, experiment.committee.seats) for ordered in book.rounds]
+    seats, sizes = experiment.committee.seats, book.proof_bytes
+    facts = [round_facts(ordered, seats, size) for ordered, size in zip(book.rounds, sizes, strict=True)]
     summary = summarise(experiment, genesis, federation.task, facts, chain.facts, statement)
     (out / GENESIS).write_bytes(encode_genesis(genesis))
     (out / LEDGER).write_bytes(encode_ledger(blocks, tip))

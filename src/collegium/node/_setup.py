@@ -41,8 +41,8 @@ from ._events import Event, Message, Warning_
 from ._experiment import Experiment, experiment_to_bytes
 from ._genesis import Genesis, ValidatorEntry, first_terms
 from ._network import Network, SharedWork
-from ._play import Trainer
 from ._task import EMPTY_STATE, LearningTask
+from ._trainer import Trainer
 from ._validator_node import BlockArchive, ValidatorNode
 
 __all__ = ["Federation", "TaskTooLargeError", "build_task", "set_up"]
@@ -112,7 +112,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federat
     genesis, beacons = _found(experiment, schema, rows_max, trainers, operator, validators, absent)
     task = build_task(genesis, experiment)
     # 3. validators: one process each in life, one object each here
-    roles = _Roles(validators, beacons, absent, lying)
+    roles = _Roles(validators, beacons, absent, lying, committee.verifiers)
     nodes, network = _open_network(genesis, task, roles, committee.link_ms)
     return Federation(
         experiment=experiment,
@@ -131,12 +131,13 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federat
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Roles:
-    """Every validator's secrets and its share of the beacon, and who plays absent or lying."""
+    """Every validator's secrets and its share of the beacon, who plays absent or lying, and how many verify a proof."""
 
     keys: list[ValidatorKeys]
     beacons: list[ThresholdBeacon]
     absent: frozenset[int]
     lying: frozenset[int]
+    verifiers: int
 
 
 def _open_network(
@@ -164,6 +165,7 @@ def _open_network(
             random=os_random,
             cohort_min=task.cohort_min,
             lying_max=task.lying_max,
+            verifiers=roles.verifiers,
         )
         archive = BlockArchive()
         signer = EpochSigner(keys.voting, keys.account)
@@ -198,7 +200,7 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
     )
     task = LearningTask(
         task=genesis.task,
-        seed=hash_fields("initial-model", genesis.experiment, genesis.schema),
+        seed=hash_fields("initial-model", experiment_to_bytes(_at_no_level(experiment)), genesis.schema),
         level=experiment.task.level,
         rounds=experiment.task.rounds,
         schema=schema,
@@ -208,12 +210,18 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         trainers_max=len(genesis.trainers),
         cohort_min=experiment.trainers.minimum,
         lying_max=experiment.committee.lying,
+        names=genesis.trainers,
     )
     try:
         task.layout(0), task.layout(1)
     except CollegiumError as error:
         raise TaskTooLargeError(f"this task does not fit: {error}") from error
     return task
+
+
+def _at_no_level(experiment: Experiment) -> Experiment:
+    """Return the experiment without its level: a model starts the same whatever is proved about its training."""
+    return replace(experiment, task=replace(experiment.task, level="unproved"))
 
 
 def _read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tuple[Schema, learning.Split]:

@@ -54,6 +54,7 @@ class RoundStatement:
         finality_ms: last report admitted -> final at a quorum, measured clock.
         cpu_seconds: processor time of all parties together, trainers included.
         consensus_cpu_seconds: processor time of all seats together.
+        prove_ms, verify_ms: of one report's proof, the median of the round's; None at a level without proofs.
         auc, accuracy, loss: on the steward's pooled test rows; None in the scaling round.
     """
 
@@ -62,6 +63,8 @@ class RoundStatement:
     finality_ms: float
     cpu_seconds: float
     consensus_cpu_seconds: float
+    prove_ms: float | None
+    verify_ms: float | None
     auc: float | None
     accuracy: float | None
     loss: float | None
@@ -139,6 +142,9 @@ def _check_figures(statement: Statement) -> None:
         _check_range(f"{where}, finality_ms", said.finality_ms, MS_MAX)
         _check_range(f"{where}, cpu_seconds", said.cpu_seconds, CPU_SECONDS_MAX)
         _check_range(f"{where}, consensus_cpu_seconds", said.consensus_cpu_seconds, CPU_SECONDS_MAX)
+        for name, measured in (("prove_ms", said.prove_ms), ("verify_ms", said.verify_ms)):
+            if measured is not None:
+                _check_range(f"{where}, {name}", measured, MS_MAX)
         for name, score, maximum in (
             ("auc", said.auc, 1),
             ("accuracy", said.accuracy, 1),

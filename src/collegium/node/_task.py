@@ -10,14 +10,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from collegium import learning
+from collegium import learning, proofs
 from collegium.aggregation import Budget, KeyClaim, Layout, Report, RoundTerms
-from collegium.crypto import Digest, hash_fields
+from collegium.crypto import Digest, Randomness, hash_fields
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation, ModelSpec, Rows, Rule, Scaling, Schema, TrainerRows
+from collegium.proofs import BoundedStatement
+
+from ._proofs import (
+    PACK_ROUNDS,
+    PROOF_BYTES_MAX,
+    REGISTRATION_BYTES_MAX,
+    DataPack,
+    MalformedRegistrationError,
+    RegistrationRecord,
+    SecretDraft,
+    TrainingRound,
+    claim_of,
+    masked_of_report,
+    masked_update,
+    register,
+    shape_of,
+)
 
 __all__ = ["EMPTY_STATE", "LearningTask", "ModelState", "ModelStateError"]
 
@@ -28,10 +46,6 @@ EMPTY_STATE = b""
 
 class ModelStateError(CollegiumError):
     """Bytes that should be a model state are not one."""
-
-
-class UnprovedTaskError(CollegiumError):
-    """A proof or a registration in a task whose level has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +61,13 @@ class LearningTask:
     """The agreed rule of one task, as `consensus.Agreed` wants it.
 
     Attributes:
-        seed: digest of experiment and schema, from which the first parameters are drawn; `task` binds accounts too.
+        seed: digest of experiment, whatever its level, and schema, from which the first parameters are drawn; `task`
+            binds accounts too.
         rows_max: a public bound on one trainer's rows: the bit budget depends on it.
         trainers_max: how many trainers one sum may add; `cohort_min`: how few.
         lying_max: how many seats of a close may lie without costing the sum.
         spec, rule: the model and the training rule; `spec.inputs` follows from the schema.
+        names: account and name of each trainer: a batch is drawn for a name.
     """
 
     task: Digest
@@ -65,6 +81,7 @@ class LearningTask:
     trainers_max: int
     cohort_min: int
     lying_max: int
+    names: tuple[tuple[bytes, str], ...] = ()
 
     def layout(self, round_number: int) -> Layout:
         """Return the layout and bit budget of a round.
@@ -89,42 +106,103 @@ class LearningTask:
 
     def proof_bytes_max(self, round_number: int) -> int:
         """Return the largest proof that a report may carry; 0 where it must carry none."""
-        return 0
+        return 0 if self.level == "unproved" else PROOF_BYTES_MAX
 
     def registration_bytes_max(self, round_number: int) -> int:
         """Return the largest registration that a report may refer to; 0 where proofs are about no registered data."""
-        return 0
+        return REGISTRATION_BYTES_MAX if self.level == "proved" and round_number else 0
 
     def registration_rounds(self, registration: bytes) -> range:
         """Return the rounds that a registration has data roots for.
 
         Raises:
-            UnprovedTaskError: nothing is registered for this task.
+            MalformedRegistrationError: it is none.
         """
-        raise UnprovedTaskError(f"a registration of {len(registration)} bytes at level {self.level}, which has none")
+        return RegistrationRecord.from_bytes(registration).rounds
 
     def verify_registration(self, trainer: bytes, registration: bytes) -> None:
-        """Verify what a trainer registered.
+        """Verify that a registration's roots all commit to the same rows, as many as the task allows, in range.
 
         Raises:
-            UnprovedTaskError: nothing is registered for this task.
+            MalformedRegistrationError: it is none, or of more rows than the task's bound.
+            ProofRejectedError: its proof does not verify.
         """
-        self.registration_rounds(registration)
+        record = RegistrationRecord.from_bytes(registration)
+        if not 1 <= record.rows <= self.rows_max:
+            raise MalformedRegistrationError(f"{record.rows} rows are registered, expected 1 to {self.rows_max}")
+        shape = shape_of(self.spec, self.rule, record.rows)
+        proofs.verify_registration(record.statement(shape, self.task, trainer), record.proof)
 
     def verify_proof(
         self,
         terms: RoundTerms,
+        model: bytes,
         report: Report,
         ciphertext: npt.NDArray[np.uint64],
         proof: bytes,
         registration: bytes,
     ) -> KeyClaim:
-        """Verify a report's proof.
+        """Verify a report's proof and return what it says about the key matrix.
 
         Raises:
-            UnprovedTaskError: nothing is proved in this task.
+            ProofRejectedError: it does not show what the task's level demands.
+            CollegiumError: the registration is malformed, or model and terms do not go together.
         """
-        raise UnprovedTaskError(f"a proof of {len(proof)} bytes at level {self.level}, which has none")
+        masked = masked_of_report(terms, self.rule_digest, report, ciphertext)
+        if not self.registration_bytes_max(terms.round):
+            return claim_of(proofs.verify_bounded(BoundedStatement(masked), proof))
+        record = RegistrationRecord.from_bytes(registration)
+        if terms.round not in record.rounds:
+            raise MalformedRegistrationError(f"a registration for rounds {record.rounds}, this is round {terms.round}")
+        statement = self._training_round(terms, model, report.trainer, record).statement(masked)
+        return claim_of(proofs.verify_training(statement, proof))
+
+    def prove(
+        self,
+        terms: RoundTerms,
+        model: bytes,
+        draft: SecretDraft,
+        rows: Rows,
+        pack: DataPack | None,
+        random: Randomness,
+    ) -> tuple[bytes, KeyClaim]:
+        """Return the proof of a draft that the task's level demands, and its claim about the key matrix.
+
+        `pack` is the trainer's registration, where the round is about registered data; its encoding of this round is
+        used up by this call.
+
+        Raises:
+            UnprovableError: the draft is not what would be proved of it.
+        """
+        digests = (draft.ciphertext_digest, draft.key_root)
+        masked = masked_update(terms, self.rule_digest, draft.trainer, *digests, draft.ciphertext)
+        if pack is None:
+            proved = proofs.prove_bounded(BoundedStatement(masked), draft.update, draft.secrets, random)
+            return proved.proof, claim_of(proved.first)
+        features = self.features(self.decode_state(model), rows)
+        training = self._training_round(terms, model, draft.trainer, pack.record)
+        return training.prove(masked, draft.secrets, features, rows, pack.seed(terms.round), random)
+
+    def register(self, first_round: int, model: bytes, trainer: bytes, rows: Rows, random: Randomness) -> DataPack:
+        """Return a trainer's registration of its rows for `first_round` and the rounds after it, a pack of them."""
+        rounds = min(PACK_ROUNDS, self.rounds + 1 - first_round)
+        features = self.features(self.decode_state(model), rows)
+        return register(self.spec, self.rule, self.task, trainer, first_round, rounds, features, rows.labels, random)
+
+    def _training_round(
+        self, terms: RoundTerms, model: bytes, trainer: bytes, record: RegistrationRecord
+    ) -> TrainingRound:
+        name = dict(self.names).get(trainer)
+        if name is None:
+            raise MalformedRegistrationError(f"trainer {trainer.hex()} is none of this task's", trainer=trainer)
+        parameters = self.decode_state(model).parameters
+        seed = self.batch_seed(terms.round, terms.beacon, name)
+        return TrainingRound(self.spec, self.rule, parameters, record, seed)
+
+    @cached_property
+    def rule_digest(self) -> Digest:
+        """The digest of model and rule, which every proof names."""
+        return hash_fields("rule", msgspec.json.encode(self.describe(), order="sorted"))
 
     def update(self, round_number: int, model: bytes, trainer: TrainerRows, beacon: Digest) -> IntArray:
         """Return what a trainer contributes: its rows' statistics and their number in round 0, then its update."""

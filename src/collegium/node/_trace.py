@@ -10,12 +10,15 @@ from collegium.aggregation import Report
 from collegium.crypto import Digest, hash_fields
 from collegium.lineage import Lineage
 
+from ._experiment import experiment_from_bytes
 from ._facts import CheckpointFacts
 from ._genesis import Genesis
 from ._ledger import OrderedRound
 from ._task import EMPTY_STATE
 
 __all__ = ["write_lineage"]
+
+NO_REGISTRATION = bytes(32)
 
 
 def write_lineage(
@@ -28,7 +31,8 @@ def write_lineage(
     """Write the lineage of a run into a fresh SQLite file: the same bytes for the same run and SQLite library."""
     names = dict(genesis.trainers)
     with Lineage(path) as lineage, lineage.atomic():
-        lineage.record("task", 0, genesis.task, "task", (), {"genesis": genesis.digest.hex()})
+        level = experiment_from_bytes(genesis.experiment).task.level
+        lineage.record("task", 0, genesis.task, "task", (), {"genesis": genesis.digest.hex(), "level": level})
         for account, name in genesis.trainers:
             site = name.rsplit("/", 1)[0]
             lineage.record("dataset", 0, _dataset(genesis, account), site, ((genesis.task, "task", 1),))
@@ -55,9 +59,15 @@ def _round(
     """Record one round and return the digest of the model after it."""
     close, header = ordered.close, ordered.certified.header
     number = header.round
+    for entry in close.registered:
+        rounds: dict[str, str | int] = {"first_round": entry.first_round, "last_round": entry.last_round}
+        site, rows = names[entry.trainer].rsplit("/", 1)[0], _dataset(genesis, entry.trainer)
+        lineage.record("dataset", number, entry.digest, site, ((rows, "dataset", 1),), rounds)
     for report_id in close.reports:
-        trainer = reports[report_id].trainer
-        lineage.record("report", number, report_id, names[trainer], ((_dataset(genesis, trainer), "dataset", 1),))
+        report = reports[report_id]
+        registered = report.registration != NO_REGISTRATION
+        data = report.registration if registered else _dataset(genesis, report.trainer)
+        lineage.record("report", number, report_id, names[report.trainer], ((data, "dataset", 1),))
     weighted = tuple(zip(close.reports, close.weights, strict=True))
     lineage.record("close", number, close.digest, "committee", tuple((report, "report", 1) for report, _ in weighted))
     parents = [(close.digest, "close", 1)]
@@ -82,5 +92,5 @@ def _round(
 
 
 def _dataset(genesis: Genesis, account: bytes) -> Digest:
-    """Return the identity of a trainer's rows: the trainer's account, as nothing about the rows is registered yet."""
+    """Return the identity of all that a trainer trains on, whatever it registers of it: the trainer's account."""
     return hash_fields("dataset", genesis.task, account)

@@ -3,7 +3,8 @@
   1. files        every raw file is hashed against the manifest before anything is decoded
   2. genesis      every key is possessed by who names it; the beacon's group key follows from a dealing of each
   3. order        every block, leader, certificate; what is final is what the ledger says
-  4. rounds       every report, receipt, key sum, opening, model step, beacon and committee certificate, redone
+  4. rounds       every registration and proof, verified; every report, receipt, key sum, opening, model step, beacon
+                  and committee certificate, redone
   5. chain        every checkpoint certificate; on the embedded chain every transaction, executed again
   6. statement    the operator's signature on what cannot be derived
   7. derived      lineage, summary and page made again and compared
@@ -26,11 +27,17 @@ from collegium.aggregation import KeySum, Report, RoundTerms
 from collegium.consensus import (
     Close,
     Header,
+    Held,
     ProposalRefusedError,
+    Registered,
     assign_seats,
     check_announcement,
     check_certified,
     check_close,
+    check_proof,
+    check_proof_form,
+    check_registration,
+    new_registrations,
     terms_after,
     total_digest,
 )
@@ -48,6 +55,7 @@ from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_ledger, ordered_rounds
 from ._manifest import check_manifest
 from ._network import SharedWork
+from ._play import lasts, verify_ahead
 from ._run import (
     CHAIN,
     FILES,
@@ -66,8 +74,9 @@ from ._setup import build_task
 from ._statement import Statement, StatementError, check_statement, decode_statement
 from ._task import EMPTY_STATE, LearningTask
 from ._trace import write_lineage
+from ._workers import Workers
 
-__all__ = ["AnchorError", "DerivedFileError", "Verification", "verify_run"]
+__all__ = ["AnchorError", "DerivedFileError", "FailingProofError", "Verification", "verify_run"]
 
 OBJECT_BYTES_MAX = 64 << 20
 FILE_BYTES_MAX = 1 << 30
@@ -76,6 +85,10 @@ _OBJECT = re.compile(rf"{STORE}/([0-9a-f]{{2}})/\1[0-9a-f]{{62}}")
 
 class AnchorError(CollegiumError):
     """A run is another one than the anchor says."""
+
+
+class FailingProofError(CollegiumError):
+    """A round admits a report whose proof does not verify: every validator that vouched for it has lied."""
 
 
 class DerivedFileError(CollegiumError):
@@ -103,8 +116,12 @@ class Verification:
     summary: dict[str, object]
 
 
+UNPROVED = {
+    "unproved": "learning: at level unproved nothing shows that an update came from the rule or from real data",
+    "bounded": "learning: at level bounded nothing shows that an update came from the rule or from real data",
+    "proved": "data: that the registered rows are real, their labels true, and each registered once",
+}
 UNCHECKED = (
-    "proof of learning: the level is unproved, so nothing shows that an update came from the rule or from real data",
     "scores: only the steward has the test rows",
     "times and energy: measured by the operator, not measurable again",
     "that sealed columns and round keys were erased",
@@ -132,7 +149,8 @@ def verify_run(
     except Exception as error:  # hostile bytes found a hole in a check: still no verdict but a refusal
         reason = f"{audit.stage}: unforeseen {type(error).__name__}: {error}"
         return Verification(False, False, tuple(audit.checks), (), reason, {})
-    return Verification(True, anchor is not None, tuple(audit.checks), (*UNCHECKED, *audit.unchecked), None, summary)
+    unchecked = (UNPROVED[str(summary["level"])], *UNCHECKED, *audit.unchecked)
+    return Verification(True, anchor is not None, tuple(audit.checks), unchecked, None, summary)
 
 
 @dataclass
@@ -148,6 +166,10 @@ class _Audit:
     report_objects: dict[Digest, Digest] = field(default_factory=dict)
     key_sum_objects: dict[Digest, Digest] = field(default_factory=dict)
     models: set[Digest] = field(default_factory=set)
+    proof_bytes: list[int] = field(default_factory=list)  # by round
+    proofs: int = 0
+    registered: dict[bytes, Registered] = field(default_factory=dict)  # by trainer, up to here
+    work: SharedWork = field(default_factory=SharedWork)
 
     def passed(self, line: str) -> None:
         """Note a check that holds."""
@@ -187,8 +209,12 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     audit.passed(f"order: {len(blocks)} blocks, each certified by more than two thirds, all final")
     # 4. rounds
     index = decode_index(audit.read(OBJECTS))
-    _check_rounds(audit, genesis, task, beacon, seats, rounds, index)
+    with Workers() as workers:
+        _check_rounds(audit, genesis, task, beacon, seats, rounds, index, workers)
     audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
+    if experiment.task.level != "unproved":
+        names = {report.registration for report in audit.reports.values()} - {bytes(32)}
+        audit.passed(f"proofs: {audit.proofs} of level {task.level} verified, and {len(names)} registrations of data")
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
     checkpoints = _check_chain(audit, genesis, experiment.chain.url, record, rounds)
@@ -198,7 +224,7 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     _check_subjects(statement, genesis, len(rounds))
     audit.passed("statement: signed by the operator of the genesis")
     # 7. derived
-    facts = [round_facts(ordered, seats) for ordered in rounds]
+    facts = [round_facts(ordered, seats, size) for ordered, size in zip(rounds, audit.proof_bytes, strict=True)]
     summary = summarise(experiment, genesis, task, facts, checkpoints, statement)
     _check_derived(audit, SUMMARY, encode_summary(summary))
     _check_derived(audit, PAGE, render_page(summary).encode())
@@ -215,8 +241,9 @@ def _check_rounds(
     seats: int,
     rounds: tuple[OrderedRound, ...],
     index: ObjectIndex,
+    workers: Workers,
 ) -> None:
-    """Redo every round from the stored reports and key sums."""
+    """Redo every round from the stored reports, proofs and key sums."""
     store = Store(audit.path / STORE)
     reports, key_sums = dict(index.reports), dict(index.key_sums)
     terms, model = first_terms(genesis, task, seats, EMPTY_STATE), EMPTY_STATE
@@ -226,7 +253,10 @@ def _check_rounds(
         audit.on_event(VerifyProgress("rounds", header.round, len(rounds)))
         held = _load_reports(audit, store, reports, ordered.close, terms)
         sums = _load_sums(audit, store, key_sums, header, terms)
-        model = _check_round(genesis, task, beacon, ordered, terms, held, sums, model)
+        failed = _check_proofs(audit, task, terms, model, ordered.close, held, workers)
+        audit.on_event(VerifyProgress("proofs", audit.proofs, sum(len(each.close.reports) for each in rounds)))
+        _require_proved(header, failed)
+        model = _check_round(audit, genesis, task, beacon, ordered, terms, held, sums, model)
         audit.models.add(header.model)
         stored = store.get(header.model, OBJECT_BYTES_MAX)
         if stored != model:
@@ -235,15 +265,9 @@ def _check_rounds(
     audit.on_event(VerifyProgress("rounds", len(rounds), len(rounds)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Held:
-    report: Report
-    ciphertext: bytes
-
-
 def _load_reports(
     audit: _Audit, store: Store, index: dict[Digest, Digest], close: Close, terms: RoundTerms
-) -> dict[Digest, _Held]:
+) -> dict[Digest, Held]:
     held = {}
     for report_id in close.reports:
         if report_id not in index:
@@ -252,10 +276,59 @@ def _load_reports(
         report = Report.from_bytes(data, len(terms.seats))
         if report.id != report_id:
             raise LedgerError(f"object {index[report_id].hex()} is report {report.id.hex()}, not {report_id.hex()}")
-        held[report_id] = _Held(report, store.get(report.ciphertext, OBJECT_BYTES_MAX))
+        data = store.get(report.ciphertext, OBJECT_BYTES_MAX)
+        named = (report.proof, report.registration)
+        proof, registration = (b"" if d == bytes(32) else store.get(d, OBJECT_BYTES_MAX) for d in named)
+        held[report_id] = Held(report, aggregation.decode_ciphertext(terms.layout, data), proof, registration)
         audit.report_objects[report_id] = index[report_id]
         audit.reports[report_id] = report
     return held
+
+
+def _check_proofs(
+    audit: _Audit,
+    task: LearningTask,
+    terms: RoundTerms,
+    model: bytes,
+    close: Close,
+    held: dict[Digest, Held],
+    workers: Workers,
+) -> dict[Digest, CollegiumError]:
+    """Verify every registration and every proof of the admitted reports; return those that fail, with their reasons."""
+    work, failed = audit.work, {}
+    audit.proof_bytes.append(sum(len(entry.proof) for entry in held.values()))
+    for entry in held.values():
+        check_proof_form(task, entry.report, entry.proof)
+        check_registration(task, audit.registered, entry.report, entry.registration)
+    admitted = [(held[report].report, held[report].registration) for report in close.reports]
+    if close.registered != new_registrations(task, audit.registered, admitted):
+        raise ProposalRefusedError(f"close {close.round} does not name the registrations that its reports refer to")
+    audit.registered.update({entry.trainer: entry for entry in close.registered})
+    if not task.proof_bytes_max(close.round):
+        return {}
+    verify_ahead(work, task, terms, model, list(held.values()), workers)
+    for report, entry in held.items():
+        try:
+            check_proof(work, task, terms, model, entry)
+        except CollegiumError as error:
+            failed[report] = error
+    audit.proofs += len(held) - len(failed)
+    return failed
+
+
+def _require_proved(header: Header, failed: dict[Digest, CollegiumError]) -> None:
+    """Refuse a round that admits a proof that does not verify, unless its header says so.
+
+    Raises:
+        FailingProofError: naming the first report.
+        ProposalRefusedError: the header names other failing proofs than there are.
+    """
+    if failed and header.outcome != "invalid":
+        report, reason = next(iter(failed.items()))
+        raise FailingProofError(f"the proof of report {report.hex()} does not verify: {reason}", report=report)
+    expected = tuple(sorted(failed))
+    if header.failed != expected:
+        raise ProposalRefusedError(f"the header names {len(header.failed)} failing proofs, {len(expected)} fail")
 
 
 def _load_sums(
@@ -275,17 +348,19 @@ def _load_sums(
 
 
 def _check_round(
+    audit: _Audit,
     genesis: Genesis,
     task: LearningTask,
     beacon: ThresholdBeacon,
     ordered: OrderedRound,
     terms: RoundTerms,
-    held: dict[Digest, _Held],
+    held: dict[Digest, Held],
     sums: dict[int, KeySum],
     model: bytes,
 ) -> bytes:
     """Check one round's close, opening, step, header and certificate; return the model after it."""
-    work, close, header = SharedWork(), ordered.close, ordered.certified.header
+    work, close, header = audit.work, ordered.close, ordered.certified.header
+    work.forget(lasts)
     cohort = {account for account, _ in genesis.trainers}
     for entry in held.values():
         aggregation.check_report(terms, entry.report)
@@ -331,15 +406,14 @@ def _open(
     task: LearningTask,
     close: Close,
     terms: RoundTerms,
-    held: dict[Digest, _Held],
+    held: dict[Digest, Held],
     sums: dict[int, KeySum],
     model: bytes,
 ) -> tuple[str, Digest, tuple[int, ...], bytes]:
     """Return outcome, digest of the total, lying seats and model of a close, from reports and key sums alone."""
     if not close.reports:
         return "skipped", bytes(32), (), model
-    ciphertexts = (aggregation.decode_ciphertext(terms.layout, held[report].ciphertext) for report in close.reports)
-    total = aggregation.weighted_total(ciphertexts, close.weights)
+    total = aggregation.weighted_total((held[report].ciphertext for report in close.reports), close.weights)
     try:
         opened = aggregation.open_sum(terms, sums, total, sum(close.weights))
         after = task.step(close.round, model, opened.total)
@@ -434,7 +508,10 @@ def _check_no_more(audit: _Audit, index: ObjectIndex, present: Sequence[str]) ->
     """Refuse an index that says anything but what the rounds used, and objects beside those."""
     audit.stage = OBJECTS
     ciphertexts = {report.ciphertext for report in audit.reports.values()}
-    used = ObjectIndex.of(audit.report_objects, audit.key_sum_objects, ciphertexts, audit.models)
+    proofs = {report.proof for report in audit.reports.values()} - {bytes(32)}
+    registrations = {report.registration for report in audit.reports.values()} - {bytes(32)}
+    objects = (audit.report_objects, audit.key_sum_objects, ciphertexts, audit.models, proofs, registrations)
+    used = ObjectIndex.of(*objects)
     if index != used:
         raise DerivedFileError(f"{OBJECTS} is not the list of the {len(used.objects)} objects that the rounds name")
     audit.stage = STORE

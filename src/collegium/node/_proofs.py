@@ -1,0 +1,253 @@
+"""From a task's level to the statement that a report's proof shows: the same for who proves and who verifies.
+
+| level | round 0 | rounds from 1 on |
+|---|---|---|
+| unproved | nothing | nothing |
+| bounded | every entry of the update is in range | the same |
+| proved | every entry is in range: its sums are no training step | the update is the rule's on the registered rows |
+
+A trainer registers its rows once for many rounds: a commitment a round, each used once. Specified in docs/spec/run.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium import learning, proofs
+from collegium.aggregation import Draft, KeyClaim, Report, RoundTerms, public_matrix
+from collegium.crypto import Digest, Randomness, Stream, hash_fields
+from collegium.errors import CollegiumError
+from collegium.learning import ModelSpec, Rows, Rule
+from collegium.proofs import (
+    DataShape,
+    Identity,
+    KeySecrets,
+    MaskedUpdate,
+    RegistrationStatement,
+    TrainingStatement,
+    TrainingWitness,
+)
+
+__all__ = [
+    "PACK_ROUNDS",
+    "PROOF_BYTES_MAX",
+    "REGISTRATION_BYTES_MAX",
+    "DataPack",
+    "MalformedRegistrationError",
+    "RegistrationRecord",
+    "SecretDraft",
+    "TrainingRound",
+    "claim_of",
+    "masked_of_report",
+    "masked_update",
+    "register",
+    "shape_of",
+]
+
+FieldArray = npt.NDArray[np.uint64]
+IntArray = npt.NDArray[np.int64]
+
+PACK_ROUNDS = 64  # rounds that one registration has data roots for, at most
+SEED_BYTES = 32
+PROOF_BYTES_MAX = 64 << 20  # as much of one object as `verify` reads
+REGISTRATION_BYTES_MAX = 64 << 20
+_HEAD = struct.Struct("<QIH")  # first round, rows, data roots
+
+
+class MalformedRegistrationError(CollegiumError):
+    """Bytes that should be a registration are not one, or one for data of another shape than the task's."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRecord:
+    """What a trainer registers in public: data roots for `first_round` and the rounds after it, and a proof.
+
+    The proof shows that all roots commit to the same `rows` rows, features and labels in range.
+    """
+
+    first_round: int
+    rows: int
+    roots: tuple[Digest, ...]
+    proof: bytes
+
+    @property
+    def rounds(self) -> range:
+        """The rounds that there are data roots for."""
+        return range(self.first_round, self.first_round + len(self.roots))
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical encoding: head, roots, proof."""
+        head = _HEAD.pack(self.first_round, self.rows, len(self.roots))
+        return head + b"".join(self.roots) + self.proof
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RegistrationRecord:
+        """Decode a registration; whether it is true shows when its proof is verified.
+
+        Raises:
+            MalformedRegistrationError: it ends too soon, or has roots for no round or for more than a pack's.
+        """
+        if len(data) < _HEAD.size:
+            raise MalformedRegistrationError(f"a registration of {len(data)} bytes has no head", length=len(data))
+        first, rows, count = _HEAD.unpack_from(data)
+        end = _HEAD.size + 32 * count
+        if not 1 <= count <= PACK_ROUNDS or not 1 <= first < 1 << 32 or end >= len(data):
+            raise MalformedRegistrationError(
+                f"a registration of {count} roots from round {first} on in {len(data)} bytes, expected 1 to "
+                f"{PACK_ROUNDS} roots and a proof behind them"
+            )
+        roots = tuple(data[at : at + 32] for at in range(_HEAD.size, end, 32))
+        return cls(first, rows, roots, data[end:])
+
+    def statement(self, shape: DataShape, task: Digest, trainer: bytes) -> RegistrationStatement:
+        """Return what the proof must show.
+
+        Raises:
+            StatementError: the numbers do not go together.
+        """
+        context = hash_fields("registration", task, self.first_round)
+        return RegistrationStatement(shape, self.roots, trainer, context)
+
+
+@dataclass(frozen=True)
+class DataPack:
+    """A trainer's registration with its secret side: the seed of each round's encoding, used once."""
+
+    record: RegistrationRecord
+    data: bytes  # of the record
+    seeds: tuple[bytes, ...]
+
+    def seed(self, round_number: int) -> bytes:
+        """Return the seed of the encoding that belongs to a round."""
+        return self.seeds[round_number - self.record.first_round]
+
+
+@dataclass(frozen=True, eq=False)
+class SecretDraft:
+    """The part of a draft that its proof is about, small enough to hand to another process of the trainer's machine."""
+
+    trainer: bytes
+    ciphertext: FieldArray
+    ciphertext_digest: Digest
+    key_root: Digest
+    update: IntArray
+    secrets: KeySecrets
+
+    @classmethod
+    def of(cls, draft: Draft) -> SecretDraft:
+        """Return it."""
+        secrets = KeySecrets(noise=draft.noise, coefficients=draft.coefficients, key=draft.key)
+        return cls(draft.trainer, draft.ciphertext, draft.ciphertext_digest, draft.key_root, draft.update, secrets)
+
+
+def shape_of(spec: ModelSpec, rule: Rule, rows: int) -> DataShape:
+    """Return the shape of one trainer's registered data; its row length follows from the trace that goes with it.
+
+    Raises:
+        StatementError: the numbers are out of bounds.
+    """
+    message_len = proofs.data_row_length(proofs.training_elements(spec, rows))
+    return DataShape(rows, spec.inputs, spec.outputs, rule.feature_limit * rule.one, message_len)
+
+
+def register(
+    spec: ModelSpec,
+    rule: Rule,
+    task: Digest,
+    trainer: bytes,
+    first_round: int,
+    rounds: int,
+    features: IntArray,
+    labels: IntArray,
+    random: Randomness,
+) -> DataPack:
+    """Commit to rows once for each of `rounds` rounds, and prove that it is the same rows each time, in range."""
+    shape = shape_of(spec, rule, len(labels))
+    seeds = tuple(random(SEED_BYTES) for _ in range(rounds))
+    commitments = [proofs.commit_data(shape, features, labels, Stream(seed)) for seed in seeds]
+    roots = tuple(rows.root for rows in commitments)
+    unproved = RegistrationRecord(first_round, len(labels), roots, b"")
+    proof = proofs.prove_registration(unproved.statement(shape, task, trainer), commitments, random)
+    record = RegistrationRecord(first_round, len(labels), roots, proof)
+    return DataPack(record, record.to_bytes(), seeds)
+
+
+def masked_update(
+    terms: RoundTerms, rule: Digest, trainer: bytes, digest: Digest, key_root: Digest, ciphertext: FieldArray
+) -> MaskedUpdate:
+    """Return the public side of a masked update under a round's terms."""
+    layout, budget = terms.layout, terms.layout.budget
+    return MaskedUpdate(
+        identity=Identity(
+            task=terms.task,
+            round=terms.round,
+            trainer=trainer,
+            terms=terms.digest,
+            model=terms.model,
+            rule=rule,
+            ciphertext=digest,
+            key_root=key_root,
+        ),
+        entries=layout.entries,
+        entry_bound=budget.entry_bound,
+        lanes=budget.lanes,
+        lane_bits=budget.lane_bits,
+        noise_bits=budget.noise_bits,
+        matrix=public_matrix(terms.matrix_seed, layout.blocks),
+        ciphertext=ciphertext,
+    )
+
+
+def masked_of_report(terms: RoundTerms, rule: Digest, report: Report, ciphertext: FieldArray) -> MaskedUpdate:
+    """Return the public side of the update that a report masks."""
+    return masked_update(terms, rule, report.trainer, report.ciphertext, report.key_root, ciphertext)
+
+
+def claim_of(first: proofs.FirstChallenges) -> KeyClaim:
+    """Return what a proof says about the key matrix, as a report's check wants it."""
+    return KeyClaim(first.point, first.key_values)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRound:
+    """What a training proof of one round is about beside c: the model, the data root, and the batch."""
+
+    spec: ModelSpec
+    rule: Rule
+    parameters: IntArray
+    record: RegistrationRecord
+    batch_seed: bytes
+
+    def statement(self, masked: MaskedUpdate) -> TrainingStatement:
+        """Return the statement that c masks the rule's update on the registered rows.
+
+        Raises:
+            StatementError: the numbers do not go together.
+        """
+        record = self.record
+        chosen = np.zeros(record.rows, np.bool_)
+        chosen[learning.batch_indices(self.rule, record.rows, self.batch_seed, 0)] = True
+        return TrainingStatement(
+            masked=masked,
+            spec=self.spec,
+            rule=self.rule,
+            parameters=self.parameters,
+            data=shape_of(self.spec, self.rule, record.rows),
+            data_root=record.roots[masked.identity.round - record.first_round],
+            chosen=chosen,
+        )
+
+    def prove(
+        self, masked: MaskedUpdate, secrets: KeySecrets, features: IntArray, rows: Rows, seed: bytes, random: Randomness
+    ) -> tuple[bytes, KeyClaim]:
+        """Return the proof, made with the encoding of the rows that `seed` gives, and its claim."""
+        statement = self.statement(masked)
+        step = learning.step_trace(self.spec, self.rule, self.parameters, features, rows.labels)
+        committed = proofs.commit_data(statement.data, features, rows.labels, Stream(seed))
+        witness = TrainingWitness(features=features, labels=rows.labels, data=committed, step=step, secrets=secrets)
+        proved = proofs.prove_training(statement, witness, random)
+        return proved.proof, claim_of(proved.first)

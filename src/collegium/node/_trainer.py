@@ -1,0 +1,61 @@
+"""A trainer as the in-process network runs it: its account, its rows, and what it wrote down about their encodings.
+
+An encoding of registered rows may be opened by one round's proof only: a second one would tell more columns than its
+randomness covers. So a trainer writes down that it uses an encoding before it makes the proof, and never uses it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from collegium.crypto import AccountKey, Digest, hash_fields
+from collegium.errors import CollegiumError
+from collegium.learning import TrainerRows
+
+from ._proofs import DataPack
+
+__all__ = ["EncodingUsedError", "NotRegisteredError", "Trainer", "TrainerJournal"]
+
+
+class EncodingUsedError(CollegiumError):
+    """A trainer was about to open an encoding of its rows in a second proof."""
+
+
+class NotRegisteredError(CollegiumError):
+    """A trainer has no registered encoding for a round: never registered, or its pack is used up."""
+
+
+@dataclass
+class TrainerJournal:
+    """What a trainer wrote down, in this runtime in memory: its registration, and which encodings are used up."""
+
+    pack: DataPack | None = None
+    used: set[tuple[Digest, int]] = field(default_factory=set)
+
+    def covers(self, round_number: int) -> bool:
+        """Tell whether the present registration has an encoding for a round."""
+        return self.pack is not None and round_number in self.pack.record.rounds
+
+    def use(self, round_number: int) -> DataPack:
+        """Write down that a round's encoding is used up, and return the pack that it belongs to.
+
+        Raises:
+            NotRegisteredError: there is none for this round: register anew.
+            EncodingUsedError: it was used before.
+        """
+        if self.pack is None or round_number not in self.pack.record.rounds:
+            raise NotRegisteredError(f"no registered encoding for round {round_number}: register anew")
+        place = (hash_fields("encoding", self.pack.data), round_number)
+        if place in self.used:
+            raise EncodingUsedError(f"the encoding of round {round_number} is used up already", round=round_number)
+        self.used.add(place)
+        return self.pack
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trainer:
+    """A trainer: its account, the rows that never leave it, and its journal."""
+
+    account: AccountKey
+    rows: TrainerRows
+    journal: TrainerJournal = field(default_factory=TrainerJournal)

@@ -1,0 +1,206 @@
+"""Runs in which every report carries a proof: what they show, and that nobody gets anything else past them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _run_stage import PROVED, ROUNDS, TRAINERS, Copy, PlayedRun, check, play, write_experiment
+
+from collegium.consensus import FailingProof, verify_proof_evidence
+from collegium.node import LearningTask, SharedWork, Workers
+from collegium.node import _play as playing
+from collegium.node import _run as run_module
+
+pytestmark = pytest.mark.slow
+
+BOUNDED = ('level = "unproved"', 'level = "bounded"')
+THREE_SUFFICE = ("[committee]", "[trainers]\nminimum = 3\n[committee]")
+
+
+def column(run: PlayedRun, key: str) -> list[Any]:
+    rounds: Any = run.summary["rounds"]
+    return [entry[key] for entry in rounds]
+
+
+@pytest.fixture
+def damaged(proved: PlayedRun, tmp_path: Path) -> Copy:
+    """A copy of the proved run."""
+    return Copy.of(proved.path, tmp_path / "copy")
+
+
+# ------------------------------------------------------------------------------------------------ honest
+
+
+def test_a_proved_run_gives_the_models_of_an_unproved_one_bit_for_bit(played: PlayedRun, proved: PlayedRun) -> None:
+    assert column(proved, "model") == column(played, "model")
+    assert (played.summary["level"], proved.summary["level"]) == ("unproved", "proved")
+    assert column(played, "proof_bytes") == [0] * (ROUNDS + 1)
+    assert all(size > 0 for size in column(proved, "proof_bytes"))
+    assert column(played, "prove_ms") == column(played, "verify_ms") == [None] * (ROUNDS + 1)
+    assert all(took > 0 for name in ("prove_ms", "verify_ms") for took in column(proved, name))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param((PROVED, ('kind = "logistic"', 'kind = "mlp"\nhidden = [3]')), id="mlp"),
+        pytest.param((PROVED, ("learning_rate = 1.0", "learning_rate = 1.0\nbatch_rows = 8")), id="batches"),
+        pytest.param((BOUNDED, ("learning_rate = 1.0", "learning_rate = 1.0\nlocal_steps = 3")), id="bounded"),
+    ],
+)
+def test_other_models_batches_and_levels_are_proved_and_verified(
+    tmp_path: Path, changes: tuple[tuple[str, str], ...]
+) -> None:
+    run = play(write_experiment(tmp_path, *changes, ("rounds = 3", "rounds = 1")), tmp_path / "run")
+    assert column(run, "outcome") == ["opened"] * 2
+    assert column(run, "admitted") == [TRAINERS] * 2
+    verdict = check(run.path, str(run.summary["anchor"]))
+    assert verdict.ok, verdict.failure
+
+
+def test_verify_says_which_proofs_it_has_verified_and_what_they_do_not_show(proved: PlayedRun) -> None:
+    verdict = check(proved.path, str(proved.summary["anchor"]))
+    assert verdict.ok, verdict.failure
+    count = TRAINERS * (ROUNDS + 1)
+    assert f"proofs: {count} of level proved verified, and {TRAINERS} registrations of data" in verdict.checks
+    assert any(line.startswith("data: that the registered rows are real") for line in verdict.unchecked)
+
+
+def test_every_encoding_was_written_down_and_used_once(proved: PlayedRun) -> None:
+    for trainer in proved.federation.trainers:
+        journal = trainer.journal
+        assert sorted(number for _, number in journal.used) == list(range(1, ROUNDS + 1))
+        assert journal.pack is not None
+        assert len(set(journal.pack.seeds)) == ROUNDS
+
+
+def test_no_seed_of_an_encoding_is_in_the_runs_files(proved: PlayedRun) -> None:
+    seeds = [seed for trainer in proved.federation.trainers for seed in trainer.journal.pack.seeds]  # type: ignore[union-attr]
+    files = [file.read_bytes() for file in proved.path.rglob("*") if file.is_file()]
+    assert not any(seed in data for seed in seeds for data in files)
+
+
+# ------------------------------------------------------------------------------------------------ damaged
+
+
+@pytest.mark.parametrize("kind", ["proofs", "registrations"])
+@pytest.mark.parametrize("place", [0, -1], ids=["first byte", "last byte"])
+def test_a_changed_byte_of_a_proof_is_found(damaged: Copy, kind: str, place: int) -> None:
+    file = damaged.object(kind)
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    with damaged.changed(str(file.relative_to(damaged.path)), bytes(data), listed=False):
+        verdict = check(damaged.path)
+        assert not verdict.ok
+        assert f"{file.name} hashes to" in str(verdict.failure)
+    with damaged.changed(str(file.relative_to(damaged.path)), bytes(data), listed=True):
+        verdict = check(damaged.path)
+        assert not verdict.ok
+        assert str(verdict.failure).startswith("round "), verdict.failure
+        assert file.name in str(verdict.failure)
+
+
+@pytest.mark.parametrize("kind", ["proofs", "registrations"])
+def test_a_proof_that_is_missing_is_found(damaged: Copy, kind: str) -> None:
+    file = damaged.object(kind)
+    damaged.remove(file)
+    verdict = damaged.relist()
+    assert not verdict.ok
+    assert file.name in str(verdict.failure)
+
+
+@pytest.mark.parametrize("kind", ["proofs", "registrations"])
+def test_an_index_without_a_proof_or_with_another_is_found(damaged: Copy, kind: str) -> None:
+    before = (damaged.path / "objects.json").read_bytes()
+    for change in (lambda entries: entries.pop(), lambda entries: entries.insert(0, "A" * 43 + "=")):
+        damaged.edit("objects.json", lambda document, change=change: change(document[kind]))  # type: ignore[misc]
+        verdict = damaged.relist()
+        assert not verdict.ok
+        assert "objects.json is not the list of the" in str(verdict.failure)
+        (damaged.path / "objects.json").write_bytes(before)
+
+
+# ------------------------------------------------------------------------------------------------ hostile
+
+
+def spoiling(place: int) -> Callable[..., Any]:
+    """Return `LearningTask.prove`, but that the first proof of round 2 has one byte changed."""
+    honest, calls = LearningTask.prove, iter(range(1000))
+
+    def prove(self: LearningTask, *arguments: Any) -> Any:
+        proof, claim = honest(self, *arguments)
+        if next(calls) != 2 * TRAINERS:
+            return proof, claim
+        return proof[:place] + bytes([proof[place] ^ 1]) + proof[place + 1 :], claim
+
+    return prove
+
+
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no other process see the code as it is."""
+    monkeypatch.setattr(run_module, "Workers", lambda: Workers(1))
+
+
+def test_a_trainer_whose_proof_fails_is_left_out_and_convicted_and_the_round_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_this_process(monkeypatch)
+    monkeypatch.setattr(LearningTask, "prove", spoiling(5000))
+    rounds: list[Any] = []
+    play_round = run_module.play_round
+
+    def watched(*arguments: Any) -> Any:
+        state = next(iter(arguments[1].values())).state.round
+        rounds.append((state.terms, state.model, play_round(*arguments)))
+        return rounds[-1][2]
+
+    monkeypatch.setattr(run_module, "play_round", watched)
+    run = play(write_experiment(tmp_path, PROVED, THREE_SUFFICE), tmp_path / "run")
+    assert column(run, "admitted") == [TRAINERS, TRAINERS, TRAINERS - 1, TRAINERS]
+    assert column(run, "outcome") == ["opened"] * (ROUNDS + 1)
+    terms, model, played = rounds[2]
+    found = [item.evidence for item in played.evidence]
+    assert found
+    assert {type(item) for item in found} == {FailingProof}
+    federation = run.federation
+    epoch_set, work = federation.genesis.epoch_set, SharedWork()
+    convicted = verify_proof_evidence(work, federation.task, epoch_set, terms, model, found[0])
+    assert convicted == federation.trainers[0].account.address
+    verdict = check(run.path, str(run.summary["anchor"]))
+    assert verdict.ok, verdict.failure
+
+
+def test_a_run_whose_validators_all_vouch_for_a_failing_proof_does_not_verify(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def believe(work: SharedWork, task: Any, terms: Any, model: Any, reports: Any, workers: Any) -> list[float]:
+        for held in reports:
+            work.put(playing.proof_key(terms, held.report), None, None, 1.0)
+        return [1.0]
+
+    in_this_process(monkeypatch)
+    monkeypatch.setattr(LearningTask, "prove", spoiling(5000))
+    monkeypatch.setattr(playing, "verify_ahead", believe)
+    run = play(write_experiment(tmp_path, PROVED), tmp_path / "run")
+    assert column(run, "outcome") == ["opened"] * (ROUNDS + 1), "the update itself was honest"
+    verdict = check(run.path)
+    assert not verdict.ok
+    assert str(verdict.failure).startswith("round 2: the proof of report ")
+    assert "does not verify" in str(verdict.failure)
+
+
+def test_a_report_is_of_its_own_registration(proved: PlayedRun) -> None:
+    """Every trainer's reports refer to the one registration that the close of round 1 names for it."""
+    documents = json.loads((proved.path / "objects.json").read_bytes())
+    assert len(documents["registrations"]) == TRAINERS
+    node = next(iter(proved.federation.nodes.values()))
+    registered = node.state.round.registered
+    assert {entry.first_round for entry in registered.values()} == {1}
+    assert {entry.last_round for entry in registered.values()} == {ROUNDS}
+    assert set(registered) == {trainer.account.address for trainer in proved.federation.trainers}
+    assert replace(next(iter(registered.values())), last_round=9).digest in node.state.round.registrations
