@@ -178,47 +178,49 @@ def evaluate_rows(start, stop, messages, pads, at_message, at_pad, out):
 
 @njit(cache=True, nogil=True)
 def gather_inverses(start, stop, messages, rows, tables, places, bases, inverses):
-    """Pairs [start, stop): messages of h = 1/(alpha_a - v_a) + 1/(alpha_b - v_b), its parts to the rows `places`.
+    """Pairs [start, stop): messages of h = 1/(alpha - v_a) + 1/(alpha - v_b), its parts to the rows `places`.
 
     `inverses` (2, all tables' entries) holds each table from `bases` on; a value indexes its table.
     """
     for i in range(start, stop):
         a = messages[rows[i, 0]]
         b = messages[rows[i, 1]]
-        base_a = bases[tables[i, 0]]
-        base_b = bases[tables[i, 1]]
+        base = bases[tables[i]]
         for part in range(2):
             source = inverses[part]
             target = messages[places[i, part]]
             for j in range(messages.shape[1]):
-                target[j] = jit_add(source[base_a + a[j]], source[base_b + b[j]])
+                target[j] = lane_add(source[base + a[j]], source[base + b[j]])
+
+
+@njit(inline="always")
+def _lane_seven(x):
+    """7 x, as 8 x - x; 8 x is its lower 64 bits and 2^64 = 2^32 - 1 times the three above."""
+    top = x >> uint64(61)
+    return lane_sub(lane_add(x << uint64(3), (top << uint64(32)) - top), x)
 
 
 @njit(cache=True, nogil=True)
-def lookups_at(start, stop, columns, rows, seconds, inverses, tables, alphas, gammas, weights, out):
+def lookups_at(start, stop, columns, rows, seconds, inverses, table, alphas, gammas, weights, out):
     """Points [start, stop): out += sum_i weights_i (h A B - A - B), A = alpha - v - gamma v' for each of a pair.
 
-    rows, seconds, tables: (pairs, 2), inverses: (pairs, 2), the places of h's two parts; a second row of -1: none.
+    rows, seconds: (pairs, 2), inverses: (pairs, 2), the places of h's two parts; all pairs are of one table.
     """
     for point in range(uint64(start), uint64(stop)):
         column = columns[point]
         total0 = uint64(0)
         total1 = uint64(0)
         for i in range(uint64(rows.shape[0])):
-            ta = tables[i, 0]
-            tb = tables[i, 1]
-            a0 = jit_sub(alphas[0, ta], column[rows[i, 0]])
-            a1 = alphas[1, ta]
-            b0 = jit_sub(alphas[0, tb], column[rows[i, 1]])
-            b1 = alphas[1, tb]
-            if seconds[i, 0] >= 0:
-                value = column[seconds[i, 0]]
-                a0 = jit_sub(a0, jit_mul(gammas[0, ta], value))
-                a1 = jit_sub(a1, jit_mul(gammas[1, ta], value))
-            if seconds[i, 1] >= 0:
-                value = column[seconds[i, 1]]
-                b0 = jit_sub(b0, jit_mul(gammas[0, tb], value))
-                b1 = jit_sub(b1, jit_mul(gammas[1, tb], value))
+            a0 = jit_sub(alphas[0, table], column[rows[i, 0]])
+            a1 = alphas[1, table]
+            b0 = jit_sub(alphas[0, table], column[rows[i, 1]])
+            b1 = alphas[1, table]
+            value = column[seconds[i, 0]]
+            a0 = jit_sub(a0, jit_mul(gammas[0, table], value))
+            a1 = jit_sub(a1, jit_mul(gammas[1, table], value))
+            value = column[seconds[i, 1]]
+            b0 = jit_sub(b0, jit_mul(gammas[0, table], value))
+            b1 = jit_sub(b1, jit_mul(gammas[1, table], value))
             p0, p1 = jit_ext_mul(a0, a1, b0, b1)
             p0, p1 = jit_ext_mul(p0, p1, column[inverses[i, 0]], column[inverses[i, 1]])
             p0 = jit_sub(jit_sub(p0, a0), b0)
@@ -231,13 +233,13 @@ def lookups_at(start, stop, columns, rows, seconds, inverses, tables, alphas, ga
 
 
 @njit(cache=True, nogil=True)
-def lookup_run_at(start, stop, columns, places, count, alpha_a, alpha_b, weights, out):
-    """`lookups_at` for pairs whose rows follow one another: a, b, and h's parts begin at `places`; one table each."""
-    seven = uint64(7)
-    a1 = alpha_a[1]
-    b1 = alpha_b[1]
-    constant = jit_mul(seven, jit_mul(a1, b1))
-    both = jit_add(a1, b1)
+def lookup_run_at(start, stop, columns, places, count, alpha, weights, out):
+    """`lookups_at` without second columns for pairs that follow one another: v_a, v_b, h's parts begin at `places`."""
+    alpha0 = alpha[0]
+    alpha1 = alpha[1]
+    constant = jit_mul(uint64(7), jit_mul(alpha1, alpha1))
+    both = jit_add(alpha1, alpha1)
+    weights0, weights1 = weights[0], weights[1]
     for point in range(start, stop):
         column = columns[point]
         a = column[places[0] : places[0] + count]
@@ -249,18 +251,41 @@ def lookup_run_at(start, stop, columns, places, count, alpha_a, alpha_b, weights
         low1 = uint64(0)
         high1 = uint64(0)
         for i in range(count):
-            a0 = lane_sub(alpha_a[0], a[i])
-            b0 = lane_sub(alpha_b[0], b[i])
+            a0 = lane_sub(alpha0, a[i])
+            b0 = lane_sub(alpha0, b[i])
+            total = lane_add(a0, b0)
             p0 = lane_add(lane_mul(a0, b0), constant)
-            p1 = lane_add(lane_mul(a0, b1), lane_mul(b0, a1))
-            q0 = lane_add(lane_mul(p0, h0[i]), lane_mul(seven, lane_mul(p1, h1[i])))
+            p1 = lane_mul(total, alpha1)
+            q0 = lane_add(lane_mul(p0, h0[i]), _lane_seven(lane_mul(p1, h1[i])))
             q1 = lane_add(lane_mul(p0, h1[i]), lane_mul(p1, h0[i]))
-            q0 = lane_sub(q0, lane_add(a0, b0))
+            q0 = lane_sub(q0, total)
             q1 = lane_sub(q1, both)
-            w0 = weights[0, i]
-            w1 = weights[1, i]
-            r0 = lane_add(lane_mul(q0, w0), lane_mul(seven, lane_mul(q1, w1)))
+            w0 = weights0[i]
+            w1 = weights1[i]
+            r0 = lane_add(lane_mul(q0, w0), _lane_seven(lane_mul(q1, w1)))
             r1 = lane_add(lane_mul(q0, w1), lane_mul(q1, w0))
+            low0 += r0 & uint64(_LOW)
+            high0 += r0 >> uint64(32)
+            low1 += r1 & uint64(_LOW)
+            high1 += r1 >> uint64(32)
+        out[0, point] = jit_add(out[0, point], _settle(low0, high0))
+        out[1, point] = jit_add(out[1, point], _settle(low1, high1))
+
+
+@njit(cache=True, nogil=True)
+def terms_at(start, stop, columns, count, out):
+    """Points [start, stop): out += sum_t slots_t values_t in K; a row has their four parts in turn, `count` of each."""
+    for point in range(start, stop):
+        row = columns[point]
+        s0, s1 = row[:count], row[count : 2 * count]
+        v0, v1 = row[2 * count : 3 * count], row[3 * count : 4 * count]
+        low0 = uint64(0)
+        high0 = uint64(0)
+        low1 = uint64(0)
+        high1 = uint64(0)
+        for i in range(count):
+            r0 = lane_add(lane_mul(s0[i], v0[i]), _lane_seven(lane_mul(s1[i], v1[i])))
+            r1 = lane_add(lane_mul(s0[i], v1[i]), lane_mul(s1[i], v0[i]))
             low0 += r0 & uint64(_LOW)
             high0 += r0 >> uint64(32)
             low1 += r1 & uint64(_LOW)

@@ -193,7 +193,9 @@ class Layout:
         self.multiplicities = [self.flat(self.trace, table.size) for table in self.tables]
         self.sum_mask = self.rows(self.trace, 2)
         self.combination_mask = self.rows(self.trace, 2)
-        self.inverses = self.rows(self.products, 2 * -(-len(self.lookups) // 2))
+        used = [table for _, table, _ in self.lookups]
+        pairs = sum(self._pairs_of(used.count(table)) for table in range(len(self.tables)))
+        self.inverses = self.rows(self.products, 2 * pairs)
         self.chunks = self.rows(self.quotient, 2 * QUOTIENT_CHUNKS)
         self.frozen = True
         starts = np.cumsum([0, *(count + SALT_PLACES for count in self.counts)])
@@ -218,20 +220,28 @@ class Layout:
         return len(self.pair_rows) + len(self.constraints)
 
     def _pair_lookups(self) -> None:
-        """Two lookups share an inverse: the first half with the second, a middle one with itself.
+        """Two lookups in one table share an inverse: of a table's lookups in order, the first half with the second.
 
-        The inverses' rows are all first parts, then all second ones, so that pairs of a tensor follow one another.
+        Of an odd number the middle one is paired with itself. The inverses' rows are all first parts, then all second
+        ones, so that the pairs of a table follow one another.
         """
-        pairs = self.inverses.count // 2
         place = np.array([self.starts[rows.tree] + rows.first for rows, _, _ in self.lookups], np.int64)
-        tables = np.array([table for _, table, _ in self.lookups], np.int64)
         second = [-1 if rows is None else self.starts[rows.tree] + rows.first for _, _, rows in self.lookups]
-        both = np.stack([np.arange(pairs), np.arange(len(self.lookups) - pairs, len(self.lookups))], axis=1)
-        self.pair_rows: Index = place[both]
-        self.pair_seconds: Index = np.array(second, np.int64)[both]
-        self.pair_tables: Index = tables[both]
-        parts = self.index(self.inverses).reshape(2, pairs)
-        self.pair_inverses: Index = np.ascontiguousarray(parts.T)
+        both, tables = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
+        for table in range(len(self.tables)):
+            members = np.array([i for i, (_, number, _) in enumerate(self.lookups) if number == table], np.int64)
+            pairs = self._pairs_of(len(members))
+            both.append(np.stack([members[:pairs], members[len(members) - pairs :]], axis=1))
+            tables.append(np.full(pairs, table, np.int64))
+        chosen = np.concatenate(both)
+        self.pair_rows: Index = place[chosen]
+        self.pair_seconds: Index = np.array(second, np.int64)[chosen]
+        self.pair_tables: Index = np.concatenate(tables)
+        self.pair_inverses: Index = np.ascontiguousarray(self.index(self.inverses).reshape(2, -1).T)
+
+    @staticmethod
+    def _pairs_of(lookups: int) -> int:
+        return -(-lookups // 2)
 
     def _lower_constraints(self) -> None:
         numbers, coefficients, factors = [], [], []

@@ -57,6 +57,8 @@ __all__ = ["CommittedRows", "Proved", "Work", "commit_rows", "prove", "run"]
 
 Part = Callable[[str], None]
 
+_ONES = np.array([[1], [0]], np.uint64)
+
 
 @dataclass(frozen=True)
 class CommittedRows:
@@ -232,16 +234,20 @@ def _commit(
     random: Randomness,
     on_part: Part = lambda _: None,
 ) -> MerkleTree:
-    trees, inverse_tree, size_inverse, kappas = _tables(code)
-    blocks = -(-rows // _kernels.LANES)
-    arguments = (messages, pads, trees, inverse_tree, size_inverse, kappas, columns, first)
-    over_rows(_kernels.encode_columns, blocks, messages.size * RATE_INVERSE, *arguments)
+    _encode(code, messages, pads, columns, first)
     salts = np.frombuffer(random(8 * SALT_PLACES * len(columns)), np.uint64).reshape(-1, SALT_PLACES)
     columns[:, first + rows : first + rows + SALT_PLACES] = salts
     on_part("encode")
     tree = MerkleTree(leaves_of_slices(columns, first, first + rows + SALT_PLACES))
     on_part("hash")
     return tree
+
+
+def _encode(code: ProofCode, messages: FieldArray, pads: FieldArray, columns: FieldArray, first: int) -> None:
+    """Write the codewords of rows to the places of `columns` (N, ...) from `first` on."""
+    blocks = -(-len(messages) // _kernels.LANES)
+    arguments = (messages, pads, *_tables(code), columns, first)
+    over_rows(_kernels.encode_columns, blocks, messages.size * RATE_INVERSE, *arguments)
 
 
 @lru_cache(maxsize=8)
@@ -281,7 +287,7 @@ def _count_multiplicities(work: Work) -> None:
     for number, (table, flat) in enumerate(zip(layout.tables, layout.multiplicities, strict=True)):
         counts = np.zeros(table.size, np.int64)
         chosen = layout.pair_tables == number
-        for row, second in zip(layout.pair_rows[chosen], layout.pair_seconds[chosen], strict=True):
+        for row, second in zip(layout.pair_rows[chosen].flat, layout.pair_seconds[chosen].flat, strict=True):
             values = work.messages[row]
             if int(values.max()) >= table.size:
                 if not work.careless:
@@ -319,7 +325,7 @@ def _clipped_for_careless(work: Work) -> dict[int, FieldArray]:
     """A careless prover's values outside their tables, put inside while inverses are gathered; return the true ones."""
     kept: dict[int, FieldArray] = {}
     if work.careless:
-        for row, table in zip(work.layout.pair_rows.flat, work.layout.pair_tables.flat, strict=True):
+        for row, table in zip(work.layout.pair_rows.flat, work.layout.pair_tables.repeat(2), strict=True):
             limit = np.uint64(work.layout.tables[table].size - 1)
             if int(work.messages[row].max()) > limit:
                 kept[int(row)] = work.messages[row].copy()
@@ -404,26 +410,26 @@ def _fill_quotient(
 
 
 def _sums_on_domain(work: Work, folded: Sequence[_Folded], remainder: FieldArray) -> FieldArray:
-    """Return sums - g at every point of the domain, (2, N)."""
+    """Return sums - g at every point of the domain, (2, N): slots and values of all terms are encoded together."""
     code = work.layout.code
-    size, shift = code.domain.size, code.domain.shift
-    total = coset_ntt(ext_scale(intt(remainder), (P - 1, 0)), shift, size)
-    for item in folded:
-        term = item.term
-        slots = None if term.slots is None else coset_ntt(intt(term.slots), shift, size)
+    size, k, t, count = code.domain.size, code.message_len, code.randomness_len, len(folded)
+    messages, pads = np.zeros((4, count, k), np.uint64), np.zeros((4, count, t), np.uint64)
+    for number, item in enumerate(folded):
+        messages[:2, number] = _ONES if item.term.slots is None else item.term.slots
+        if item.message is not None and item.pad is not None:
+            messages[2:, number], pads[2:, number] = item.message, item.pad
+    columns = np.empty((size, 4 * count), np.uint64)
+    _encode(code, messages.reshape(-1, k), pads.reshape(-1, t), columns, 0)
+    for number, item in enumerate(folded):
+        term, places = item.term, [2 * count + number, 3 * count + number]
         if term.second is not None:
             value = np.zeros((2, size), np.uint64)
             _products_on_domain(work, np.stack([term.first, term.second], axis=1), term.weights, value)
-        elif item.message is None or item.pad is None:
-            column = np.ascontiguousarray(work.columns[:, int(term.first[0])])
-            over_rows(_kernels.scale_row_onto, size, size, slots, column, total)
-            continue
-        else:
-            value = coset_ntt(code.code.coefficients(item.message, item.pad), shift, size)
-        if slots is None:
-            total = add(total, value)
-        else:
-            over_rows(_kernels.multiply_onto, size, size, slots, value, total)
+            columns[:, places] = value.T
+        elif item.message is None:
+            columns[:, places[0]] = work.columns[:, int(term.first[0])]
+    total = coset_ntt(ext_scale(intt(remainder), (P - 1, 0)), code.domain.shift, size)
+    over_rows(_kernels.terms_at, size, size * count * 4, columns, count, total)
     return total
 
 
@@ -431,18 +437,20 @@ def _lookups_on_domain(work: Work, first: FirstChallenges, weights: FieldArray, 
     """Add the pairs of lookups: in runs of rows that follow one another, the pairs with second columns one by one."""
     layout, size = work.layout, work.layout.code.domain.size
     rows, inverses, tables = layout.pair_rows, layout.pair_inverses, layout.pair_tables
-    plain = (layout.pair_seconds < 0).all(axis=1)
     keys = np.concatenate([rows, inverses], axis=1)
-    for start, stop in _runs(keys, np.concatenate([tables, plain[:, None]], axis=1)):
-        amount, part = size * (stop - start) * 8, np.ascontiguousarray(weights[:, start:stop])
-        if plain[start]:
-            alphas = [np.ascontiguousarray(first.alphas[:, table]) for table in tables[start]]
-            arguments = (work.columns, keys[start], stop - start, *alphas, part, total)
-            over_rows(_kernels.lookup_run_at, size, amount, *arguments)
+    for start, stop in _runs(keys, tables[:, None]):
+        amount, part, table = (
+            size * (stop - start) * 8,
+            np.ascontiguousarray(weights[:, start:stop]),
+            int(tables[start]),
+        )
+        if layout.tables[table].second is None:
+            alpha = np.ascontiguousarray(first.alphas[:, table])
+            over_rows(_kernels.lookup_run_at, size, amount, work.columns, keys[start], stop - start, alpha, part, total)
             continue
-        picked = (array[start:stop] for array in (rows, layout.pair_seconds, inverses, tables))
+        picked = (array[start:stop] for array in (rows, layout.pair_seconds, inverses))
         challenges = (first.alphas, first.gammas, part, total)
-        over_rows(_kernels.lookups_at, size, amount, work.columns, *picked, *challenges)
+        over_rows(_kernels.lookups_at, size, amount, work.columns, *picked, table, *challenges)
 
 
 def _products_on_domain(work: Work, places: Index, weights: FieldArray, total: FieldArray) -> None:
@@ -459,7 +467,8 @@ def _runs(following: Index, equal: npt.NDArray[np.int64]) -> list[tuple[int, int
     """Return the longest ranges in which every entry of `following` grows by one and `equal` stays."""
     if not len(following):
         return []
-    breaks = (np.diff(following, axis=0) != 1).any(axis=1) | (np.diff(equal, axis=0) != 0).any(axis=1)
+    moved, changed = np.diff(following, axis=0) != 1, np.diff(equal, axis=0) != 0
+    breaks = np.asarray(moved).any(axis=1) | np.asarray(changed).any(axis=1)
     bounds = [0, *(int(at) + 1 for at in np.flatnonzero(breaks)), len(following)]
     return list(pairwise(bounds))
 
@@ -518,7 +527,7 @@ def _grind(state: Digest) -> bytes:
         heads = np.ascontiguousarray(digests[:, :8]).view(">u8")[:, 0]
         done = np.flatnonzero(heads >> np.uint64(64 - GRINDING_BITS) == 0)
         if done.size:
-            return nonces[done[0]].tobytes()
+            return int(first + done[0]).to_bytes(NONCE_BYTES, "little")
     raise UnprovableError("no nonce carries the work")  # not reached: the counter has no end
 
 
@@ -529,4 +538,4 @@ def _opened(
     place = layout.tree_slice(number)
     chosen = columns[positions, place.start : place.stop + SALT_PLACES]
     symbols, salts = chosen[:, :-SALT_PLACES], chosen[:, -SALT_PLACES:]
-    return symbols.tobytes() + salts.tobytes() + tree.prove([int(at) for at in positions])
+    return b"".join([symbols.tobytes(), salts.tobytes(), tree.prove([int(at) for at in positions])])

@@ -33,6 +33,7 @@ from ._layout import Flat, Grid, Layout, Piece, Rows
 __all__ = ["ONE", "Sums", "Term", "X", "embed", "outer", "scalar"]
 
 Index = npt.NDArray[np.int64]
+_Summand = tuple[Grid, Grid | None, FieldArray]
 
 ONE: Ext = (1, 0)
 X: Ext = (0, 1)
@@ -125,16 +126,16 @@ class Sums:
         made = list(self._terms)
         for indicator, summands in self._indicated.items():
             made.extend(self._indicated_terms(np.frombuffer(indicator, np.bool_), summands))
-        linear = [(grid, None, vector) for grid, vector in self._linear.items()]
-        products = [(a, b, vector) for (a, b), vector in self._products.items()]
-        for summands in (linear, products):
-            groups: dict[tuple[object, ...], list[tuple[Grid, Grid | None, Ext]]] = {}
-            for a, b, vector in summands:
+        linear: list[_Summand] = [(grid, None, vector) for grid, vector in self._linear.items()]
+        products: list[_Summand] = [(a, b, vector) for (a, b), vector in self._products.items()]
+        for kind in (linear, products):
+            groups: dict[tuple[object, bytes], list[tuple[Grid, Grid | None, Ext]]] = {}
+            for a, b, vector in kind:
                 factor, direction = _direction(vector)
                 shape = tuple((piece.start, piece.width, piece.rows.count) for piece in a.pieces)
                 groups.setdefault((shape, direction.tobytes()), []).append((a, b, factor))
             for (_, direction_bytes), members in groups.items():
-                direction = np.frombuffer(direction_bytes, np.uint64).reshape(2, -1)  # type: ignore[call-overload]
+                direction = np.frombuffer(direction_bytes, np.uint64).reshape(2, -1)
                 made.extend(self._grid_terms(members, direction))
         return made
 

@@ -146,10 +146,9 @@ def slot_relations_at(program: Program, first: FirstChallenges, lambdas: FieldAr
     pair_weights, monomial_weights = constraint_weights(layout, lambdas)
     total: Ext = (0, 0)
     if len(layout.pair_rows):
+        alpha, gamma = (np.ascontiguousarray(c[:, layout.pair_tables]) for c in (first.alphas, first.gammas))
         sides = []
         for side in (0, 1):
-            tables = layout.pair_tables[:, side]
-            alpha, gamma = (np.ascontiguousarray(c[:, tables]) for c in (first.alphas, first.gammas))
             value = np.ascontiguousarray(values[:, layout.pair_rows[:, side]])
             seconds = layout.pair_seconds[:, side]
             other = np.where(seconds >= 0, values[:, np.maximum(seconds, 0)], np.uint64(0))
