@@ -49,7 +49,7 @@ __all__ = [
     "CommitmentCountError",
     "CommitmentUsedError",
     "LicenceTerms",
-    "NotRegisteredError",
+    "NoRegistrationError",
     "OtherRegistrationError",
     "OwnerError",
     "Register",
@@ -109,7 +109,7 @@ class RepeatedRowsError(RegisterError):
     """A row stands twice in a file, or was registered before; `repeats` lists (number, number) pairs."""
 
 
-class NotRegisteredError(RegisterError):
+class NoRegistrationError(RegisterError):
     """The register holds no such registration, or none that can be continued."""
 
 
@@ -224,8 +224,8 @@ class Register:
                 connection.executemany("INSERT INTO row_tag VALUES (?, ?, ?)", entries)
             elif begun.data_root is not None or begun.previous is not None:
                 raise RepeatedCommitmentError(
-                    f"{rows.origin} is registered already, as number {begun.number} of {self._folder}; continue it "
-                    "with --refresh when its commitments are used up",
+                    f"{rows.origin} is registered already: {self._path(begun.number, 'registration', 'bin')} and the "
+                    "licence request beside it; when its commitments are used up, continue it with --refresh",
                     number=begun.number,
                 )
         _check_same(begun, rows, count)
@@ -241,7 +241,7 @@ class Register:
         """Register the same rows anew: the first of `count` commitments is the spare of the last registration of them.
 
         Raises:
-            NotRegisteredError: the file has no finished registration.
+            NoRegistrationError: the file has no finished registration.
             RowsChangedError: the rows are not those registered.
             OtherRegistrationError: an interrupted call had other settings.
             CommitmentCountError: `count` is out of bounds.
@@ -250,7 +250,7 @@ class Register:
         with self._transaction() as connection:
             latest = self._latest(connection, rows)
         if latest is None or (latest.data_root is None and latest.previous is None):
-            raise NotRegisteredError(f"{rows.origin} has no finished registration in {self._folder} to continue")
+            raise NoRegistrationError(f"{rows.origin} has no finished registration in {self._folder} to continue")
         if latest.data_root is not None:
             _check_same(latest, rows, latest.count)
             self._remake(latest, latest.count - 1, rows)
@@ -329,7 +329,7 @@ class Register:
         Raises:
             CommitmentUsedError: it is used, or is a spare or a link, which belong to registrations.
             RowsChangedError: the rows are not those registered.
-            NotRegisteredError: there is no such registration.
+            NoRegistrationError: there is no such registration.
         """
         begun = self._done(number)
         linked = 0 if begun.previous is None else 1
@@ -349,7 +349,7 @@ class Register:
         """Return the positions of the commitments that rounds may still use, in order.
 
         Raises:
-            NotRegisteredError: there is no such registration.
+            NoRegistrationError: there is no such registration.
         """
         begun = self._done(number)
         with self._transaction() as connection:
@@ -364,7 +364,7 @@ class Register:
         """Return a finished registration as it was published.
 
         Raises:
-            NotRegisteredError: there is none of this number.
+            NoRegistrationError: there is none of this number.
             RegisterError: its file is not what was published.
         """
         begun = self._done(number)
@@ -445,7 +445,7 @@ class Register:
         with self._transaction() as connection:
             begun = _row(connection, "WHERE id = ?", number)
         if begun is None or begun.data_root is None:
-            raise NotRegisteredError(f"{self._folder} holds no finished registration {number}", number=number)
+            raise NoRegistrationError(f"{self._folder} holds no finished registration {number}", number=number)
         return begun
 
     def _tags(self, rows: OwnerRows) -> list[bytes]:
