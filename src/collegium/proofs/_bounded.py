@@ -51,7 +51,8 @@ class BoundedStatement:
 
     def __post_init__(self) -> None:
         if self.norm_bound is not None:
-            largest = self.masked.entries * self.masked.entry_bound**2 + self.norm_bound**2
+            slack_bits = NORM_LIMB_BITS * _limb_count(self.norm_bound**2, NORM_LIMB_BITS)
+            largest = self.masked.entries * self.masked.entry_bound**2 + (1 << slack_bits)
             if largest >= P or not self.whole:
                 raise StatementError(
                     f"{self.masked.entries} squares of entries up to {self.masked.entry_bound} and the bound "

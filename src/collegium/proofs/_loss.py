@@ -17,6 +17,7 @@ from collegium import learning
 from collegium.algebra import Ext, FieldArray, P, ext_scale
 from collegium.learning import ModelSpec, Rule, SigmoidOutput, SoftmaxOutput, SquaredOutput
 
+from ._errors import StatementError
 from ._expressions import Expression, Limbs, place_grid
 from ._layout import Grid, Layout
 from ._sums import Sums, ext_sum, scalar
@@ -209,6 +210,8 @@ class _Softmax:
         tree, outputs, one = layout.trace, spec.outputs, rule.one
         shift, table = 2 * rule.fraction_bits - INDEX_BITS, learning.exponential_table(rule.fraction_bits)
         offset = 1 << ((sum_bound >> shift) + 1).bit_length()
+        if (3 * offset + len(table) << shift) + sum_bound >= P:
+            raise StatementError(f"logits up to {sum_bound} could wrap around the field under softmax")
         near, power, far, top, normaliser, probability = (layout.grid(tree, rows, outputs) for _ in range(6))
         limbs = [
             Limbs.declare(layout, tree, rows, width, bits, _TABLE_BITS)

@@ -10,6 +10,7 @@ confirms (docs/spec/proofs.md, section 4.0).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,10 @@ from collegium.algebra import (
     ext_scale,
     ext_sub,
     fold,
+    mul,
     negacyclic_intt,
     negacyclic_ntt,
+    to_bytes,
 )
 from collegium.crypto import Digest
 
@@ -43,6 +46,7 @@ __all__ = ["MASK_RELATIONS", "Identity", "KeySecrets", "MaskTensors", "MaskedUpd
 RING = 4096
 CHECK_BLOCKS = 2
 NOISE_BOUND = 127
+NOISE_BITS_MIN = NOISE_BOUND.bit_length() + 1
 KEY_ROWS = 4
 KEY_MATRIX_ROWS = 6  # with the two rows that mask the report's combination
 MASK_RELATIONS = 1 + KEY_ROWS
@@ -54,8 +58,8 @@ IntArray = npt.NDArray[np.int64]
 class Identity:
     """Who says what to whom: bound by every proof, so that none can be copied or sent elsewhere.
 
-    `terms` is the digest of the round's terms: task, round, model, beacon, seats and bounds. `rule` is the digest of
-    the agreed training rule, `ciphertext` that of c, `key_root` that of the key matrix.
+    `terms` is the digest of the round's terms (task, round, model, beacon, seats, bounds), from which A follows. `rule`
+    is the digest of the agreed training rule, `ciphertext` that of c's bytes, `key_root` that of the key matrix.
     """
 
     task: Digest
@@ -87,7 +91,8 @@ class MaskedUpdate:
 
     Attributes:
         entries: of the update; entry_bound: their largest magnitude; lanes, lane_bits, noise_bits: as the budget has
-        them. matrix: A in the transform's domain (blocks, 4096).
+            them.
+        matrix: A in the transform's domain (blocks, 4096), which the caller derives from the identity's terms.
         ciphertext: c (blocks, 4096), whose digest the identity names.
         key_message_len, key_randomness_len: of the key matrix's code.
     """
@@ -111,6 +116,10 @@ class MaskedUpdate:
         room = (len(self.ciphertext) - CHECK_BLOCKS) * RING
         if not 0 < self.slots <= room or self.lanes not in (1, 2):
             raise StatementError(f"{self.entries} entries in {self.lanes} lanes do not fit {room} coefficients")
+        if self.noise_bits < NOISE_BITS_MIN:
+            raise StatementError(f"{self.noise_bits} noise bits, expected at least {NOISE_BITS_MIN}")
+        if sha256(to_bytes(self.ciphertext.reshape(-1))).digest() != self.identity.ciphertext:
+            raise StatementError("c is not the one whose digest the identity names")
         if self.noise_bits + self.lanes * self.lane_bits > 63 or self.entry_bound >= 1 << (self.lane_bits - 1):
             raise StatementError(
                 f"{self.noise_bits} + {self.lanes} x {self.lane_bits} bits for entries up to {self.entry_bound}: "
@@ -230,6 +239,14 @@ def _transposed(matrix: FieldArray, vector: FieldArray) -> FieldArray:
     """
     backwards = np.ascontiguousarray(matrix[:, ::-1])
     return negacyclic_intt(ext_mul_array(backwards, negacyclic_ntt(vector)))
+
+
+def transposed_sum(matrix: FieldArray, vectors: FieldArray) -> FieldArray:
+    """Return sum_b A_b^T v_b over blocks, (RING,); `matrix` as A is kept, vectors (blocks, RING) of F."""
+    products = mul(np.ascontiguousarray(matrix[:, ::-1]), negacyclic_ntt(vectors))
+    one = np.zeros((2, len(matrix)), np.uint64)
+    one[0] = 1
+    return negacyclic_intt(np.ascontiguousarray(fold(products, one)[0]))
 
 
 _P = 0xFFFFFFFF00000001

@@ -28,9 +28,9 @@ POINT_SYMBOLS = 2  # a value at a point of K \ F is two elements of F
 SHIFT = 7  # generates F*: the coset 7 <w_N> meets no subgroup that carries messages
 MESSAGE_MIN, MESSAGE_MAX = 1 << 10, 1 << 17
 TABLE_MAX = 1 << 18
-ENTRIES_MAX = 1 << 28  # lookups and table entries together: LogUp's error is this over |K|
+ENTRIES_MAX = 1 << 26  # lookups and table entries together: LogUp misses once in |K| over twice this, poles included
 
-if log2(ENTRIES_MAX) + BITS > 128:
+if log2(2 * ENTRIES_MAX) + BITS >= 128:
     raise ImportError("lookups would miss more often than the bits promised")
 
 

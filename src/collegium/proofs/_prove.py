@@ -57,8 +57,6 @@ __all__ = ["CommittedRows", "Proved", "Work", "commit_rows", "prove", "run"]
 
 Part = Callable[[str], None]
 
-_ONES = np.array([[1], [0]], np.uint64)
-
 
 @dataclass(frozen=True)
 class CommittedRows:
@@ -410,27 +408,39 @@ def _fill_quotient(
 
 
 def _sums_on_domain(work: Work, folded: Sequence[_Folded], remainder: FieldArray) -> FieldArray:
-    """Return sums - g at every point of the domain, (2, N): slots and values of all terms are encoded together."""
+    """Return sums - g at every point of the domain, (2, N): slots and values of all terms are encoded together.
+
+    A row of `columns` has the two parts of the slots of every term, then the two parts of the values.
+    """
     code = work.layout.code
-    size, k, t, count = code.domain.size, code.message_len, code.randomness_len, len(folded)
-    messages, pads = np.zeros((4, count, k), np.uint64), np.zeros((4, count, t), np.uint64)
-    for number, item in enumerate(folded):
-        messages[:2, number] = _ONES if item.term.slots is None else item.term.slots
-        if item.message is not None and item.pad is not None:
-            messages[2:, number], pads[2:, number] = item.message, item.pad
-    columns = np.empty((size, 4 * count), np.uint64)
-    _encode(code, messages.reshape(-1, k), pads.reshape(-1, t), columns, 0)
-    for number, item in enumerate(folded):
-        term, places = item.term, [2 * count + number, 3 * count + number]
-        if term.second is not None:
-            value = np.zeros((2, size), np.uint64)
-            _products_on_domain(work, np.stack([term.first, term.second], axis=1), term.weights, value)
-            columns[:, places] = value.T
-        elif item.message is None:
-            columns[:, places[0]] = work.columns[:, int(term.first[0])]
+    size, k, t = code.domain.size, code.message_len, code.randomness_len
+    ordered = sorted(folded, key=lambda item: item.message is None)
+    values = [item for item in ordered if item.message is not None]
+    count = len(ordered)
+    slots = np.stack([_ones(k) if item.term.slots is None else item.term.slots for item in ordered], axis=1)
+    columns = np.zeros((size, 4 * count), np.uint64)
+    _encode(code, slots.reshape(-1, k), np.zeros((2 * count, t), np.uint64), columns, 0)
+    messages, pads = (np.stack(parts, axis=1) for parts in zip(*((v.message, v.pad) for v in values), strict=True))
+    for part in range(2):
+        arguments = (np.ascontiguousarray(messages[part]), np.ascontiguousarray(pads[part]), columns)
+        _encode(code, *arguments, (2 + part) * count)
+    for number, item in enumerate(ordered[len(values) :], start=len(values)):
+        term, place = item.term, 2 * count + number
+        if term.second is None:
+            columns[:, place] = work.columns[:, int(term.first[0])]
+            continue
+        value = np.zeros((2, size), np.uint64)
+        _products_on_domain(work, np.stack([term.first, term.second], axis=1), term.weights, value)
+        columns[:, place], columns[:, place + count] = value
     total = coset_ntt(ext_scale(intt(remainder), (P - 1, 0)), code.domain.shift, size)
     over_rows(_kernels.terms_at, size, size * count * 4, columns, count, total)
     return total
+
+
+def _ones(k: int) -> FieldArray:
+    ones = np.zeros((2, k), np.uint64)
+    ones[0] = 1
+    return ones
 
 
 def _lookups_on_domain(work: Work, first: FirstChallenges, weights: FieldArray, total: FieldArray) -> None:

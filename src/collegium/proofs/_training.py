@@ -81,8 +81,11 @@ class TrainingStatement:
             )
         if self.masked.entries != spec.parameter_count + 1 or self.masked.lanes != 1:
             raise StatementError(f"{self.masked.entries} masked entries for {spec.parameter_count} parameters")
-        if self.chosen.shape != (data.rows,) or not self.chosen.any():
-            raise StatementError(f"a batch is chosen from {self.chosen.shape} rows, expected ({data.rows},)")
+        batch = data.rows if rule.batch_rows is None else min(data.rows, rule.batch_rows)
+        if self.chosen.shape != (data.rows,) or int(self.chosen.sum()) != batch:
+            raise StatementError(
+                f"{int(self.chosen.sum())} of {self.chosen.shape} rows are chosen, expected {batch} of ({data.rows},)"
+            )
         if learning.update_bound(spec, rule, int(self.chosen.sum())) > self.masked.entry_bound:
             raise StatementError("an update of this many rows could exceed the masked entries' bound")
 

@@ -9,6 +9,7 @@ import numpy as np
 from collegium.algebra import (
     Ext,
     FieldArray,
+    NoInverseError,
     P,
     add,
     ext_add,
@@ -61,6 +62,13 @@ def verify(program: Program, proof: bytes) -> FirstChallenges:
         MalformedProofError, SumRejectedError, IdentityRejectedError, CombinationRejectedError, GrindingRejectedError,
         OpeningRejectedError: all are `ProofRejectedError`.
     """
+    try:
+        return _run(program, proof)
+    except NoInverseError as error:  # a challenge met a pole: once in 2^100
+        raise IdentityRejectedError(f"a challenge has no inverse where one is needed: {error}") from error
+
+
+def _run(program: Program, proof: bytes) -> FirstChallenges:
     layout, code = program.layout, program.layout.code
     k, t = code.message_len, code.randomness_len
     reader = _Reader(proof)
