@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _run_stage import PROVED, ROUNDS, TRAINERS, Copy, PlayedRun, check, play, write_experiment
+from _run_stage import CLINICS, PROVED, ROUNDS, TRAINERS, Copy, PlayedRun, check, play, write_experiment
 
 from collegium.consensus import FailingProof, verify_proof_evidence
+from collegium.lineage import Lineage
 from collegium.node import LearningTask, SharedWork, Workers
 from collegium.node import _play as playing
 from collegium.node import _run as run_module
+from collegium.node import _task as task_module
+from collegium.node._run import accusations
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +86,20 @@ def test_no_seed_of_an_encoding_is_in_the_runs_files(proved: PlayedRun) -> None:
     seeds = [seed for trainer in proved.federation.trainers for seed in trainer.journal.pack.seeds]  # type: ignore[union-attr]
     files = [file.read_bytes() for file in proved.path.rglob("*") if file.is_file()]
     assert not any(seed in data for seed in seeds for data in files)
+
+
+def test_the_lineage_says_the_level_and_leads_from_a_model_to_registered_rows(proved: PlayedRun) -> None:
+    with Lineage(proved.path / "lineage.db", read_only=True) as lineage:
+        records = lineage.records()
+        levels = [json.loads(record.attributes).get("level") for record in records if record.kind in ("task", "header")]
+        assert levels == ["proved"] * (ROUNDS + 2)
+        registered = [record for record in records if record.kind == "dataset" and record.parents[0].role == "dataset"]
+        assert len(registered) == TRAINERS
+        for record in registered:
+            assert json.loads(record.attributes) == {"first_round": 1, "last_round": ROUNDS}
+            assert [model.round_number for model in lineage.erasure(record.digest)] == list(range(1, ROUNDS + 1))
+        (whole,) = {model.digest for model in lineage.models() if model.round_number == ROUNDS}
+        assert {name.datasets for name in lineage.influence(whole)} == {(clinic,) for clinic in CLINICS}
 
 
 # ------------------------------------------------------------------------------------------------ damaged
@@ -171,6 +188,21 @@ def test_a_trainer_whose_proof_fails_is_left_out_and_convicted_and_the_round_goe
     epoch_set, work = federation.genesis.epoch_set, SharedWork()
     convicted = verify_proof_evidence(work, federation.task, epoch_set, terms, model, found[0])
     assert convicted == federation.trainers[0].account.address
+    assert accusations(federation.genesis, played.evidence) == [
+        f"the proof of {federation.trainers[0].rows.name} does not verify; its report is left out"
+    ]
+    verdict = check(run.path, str(run.summary["anchor"]))
+    assert verdict.ok, verdict.failure
+
+
+def test_a_trainer_whose_encodings_are_used_up_registers_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_module, "PACK_ROUNDS", 2)
+    in_this_process(monkeypatch)
+    run = play(write_experiment(tmp_path, PROVED), tmp_path / "run")
+    assert column(run, "admitted") == [TRAINERS] * (ROUNDS + 1)
+    assert len(json.loads((run.path / "objects.json").read_bytes())["registrations"]) == 2 * TRAINERS
+    node = next(iter(run.federation.nodes.values()))
+    assert {(e.first_round, e.last_round) for e in node.state.round.registered.values()} == {(3, 3)}
     verdict = check(run.path, str(run.summary["anchor"]))
     assert verdict.ok, verdict.failure
 

@@ -52,8 +52,8 @@ SUMMARY: dict[str, Any] = {
     ],
     "checkpoints": [{"gas": 161_234}],
 }
-FINISHED = RoundFinished(1, 2, 8, 0.9, 0.8, 0.5, 350.0, 800.0, None, 1e-5, (3,), (5, 6), 1)
-GOOD = Verification(True, True, ("certificates", "sums"), ("training",), None, {"rounds": 2})
+FINISHED = RoundFinished(1, 2, 8, 0.9, 0.8, 0.5, 350.0, 800.0, None, None, None, 1e-5, (3,), (5, 6), 1)
+GOOD = Verification(True, True, ("certificates", "sums"), ("training",), None, {"level": "unproved", "rounds": 2})
 BROKEN = Verification(False, True, ("certificates",), (), "sum of round 2: \x1b[2J does not open", {})
 
 runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
@@ -209,6 +209,7 @@ def test_verify_prints_what_holds_and_what_was_not_checked(folder: Path) -> None
         "holds: certificates",
         "holds: sums",
         "not checked: training",
+        "level: unproved (sums, votes and checkpoints can be checked; what a trainer computed is not proved)",
         "verified, and it is the run that the anchor names",
     ]
     assert fake.verified == [(folder, ANCHOR)]
@@ -237,7 +238,7 @@ def test_verify_with_json_prints_one_object_alone(folder: Path) -> None:
         "checks": ["certificates", "sums"],
         "unchecked": ["training"],
         "failure": None,
-        "summary": {"rounds": 2},
+        "summary": {"level": "unproved", "rounds": 2},
     }
     assert json.loads(broken.stdout)["failure"] == BROKEN.failure
 

@@ -1,6 +1,7 @@
 """What a terminal shows of a run, and what a pipe gets."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -69,6 +70,21 @@ def test_live_table_shows_the_latest_rounds_and_every_message() -> None:
     assert "all well" in last
     for line in ("chain started", "warning: seat 3 [red]lied[/red]", "checked sums: 10"):
         assert line in shown
+
+
+def test_live_table_has_columns_of_proofs_where_there_are_proofs() -> None:
+    shown = {}
+    for proved in (True, False):
+        stream = io.StringIO()
+        console = Console(file=stream, force_terminal=True, color_system=None, width=140, legacy_windows=False)
+        with LiveTable(console) as watcher:
+            event = finished(1)
+            watcher(event if proved else replace(event, prove_ms=None, verify_ms=None))
+        shown[proved] = stream.getvalue()
+    assert "prove ms" in shown[True]
+    assert "verify ms" in shown[True]
+    assert "prove ms" not in shown[False]
+    assert "verify ms" not in shown[False]
 
 
 def test_live_table_gives_the_terminal_back_when_a_run_fails() -> None:

@@ -139,6 +139,19 @@ def test_each_level_is_labelled_with_what_it_promises(level: str) -> None:
     assert LEVELS[level] in Page(html).text
 
 
+def test_the_cost_of_proofs_is_shown_where_there_are_proofs() -> None:
+    headings = ("Making a proof", "Verifying it", "Bytes of proofs")
+    without = Page(render_page(SUMMARY)).text
+    assert not any(heading in without for heading in headings)
+    proved = copy.deepcopy(SUMMARY)
+    for row in proved["rounds"]:
+        row |= {"prove_ms": 81.4, "verify_ms": 12.6, "proof_bytes": 4_081_234}
+    shown = Page(render_page(proved)).text
+    assert all(heading in shown for heading in headings)
+    assert "4,081,234" in shown
+    assert "Verifying a proof, median 13 ms" in " ".join(shown.split())
+
+
 def test_an_unknown_level_promises_nothing() -> None:
     html = render_page(changed(level='proved" onclick="'))
     assert 'class="level level-unknown"' in html

@@ -38,7 +38,12 @@ Summary: TypeAlias = dict[str, Any]
 """What a run says about itself, as plain JSON values; the keys are those of the report page."""
 
 LEVEL: Final = "unproved"
-PROMISE: Final = "sums, votes and checkpoints can be checked; what a trainer computed is not proved"
+PROMISES: Final = {
+    "unproved": "sums, votes and checkpoints can be checked; what a trainer computed is not proved",
+    "bounded": "sums, votes and checkpoints can be checked; every update is proved to be in range, not to be training",
+    "proved": "sums, votes, checkpoints and each step of training can be checked; that the rows are real is not proved",
+}
+"""What each level promises, in one line."""
 JOULES_PER_KWH: Final = 3_600_000
 DEMO_FOLDER: Final = Path("runs")
 DEMO_COUNT_MAX: Final = 10_000
@@ -232,7 +237,7 @@ def verify(
         digest = None if anchor is None else _digest(anchor)
         if not run.is_dir():
             raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
-        _print_header(LEVEL, json=json)
+        typer.echo(f"collegium {__version__}", err=json)
         with _watch(json=json) as watcher:
             verification = _verify(engine, run, digest, watcher)
         if json:
@@ -465,7 +470,7 @@ def _watch(*, json: bool) -> "Watcher":
 
 
 def _print_header(level: str, *, json: bool) -> None:
-    typer.echo(f"collegium {__version__}, level: {level} ({PROMISE})", err=json)
+    typer.echo(f"collegium {__version__}, level: {level} ({PROMISES.get(level, PROMISES[LEVEL])})", err=json)
 
 
 def _print_error(error: CollegiumError) -> None:
@@ -503,6 +508,8 @@ def _summary_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("absent seats", _seats(summary.get("absent_seats"))),
         ("finality, median", _median(rounds, "finality_ms", "ms in the virtual network")),
         ("coordination, median", _median(rounds, "coordination_ms", "ms in the virtual network")),
+        ("proof made, median", _median(rounds, "prove_ms", "ms a report")),
+        ("proof verified, median", _median(rounds, "verify_ms", "ms a report")),
         ("base chain, median", _median(rounds, "chain_bytes", "bytes a round")),
         ("gas, median", _median(checkpoints, "gas", "a checkpoint")),
         ("energy, estimate", _energy(energy) + (f" at {watts} W a core" if energy and watts else "")),
@@ -538,6 +545,9 @@ def _print_verification(verification: "Verification") -> None:
         typer.echo(f"holds: {printable(check)}")
     for check in verification.unchecked:
         typer.echo(f"not checked: {printable(check)}")
+    level = str(verification.summary.get("level", ""))
+    if level in PROMISES:
+        typer.echo(f"level: {level} ({PROMISES[level]})")
     if not verification.ok:
         _print_lines("verification failed", [verification.failure or "no reason given"])
     elif verification.anchored:
@@ -548,7 +558,7 @@ def _print_verification(verification: "Verification") -> None:
 
 def _verification_object(verification: "Verification") -> dict[str, Any]:
     return {
-        "level": LEVEL,
+        "level": verification.summary.get("level"),
         "ok": verification.ok,
         "anchored": verification.anchored,
         "checks": list(verification.checks),

@@ -6,7 +6,7 @@ The folder holds no secret key and no sealed column. docs/spec/run.md lists its 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from collegium import learning
 from collegium.aggregation import Report
-from collegium.consensus import Header
+from collegium.consensus import EvidenceFound, FailingProof, FalseReceipt, FalseReject, Header
 from collegium.crypto import Digest, os_random
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation
@@ -22,10 +22,19 @@ from collegium.lineage import Store
 from collegium.settlement import ChainAnswerError, ChainUnreachableError, TransactionNotMinedError, header_root
 
 from ._base_chain import BaseChain, encode_chain_record
-from ._events import CheckpointPosted, Event, Message, ReportSubmitted, RoundFinished, RoundStarted, WorldError
+from ._events import (
+    CheckpointPosted,
+    Event,
+    Message,
+    ReportSubmitted,
+    RoundFinished,
+    RoundStarted,
+    Warning_,
+    WorldError,
+)
 from ._experiment import Experiment
 from ._facts import round_facts, summarise
-from ._genesis import encode_genesis
+from ._genesis import Genesis, encode_genesis
 from ._ledger import ObjectIndex, OrderedRound, assemble_rounds, encode_index, encode_ledger
 from ._manifest import write_manifest
 from ._play import PlayedRound, play_round
@@ -148,6 +157,8 @@ def _play(
         lambda index, name: on_event(ReportSubmitted(number, name, index, count)),
         workers,
     )
+    for line in accusations(federation.genesis, played.evidence):
+        on_event(Warning_(f"round {number}: {line}"))
     header = _final(played)
     ordered = _ordered(federation, book)
     for report_id in ordered.close.reports:  # what was not admitted is in no sum, and nobody needs to keep it
@@ -197,6 +208,23 @@ def _play(
         )
     if header.outcome != "opened":
         on_event(Message(f"round {number}: {header.outcome}; the model stays as it is"))
+
+
+def accusations(genesis: Genesis, evidence: Sequence[EvidenceFound]) -> list[str]:
+    """Return what the evidence about proofs says, each thing once."""
+    names, lines = dict(genesis.trainers), dict[str, None]()
+    for found in (item.evidence for item in evidence):
+        if isinstance(found, FailingProof | FalseReceipt | FalseReject):
+            trainer = names[found.held.report.trainer]
+            match found:
+                case FailingProof():
+                    line = f"the proof of {trainer} does not verify; its report is left out"
+                case FalseReceipt():
+                    line = f"seat {found.receipt.seat} vouched for the proof of {trainer}, which does not verify"
+                case FalseReject():
+                    line = f"validator {found.reject.validator} rejected the proof of {trainer}, which verifies"
+            lines[line] = None
+    return list(lines)
 
 
 def _final(played: PlayedRound) -> Header:
