@@ -297,23 +297,22 @@ def terms_at(start, stop, columns, count, out):
 @njit(cache=True, nogil=True)
 def products_run_at(start, stop, columns, places, factors, count, weights, out):
     """Points [start, stop): out += sum_i weights_i prod of one to three rows; factor f begins at `places[f]`."""
+    product = np.empty(count, np.uint64)
+    weights0, weights1 = weights[0], weights[1]
     for point in range(start, stop):
         column = columns[point]
-        a = column[places[0] : places[0] + count]
-        b = column[places[1] : places[1] + count]
-        c = column[places[2] : places[2] + count]
+        product[:] = column[places[0] : places[0] + count]
+        for f in range(1, factors):
+            factor = column[places[f] : places[f] + count]
+            for i in range(count):
+                product[i] = lane_mul(product[i], factor[i])
         low0 = uint64(0)
         high0 = uint64(0)
         low1 = uint64(0)
         high1 = uint64(0)
         for i in range(count):
-            value = a[i]
-            if factors > 1:
-                value = lane_mul(value, b[i])
-            if factors > 2:
-                value = lane_mul(value, c[i])
-            r0 = lane_mul(value, weights[0, i])
-            r1 = lane_mul(value, weights[1, i])
+            r0 = lane_mul(product[i], weights0[i])
+            r1 = lane_mul(product[i], weights1[i])
             low0 += r0 & uint64(_LOW)
             high0 += r0 >> uint64(32)
             low1 += r1 & uint64(_LOW)
