@@ -34,6 +34,7 @@ from ._experiment import (
     load_experiment,
     seats_spoiled_max,
 )
+from ._final_model import FinalModelError, final_model
 from ._genesis import Genesis, GenesisError, decode_genesis
 from ._manifest import ManifestError, check_manifest, write_manifest
 from ._network import Network, SharedWork, StalledError
@@ -78,6 +79,17 @@ from ._run import RunRefusedError, run_experiment
 from ._setup import Federation, TaskTooLargeError, set_up
 from ._task import LearningTask, ModelState, ModelStateError
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer, TrainerJournal
+from ._vector_run import VectorRound, VectorScores, VectorSettings, play_vectors
+from ._vectors import (
+    Quantised,
+    Quantiser,
+    VectorLevelError,
+    VectorRows,
+    VectorStateError,
+    VectorTask,
+    VectorTaskError,
+    first_vector_state,
+)
 from ._verify import AnchorError, DerivedFileError, Verification, verify_run
 from ._workers import Workers
 
@@ -100,6 +112,7 @@ __all__ = [
     "ExperimentRefusedError",
     "ExperimentUnreadableError",
     "Federation",
+    "FinalModelError",
     "Genesis",
     "GenesisError",
     "LearningTask",
@@ -122,6 +135,8 @@ __all__ = [
     "OwnerRowsError",
     "PlayedRound",
     "Problem",
+    "Quantised",
+    "Quantiser",
     "Register",
     "RegisterError",
     "RegisterModeError",
@@ -145,6 +160,14 @@ __all__ = [
     "Trainer",
     "TrainerJournal",
     "TrainerSettings",
+    "VectorLevelError",
+    "VectorRound",
+    "VectorRows",
+    "VectorScores",
+    "VectorSettings",
+    "VectorStateError",
+    "VectorTask",
+    "VectorTaskError",
     "Verification",
     "VerifyProgress",
     "Warning_",
@@ -161,10 +184,13 @@ __all__ = [
     "encode_licence",
     "experiment_from_bytes",
     "experiment_to_bytes",
+    "final_model",
+    "first_vector_state",
     "load_experiment",
     "load_owner_rows",
     "load_statistics",
     "play_round",
+    "play_vectors",
     "run_experiment",
     "seats_spoiled_max",
     "set_up",

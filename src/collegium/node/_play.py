@@ -31,8 +31,8 @@ from collegium.crypto import Digest, Randomness
 from collegium.errors import CollegiumError
 
 from ._network import Delivery, Network, SharedWork
+from ._played_task import PlayedTask
 from ._proofs import SecretDraft
-from ._task import LearningTask
 from ._trainer import Trainer
 from ._validator_node import ValidatorNode
 from ._workers import Workers
@@ -79,7 +79,7 @@ def play_round(
     network: Network,
     nodes: dict[int, ValidatorNode],
     epoch_set: EpochSet,
-    task: LearningTask,
+    task: PlayedTask,
     trainers: list[Trainer],
     random: Randomness,
     on_report: Callable[[int, str], None],
@@ -141,7 +141,7 @@ def play_round(
 class _Bench:
     """The trainers' side of one round, each as its own machine; what is heavy goes to workers."""
 
-    task: LearningTask
+    task: PlayedTask
     terms: RoundTerms
     model: bytes
     registered: Mapping[bytes, Registered]
@@ -211,7 +211,7 @@ class _Bench:
 
 
 def verify_ahead(
-    work: SharedWork, task: LearningTask, terms: RoundTerms, model: bytes, reports: list[Held], workers: Workers
+    work: SharedWork, task: PlayedTask, terms: RoundTerms, model: bytes, reports: list[Held], workers: Workers
 ) -> list[float]:
     """Verify registrations and proofs in worker processes; enter into `work` what the validators will ask for.
 
@@ -232,7 +232,7 @@ def verify_ahead(
     return took
 
 
-def _verify_proof(task: LearningTask, terms: RoundTerms, model: bytes, held: Held) -> None:
+def _verify_proof(task: PlayedTask, terms: RoundTerms, model: bytes, held: Held) -> None:
     check_proof(SharedWork(), task, terms, model, held, vetted=True)
 
 

@@ -41,11 +41,21 @@ from ._events import Event, Message, Warning_
 from ._experiment import Experiment, experiment_to_bytes
 from ._genesis import Genesis, ValidatorEntry, first_terms
 from ._network import Network, SharedWork
+from ._played_task import PlayedTask
 from ._task import EMPTY_STATE, LearningTask
 from ._trainer import Trainer
 from ._validator_node import BlockArchive, ValidatorNode
 
-__all__ = ["Federation", "TaskTooLargeError", "build_task", "set_up"]
+__all__ = [
+    "Federation",
+    "Roles",
+    "TaskTooLargeError",
+    "build_task",
+    "draw_validators",
+    "found",
+    "open_network",
+    "set_up",
+]
 
 STAKE_WEI = 10**18
 VIEW_TIMEOUT_LINKS = 6  # a view's base timeout in one-way delays: two are needed, and computing takes none here
@@ -104,16 +114,23 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federat
     # 2. genesis: what is public from now on
     committee = experiment.committee
     absent, lying = _simulated_faults(experiment)
-    validators = [
-        ValidatorKeys(AccountKey.generate(os_random), BlsSecretKey.generate(os_random), SealKey.generate(os_random))
-        for _ in range(committee.seats)
-    ]
-    rows_max = 1 << (max(len(trainer.rows.rows) for trainer in trainers) - 1).bit_length()
-    genesis, beacons = _found(experiment, schema, rows_max, trainers, operator, validators, absent)
+    validators = draw_validators(committee.seats)
+    draft = Genesis(
+        experiment=experiment_to_bytes(experiment),
+        schema=learning.schema_to_bytes(schema),
+        rows_max=1 << (max(len(trainer.rows.rows) for trainer in trainers) - 1).bit_length(),
+        trainers=tuple((trainer.account.address, trainer.rows.name) for trainer in trainers),
+        operator=operator.address,
+        epoch=0,
+        validators=(),
+        beacon_commitments=(),
+        beacon=b"",
+    )
+    genesis, beacons = found(draft, validators, absent)
     task = build_task(genesis, experiment)
     # 3. validators: one process each in life, one object each here
-    roles = _Roles(validators, beacons, absent, lying, committee.verifiers)
-    nodes, network = _open_network(genesis, task, roles, committee.link_ms)
+    roles = Roles(validators, beacons, absent, lying, committee.verifiers)
+    nodes, network = open_network(genesis, task, roles, committee.link_ms)
     return Federation(
         experiment=experiment,
         genesis=genesis,
@@ -130,7 +147,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federat
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Roles:
+class Roles:
     """Every validator's secrets and its share of the beacon, who plays absent or lying, and how many verify a proof."""
 
     keys: list[ValidatorKeys]
@@ -140,8 +157,8 @@ class _Roles:
     verifiers: int
 
 
-def _open_network(
-    genesis: Genesis, task: LearningTask, roles: _Roles, link_ms: int
+def open_network(
+    genesis: Genesis, task: PlayedTask, roles: Roles, link_ms: int
 ) -> tuple[dict[int, ValidatorNode], Network]:
     """Return the live validators, each at the beginning of round 0, and the network between them."""
     work = SharedWork()
@@ -281,30 +298,25 @@ def _garbage(key_sum: KeySum, account: AccountKey) -> KeySum:
     return replace(unsigned, signature=account.sign(unsigned.digest))
 
 
-def _found(
-    experiment: Experiment,
-    schema: Schema,
-    rows_max: int,
-    trainers: list[Trainer],
-    operator: AccountKey,
-    validators: list[ValidatorKeys],
-    absent: frozenset[int],
+def draw_validators(seats: int) -> list[ValidatorKeys]:
+    """Return fresh secrets of as many validators as there are seats."""
+    return [
+        ValidatorKeys(AccountKey.generate(os_random), BlsSecretKey.generate(os_random), SealKey.generate(os_random))
+        for _ in range(seats)
+    ]
+
+
+def found(
+    draft: Genesis, validators: list[ValidatorKeys], absent: frozenset[int]
 ) -> tuple[Genesis, list[ThresholdBeacon]]:
-    """Return the genesis with every proof in it, and each validator's part of the beacon."""
+    """Return the genesis with every proof in it, and each validator's part of the beacon.
+
+    `draft` says what the task is and who trains; its validators and its beacon are filled in.
+    """
     size = len(validators)
     threshold = size - (size - 1) // 3
     dealings = [deal(os_random, size, threshold) for _ in range(size)]
-    draft = Genesis(
-        experiment=experiment_to_bytes(experiment),
-        schema=learning.schema_to_bytes(schema),
-        rows_max=rows_max,
-        trainers=tuple((trainer.account.address, trainer.rows.name) for trainer in trainers),
-        operator=operator.address,
-        epoch=0,
-        validators=(),
-        beacon_commitments=tuple(dealing.commitments for dealing in dealings),
-        beacon=b"",
-    )
+    draft = replace(draft, beacon_commitments=tuple(dealing.commitments for dealing in dealings))
     entries = []
     for index, keys in enumerate(validators):
         unsigned = Announcement(index, 0, keys.first_seal.public_bytes, b"")

@@ -1,0 +1,46 @@
+"""What a task must offer to be played: the public work that validators agree on, and a trainer's part of a round."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium.aggregation import KeyClaim, RoundTerms
+from collegium.consensus import Agreed
+from collegium.crypto import Digest, Randomness
+
+from ._proofs import DataPack, SecretDraft
+
+__all__ = ["PlayedTask"]
+
+
+class PlayedTask(Agreed, Protocol):
+    """A task as `play_round` plays it; `rows` are whatever the task's own trainers hold."""
+
+    @property
+    def cohort_min(self) -> int: ...
+
+    @property
+    def lying_max(self) -> int: ...
+
+    def update(self, round_number: int, model: bytes, trainer: Any, beacon: Digest) -> npt.NDArray[np.int64]:
+        """Return what a trainer contributes."""
+        ...
+
+    def register(self, first_round: int, model: bytes, trainer: bytes, rows: Any, random: Randomness) -> DataPack:
+        """Return a trainer's registration of its rows, where proofs are about registered data."""
+        ...
+
+    def prove(
+        self,
+        terms: RoundTerms,
+        model: bytes,
+        draft: SecretDraft,
+        rows: Any,
+        pack: DataPack | None,
+        random: Randomness,
+    ) -> tuple[bytes, KeyClaim]:
+        """Return the proof of a draft that the task's level demands, and its claim about the key matrix."""
+        ...
