@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import stat
 from pathlib import Path
@@ -179,6 +180,32 @@ def test_a_register_that_others_can_read_is_refused(folder: Path) -> None:
     result = register(folder, "out", "--site", "B", "--register", folder / "open")
     assert result.exit_code == ExitCode.USER
     assert "expected a folder of this user of mode 0700" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_hospital_of_the_demonstration_data_registers(folder: Path, tmp_path: Path) -> None:
+    demo = Path(str(importlib.resources.files("collegium.apps"))) / "demo"
+
+    def hospital(name: str) -> Any:
+        return invoke(
+            *("register", demo / "heart_disease_uci.csv", "--experiment", demo / "demo.toml", "--site", name),
+            *("--key", folder / "keys", "--terms", folder / "terms.txt", "--commitments", 3),
+            *("--register", tmp_path / "register", "--out", tmp_path / name),
+        )
+
+    cleveland = hospital("Cleveland")
+    assert cleveland.exit_code == ExitCode.GOOD
+    assert "303 rows of 25 features" in cleveland.stdout
+    hungary = hospital("Hungary")  # whose table holds one patient twice
+    assert hungary.exit_code == ExitCode.USER
+    assert "row 406 repeats row 405" in hungary.stderr
+    published = tmp_path / "Cleveland"
+    verified = invoke(
+        *("verify", published / "registration.bin", "--licence", published / "licence.json"),
+        *("--experiment", demo / "demo.toml"),
+    )
+    assert verified.exit_code == ExitCode.GOOD
+    assert verified.stdout.splitlines()[-1] == "verified"
 
 
 # verify

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import stat
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from collegium import learning, proofs
 from collegium.crypto import AccountKey, Stream
 from collegium.errors import CollegiumError
-from collegium.learning import EmptyTableError, NotANumberError, UnknownLabelError
+from collegium.learning import EmptyTableError, ModelSpec, NotANumberError, Rule, UnknownLabelError
 from collegium.node import (
     NO_PREVIOUS,
     CommitmentCountError,
@@ -25,6 +26,7 @@ from collegium.node import (
     DataRegistration,
     Event,
     Experiment,
+    LearningTask,
     LicenceBytesError,
     LicenceMismatchError,
     LicenceRequest,
@@ -46,6 +48,7 @@ from collegium.node import (
     RepeatedRowsError,
     RowsChangedError,
     ScalingFileError,
+    WorldError,
     check_licence,
     data_context,
     decode_data_registration,
@@ -245,6 +248,31 @@ def test_more_rows_than_the_proof_can_be_about_are_refused_before_anything_is_bu
         decode_data_registration(encode_data_registration(huge))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_random_damage_is_a_named_refusal(published: Registered, seed: int) -> None:
+    choose = random.Random(seed)
+    for _ in range(60):
+        data = bytearray(published.registration_bytes if choose.random() < 0.5 else published.licence_bytes)
+        at, length = choose.randrange(len(data)), choose.randrange(1, 9)
+        data[at : at + length] = choose.choice([b"", choose.randbytes(length), choose.randbytes(2 * length)])
+        if bytes(data) in (published.registration_bytes, published.licence_bytes):
+            continue
+        with pytest.raises(CollegiumError):
+            verify_data_registration(decode_data_registration(bytes(data)))
+        with pytest.raises(CollegiumError):
+            verify_licence(decode_licence(bytes(data)))
+
+
+@pytest.mark.slow
+def test_random_damage_to_a_proof_is_refused_even_when_its_owner_signs_it(published: Registered) -> None:
+    choose = random.Random(1)
+    for _ in range(30):
+        proof = bytearray(published.registration.proof)
+        proof[choose.randrange(len(proof))] ^= 1 << choose.randrange(8)
+        with pytest.raises(ProofRejectedError):
+            verify_data_registration(resigned(replace(published.registration, proof=bytes(proof))))
+
+
 # what is published: the licence request
 
 
@@ -402,6 +430,15 @@ def tags(folder: Path) -> set[bytes]:
         return {tag for (tag,) in connection.execute("SELECT tag FROM row_tag")}
     finally:
         connection.close()
+
+
+def test_a_register_that_somebody_else_locks_is_the_worlds_failure(
+    register: Register, rows: OwnerRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collegium.node._register.BUSY_S", 0.01)
+    with register._transaction(), pytest.raises(WorldError, match="locked"):
+        Register(tmp_path / "register", KEY)
+    Register(tmp_path / "register", KEY).__exit__(None, None, None)
 
 
 # repeats
@@ -712,6 +749,26 @@ def test_rows_are_scaled_by_the_declared_ranges_alone(tmp_path: Path) -> None:
     assert rows.labels.tolist() == [0, 1, 0, 0]
     alone = owner_rows(tmp_path, ["100,m,yes,A"], "b.csv")
     assert (alone.features[0] == rows.features[1]).all()  # no other row moves it
+
+
+def test_a_scaling_is_read_from_what_a_task_writes(tmp_path: Path) -> None:
+    settings = experiment()
+    task = LearningTask(
+        task=bytes(32),
+        seed=bytes(32),
+        level="unproved",
+        rounds=1,
+        schema=settings.schema,  # type: ignore[arg-type]
+        spec=ModelSpec("logistic", 3, ()),
+        rule=Rule(learning_rate=settings.rule.learning_rate),
+        rows_max=64,
+        trainers_max=4,
+        cohort_min=2,
+        lying_max=1,
+    )
+    total = np.array([4, 6000, 10_000_000, 4], np.int64)
+    (tmp_path / "state").write_bytes(task.step(0, b"", total))
+    assert load_statistics(tmp_path / "state", settings).tolist() == [4, 6000, 10_000_000]
 
 
 def test_a_scaling_is_read_from_a_model_state_of_the_experiment(tmp_path: Path) -> None:

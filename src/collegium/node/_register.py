@@ -13,6 +13,7 @@ A commitment opened by more proofs than `proofs.OPENINGS` would show the rows. S
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import os
 import re
@@ -176,8 +177,9 @@ class Register:
         self._folder, self._key, self._random = folder, key, random
         self._owner = key.address
         _private_folder(folder)
-        if not (folder / DATABASE).exists():
-            self._found()
+        with _locked(folder):
+            if not (folder / DATABASE).exists():
+                self._found()
         _check_private(folder / DATABASE)
         self._tag_key = _read_secret(folder / TAG_KEY)
         self._connection = _connect(folder / DATABASE)
@@ -653,6 +655,17 @@ def _read_secret(path: Path) -> bytes:
     if re.fullmatch(rb"[0-9a-f]{%d}\n" % (2 * SEED_BYTES), data) is None:
         raise RegisterError(f"{path} does not hold {SEED_BYTES} bytes in hexadecimal", path=path)
     return bytes.fromhex(data.decode().strip())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, so that two processes do not both make a register."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
