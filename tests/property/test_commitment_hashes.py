@@ -1,5 +1,6 @@
 """The kernel hashes what `hashlib` hashes, and a run of positions has the siblings of the same list."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 
 import numpy as np
@@ -7,10 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.commitment import MerkleTree, MultiproofError, multiproof_length, verify_multiproof
+from collegium.commitment import (
+    MerkleTree,
+    MultiproofError,
+    _hashes,
+    column_leaves,
+    hash_slices,
+    leaves_of_slices,
+    multiproof_length,
+    verify_multiproof,
+)
 from collegium.commitment._hashes import hash_rows, hash_rows_plain
+from collegium.commitment._sha_kernels import AVAILABLE
 
 TREE = MerkleTree([sha256(bytes([i])).digest() for i in range(64)])
+
+
+@pytest.fixture(scope="module", autouse=True, params=[AVAILABLE, False] if AVAILABLE else [False])
+def own_instructions(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Every test here runs with the processor's own SHA-256, where it has one, and without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_hashes, "AVAILABLE", request.param)
+        yield request.param
 
 
 @given(
@@ -32,6 +51,26 @@ def test_every_boundary_of_padding(length: int) -> None:
     empty = np.empty((40, 0), np.uint8)
     expected = [sha256(row.tobytes()).digest() for row in rows]
     assert [row.tobytes() for row in hash_rows(b"", rows, empty)] == expected
+
+
+@given(
+    count=st.sampled_from([1, 31, 32, 200]),
+    width=st.integers(1, 40),
+    cut=st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_slices_hash_as_what_they_hold(count: int, width: int, cut: tuple[int, int], seed: int) -> None:
+    rows = np.random.default_rng(seed).integers(0, 256, (count, width), dtype=np.uint8)
+    low, high = sorted(min(at, width) for at in cut)
+    expected = hash_rows_plain(b"tag", rows[:, low:high], rows[:, :0])
+    np.testing.assert_array_equal(hash_slices(b"tag", rows, low, high), expected)
+
+
+def test_leaves_of_slices_are_the_columns_leaves() -> None:
+    columns = np.random.default_rng(1).integers(0, 2**63, (64, 9), dtype=np.uint64)
+    inner = np.ascontiguousarray(columns[:, 2:7])
+    expected = column_leaves(np.ascontiguousarray(inner[:, :3]), inner[:, 3:].tobytes())
+    assert [leaf.tobytes() for leaf in leaves_of_slices(columns, 2, 7)] == expected
 
 
 @given(first=st.integers(0, 63), length=st.integers(1, 64))
