@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from collegium import learning, proofs
+from collegium import learning
 from collegium.crypto import Digest, hash_fields
 from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rule, Schema
@@ -21,6 +21,7 @@ from collegium.proofs import DataShape
 
 from ._events import WorldError
 from ._experiment import Experiment
+from ._proofs import shape_of
 
 __all__ = ["OwnerRows", "OwnerRowsError", "ScalingFileError", "data_context", "load_owner_rows", "load_statistics"]
 
@@ -95,7 +96,7 @@ def load_owner_rows(
     schema_digest = sha256(learning.schema_to_bytes(schema)).digest()
     return OwnerRows(
         origin=path.name,
-        shape=_shape(experiment, schema, len(rows)),
+        shape=shape_of(_spec(experiment, schema), _rule(experiment), len(rows)),
         context=data_context(experiment, statistics),
         features=learning.features(schema, scaling, rows, _rule(experiment)),
         labels=rows.labels,
@@ -175,13 +176,6 @@ def _rule(experiment: Experiment) -> Rule:
 
 def _spec(experiment: Experiment, schema: Schema) -> ModelSpec:
     return ModelSpec(experiment.model.kind, len(schema.feature_names), experiment.model.hidden)
-
-
-def _shape(experiment: Experiment, schema: Schema, rows: int) -> DataShape:
-    """Return the shape of the data; the row length is the one that proofs of training the experiment's model want."""
-    spec, rule = _spec(experiment, schema), _rule(experiment)
-    message_len = proofs.data_row_length(proofs.training_elements(spec, rows))
-    return DataShape(rows, spec.inputs, spec.outputs, rule.feature_limit * rule.one, message_len)
 
 
 def _file_digest(path: Path) -> Digest:
