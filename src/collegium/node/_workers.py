@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -77,7 +79,9 @@ class Workers:
             return
         try:
             pool = self._started()
-            for future in [pool.submit(_timed, work, *each) for each in listed]:
+            with _main_hidden():
+                futures = [pool.submit(_timed, work, *each) for each in listed]
+            for future in futures:
                 yield future.result()
         except BrokenProcessPool as error:
             raise WorldError(f"a worker process died: {error}") from error
@@ -94,6 +98,23 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.count, mp_context=context)
         return self._pool
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep processes that start now from importing the main program: a script without a guard would begin anew there.
+
+    No work needs it, for all of it is this package's.
+    """
+    main = sys.modules["__main__"]
+    file, spec = vars(main).pop("__file__", None), main.__spec__
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        if file is not None:
+            main.__file__ = file
 
 
 def _timed(work: Callable[..., T], *arguments: Any) -> Done[T]:
