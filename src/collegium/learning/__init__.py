@@ -38,7 +38,7 @@ from collegium.learning._errors import (
     UnknownLabelError,
     UnreadableFileError,
 )
-from collegium.learning._evaluation import Evaluation, evaluate, probabilities
+from collegium.learning._evaluation import Evaluation, auc_pairs, evaluate, probabilities
 from collegium.learning._float_reference import float_auc, float_reference
 from collegium.learning._integers import Rescaled
 from collegium.learning._model import LayerBounds, ModelSpec, Rule, describe_rule, layer_bounds, update_bound
@@ -114,6 +114,7 @@ __all__ = [
     "UnknownLabelError",
     "UnreadableFileError",
     "apply_total",
+    "auc_pairs",
     "batch_indices",
     "describe_rule",
     "evaluate",
