@@ -46,6 +46,8 @@ def missing_requirements() -> dict[str, str]:
         missing["browser"] = "no Chromium is installed"
     if importlib.util.find_spec("flwr") is None:
         missing["flower"] = "the extra is not installed: run .venv/bin/pip install --editable '.[flower]'"
+    if importlib.util.find_spec("torch") is None:
+        missing["torch"] = "the extra is not installed: run .venv/bin/pip install --editable '.[torch]'"
     return missing
 
 

@@ -23,7 +23,7 @@ FUNCTION_LINES_MAX = 70
 
 LARGE_DATA: frozenset[str] = frozenset()
 DATA_SUFFIXES = {".csv", ".json", ".lock", ".npz", ".parquet", ".png", ".ico", ".woff2"}
-APPS = {"cli", "web", "flower", "serve"}  # the applications are what apps offers; everything else there is inner
+APPS = {"cli", "federation", "web", "flower", "serve"}  # what apps offers; everything else there is inner
 CORRIDORS = {"utils", "util", "common", "helpers", "helper", "core"}
 
 # Written in pieces, so that a search of the tree for these words does not find this list.
