@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from collegium.algebra import Ext, FieldArray, P, Randomness, ext_mul, ext_powers, ext_scale, ext_sub
+from collegium.algebra import Ext, FieldArray, P, Randomness, ext_mul, ext_scale, ext_sub
 
 from ._errors import StatementError, UnprovableError
 from ._layout import Flat, Layout
@@ -27,7 +27,7 @@ from ._masked import (
 from ._parameters import MESSAGE_MAX, MESSAGE_MIN, TABLE_MAX, ProofCode
 from ._program import FirstChallenges, Program, SecondChallenges
 from ._prove import Proved, prove
-from ._sums import Sums, ext_sum
+from ._sums import Sums, power_sum
 from ._verify import verify
 
 __all__ = ["BoundedStatement", "prove_bounded", "verify_bounded"]
@@ -130,7 +130,7 @@ def _text(statement: BoundedStatement, tensors: _Tensors) -> Callable[[Sums, Fir
             length = limbs[0].length
             for number, limb in enumerate(limbs):
                 sums.powers(limb, first.mu, ext_mul(scale, (1 << (LIMB_BITS * number), 0)))
-            total = ext_sum(ext_powers(first.mu, length))
+            total = power_sum(first.mu, length)
             sums.constant(ext_mul(scale, ext_mul((-masked.entry_bound % P, 0), total)))
         for lane, lower in enumerate(tensors.lower):
             # (x + bound) + (bound - x) = 2 bound, entry by entry
@@ -138,7 +138,7 @@ def _text(statement: BoundedStatement, tensors: _Tensors) -> Callable[[Sums, Fir
             for limbs in (tensors.upper[lane], lower):
                 for number, limb in enumerate(limbs):
                     sums.powers(limb, second.tau, ext_mul(chi, (1 << (LIMB_BITS * number), 0)))
-            total = ext_sum(ext_powers(second.tau, lower[0].length))
+            total = power_sum(second.tau, lower[0].length)
             sums.constant(ext_mul(chi, ext_mul((-2 * masked.entry_bound % P, 0), total)))
         if tensors.slack is not None and statement.norm_bound is not None:
             _add_norm(sums, statement, tensors, tensors.slack, second.relation(_NORM))

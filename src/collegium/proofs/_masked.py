@@ -39,7 +39,7 @@ from collegium.crypto import Digest
 from ._errors import StatementError
 from ._layout import Flat, Layout
 from ._program import FirstChallenges, SecondChallenges, lagrange_weights
-from ._sums import Sums, ext_sum
+from ._sums import Sums, power_sum
 
 __all__ = ["MASK_RELATIONS", "Identity", "KeySecrets", "MaskTensors", "MaskedUpdate"]
 
@@ -187,7 +187,7 @@ class MaskTensors:
         block_weights = ext_powers(ext_power(first.mu, RING), blocks)
         inner = ext_powers(first.mu, RING)
         sums.powers(self.noise, first.mu, chi)
-        everywhere = ext_sum(ext_powers(first.mu, blocks * RING))
+        everywhere = power_sum(first.mu, blocks * RING)
         sums.constant(ext_mul(chi, ext_mul((-NOISE_BOUND % _P, 0), everywhere)))
         sums.constant(ext_sub((0, 0), ext_mul(chi, ext_dot(fold(masked.ciphertext, block_weights), inner))))
         key_weights = ext_scale(_transposed(fold(masked.matrix, block_weights), inner), chi)

@@ -30,7 +30,7 @@ from collegium.algebra import (
 from . import _kernels
 from ._layout import Flat, Grid, Layout, Piece, Rows
 
-__all__ = ["ONE", "Sums", "Term", "X", "embed", "outer", "scalar"]
+__all__ = ["ONE", "Sums", "Term", "X", "embed", "outer", "power_sum", "scalar"]
 
 Index = npt.NDArray[np.int64]
 _Summand = tuple[Grid, Grid | None, FieldArray]
@@ -115,10 +115,7 @@ class Sums:
 
     def samples_total(self, count: int) -> Ext:
         """Return sum of rho^i over the first `count` samples."""
-        if self.sample == ONE:
-            return count, 0
-        numerator = ext_sub(ext_power(self.sample, count), ONE)
-        return ext_mul(numerator, ext_inverse(ext_sub(self.sample, ONE)))
+        return power_sum(self.sample, count)
 
     @property
     def terms(self) -> list[Term]:
@@ -198,6 +195,13 @@ def outer(a: FieldArray, b: FieldArray) -> FieldArray:
     out = np.empty((2, a.shape[1] * b.shape[1]), np.uint64)
     _kernels.outer_product(np.ascontiguousarray(a), np.ascontiguousarray(b), out)
     return out
+
+
+def power_sum(base: Ext, count: int) -> Ext:
+    """Return 1 + base + ... + base^(count - 1)."""
+    if base == ONE:
+        return count, 0
+    return ext_mul(ext_sub(ext_power(base, count), ONE), ext_inverse(ext_sub(base, ONE)))
 
 
 def ext_sum(values: FieldArray) -> Ext:
