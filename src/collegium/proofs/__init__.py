@@ -24,7 +24,10 @@ from ._data import (
     OPENINGS,
     DataShape,
     RegistrationStatement,
+    SeedShape,
     commit_data,
+    commit_seed,
+    committed_seed,
     data_row_length,
     prove_registration,
     verify_registration,
@@ -77,6 +80,7 @@ from ._quote_policy import (
 )
 from ._quote_verdict import QuoteVerdict, VerifiedQuote
 from ._quotes import QuoteBinding, verify_quote
+from ._score import SEEDS, Score, ScoreDemand
 from ._training import TrainingStatement, TrainingWitness, prove_training, training_elements, verify_training
 
 __all__ = [
@@ -88,6 +92,7 @@ __all__ = [
     "INTEL_ROOT",
     "NVIDIA_ROOT",
     "OPENINGS",
+    "SEEDS",
     "Attestation",
     "BoundedStatement",
     "CombinationRejectedError",
@@ -124,6 +129,9 @@ __all__ = [
     "QuoteTimeError",
     "QuoteVerdict",
     "RegistrationStatement",
+    "Score",
+    "ScoreDemand",
+    "SeedShape",
     "SgxMeasurement",
     "SnpPolicy",
     "SnpTcb",
@@ -135,6 +143,8 @@ __all__ = [
     "UnprovableError",
     "VerifiedQuote",
     "commit_data",
+    "commit_seed",
+    "committed_seed",
     "data_row_length",
     "decode_attestation",
     "decode_policy",

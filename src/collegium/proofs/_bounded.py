@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from collegium.algebra import Ext, FieldArray, P, Randomness, ext_mul, ext_scale, ext_sub
+from collegium.crypto import Digest
 
+from ._data import DataShape, SeedShape, committed_seed, declare_seed
 from ._errors import StatementError, UnprovableError
+from ._expressions import signed
 from ._layout import Flat, Layout
 from ._masked import (
     MASK_RELATIONS,
@@ -26,7 +29,8 @@ from ._masked import (
 )
 from ._parameters import MESSAGE_MAX, MESSAGE_MIN, TABLE_MAX, ProofCode
 from ._program import FirstChallenges, Program, SecondChallenges
-from ._prove import Proved, prove
+from ._prove import CommittedRows, Proved, prove
+from ._score import SCORE_RELATIONS, Score, ScoreTensors
 from ._sums import Sums, power_sum
 from ._verify import verify
 
@@ -34,20 +38,26 @@ __all__ = ["BoundedStatement", "prove_bounded", "verify_bounded"]
 
 LIMB_BITS = 12
 NORM_LIMB_BITS = 12
-_LANES, _NORM = MASK_RELATIONS, MASK_RELATIONS + 2
+_LANES, _NORM, _SCORE = MASK_RELATIONS, MASK_RELATIONS + 2, MASK_RELATIONS + 3
 
 
 @dataclass(frozen=True, eq=False)
 class BoundedStatement:
     """`masked` with entries in range and, where `norm_bound` is given, sum of squares <= norm_bound^2.
 
+    Where a score is demanded, `seed_shape` and `seed_root` name the registered commitment whose seed its noise is drawn
+    from; rows then have that registration's length.
+
     Raises:
-        StatementError: squares could wrap around the field.
+        StatementError: squares or the score could wrap around the field, or a score comes without a seed.
     """
 
     masked: MaskedUpdate
     norm_bound: int | None = None
     message_len: int = 0
+    score: Score | None = None
+    seed_shape: DataShape | SeedShape | None = None
+    seed_root: Digest | None = None
 
     def __post_init__(self) -> None:
         if self.norm_bound is not None:
@@ -58,6 +68,10 @@ class BoundedStatement:
                     f"{self.masked.entries} squares of entries up to {self.masked.entry_bound} and the bound "
                     f"{self.norm_bound}^2 may reach {largest}, expected less than the field's {P}"
                 )
+        if len({self.score is None, self.seed_shape is None, self.seed_root is None}) != 1:
+            raise StatementError("a score, its seed's shape and its seed's root come together or not at all")
+        if self.score is not None:
+            self.score.check(self.masked)
 
     @property
     def whole(self) -> bool:
@@ -66,12 +80,17 @@ class BoundedStatement:
 
     @property
     def code(self) -> ProofCode:
-        """The code: the stated row length, or one near the least proof."""
+        """The code: the registered seed's, else the stated row length, or one near the least proof."""
+        if self.seed_shape is not None:
+            return self.seed_shape.code
         return ProofCode(self.message_len or row_length(3 * self.masked.entries))
 
     def fields(self) -> tuple[bytes | int, ...]:
         """Return what the transcript binds."""
-        return (b"bounded", *self.masked.fields(), 0 if self.norm_bound is None else self.norm_bound + 1)
+        plain = (b"bounded", *self.masked.fields(), 0 if self.norm_bound is None else self.norm_bound + 1)
+        if self.score is None or self.seed_shape is None:
+            return plain
+        return (*plain, *self.score.fields(), *self.seed_shape.fields())
 
 
 @dataclass
@@ -81,6 +100,7 @@ class _Tensors:
     upper: list[list[Flat]] = field(default_factory=list)  # by lane: limbs of x + bound
     lower: list[list[Flat]] = field(default_factory=list)  # by lane: limbs of bound - x, where there are limbs
     slack: Flat | None = None
+    score: ScoreTensors | None = None
 
 
 def row_length(elements: int) -> int:
@@ -93,7 +113,7 @@ def row_length(elements: int) -> int:
 
 def _declare(statement: BoundedStatement) -> _Tensors:
     masked = statement.masked
-    layout = Layout(statement.code)
+    layout = Layout(statement.code, 0 if statement.score is None else 1)
     tensors = _Tensors(layout, MaskTensors.declare(layout, masked))
     for lane in range(masked.lanes):
         length = min(masked.slots, masked.entries - lane * masked.slots)
@@ -110,6 +130,9 @@ def _declare(statement: BoundedStatement) -> _Tensors:
     if statement.norm_bound is not None:
         tensors.slack = layout.flat(layout.trace, _limb_count(statement.norm_bound**2, NORM_LIMB_BITS))
         layout.look_up(tensors.slack.rows, layout.table(1 << NORM_LIMB_BITS))
+    if statement.score is not None and statement.seed_shape is not None:
+        seed = declare_seed(layout, 0, statement.seed_shape)
+        tensors.score = ScoreTensors.declare(layout, statement.score, seed)
     layout.freeze()
     return tensors
 
@@ -142,8 +165,26 @@ def _text(statement: BoundedStatement, tensors: _Tensors) -> Callable[[Sums, Fir
             sums.constant(ext_mul(chi, ext_mul((-2 * masked.entry_bound % P, 0), total)))
         if tensors.slack is not None and statement.norm_bound is not None:
             _add_norm(sums, statement, tensors, tensors.slack, second.relation(_NORM))
+        if tensors.score is not None and statement.score is not None:
+            chi = second.relation(_SCORE)
+            _add_inner_product(sums, statement, tensors, statement.score.demand.direction, chi)
+            tensors.score.add(sums, statement.score, chi, second.relation(_SCORE + 1))
 
     return text
+
+
+def _add_inner_product(
+    sums: Sums, statement: BoundedStatement, tensors: _Tensors, direction: IntArray, chi: Ext
+) -> None:
+    """<v, x>, x = sum of limbs - bound; the row count behind the entries has no direction."""
+    masked = statement.masked
+    v = np.append(direction, 0)
+    for lane, limbs in enumerate(tensors.upper):
+        part = signed(v[lane * masked.slots : lane * masked.slots + limbs[0].length])
+        weights = ext_scale(np.stack([part, np.zeros_like(part)]), chi)
+        for number, limb in enumerate(limbs):
+            sums.vector(limb, ext_scale(weights, (1 << (LIMB_BITS * number), 0)))
+    sums.constant(ext_mul(chi, (-masked.entry_bound * int(v.sum()) % P, 0)))
 
 
 def _add_norm(sums: Sums, statement: BoundedStatement, tensors: _Tensors, slack: Flat, chi: Ext) -> None:
@@ -164,7 +205,9 @@ def _add_norm(sums: Sums, statement: BoundedStatement, tensors: _Tensors, slack:
 def _program(statement: BoundedStatement) -> tuple[Program, _Tensors]:
     tensors = _declare(statement)
     text = _text(statement, tensors)
-    return Program(tensors.layout, statement.fields(), MASK_RELATIONS + 3, text, key_rows=6), tensors
+    relations = _SCORE if statement.score is None else _SCORE + SCORE_RELATIONS
+    roots = () if statement.seed_root is None else (statement.seed_root,)
+    return Program(tensors.layout, statement.fields(), relations, text, key_rows=6, data_roots=roots), tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +216,7 @@ class _Witness:
     tensors: _Tensors
     secrets: KeySecrets
     update: IntArray
+    seed: int = 0
 
     def trace(self, messages: FieldArray) -> None:
         masked, layout = self.statement.masked, self.tensors.layout
@@ -191,6 +235,9 @@ class _Witness:
                 rest >> (NORM_LIMB_BITS * i) & ((1 << NORM_LIMB_BITS) - 1) for i in range(self.tensors.slack.length)
             ]
             place_flat(layout, messages, self.tensors.slack, np.array(limbs_of, np.uint64))
+        if self.tensors.score is not None and self.statement.score is not None:
+            total = self.statement.score.demand.inner_product(self.update)
+            self.tensors.score.fill(layout, messages, self.statement.score, self.seed, total)
 
     def products(self, messages: FieldArray, first: FirstChallenges) -> None:
         """No products."""
@@ -214,14 +261,19 @@ def prove_bounded(
     secrets: KeySecrets,
     random: Randomness,
     on_part: Callable[[str], None] = lambda _: None,
+    seed: CommittedRows | None = None,
 ) -> Proved:
-    """Return a proof that c masks `update`, entries in range.
+    """Return a proof that c masks `update`, entries in range; `seed` is the registered commitment of a scored one.
 
     Raises:
-        UnprovableError: an entry or the norm is out of bounds, or c does not mask this update.
+        UnprovableError: an entry or the norm is out of bounds, or c does not mask this update, or the score is another.
     """
+    if (None if seed is None else seed.root) != statement.seed_root:
+        raise UnprovableError("the committed seed is not that of the statement")
     program, tensors = _program(statement)
-    return prove(program, _Witness(statement, tensors, secrets, update), (), random, on_part)
+    drawn = 0 if seed is None else committed_seed(seed)
+    data = () if seed is None else (seed,)
+    return prove(program, _Witness(statement, tensors, secrets, update, drawn), data, random, on_part)
 
 
 def verify_bounded(statement: BoundedStatement, proof: bytes) -> FirstChallenges:

@@ -3,6 +3,10 @@
 Features are kept as x + limit in [0, 2 limit]; a label is 0 or 1, or one 1 among the classes. A registration commits
 to the same rows many times, each time with fresh randomness, and proves once that all are equal and in range. Every
 commitment may then be opened by one further proof: by the registration's and by one round's, `OPENINGS` in all.
+
+Beside the rows each commitment holds a seed of its own, from which a score's noise is drawn (`_score`). Which
+commitment a round uses must be fixed before its beacon, or a trainer could choose among its noises. An owner whose task
+wants scores and no data registers seeds alone (`SeedShape`).
 """
 
 from __future__ import annotations
@@ -17,11 +21,12 @@ from collegium.crypto import Digest
 
 from ._errors import StatementError, UnprovableError
 from ._expressions import place_grid
-from ._layout import Grid, Layout
+from ._layout import Flat, Grid, Layout
 from ._masked import IntArray
 from ._parameters import MESSAGE_MAX, MESSAGE_MIN, TABLE_MAX, ProofCode
 from ._program import FirstChallenges, Program, SecondChallenges
 from ._prove import CommittedRows, commit_rows, prove
+from ._score import SEEDS
 from ._sums import Sums
 from ._verify import verify
 
@@ -31,9 +36,13 @@ __all__ = [
     "DataShape",
     "DataTensors",
     "RegistrationStatement",
+    "SeedShape",
     "commit_data",
+    "commit_seed",
+    "committed_seed",
     "data_row_length",
     "declare_data",
+    "declare_seed",
     "prove_registration",
     "verify_registration",
 ]
@@ -83,20 +92,49 @@ class DataShape:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedShape:
+    """A registration of seeds without data; `message_len`: slots of a committed row."""
+
+    message_len: int = 2 * MESSAGE_MIN
+
+    def __post_init__(self) -> None:
+        ProofCode(self.message_len, OPENINGS)
+
+    @property
+    def code(self) -> ProofCode:
+        """The code of the seeds and of every trace that goes with them."""
+        return ProofCode(self.message_len, OPENINGS)
+
+    def fields(self) -> tuple[int, ...]:
+        """Return what a transcript binds: no rows, no features, no outputs."""
+        return 0, 0, 0, 0, self.message_len
+
+
+@dataclass(frozen=True, slots=True)
 class DataTensors:
-    """Features + limit, (rows, inputs), and labels (rows, outputs), in one data tree."""
+    """Features + limit, (rows, inputs), labels (rows, outputs) and the seed, the last row, in one data tree."""
 
     features: Grid
     labels: Grid
+    seed: Flat
 
 
 def declare_data(layout: Layout, tree: int, shape: DataShape) -> DataTensors:
     """Declare the tensors of one commitment: the whole tree."""
-    return DataTensors(layout.grid(tree, shape.rows, shape.inputs), layout.grid(tree, shape.rows, shape.outputs))
+    return DataTensors(
+        layout.grid(tree, shape.rows, shape.inputs),
+        layout.grid(tree, shape.rows, shape.outputs),
+        layout.flat(tree, 1),
+    )
+
+
+def declare_seed(layout: Layout, tree: int, shape: DataShape | SeedShape) -> Flat:
+    """Declare one commitment, the whole tree, and return its seed."""
+    return layout.flat(tree, 1) if isinstance(shape, SeedShape) else declare_data(layout, tree, shape).seed
 
 
 def commit_data(shape: DataShape, features: IntArray, labels: IntArray, random: Randomness) -> CommittedRows:
-    """Commit to features (rows, inputs) and labels (rows,), with fresh randomness.
+    """Commit to features (rows, inputs), labels (rows,) and a fresh seed, with fresh randomness.
 
     Raises:
         UnprovableError: the arrays have another shape, or a number is out of range.
@@ -116,7 +154,24 @@ def commit_data(shape: DataShape, features: IntArray, labels: IntArray, random: 
     place_grid(layout, messages, tensors.features, (features + shape.limit).view(np.uint64))
     hits = labels[:, None] if shape.outputs == 1 else labels[:, None] == np.arange(shape.outputs)
     place_grid(layout, messages, tensors.labels, hits.astype(np.uint64))
+    messages[-1, 0] = _draw_seed(random)
     return commit_rows(shape.code, messages, random)
+
+
+def commit_seed(shape: SeedShape, random: Randomness) -> CommittedRows:
+    """Commit to a fresh seed alone."""
+    messages = np.zeros((1, shape.message_len), np.uint64)
+    messages[-1, 0] = _draw_seed(random)
+    return commit_rows(shape.code, messages, random)
+
+
+def committed_seed(committed: CommittedRows) -> int:
+    """Return the seed of a commitment."""
+    return int(committed.messages[-1, 0])
+
+
+def _draw_seed(random: Randomness) -> int:
+    return int.from_bytes(random(2), "little") % SEEDS
 
 
 # --- registration: all commitments hold the same rows, and these are in range
@@ -124,9 +179,12 @@ def commit_data(shape: DataShape, features: IntArray, labels: IntArray, random: 
 
 @dataclass(frozen=True)
 class RegistrationStatement:
-    """`roots` are commitments to the same rows of this shape; `owner` and `context` say whose and for what."""
+    """`roots` are commitments to the same rows of this shape; `owner` and `context` say whose and for what.
 
-    shape: DataShape
+    Their seeds are in range and need not be the same.
+    """
+
+    shape: DataShape | SeedShape
     roots: tuple[Digest, ...]
     owner: bytes
     context: Digest
@@ -143,15 +201,20 @@ class RegistrationStatement:
 
 
 def _program(statement: RegistrationStatement) -> Program:
-    shape = statement.shape
+    shape, trees = statement.shape, range(len(statement.roots))
     layout = Layout(shape.code, len(statement.roots))
-    trees = [declare_data(layout, tree, shape) for tree in range(len(statement.roots))]
-    model = trees[0]
+    if isinstance(shape, SeedShape):
+        _range_seeds(layout, [declare_seed(layout, tree, shape) for tree in trees])
+        layout.freeze()
+        return Program(layout, statement.fields(), 0, _no_text, data_roots=statement.roots)
+    tensors = [declare_data(layout, tree, shape) for tree in trees]
+    model = tensors[0]
     layout.look_up_grid(model.features, layout.table(2 * shape.limit + 1))
     layout.constrain_grids((1, (model.labels, model.labels)), (P - 1, (model.labels,)))
-    for other in trees[1:]:
+    for other in tensors[1:]:
         layout.constrain_grids((1, (model.features,)), (P - 1, (other.features,)))
         layout.constrain_grids((1, (model.labels,)), (P - 1, (other.labels,)))
+    _range_seeds(layout, [each.seed for each in tensors])
     layout.freeze()
 
     def text(sums: Sums, first: FirstChallenges, second: SecondChallenges) -> None:
@@ -163,6 +226,15 @@ def _program(statement: RegistrationStatement) -> Program:
             sums.constant(ext_mul((P - 1, 0), ext_mul(chi, sums.samples_total(shape.rows))))
 
     return Program(layout, statement.fields(), 1, text, data_roots=statement.roots)
+
+
+def _no_text(sums: Sums, first: FirstChallenges, second: SecondChallenges) -> None:
+    """Add nothing."""
+
+
+def _range_seeds(layout: Layout, seeds: Sequence[Flat]) -> None:
+    for seed in seeds:
+        layout.look_up(seed.rows, layout.table(SEEDS))
 
 
 class _NoTrace:

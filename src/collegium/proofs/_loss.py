@@ -7,7 +7,7 @@ expression. s = 2 f - 8 is the shift from Z to a table's index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -22,14 +22,13 @@ from ._expressions import Expression, Limbs, place_grid
 from ._layout import Grid, Layout
 from ._sums import Sums, ext_sum, scalar
 
-__all__ = ["LOSS_RELATIONS", "LossTensors", "add_loss", "declare_loss"]
+__all__ = ["LOSS_RELATIONS", "LossTensors", "declare_loss"]
 
 INDEX_BITS = 8
 _HALF = len(learning.exponential_table(8))  # the sigmoid's table goes from -_HALF to _HALF - 1
 _TABLE_BITS = 12
 
 Output = SigmoidOutput | SoftmaxOutput | SquaredOutput
-AddZ = Callable[[FieldArray], None]
 
 
 LOSS_RELATIONS = 5  # the most that a loss weighs
@@ -42,8 +41,12 @@ class LossTensors(Protocol):
         """Return D."""
         ...
 
-    def add(self, sums: Sums, taus: FieldArray, chis: Sequence[Ext], add_z: AddZ) -> None:
-        """Add the relations; `add_z` adds sum_ij rho^i vector_j Z_ij."""
+    def add_rest(self, sums: Sums, vector: FieldArray) -> None:
+        """Add - sum_ij base^i vector_j Z_ij, Z as these tensors spell it and base the sums' own."""
+        ...
+
+    def add(self, sums: Sums, taus: FieldArray, chis: Sequence[Ext]) -> None:
+        """Add the other relations."""
         ...
 
     def fill(self, layout: Layout, messages: FieldArray, output: Output) -> None:
@@ -55,11 +58,6 @@ def declare_loss(layout: Layout, spec: ModelSpec, rule: Rule, rows: int, sum_bou
     """Declare the tensors of the rule's loss; |Z| <= sum_bound."""
     declare = {"sigmoid": _Sigmoid.declare, "squared": _Squared.declare, "softmax": _Softmax.declare}[rule.loss]
     return declare(layout, spec, rule, rows, sum_bound)
-
-
-def add_loss(loss: LossTensors, sums: Sums, taus: FieldArray, chis: Sequence[Ext], add_z: AddZ) -> None:
-    """Add the relations of a loss."""
-    loss.add(sums, taus, chis, add_z)
 
 
 def _boolean(layout: Layout, *grids: Grid) -> None:
@@ -95,12 +93,13 @@ class _Squared:
         """Return Q - target."""
         return self.quotient.value() + Expression(constant=-self.offset) + _targets(labels, self.one)
 
-    def add(self, sums: Sums, taus: FieldArray, chis: Sequence[Ext], add_z: AddZ) -> None:
-        """Z - 2^f Q - R = 0."""
-        vector = ext_scale(taus, chis[0])
-        add_z(vector)
+    def add_rest(self, sums: Sums, vector: FieldArray) -> None:
+        """Z = 2^f Q + R."""
         quotient = self.quotient.value() + Expression(constant=-self.offset)
         (quotient.times(-self.one) + self.remainder.value().times(-1)).add_to(sums, vector, self.rows)
+
+    def add(self, sums: Sums, taus: FieldArray, chis: Sequence[Ext]) -> None:
+        """Nothing else is weighed."""
 
     def fill(self, layout: Layout, messages: FieldArray, output: Output) -> None:
         """Write Q and R."""
@@ -156,12 +155,13 @@ class _Sigmoid:
         """Return p - 2^f y."""
         return Expression(((1, self.value),), constant=self.first_value) + _targets(labels, self.one)
 
-    def add(self, sums: Sums, taus: FieldArray, chis: Sequence[Ext], add_z: AddZ) -> None:
-        """Z - 2^s i - R = 0."""
-        vector = ext_scale(taus, chis[0])
-        add_z(vector)
+    def add_rest(self, sums: Sums, vector: FieldArray) -> None:
+        """Z = 2^s i + R."""
         rest = self.index().times(-(1 << self.shift)) + self.remainder.value().times(-1)
         rest.add_to(sums, vector, self.rows)
+
+    def add(self, sums: Sums, taus: FieldArray, chis: Sequence[Ext]) -> None:
+        """Nothing else is weighed."""
 
     def fill(self, layout: Layout, messages: FieldArray, output: Output) -> None:
         """Write index and probability."""
@@ -239,31 +239,32 @@ class _Softmax:
         """Return p - 2^f [c = y]."""
         return Expression(((1, self.probability),)) + _targets(labels, self.one)
 
-    def add(self, sums: Sums, taus: FieldArray, chis: Sequence[Ext], add_z: AddZ) -> None:
-        """Add five relations, in the order of the class's first line."""
+    def add_rest(self, sums: Sums, vector: FieldArray) -> None:
+        """Z = 2^s (M - d) + R."""
+        scale = 1 << self.shift
+        distance = Expression(((1, self.near),)) + self.excess.value().selected(self.far)
+        (distance.times(scale) + self.remainder.value().times(-1)).add_to(sums, vector, self.rows)
+        maximum = self.maximum.value() + Expression(constant=-self.offset)
+        maximum.times(-scale).add_to(sums, scalar(ext_sum(vector)), self.rows)
+
+    def add(self, sums: Sums, taus: FieldArray, chis: Sequence[Ext]) -> None:
+        """Add four relations, in the order of the class's first line."""
         rows, ones = self.rows, np.zeros((2, self.outputs), np.uint64)
         ones[0] = 1
         exponential = Expression(((-1, self.power),), constant=self.one)
-        # Z - 2^s (M - d) - R = 0
-        vector, scale = ext_scale(taus, chis[0]), 1 << self.shift
-        add_z(vector)
-        distance = Expression(((1, self.near),)) + self.excess.value().selected(self.far)
-        (distance.times(scale) + self.remainder.value().times(-1)).add_to(sums, vector, rows)
-        maximum = self.maximum.value() + Expression(constant=-self.offset)
-        maximum.times(-scale).add_to(sums, scalar(ext_sum(vector)), rows)
         # one class is the top
-        Expression(((1, self.top),)).add_to(sums, ext_scale(ones, chis[1]), rows)
-        Expression(constant=-1).add_to(sums, scalar(chis[1]), rows)
+        Expression(((1, self.top),)).add_to(sums, ext_scale(ones, chis[0]), rows)
+        Expression(constant=-1).add_to(sums, scalar(chis[0]), rows)
         # G = sum of E
-        vector = ext_scale(taus, chis[2])
+        vector = ext_scale(taus, chis[1])
         Expression(((1, self.normaliser),)).add_to(sums, vector, rows)
         exponential.times(-1).add_to(sums, ext_scale(ones, ext_sum(vector)), rows)
         # 2^f E - p G - r = 0
-        vector = ext_scale(taus, chis[3])
+        vector = ext_scale(taus, chis[2])
         division = exponential.times(self.one) + self.rest.value().times(-1)
         (division + Expression(products=((-1, self.probability, self.normaliser),))).add_to(sums, vector, rows)
         # G - 1 - r - room = 0
-        vector = ext_scale(taus, chis[4])
+        vector = ext_scale(taus, chis[3])
         used = self.rest.value().times(-1) + self.room.value().times(-1)
         (used + Expression(((1, self.normaliser),), constant=-1)).add_to(sums, vector, rows)
 
