@@ -5,7 +5,7 @@ F[x]/(x^2 - 7); an array of K has shape (2, n), a scalar of K is a tuple of two 
 bit-reversed order. The page docs/spec/algebra.md has the formulas.
 
 `jit_add`, `jit_sub`, `jit_mul`, `jit_ext_mul` and `jit_inverse` work on single elements inside another room's compiled
-kernels, `lane_add`, `lane_sub`, `lane_mul` in loops over consecutive ones, `halves_...` and `quarters_...` on slices of
+kernels, `lane_...` in loops over consecutive ones, `halves_...` and `quarters_...` on slices of
 a transform; called from Python they do nothing useful. Numba's cache looks at the file of a kernel alone: after a
 change of these, delete the other rooms' `__pycache__`.
 """
@@ -65,7 +65,9 @@ from collegium.algebra._kernels import (
     jit_mul,
     jit_sub,
     lane_add,
+    lane_dot,
     lane_mul,
+    lane_settle,
     lane_sub,
     quarters_backward,
     quarters_forward,
@@ -137,7 +139,9 @@ __all__ = [
     "jit_mul",
     "jit_sub",
     "lane_add",
+    "lane_dot",
     "lane_mul",
+    "lane_settle",
     "lane_sub",
     "mul",
     "multilinear",

@@ -100,6 +100,27 @@ def lane_mul(x, y):
 
 
 @njit(inline="always")
+def lane_settle(low, high):
+    """A sum of at most 2^31 elements, kept as that of their lower and that of their upper 32 bits, as an element."""
+    rest = high & uint64(_E)
+    top = high >> uint64(32)  # times 2^64 = 2^32 - 1
+    total = jit_add(rest << uint64(32), (top << uint64(32)) - top)
+    return jit_add(total, jit_add(low & uint64(_E), jit_mul(low >> uint64(32), uint64(1 << 32))))
+
+
+@njit(inline="always")
+def lane_dot(a, b):
+    """sum_j a_j b_j over F, at most 2^31 products."""
+    low = uint64(0)
+    high = uint64(0)
+    for j in range(a.shape[0]):
+        value = lane_mul(a[j], b[j])
+        low += value & uint64(_E)
+        high += value >> uint64(32)
+    return lane_settle(low, high)
+
+
+@njit(inline="always")
 def jit_ext_mul(a0, a1, b0, b1):
     return (
         jit_add(jit_mul(a0, b0), jit_mul(uint64(7), jit_mul(a1, b1))),
@@ -171,11 +192,8 @@ def powers_flat(x, first, out):
 
 @njit(cache=True, nogil=True)
 def matvec(start, stop, rows, vector, out):
-    for i in range(uint64(start), uint64(stop)):
-        total = uint64(0)
-        for j in range(uint64(rows.shape[1])):
-            total = jit_add(total, jit_mul(rows[i, j], vector[j]))
-        out[i] = total
+    for i in range(start, stop):
+        out[i] = lane_dot(rows[i], vector)
 
 
 # --- transforms
@@ -373,25 +391,16 @@ def ext_powers_flat(x0, x1, out):
 
 @njit(cache=True, nogil=True)
 def ext_dot(a, b):
-    total0 = uint64(0)
-    total1 = uint64(0)
-    for j in range(uint64(a.shape[1])):
-        c0, c1 = jit_ext_mul(a[0, j], a[1, j], b[0, j], b[1, j])
-        total0 = jit_add(total0, c0)
-        total1 = jit_add(total1, c1)
-    return total0, total1
+    crossed = lane_dot(a[1], b[1])
+    total0 = jit_add(lane_dot(a[0], b[0]), jit_mul(uint64(7), crossed))
+    return total0, jit_add(lane_dot(a[0], b[1]), lane_dot(a[1], b[0]))
 
 
 @njit(cache=True, nogil=True)
 def ext_matvec(start, stop, rows, vector, out):
-    for i in range(uint64(start), uint64(stop)):
-        total0 = uint64(0)
-        total1 = uint64(0)
-        for j in range(uint64(rows.shape[1])):
-            total0 = jit_add(total0, jit_mul(rows[i, j], vector[0, j]))
-            total1 = jit_add(total1, jit_mul(rows[i, j], vector[1, j]))
-        out[0, i] = total0
-        out[1, i] = total1
+    for i in range(start, stop):
+        out[0, i] = lane_dot(rows[i], vector[0])
+        out[1, i] = lane_dot(rows[i], vector[1])
 
 
 @njit(cache=True, nogil=True)

@@ -16,7 +16,9 @@ from collegium.algebra import (
     jit_mul,
     jit_sub,
     lane_add,
+    lane_dot,
     lane_mul,
+    lane_settle,
     lane_sub,
     quarters_backward,
     quarters_forward,
@@ -145,35 +147,12 @@ def fold_rows(start, stop, matrix, chosen, weights, out):
         first = last
 
 
-@njit(inline="always")
-def _settle(low, high):
-    """A sum kept as that of its values' lower and of their upper 32 bits, each below 2^64, as an element."""
-    rest = high & uint64(_LOW)
-    top = high >> uint64(32)  # 2^64 = 2^32 - 1
-    total = jit_add(rest << uint64(32), (top << uint64(32)) - top)
-    return jit_add(total, jit_add(low & uint64(_LOW), jit_mul(low >> uint64(32), uint64(1 << 32))))
-
-
-@njit(inline="always")
-def _dot(row, weights, count):
-    """sum row_j weights_j over F, at most 2^31 products."""
-    low = uint64(0)
-    high = uint64(0)
-    for j in range(count):
-        value = lane_mul(row[j], weights[j])
-        low += value & uint64(_LOW)
-        high += value >> uint64(32)
-    return _settle(low, high)
-
-
 @njit(cache=True, nogil=True)
 def evaluate_rows(start, stop, messages, pads, at_message, at_pad, out):
     """Rows [start, stop) at a point of K: messages against Lagrange's values, pads against theirs."""
     for i in range(start, stop):
         for part in range(2):
-            a = _dot(messages[i], at_message[part], messages.shape[1])
-            b = _dot(pads[i], at_pad[part], pads.shape[1])
-            out[part, i] = jit_add(a, b)
+            out[part, i] = jit_add(lane_dot(messages[i], at_message[part]), lane_dot(pads[i], at_pad[part]))
 
 
 @njit(cache=True, nogil=True)
@@ -268,8 +247,8 @@ def lookup_run_at(start, stop, columns, places, count, alpha, weights, out):
             high0 += r0 >> uint64(32)
             low1 += r1 & uint64(_LOW)
             high1 += r1 >> uint64(32)
-        out[0, point] = jit_add(out[0, point], _settle(low0, high0))
-        out[1, point] = jit_add(out[1, point], _settle(low1, high1))
+        out[0, point] = jit_add(out[0, point], lane_settle(low0, high0))
+        out[1, point] = jit_add(out[1, point], lane_settle(low1, high1))
 
 
 @njit(cache=True, nogil=True)
@@ -290,8 +269,8 @@ def terms_at(start, stop, columns, count, out):
             high0 += r0 >> uint64(32)
             low1 += r1 & uint64(_LOW)
             high1 += r1 >> uint64(32)
-        out[0, point] = jit_add(out[0, point], _settle(low0, high0))
-        out[1, point] = jit_add(out[1, point], _settle(low1, high1))
+        out[0, point] = jit_add(out[0, point], lane_settle(low0, high0))
+        out[1, point] = jit_add(out[1, point], lane_settle(low1, high1))
 
 
 @njit(cache=True, nogil=True)
@@ -317,8 +296,8 @@ def products_run_at(start, stop, columns, places, factors, count, weights, out):
             high0 += r0 >> uint64(32)
             low1 += r1 & uint64(_LOW)
             high1 += r1 >> uint64(32)
-        out[0, point] = jit_add(out[0, point], _settle(low0, high0))
-        out[1, point] = jit_add(out[1, point], _settle(low1, high1))
+        out[0, point] = jit_add(out[0, point], lane_settle(low0, high0))
+        out[1, point] = jit_add(out[1, point], lane_settle(low1, high1))
 
 
 @njit(cache=True, nogil=True)
