@@ -72,8 +72,21 @@ def _times(a: K, n: int) -> K:
 
 
 def _inverse(a: K) -> K:
-    norm = pow(a[0] * a[0] - 7 * a[1] * a[1], -1, P)
-    return a[0] * norm % P, -a[1] * norm % P
+    return _inverses([a])[0]
+
+
+def _inverses(values: Sequence[K]) -> list[K]:
+    """Every 1 / a = (a0 - a1 x) / norm, with one inversion in F: norms are divided out of their product."""
+    norms = [(a * a - 7 * b * b) % P for a, b in values]
+    before = [1]
+    for norm in norms:
+        before.append(before[-1] * norm % P)
+    rest, result = pow(before[-1], -1, P), [ZERO] * len(values)
+    for at in range(len(values) - 1, -1, -1):
+        inverse, rest = rest * before[at] % P, rest * norms[at] % P
+        a, b = values[at]
+        result[at] = a * inverse % P, -b * inverse % P
+    return result
 
 
 def _power(a: K, n: int) -> K:
@@ -106,16 +119,18 @@ def _reversed_bits(n: int, count: int) -> int:
     return result
 
 
-def _group(order: int) -> list[int]:
+@lru_cache(maxsize=4)
+def _group(order: int) -> tuple[int, ...]:
     """<w_order> in the order of slots and positions: w^bitrev(j) at j."""
     root = pow(7, (P - 1) // order, P)
-    return [pow(root, _reversed_bits(j, order), P) for j in range(order)]
+    return tuple(pow(root, _reversed_bits(j, order), P) for j in range(order))
 
 
 def _lagrange(k: int, point: K) -> list[K]:
     """L_h(point) for every slot h."""
     scale = _times(_sub(_power(point, k), ONE), pow(k, -1, P))
-    return [_times(_mul(scale, _inverse(_sub(point, (eta, 0)))), eta) for eta in _group(k)]
+    inverses = _inverses([_sub(point, (eta, 0)) for eta in _group(k)])
+    return [_times(_mul(scale, inverse), eta) for eta, inverse in zip(_group(k), inverses, strict=True)]
 
 
 # --- hashes
@@ -510,7 +525,7 @@ def _add_lookups(sums: _Sums, layout: _Layout, challenges: _Challenges, chi: K) 
         alpha, gamma = challenges.alphas[number], challenges.gammas[number]
         seconds = entries or (0,) * size
         denominators = [_sub(_sub(alpha, (e, 0)), _times(gamma, seconds[e])) for e in range(size)]
-        sums.add_entries(flat, [_mul(minus, _inverse(d)) for d in denominators])
+        sums.add_entries(flat, [_mul(minus, inverse) for inverse in _inverses(denominators)])
 
 
 def _sums_at(sums: _Sums, values: dict[Row, K]) -> K:
@@ -606,7 +621,7 @@ class _MaskTensors:
         k, t = masked.key_message_len, masked.key_randomness_len
         at_slots, vanishing = _lagrange(k, z), _sub(_power(z, k), ONE)
         at_pads = [_mul(vanishing, power) for power in _powers(z, t)]
-        through_matrix = [_mul(chi[0], weight) for weight in _transposed(masked.matrix.tolist(), mu)]
+        through_matrix = [_mul(chi[0], weight) for weight in _transposed(masked, mu)]
         copies = [_mul(chi[1 + row], weight) for row in range(4) for weight in at_slots]
         sums.add_entries(self.key, list(map(_add, through_matrix, copies)))
         sums.add_entries(self.pads, [_mul(chi[1 + row], weight) for row in range(4) for weight in at_pads])
@@ -614,22 +629,29 @@ class _MaskTensors:
             sums.add_constant(_sub(ZERO, _mul(chi[1 + row], challenges.key_values[row])))
 
 
-def _transposed(blocks: list[list[int]], mu: K) -> list[K]:
+def _transposed(masked: MaskedUpdate, mu: K) -> list[K]:
     """The coefficients of s in sum_i mu^i (A s)_i, by prefix sums over a, the coefficients of sum_b mu^(4096 b) A_b.
 
     The one of s_j is mu^j (sum of a_l mu^l for l < 4096 - j, less mu^-4096 times the rest of that sum, which wraps).
     """
+    blocks = _ring_elements(masked.matrix.astype("<u8").tobytes())
     steps = _powers(_power(mu, RING), max(2, len(blocks)))
-    values = [_total(map(_times, steps, column)) for column in zip(*blocks, strict=True)]
-    parts = [_negacyclic_coefficients([value[part] for value in values]) for part in (0, 1)]
+    coefficients = [_total(map(_times, steps, column)) for column in zip(*blocks, strict=True)]
     mus = _powers(mu, RING)
-    terms = list(map(_mul, zip(*parts, strict=True), mus))
+    terms = list(map(_mul, coefficients, mus))
     wrapped, result, low, high = _inverse(steps[1]), [], _total(terms), ZERO
     for j in range(RING):
         result.append(_mul(mus[j], _sub(low, _mul(wrapped, high))))
         last = terms[RING - 1 - j]
         low, high = _sub(low, last), _add(high, last)
     return result
+
+
+@lru_cache(maxsize=4)
+def _ring_elements(matrix: bytes) -> list[list[int]]:
+    """The coefficients of each block of A."""
+    values = [int.from_bytes(matrix[at : at + 8], "little") for at in range(0, len(matrix), 8)]
+    return [_negacyclic_coefficients(values[at : at + RING]) for at in range(0, len(values), RING)]
 
 
 def _negacyclic_coefficients(values: list[int]) -> list[int]:
