@@ -5,6 +5,10 @@ A report masks an update, c = A s + e + 2^nu m. A proof says of the m behind c, 
 - `BoundedStatement` (any model, any framework): every entry, and where wanted the norm, is within its bound;
 - `TrainingStatement`: m is exactly the update that the agreed rule yields on the rows behind a registered commitment.
 
+Either may carry a `Score`: the noisy inner product of the update with a public direction, its noise drawn from a seed
+that was registered before the beacon. An `EvaluationStatement` speaks of no update: a public model has this summed
+loss, these hits and this gradient on the rows behind a commitment.
+
 Both begin with a `MaskedUpdate`, the public side of c, whose `Identity` says whose report it is. Proving returns
 `Proved(proof, first)`: `first.point` and `first.key_values` are a point of K and the values that the key matrix's six
 rows take there; verifying returns the same `FirstChallenges`. The report's own check must confirm them, for the key
@@ -43,6 +47,7 @@ from ._errors import (
     SumRejectedError,
     UnprovableError,
 )
+from ._evaluation import Evaluated, EvaluationStatement, evaluated, prove_evaluation, verify_evaluation
 from ._masked import Identity, KeySecrets, MaskedUpdate
 from ._parameters import BITS, GRINDING_BITS, ProofCode
 from ._program import FirstChallenges
@@ -98,6 +103,8 @@ __all__ = [
     "CombinationRejectedError",
     "CommittedRows",
     "DataShape",
+    "Evaluated",
+    "EvaluationStatement",
     "FirstChallenges",
     "GpuFirmware",
     "GpuPolicy",
@@ -150,12 +157,15 @@ __all__ = [
     "decode_policy",
     "encode_attestation",
     "encode_policy",
+    "evaluated",
     "intel_quote",
     "prove_bounded",
+    "prove_evaluation",
     "prove_registration",
     "prove_training",
     "training_elements",
     "verify_bounded",
+    "verify_evaluation",
     "verify_quote",
     "verify_registration",
     "verify_training",

@@ -46,6 +46,12 @@ class Expression:
         products = tuple((c, selector, grid) for c, grid in self.linear)
         return Expression(((self.constant, selector),) if self.constant else (), products)
 
+    def squared(self) -> Expression:
+        """Return the square of this linear expression."""
+        products = tuple((a * b, left, right) for a, left in self.linear for b, right in self.linear)
+        linear = tuple((2 * self.constant * c, grid) for c, grid in self.linear)
+        return Expression(linear, products, self.constant**2)
+
     def add_to(self, sums: Sums, vector: FieldArray, samples: int) -> None:
         """Add sum_ij rho^i vector_j entry_ij."""
         scaled: dict[int, FieldArray] = {}

@@ -22,10 +22,10 @@ from ._expressions import Expression, Limbs, place_grid
 from ._layout import Grid, Layout
 from ._sums import Sums, ext_sum, scalar
 
-__all__ = ["LOSS_RELATIONS", "LossTensors", "declare_loss"]
+__all__ = ["LOSS_RELATIONS", "LossTensors", "Sigmoid", "Softmax", "Squared", "declare_loss"]
 
 INDEX_BITS = 8
-_HALF = len(learning.exponential_table(8))  # the sigmoid's table goes from -_HALF to _HALF - 1
+TABLE_HALF = len(learning.exponential_table(8))  # the sigmoid's table goes from -TABLE_HALF to TABLE_HALF - 1
 _TABLE_BITS = 12
 
 Output = SigmoidOutput | SoftmaxOutput | SquaredOutput
@@ -56,7 +56,7 @@ class LossTensors(Protocol):
 
 def declare_loss(layout: Layout, spec: ModelSpec, rule: Rule, rows: int, sum_bound: int) -> LossTensors:
     """Declare the tensors of the rule's loss; |Z| <= sum_bound."""
-    declare = {"sigmoid": _Sigmoid.declare, "squared": _Squared.declare, "softmax": _Softmax.declare}[rule.loss]
+    declare = {"sigmoid": Sigmoid.declare, "squared": Squared.declare, "softmax": Softmax.declare}[rule.loss]
     return declare(layout, spec, rule, rows, sum_bound)
 
 
@@ -70,7 +70,7 @@ def _targets(labels: Grid, one: int) -> Expression:
 
 
 @dataclass(frozen=True, slots=True)
-class _Squared:
+class Squared:
     """Z = 2^f Q + R, D = Q - target."""
 
     rows: int
@@ -109,7 +109,7 @@ class _Squared:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sigmoid:
+class Sigmoid:
     """Z = 2^s i + R, i + half = t + (high - low) e with t in the table, p = table[t], D = p - 2^f y.
 
     Where high or low is 1, t is the table's last or first entry, so an index beyond the table has its outermost value.
@@ -149,7 +149,7 @@ class _Sigmoid:
         """Return i."""
         excess = self.excess.value()
         beyond = excess.selected(self.high) + excess.selected(self.low).times(-1)
-        return Expression(((1, self.place),), constant=-_HALF) + beyond
+        return Expression(((1, self.place),), constant=-TABLE_HALF) + beyond
 
     def error(self, labels: Grid) -> Expression:
         """Return p - 2^f y."""
@@ -166,10 +166,10 @@ class _Sigmoid:
     def fill(self, layout: Layout, messages: FieldArray, output: Output) -> None:
         """Write index and probability."""
         output = cast(SigmoidOutput, output)
-        inside = np.clip(output.index, -_HALF, _HALF - 1)
+        inside = np.clip(output.index, -TABLE_HALF, TABLE_HALF - 1)
         beyond = output.index - inside
         for grid, values in (
-            (self.place, inside + _HALF),
+            (self.place, inside + TABLE_HALF),
             (self.value, output.probability - self.first_value),
             (self.high, (beyond > 0).astype(np.int64)),
             (self.low, (beyond < 0).astype(np.int64)),
@@ -180,7 +180,7 @@ class _Sigmoid:
 
 
 @dataclass(frozen=True, slots=True)
-class _Softmax:
+class Softmax:
     """t_c = M - d_c >= ..., d_c = m + h e, E = table[m]; G = sum_c E_c; 2^f E = p G + r, 0 <= r < G; D = p - 2^f [c =
     y].
 

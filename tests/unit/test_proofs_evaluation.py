@@ -1,0 +1,275 @@
+"""Evaluations: loss, hits and gradient of a public model on hidden rows, and no other numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from _proof_stage import Case, Changed, careless, digest_of, entry_at, random_of, tensors_of
+
+from collegium import learning
+from collegium.algebra import P
+from collegium.learning import ModelSpec, Rule
+from collegium.learning._activations import doubling_table
+from collegium.proofs import (
+    DataShape,
+    EvaluationStatement,
+    ProofRejectedError,
+    StatementError,
+    SumRejectedError,
+    UnprovableError,
+    _evaluation,
+    _value,
+    commit_data,
+    evaluated,
+    prove_evaluation,
+    verify_evaluation,
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A model, a rule and hidden rows; parameters and features up to their limits, so that many logits are clipped."""
+
+    spec: ModelSpec
+    rule: Rule
+    rows: int
+    seed: int = 1
+
+    @property
+    def parameters(self) -> Any:
+        generator = np.random.default_rng(self.seed)
+        limits = learning.layer_bounds(self.spec, self.rule)
+        return np.concatenate(
+            [
+                generator.integers(-bound.parameter, bound.parameter + 1, (fan_in + 1) * fan_out)
+                for (fan_in, fan_out), bound in zip(self.spec.layers, limits, strict=True)
+            ]
+        )
+
+    @property
+    def features(self) -> Any:
+        limit = self.rule.feature_limit * self.rule.one
+        return np.random.default_rng(self.seed + 1).integers(-limit, limit + 1, (self.rows, self.spec.inputs))
+
+    @property
+    def labels(self) -> Any:
+        return np.random.default_rng(self.seed + 2).integers(0, self.spec.classes, self.rows)
+
+
+WIDE = Rule(fraction_bits=8, output_limit=16, hidden_limit=1, feature_limit=2)
+SHARDS = {
+    "sigmoid": Shard(ModelSpec("logistic", 8), Rule(output_limit=16), 40),
+    "hidden": Shard(ModelSpec("mlp", 8, (6,)), WIDE, 31),
+    "squared": Shard(ModelSpec("mlp", 8, (6,)), replace(WIDE, loss="squared", output_limit=2), 33),
+    "squared classes": Shard(ModelSpec("mlp", 8, (5,), 3), replace(WIDE, loss="squared", output_limit=2), 33),
+    "softmax": Shard(ModelSpec("mlp", 8, (5,), 3), replace(WIDE, loss="softmax"), 37),
+    "softmax of two": Shard(ModelSpec("logistic", 3, (), 2), replace(WIDE, loss="softmax", fraction_bits=15), 5),
+}
+
+
+def case_of(shard: Shard, features: Any = None, labels: Any = None, **changes: object) -> Case:
+    """The true claim about a shard, or one that differs in `changes`."""
+    features = shard.features if features is None else features
+    labels = shard.labels if labels is None else labels
+    spec, rule = shard.spec, shard.rule
+    shape = DataShape(len(labels), spec.inputs, spec.outputs, rule.feature_limit * rule.one, 2048)
+    data = commit_data(shape, features, labels, random_of("shard", repr(shard)))
+    claim = replace(evaluated(spec, rule, shard.parameters, features, labels), **changes)  # type: ignore[arg-type]
+    statement = EvaluationStatement(b"o" * 20, digest_of("c"), spec, rule, shard.parameters, shape, data.root, claim)
+    program, tensors = _evaluation._program(statement)
+    step = learning.step_trace(spec, rule, shard.parameters, features, labels)
+    assignment = _evaluation._Assignment(tensors, features, labels, step)
+    return Case(f"evaluation {shard}", statement, program, tensors, assignment, (data,))  # type: ignore[arg-type]
+
+
+@cache
+def true_case(name: str) -> Case:
+    return case_of(SHARDS[name])
+
+
+def check(case: Case, proof: bytes) -> None:
+    verify_evaluation(case.statement, proof)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SHARDS)
+def test_a_true_claim_is_proved(name: str) -> None:
+    shard = SHARDS[name]
+    case = true_case(name)
+    assert isinstance(case.statement, EvaluationStatement)
+    proof = prove_evaluation(case.statement, shard.features, shard.labels, case.data[0], random_of("p"))
+    verify_evaluation(case.statement, proof)
+
+
+def test_logits_beyond_the_table_are_among_them() -> None:
+    """Above and below, at both labels: where the loss is linear and where it is 0."""
+    shard = SHARDS["sigmoid"]
+    step = learning.step_trace(shard.spec, shard.rule, shard.parameters, shard.features, shard.labels)
+    index = step.output.index
+    assert {(int(label), int(sign)) for label, sign in zip(shard.labels, np.sign(index), strict=True)} == {
+        (0, 1), (0, -1), (1, 1), (1, -1),
+    }  # fmt: skip
+    assert (index[shard.labels == 0] > 4096).any()
+    assert (index[shard.labels == 1] < -4097).any()
+    assert (np.abs(index) < 4096).any()
+
+
+@pytest.mark.parametrize("name", SHARDS)
+@pytest.mark.parametrize("change", ["loss_micro", "correct", "gradient"])
+def test_a_claim_one_off_is_not(name: str, change: str) -> None:
+    case = true_case(name)
+    assert isinstance(case.statement, EvaluationStatement)
+    claim = case.statement.claim
+    gradient = claim.gradient.copy()
+    gradient[-1] += 1
+    correct = claim.correct + (1 if claim.correct < SHARDS[name].rows else -1)
+    others = {"loss_micro": claim.loss_micro + 1, "correct": correct, "gradient": gradient}
+    lie = case_of(SHARDS[name], **{change: others[change]})
+    with pytest.raises(UnprovableError, match="sums"):
+        lie.prove()
+    with pytest.raises(SumRejectedError):
+        check(lie, careless(lie).proof)
+    with pytest.raises(ProofRejectedError):
+        check(lie, case.prove().proof)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARDS)
+def test_no_number_on_the_way_can_be_another(name: str) -> None:
+    case = true_case(name)
+    layout = case.program.layout
+    value = case.tensors.value  # type: ignore[attr-defined]
+    tried = 0
+    for path, tensor in tensors_of(value):
+        row, slot = entry_at(layout, tensor, 1)
+        if path.startswith("loss.") or row < layout.tree_slice(1).start:
+            continue
+
+        def change(messages: Any, row: int = row, slot: int = slot) -> None:
+            messages[row, slot] = (int(messages[row, slot]) + 1) % P
+
+        with pytest.raises(ProofRejectedError):
+            check(case, careless(case, path, Changed(case.assignment, change)).proof)
+        tried += 1
+    assert tried >= 6
+
+
+def test_equal_logits_say_the_first_class() -> None:
+    """All parameters 0: every class is as good as the others, and nobody may claim the last one."""
+    shard = SHARDS["softmax"]
+
+    @dataclass(frozen=True)
+    class Blank(Shard):
+        @property
+        def parameters(self) -> Any:
+            return np.zeros(self.spec.parameter_count, np.int64)
+
+    blank = Blank(shard.spec, shard.rule, 12)
+    case = case_of(blank)
+    assert isinstance(case.statement, EvaluationStatement)
+    assert case.statement.claim.correct == (blank.labels == 0).sum()
+    check(case, case.prove().proof)
+    lie = case_of(blank, correct=int((blank.labels == 2).sum()))
+    assert lie.statement.claim.correct != case.statement.claim.correct  # type: ignore[union-attr]
+    classes = lie.tensors.value.classes  # type: ignore[attr-defined]
+    layout = lie.program.layout
+
+    def last(messages: Any) -> None:
+        for sample in range(12):
+            for entry in range(3):
+                row, slot = entry_at(layout, classes.predicted, 3 * sample + entry)
+                messages[row, slot] = int(entry == 2)
+                row, slot = entry_at(layout, classes.gap.grids[0], 3 * sample + entry)
+                messages[row, slot] = P - 1 if entry < 2 else 0
+            row, slot = entry_at(layout, classes.hit, sample)
+            messages[row, slot] = int(blank.labels[sample] == 2)
+
+    with pytest.raises(ProofRejectedError):
+        check(lie, careless(lie, assignment=Changed(lie.assignment, last)).proof)
+
+
+def test_the_tables_last_cell_is_not_beyond_it() -> None:
+    """At index 4095 a prover that claims to be beyond the table by 0 is refused."""
+    rule = Rule(output_limit=16)
+
+    @dataclass(frozen=True)
+    class Edge(Shard):
+        @property
+        def parameters(self) -> Any:
+            return np.array([(1 << 14) - 1, 0])
+
+    edge = Edge(ModelSpec("logistic", 1), rule, 3)
+    features, labels = np.full((3, 1), 1 << 14), np.zeros(3, np.int64)
+    case = case_of(edge, features, labels)
+    check(case, case.prove().proof)
+    value, layout = case.tensors.value, case.program.layout  # type: ignore[attr-defined]
+    linear, spelled = 15625 * 8191, []
+    for limb, bits in enumerate(value.linear.widths):
+        spelled.append(linear >> 3 >> sum(value.linear.widths[:limb]) & ((1 << bits) - 1))
+    lie = case_of(edge, features, labels, loss_micro=3 * (linear >> 3))
+
+    def beyond(messages: Any) -> None:
+        for sample in range(3):
+            for grid, entry in (
+                (value.loss.high, 1), (value.up, 1), (value.rest.grids[0], linear & 7),
+                *zip(value.linear.grids, spelled, strict=True),
+            ):  # fmt: skip
+                row, slot = entry_at(layout, grid, sample)
+                messages[row, slot] = entry
+
+    with pytest.raises(ProofRejectedError):
+        check(lie, careless(lie, assignment=Changed(lie.assignment, beyond)).proof)
+
+
+@pytest.mark.parametrize("field", ["owner", "context", "parameters", "data_root", "rule"])
+def test_a_proof_is_about_one_model_and_one_shard(field: str) -> None:
+    case = true_case("sigmoid")
+    statement = case.statement
+    assert isinstance(statement, EvaluationStatement)
+    others = {
+        "owner": b"p" * 20,
+        "context": digest_of("d"),
+        "parameters": statement.parameters - np.sign(statement.parameters),
+        "data_root": digest_of("r"),
+        "rule": replace(statement.rule, output_limit=17),
+    }
+    with pytest.raises(ProofRejectedError):
+        verify_evaluation(replace(statement, **{field: others[field]}), case.prove().proof)  # type: ignore[arg-type]
+
+
+def test_the_claims_numbers_stay_within_their_bounds() -> None:
+    statement = true_case("sigmoid").statement
+    assert isinstance(statement, EvaluationStatement)
+    claim = statement.claim
+    for change in (
+        {"correct": 41},
+        {"correct": -1},
+        {"loss_micro": -1},
+        {"loss_micro": P},
+        {"gradient": claim.gradient[1:]},
+    ):
+        with pytest.raises(StatementError):
+            replace(statement, claim=replace(claim, **change))  # type: ignore[arg-type]
+    with pytest.raises(StatementError, match="features"):
+        replace(statement, data=replace(statement.data, inputs=9))
+
+
+def test_a_loss_that_could_wrap_is_not_proved() -> None:
+    deep = Shard(ModelSpec("mlp", 30, (32, 32), 2), Rule(loss="squared"), 3)
+    with pytest.raises(StatementError, match="squared errors"):
+        case_of(deep)
+
+
+def test_another_shards_rows_do_not_prove() -> None:
+    case, shard = true_case("sigmoid"), SHARDS["sigmoid"]
+    assert isinstance(case.statement, EvaluationStatement)
+    other = commit_data(case.statement.data, shard.features, 1 - shard.labels, random_of("other"))
+    with pytest.raises(UnprovableError, match="committed rows"):
+        prove_evaluation(case.statement, shard.features, shard.labels, other, random_of("p"))
+
+
+def test_the_doublings_are_the_rules() -> None:
+    assert _value._doublings(25) == doubling_table().tolist()
