@@ -87,6 +87,12 @@ def _aggregation_rows(*, quick: bool) -> Iterable[Mapping[str, Any]]:
     return aggregation_rows(quick=quick)
 
 
+def _proof_rows(*, quick: bool, size: str | None, ezkl_seconds: float) -> Iterable[Mapping[str, Any]]:
+    from collegium.apps._bench_proofs import proof_rows
+
+    return proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds)
+
+
 def _demo_config() -> Path:
     return Path(str(importlib.resources.files("collegium.apps"))) / "demo" / "demo.toml"
 
@@ -98,6 +104,7 @@ class Engine:
     run: "Callable[[Experiment, Path, Callable[[Event], None]], Summary]" = _run_experiment
     verify: "Callable[[Path, str | None, Callable[[Event], None]], Verification]" = _verify_run
     aggregation_rows: Callable[..., Iterable[Mapping[str, Any]]] = _aggregation_rows
+    proof_rows: Callable[..., Iterable[Mapping[str, Any]]] = _proof_rows
     demo_config: Callable[[], Path] = _demo_config
 
 
@@ -263,6 +270,41 @@ def bench_aggregation(
     with _exit_codes():
         _print_header(LEVEL, json=json)
         rows = [dict(row) for row in _engine(context).aggregation_rows(quick=quick)]
+        if json:
+            _print_json(rows)
+        else:
+            _print_rows(rows)
+
+
+@bench.command("proofs")
+def bench_proofs(
+    context: typer.Context,
+    json: JsonOption = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes only.")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="NAME",
+            help="One case: small, softmax, medium, large, 10k, 100k or 1M.",
+            show_default="all",
+        ),
+    ] = None,
+    ezkl_seconds: Annotated[
+        float, typer.Option("--ezkl-seconds", metavar="S", min=0, help="EZKL is stopped after so long, on each size.")
+    ] = 360,
+) -> None:
+    """Measure proofs of learning beside the same step in PyTorch and beside EZKL.
+
+    \b
+    Example:
+      collegium bench proofs --quick
+      collegium bench proofs --size medium --json > proofs.json
+    """
+    with _exit_codes():
+        typer.echo(f"collegium {__version__}", err=json)
+        found = _engine(context).proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds)
+        rows = [dict(row) for row in found]
         if json:
             _print_json(rows)
         else:
