@@ -1,9 +1,9 @@
 """Small statements of every relation, witnesses for them, and provers that lie.
 
-A `Case` is a statement with the private numbers that satisfy it, made as a trainer makes them: `begin_upload` masks the
-update and commits to the key. `careless` runs the real prover on an assignment or on matrices that somebody changed, where
-an honest prover would stop. `plain_step` is a gradient step written once more, whose integers a test may twist on
-the way, so that everything after the twist fits the lie.
+A `Case` is a statement with the private numbers that satisfy it, made as a trainer makes them: `begin_upload` masks
+the update and commits to the key. `careless` runs the real prover on an assignment or on matrices that somebody
+changed, where an honest prover would stop. `plain_step` is a gradient step written once more, whose integers a test
+may twist on the way, so that everything after the twist fits the lie.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from typing import Any
 import numpy as np
 
 from collegium import learning, proofs
-from collegium.aggregation import Budget, Draft, Layout, RoundTerms, SeatTerms, begin_upload, public_matrix
+from collegium.aggregation import (
+    Budget,
+    Draft,
+    Layout,
+    RoundTerms,
+    SeatTerms,
+    begin_upload,
+    encode_ciphertext,
+    public_matrix,
+)
 from collegium.algebra import P, ext_matvec
 from collegium.crypto import AccountKey, Stream, Transcript
 from collegium.learning import ModelSpec, Rule
@@ -51,7 +60,7 @@ Statement = BoundedStatement | TrainingStatement | RegistrationStatement
 Array = Any  # numpy arrays of several types, on their way into a matrix
 
 K_BOUNDED, K_DATA = 1024, 2048  # the shortest rows that one proof, and two proofs, may open
-INNER = 8  # bits of work in a careless prover's proof
+WORK_BITS = 4  # bits of work in a careless prover's proof
 
 
 def random_of(*label: object) -> Stream:
@@ -123,6 +132,12 @@ def masked_of(terms: RoundTerms, draft: Draft) -> MaskedUpdate:
     )  # fmt: skip
 
 
+def with_ciphertext(masked: MaskedUpdate, ciphertext: Array) -> MaskedUpdate:
+    """Return the same with another c, which the identity names."""
+    digest = sha256(encode_ciphertext(ciphertext)).digest()
+    return replace(masked, ciphertext=ciphertext, identity=replace(masked.identity, ciphertext=digest))
+
+
 def draft_of(layout: Layout, update: Array, label: object) -> tuple[RoundTerms, Draft]:
     """Mask an update under a round's terms."""
     terms = round_terms(layout)
@@ -177,7 +192,6 @@ class Lesson:
     spec: ModelSpec
     rule: Rule
     rows: int
-    batch: int | None = None
     message_len: int = K_DATA
     spread: float = 1.0  # of the parameters, in parts of their limits
     seed: int = 1
@@ -210,12 +224,7 @@ class Lesson:
     def chosen(self) -> Array:
         """The rows that the beacon chose."""
         flags = np.zeros(self.rows, np.bool_)
-        if self.batch is None:
-            flags[:] = True
-        else:
-            flags[learning.batch_indices(replace(self.rule, batch_rows=self.batch), self.rows, digest_of("b"), 0)] = (
-                True
-            )
+        flags[learning.batch_indices(self.rule, self.rows, digest_of("batch"), 0)] = True
         return flags
 
     @property
@@ -269,12 +278,13 @@ def registration_case(
 
 
 SMALL = Rule(fraction_bits=8, output_limit=2, hidden_limit=1, feature_limit=2)
+LIMITED = replace(SMALL, batch_rows=12, output_limit=32, feature_limit=4, error_limit=64, activation_limit=16)
 LESSONS = {
     "logistic": Lesson(ModelSpec("logistic", 25), Rule(), 20),
     "hidden": Lesson(ModelSpec("mlp", 7, (8,)), Rule(), 13),
     "squared": Lesson(ModelSpec("mlp", 6, (5,), 2), replace(SMALL, loss="squared"), 11),
     "softmax": Lesson(ModelSpec("mlp", 5, (6, 4), 3), replace(SMALL, loss="softmax", output_limit=8), 9),
-    "batch": Lesson(ModelSpec("mlp", 6, (4,)), replace(SMALL, error_limit=8, activation_limit=16), 30, 12),
+    "batch": Lesson(ModelSpec("mlp", 6, (4,)), LIMITED, 30),
 }
 
 MAKERS: dict[str, Callable[[str], Case]] = {
@@ -341,6 +351,46 @@ def tree_of(layout: layouts.Layout, row: int) -> int:
     )
 
 
+# ------------------------------------------------------------------------------------------------ a proof's parts
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a proof: where, and whether it is made of elements of F."""
+
+    name: str
+    start: int
+    stop: int
+    elements: bool
+
+    def words(self, proof: bytes) -> Array:
+        """Return the part as 64-bit words."""
+        return np.frombuffer(proof[self.start : self.stop], "<u8")
+
+
+def sections_of(program: Program, proof: bytes) -> list[Section]:
+    """Return the parts of a proof in their order; together they are all of it."""
+    layout, code = program.layout, program.layout.code
+    sizes: list[tuple[str, int, bool]] = [("trace root", 32, False)]
+    if program.key_rows:
+        sizes.append(("key values", 16 * program.key_rows, True))
+    sizes += [("products root", 32, False), ("mask total", 16, True), ("remainder", 16 * code.message_len, True)]
+    sizes += [("quotient root", 32, False), ("values", 16 * sum(layout.counts), True)]
+    sizes += [("combination", 16 * (code.message_len + code.randomness_len), True), ("nonce", 8, False)]
+    salts = 8 * layouts.SALT_PLACES * code.queries
+    opened = sum(code.queries * 8 * rows + salts for rows in layout.counts)
+    siblings = (len(proof) - sum(size for _, size, _ in sizes) - opened) // len(layout.counts)  # alike in every tree
+    for tree, rows in enumerate(layout.counts):
+        sizes += [(f"symbols of {tree}", 8 * code.queries * rows, True)]
+        sizes += [(f"salts of {tree}", salts, False), (f"siblings of {tree}", siblings, False)]
+    found, start = [], 0
+    for label, size, elements in sizes:
+        found.append(Section(label, start, start + size, elements))
+        start += size
+    assert start == len(proof)
+    return found
+
+
 # ------------------------------------------------------------------------------------------------ provers that lie
 
 
@@ -350,7 +400,7 @@ Change = Callable[[Array], None]
 
 @dataclass(frozen=True, eq=False)
 class Changed:
-    """An assignment whose trace or products somebody changes before they are committed; the argument's own rows follow."""
+    """An assignment whose trace or products somebody changes before they are committed; the rest follows."""
 
     inner: Any
     in_trace: Change = lambda _: None
@@ -401,11 +451,12 @@ def careless(
 
 
 def light_work(monkeypatch: Any) -> None:
-    """Ask for less work before columns are drawn: for tests where a lying prover's time goes there. On both sides."""
-    monkeypatch.setattr(_verify, "GRINDING_BITS", INNER)
+    """Ask for less work before columns are drawn, on both sides: for tests where a lying prover's time goes there."""
+    for side in (_prove, _verify):
+        monkeypatch.setattr(side, "GRINDING_BITS", WORK_BITS)
 
 
-# ------------------------------------------------------------------------------------------------ a step with a lie in it
+# ------------------------------------------------------------------------------------------------ a twisted step
 
 
 @dataclass(eq=False)
@@ -502,7 +553,7 @@ def finish_softmax(rule: Rule, numbers: Numbers, index: Array, maximum: Array, t
     loss["power"] = one - powers
     loss["top"] = (top[:, None] == np.arange(index.shape[1])).astype(np.int64)
     loss["normaliser"] = np.repeat(powers.sum(axis=1, keepdims=True), index.shape[1], axis=1)
-    loss["probability"], loss["rest"] = np.divmod(powers * one, loss["normaliser"])
+    loss["probability"], loss["rest"] = np.divmod(powers * one, np.maximum(1, loss["normaliser"]))
     loss["room"] = loss["normaliser"] - 1 - loss["rest"]
 
 
@@ -569,7 +620,7 @@ def modulo(values: Array) -> Array:
 
 
 def lying_case(name: str, lesson: Lesson, numbers: Numbers, update: Array | None = None, data: Any = None) -> Case:
-    """Return a training case whose c masks the twisted gradient, or another update, and whose trace is the twisted one."""
+    """Return a training case whose c masks the twisted gradient, or another update; the trace is the twisted one."""
     if update is None:
         update = np.append(numbers.gradient, lesson.chosen.sum())
     terms, draft = draft_of(lesson.layout, update, name)

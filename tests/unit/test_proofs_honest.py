@@ -1,4 +1,4 @@
-"""Whoever tells the truth is believed: every relation, sizes that fill no row, one entry, a full row and one entry more."""
+"""Whoever tells the truth is believed: every relation, at sizes that fill no row, one row, and one row and an entry."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_any_shape_of_rows_and_layers(rows: int, inputs: int, hidden: tuple[int,
 @pytest.mark.parametrize("rows", [2047, 2048, 2049], ids=lambda rows: f"{rows} rows")
 def test_a_full_row_of_samples_and_one_more(rows: int) -> None:
     spec = ModelSpec("logistic", 2)
-    honest(training_case(f"{rows} rows", Lesson(spec, replace(SMALL, loss="sigmoid"), rows)))
-    honest(training_case(f"{rows} rows, 5", Lesson(spec, replace(SMALL, loss="sigmoid"), rows, batch=5)))
+    honest(training_case(f"{rows} rows", Lesson(spec, SMALL, rows)))
+    honest(training_case(f"{rows} rows, 5", Lesson(spec, replace(SMALL, batch_rows=5), rows)))
 
 
 @pytest.mark.parametrize(
