@@ -29,7 +29,7 @@ from ._masked import (
 )
 from ._parameters import MESSAGE_MAX, MESSAGE_MIN, TABLE_MAX, ProofCode
 from ._program import FirstChallenges, Program, SecondChallenges
-from ._prove import CommittedRows, Proved, prove
+from ._prove import Allocate, CommittedRows, Proved, in_memory, prove
 from ._score import SCORE_RELATIONS, Score, ScoreTensors
 from ._sums import Sums, power_sum
 from ._verify import verify
@@ -262,6 +262,7 @@ def prove_bounded(
     random: Randomness,
     on_part: Callable[[str], None] = lambda _: None,
     seed: CommittedRows | None = None,
+    allocate: Allocate = in_memory,
 ) -> Proved:
     """Return a proof that c masks `update`, entries in range; `seed` is the registered commitment of a scored one.
 
@@ -273,7 +274,7 @@ def prove_bounded(
     program, tensors = _program(statement)
     drawn = 0 if seed is None else committed_seed(seed)
     data = () if seed is None else (seed,)
-    return prove(program, _Witness(statement, tensors, secrets, update, drawn), data, random, on_part)
+    return prove(program, _Witness(statement, tensors, secrets, update, drawn), data, random, on_part, allocate)
 
 
 def verify_bounded(statement: BoundedStatement, proof: bytes) -> FirstChallenges:

@@ -56,6 +56,12 @@ from ._verify import NONCE_BYTES, combination_weights
 __all__ = ["CommittedRows", "Proved", "Work", "commit_rows", "prove", "run"]
 
 Part = Callable[[str], None]
+Allocate = Callable[[tuple[int, int]], FieldArray]
+
+
+def in_memory(shape: tuple[int, int]) -> FieldArray:
+    """Return an array of this shape, its content not set."""
+    return np.empty(shape, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ def prove(
     data: Sequence[CommittedRows],
     random: Randomness,
     on_part: Part = lambda _: None,
+    allocate: Allocate = in_memory,
 ) -> Proved:
     """Return a proof of a program's statement.
 
@@ -105,11 +112,13 @@ def prove(
         data: the committed data trees, in the program's order.
         random: the operating system's randomness or a stream seeded from it; a retry needs fresh bytes.
         on_part: called with the name of each part of the work when it is done.
+        allocate: makes the array of all columns, four times the witness: in memory, or mapped to a file that nobody
+            else can read, for the columns tell the witness.
 
     Raises:
         UnprovableError: the numbers do not satisfy the statement.
     """
-    return run(Work(program, data, random, on_part), assignment)
+    return run(Work(program, data, random, on_part, allocate), assignment)
 
 
 def run(work: Work, assignment: Assignment) -> Proved:
@@ -183,13 +192,20 @@ class Work:
     one sees that its numbers do not satisfy the statement; only tests of soundness want one.
     """
 
-    def __init__(self, program: Program, data: Sequence[CommittedRows], random: Randomness, on_part: Part) -> None:
+    def __init__(
+        self,
+        program: Program,
+        data: Sequence[CommittedRows],
+        random: Randomness,
+        on_part: Part,
+        allocate: Allocate = in_memory,
+    ) -> None:
         layout, code = program.layout, program.layout.code
         self.program, self.layout, self.random, self.on_part = program, layout, random, on_part
         self.careless = False
         self.messages = np.zeros((layout.width, code.message_len), np.uint64)
         self.pads = np.zeros((layout.width, code.randomness_len), np.uint64)
-        self.columns = np.empty((code.domain.size, layout.width), np.uint64)
+        self.columns = allocate((code.domain.size, layout.width))
         self.trees: list[MerkleTree] = []
         self.parts: list[bytes] = []
         for number, committed in enumerate(data):

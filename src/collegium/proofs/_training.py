@@ -23,7 +23,7 @@ from ._layout import Layout
 from ._loss import LossTensors
 from ._masked import MASK_RELATIONS, IntArray, KeySecrets, MaskedUpdate, MaskTensors, key_values
 from ._program import FirstChallenges, Program, SecondChallenges
-from ._prove import CommittedRows, Proved, prove
+from ._prove import Allocate, CommittedRows, Proved, in_memory, prove
 from ._score import SCORE_RELATIONS, MaskedDirection, Score, ScoreTensors
 from ._step import Drawn, Hidden, Pair, PublicWeights, StepTensors, inner_vectors
 from ._sums import Sums
@@ -211,6 +211,7 @@ def prove_training(
     witness: TrainingWitness,
     random: Randomness,
     on_part: Callable[[str], None] = lambda _: None,
+    allocate: Allocate = in_memory,
 ) -> Proved:
     """Return a proof that c masks the rule's update on the registered rows.
 
@@ -220,7 +221,7 @@ def prove_training(
     if witness.data.root != statement.data_root:
         raise UnprovableError("the committed rows are not those of the statement")
     program, tensors = _program(statement)
-    return prove(program, _Assignment(statement, tensors, witness), (witness.data,), random, on_part)
+    return prove(program, _Assignment(statement, tensors, witness), (witness.data,), random, on_part, allocate)
 
 
 def verify_training(statement: TrainingStatement, proof: bytes) -> FirstChallenges:
