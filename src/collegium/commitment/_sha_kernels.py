@@ -55,7 +55,7 @@ def _emit_block(builder, state, block):
     before0 = _shuffle(builder, low, high, [5, 4, 1, 0])  # f e b a
     before1 = _shuffle(builder, low, high, [7, 6, 3, 2])  # h g d c
     state0, state1 = before0, before1
-    words = []
+    words: list[ir.Value] = []
     for group in range(16):
         if group < 4:
             loaded = load(block, group)
@@ -77,19 +77,25 @@ def _emit_block(builder, state, block):
         builder.store(_shuffle(builder, state0, state1, lanes), place).align = 4
 
 
-@intrinsic
-def _compress(_typing_context, state, message, start):
-    """Compress the 64 bytes of `message` (uint8) at `start` into `state` (8 words)."""
+def _block(emit):
+    """Return the operation (state, message, start): compress 64 bytes of a uint8 array into eight words, by `emit`."""
 
-    def code(context, builder, signature, arguments):
-        state_type, message_type, _ = signature.args
-        state_data = context.make_array(state_type)(context, builder, arguments[0]).data
-        message_data = context.make_array(message_type)(context, builder, arguments[1]).data
-        block = builder.gep(builder.bitcast(message_data, _I8.as_pointer()), [arguments[2]])
-        _emit_block(builder, state_data, block)
-        return context.get_dummy_value()
+    @intrinsic
+    def operation(_typing_context, state, message, start):
+        def code(context, builder, signature, arguments):
+            state_type, message_type, _ = signature.args
+            state_data = context.make_array(state_type)(context, builder, arguments[0]).data
+            message_data = context.make_array(message_type)(context, builder, arguments[1]).data
+            block = builder.gep(builder.bitcast(message_data, _I8.as_pointer()), [arguments[2]])
+            emit(builder, state_data, block)
+            return context.get_dummy_value()
 
-    return types.void(state, message, types.uint64), code
+        return types.void(state, message, types.uint64), code
+
+    return operation
+
+
+_compress = _block(_emit_block)
 
 
 @njit(cache=True, nogil=True)
