@@ -407,8 +407,8 @@ def measure(case: Case, *, repeats: int = REPEATS) -> Measure:
     """
     made = make(case)
     verify(made)
-    peer = torch_step(case) if isinstance(case, TrainingCase) else None
-    if peer is not None:
+    peer = None
+    if isinstance(case, TrainingCase) and (peer := torch_step(case)) is not None:
         check_step(case, made.update, peer)
     parts: list[dict[str, float]] = []
     committing: list[float] = []
@@ -485,11 +485,13 @@ def _weights(case: TrainingCase) -> list[Integers]:
 
 
 def _real(case: TrainingCase, numbers: Integers) -> Floats:
-    return (numbers / case.rule.one).astype(np.float32)
+    real: Floats = (numbers / case.rule.one).astype(np.float32)
+    return real
 
 
 def _targets(case: TrainingCase) -> Floats:
-    return (case.labels[:, None] == np.arange(case.outputs)).astype(np.float32)
+    targets: Floats = (case.labels[:, None] == np.arange(case.outputs)).astype(np.float32)
+    return targets
 
 
 # Memory and EZKL, each in a process of its own
