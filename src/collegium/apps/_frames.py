@@ -16,6 +16,7 @@ from collegium.errors import CollegiumError
 from collegium.learning import Table, load_table, table_from_columns
 
 __all__ = [
+    "PAIR_LABEL",
     "ColumnsDifferError",
     "FederationDataError",
     "LabelError",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 NAME_LENGTH_MAX: Final = 64
+PAIR_LABEL: Final = "label"  # what the labels of a pair are called where nobody says
 YES: Final = {frozenset({"0", "1"}): "1", frozenset({"FALSE", "TRUE"}): "TRUE", frozenset({"no", "yes"}): "yes"}
 
 Array = npt.NDArray[Any]
@@ -134,7 +136,7 @@ def table_of(name: str, data: object, label: str | None = None) -> Table:
                 f"{name}: inputs of shape {inputs.shape} and labels of shape {labels.shape}, expected (rows, columns) "
                 "and (rows,)"
             )
-        return table_from_columns(_numbered(inputs) | {label or "label": labels}, name)
+        return table_from_columns(_numbered(inputs) | {label or PAIR_LABEL: labels}, name)
     columns = _columns(data)
     if columns is None:
         raise UnreadableDataError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium import learning
-from collegium.apps._frames import TooFewRowsError, label_sides, pooled_table, table_of
+from collegium.apps._frames import PAIR_LABEL, TooFewRowsError, label_sides, pooled_table, table_of
 from collegium.apps._page import render_page
 from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Schema, Table
@@ -124,13 +126,12 @@ class RuleModel:
         return learning.probabilities(task.spec, task.rule, self.state.parameters, features)[:, 0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Finished:
-    """A run that ended well; `scratch` removes its folder when nobody holds it any more."""
+    """A run that ended well."""
 
     folder: Path
     summary: Mapping[str, Any]
-    scratch: tempfile.TemporaryDirectory[str] | None
 
 
 @dataclass
@@ -158,14 +159,17 @@ class RulePlan:
 
         The trainers' rows lie in a private temporary folder while it runs, for every role is played from here.
         """
-        scratch, out = None, self.folder
-        if out is None:
-            scratch = tempfile.TemporaryDirectory(prefix="collegium-")
-            out = Path(scratch.name) / "run"
-        with tempfile.TemporaryDirectory(prefix="collegium-rows-") as folder:
-            _write(Path(folder) / ROWS_FILE, self.table)
-            summary = run_experiment(replace(self.experiment, folder=Path(folder)), out, on_event, render_page)
-        self.finished = _Finished(out, summary, scratch)
+        out = self.folder or Path(tempfile.mkdtemp(prefix="collegium-run-"))
+        try:
+            with tempfile.TemporaryDirectory(prefix="collegium-rows-") as folder:
+                _write(Path(folder) / ROWS_FILE, self.table)
+                summary = run_experiment(replace(self.experiment, folder=Path(folder)), out, on_event, render_page)
+            self.finished = _Finished(out, summary)
+        finally:
+            if self.folder is None and (self.finished is None or self.finished.folder != out):
+                shutil.rmtree(out, ignore_errors=True)
+        if self.folder is None:
+            weakref.finalize(self.finished, shutil.rmtree, out, ignore_errors=True)
         return [row for row in self.finished.summary["rounds"] if row["round"]]
 
     def model(self) -> RuleModel:
@@ -197,8 +201,10 @@ def plan_rule(trainers: Mapping[str, Any], options: RuleOptions, spec: ModelSpec
         ExperimentRefusedError: an option is out of range; every such option is listed.
         ModuleWidthError: module and features do not fit.
     """
-    tables = {name: table_of(name, data, options.label) for name, data in trainers.items()}
-    table, site, label = pooled_table(tables, options.label)
+    pairs = all(isinstance(data, tuple) for data in trainers.values())
+    wanted = PAIR_LABEL if options.label is None and pairs else options.label
+    tables = {name: table_of(name, data, wanted) for name, data in trainers.items()}
+    table, site, label = pooled_table(tables, wanted)
     positive, negative = label_sides(table, label, options.positive)
     experiment = _experiment(options, site, label, positive, negative)
     experiment = experiment_from_bytes(experiment_to_bytes(experiment))  # every option in its range
