@@ -370,6 +370,7 @@ def test_the_command_prints_a_table_or_a_list() -> None:
     assert asked == [(True, None, _ezkl_peer.LIMIT_SECONDS), (False, "small", 9.0)]
 
 
+@pytest.mark.slow
 def test_the_command_refuses_a_size_that_there_is_not() -> None:
     refused = runner.invoke(app, ["bench", "proofs", "--size", "huge"])
     assert (refused.exit_code, refused.stdout.count("prover")) == (ExitCode.USER, 0)
