@@ -18,7 +18,7 @@ import collegium
 from collegium.apps import federation as room
 from collegium.apps._frames import arrays_of, inputs_of, table_of
 from collegium.errors import CollegiumError
-from collegium.learning import EmptyColumnError, NoSuchFileError
+from collegium.learning import EmptyColumnError, MissingColumnError, NoSuchFileError
 from collegium.node import ExperimentRefusedError
 
 Frames = dict[str, Any]
@@ -46,7 +46,7 @@ def test_importing_the_package_loads_nothing() -> None:
 
 @pytest.mark.parametrize("level", ["unproved", "bounded", "proved"])
 def test_good_data_and_options_are_taken(level: str) -> None:
-    federation = collegium.Federation(frames(), label="ill", level=level, model=[3], folder="anywhere")
+    federation = collegium.Federation(frames(), label="ill", level=level, model=[3], drop="ward", folder="anywhere")
     with pytest.raises(room.NotRunError, match="has not run yet"):
         federation.history  # noqa: B018
 
@@ -129,6 +129,7 @@ def test_labels_of_one_kind_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "reason"),
     [
+        ({"drop": "wards"}, MissingColumnError, "no column 'wards'"),
         ({"label": None}, room.NoLabelError, "no label is named"),
         ({"level": "prooved"}, room.LevelError, "level is 'prooved', expected one of unproved, bounded, proved"),
         ({"rounds": 0}, room.OptionError, "rounds is 0, expected a whole number from 1"),

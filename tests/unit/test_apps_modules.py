@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import collegium
+from collegium.aggregation import BudgetError
 from collegium.apps._modules import (
     LocalTraining,
     architecture,
@@ -27,10 +28,13 @@ from collegium.apps.federation import (
     NotVerifiableError,
     OptionError,
     RunningStatisticsError,
+    TooFewRowsError,
+    UnreadableDataError,
     UnsupportedLossError,
     UnsupportedModuleError,
 )
 from collegium.learning import ModelSpec
+from collegium.node import VectorStateError, VectorTaskError
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -75,6 +79,16 @@ def test_frozen_weights_are_left_out() -> None:
     module.requires_grad_(False)
     with pytest.raises(ModuleError, match="Sequential has no trainable weights"):
         check_module(module)
+
+
+def test_weights_without_a_shape_or_of_complex_numbers_are_refused() -> None:
+    import torch
+    from torch import nn
+
+    with pytest.raises(ModuleError, match="weights weight have no shape yet"):
+        check_module(nn.LazyLinear(1))
+    with pytest.raises(ModuleError, match=r"weights weight are torch.complex64"):
+        check_module(nn.Linear(2, 1, dtype=torch.complex64))
 
 
 def test_training_leaves_the_template_alone_and_repeats_itself() -> None:
@@ -264,3 +278,39 @@ def test_a_module_of_another_width_than_the_features() -> None:
 
     with pytest.raises(ModuleWidthError, match="the module takes 5 inputs, expected 3, the features: x0, x1, x2"):
         collegium.Federation(data(), model=nn.Linear(5, 1), loss=nn.BCEWithLogitsLoss())
+
+
+def test_settings_of_a_module_are_refused_before_it_runs() -> None:
+    from torch import nn
+
+    def plan(trainers: int = 4, **options: Any) -> None:
+        inputs, targets = rows(8)
+        data = {f"trainer {number}": (inputs, targets) for number in range(trainers)}
+        options = {"model": nn.Linear(3, 1), "loss": nn.BCEWithLogitsLoss(), "level": "bounded"} | options
+        collegium.Federation(data, **options)
+
+    diverged = nn.Linear(3, 1)
+    nn.init.constant_(diverged.bias, float("nan"))
+    plan(129)
+    plan(130, bits=15)
+    for error, reason, options in (
+        (BudgetError, "seats must be a power of two", {"seats": 20}),
+        (BudgetError, "lower the entry bound 32767", {"trainers": 130}),
+        (VectorTaskError, "3 bits an entry, expected 4 to 16", {"bits": 3}),
+        (VectorTaskError, "norm is", {"norm": 1e-9}),
+        (VectorStateError, "initial weight 3 is nan", {"model": diverged}),
+        (OptionError, "epochs is 0", {"epochs": 0}),
+        (OptionError, "learning_rate is 'fast'", {"learning_rate": "fast"}),
+    ):
+        with pytest.raises(error, match=reason):
+            plan(**options)
+
+
+def test_rows_of_another_shape_than_the_others() -> None:
+    from torch import nn
+
+    common = {"model": nn.Linear(3, 1), "loss": nn.BCEWithLogitsLoss(), "level": "bounded"}
+    with pytest.raises(UnreadableDataError, match=r"d: a row's inputs and targets have shapes \(\(3,\), \(1,\)\)"):
+        collegium.Federation(data() | {"d": (rows()[0], rows()[1][:, None])}, **common)
+    with pytest.raises(TooFewRowsError, match="d: 1 rows"):
+        collegium.Federation(data() | {"d": rows(1)}, **common)

@@ -11,10 +11,20 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from collegium.aggregation import seat_width
 from collegium.apps._frames import TooFewRowsError, UnreadableDataError, arrays_of, inputs_of
 from collegium.apps._modules import LocalTraining, Scores, Train, probabilities, scores, weights_of, write_weights
 from collegium.errors import CollegiumError
-from collegium.node import Event, Quantiser, VectorRound, VectorSettings, Verification, play_vectors
+from collegium.node import (
+    Event,
+    Quantiser,
+    VectorRound,
+    VectorSettings,
+    VectorTask,
+    Verification,
+    first_vector_state,
+    play_vectors,
+)
 
 __all__ = ["ModuleModel", "ModuleOptions", "ModulePlan", "NotVerifiableError", "plan_module"]
 
@@ -162,8 +172,8 @@ def plan_module(trainers: Mapping[str, Any], options: ModuleOptions, module: Any
 
     Raises:
         FederationDataError: the data are refused, each with its reason.
-        VectorTaskError: clip, bits or norm are out of bounds.
-        TooFewRowsError: a trainer has fewer than two rows.
+        VectorTaskError, VectorStateError: clip, bits or norm are out of bounds, or a weight is not finite.
+        BudgetError: a wrong number of seats, or bounds that do not fit the masking ring for so many trainers.
     """
     quantiser = Quantiser(options.clip, options.bits, options.norm)
     parts, tests = {}, []
@@ -187,5 +197,22 @@ def plan_module(trainers: Mapping[str, Any], options: ModuleOptions, module: Any
             raise UnreadableDataError(
                 f"{name}: a row's inputs and targets have shapes {shape}, expected {shapes[first]} as {first} has"
             )
+    _check_settings(module, options, quantiser, len(parts))
     test = (np.concatenate([inputs for inputs, _ in tests]), np.concatenate([targets for _, targets in tests]))
     return ModulePlan(module, copy.deepcopy(module), options, quantiser, parts, test)
+
+
+def _check_settings(module: Any, options: ModuleOptions, quantiser: Quantiser, trainers: int) -> None:
+    """Refuse now what the first round would refuse: seats, weights, bounds that do not fit the masking ring."""
+    seat_width(options.seats)
+    weights = weights_of(module)
+    VectorTask(
+        task=bytes(32),
+        level=options.level,
+        entries=len(weights),
+        quantiser=quantiser,
+        trainers=trainers,
+        initial=first_vector_state(weights, quantiser, trainers),
+        cohort_min=options.minimum,
+        lying_max=0,
+    )

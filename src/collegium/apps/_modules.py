@@ -77,9 +77,14 @@ def check_module(module: Any) -> None:
     """Refuse a module that no sum of changes of weights can train.
 
     Raises:
-        ModuleError: it has no trainable weights, or some that are not real floating-point numbers.
+        ModuleError: it has no trainable weights, or some without a shape, or that are not real floating-point numbers.
         RunningStatisticsError: a layer keeps running statistics.
     """
+    from torch.nn.parameter import is_lazy
+
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise ModuleError(f"weights {name} have no shape yet, expected a module that has seen a row", name=name)
     if not _trainable(module):
         raise ModuleError(f"{type(module).__name__} has no trainable weights, expected some")
     for name, parameter in module.named_parameters():

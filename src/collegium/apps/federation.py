@@ -154,7 +154,7 @@ class Federation:
         model: Any = None,
         loss: Any = None,
         positive: object = None,
-        drop: Sequence[str] | None = None,
+        drop: Sequence[str] | str | None = None,
         schema: Schema | None = None,
         learning_rate: float | Fraction | None = None,
         batch_rows: int | None = None,
@@ -171,13 +171,12 @@ class Federation:
         name: str = "federation",
         folder: Path | str | None = None,
     ) -> None:
-        said = {"positive": positive, "drop": drop, "schema": schema, "local_steps": local_steps, "folder": folder}
-        said |= {"train": train, "epochs": epochs, "clip": clip, "norm": norm, "bits": bits}
+        given = {"positive": positive, "drop": drop, "schema": schema, "local_steps": local_steps, "folder": folder}
+        given |= {"train": train, "epochs": epochs, "clip": clip, "norm": norm, "bits": bits}
         module = model if is_module(model) else None
         by_rule = _is_by_rule(level, module)
-        _refuse_idle(said, by_rule=by_rule)
-        self._module, self._rows = module, list[dict[str, Any]]()
-        self._plan: RulePlan | ModulePlan
+        _refuse_idle(given, by_rule=by_rule)
+        given |= {"model": model, "loss": loss, "learning_rate": learning_rate, "batch_rows": batch_rows}
         trainers = check_trainers(data, _whole("minimum", minimum, 2))
         common: dict[str, Any] = {
             "name": name,
@@ -189,39 +188,12 @@ class Federation:
             "minimum": minimum,
             "seats": seats,
         }
+        self._module, self._rows = module, list[dict[str, Any]]()
+        self._plan: RulePlan | ModulePlan
         if by_rule:
-            spec, hidden, rule_loss = _rule_shape(model, module, loss)
-            rate = (Fraction(1, 2) if hidden else Fraction(1)) if learning_rate is None else learning_rate
-            options = RuleOptions(
-                **common,
-                positive=positive,
-                drop=tuple(drop or ()),
-                schema=schema,
-                hidden=hidden,
-                loss=rule_loss,
-                learning_rate=_exact("learning_rate", rate),
-                local_steps=1 if local_steps is None else local_steps,
-                batch_rows=batch_rows,
-                folder=None if folder is None else Path(folder),
-            )
-            self._plan = plan_rule(trainers, options, spec)
-            return
-        check_module(module)
-        self._plan = plan_module(
-            trainers,
-            ModuleOptions(
-                **common,
-                loss=_callable_loss(loss),
-                train=train,
-                learning_rate=0.01 if learning_rate is None else float(learning_rate),
-                epochs=_whole("epochs", 1 if epochs is None else epochs, 1),
-                batch_rows=_whole("batch_rows", 32 if batch_rows is None else batch_rows, 1),
-                clip=_exact("clip", Fraction(1, 4) if clip is None else clip),
-                norm=_norm(norm),
-                bits=16 if bits is None else bits,
-            ),
-            module,
-        )
+            self._plan = _plan_by_rule(trainers, common, given, module)
+        else:
+            self._plan = _plan_by_torch(trainers, common, given, module)
 
     def run(self, *, progress: bool = True, as_frame: bool = True) -> Any:
         """Play all rounds from the beginning and return the history: one row a round.
@@ -337,6 +309,47 @@ def _refuse_idle(said: Mapping[str, object], *, by_rule: bool) -> None:
         )
 
 
+def _plan_by_rule(
+    trainers: Mapping[str, Any], common: Mapping[str, Any], given: Mapping[str, Any], module: Any
+) -> RulePlan:
+    spec, hidden, loss = _rule_shape(given["model"], module, given["loss"])
+    rate, local_steps, folder = given["learning_rate"], given["local_steps"], given["folder"]
+    options = RuleOptions(
+        **common,
+        positive=given["positive"],
+        drop=(given["drop"],) if isinstance(given["drop"], str) else tuple(given["drop"] or ()),
+        schema=given["schema"],
+        hidden=hidden,
+        loss=loss,
+        learning_rate=_exact("learning_rate", (Fraction(1, 2) if hidden else Fraction(1)) if rate is None else rate),
+        local_steps=1 if local_steps is None else local_steps,
+        batch_rows=given["batch_rows"],
+        folder=None if folder is None else Path(folder),
+    )
+    return plan_rule(trainers, options, spec)
+
+
+def _plan_by_torch(
+    trainers: Mapping[str, Any], common: Mapping[str, Any], given: Mapping[str, Any], module: Any
+) -> ModulePlan:
+    check_module(module)
+    defaults: dict[str, Any] = {"learning_rate": Fraction(1, 100), "epochs": 1, "batch_rows": 32}
+    defaults |= {"clip": Fraction(1, 4), "norm": Fraction(4), "bits": 16}
+    said = {name: default if given[name] is None else given[name] for name, default in defaults.items()}
+    options = ModuleOptions(
+        **common,
+        loss=_callable_loss(given["loss"]),
+        train=given["train"],
+        learning_rate=float(_exact("learning_rate", said["learning_rate"])),
+        epochs=_whole("epochs", said["epochs"], 1),
+        batch_rows=_whole("batch_rows", said["batch_rows"], 1),
+        clip=_exact("clip", said["clip"]),
+        norm=None if said["norm"] == float("inf") else _exact("norm", said["norm"]),
+        bits=_whole("bits", said["bits"], 1),
+    )
+    return plan_module(trainers, options, module)
+
+
 def _rule_shape(model: Any, module: Any, loss: Any) -> tuple[ModelSpec | None, tuple[int, ...], str]:
     """Return a module's shape, the hidden widths and the loss of the rule."""
     if module is not None:
@@ -384,12 +397,6 @@ def _share(value: object) -> Fraction:
     if share > Fraction(1, 2):
         raise OptionError(f"test_fraction is {value!r}, expected above 0 and at most 0.5", value=value)
     return share
-
-
-def _norm(value: float | Fraction | None) -> Fraction | None:
-    if value is not None and value == float("inf"):
-        return None
-    return _exact("norm", 4 if value is None else value)
 
 
 # ------------------------------------------------------------------------------------------------ around a run
