@@ -21,6 +21,7 @@ from _proof_stage import (
     BOUNDED,
     CASES,
     LESSONS,
+    SCORED,
     TRAINING,
     Case,
     Changed,
@@ -61,6 +62,7 @@ from collegium.proofs._prove import commit_rows
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 Error = type[Exception]
+NAMES = (*CASES, *SCORED)
 
 
 @pytest.fixture
@@ -76,7 +78,6 @@ def chance(*label: object) -> random.Random:
 # ------------------------------------------------------------------------------------------------ witness
 
 DELTAS = ("one more", "one less", "two to the twelfth", "any element")
-FREE = "seed"  # any one in range will do: that it is the committed one is all that binds it
 OWN = ("multiplicities", "inverses", "chunks")  # rows that the argument itself adds and relates to others
 
 
@@ -134,12 +135,19 @@ def _told_entry(case: Case, path: str, tensor: Grid | Flat, draw: random.Random)
     return int(draw.choice([int(entry) for entry in np.flatnonzero(beyond.reshape(-1))]))
 
 
+def is_free(case: Case, path: str) -> bool:
+    """Tell whether a tensor may hold anything in its range: a seed from which no score is drawn."""
+    return path.endswith("seed") and getattr(case.statement, "score", None) is None
+
+
 def expected_of(case: Case, path: str) -> tuple[Error, ...]:
     """The relation that a changed tensor breaks first: a sum, but for what holds slot by slot alone."""
     if path == "chunks":
         return (IdentityRejectedError,)
-    if path.endswith(FREE):  # an unused column, or out of its range
+    if is_free(case, path):  # not what the columns say, or out of its range
         return CombinationRejectedError, IdentityRejectedError
+    if path.endswith("seed"):  # looked up with its noise
+        return (IdentityRejectedError,)
     if path in ("loss.high", "loss.low", "loss.far"):  # beside an excess of 0 they are only not boolean
         return SumRejectedError, IdentityRejectedError
     if len(case.data) > 1 and path.startswith("[") and path != "[0].labels":  # unlike the other commitments
@@ -149,7 +157,7 @@ def expected_of(case: Case, path: str) -> tuple[Error, ...]:
 
 @pytest.mark.usefixtures("_light_work")
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_tensor_of_a_witness_is_bound(name: str) -> None:
     """The prover fits multiplicities and inverses to its changed number, sends what follows from it, and is refused."""
     case = case_of(name)
@@ -210,7 +218,7 @@ def limb_pairs(name: str) -> list[tuple[str, Grid | Flat, Grid | Flat, int]]:
     return found
 
 
-WITH_LIMBS = ("limbs", *TRAINING)
+WITH_LIMBS = ("limbs", *TRAINING, "scored step")
 
 
 @pytest.mark.usefixtures("_light_work")
@@ -244,7 +252,7 @@ def data_plan(name: str) -> list[tuple[int, int]]:
     told = {
         (tensor_rows.tree, tensor_rows.first + row)
         for path, tensor in tensors_of(case_of(name).tensors)
-        if not path.endswith(FREE)
+        if not is_free(case_of(name), path)
         for tensor_rows in ([tensor.rows] if isinstance(tensor, Flat) else [piece.rows for piece in tensor.pieces])
         for row in range(tensor_rows.count)
     }
@@ -253,7 +261,7 @@ def data_plan(name: str) -> list[tuple[int, int]]:
 
 @pytest.mark.usefixtures("_light_work")
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*TRAINING, "registration"])
+@pytest.mark.parametrize("name", [*TRAINING, "registration", "scored step"])
 def test_other_data_behind_another_root_are_refused(name: str) -> None:
     """The changed rows are committed and their root is in the statement; the trace is that of the old ones."""
     case = case_of(name)
@@ -290,7 +298,9 @@ class Public:
 def public_plan(name: str) -> list[Public]:
     """Every field of the statement and of what it holds, by the smallest amounts."""
     statement = case_of(name).statement
-    return [Public(path, build) for path, build in _changed(statement, name, chance("public", name))]
+    plan = [Public(path, build) for path, build in _changed(statement, name, chance("public", name))]
+    unused = f"{name}.message_len:" if getattr(statement, "seed_shape", None) else "none"  # the seed's rows say it
+    return [change for change in plan if not change.path.startswith(unused)]
 
 
 def _changed(value: Any, path: str, draw: random.Random) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -364,7 +374,7 @@ STATEMENT_REFUSED = (StatementError, LearningError)  # before any proof is looke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_public_number_is_bound(name: str) -> None:
     case, refused, seen = case_of(name), 0, 0
     case.verify(proof_of(name))
@@ -439,7 +449,7 @@ def expected_at(case: Case, section: Section, place: int) -> Error:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_bit_of_a_proof_is_bound(name: str) -> None:
     case, proof = case_of(name), proof_of(name)
     case.verify(proof)
@@ -464,7 +474,7 @@ def canonical_plan(name: str) -> list[tuple[Section, int, int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_words_that_are_no_elements_are_refused(name: str) -> None:
     proof = proof_of(name)
     for _, place, word in canonical_plan(name):
@@ -482,7 +492,7 @@ def length_plan(name: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_proof_has_one_length(name: str) -> None:
     proof = proof_of(name)
     for length in length_plan(name):
@@ -491,7 +501,7 @@ def test_a_proof_has_one_length(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_parts_of_another_proof_do_not_fit(name: str) -> None:
     """Two honest proofs of one statement, cut together at any section, are none."""
     proof, other = proof_of(name), case_of(name).prove("another").proof
@@ -504,9 +514,9 @@ def test_parts_of_another_proof_do_not_fit(name: str) -> None:
 
 def test_there_are_a_thousand_changes() -> None:
     plans = (witness_plan, limb_pairs, data_plan, public_plan, flip_plan, canonical_plan, length_plan)
-    counted = {plan.__name__: sum(len(plan(name)) for name in CASES) for plan in plans}
+    counted = {plan.__name__: sum(len(plan(name)) for name in NAMES) for plan in plans}
     assert sum(counted.values()) >= 1000, counted
     assert all(counted.values()), counted
-    declared = sum(len(list(tensors_of(case_of(name).tensors))) for name in CASES)
+    declared = sum(len(list(tensors_of(case_of(name).tensors))) for name in NAMES)
     assert counted["witness_plan"] > declared > 100, counted
-    assert {*BOUNDED, *LESSONS, "registration"} == set(CASES)
+    assert {*BOUNDED, *LESSONS, "registration", *SCORED} == set(NAMES)

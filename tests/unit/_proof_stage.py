@@ -52,9 +52,11 @@ from collegium.proofs import (
     commit_data,
 )
 from collegium.proofs import _layout as layouts
+from collegium.proofs._data import SeedShape, commit_seed, committed_seed
 from collegium.proofs._expressions import Limbs, place_grid
 from collegium.proofs._layout import Flat, Grid
 from collegium.proofs._program import Program
+from collegium.proofs._score import Score, ScoreDemand
 
 Statement = BoundedStatement | TrainingStatement | RegistrationStatement
 Array = Any  # numpy arrays of several types, on their way into a matrix
@@ -297,6 +299,38 @@ MAKERS: dict[str, Callable[[str], Case]] = {
 }
 CASES = tuple(MAKERS)
 BOUNDED, TRAINING = CASES[:4], tuple(LESSONS)
+
+
+def demanded(update: Array, shift: int, sigma: int, seed: CommittedRows) -> Score:
+    """Return the score of an update in some direction; sigma is so large that no two seeds have one noise."""
+    direction = np.random.default_rng(len(update)).integers(-30000, 30001, len(update) - 1)
+    return ScoreDemand(direction, shift, sigma, 777).score(update, committed_seed(seed))
+
+
+def scored_update(name: str) -> Case:
+    """Return a bounded update that comes with a score."""
+    case, seed = bounded_case(name, 90, 700, 2, trainers=4), commit_seed(SeedShape(), random_of("seed", name))
+    score = demanded(case.assignment.update, 9, 100_000, seed)
+    statement = replace(case.statement, score=score, seed_shape=SeedShape(), seed_root=seed.root)  # type: ignore[type-var]
+    program, tensors = _bounded._program(statement)  # type: ignore[arg-type]
+    drawn = committed_seed(seed)
+    assignment = replace(case.assignment, statement=statement, tensors=tensors, seed=drawn)
+    return replace(case, statement=statement, program=program, tensors=tensors, assignment=assignment, data=(seed,))
+
+
+def scored_step(name: str) -> Case:
+    """Return a training step that comes with a score."""
+    case = training_case(name, LESSONS["batch"])
+    assert case.draft is not None
+    score = demanded(case.draft.update, 17, 100_000, case.data[0])
+    statement = replace(case.statement, score=score)  # type: ignore[type-var]
+    program, tensors = _training._program(statement)  # type: ignore[arg-type]
+    assignment = replace(case.assignment, statement=statement, tensors=tensors)
+    return replace(case, statement=statement, program=program, tensors=tensors, assignment=assignment)
+
+
+MAKERS |= {"scored update": scored_update, "scored step": scored_step}
+SCORED = ("scored update", "scored step")
 
 
 @cache
