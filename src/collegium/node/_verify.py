@@ -119,6 +119,8 @@ class Verification:
 UNPROVED = {
     "unproved": "learning: at level unproved nothing shows that an update came from the rule or from real data",
     "bounded": "learning: at level bounded nothing shows that an update came from the rule or from real data",
+    "attested": "learning: that the measured code computed the rule, on real rows, rests on the makers of the hardware and "
+    "on who listed the measurements",
     "proved": "data: that the registered rows are real, their labels true, and each registered once",
 }
 UNCHECKED = (
@@ -212,7 +214,10 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     with Workers() as workers:
         _check_rounds(audit, genesis, task, beacon, seats, rounds, index, workers)
     audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
-    if experiment.task.level != "unproved":
+    if experiment.attestation is not None:
+        policy, at = experiment.attestation.policy.digest.hex()[:16], experiment.attestation.time
+        audit.passed(f"proofs: {audit.proofs} attestations verified under policy {policy} at Unix time {at}")
+    elif experiment.task.level != "unproved":
         names = {report.registration for report in audit.reports.values()} - {bytes(32)}
         audit.passed(f"proofs: {audit.proofs} of level {task.level} verified, and {len(names)} registrations of data")
     # 5. chain
