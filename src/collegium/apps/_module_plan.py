@@ -103,8 +103,8 @@ class ModulePlan:
         )
         self.cut.clear()
         learners = {name: self._learner(inputs, targets) for name, (inputs, targets) in self.parts.items()}
-        rounds = play_vectors(settings, weights_of(self.template), learners, self._scores, on_event)
-        write_weights(self.module, rounds[-1].weights)
+        rounds, weights = play_vectors(settings, weights_of(self.template), learners, self._scores, on_event)
+        write_weights(self.module, weights)
         return [self._row(number, played) for number, played in enumerate(rounds)]
 
     def model(self) -> ModuleModel:
@@ -155,10 +155,10 @@ class ModulePlan:
             "auc": done.scores.auc,
             "accuracy": done.scores.accuracy,
             "loss": done.scores.loss,
-            "coordination_ms": done.played.coordination_ms,
-            "finality_ms": done.played.finality_ms,
-            "prove_ms": done.played.prove_ms,
-            "verify_ms": done.played.verify_ms,
+            "coordination_ms": done.coordination_ms,
+            "finality_ms": done.finality_ms,
+            "prove_ms": done.prove_ms,
+            "verify_ms": done.verify_ms,
             "proof_bytes": done.facts.proof_bytes,
             "energy_kwh": done.energy_kwh,
             "view_changes": done.facts.view_changes,

@@ -70,13 +70,15 @@ class VectorSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorRound:
-    """A round that is final, from 1 on, and the weights after it: as before it, where its outcome is not "opened"."""
+    """A round that is final, from 1 on: what the ledger says of it, what its model is worth, and what it took."""
 
     round: int
     facts: RoundFacts
     scores: VectorScores
-    played: PlayedRound
-    weights: FloatArray
+    coordination_ms: float
+    finality_ms: float
+    prove_ms: float | None
+    verify_ms: float | None
     energy_kwh: float
 
 
@@ -86,8 +88,8 @@ def play_vectors(
     trainers: Mapping[str, Learn],
     evaluate: Callable[[FloatArray], VectorScores],
     on_event: Callable[[Event], None],
-) -> list[VectorRound]:
-    """Play all rounds and return them.
+) -> tuple[list[VectorRound], FloatArray]:
+    """Play all rounds; return them, and the weights after the last. A round that does not open leaves them as they are.
 
     Args:
         settings: what is public.
@@ -112,6 +114,7 @@ def play_vectors(
     nodes, network = open_network(genesis, task, roles, settings.link_ms)
     on_event(Message(f"level {settings.level}; genesis {genesis.digest.hex()[:16]}"))
     ledger, rounds = _Ledger(next(iter(nodes.values())).archive), list[VectorRound]()
+    weights = task.weights(state)
     with Workers() as workers:
         for number in range(settings.rounds):
             on_event(RoundStarted(number + 1, settings.rounds))
@@ -120,14 +123,12 @@ def play_vectors(
                 on_event(ReportSubmitted(number + 1, name, index, len(people)))
 
             played = play_round(network, nodes, genesis.epoch_set, task, people, os_random, reported, workers)
-            proof_bytes = sum(len(upload.proof) for upload in played.uploads.values())
-            facts = round_facts(ledger.next(number), settings.seats, proof_bytes)
             weights = task.weights(played.model)
-            rounds.append(VectorRound(number + 1, facts, evaluate(weights), played, weights, _energy(settings, played)))
+            rounds.append(_round(settings, ledger.next(number), played, evaluate(weights)))
             on_event(_event(rounds[-1], settings.rounds))
-            if facts.outcome != "opened":
-                on_event(Message(f"round {number + 1}: {facts.outcome}; the model stays as it is"))
-    return rounds
+            if rounds[-1].facts.outcome != "opened":
+                on_event(Message(f"round {number + 1}: {rounds[-1].facts.outcome}; the model stays as it is"))
+    return rounds, weights
 
 
 @dataclass
@@ -181,8 +182,19 @@ def _found(settings: VectorSettings, state: bytes, trainers: list[Trainer]) -> t
     return genesis, Roles(validators, beacons, frozenset(), frozenset(), settings.verifiers)
 
 
-def _energy(settings: VectorSettings, played: PlayedRound) -> float:
-    return played.cpu_seconds * settings.watts / SECONDS_PER_KWH
+def _round(settings: VectorSettings, ordered: OrderedRound, played: PlayedRound, scores: VectorScores) -> VectorRound:
+    proof_bytes = sum(len(played.uploads[report].proof) for report in ordered.close.reports)
+    facts = round_facts(ordered, settings.seats, proof_bytes)
+    return VectorRound(
+        round=facts.round + 1,
+        facts=facts,
+        scores=scores,
+        coordination_ms=played.coordination_ms,
+        finality_ms=played.finality_ms,
+        prove_ms=played.prove_ms,
+        verify_ms=played.verify_ms,
+        energy_kwh=played.cpu_seconds * settings.watts / SECONDS_PER_KWH,
+    )
 
 
 def _event(played: VectorRound, rounds: int) -> RoundFinished:
@@ -194,11 +206,11 @@ def _event(played: VectorRound, rounds: int) -> RoundFinished:
         auc=scores.auc,
         accuracy=scores.accuracy,
         loss=scores.loss,
-        coordination_ms=played.played.coordination_ms,
-        finality_ms=played.played.finality_ms,
+        coordination_ms=played.coordination_ms,
+        finality_ms=played.finality_ms,
         chain_bytes=None,
-        prove_ms=played.played.prove_ms,
-        verify_ms=played.played.verify_ms,
+        prove_ms=played.prove_ms,
+        verify_ms=played.verify_ms,
         energy_kwh=played.energy_kwh,
         lying_seats=facts.lying_seats,
         absent_seats=facts.absent_seats,
