@@ -27,7 +27,7 @@ from ._masked import (
     key_values,
     place_flat,
 )
-from ._parameters import MESSAGE_MAX, MESSAGE_MIN, TABLE_MAX, ProofCode
+from ._parameters import TABLE_MAX, ProofCode, row_length
 from ._program import FirstChallenges, Program, SecondChallenges
 from ._prove import Allocate, CommittedRows, Proved, in_memory, prove
 from ._score import SCORE_RELATIONS, Score, ScoreTensors
@@ -36,6 +36,7 @@ from ._verify import verify
 
 __all__ = ["BoundedStatement", "prove_bounded", "verify_bounded"]
 
+KEY_ELEMENTS = 4 * (1024 + 4444)  # the copied key rows
 LIMB_BITS = 12
 NORM_LIMB_BITS = 12
 _LANES, _NORM, _SCORE = MASK_RELATIONS, MASK_RELATIONS + 2, MASK_RELATIONS + 3
@@ -83,7 +84,7 @@ class BoundedStatement:
         """The code: the registered seed's, else the stated row length, or one near the least proof."""
         if self.seed_shape is not None:
             return self.seed_shape.code
-        return ProofCode(self.message_len or row_length(3 * self.masked.entries))
+        return ProofCode(self.message_len or row_length(3 * self.masked.entries + KEY_ELEMENTS))
 
     def fields(self) -> tuple[bytes | int, ...]:
         """Return what the transcript binds."""
@@ -101,14 +102,6 @@ class _Tensors:
     lower: list[list[Flat]] = field(default_factory=list)  # by lane: limbs of bound - x, where there are limbs
     slack: Flat | None = None
     score: ScoreTensors | None = None
-
-
-def row_length(elements: int) -> int:
-    """Return a row length near the least proof of a trace of so many elements, within what the code allows."""
-    k = MESSAGE_MIN
-    while k < MESSAGE_MAX and k * k < 24 * elements:
-        k *= 2
-    return k
 
 
 def _declare(statement: BoundedStatement) -> _Tensors:

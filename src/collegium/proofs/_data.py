@@ -23,7 +23,7 @@ from ._errors import StatementError, UnprovableError
 from ._expressions import place_grid
 from ._layout import Flat, Grid, Layout
 from ._masked import IntArray
-from ._parameters import MESSAGE_MAX, MESSAGE_MIN, TABLE_MAX, ProofCode
+from ._parameters import MESSAGE_MIN, TABLE_MAX, ProofCode, row_length
 from ._program import FirstChallenges, Program, SecondChallenges
 from ._prove import CommittedRows, commit_rows, prove
 from ._score import SEEDS
@@ -271,8 +271,5 @@ def verify_registration(statement: RegistrationStatement, proof: bytes) -> None:
 
 
 def data_row_length(elements: int) -> int:
-    """Return a row length for data whose traces hold about so many elements: near the least proof, at least 2^11."""
-    k = 2 * MESSAGE_MIN
-    while k < MESSAGE_MAX and k * k < 16 * elements:
-        k *= 2
-    return k
+    """Return a row length for data whose traces hold about so many elements."""
+    return row_length(elements, OPENINGS)

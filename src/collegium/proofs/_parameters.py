@@ -19,7 +19,7 @@ from collegium.codes import Code, Domain
 
 from ._errors import StatementError
 
-__all__ = ["BITS", "ENTRIES_MAX", "GRINDING_BITS", "RATE_INVERSE", "TABLE_MAX", "ProofCode"]
+__all__ = ["BITS", "ENTRIES_MAX", "GRINDING_BITS", "RATE_INVERSE", "TABLE_MAX", "ProofCode", "row_length"]
 
 BITS = 100
 GRINDING_BITS = 16  # work before columns are drawn, on top of BITS
@@ -99,3 +99,15 @@ class ProofCode:
             if needed == queries:
                 return queries, pads
             queries, pads = needed, self.openings * (needed + POINT_SYMBOLS)
+
+
+def row_length(elements: int, openings: int = 1) -> int:
+    """Return k for a trace of about so many elements.
+
+    A proof takes about 8 Q elements / k + 32 k bytes, least where k^2 = Q elements / 4, and is made faster with shorter
+    rows: the least k with k^2 >= 5 elements keeps it within a third of the least.
+    """
+    k = MESSAGE_MIN if openings == 1 else 2 * MESSAGE_MIN  # shorter rows cannot be opened twice
+    while k < MESSAGE_MAX and k * k < 5 * elements:
+        k *= 2
+    return k
