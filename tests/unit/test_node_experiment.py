@@ -89,7 +89,7 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ('"hospitals"', '""', "task.name", "range"),
         ('"hospitals"', '"a\\u001b[2J"', "task.name", "range"),
         ('"hospitals"', f'"{"a" * 65}"', "task.name", "range"),
-        ('"unproved"', '"attested"', "task.level", "level"),
+        ('"unproved"', '"attested"', "[attestation]", "missing"),
         ('"unproved"', '"sure"', "task.level", "range"),
         ('negative = "0"', "", "data.negative", "missing"),
         ('negative = "0"', "negative = 0", "data.negative", "type"),

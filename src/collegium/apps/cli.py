@@ -41,6 +41,7 @@ LEVEL: Final = "unproved"
 PROMISES: Final = {
     "unproved": "sums, votes and checkpoints can be checked; what a trainer computed is not proved",
     "bounded": "sums, votes and checkpoints can be checked; every update is proved to be in range, not to be training",
+    "attested": "sums, votes and checkpoints can be checked; a hardware quote vouches for each update, no proof does",
     "proved": "sums, votes, checkpoints and each step of training can be checked; that the rows are real is not proved",
 }
 """What each level promises, in one line."""

@@ -145,7 +145,8 @@ def check_proof(work: Work, agreed: Agreed, terms: RoundTerms, model: bytes, hel
 
     def verify() -> None:
         claim = agreed.verify_proof(terms, model, report, held.ciphertext, held.proof, held.registration)
-        aggregation.check_claim(report, claim)
+        if claim is not None:
+            aggregation.check_claim(report, claim)
 
     work.once(proof_key(terms, report), verify)
 

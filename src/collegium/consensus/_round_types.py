@@ -106,8 +106,10 @@ class Agreed(Protocol):
         ciphertext: npt.NDArray[np.uint64],
         proof: bytes,
         registration: bytes,
-    ) -> KeyClaim:
+    ) -> KeyClaim | None:
         """Verify the proof of a report and return what it says about the key matrix; the caller checks that.
+
+        None where the level's evidence makes no such claim: at `attested` the hardware's word covers the key matrix.
 
         `model` is the state that the round starts from, which `terms` name.
 

@@ -3,6 +3,7 @@
 Read `play_round` first: one round of the protocol from top to bottom.
 """
 
+from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
 from ._events import (
     CheckpointPosted,
     Event,
@@ -15,6 +16,7 @@ from ._events import (
     WorldError,
 )
 from ._experiment import (
+    AttestationSettings,
     ChainSettings,
     CommitteeSettings,
     DataSettings,
@@ -96,6 +98,8 @@ from ._workers import Workers
 __all__ = [
     "NO_PREVIOUS",
     "AnchorError",
+    "Attest",
+    "AttestationSettings",
     "ChainSettings",
     "CheckpointPosted",
     "CommitmentCountError",
@@ -127,6 +131,7 @@ __all__ = [
     "ModelState",
     "ModelStateError",
     "Network",
+    "NoQuoteSourceError",
     "NoRegistrationError",
     "NotRegisteredError",
     "OtherRegistrationError",
@@ -137,6 +142,8 @@ __all__ = [
     "Problem",
     "Quantised",
     "Quantiser",
+    "QuoteCommandError",
+    "QuoteDemand",
     "Register",
     "RegisterError",
     "RegisterModeError",
@@ -173,6 +180,7 @@ __all__ = [
     "Warning_",
     "Workers",
     "WorldError",
+    "ask_command",
     "check_licence",
     "check_manifest",
     "data_context",

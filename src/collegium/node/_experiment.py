@@ -6,7 +6,7 @@ with sorted keys, no spaces, ASCII only, fractions as "numerator/denominator", a
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -18,10 +18,12 @@ from collegium.aggregation import COMMITTEE_DOMAIN, KEY_CODE
 from collegium.consensus import seat_quorum
 from collegium.errors import CollegiumError
 from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
+from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 
 from ._sections import Problem, Section, shown
 
 __all__ = [
+    "AttestationSettings",
     "ChainSettings",
     "CommitteeSettings",
     "DataSettings",
@@ -64,19 +66,21 @@ PER_SITE_MAX = 1024
 SEATS_MIN, SEATS_MAX = 16, 256
 LINK_MS_MAX = 10_000
 WATTS_MAX = 1000
+POLICY_BYTES_MAX = 1 << 18
+UNIX_TIME_MAX = 253_402_300_799  # the year 9999, as far as certificates go
+COMMAND_WORDS_MAX = 64
 
 COLUMNS = COMMITTEE_DOMAIN.size  # of the key codeword, shared equally among the seats
 # An absent seat spoils its columns once, a lying one twice; the code bears as many as it has beyond its degree bound.
 COLUMNS_SPOILED_MAX = COLUMNS - KEY_CODE.degree_bound
 
-Level: TypeAlias = Literal["unproved", "bounded", "proved"]
+Level: TypeAlias = Literal["unproved", "bounded", "attested", "proved"]
 ModelKind: TypeAlias = Literal["logistic", "mlp"]
 Loss: TypeAlias = Literal["sigmoid", "squared"]
 
-LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "proved")
-_LEVELS_LATER = ("attested",)
+LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "attested", "proved")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
-_SECTIONS_OPTIONAL = ("schema", "trainers", "chain")
+_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation")
 _SECTIONS_RESERVED = ("stewards", "attack", "privacy")
 
 
@@ -195,6 +199,21 @@ class ChainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AttestationSettings:
+    """What hardware quotes must show, at level "attested".
+
+    Attributes:
+        policy: the policy itself: a file names it by its path, the canonical bytes hold it.
+        time: Unix seconds at which certificates and collateral must be valid, in every round.
+        command: a program of whoever runs this that prints an attestation; no part of the experiment's identity.
+    """
+
+    policy: QuotePolicy
+    time: int
+    command: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """One whole experiment. `folder` is where relative paths start; it is no part of the experiment's identity."""
 
@@ -206,6 +225,7 @@ class Experiment:
     trainers: TrainerSettings
     committee: CommitteeSettings
     chain: ChainSettings
+    attestation: AttestationSettings | None = None
     folder: Path = field(default=Path(), compare=False)
 
     @property
@@ -253,13 +273,14 @@ def decode_experiment(data: bytes, folder: Path) -> Experiment:
         raise ExperimentUnreadableError("is nested too deeply for TOML that we read") from error
     except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and whole numbers of thousands of digits
         raise ExperimentUnreadableError(f"is not TOML in UTF-8: {error}") from error
-    return _experiment_from_mapping(mapping, folder)
+    return _experiment_from_mapping(mapping, folder, lambda path: _read_policy(folder / path))
 
 
 def experiment_to_bytes(experiment: Experiment) -> bytes:
     """Return the canonical encoding of an experiment: what its task digest covers."""
     data, rule, committee = experiment.data, experiment.rule, experiment.committee
-    mapping = {
+    attestation = experiment.attestation
+    mapping: dict[str, object] = {
         "format": FORMAT,
         "task": asdict(experiment.task),
         "data": asdict(data) | {"test_fraction": _quotient(data.test_fraction)},
@@ -270,6 +291,9 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         "committee": asdict(committee) | {"watts": _quotient(committee.watts)},
         "chain": asdict(experiment.chain),
     }
+    if attestation is not None:  # younger than the format
+        policy = encode_policy(attestation.policy).decode()
+        mapping["attestation"] = {"policy": policy, "time": attestation.time}
     return json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
@@ -290,7 +314,7 @@ def experiment_from_bytes(data: bytes, folder: Path = Path()) -> Experiment:
     if found != FORMAT:
         raise ExperimentBytesError(f"an experiment's format is {shown(found)}, expected {FORMAT!r}", format=found)
     given = {name: section for name, section in mapping.items() if section is not None}
-    experiment = _experiment_from_mapping(given, folder)
+    experiment = _experiment_from_mapping(given, folder, str.encode)
     if experiment_to_bytes(experiment) != data:
         raise ExperimentBytesError("an experiment's bytes are not its canonical encoding")
     return experiment
@@ -322,7 +346,9 @@ def _quotient(number: Fraction) -> str:
 # From sections to settings: one function a section, in the order of the guide
 
 
-def _experiment_from_mapping(mapping: Mapping[str, object], folder: Path) -> Experiment:
+def _experiment_from_mapping(
+    mapping: Mapping[str, object], folder: Path, read_policy: Callable[[str], bytes]
+) -> Experiment:
     problems: list[Problem] = []
     sections = _sections(mapping, problems)
     experiment = Experiment(
@@ -334,11 +360,18 @@ def _experiment_from_mapping(mapping: Mapping[str, object], folder: Path) -> Exp
         trainers=_trainers(sections["trainers"]),
         committee=_committee(sections["committee"]),
         chain=_chain(sections["chain"]),
+        attestation=_attestation(sections["attestation"], read_policy) if "attestation" in sections else None,
         folder=folder,
     )
     if experiment.task.level == "proved" and experiment.rule.local_steps > 1:
         text = f'is {experiment.rule.local_steps}, expected 1: longer ones are not proved, and task.level is "proved"'
         sections["rule"].note("local_steps", "conflict", text)
+    if experiment.task.level == "attested" and "attestation" not in mapping:
+        text = 'is missing: task.level is "attested", and it says whose quotes are accepted'
+        problems.append(Problem("[attestation]", "missing", text))
+    elif experiment.task.level != "attested" and "attestation" in sections and sections["task"].ok:
+        text = f'is given, but task.level is "{experiment.task.level}", which asks for no quotes; leave it out'
+        sections["attestation"].note("", "conflict", text)
     if problems:
         raise ExperimentRefusedError(tuple(problems))
     return experiment
@@ -364,6 +397,9 @@ def _sections(mapping: Mapping[str, object], problems: list[Problem]) -> dict[st
         if name not in mapping and name in _SECTIONS_REQUIRED:
             problems.append(Problem(f"[{name}]", "missing", "is missing; every experiment has this section"))
         sections[name] = Section(name, {}, [] if name in _SECTIONS_REQUIRED else problems)  # one line is enough
+    attestation = mapping.get("attestation")
+    if isinstance(attestation, dict):
+        sections["attestation"] = Section("attestation", attestation, problems)
     return sections
 
 
@@ -371,10 +407,7 @@ def _task(section: Section) -> TaskSettings:
     name = section.text("name", NAME_LENGTH_MAX)
     rounds = section.integer("rounds", 1, ROUNDS_MAX)
     seed = section.integer("seed", 0, SEED_MAX)
-    given = section.choice("level", (*LEVELS, *_LEVELS_LATER))
-    if given in _LEVELS_LATER:
-        known = " or ".join(f'"{level}"' for level in LEVELS)
-        section.note("level", "level", f'is "{given}", which no experiment can ask for yet; expected {known}')
+    given = section.choice("level", LEVELS)
     level: Level = next((level for level in LEVELS if level == given), "unproved")
     section.close()
     return TaskSettings(name, rounds, seed, level)
@@ -564,3 +597,29 @@ def _url_problem(url: str) -> str | None:
     if parts.scheme not in {"http", "https"} or not parts.hostname or not fits:
         return f"is {shown(url)}, {expected}"
     return None
+
+
+def _attestation(section: Section, read_policy: Callable[[str], bytes]) -> AttestationSettings | None:
+    """Return the section's settings, or None after noting that its policy is none."""
+    given = section.text("policy", POLICY_BYTES_MAX)
+    time = section.integer("time", 0, UNIX_TIME_MAX)
+    command = section.words("command", COMMAND_WORDS_MAX, PATH_LENGTH_MAX)
+    policy = None
+    if given:
+        try:
+            data = read_policy(given)
+            if len(data) > POLICY_BYTES_MAX or not data.decode().isprintable():
+                raise ExperimentUnreadableError(f"expected at most {POLICY_BYTES_MAX} bytes of printable text")
+            policy = decode_policy(data)
+        except (CollegiumError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            section.note("policy", "range", f"names no policy that can be read: {reason[:200]}")
+    section.close()
+    return None if policy is None else AttestationSettings(policy, time, command)
+
+
+def _read_policy(path: Path) -> bytes:
+    if not path.is_file():
+        raise ExperimentUnreadableError(f"{path.name!a} is no file", path=path)
+    with path.open("rb") as file:
+        return file.read(POLICY_BYTES_MAX + 1)

@@ -32,6 +32,12 @@ LEVEL_NOTES = {
         "Level bounded: every admitted report comes with a proof that its update is well formed and in range. Nothing "
         "shows that it came from the training rule or from real data."
     ),
+    "attested": (
+        "Level attested: every admitted report, round 0's too, comes with a hardware quote that the task's policy "
+        "accepts, over this report alone. It shows which code made the report if one believes the makers of the "
+        "hardware and that no machine's key was stolen. That this code computes the agreed rule, on real rows, is the "
+        "word of those who listed its measurement; no rows are registered. Quotes name machines."
+    ),
     "proved": (
         "Level proved: every admitted report comes with a proof that its update is the agreed rule's, on the rows that "
         "its trainer registered and on the batch that the beacon chose. Nothing shows that those rows are real, their "
@@ -156,7 +162,7 @@ def summarise(
             for (name, trainers), said in zip(genesis.sites.items(), statement.sites, strict=True)
         ],
         "warnings": list(statement.warnings),
-        "notes": list(notes(experiment.task.level)),
+        "notes": [*notes(experiment.task.level), *_quote_notes(experiment)],
         "attribution": statement.attribution,
         "watts": watts,
         "task": genesis.task.hex(),
@@ -169,6 +175,17 @@ def summarise(
             "parameters": task.spec.parameter_count,
         },
     }
+
+
+def _quote_notes(experiment: Experiment) -> tuple[str, ...]:
+    """Return under which policy and at what time quotes were judged, where there are any."""
+    settings = experiment.attestation
+    if settings is None:
+        return ()
+    return (
+        f"Quotes are judged under policy {settings.policy.digest.hex()} at Unix time {settings.time}, in every round; "
+        "the experiment names both.",
+    )
 
 
 def _chain_bytes(checkpoints: Sequence[CheckpointFacts]) -> Mapping[int, float]:

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from collegium.aggregation import KeyClaim, RoundTerms
+from collegium.aggregation import Draft, KeyClaim, RoundTerms
 from collegium.consensus import Agreed
 from collegium.crypto import Digest, Randomness
 
+from ._attest import Attest
 from ._proofs import DataPack, SecretDraft
 
 __all__ = ["PlayedTask"]
@@ -41,6 +42,10 @@ class PlayedTask(Agreed, Protocol):
         rows: Any,
         pack: DataPack | None,
         random: Randomness,
-    ) -> tuple[bytes, KeyClaim]:
+    ) -> tuple[bytes, KeyClaim | None]:
         """Return the proof of a draft that the task's level demands, and its claim about the key matrix."""
+        ...
+
+    def attest(self, terms: RoundTerms, draft: Draft, source: Attest | None) -> tuple[bytes, KeyClaim | None]:
+        """Return the attestation of a draft, at level "attested": it comes without a claim about the key matrix."""
         ...

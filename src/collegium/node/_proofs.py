@@ -4,6 +4,7 @@
 |---|---|---|
 | unproved | nothing | nothing |
 | bounded | every entry of the update is in range | the same |
+| attested | a hardware quote over the report (`_attest`) | the same |
 | proved | every entry is in range: its sums are no training step | the update is the rule's on the registered rows |
 
 A trainer registers its rows once for many rounds: a commitment a round, each used once. Specified in docs/spec/run.md.

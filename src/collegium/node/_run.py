@@ -21,6 +21,7 @@ from collegium.learning import Evaluation
 from collegium.lineage import Store
 from collegium.settlement import ChainAnswerError, ChainUnreachableError, TransactionNotMinedError, header_root
 
+from ._attest import Attest
 from ._base_chain import BaseChain, encode_chain_record
 from ._events import (
     CheckpointPosted,
@@ -86,17 +87,29 @@ class _Book:
 
 
 def run_experiment(
-    experiment: Experiment, out: Path, on_event: Callable[[Event], None], render_page: RenderPage
+    experiment: Experiment,
+    out: Path,
+    on_event: Callable[[Event], None],
+    render_page: RenderPage,
+    attest: Attest | None = None,
 ) -> dict[str, object]:
     """Play an experiment and write its run into `out`, which must be missing or empty; return its summary.
 
+    Args:
+        experiment: what to play.
+        out: the run's folder.
+        on_event: is told of progress.
+        render_page: makes the page of a summary.
+        attest: at level "attested", returns the attestation over a report; None runs the experiment's command.
+
     Raises:
         RunRefusedError: the folder is in use.
+        NoQuoteSourceError, QuoteCommandError, QuoteError: there is no quote, or none that the task accepts.
         WorldError: the chain or the disk failed.
         CollegiumError: the experiment's data or sizes are refused.
     """
     _claim(out)
-    federation = set_up(experiment, on_event)
+    federation = set_up(experiment, on_event, attest)
     on_event(Message(f"level {experiment.task.level}; genesis {federation.genesis.digest.hex()[:16]}"))
     try:
         chain = BaseChain.found(

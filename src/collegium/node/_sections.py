@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 __all__ = ["Problem", "ProblemKind", "Section", "shown"]
 
-ProblemKind: TypeAlias = Literal["missing", "unknown", "type", "range", "reserved", "level", "conflict", "liveness"]
+ProblemKind: TypeAlias = Literal["missing", "unknown", "type", "range", "reserved", "conflict", "liveness"]
 
 _SHOWN_MAX = 48
 _DECIMAL_PLACES_MAX = 12  # beyond it an exponent such as 1e-999999 would make an integer of a million digits
@@ -152,6 +152,23 @@ class Section:
         if len(texts) < len(items):
             self.note(key, "type", f"is {shown(value)}, expected {expected}")
         elif len(texts) > count_max or len(set(texts)) < len(texts) or not fit:
+            self.note(key, "range", f"is {shown(value)}, expected {expected}")
+        return texts
+
+    def words(self, key: str, count_max: int, length_max: int) -> tuple[str, ...]:
+        """Return at most `count_max` texts of 1 to `length_max` characters in their order; none where it is absent."""
+        expected = f"a list of 1 to {count_max} texts of 1 to {length_max} printable characters"
+        value = self._take(key, expected, required=False)
+        if value is None:
+            return ()
+        items = value if isinstance(value, list) else []
+        texts = tuple(item for item in items if isinstance(item, str))
+        if not isinstance(value, list) or len(texts) < len(items):
+            self.note(key, "type", f"is {shown(value)}, expected {expected}")
+            return ()
+        if not 1 <= len(texts) <= count_max or not all(
+            1 <= len(text) <= length_max and text.isprintable() for text in texts
+        ):
             self.note(key, "range", f"is {shown(value)}, expected {expected}")
         return texts
 

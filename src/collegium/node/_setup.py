@@ -37,6 +37,7 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rows, Rule, Schema
 
+from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
 from ._events import Event, Message, Warning_
 from ._experiment import Experiment, experiment_to_bytes
 from ._genesis import Genesis, ValidatorEntry, first_terms
@@ -95,15 +96,22 @@ class Federation:
     warnings: tuple[str, ...]
 
 
-def set_up(experiment: Experiment, on_event: Callable[[Event], None]) -> Federation:
+def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: Attest | None = None) -> Federation:
     """Return the federation of an experiment.
 
+    Args:
+        experiment: what to found.
+        on_event: is told of progress.
+        attest: source of every trainer's quotes at level "attested", in place of the experiment's command.
+
     Raises:
+        NoQuoteSourceError: reports must be attested, and there is neither `attest` nor a command.
         CollegiumError: data, schema or sizes are refused, each with its reason.
     """
+    attest = _quote_source(experiment, on_event, attest)
     # 1. data: who holds which rows; only a simulation may look at all of them
     schema, split = _read_data(experiment, on_event)
-    trainers = [Trainer(AccountKey.generate(os_random), rows) for rows in split.trainers]
+    trainers = [Trainer(AccountKey.generate(os_random), rows, attest=attest) for rows in split.trainers]
     if len(trainers) < experiment.trainers.minimum:
         raise TooFewTrainersError(
             f"{len(trainers)} trainers, trainers.minimum asks for {experiment.trainers.minimum}: fewer do not hide "
@@ -228,6 +236,7 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         cohort_min=experiment.trainers.minimum,
         lying_max=experiment.committee.lying,
         names=genesis.trainers,
+        quotes=_quote_demand(experiment),
     )
     try:
         task.layout(0), task.layout(1)
@@ -238,7 +247,29 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
 
 def _at_no_level(experiment: Experiment) -> Experiment:
     """Return the experiment without its level: a model starts the same whatever is proved about its training."""
-    return replace(experiment, task=replace(experiment.task, level="unproved"))
+    return replace(experiment, task=replace(experiment.task, level="unproved"), attestation=None)
+
+
+def _quote_demand(experiment: Experiment) -> QuoteDemand | None:
+    settings = experiment.attestation
+    return None if settings is None else QuoteDemand(settings.policy, settings.time)
+
+
+def _quote_source(experiment: Experiment, on_event: Callable[[Event], None], attest: Attest | None) -> Attest | None:
+    """Return where quotes come from, None at a level without; say so, and at what time they are judged."""
+    settings = experiment.attestation
+    if settings is None:
+        return None
+    if attest is None and not settings.command:
+        raise NoQuoteSourceError('level "attested" needs attestation.command, a program that prints attestations')
+    origin = "the caller" if attest is not None else settings.command[0]
+    on_event(
+        Message(
+            f"attestations come from {origin}; in every round they are judged at Unix time {settings.time}, which the "
+            "experiment names: no clock is read"
+        )
+    )
+    return attest or ask_command(settings.command, experiment.folder)
 
 
 def _read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tuple[Schema, learning.Split]:

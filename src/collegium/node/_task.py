@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium import learning, proofs
-from collegium.aggregation import Budget, KeyClaim, Layout, Report, RoundTerms
+from collegium.aggregation import Budget, Draft, KeyClaim, Layout, Report, RoundTerms
 from collegium.crypto import Digest, Randomness, hash_fields
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation, ModelSpec, Rows, Rule, Scaling, Schema, TrainerRows
-from collegium.proofs import BoundedStatement
+from collegium.proofs import BoundedStatement, QuoteBinding, QuotePolicyError
 
+from ._attest import Attest, NoQuoteSourceError, QuoteDemand, binding_of
 from ._proofs import (
     PACK_ROUNDS,
     PROOF_BYTES_MAX,
@@ -68,6 +69,10 @@ class LearningTask:
         lying_max: how many seats of a close may lie without costing the sum.
         spec, rule: the model and the training rule; `spec.inputs` follows from the schema.
         names: account and name of each trainer: a batch is drawn for a name.
+        quotes: which hardware quotes are accepted, and the time at which they are judged; at level "attested" only.
+
+    Raises:
+        QuotePolicyError: `quotes` are missing at level "attested", or given at another.
     """
 
     task: Digest
@@ -82,6 +87,11 @@ class LearningTask:
     cohort_min: int
     lying_max: int
     names: tuple[tuple[bytes, str], ...] = ()
+    quotes: QuoteDemand | None = None
+
+    def __post_init__(self) -> None:
+        if (self.quotes is not None) != (self.level == "attested"):
+            raise QuotePolicyError(f"a policy for quotes is {self.quotes is not None} at level {self.level}")
 
     def layout(self, round_number: int) -> Layout:
         """Return the layout and bit budget of a round.
@@ -106,6 +116,8 @@ class LearningTask:
 
     def proof_bytes_max(self, round_number: int) -> int:
         """Return the largest proof that a report may carry; 0 where it must carry none."""
+        if self.quotes is not None:
+            return proofs.ATTESTATION_BYTES_MAX
         return 0 if self.level == "unproved" else PROOF_BYTES_MAX
 
     def registration_bytes_max(self, round_number: int) -> int:
@@ -141,13 +153,16 @@ class LearningTask:
         ciphertext: npt.NDArray[np.uint64],
         proof: bytes,
         registration: bytes,
-    ) -> KeyClaim:
-        """Verify a report's proof and return what it says about the key matrix.
+    ) -> KeyClaim | None:
+        """Verify a report's proof, or attestation, and return what it says about the key matrix: None if attested.
 
         Raises:
             ProofRejectedError: it does not show what the task's level demands.
             CollegiumError: the registration is malformed, or model and terms do not go together.
         """
+        if self.quotes is not None:
+            self.quotes.check(proof, self._binding(terms, report.trainer, report.ciphertext, report.key_root))
+            return None
         masked = masked_of_report(terms, self.rule_digest, report, ciphertext)
         if not self.registration_bytes_max(terms.round):
             return claim_of(proofs.verify_bounded(BoundedStatement(masked), proof))
@@ -182,6 +197,24 @@ class LearningTask:
         features = self.features(self.decode_state(model), rows)
         training = self._training_round(terms, model, draft.trainer, pack.record)
         return training.prove(masked, draft.secrets, features, rows, pack.seed(terms.round), random)
+
+    def attest(self, terms: RoundTerms, draft: Draft, source: Attest | None) -> tuple[bytes, None]:
+        """Return the attestation of a draft, verified: a trainer sends none that would convict it.
+
+        Raises:
+            NoQuoteSourceError: there is no source of quotes.
+            QuoteError: what the source gave is not what the task accepts for this report.
+            CollegiumError: whatever the source raises.
+        """
+        if self.quotes is None or source is None:
+            raise NoQuoteSourceError(f"no source of quotes for a report of level {self.level}", level=self.level)
+        binding = self._binding(terms, draft.trainer, draft.ciphertext_digest, draft.key_root)
+        attestation = source(binding)
+        self.quotes.check(attestation, binding)
+        return attestation, None
+
+    def _binding(self, terms: RoundTerms, trainer: bytes, ciphertext: Digest, key_root: Digest) -> QuoteBinding:
+        return binding_of(terms, self.rule_digest, trainer, ciphertext, key_root)
 
     def register(self, first_round: int, model: bytes, trainer: bytes, rows: Rows, random: Randomness) -> DataPack:
         """Return a trainer's registration of its rows for `first_round` and the rounds after it, a pack of them."""

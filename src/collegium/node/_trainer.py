@@ -12,6 +12,7 @@ from collegium.crypto import AccountKey, Digest, hash_fields
 from collegium.errors import CollegiumError
 from collegium.learning import TrainerRows
 
+from ._attest import Attest
 from ._proofs import DataPack
 
 __all__ = ["EncodingUsedError", "NotRegisteredError", "Trainer", "TrainerJournal"]
@@ -54,8 +55,9 @@ class TrainerJournal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trainer:
-    """A trainer: its account, the rows that never leave it, and its journal."""
+    """A trainer: its account, the rows that never leave it, its journal, and where its hardware's quotes come from."""
 
     account: AccountKey
     rows: TrainerRows
     journal: TrainerJournal = field(default_factory=TrainerJournal)
+    attest: Attest | None = None

@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium import proofs
-from collegium.aggregation import Budget, KeyClaim, Layout, Report, RoundTerms
+from collegium.aggregation import Budget, Draft, KeyClaim, Layout, Report, RoundTerms
 from collegium.crypto import Digest, Randomness, hash_fields
 from collegium.errors import CollegiumError
 from collegium.proofs import BoundedStatement
 
+from ._attest import Attest
 from ._proofs import PROOF_BYTES_MAX, DataPack, SecretDraft, claim_of, masked_of_report, masked_update
 
 __all__ = [
@@ -301,6 +302,14 @@ class VectorTask:
         statement = BoundedStatement(masked, self.norm_bound)
         proved = proofs.prove_bounded(statement, draft.update, draft.secrets, random)
         return proved.proof, claim_of(proved.first)
+
+    def attest(self, terms: RoundTerms, draft: Draft, source: Attest | None) -> tuple[bytes, None]:
+        """Refuse: there is no agreed rule whose code could be measured.
+
+        Raises:
+            VectorLevelError: always.
+        """
+        raise VectorLevelError(f"an attestation in a task of level {self.level}", level=self.level)
 
     # what a verifier computes
 

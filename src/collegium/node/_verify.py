@@ -119,8 +119,8 @@ class Verification:
 UNPROVED = {
     "unproved": "learning: at level unproved nothing shows that an update came from the rule or from real data",
     "bounded": "learning: at level bounded nothing shows that an update came from the rule or from real data",
-    "attested": "learning: that the measured code computed the rule, on real rows, rests on the makers of the hardware and "
-    "on who listed the measurements",
+    "attested": "learning: that the measured code computed the rule, on real rows, rests on the hardware's makers and "
+    "on who listed its measurements",
     "proved": "data: that the registered rows are real, their labels true, and each registered once",
 }
 UNCHECKED = (

@@ -52,7 +52,14 @@ from ._masked import Identity, KeySecrets, MaskedUpdate
 from ._parameters import BITS, GRINDING_BITS, ProofCode
 from ._program import FirstChallenges
 from ._prove import CommittedRows, Proved
-from ._quote_encoding import Attestation, Quote, QuoteKind, decode_attestation, encode_attestation
+from ._quote_encoding import (
+    ATTESTATION_BYTES_MAX,
+    Attestation,
+    Quote,
+    QuoteKind,
+    decode_attestation,
+    encode_attestation,
+)
 from ._quote_errors import (
     MalformedQuoteError,
     QuoteBindingError,
@@ -91,6 +98,7 @@ from ._training import TrainingStatement, TrainingWitness, prove_training, train
 __all__ = [
     "AMD_GENOA_ROOT",
     "AMD_MILAN_ROOT",
+    "ATTESTATION_BYTES_MAX",
     "BITS",
     "COMMITMENTS_MAX",
     "GRINDING_BITS",
