@@ -48,6 +48,7 @@ from ._errors import (
     UnprovableError,
 )
 from ._evaluation import Evaluated, EvaluationStatement, evaluated, prove_evaluation, verify_evaluation
+from ._local import local_steps
 from ._masked import Identity, KeySecrets, MaskedUpdate
 from ._parameters import BITS, GRINDING_BITS, ProofCode
 from ._program import FirstChallenges
@@ -167,6 +168,7 @@ __all__ = [
     "encode_policy",
     "evaluated",
     "intel_quote",
+    "local_steps",
     "prove_bounded",
     "prove_evaluation",
     "prove_registration",

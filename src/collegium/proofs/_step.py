@@ -42,9 +42,11 @@ from ._sums import Sums, X, scalar
 
 __all__ = [
     "Drawn",
+    "Flags",
     "Hidden",
     "Pair",
     "PublicWeights",
+    "Rest",
     "StepTensors",
     "Weights",
     "add_pair_product",
