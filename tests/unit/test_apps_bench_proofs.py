@@ -304,6 +304,23 @@ def test_targets_are_printed_and_never_asserted() -> None:
     assert (rows["prover"]["peer"], rows["prover"]["ratio"]) == (4.0, pytest.approx(0.02))
 
 
+def test_no_time_is_judged_on_a_loaded_machine() -> None:
+    targets = Targets(steps=50, proof_bytes=299_999, prover_seconds=0.2)
+    rows = {row["name"]: row for row in case_rows(replace(TINY, targets=targets), OURS, loaded=True)}
+    judged = {name: row["met"] for name, row in rows.items() if "met" in row}
+    assert judged == {"prover": None, "prover, in steps": None, "verifier": None, "proof": False}
+    assert rows["verifier"]["unit"].endswith("target at most 60: not judged, the machine is loaded")
+
+
+@pytest.mark.parametrize(("load", "loaded"), [(3.0, False), (3.01, True)])
+def test_a_machine_is_loaded_when_others_wait_for_its_cores(
+    load: float, loaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bench_proofs, "cores", lambda: 2)
+    monkeypatch.setattr(_bench_proofs.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    assert _bench_proofs.is_loaded() == loaded
+
+
 def test_without_a_target_or_a_step_nothing_is_compared() -> None:
     rows = rows_of(BOUNDED, replace(OURS, steps={}, committing=None))
     assert [name for name, row in rows.items() if "met" in row] == ["verifier"]
