@@ -117,10 +117,10 @@ class Verification:
 
 
 UNPROVED = {
-    "unproved": "learning: at level unproved nothing shows that an update came from the rule or from real data",
-    "bounded": "learning: at level bounded nothing shows that an update came from the rule or from real data",
-    "attested": "learning: that the measured code computed the rule, on real rows, rests on the hardware's makers and "
-    "on who listed its measurements",
+    "unproved": "proof of learning: at level unproved nothing shows that an update came from the rule or real data",
+    "bounded": "proof of learning: at level bounded nothing shows that an update came from the rule or real data",
+    "attested": "proof of learning: that the measured code computed the rule, on real rows, rests on the hardware's makers "
+    "and on who listed its measurements",
     "proved": "data: that the registered rows are real, their labels true, and each registered once",
 }
 UNCHECKED = (
