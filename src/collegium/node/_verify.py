@@ -119,8 +119,8 @@ class Verification:
 UNPROVED = {
     "unproved": "proof of learning: at level unproved nothing shows that an update came from the rule or real data",
     "bounded": "proof of learning: at level bounded nothing shows that an update came from the rule or real data",
-    "attested": "proof of learning: that the measured code computed the rule, on real rows, rests on the hardware's makers "
-    "and on who listed its measurements",
+    "attested": "proof of learning: that the measured code computed the rule, on real rows, rests on its hardware's "
+    "makers and on who listed its measurements",
     "proved": "data: that the registered rows are real, their labels true, and each registered once",
 }
 UNCHECKED = (
