@@ -332,7 +332,7 @@ def _changed_leaf(value: Any, path: str, draw: random.Random) -> Iterator[Callab
         yield from (lambda other=other: other for other in ("sigmoid", "softmax", "squared") if other != value)
     elif isinstance(value, int):
         if not path.endswith("key_message_len"):  # four rows of it are the ring: no number of a statement
-            yield from (lambda by=by: value + by for by in (1, -1) if value + by)
+            yield from (lambda by=by: value + by for by in (1, -1))
         if path.endswith(".message_len"):
             yield from (lambda to=to: to for to in (2048, 4096) if to != value)
     elif value is None and not path.endswith(".score"):

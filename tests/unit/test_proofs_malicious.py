@@ -41,15 +41,17 @@ from collegium import learning
 from collegium.aggregation import KeyClaim, KeyClaimRefusedError, check_claim, check_report, finish_upload
 from collegium.algebra import P, add, ext_inverse_array
 from collegium.commitment import MerkleTree, leaves_of_slices
-from collegium.learning import ModelSpec
+from collegium.learning import ActivationRangeError, ModelSpec
 from collegium.proofs import (
     BoundedStatement,
     CombinationRejectedError,
     IdentityRejectedError,
     KeySecrets,
     OpeningRejectedError,
+    ProofRejectedError,
     StatementError,
     SumRejectedError,
+    UnprovableError,
     _bounded,
     _prove,
     commit_data,
@@ -203,6 +205,27 @@ def test_a_relu_is_flipped_where_q_is_zero() -> None:
     refused(case, IdentityRejectedError)
     truth = lying_case("on at 0", lesson, honest)
     truth.verify(careless(truth).proof)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_an_activation_beyond_its_limit(limit: int) -> None:
+    spec, beyond = ModelSpec("mlp", 6, (4,)), replace(SMALL, activation_limit=2 * limit)
+    for seed in range(80):
+        lesson = Lesson(spec, beyond, 11, seed=seed, spread=0.35 * limit)
+        tight = replace(lesson, rule=replace(beyond, activation_limit=limit))
+        try:
+            learning.step_trace(spec, beyond, lesson.parameters, lesson.features, lesson.labels)
+            learning.step_trace(spec, tight.rule, tight.parameters, tight.features, tight.labels)
+        except ActivationRangeError as error:
+            if error.values["limit"] == limit:
+                break
+    else:
+        raise AssertionError("no lesson goes beyond the one limit and not the other")
+    case = lying_case("tight", tight, plain_step(tight))
+    with pytest.raises(UnprovableError, match="its range ends at"):
+        case.prove()
+    with pytest.raises(ProofRejectedError):
+        case.verify(careless(case).proof)
 
 
 @pytest.mark.parametrize(("name", "layer"), LAYERS)

@@ -114,7 +114,7 @@ class MaskedUpdate:
                 f"A has shape {self.matrix.shape} and c {self.ciphertext.shape}, expected (blocks, {RING})"
             )
         room = (len(self.ciphertext) - CHECK_BLOCKS) * RING
-        if not 0 < self.slots <= room or self.lanes not in (1, 2):
+        if self.lanes not in (1, 2) or not 0 < self.slots <= room:
             raise StatementError(f"{self.entries} entries in {self.lanes} lanes do not fit {room} coefficients")
         if self.noise_bits < NOISE_BITS_MIN:
             raise StatementError(f"{self.noise_bits} noise bits, expected at least {NOISE_BITS_MIN}")

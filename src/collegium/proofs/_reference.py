@@ -839,6 +839,8 @@ def _hidden(layout: _Layout, rule: Rule, rows: int, width: int, largest: int, er
     layout.boolean(selector)
     limited = rule.error_limit is not None and error == rule.error_limit << f
     offset = error if limited else 1 << error.bit_length()
+    if rule.activation_limit is not None:
+        largest = min(largest, (rule.activation_limit << f) - 1)
     remainder = layout.limbs(rows, width, f, most)
     unsigned = layout.limbs(rows, width, largest.bit_length(), most)
     back_remainder = layout.limbs(rows, width, f, most)

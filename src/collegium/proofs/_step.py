@@ -169,6 +169,11 @@ class StepTensors:
         bounds, hidden = learning.layer_bounds(spec, rule), []
         for layer, width in enumerate(spec.hidden):
             limb = limb_bits_for(rows * width)
+            largest = bounds[layer + 1].input
+            if (
+                rule.activation_limit is not None
+            ):  # a limit of 1 is below the bound of an input, which counts a bias too
+                largest = min(largest, rule.activation_limit * rule.one - 1)
             selector = layout.grid(tree, rows, width)
             layout.constrain_grids((1, (selector, selector)), (P - 1, (selector,)))
             offset = bounds[layer].error
@@ -178,7 +183,7 @@ class StepTensors:
                 Hidden(
                     Limbs.declare(layout, tree, rows, width, f, limb),
                     selector,
-                    Limbs.declare(layout, tree, rows, width, bounds[layer + 1].input.bit_length(), limb),
+                    Limbs.declare(layout, tree, rows, width, largest.bit_length(), limb),
                     Limbs.declare(layout, tree, rows, width, f, limb),
                     Limbs.declare(layout, tree, rows, width, offset.bit_length(), limb),
                     offset,
