@@ -257,9 +257,17 @@ def test_the_claims_numbers_stay_within_their_bounds() -> None:
         replace(statement, data=replace(statement.data, inputs=9))
 
 
-def test_a_loss_that_could_wrap_is_not_proved() -> None:
-    deep = Shard(ModelSpec("mlp", 30, (32, 32), 2), Rule(loss="squared"), 3)
-    with pytest.raises(StatementError, match="squared errors"):
+@pytest.mark.parametrize(
+    ("hidden", "rule", "what"),
+    [
+        ((32, 32), Rule(loss="squared"), "squared errors"),
+        ((32, 32, 1), Rule(fraction_bits=8, feature_limit=64, hidden_limit=64, output_limit=64), "a summed loss"),
+    ],
+    ids=["squared", "sigmoid"],
+)
+def test_a_loss_that_could_wrap_is_not_proved(hidden: tuple[int, ...], rule: Rule, what: str) -> None:
+    deep = Shard(ModelSpec("mlp", 30, hidden, 2 if rule.loss == "squared" else 1), rule, 3)
+    with pytest.raises(StatementError, match=what):
         case_of(deep)
 
 

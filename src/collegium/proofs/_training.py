@@ -162,7 +162,7 @@ def _text(statement: TrainingStatement, tensors: _Tensors) -> Callable[[Sums, Fi
         else:
             _add_gradient(sums, statement, tensors, first.mu, second.relation(0))
         if tensors.score is not None and statement.score is not None:
-            chi, weight = second.relation(next(numbers)), second.relation(next(numbers))
+            weight, chi = second.relation(next(numbers)), second.relation(next(numbers))
             MaskedDirection(statement.masked, statement.score.demand.direction).add(sums, tensors.mask, weight)
             scaled = ext_mul(weight, (1 << statement.masked.noise_bits, 0))
             tensors.score.add(sums, statement.score, scaled, chi)

@@ -123,7 +123,7 @@ class _SigmoidValue:
         table, last = learning.softplus_table(), 2 * TABLE_HALF - 1
         excess = (1 << sum(loss.excess.widths)) - 1
         largest = _MICRO * (last + 2 * excess) // 8
-        _within(rows * (largest + int(table[-1])) + 8 * (largest + 1), "a summed loss")
+        _within((rows + 16) * (largest + int(table[-1]) + 1), "a summed loss")
         up, down, mirrored, value, wrong = (layout.grid(layout.trace, rows, 1) for _ in range(5))
         for place, high, low in ((up, loss.high, loss.low), (down, loss.low, loss.high)):
             layout.constrain_grids((1, (place,)), (P - 1, (high,)), (1, (labels, high)), (P - 1, (labels, low)))
