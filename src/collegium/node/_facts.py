@@ -147,16 +147,7 @@ def summarise(
             }
             for facts, said in zip(rounds, statement.rounds, strict=True)
         ],
-        "checkpoints": [
-            {
-                "first_round": entry.checkpoint.first_round,
-                "last_round": entry.checkpoint.last_round,
-                "digest": entry.checkpoint.digest.hex(),
-                "gas": entry.gas,
-                "calldata_bytes": entry.calldata_bytes,
-            }
-            for entry in checkpoints
-        ],
+        "checkpoints": [_checkpoint(entry) for entry in checkpoints],
         "sites": [
             {"name": name, "train_rows": said.train_rows, "test_rows": said.test_rows, "trainers": trainers}
             for (name, trainers), said in zip(genesis.sites.items(), statement.sites, strict=True)
@@ -186,6 +177,16 @@ def _quote_notes(experiment: Experiment) -> tuple[str, ...]:
         f"Quotes are judged under policy {settings.policy.digest.hex()} at Unix time {settings.time}, in every round; "
         "the experiment names both.",
     )
+
+
+def _checkpoint(entry: CheckpointFacts) -> dict[str, object]:
+    return {
+        "first_round": entry.checkpoint.first_round,
+        "last_round": entry.checkpoint.last_round,
+        "digest": entry.checkpoint.digest.hex(),
+        "gas": entry.gas,
+        "calldata_bytes": entry.calldata_bytes,
+    }
 
 
 def _chain_bytes(checkpoints: Sequence[CheckpointFacts]) -> Mapping[int, float]:

@@ -174,20 +174,7 @@ def _play(
         on_event(Warning_(f"round {number}: {line}"))
     header = _final(played)
     ordered = _ordered(federation, book)
-    for report_id in ordered.close.reports:  # what was not admitted is in no sum, and nobody needs to keep it
-        upload = played.uploads[report_id]
-        book.index["reports"][report_id] = store.put(upload.report.to_bytes())
-        book.ciphertexts.add(store.put(upload.ciphertext))
-        book.reports[report_id] = upload.report
-        if upload.proof:
-            book.proofs.add(store.put(upload.proof))
-        if upload.report.registration in played.registrations:
-            book.registrations.add(store.put(played.registrations[upload.report.registration]))
-    book.proof_bytes.append(sum(len(played.uploads[report].proof) for report in ordered.close.reports))
-    for digest, key_sum in played.key_sums.items():
-        book.index["key_sums"][digest] = store.put(key_sum.to_bytes())
-    book.models.add(store.put(played.model))
-    book.last_model = played.model
+    _keep(played, ordered, book, store)
     facts = round_facts(ordered, federation.experiment.committee.seats, book.proof_bytes[-1])
     evaluation = federation.task.evaluate(played.model, federation.test_rows) if number else None
     said = _say(number, played, evaluation)
@@ -221,6 +208,24 @@ def _play(
         )
     if header.outcome != "opened":
         on_event(Message(f"round {number}: {header.outcome}; the model stays as it is"))
+
+
+def _keep(played: PlayedRound, ordered: OrderedRound, book: _Book, store: Store) -> None:
+    """Put a round's objects into the store; what was not admitted is in no sum, and nobody needs to keep it."""
+    for report_id in ordered.close.reports:
+        upload = played.uploads[report_id]
+        book.index["reports"][report_id] = store.put(upload.report.to_bytes())
+        book.ciphertexts.add(store.put(upload.ciphertext))
+        book.reports[report_id] = upload.report
+        if upload.proof:
+            book.proofs.add(store.put(upload.proof))
+        if upload.report.registration in played.registrations:
+            book.registrations.add(store.put(played.registrations[upload.report.registration]))
+    book.proof_bytes.append(sum(len(played.uploads[report].proof) for report in ordered.close.reports))
+    for digest, key_sum in played.key_sums.items():
+        book.index["key_sums"][digest] = store.put(key_sum.to_bytes())
+    book.models.add(store.put(played.model))
+    book.last_model = played.model
 
 
 def accusations(genesis: Genesis, evidence: Sequence[EvidenceFound]) -> list[str]:
