@@ -135,6 +135,22 @@ def test_the_rules_steps_are_proved(name: str) -> None:
     verify_training(case.statement, prove_training(case.statement, case.assignment.witness, random_of("p")).proof)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("inputs", "hidden"), [(2047, ()), (2048, ()), (700, (4,)), (3, (2047,)), (3, (2048, 3)), (5, (3, 700))], ids=str
+)
+def test_parameters_of_a_full_row_and_one_more(inputs: int, hidden: tuple[int, ...]) -> None:
+    spec = ModelSpec("mlp" if hidden else "logistic", inputs, hidden)
+    course = Course(spec, replace(SMALL, local_steps=2), 3)
+    case = case_of(course)
+    case.verify(case.prove().proof)
+    update = course.update
+    update[-2] += update[-1]  # the last bias
+    lie = case_of(course, update)
+    with pytest.raises(SumRejectedError):
+        lie.verify(careless(lie).proof)
+
+
 @pytest.mark.parametrize("name", COURSES)
 def test_another_update_is_not(name: str) -> None:
     course = COURSES[name]

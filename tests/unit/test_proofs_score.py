@@ -160,6 +160,20 @@ def test_a_proof_is_about_one_demand(field: str) -> None:
         verify_bounded(other, proof)
 
 
+def test_a_bounded_update_takes_its_seed_from_registered_rows() -> None:
+    lesson = LESSONS["logistic"]
+    data = commit_data(lesson.shape, lesson.features, lesson.labels, random_of("rows"))
+    case = bounded_case("rows", 40, 1000, trainers=4)
+    statement = case.statement
+    assert isinstance(statement, BoundedStatement)
+    score = demand_of(40).score(case.assignment.update, committed_seed(data))
+    scored = replace(statement, score=score, seed_shape=lesson.shape, seed_root=data.root)
+    proof = prove_bounded(scored, case.assignment.update, case.secrets, random_of("p"), seed=data).proof
+    verify_bounded(scored, proof)
+    with pytest.raises(ProofRejectedError):
+        verify_bounded(replace(scored, seed_shape=SHAPE), proof)
+
+
 # --- the noise
 
 
