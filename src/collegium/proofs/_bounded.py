@@ -184,10 +184,8 @@ def _add_norm(sums: Sums, statement: BoundedStatement, tensors: _Tensors, slack:
     """sum (u - bound)^2 + slack = norm_bound^2, u the kept entries."""
     bound = statement.masked.entry_bound
     for (flat,) in tensors.upper:
-        one = np.zeros((2, flat.length), np.uint64)
-        one[0] = 1
-        sums.squares(flat, ext_scale(one, chi))
-        sums.vector(flat, ext_scale(one, ext_mul(chi, (-2 * bound % P, 0))))
+        sums.entries(flat, chi, squared=True)
+        sums.entries(flat, ext_mul(chi, (-2 * bound % P, 0)))
         sums.constant(ext_mul(chi, (flat.length * bound * bound % P, 0)))
     powers = np.array([1 << (NORM_LIMB_BITS * limb) for limb in range(slack.length)], np.uint64)
     sums.vector(slack, ext_scale(np.stack([powers, np.zeros_like(powers)]), chi))
@@ -221,7 +219,7 @@ class _Witness:
             part = self.update[lane * masked.slots : lane * masked.slots + limbs[0].length]
             _place_limbs(layout, messages, limbs, masked.entry_bound - part)
         if self.tensors.slack is not None and self.statement.norm_bound is not None:
-            rest = self.statement.norm_bound**2 - sum(int(x) ** 2 for x in self.update.tolist())
+            rest = self.statement.norm_bound**2 - _square(self.update)
             if rest < 0:
                 raise UnprovableError(f"the update's norm exceeds {self.statement.norm_bound}")
             limbs_of = [
@@ -237,6 +235,11 @@ class _Witness:
 
     def key_values(self, point: Ext) -> FieldArray:
         return key_values(self.secrets, point)
+
+
+def _square(values: IntArray) -> int:
+    """Return the sum of squares; entries that are looked up whole keep a part's sum below 2^53."""
+    return sum(int(part @ part) for part in np.array_split(values, -(-values.size // (1 << 16))))
 
 
 def _place_limbs(layout: Layout, messages: FieldArray, limbs: list[Flat], values: IntArray) -> None:

@@ -99,11 +99,19 @@ class Sums:
             slots = np.ascontiguousarray(padded[:, row * k : (row + 1) * k])
             self._terms.append(Term(slots, np.array([place]), scalar(ONE)))
 
-    def squares(self, flat: Flat, values: FieldArray) -> None:
-        """Add sum_i values_i flat_i^2, values (2, flat.length)."""
-        count = len(self._terms)
-        self.vector(flat, values)
-        self._terms[count:] = [Term(t.slots, t.first, t.weights, t.first) for t in self._terms[count:]]
+    def entries(self, flat: Flat, scale: Ext, squared: bool = False) -> None:
+        """Add scale x sum_i flat_i, or of their squares, over its `length` entries."""
+        k = self.layout.code.message_len
+        full, rest = divmod(flat.length, k)
+        places = self.layout.index(flat.rows)
+        weights = np.repeat(scalar(scale), len(places), axis=1)
+        used = np.zeros((2, k), np.uint64)
+        used[0, :rest] = 1
+        for slots, part in ((None, slice(full)), (used, slice(full, None))):
+            first = places[part]
+            if first.size:
+                kept = np.ascontiguousarray(weights[:, part])
+                self._terms.append(Term(slots, first, kept, first if squared else None))
 
     def ones(self, rows: Rows, weights: FieldArray) -> None:
         """Add sum over all slots of sum_i weights_i row_i."""
