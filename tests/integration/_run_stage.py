@@ -24,7 +24,16 @@ from collegium import aggregation
 from collegium.aggregation import Draft, RoundTerms
 from collegium.apps._page import render_page
 from collegium.crypto import Randomness
-from collegium.node import Event, Federation, Verification, load_experiment, run_experiment, verify_run, write_manifest
+from collegium.node import (
+    Attest,
+    Event,
+    Federation,
+    Verification,
+    load_experiment,
+    run_experiment,
+    verify_run,
+    write_manifest,
+)
 from collegium.node import _run as run_module
 
 Columns = dict[str, list[str]]
@@ -127,7 +136,12 @@ class PlayedRun:
         return str(self.summary["anchor"])
 
 
-def play(experiment: Path, out: Path, meddle: Callable[[Federation], None] = lambda _: None) -> PlayedRun:
+def play(
+    experiment: Path,
+    out: Path,
+    meddle: Callable[[Federation], None] = lambda _: None,
+    attest: Attest | None = None,
+) -> PlayedRun:
     """Run an experiment as the command line does, noting every secret; `meddle` may change the federation first."""
     federations: list[Federation] = []
     secrets: dict[str, bytes] = {}
@@ -156,7 +170,7 @@ def play(experiment: Path, out: Path, meddle: Callable[[Federation], None] = lam
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "set_up", founded)
         patch.setattr(aggregation, "begin_upload", begun)
-        summary = run_experiment(load_experiment(experiment), out, ignore, render_page)
+        summary = run_experiment(load_experiment(experiment), out, ignore, render_page, attest)
     (federation,) = federations
     secrets["operator's account"] = federation.operator.secret
     for trainer in federation.trainers:
