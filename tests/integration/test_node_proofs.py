@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from _run_stage import CLINICS, PROVED, ROUNDS, TRAINERS, Copy, PlayedRun, check, play, write_experiment
 
-from collegium.consensus import FailingProof, verify_proof_evidence
+from collegium.consensus import (
+    ContinuationError,
+    FailingProof,
+    Registered,
+    check_registration,
+    verify_proof_evidence,
+)
+from collegium.consensus import _round as round_module
+from collegium.crypto import os_random
 from collegium.lineage import Lineage
-from collegium.node import LearningTask, SharedWork, Workers
+from collegium.node import LearningTask, SharedWork, TrainerJournal, Workers
 from collegium.node import _play as playing
 from collegium.node import _run as run_module
 from collegium.node import _task as task_module
+from collegium.node import _verify as verify_module
+from collegium.node._proofs import NO_PREVIOUS, MalformedRegistrationError, PackLengthError, RegistrationRecord
 from collegium.node._run import accusations
+from collegium.proofs import ProofRejectedError, UnprovableError
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +68,9 @@ def test_a_proved_run_gives_the_models_of_an_unproved_one_bit_for_bit(played: Pl
     [
         pytest.param((PROVED, ('kind = "logistic"', 'kind = "mlp"\nhidden = [3]')), id="mlp"),
         pytest.param((PROVED, ("learning_rate = 1.0", "learning_rate = 1.0\nbatch_rows = 8")), id="batches"),
+        pytest.param(
+            (PROVED, ("learning_rate = 1.0", "learning_rate = 1.0\nlocal_steps = 2\nbatch_rows = 9")), id="steps"
+        ),
         pytest.param((BOUNDED, ("learning_rate = 1.0", "learning_rate = 1.0\nlocal_steps = 3")), id="bounded"),
     ],
 )
@@ -79,7 +97,8 @@ def test_every_encoding_was_written_down_and_used_once(proved: PlayedRun) -> Non
         journal = trainer.journal
         assert sorted(number for _, number in journal.used) == list(range(1, ROUNDS + 1))
         assert journal.pack is not None
-        assert len(set(journal.pack.seeds)) == ROUNDS
+        assert len(set(journal.pack.seeds)) == ROUNDS + 1, "and a spare one"
+        assert not journal.continued
 
 
 def test_no_seed_of_an_encoding_is_in_the_runs_files(proved: PlayedRun) -> None:
@@ -160,7 +179,8 @@ def spoiling(place: int) -> Callable[..., Any]:
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no other process see the code as it is."""
-    monkeypatch.setattr(run_module, "Workers", lambda: Workers(1))
+    for module in (run_module, verify_module):
+        monkeypatch.setattr(module, "Workers", lambda: Workers(1))
 
 
 def test_a_trainer_whose_proof_fails_is_left_out_and_convicted_and_the_round_goes_on(
@@ -195,16 +215,143 @@ def test_a_trainer_whose_proof_fails_is_left_out_and_convicted_and_the_round_goe
     assert verdict.ok, verdict.failure
 
 
-def test_a_trainer_whose_encodings_are_used_up_registers_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_module, "PACK_ROUNDS", 2)
-    in_this_process(monkeypatch)
-    run = play(write_experiment(tmp_path, PROVED), tmp_path / "run")
-    assert column(run, "admitted") == [TRAINERS] * (ROUNDS + 1)
-    assert len(json.loads((run.path / "objects.json").read_bytes())["registrations"]) == 2 * TRAINERS
-    node = next(iter(run.federation.nodes.values()))
-    assert {(e.first_round, e.last_round) for e in node.state.round.registered.values()} == {(3, 3)}
-    verdict = check(run.path, str(run.summary["anchor"]))
+FIVE_ROUNDS = ("rounds = 3", "rounds = 5")
+
+
+def two_rounds_a_pack(patch: pytest.MonkeyPatch) -> None:
+    """Let a pack be for two rounds, in this process, which does all work itself."""
+    patch.setattr(task_module, "PACK_ROUNDS", 2)
+    in_this_process(patch)
+
+
+@pytest.fixture
+def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rounds a pack, for one test."""
+    two_rounds_a_pack(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def renewed_run(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    """A proved run of five rounds, for which every trainer registers three times."""
+    folder = tmp_path_factory.mktemp("renewed")
+    with pytest.MonkeyPatch.context() as patch:
+        two_rounds_a_pack(patch)
+        return play(write_experiment(folder, PROVED, FIVE_ROUNDS), folder / "run")
+
+
+@pytest.fixture
+def renewed(small_packs: None, renewed_run: PlayedRun) -> PlayedRun:
+    """That run, in a world in which its packs are of the right length."""
+    return renewed_run
+
+
+def records_of(run: PlayedRun) -> dict[int, list[bytes]]:
+    """Return a run's registrations by their first round."""
+    found: dict[int, list[bytes]] = {}
+    for entry in json.loads((run.path / "objects.json").read_bytes())["registrations"]:
+        name = b64decode(entry).hex()
+        data = (run.path / "store" / name[:2] / name).read_bytes()
+        found.setdefault(RegistrationRecord.from_bytes(data).first_round, []).append(data)
+    return found
+
+
+def test_a_trainer_whose_encodings_are_used_up_registers_the_same_rows_anew(renewed: PlayedRun) -> None:
+    assert column(renewed, "admitted") == [TRAINERS] * 6
+    found = records_of(renewed)
+    assert {first: len(records) for first, records in found.items()} == {1: TRAINERS, 3: TRAINERS, 5: TRAINERS}
+    for first in (1, 3):
+        earlier = {sha256(data).digest(): RegistrationRecord.from_bytes(data) for data in found[first]}
+        for data in found[first + 2]:
+            record = RegistrationRecord.from_bytes(data)
+            assert record.roots[0] == earlier.pop(record.previous).roots[-1]
+        assert not earlier
+    node = next(iter(renewed.federation.nodes.values()))
+    assert {(e.first_round, e.last_round) for e in node.state.round.registered.values()} == {(5, 5)}
+    for trainer in renewed.federation.trainers:
+        assert sorted(number for _, number in trainer.journal.used) == [1, 2, 3, 4, 5]
+        assert len(trainer.journal.continued) == 2
+    verdict = check(renewed.path, str(renewed.summary["anchor"]))
     assert verdict.ok, verdict.failure
+
+
+def test_a_later_pack_must_be_of_its_length_and_continue_the_one_before(renewed: PlayedRun) -> None:
+    task, found = renewed.federation.task, records_of(renewed)
+    data = found[3][0]
+    record = RegistrationRecord.from_bytes(data)
+    before = next(each for each in found[1] if sha256(each).digest() == record.previous)
+    trainer = bytes(20)
+    present = Registered(trainer, record.previous, 1, 2, task.registration_scope(before).spare)
+
+    def refer(changed: RegistrationRecord, number: int = 3) -> None:
+        data = changed.to_bytes()
+        report = SimpleNamespace(round=number, trainer=trainer, registration=sha256(data).digest())
+        check_registration(task, {trainer: present}, report, data)  # type: ignore[arg-type]
+
+    refer(record)
+    refer(record, 4)
+    fresh, roots = b"\1" * 32, record.roots
+    wrong: list[tuple[RegistrationRecord, int, type[Exception], str]] = [
+        (replace(record, roots=(fresh, *roots[1:])), 3, ContinuationError, "another commitment than the spare one of"),
+        (replace(record, rows=record.rows - 1), 3, ContinuationError, "another commitment than the spare one of"),
+        (replace(record, previous=fresh), 3, ContinuationError, f"continues registration {fresh.hex()}, closes name"),
+        (replace(record, previous=NO_PREVIOUS, roots=roots[1:]), 3, ContinuationError, "continues registration none"),
+        (replace(record, first_round=4), 4, ContinuationError, "from round 4 on, its registration before it ends with"),
+        (replace(record, roots=roots[:-1]), 3, PackLengthError, "for 1 rounds from round 3 on, expected 2"),
+        (replace(record, roots=(*roots, fresh)), 3, PackLengthError, "for 3 rounds from round 3 on, expected 2"),
+        (replace(record, roots=roots[:1] + roots[-1:]), 3, MalformedRegistrationError, "expected roots for 1 to 64"),
+        (replace(record, first_round=5), 5, PackLengthError, "for 2 rounds from round 5 on, expected 1"),
+    ]
+    for changed, number, error, match in wrong:
+        with pytest.raises(error, match=match):
+            refer(changed, number)
+
+
+def test_a_later_pack_of_other_rows_cannot_be_made_or_proved(renewed: PlayedRun) -> None:
+    task, trainer = renewed.federation.task, renewed.federation.trainers[0]
+    node = next(iter(renewed.federation.nodes.values()))
+    pack, account, model = trainer.journal.pack, trainer.account.address, node.state.round.model
+    assert pack is not None
+    rows = trainer.rows.rows
+    swapped = rows.select([*range(1, len(rows)), 0])
+    with pytest.raises(UnprovableError, match="are not those that it registered before"):
+        task.register(5, model, account, swapped, pack, os_random)
+    task.verify_registration(account, pack.data)
+    other = task.register(5, model, account, swapped, None, os_random).record
+    mixed = replace(pack.record, roots=(pack.record.roots[0], *other.roots))
+    for proof in (pack.record.proof, other.proof):
+        with pytest.raises(ProofRejectedError):
+            task.verify_registration(account, replace(mixed, proof=proof).to_bytes())
+
+
+def no_continuation(patch: pytest.MonkeyPatch) -> None:
+    """Let trainers begin every pack afresh."""
+    patch.setattr(TrainerJournal, "use_spare", lambda *_: None)
+
+
+def one_round_a_pack(patch: pytest.MonkeyPatch) -> None:
+    """Let trainers register for each round when they know its beacon."""
+    patch.setattr(LearningTask, "pack_rounds", lambda *_: 1)
+
+
+@pytest.mark.parametrize(
+    ("trick", "failure"),
+    [
+        (no_continuation, r"round 3: trainer [0-9a-f]* continues registration none, closes name [0-9a-f]{64}"),
+        (one_round_a_pack, "round 1: a registration has roots for 1 rounds from round 1 on, expected 2"),
+    ],
+    ids=["begun afresh", "a pack of one root"],
+)
+def test_a_run_whose_validators_all_admit_another_pack_does_not_verify(
+    tmp_path: Path, small_packs: None, trick: Callable[[pytest.MonkeyPatch], None], failure: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        trick(patch)
+        patch.setattr(round_module, "check_registration", lambda *_: None)
+        run = play(write_experiment(tmp_path, PROVED), tmp_path / "run")
+    assert column(run, "outcome") == ["opened"] * (ROUNDS + 1)
+    verdict = check(run.path)
+    assert not verdict.ok
+    assert re.match(failure, str(verdict.failure)), verdict.failure
 
 
 def test_a_run_whose_validators_all_vouch_for_a_failing_proof_does_not_verify(

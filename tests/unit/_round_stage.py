@@ -38,6 +38,7 @@ from collegium.consensus import (
     EpochVerifier,
     HeaderProposal,
     Refused,
+    RegistrationScope,
     Release,
     RoundBroadcast,
     RoundContext,
@@ -100,7 +101,7 @@ class Tally:
     def registration_bytes_max(self, round_number: int) -> int:
         return 0
 
-    def registration_rounds(self, registration: bytes) -> range:
+    def registration_scope(self, registration: bytes) -> RegistrationScope:
         raise AssertionError("nothing is registered for this task")
 
     def verify_registration(self, trainer: bytes, registration: bytes) -> None:

@@ -30,23 +30,27 @@ from collegium import aggregation, algebra
 from collegium.aggregation import KeyClaim, Receipt, Report, RoundTerms, Upload, begin_upload, finish_upload
 from collegium.consensus import (
     Close,
+    ContinuationError,
     EvidenceFound,
     FailingProof,
     FalseReceipt,
     FalseReject,
     Held,
+    MalformedPayloadError,
     NoEvidenceError,
     NotSenderError,
     ProofRefusedError,
     ProofReject,
     Refused,
     Registered,
+    RegistrationScope,
     RepeatedReportError,
     ReportReply,
     RoundAlarm,
     SeatReceipt,
     UnregisteredError,
     chosen_verifiers,
+    decode_payload,
     encode_payload,
     verify_proof_evidence,
 )
@@ -59,6 +63,7 @@ from collegium.errors import CollegiumError
 POINT = (3, 5)
 PROOF_BYTES_MAX = 4096
 GOOD, BAD = b"good", b"bad!"
+PRESENT = sha256(b"the registration before").digest()
 
 
 class BadProofError(CollegiumError):
@@ -84,23 +89,30 @@ class Proving(Tally):
 
 @dataclass(frozen=True)
 class Registering(Proving):
-    """`Proving` about registered data: a registration is its first and last round, and four letters."""
+    """`Proving` about registered data: a registration is first and last round, four letters, and what it continues."""
 
     level: str = "proved"
 
     def registration_bytes_max(self, round_number: int) -> int:
-        return 64
+        return 70
 
-    def registration_rounds(self, registration: bytes) -> range:
-        return range(registration[0], registration[1] + 1)
+    def registration_scope(self, registration: bytes) -> RegistrationScope:
+        rounds, linked = range(registration[0], registration[1] + 1), len(registration) > 16
+        previous, begins = (registration[-33:-1], spare_of(registration[-1])) if linked else (None, None)
+        return RegistrationScope(rounds, previous, begins, spare_of(registration[0]))
 
     def verify_registration(self, trainer: bytes, registration: bytes) -> None:
         if not registration[2:].startswith(GOOD):
             raise BadProofError(f"a registration that says {registration[2:]!r}")
 
 
-def registration_of(trainer: int, first: int = 0, last: int = 3, letters: bytes = GOOD) -> bytes:
-    return bytes([first, last]) + letters + bytes([trainer])
+def spare_of(number: int) -> bytes:
+    return sha256(b"spare" + bytes([number])).digest()
+
+
+def registration_of(trainer: int, first: int = 0, last: int = 3, letters: bytes = GOOD, link: bytes = b"") -> bytes:
+    """Return a registration; `link` is the digest of the one that it continues, and the number of its first spare."""
+    return bytes([first, last]) + letters + bytes([trainer]) + link
 
 
 @cache
@@ -541,7 +553,7 @@ def test_a_close_must_name_exactly_what_it_is_the_first_to_register() -> None:
     ("registration", "match"),
     [
         (b"", "is not here"),
-        (registration_of(0) + bytes(64), "is not here: 71 bytes came, at most 64 may"),
+        (registration_of(0) + bytes(64), "is not here: 71 bytes came, at most 70 may"),
         (registration_of(0, first=1), "registered for rounds 1 to 3, this is 0: it must register anew"),
     ],
     ids=["none", "long", "later"],
@@ -557,8 +569,8 @@ def test_a_trainer_without_a_registration_for_the_round_is_refused(registration:
 def test_another_registration_is_refused_until_the_present_one_is_used_up() -> None:
     hall = registering()
     digest = sha256(registration_of(0)).digest()
-    present = Registered(committee().trainers[0].address, digest, 0, 0)
-    fresh = proved(0, registration=registration_of(0, letters=GOOD + b"2"))
+    present = Registered(committee().trainers[0].address, digest, 0, 0, spare_of(9))
+    fresh = proved(0, registration=registration_of(0, letters=GOOD + b"2", link=digest + b"\x09"))
     hall.states[0] = replace(hall.states[0], registered={present.trainer: present})
     hall.upload(fresh, [0])
     assert hall.refusals(UnregisteredError) == [0]
@@ -568,6 +580,45 @@ def test_another_registration_is_refused_until_the_present_one_is_used_up() -> N
     hall.upload(fresh, [1])
     assert hall.refusals(UnregisteredError) == [0]
     assert hall.states[1].reports
+
+
+@pytest.mark.parametrize(
+    ("link", "last_round", "match"),
+    [
+        (b"", -1, "continues registration none, closes name"),
+        (bytes(32) + b"\x09", -1, f"continues registration {bytes(32).hex()}, closes name"),
+        (PRESENT + b"\x09", -2, "registers from round 0 on, its registration before it ends with round -2"),
+        (PRESENT + b"\x08", -1, "begins a registration with another commitment than the spare one of"),
+        (PRESENT + b"\x09", None, f"continues registration {PRESENT.hex()}, closes name none"),
+    ],
+    ids=["no predecessor", "another predecessor", "a skipped round", "another spare", "a predecessor never admitted"],
+)
+def test_a_registration_that_does_not_continue_the_one_before_is_refused(
+    link: bytes, last_round: int | None, match: str
+) -> None:
+    hall = registering()
+    if last_round is not None:
+        present = Registered(committee().trainers[0].address, PRESENT, -9, last_round, spare_of(9))
+        hall.states[0] = replace(hall.states[0], registered={present.trainer: present})
+    hall.upload(proved(0, registration=registration_of(0, link=link)), [0])
+    assert hall.refusals(ContinuationError) == [0]
+    assert not hall.states[0].reports
+    assert all(match in str(effect.reason) for effect in hall.seen(Refused))
+
+
+def test_a_close_names_the_spare_commitment_that_the_next_registration_begins_with() -> None:
+    hall = registering()
+    for trainer in range(2):
+        hall.upload(proved(trainer, registration=registration_of(trainer)))
+    wait(hall.spread(), 100)
+    close = hall.close()
+    assert [entry.spare for entry in close.registered] == [spare_of(0)] * 2
+    other = replace(close, registered=tuple(replace(entry, spare=spare_of(1)) for entry in close.registered))
+    assert other.digest != close.digest
+    assert not accepts(hall, 3, other)
+    short = replace(close, registered=tuple(replace(entry, spare=bytes(31)) for entry in close.registered))
+    with pytest.raises(MalformedPayloadError, match="2 fields of wrong length"):
+        decode_payload(encode_payload(short))
 
 
 def test_a_registration_that_does_not_verify_is_a_failing_proof() -> None:

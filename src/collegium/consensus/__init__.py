@@ -94,6 +94,7 @@ from ._order_wire import (
 from ._ordering import ConflictingMessageError, NotAddressedError, OutOfWindowError, initial_state, restore, step
 from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
 from ._proving import (
+    ContinuationError,
     NoEvidenceError,
     ProofRefusedError,
     UnregisteredError,
@@ -138,6 +139,7 @@ from ._round_types import (
     HeaderProposal,
     HeaderVote,
     Refused,
+    RegistrationScope,
     Release,
     ReleaseRecord,
     ReportReply,
@@ -188,6 +190,7 @@ __all__ = [
     "Committed",
     "ConflictingMessageError",
     "Context",
+    "ContinuationError",
     "Effect",
     "EpochSet",
     "EpochSigner",
@@ -228,6 +231,7 @@ __all__ = [
     "Refused",
     "Registered",
     "Registration",
+    "RegistrationScope",
     "Relay",
     "Release",
     "ReleaseRecord",

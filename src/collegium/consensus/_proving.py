@@ -18,9 +18,10 @@ from collegium.errors import CollegiumError
 from ._epoch import EpochSet
 from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
 from ._records import Close, Registered
-from ._round_types import Agreed, RoundContext, RoundState, Work
+from ._round_types import Agreed, RegistrationScope, RoundContext, RoundState, Work
 
 __all__ = [
+    "ContinuationError",
     "NoEvidenceError",
     "ProofRefusedError",
     "UnregisteredError",
@@ -46,6 +47,10 @@ class ProofRefusedError(CollegiumError):
 
 class UnregisteredError(CollegiumError):
     """A report refers to data that its trainer has not registered for this round."""
+
+
+class ContinuationError(CollegiumError):
+    """A registration does not continue the one that its trainer had before, or continues one that it never had."""
 
 
 class NoEvidenceError(CollegiumError):
@@ -79,6 +84,8 @@ def check_registration(agreed: Agreed, registered: Mapping[bytes, Registered], r
 
     Raises:
         UnregisteredError: none, an unknown one, one for other rounds, or another one than the trainer's present one.
+        ContinuationError: a new one that does not continue the one before it.
+        CollegiumError: one for more or fewer rounds than the task says.
     """
     most = agreed.registration_bytes_max(report.round)
     if not most:
@@ -90,19 +97,46 @@ def check_registration(agreed: Agreed, registered: Mapping[bytes, Registered], r
             f"registration {report.registration.hex()} of trainer {report.trainer.hex()} is not here: "
             f"{len(data)} bytes came, at most {most} may"
         )
-    if report.round not in agreed.registration_rounds(data):
-        rounds = agreed.registration_rounds(data)
+    scope = agreed.registration_scope(data)
+    if report.round not in scope.rounds:
+        rounds = scope.rounds
         raise UnregisteredError(
             f"trainer {report.trainer.hex()} is registered for rounds {rounds.start} to {rounds.stop - 1}, this is "
             f"{report.round}: it must register anew",
             trainer=report.trainer,
         )
     present = registered.get(report.trainer)
-    if present is not None and report.round <= present.last_round and present.digest != report.registration:
+    if present is not None and present.digest == report.registration:
+        return
+    if present is not None and report.round <= present.last_round:
         raise UnregisteredError(
             f"trainer {report.trainer.hex()} has registered {present.digest.hex()} up to round {present.last_round}, "
             f"the report refers to {report.registration.hex()}",
             trainer=report.trainer,
+        )
+    _check_continuation(present, report.trainer, scope)
+
+
+def _check_continuation(present: Registered | None, trainer: bytes, scope: RegistrationScope) -> None:
+    """Check that a registration takes up where the trainer's present one ends: round, digest and spare commitment."""
+    who = f"trainer {trainer.hex()}"
+    before = None if present is None else present.digest
+    if scope.previous != before:
+        said, known = ("none" if digest is None else digest.hex() for digest in (scope.previous, before))
+        raise ContinuationError(f"{who} continues registration {said}, closes name {known}", trainer=trainer)
+    if present is None:
+        return
+    if scope.rounds.start != present.last_round + 1:
+        raise ContinuationError(
+            f"{who} registers from round {scope.rounds.start} on, its registration before it ends with round "
+            f"{present.last_round}",
+            trainer=trainer,
+        )
+    if scope.begins != present.spare:
+        raise ContinuationError(
+            f"{who} begins a registration with another commitment than the spare one of {present.digest.hex()}: "
+            f"nothing shows that the rows are the same",
+            trainer=trainer,
         )
 
 
@@ -114,8 +148,9 @@ def new_registrations(
     for report, registration in admitted:
         present = registered.get(report.trainer)
         if registration and (present is None or present.digest != report.registration):
-            rounds = agreed.registration_rounds(registration)
-            found.append(Registered(report.trainer, report.registration, rounds.start, rounds.stop - 1))
+            scope = agreed.registration_scope(registration)
+            first, last = scope.rounds.start, scope.rounds.stop - 1
+            found.append(Registered(report.trainer, report.registration, first, last, scope.spare))
     return tuple(sorted(found, key=lambda entry: entry.trainer))
 
 

@@ -57,12 +57,16 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Registered:
-    """The registration that a trainer's reports must refer to, from the close that names it first to its last round."""
+    """The registration that a trainer's reports must refer to, from the close that names it first to its last round.
+
+    `spare` names the commitment with which the registration after it must begin.
+    """
 
     trainer: bytes
     digest: Digest
     first_round: int
     last_round: int
+    spare: Digest
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Close:
             + entry.digest
             + entry.first_round.to_bytes(8, "little")
             + entry.last_round.to_bytes(8, "little")
+            + entry.spare
             for entry in self.registered
         )
         reports = b"".join(self.reports)
@@ -205,7 +210,7 @@ def _check_shape(payload: Close | Certified) -> None:
         lengths = [(payload.task, 32), (payload.terms, 32), *((report, 32) for report in payload.reports)]
         lengths += [(body, RECEIPT_BODY_BYTES) for row in payload.receipts for body in row]
         lengths += [(entry.trainer, ACCOUNT_BYTES) for entry in payload.registered]
-        lengths += [(entry.digest, 32) for entry in payload.registered]
+        lengths += [(digest, 32) for entry in payload.registered for digest in (entry.digest, entry.spare)]
         numbers: list[int] = [*payload.seats]
         big = [payload.round, *payload.weights]
         big += [number for entry in payload.registered for number in (entry.first_round, entry.last_round)]

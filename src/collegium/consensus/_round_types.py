@@ -26,6 +26,7 @@ __all__ = [
     "IntArray",
     "Outcomes",
     "Refused",
+    "RegistrationScope",
     "Release",
     "ReleaseRecord",
     "ReportReply",
@@ -51,6 +52,23 @@ IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
 
 # ------------------------------------------------------------------------------------------------ what is agreed on
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationScope:
+    """What consensus needs to know of a registration.
+
+    Attributes:
+        rounds: which it has data roots for: one or more.
+        previous: digest of the registration that it continues; None if it continues none.
+        begins: the commitment that it shares with that one; None if it continues none.
+        spare: the commitment that the next one must begin with.
+    """
+
+    rounds: range
+    previous: Digest | None
+    begins: Digest | None
+    spare: Digest
 
 
 class Agreed(Protocol):
@@ -82,11 +100,11 @@ class Agreed(Protocol):
         """Return the largest registration that a report may refer to; 0 where proofs are about no registered data."""
         ...
 
-    def registration_rounds(self, registration: bytes) -> range:
-        """Return the rounds that a registration has data roots for: one or more.
+    def registration_scope(self, registration: bytes) -> RegistrationScope:
+        """Return for which rounds a registration is, what it continues, and what continues it.
 
         Raises:
-            CollegiumError: it is malformed.
+            CollegiumError: it is malformed, or for more or fewer rounds than the task says.
         """
         ...
 

@@ -174,7 +174,13 @@ class _Bench:
         if not self.task.registration_bytes_max(number):
             return
         lacking = [trainer for trainer in trainers if not trainer.journal.covers(number)]
-        work = ((number, self.model, t.account.address, t.rows.rows, self.random) for t in lacking)
+        work = []
+        for trainer in lacking:
+            account = trainer.account.address
+            known = self.registered.get(account)
+            earlier = trainer.journal.use_spare(None if known is None else known.digest)
+            first = number if earlier is None else earlier.record.rounds.stop
+            work.append((first, self.model, account, trainer.rows.rows, earlier, self.random))
         for trainer, done in zip(lacking, self.workers.map(self.task.register, work), strict=True):
             trainer.journal.pack = done.result()
             self.cpu_seconds += done.cpu_seconds

@@ -30,8 +30,10 @@ class PlayedTask(Agreed, Protocol):
         """Return what a trainer contributes."""
         ...
 
-    def register(self, first_round: int, model: bytes, trainer: bytes, rows: Any, random: Randomness) -> DataPack:
-        """Return a trainer's registration of its rows, where proofs are about registered data."""
+    def register(
+        self, first_round: int, model: bytes, trainer: bytes, rows: Any, earlier: DataPack | None, random: Randomness
+    ) -> DataPack:
+        """Return a trainer's registration of its rows, where proofs are about registered data; it continues another."""
         ...
 
     def prove(

@@ -16,18 +16,21 @@ import numpy.typing as npt
 
 from collegium import learning, proofs
 from collegium.aggregation import Budget, Draft, KeyClaim, Layout, Report, RoundTerms
+from collegium.consensus import RegistrationScope
 from collegium.crypto import Digest, Randomness, hash_fields
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation, ModelSpec, Rows, Rule, Scaling, Schema, TrainerRows
 from collegium.proofs import BoundedStatement, QuoteBinding, QuotePolicyError
 
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, binding_of
+from ._columns import allocate_columns
 from ._proofs import (
     PACK_ROUNDS,
     PROOF_BYTES_MAX,
     REGISTRATION_BYTES_MAX,
     DataPack,
     MalformedRegistrationError,
+    PackLengthError,
     RegistrationRecord,
     SecretDraft,
     TrainingRound,
@@ -124,22 +127,38 @@ class LearningTask:
         """Return the largest registration that a report may refer to; 0 where proofs are about no registered data."""
         return REGISTRATION_BYTES_MAX if self.level == "proved" and round_number else 0
 
-    def registration_rounds(self, registration: bytes) -> range:
-        """Return the rounds that a registration has data roots for.
+    def registration_scope(self, registration: bytes) -> RegistrationScope:
+        """Return for which rounds a registration is, what it continues, and what continues it.
 
         Raises:
             MalformedRegistrationError: it is none.
+            PackLengthError: it is for more or fewer rounds than a pack from its first round on has.
         """
-        return RegistrationRecord.from_bytes(registration).rounds
+        return self._record(registration).scope
+
+    def pack_rounds(self, first_round: int) -> int:
+        """Return for how many rounds a registration from this round on must be."""
+        return min(PACK_ROUNDS, self.rounds + 1 - first_round)
+
+    def _record(self, registration: bytes) -> RegistrationRecord:
+        record = RegistrationRecord.from_bytes(registration)
+        expected = self.pack_rounds(record.first_round)
+        if len(record.rounds) != expected:
+            raise PackLengthError(
+                f"a registration has roots for {len(record.rounds)} rounds from round {record.first_round} on, "
+                f"expected {expected}"
+            )
+        return record
 
     def verify_registration(self, trainer: bytes, registration: bytes) -> None:
         """Verify that a registration's roots all commit to the same rows, as many as the task allows, in range.
 
         Raises:
             MalformedRegistrationError: it is none, or of more rows than the task's bound.
+            PackLengthError: it is for more or fewer rounds than a pack has.
             ProofRejectedError: its proof does not verify.
         """
-        record = RegistrationRecord.from_bytes(registration)
+        record = self._record(registration)
         if not 1 <= record.rows <= self.rows_max:
             raise MalformedRegistrationError(f"{record.rows} rows are registered, expected 1 to {self.rows_max}")
         shape = shape_of(self.spec, self.rule, record.rows)
@@ -166,7 +185,7 @@ class LearningTask:
         masked = masked_of_report(terms, self.rule_digest, report, ciphertext)
         if not self.registration_bytes_max(terms.round):
             return claim_of(proofs.verify_bounded(BoundedStatement(masked), proof))
-        record = RegistrationRecord.from_bytes(registration)
+        record = self._record(registration)
         if terms.round not in record.rounds:
             raise MalformedRegistrationError(f"a registration for rounds {record.rounds}, this is round {terms.round}")
         statement = self._training_round(terms, model, report.trainer, record).statement(masked)
@@ -192,7 +211,8 @@ class LearningTask:
         digests = (draft.ciphertext_digest, draft.key_root)
         masked = masked_update(terms, self.rule_digest, draft.trainer, *digests, draft.ciphertext)
         if pack is None:
-            proved = proofs.prove_bounded(BoundedStatement(masked), draft.update, draft.secrets, random)
+            statement = BoundedStatement(masked)
+            proved = proofs.prove_bounded(statement, draft.update, draft.secrets, random, allocate=allocate_columns)
             return proved.proof, claim_of(proved.first)
         features = self.features(self.decode_state(model), rows)
         training = self._training_round(terms, model, draft.trainer, pack.record)
@@ -216,11 +236,19 @@ class LearningTask:
     def _binding(self, terms: RoundTerms, trainer: bytes, ciphertext: Digest, key_root: Digest) -> QuoteBinding:
         return binding_of(terms, self.rule_digest, trainer, ciphertext, key_root)
 
-    def register(self, first_round: int, model: bytes, trainer: bytes, rows: Rows, random: Randomness) -> DataPack:
-        """Return a trainer's registration of its rows for `first_round` and the rounds after it, a pack of them."""
-        rounds = min(PACK_ROUNDS, self.rounds + 1 - first_round)
-        features = self.features(self.decode_state(model), rows)
-        return register(self.spec, self.rule, self.task, trainer, first_round, rounds, features, rows.labels, random)
+    def register(
+        self, first_round: int, model: bytes, trainer: bytes, rows: Rows, earlier: DataPack | None, random: Randomness
+    ) -> DataPack:
+        """Return a trainer's registration of its rows for a pack of rounds from `first_round` on.
+
+        It continues the `earlier` one, whose spare encoding is used up by this call.
+
+        Raises:
+            UnprovableError: the rows are others than those of the earlier one.
+        """
+        rounds, features = self.pack_rounds(first_round), self.features(self.decode_state(model), rows)
+        data = (features, rows.labels, earlier)
+        return register(self.spec, self.rule, self.task, trainer, first_round, rounds, *data, random)
 
     def _training_round(
         self, terms: RoundTerms, model: bytes, trainer: bytes, record: RegistrationRecord

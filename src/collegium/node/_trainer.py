@@ -1,7 +1,8 @@
 """A trainer as the in-process network runs it: its account, its rows, and what it wrote down about their encodings.
 
-An encoding of registered rows may be opened by one round's proof only: a second one would tell more columns than its
-randomness covers. So a trainer writes down that it uses an encoding before it makes the proof, and never uses it again.
+An encoding of registered rows may be opened by one proof beside its registration's: a second one would tell more
+columns than its randomness covers. That one is a round's, or, of the spare encoding, the next registration's. So a
+trainer writes down that it uses an encoding before it makes the proof, and never uses it again.
 """
 
 from __future__ import annotations
@@ -28,10 +29,16 @@ class NotRegisteredError(CollegiumError):
 
 @dataclass
 class TrainerJournal:
-    """What a trainer wrote down, in this runtime in memory: its registration, and which encodings are used up."""
+    """What a trainer wrote down, in this runtime in memory: its registration, and which encodings are used up.
+
+    Attributes:
+        used: encodings that rounds use: of which pack, which round.
+        continued: the packs whose spare encoding another registration uses.
+    """
 
     pack: DataPack | None = None
     used: set[tuple[Digest, int]] = field(default_factory=set)
+    continued: set[Digest] = field(default_factory=set)
 
     def covers(self, round_number: int) -> bool:
         """Tell whether the present registration has an encoding for a round."""
@@ -50,6 +57,27 @@ class TrainerJournal:
         if place in self.used:
             raise EncodingUsedError(f"the encoding of round {round_number} is used up already", round=round_number)
         self.used.add(place)
+        return self.pack
+
+    def use_spare(self, registered: Digest | None) -> DataPack | None:
+        """Write down that the present pack's spare encoding is used up, and return the pack, for the next to continue.
+
+        None if closes have `registered` nothing of this trainer's: what it registers next is the first.
+
+        Raises:
+            NotRegisteredError: what closes know is not the present pack: no report of all its rounds was admitted, and
+                the spare encoding that another one would begin with is used up.
+            EncodingUsedError: the spare encoding was used before.
+        """
+        if registered is None:
+            return None
+        if self.pack is None or self.pack.digest != registered:
+            raise NotRegisteredError(
+                f"what continues registration {registered.hex()} was never admitted, nothing else can"
+            )
+        if self.pack.digest in self.continued:
+            raise EncodingUsedError(f"the spare encoding of registration {registered.hex()} is used up already")
+        self.continued.add(self.pack.digest)
         return self.pack
 
 

@@ -21,11 +21,13 @@ import numpy.typing as npt
 
 from collegium import proofs
 from collegium.aggregation import Budget, Draft, KeyClaim, Layout, Report, RoundTerms
+from collegium.consensus import RegistrationScope
 from collegium.crypto import Digest, Randomness, hash_fields
 from collegium.errors import CollegiumError
 from collegium.proofs import BoundedStatement
 
 from ._attest import Attest
+from ._columns import allocate_columns
 from ._proofs import PROOF_BYTES_MAX, DataPack, SecretDraft, claim_of, masked_of_report, masked_update
 
 __all__ = [
@@ -300,7 +302,7 @@ class VectorTask:
         digests = (draft.ciphertext_digest, draft.key_root)
         masked = masked_update(terms, self.rule_digest, draft.trainer, *digests, draft.ciphertext)
         statement = BoundedStatement(masked, self.norm_bound)
-        proved = proofs.prove_bounded(statement, draft.update, draft.secrets, random)
+        proved = proofs.prove_bounded(statement, draft.update, draft.secrets, random, allocate=allocate_columns)
         return proved.proof, claim_of(proved.first)
 
     def attest(self, terms: RoundTerms, draft: Draft, source: Attest | None) -> tuple[bytes, None]:
@@ -338,7 +340,7 @@ class VectorTask:
         """Return 0: proofs are about no registered data."""
         return 0
 
-    def registration_rounds(self, registration: bytes) -> range:
+    def registration_scope(self, registration: bytes) -> RegistrationScope:
         """Refuse: nothing is registered.
 
         Raises:
@@ -352,9 +354,11 @@ class VectorTask:
         Raises:
             VectorLevelError: always.
         """
-        self.registration_rounds(registration)
+        self.registration_scope(registration)
 
-    def register(self, first_round: int, model: bytes, trainer: bytes, rows: None, random: Randomness) -> DataPack:
+    def register(
+        self, first_round: int, model: bytes, trainer: bytes, rows: None, earlier: DataPack | None, random: Randomness
+    ) -> DataPack:
         """Refuse: nothing is registered.
 
         Raises:
