@@ -282,10 +282,10 @@ def test_levels_that_a_task_can_demand(level: str) -> None:
     assert decode(changed('"unproved"', f'"{level}"')).task.level == level
 
 
-def test_only_single_steps_are_proved() -> None:
-    several = changed("0.05", "0.05\nlocal_steps = 2")
-    assert decode(several.replace('"unproved"', '"bounded"')).rule.local_steps == 2
-    assert problems(several.replace('"unproved"', '"proved"')) == [("rule.local_steps", "conflict")]
+@pytest.mark.parametrize("level", ["bounded", "proved"])
+def test_several_local_steps_are_proved_too(level: str) -> None:
+    several = changed("0.05", "0.05\nlocal_steps = 2").replace('"unproved"', f'"{level}"')
+    assert decode(several).rule.local_steps == 2
 
 
 def test_canonical_bytes_are_these() -> None:

@@ -363,9 +363,6 @@ def _experiment_from_mapping(
         attestation=_attestation(sections["attestation"], read_policy) if "attestation" in sections else None,
         folder=folder,
     )
-    if experiment.task.level == "proved" and experiment.rule.local_steps > 1:
-        text = f'is {experiment.rule.local_steps}, expected 1: longer ones are not proved, and task.level is "proved"'
-        sections["rule"].note("local_steps", "conflict", text)
     if experiment.task.level == "attested" and "attestation" not in mapping:
         text = 'is missing: task.level is "attested", and it says whose quotes are accepted'
         problems.append(Problem("[attestation]", "missing", text))

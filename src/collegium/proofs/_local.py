@@ -393,9 +393,10 @@ def local_steps(
     Raises:
         LearningError: as `learning.step_trace`; also where a row that is not chosen leaves the rule's limits.
     """
-    single, traces = replace(rule, local_steps=1), []
-    for chosen in batches:
-        traces.append(learning.step_trace(spec, single, parameters, features, labels))
+    single = replace(rule, local_steps=1)
+    traces = [learning.step_trace(spec, single, parameters, features, labels)]
+    for chosen in batches[:-1]:
         gradient = gradient_of(spec, rule, features, traces[-1], chosen)
         parameters = learning.apply_total(spec, single, parameters, np.append(gradient, chosen.sum()))
+        traces.append(learning.step_trace(spec, single, parameters, features, labels))
     return tuple(traces)
