@@ -15,6 +15,7 @@ from collegium.learning import (
     ModelSpec,
     NumericColumn,
     OverflowBudgetError,
+    Patches,
     Rule,
     Schema,
     SigmoidOutput,
@@ -28,6 +29,7 @@ from collegium.learning import (
     exponential_table,
     features,
     initial_parameters,
+    layer_bounds,
     local_update,
     parameters_from_bytes,
     parameters_to_bytes,
@@ -47,6 +49,7 @@ from collegium.learning._integers import Factor, divide_half_up, multiply, produ
 from collegium.learning._parameters import parameter_limits, unpack
 
 SEED = b"round 1, trainer 2"
+OUTPUTS = {"sigmoid": st.just(1), "softmax": st.integers(2, 4), "squared": st.integers(1, 4)}
 
 
 @st.composite
@@ -64,12 +67,29 @@ def rules(draw: st.DrawFn) -> Rule:
 
 
 @st.composite
+def networks(draw: st.DrawFn) -> tuple[ModelSpec, Rule]:
+    hidden = tuple(draw(st.lists(st.integers(1, 4), max_size=2)))
+    rule = draw(rules())
+    spec = ModelSpec("mlp" if hidden else "logistic", draw(st.integers(1, 4)), hidden, draw(OUTPUTS[rule.loss]))
+    return spec, rule
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[ModelSpec, Rule]:
+    """Limits are narrow, so that no sum over patches can overflow."""
+    height, width = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    kernel = draw(st.integers(1, min(3, height, width)))
+    patches = Patches(height, width, draw(st.integers(1, 2)), kernel, draw(st.integers(1, 3)))
+    hidden = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=2)))
+    rule = replace(draw(rules()), fraction_bits=draw(st.integers(8, 10)), hidden_limit=1, output_limit=2)
+    return ModelSpec("mlp", patches.inputs, hidden, draw(OUTPUTS[rule.loss]), patches), rule
+
+
+@st.composite
 def tasks(draw: st.DrawFn, extreme: bool = False) -> tuple[ModelSpec, Rule, np.ndarray, np.ndarray, np.ndarray]:
     """A model, a rule, parameters, features and labels; `extreme` puts every entry at its limit."""
-    hidden = tuple(draw(st.lists(st.integers(1, 4), max_size=2)))
-    rule, rows = draw(rules()), draw(st.integers(1, 8))
-    outputs = {"sigmoid": st.just(1), "softmax": st.integers(2, 4), "squared": st.integers(1, 4)}[rule.loss]
-    spec = ModelSpec("mlp" if hidden else "logistic", draw(st.integers(1, 4)), hidden, draw(outputs))
+    spec, rule = draw(networks() | convolutions())
+    rows = draw(st.integers(1, 8))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     limits, limit = parameter_limits(spec, rule), rule.feature_limit * rule.one
     shape = (rows, spec.inputs)
@@ -115,17 +135,19 @@ def test_the_trace_fulfils_every_relation_of_the_page(task: tuple) -> None:
     """Each relation on its own, from the trace's integers alone."""
     spec, rule, parameters, values, labels = task
     trace = step_trace(spec, rule, parameters, values, labels)
-    layers, one, activation = unpack(spec, parameters), rule.one, values
+    read = np.array([patch for row in values.tolist() for patch in _reference.cut(spec.patches, row)])
+    layers, one, activation = unpack(spec, parameters), rule.one, read
     for (quotient, remainder), (matrix, bias) in zip(trace.hidden, layers[:-1], strict=True):
-        assert (one * quotient + remainder == activation @ matrix + one * bias).all()
+        assert (one * quotient + remainder == (activation @ matrix + one * bias).reshape(quotient.shape)).all()
         assert ((remainder >= 0) & (remainder < one)).all()
         activation = np.maximum(quotient, 0)
     check_output(spec, rule, trace, activation @ layers[-1][0] + one * layers[-1][1], labels)
     errors, slots = trace.errors, unpack(spec, trace.gradient)
     for depth in reversed(range(len(layers))):
-        inputs = np.maximum(trace.hidden[depth - 1].quotient, 0) if depth else values
-        assert (slots[depth][0] == inputs.T @ errors).all()
-        assert (slots[depth][1] == one * errors.sum(axis=0)).all()
+        inputs = np.maximum(trace.hidden[depth - 1].quotient, 0) if depth else read
+        shared = errors.reshape(len(inputs), -1)
+        assert (slots[depth][0] == inputs.T @ shared).all()
+        assert (slots[depth][1] == one * shared.sum(axis=0)).all()
         if depth:
             quotient, remainder = trace.back[depth - 1]
             assert (one * quotient + remainder == errors @ layers[depth][0].T).all()
@@ -190,6 +212,19 @@ def test_the_declared_bound_is_reached() -> None:
     values, labels = np.full((5, 1), 4 * rule.one), np.zeros(5, np.int64)
     update = local_update(spec, rule, np.array([8 * rule.one, 0]), values, labels, SEED)
     assert update[0] == update_bound(spec, rule, 5) == 5 * 4 * rule.one * rule.one
+
+
+def test_the_declared_bound_of_shared_parameters_is_reached() -> None:
+    """Six patches, each with the largest pixel and the largest error that gets back to it; a ReLU passes it on."""
+    spec, rule = ModelSpec("mlp", 6, (1,), patches=Patches(2, 3, 1, 1)), Rule()
+    values, labels = np.full((5, 6), 4 * rule.one), np.zeros(5, np.int64)
+    parameters = np.array([2 * rule.one, 0, *([8 * rule.one] * 6), 0])
+    update = local_update(spec, rule, parameters, values, labels, SEED)
+    assert update[0] == 5 * 6 * (4 * rule.one) * (8 * rule.one)
+    wider = replace(rule, hidden_limit=1, error_limit=8, activation_limit=1)
+    bounds = layer_bounds(spec, wider)
+    assert bounds[0].gradient_per_row == 6 * (4 * rule.one) * (8 * rule.one)
+    assert update_bound(spec, wider, 5) == update[0]
 
 
 @given(tasks(), st.integers(0, 8))

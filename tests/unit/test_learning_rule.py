@@ -14,6 +14,7 @@ from collegium.learning import (
     ModelSpecError,
     OverflowBudgetError,
     ParameterError,
+    Patches,
     Rule,
     RuleError,
     StepTrace,
@@ -65,6 +66,51 @@ def test_a_network_counts_its_parameters() -> None:
 def test_a_shape_out_of_bounds_is_refused(kind: str, inputs: int, hidden: tuple[int, ...]) -> None:
     with pytest.raises(ModelSpecError):
         ModelSpec(kind, inputs, hidden)  # type: ignore[arg-type]
+
+
+def test_a_convolution_shares_its_parameters() -> None:
+    """Six patches of 2 x 2 pixels of two channels, three filters: eight weights and a bias each, eighteen units."""
+    patches = Patches(3, 4, 2, 2)
+    spec = ModelSpec("mlp", 24, (3, 5), 1, patches)
+    assert (patches.count, patches.entries, spec.layers) == (6, 8, ((8, 3), (18, 5), (5, 1)))
+    assert (spec.widths, spec.positions) == ((18, 5), (6, 1, 1))
+    assert spec.parameter_count == 9 * 3 + 19 * 5 + 6
+    assert len(initial_parameters(spec, RULE, b"a")) == spec.parameter_count
+    assert Patches(3, 4, 2, 2, 2).indices().tolist() == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]
+
+
+def test_a_convolution_whose_patch_is_the_row_is_a_dense_layer() -> None:
+    dense = ModelSpec("mlp", 4, (3,))
+    whole = replace(dense, patches=Patches(2, 2, 1, 2))
+    start = initial_parameters(dense, RULE, b"a")
+    features = np.random.default_rng(1).integers(-ONE, ONE, (5, 4))
+    labels = np.array([0, 1, 1, 0, 1])
+    found = [step_trace(spec, RULE, start, features, labels).gradient.tolist() for spec in (dense, whole)]
+    assert found[0] == found[1]
+    assert update_bound(dense, RULE, 5) == update_bound(whole, RULE, 5)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [(0, 3, 1, 1, 1), (3, 3, 0, 1, 1), (3, 2, 1, 3, 1), (3, 3, 1, 0, 1), (3, 3, 1, 1, 0), (3, 3, 1.0, 1, 1),
+     (3, True, 1, 1, 1), (2**12, 2**12, 2, 1, 2**12), (2**11, 2**11, 1, 3, 1)],
+)  # fmt: skip
+def test_patches_out_of_bounds_are_refused(numbers: tuple[int, int, int, int, int]) -> None:
+    with pytest.raises(ModelSpecError):
+        Patches(*numbers)
+
+
+@pytest.mark.parametrize(("kind", "inputs", "hidden"), [("logistic", 9, ()), ("mlp", 8, (2,))])
+def test_patches_of_another_picture_are_refused(kind: str, inputs: int, hidden: tuple[int, ...]) -> None:
+    with pytest.raises(ModelSpecError, match="patches of 9 features"):
+        ModelSpec(kind, inputs, hidden, 1, Patches(3, 3, 1, 2))  # type: ignore[arg-type]
+
+
+def test_the_float_reference_knows_no_patches() -> None:
+    spec = ModelSpec("mlp", 9, (2,), 1, Patches(3, 3, 1, 2))
+    start = initial_parameters(spec, RULE, b"a")
+    with pytest.raises(ModelSpecError, match="no patches"):
+        float_reference(spec, RULE, start, [(np.zeros((2, 9), np.int64), np.array([0, 1]))], [[b"s"]])
 
 
 @pytest.mark.parametrize("outputs", [0, -1, True, 2.0, 2**24])
@@ -446,10 +492,13 @@ def test_every_number_of_the_rule_is_described() -> None:
 
 def test_the_description_of_an_older_rule_stays_as_it_was() -> None:
     """Digests of tasks that use none of the later settings do not change."""
-    later = {"outputs", "loss", "activation_limit", "error_limit"}
+    later = {"outputs", "loss", "activation_limit", "error_limit", "patches"}
     assert not later & set(describe_rule(SPEC, RULE))
     rule = replace(RULE, loss="softmax", activation_limit=16, error_limit=8)
-    assert later <= set(describe_rule(ModelSpec("logistic", 2, (), 3), rule))
+    assert later - {"patches"} <= set(describe_rule(ModelSpec("logistic", 2, (), 3), rule))
+    picture = ModelSpec("mlp", 9, (2,), 3, Patches(3, 3, 1, 2))
+    assert later <= set(describe_rule(picture, rule))
+    assert describe_rule(picture, rule)["patches"] == [3, 3, 1, 2, 1]
 
 
 def test_auc_counts_ties_half() -> None:

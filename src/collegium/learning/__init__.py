@@ -41,7 +41,15 @@ from collegium.learning._errors import (
 from collegium.learning._evaluation import Evaluation, auc_pairs, evaluate, probabilities
 from collegium.learning._float_reference import float_auc, float_reference
 from collegium.learning._integers import Rescaled
-from collegium.learning._model import LayerBounds, ModelSpec, Rule, describe_rule, layer_bounds, update_bound
+from collegium.learning._model import (
+    LayerBounds,
+    ModelSpec,
+    Patches,
+    Rule,
+    describe_rule,
+    layer_bounds,
+    update_bound,
+)
 from collegium.learning._parameters import initial_parameters, parameters_from_bytes, parameters_to_bytes
 from collegium.learning._scaling import (
     ColumnScaling,
@@ -90,6 +98,7 @@ __all__ = [
     "OneClassError",
     "OverflowBudgetError",
     "ParameterError",
+    "Patches",
     "Rescaled",
     "Rows",
     "Rule",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from collegium.learning._errors import ModelSpecError
 from collegium.learning._evaluation import auc_pairs
 from collegium.learning._integers import Int64Array
 from collegium.learning._model import ModelSpec, Rule
@@ -63,6 +64,8 @@ def float_auc(spec: ModelSpec, rule: Rule, parameters: Float32Array, features: I
 
 
 def _forward(spec: ModelSpec, parameters: Float32Array, values: Float32Array) -> list[Float32Array]:
+    if spec.patches is not None:
+        raise ModelSpecError("the float32 reference knows no patches", patches=spec.patches.numbers)
     steps: list[Float32Array] = []
     for matrix, bias in unpack(spec, parameters):
         steps.append((np.maximum(steps[-1], 0) if steps else values) @ matrix + bias)

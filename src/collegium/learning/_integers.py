@@ -48,6 +48,10 @@ class Factor:
         """The transposed matrix; nothing is copied."""
         return Factor(self.values.T, self.magnitude)
 
+    def reshaped(self, width: int) -> "Factor":
+        """The entries, row by row, in rows of this width; nothing is copied."""
+        return Factor(self.values.reshape(-1, width), self.magnitude)
+
 
 class Rescaled(NamedTuple):
     """values = 2^bits quotient + remainder with 0 <= remainder < 2^bits."""

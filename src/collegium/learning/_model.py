@@ -5,11 +5,15 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from collegium.learning._activations import INDEX_BITS, INDEX_LIMIT
 from collegium.learning._errors import ModelSpecError, OverflowBudgetError, RuleError
 
 PARAMETERS_MAX = 1 << 24
 LAYERS_MAX = 8
+UNFOLDED_MAX = 1 << 24  # entries of all patches of one row
 BUDGET_BITS = 62  # every integer of the rule stays below 2^62, so that sign and one addition still fit int64
 LEARNING_RATE_TERM_MAX = 1 << 16
 LOCAL_STEPS_MAX = 64
@@ -22,6 +26,75 @@ LOSSES: Final = get_args(Loss)
 
 
 @dataclass(frozen=True, slots=True)
+class Patches:
+    """How the first hidden layer reads a row: as a picture, of which the same units see every patch.
+
+    Pixel (y, x), channel c, is feature (y width + x) channels + c. Patch (v, u) starts at pixel (v stride, u stride);
+    its entry (dy, dx, c) has number (dy kernel + dx) channels + c. Nothing is padded: pixels that no whole patch
+    reaches are not read.
+
+    Raises:
+        ModelSpecError: a number is below 1, the kernel exceeds the picture, or a row's patches have too many entries.
+    """
+
+    height: int
+    width: int
+    channels: int
+    kernel: int
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if any(not _is_int(value) or value < 1 for value in self.numbers) or self.kernel > min(self.height, self.width):
+            raise ModelSpecError(
+                f"patches are {self.numbers}: height, width, channels, kernel and stride must be whole numbers from 1, "
+                "and the kernel no larger than the picture",
+                patches=self.numbers,
+            )
+        if max(self.inputs, self.count * self.entries) > UNFOLDED_MAX:
+            raise ModelSpecError(
+                f"a row has {self.inputs} features and its patches {self.count * self.entries} entries, "
+                f"expected at most {UNFOLDED_MAX}",
+                patches=self.numbers,
+            )
+
+    @property
+    def numbers(self) -> tuple[int, int, int, int, int]:
+        """Height, width, channels, kernel, stride."""
+        return self.height, self.width, self.channels, self.kernel, self.stride
+
+    @property
+    def inputs(self) -> int:
+        """Features of a row."""
+        return self.height * self.width * self.channels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Patches from top to bottom and from left to right."""
+        return (self.height - self.kernel) // self.stride + 1, (self.width - self.kernel) // self.stride + 1
+
+    @property
+    def count(self) -> int:
+        """Patches of a row."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def entries(self) -> int:
+        """Entries of a patch."""
+        return self.kernel * self.kernel * self.channels
+
+    def indices(self) -> NDArray[np.int64]:
+        """Returns which feature each entry of each patch is, (count, entries); no row or column holds one twice."""
+        return self.unfold(np.arange(self.inputs, dtype=np.int64)[None])
+
+    def unfold(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the patches of rows (n, inputs), one after another, (n count, entries)."""
+        pictures = rows.reshape(len(rows), self.height, self.width, self.channels)
+        windows = np.lib.stride_tricks.sliding_window_view(pictures, (self.kernel, self.kernel), axis=(1, 2))
+        chosen = windows[:, :: self.stride, :: self.stride].transpose(0, 1, 2, 4, 5, 3)
+        return np.ascontiguousarray(chosen).reshape(len(rows) * self.count, self.entries)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """The shape of a classifier: inputs -> hidden ReLU layers -> outputs, which the rule's loss interprets.
 
@@ -30,15 +103,19 @@ class ModelSpec:
         inputs: number of features, at least 1.
         hidden: width of each hidden layer.
         outputs: one for two classes, else the number of classes; which one goes with which loss, `Rule.loss` says.
+        patches: where given, the first hidden layer is a convolution with hidden[0] filters, its parameters shared by
+            all patches of a row.
 
     Raises:
-        ModelSpecError: kind and hidden layers disagree, or a width or the parameter count is out of bounds.
+        ModelSpecError: kind and hidden layers disagree, a width or the parameter count is out of bounds, or the inputs
+            are not the picture that the patches are cut from.
     """
 
     kind: Literal["logistic", "mlp"]
     inputs: int
     hidden: tuple[int, ...] = ()
     outputs: int = 1
+    patches: Patches | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("logistic", "mlp"):
@@ -58,6 +135,13 @@ class ModelSpec:
                 hidden=self.hidden,
                 outputs=self.outputs,
             )
+        if self.patches is not None and (self.kind != "mlp" or self.inputs != self.patches.inputs):
+            raise ModelSpecError(
+                f"a model of kind {self.kind!r} with {self.inputs} inputs has patches of {self.patches.inputs} "
+                "features, expected kind 'mlp' and as many inputs",
+                kind=self.kind,
+                inputs=self.inputs,
+            )
         if self.parameter_count > PARAMETERS_MAX:
             raise ModelSpecError(
                 f"the model has {self.parameter_count} parameters, expected at most {PARAMETERS_MAX}",
@@ -66,8 +150,19 @@ class ModelSpec:
 
     @property
     def layers(self) -> tuple[tuple[int, int], ...]:
-        """(fan_in, fan_out) of each layer, the output layer last."""
-        return tuple(pairwise((self.inputs, *self.hidden, self.outputs)))
+        """(fan_in, fan_out) of each layer's matrix, the output layer last; of a convolution entries and filters."""
+        dense = tuple(pairwise((self.inputs, *self.widths, self.outputs)))
+        return dense if self.patches is None else ((self.patches.entries, self.hidden[0]), *dense[1:])
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """How often each layer's parameters are used on one row: of a convolution once a patch, else once."""
+        return (1 if self.patches is None else self.patches.count, *(1 for _ in self.hidden))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Units of each hidden layer; a convolution's are, patch after patch, its filters."""
+        return tuple(count * width for count, width in zip(self.positions, self.hidden, strict=False))
 
     @property
     def classes(self) -> int:
@@ -145,11 +240,12 @@ class LayerBounds:
     input: int
     sum: int
     error: int
+    positions: int = 1
 
     @property
     def gradient_per_row(self) -> int:
         """Bound of one row's contribution to any gradient entry of the layer; a bias counts as an input of 1."""
-        return self.input * self.error
+        return self.positions * self.input * self.error
 
 
 def layer_bounds(spec: ModelSpec, rule: Rule) -> tuple[LayerBounds, ...]:
@@ -176,8 +272,10 @@ def layer_bounds(spec: ModelSpec, rule: Rule) -> tuple[LayerBounds, ...]:
         error = -(-back >> rule.fraction_bits)
         errors.append(error if rule.error_limit is None else min(error, rule.error_limit * one))
     return tuple(
-        LayerBounds(parameter, value, total, error)
-        for parameter, value, total, error in zip(parameters, inputs[:-1], sums, reversed(errors), strict=True)
+        LayerBounds(parameter, value, total, error, count)
+        for parameter, value, total, error, count in zip(
+            parameters, inputs[:-1], sums, reversed(errors), spec.positions, strict=True
+        )
     )
 
 
@@ -205,13 +303,14 @@ def describe_rule(spec: ModelSpec, rule: Rule) -> dict[str, int | str | list[int
     Settings that came after version 1 appear only where they differ from their defaults, under which the rule is the
     one that version 1 had.
     """
-    later: dict[str, int | str | None] = {
+    later: dict[str, int | str | list[int] | None] = {
         "outputs": spec.outputs,
         "loss": rule.loss,
         "activation_limit": rule.activation_limit,
         "error_limit": rule.error_limit,
+        "patches": None if spec.patches is None else list(spec.patches.numbers),
     }
-    defaults = {"outputs": 1, "loss": "sigmoid", "activation_limit": None, "error_limit": None}
+    defaults = {"outputs": 1, "loss": "sigmoid", "activation_limit": None, "error_limit": None, "patches": None}
     return {
         "version": 1,
         "kind": spec.kind,

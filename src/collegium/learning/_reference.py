@@ -11,7 +11,7 @@ from hashlib import shake_256
 from math import floor, isqrt
 
 from collegium.learning._errors import ActivationRangeError, ErrorRangeError
-from collegium.learning._model import ModelSpec, Rule
+from collegium.learning._model import ModelSpec, Patches, Rule
 
 Vector = list[int]
 Model = list[list[Vector]]
@@ -77,11 +77,29 @@ def to_vector(model: Model) -> Vector:
     return [unit[i] for layer in model for i in range(len(layer[0])) for unit in layer]
 
 
-def forward(model: Model, row: Sequence[int], one: int) -> list[Vector]:
+def cut(patches: Patches | None, row: Sequence[int]) -> list[Vector]:
+    """The patches of a row, or the row itself, each a vector that the first layer's units read."""
+    if patches is None:
+        return [list(row)]
+    height, width, channels, kernel, stride = patches.numbers
+    return [
+        [
+            row[((top + dy) * width + left + dx) * channels + channel]
+            for dy in range(kernel)
+            for dx in range(kernel)
+            for channel in range(channels)
+        ]
+        for top in range(0, height - kernel + 1, stride)
+        for left in range(0, width - kernel + 1, stride)
+    ]
+
+
+def forward(model: Model, row: Sequence[int], one: int, patches: Patches | None = None) -> list[Vector]:
     """[Q_1, ..., Q_(L-1), Z_L] of one row."""
     values, steps = list(row), []
     for layer in model:
-        total = [sum(w * a for w, a in zip(unit, [*values, one], strict=True)) for unit in layer]
+        read = cut(patches, row) if layer is model[0] else [values]
+        total = [sum(w * a for w, a in zip(unit, [*each, one], strict=True)) for each in read for unit in layer]
         steps.append(total if layer is model[-1] else [z // one for z in total])
         values = [max(q, 0) for q in steps[-1]]
     return steps
@@ -130,18 +148,20 @@ def gradient(spec: ModelSpec, rule: Rule, parameters: Sequence[int], rows: Seque
     model = to_model(spec, parameters)
     result = to_model(spec, [0] * len(parameters))
     for row, label in zip(rows, labels, strict=True):
-        steps = forward(model, row, rule.one)
-        inputs = [list(row), *([max(q, 0) for q in step] for step in steps[:-1])]
+        steps = forward(model, row, rule.one, spec.patches)
+        inputs = [cut(spec.patches, row), *([[max(q, 0) for q in step]] for step in steps[:-1])]
         if not all(within(rule.activation_limit, step, rule.one) for step in steps[:-1]):
             raise ActivationRangeError("a pre-activation lies outside its limit")
         errors = output_error(spec, rule, steps[-1], label)
         for depth in reversed(range(len(model))):
-            for unit, error in zip(result[depth], errors, strict=True):
-                for i, value in enumerate([*inputs[depth], rule.one]):
+            uses = [(each, unit) for each in inputs[depth] for unit in result[depth]]
+            for (each, unit), error in zip(uses, errors, strict=True):
+                for i, value in enumerate([*each, rule.one]):
                     unit[i] += value * error
             if depth:
                 back = [
-                    sum(e * u[i] for e, u in zip(errors, model[depth], strict=True)) for i in range(len(inputs[depth]))
+                    sum(e * u[i] for e, u in zip(errors, model[depth], strict=True))
+                    for i in range(len(inputs[depth][0]))
                 ]
                 back = [b // rule.one for b in back]
                 if not within(rule.error_limit, back, rule.one):
@@ -206,7 +226,7 @@ def evaluate(
 ) -> tuple[int, int, int, int, int]:
     """(rows, loss_micro, correct, auc_numerator, auc_denominator), the AUC by looking at every pair."""
     model = to_model(spec, parameters)
-    logits = [forward(model, row, rule.one)[-1] for row in rows]
+    logits = [forward(model, row, rule.one, spec.patches)[-1] for row in rows]
     loss = sum(loss_micro(spec, rule, outputs, label) for outputs, label in zip(logits, labels, strict=True))
     if spec.outputs > 1:
         correct = sum(outputs.index(max(outputs)) == label for outputs, label in zip(logits, labels, strict=True))

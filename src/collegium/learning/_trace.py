@@ -86,7 +86,10 @@ class StepTrace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forward:
-    """The forward pass: hidden rescalings and selectors [Q >= 0], the last Z, and each layer's inputs and matrix."""
+    """The forward pass: hidden rescalings and selectors [Q >= 0], the last Z, and each layer's inputs and matrix.
+
+    The inputs of a convolution are unfolded, (n patches, entries).
+    """
 
     hidden: tuple[Rescaled, ...]
     selectors: tuple[NDArray[np.bool_], ...]
@@ -156,11 +159,12 @@ def trace_checked(
     output, errors = _output(spec, rule, passed.logits, labels)
     gradient, back = np.empty_like(parameters), []
     slots, error = unpack(spec, gradient), Factor.of(errors)
-    ones = Factor.of(np.full((1, len(labels)), rule.one, dtype=np.int64))
     for layer in reversed(range(len(slots))):
         matrix, bias = slots[layer]
-        multiply(passed.inputs[layer].transposed, error, out=matrix)
-        multiply(ones, error, out=bias[None, :])
+        inputs, shared = passed.inputs[layer], error.reshaped(len(bias))
+        multiply(inputs.transposed, shared, out=matrix)
+        ones = Factor.of(np.full((1, len(inputs.values)), rule.one, dtype=np.int64))
+        multiply(ones, shared, out=bias[None, :])
         if layer:
             total = multiply(error, passed.matrices[layer].transposed)
             step = rescale_with_remainder(total, rule.fraction_bits, out=total)
@@ -176,16 +180,17 @@ def forward(spec: ModelSpec, rule: Rule, parameters: Int64Array, features: Int64
     """Returns the forward pass.
 
     Each layer computes Z = A W + 2^f b and rescales it, Z = 2^f Q + R; its activation is Q [Q >= 0]. The last Z stays
-    unrounded.
+    unrounded. A convolution's A are all patches of all rows, one below the other, and its Z one row's side by side.
 
     Raises:
         ActivationRangeError: a hidden Q lies outside the rule's `activation_limit`.
     """
-    layers, inputs = unpack(spec, parameters), [Factor.of(features)]
+    read = features if spec.patches is None else spec.patches.unfold(features)
+    layers, inputs = unpack(spec, parameters), [Factor.of(read)]
     matrices, hidden, selectors = tuple(Factor.of(matrix) for matrix, _ in layers), [], []
     biases = [bias << np.int64(rule.fraction_bits) for _, bias in layers]
     for layer, bias in enumerate(biases[:-1]):
-        total = multiply(inputs[-1], matrices[layer], bias)
+        total = multiply(inputs[-1], matrices[layer], bias).reshape(len(features), spec.widths[layer])
         step = rescale_with_remainder(total, rule.fraction_bits, out=total)
         largest = magnitude(step.quotient)
         if rule.activation_limit is not None and largest >= rule.activation_limit * rule.one:
