@@ -7,6 +7,9 @@
   2. loss      from the last Z to D_L
   3. backward  D_l W_l^T = 2^f B_(l-1) + R',  D_(l-1) = S B
   4. gradient  P_i = sum_a mu^(H a) A_ia,  V_i = sum_h mu^h D_ih,  sum_i P_i V_i = sum_ah mu^(H a + h) G_ah
+
+A first layer that reads patches is the same layer on every patch: its sums run over patches too, in (4) over one P and
+one V a patch, section 4.8.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from collegium.algebra import (
     Ext,
     FieldArray,
     P,
+    add,
     ext_matvec,
     ext_mul,
     ext_power,
@@ -38,7 +42,7 @@ from ._layout import Grid, Layout
 from ._loss import LOSS_RELATIONS, LossTensors, declare_loss
 from ._masked import IntArray
 from ._program import FirstChallenges, SecondChallenges
-from ._sums import Sums, X, scalar
+from ._sums import Sums, X, ext_sum, outer, scalar
 
 __all__ = [
     "Drawn",
@@ -91,34 +95,38 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A vector over K, one entry a sample: two grids of width 1."""
+    """A vector over K, one entry a sample, or one for each patch of a sample: two grids of that width."""
 
     first: Grid
     second: Grid
 
     @classmethod
-    def declare(cls, layout: Layout, samples: int) -> Pair:
+    def declare(cls, layout: Layout, samples: int, width: int = 1) -> Pair:
         """Declare it in the products' tree."""
-        return cls(layout.grid(layout.products, samples, 1), layout.grid(layout.products, samples, 1))
+        return cls(layout.grid(layout.products, samples, width), layout.grid(layout.products, samples, width))
 
     def add_to(self, sums: Sums, weight: Ext) -> None:
-        """Add weight x sum_i rho^i value_i."""
-        sums.linear(self.first, scalar(weight))
-        sums.linear(self.second, scalar(ext_mul(weight, X)))
+        """Add weight x sum_i rho^i value_i, of width 1."""
+        self.add_weighed(sums, scalar(weight))
+
+    def add_weighed(self, sums: Sums, vector: FieldArray) -> None:
+        """Add sum_ip rho^i vector_p value_ip."""
+        sums.linear(self.first, vector)
+        sums.linear(self.second, ext_scale(vector, X))
 
     def add_some(self, sums: Sums, weight: Ext, flags: Flags) -> None:
-        """Add weight x sum_i flags_i value_i."""
+        """Add weight x sum_i flags_i sum_p value_ip."""
         sums.indicated(self.first, None, weight, flags)
         sums.indicated(self.second, None, ext_mul(weight, X), flags)
 
     def place(self, layout: Layout, messages: FieldArray, values: FieldArray) -> None:
-        """Write values (2, samples)."""
+        """Write values (2, samples x width), a sample's one after another."""
         for grid, part in zip((self.first, self.second), values, strict=True):
-            place_grid(layout, messages, grid, np.ascontiguousarray(part)[:, None])
+            place_grid(layout, messages, grid, np.ascontiguousarray(part).reshape(-1, grid.width))
 
 
 def add_pair_product(sums: Sums, left: Pair, right: Pair, weight: Ext, flags: Flags) -> None:
-    """Add weight x sum_i flags_i left_i right_i."""
+    """Add weight x sum_i flags_i sum_p left_ip right_ip."""
     crosswise = ext_mul(weight, X)
     sums.indicated(left.first, right.first, weight, flags)
     sums.indicated(left.second, right.second, ext_mul(crosswise, X), flags)
@@ -167,7 +175,7 @@ class StepTensors:
         """Declare them."""
         rows, tree, f = shape.rows, layout.trace, rule.fraction_bits
         bounds, hidden = learning.layer_bounds(spec, rule), []
-        for layer, width in enumerate(spec.hidden):
+        for layer, width in enumerate(spec.widths):
             limb = limb_bits_for(rows * width)
             largest = bounds[layer + 1].input
             if (
@@ -190,7 +198,9 @@ class StepTensors:
                 )
             )
         loss = declare_loss(layout, spec, rule, rows, bounds[-1].sum)
-        inner = tuple((Pair.declare(layout, rows), Pair.declare(layout, rows)) for _ in spec.layers)
+        inner = tuple(
+            (Pair.declare(layout, rows, count), Pair.declare(layout, rows, count)) for count in spec.positions
+        )
         return cls(spec, rule, shape, data, tuple(hidden), loss, inner)
 
     @staticmethod
@@ -239,10 +249,12 @@ class StepTensors:
         for layer, pairs in enumerate(self.inner):
             expressions = self.activation(layer), self.error(layer)
             vectors = inner_vectors(self.spec, layer, drawn.first.mu)
-            for pair, expression, vector in zip(pairs, expressions, vectors, strict=True):
+            patches = drawn.taus(self.spec.positions[layer])
+            spread = spread_inputs(self.spec, layer, patches, vectors[0]), outer(patches, vectors[1])
+            for pair, expression, vector in zip(pairs, expressions, spread, strict=True):
                 chi = relation(next(numbers))
                 expression.add_to(sums, ext_scale(vector, chi), rows)
-                pair.add_to(sums, ext_sub((0, 0), chi))
+                pair.add_weighed(sums, ext_scale(patches, ext_sub((0, 0), chi)))
 
     def add_gradient(self, sums: Sums, layer: int, mu: Ext, weight: Ext, chosen: Flags) -> None:
         """Add weight x sum mu^entry G_entry over the chosen rows; entries count from the layer's first."""
@@ -269,8 +281,10 @@ class StepTensors:
         self, layout: Layout, messages: FieldArray, features: IntArray, trace: StepTrace, mu: Ext
     ) -> None:
         """Write P and V of every layer."""
-        for layer, matrices in enumerate(zip(inputs_of(features, trace), errors_of(trace), strict=True)):
+        read = features if self.spec.patches is None else self.spec.patches.unfold(features)
+        for layer, (values, errors) in enumerate(zip(inputs_of(read, trace), errors_of(trace), strict=True)):
             vectors = inner_vectors(self.spec, layer, mu)
+            matrices = values, errors.reshape(len(values), -1)
             for pair, matrix, vector in zip(self.inner[layer], matrices, vectors, strict=True):
                 pair.place(layout, messages, ext_matvec(signed(matrix), vector))
 
@@ -290,6 +304,17 @@ def inner_vectors(spec: ModelSpec, layer: int, mu: Ext) -> tuple[FieldArray, Fie
     """Return mu^(H a) over the inputs and mu^h over the units of a layer."""
     fan_in, fan_out = spec.layers[layer]
     return ext_powers(ext_power(mu, fan_out), fan_in), ext_powers(mu, fan_out)
+
+
+def spread_inputs(spec: ModelSpec, layer: int, patches: FieldArray, entries: FieldArray) -> FieldArray:
+    """Return what each input of a layer counts where entry j of patch p counts patches_p entries_j: (2, inputs)."""
+    if layer or spec.patches is None:
+        return outer(patches, entries)
+    total = np.zeros((2, spec.inputs), np.uint64)
+    for number, places in enumerate(spec.patches.indices().T):  # no input is one entry of two patches
+        entry = int(entries[0, number]), int(entries[1, number])
+        total[:, places] = add(np.ascontiguousarray(total[:, places]), ext_scale(patches, entry))
+    return total
 
 
 def limb_bits_for(elements: int) -> int:
@@ -317,10 +342,12 @@ class PublicWeights:
 
     def add_forward(self, sums: Sums, step: StepTensors, layer: int, drawn: Drawn, chi: Ext, rest: Rest) -> None:
         """A W + 2^f b = Z at powers of rho and tau."""
-        vector, rows = ext_scale(drawn.taus(step.spec.layers[layer][1]), chi), step.shape.rows
+        spec, rows, width = step.spec, step.shape.rows, step.spec.layers[layer][1]
+        vector, units = ext_scale(drawn.taus(width * spec.positions[layer]), chi), drawn.taus(width)
+        patches = np.ascontiguousarray(vector[:, ::width])  # output p width + u counts patches_p units_u
         weights, bias = self.matrices[layer]
-        step.activation(layer).add_to(sums, ext_matvec(weights, vector), rows)
-        shift = ext_matvec(bias.reshape(1, -1), ext_scale(vector, (self.one, 0)))
+        step.activation(layer).add_to(sums, spread_inputs(spec, layer, patches, ext_matvec(weights, units)), rows)
+        shift = ext_scale(ext_matvec(bias.reshape(1, -1), ext_scale(units, (self.one, 0))), ext_sum(patches))
         sums.constant(ext_mul(sums.samples_total(rows), (int(shift[0, 0]), int(shift[1, 0]))))
         rest(sums, vector)
 

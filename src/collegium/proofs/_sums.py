@@ -57,7 +57,7 @@ class Sums:
         self.sample = sample
         self.target: Ext = (0, 0)
         self._terms: list[Term] = []
-        self._indicated: dict[bytes, list[tuple[Piece, Piece | None, Ext]]] = {}
+        self._indicated: dict[tuple[bytes, int, int], list[tuple[Piece, Piece | None, Ext]]] = {}
         self._linear: dict[Grid, FieldArray] = {}
         self._products: dict[tuple[Grid, Grid], FieldArray] = {}
 
@@ -72,9 +72,10 @@ class Sums:
         self._products[a, b] = vector if known is None else add(known, vector)
 
     def indicated(self, a: Grid, b: Grid | None, weight: Ext, indicator: npt.NDArray[np.bool_]) -> None:
-        """Add weight x sum_i indicator_i a_i [b_i] for grids of width 1; no power of rho."""
-        second = None if b is None else b.pieces[0]
-        self._indicated.setdefault(indicator.tobytes(), []).append((a.pieces[0], second, weight))
+        """Add weight x sum_i indicator_i sum_j a_ij [b_ij] for grids of one shape; no power of rho."""
+        for number, piece in enumerate(a.pieces):
+            key, second = (indicator.tobytes(), piece.width, piece.used), None if b is None else b.pieces[number]
+            self._indicated.setdefault(key, []).append((piece, second, weight))
 
     def powers(self, flat: Flat, base: Ext, scale: Ext) -> None:
         """Add scale x sum_i base^i flat_i over its `length` entries; a last row that is not full is a term of its
@@ -129,7 +130,7 @@ class Sums:
     def terms(self) -> list[Term]:
         """All terms. Grids of one shape whose vectors are multiples of each other share one."""
         made = list(self._terms)
-        for indicator, summands in self._indicated.items():
+        for (indicator, *_), summands in self._indicated.items():
             made.extend(self._indicated_terms(np.frombuffer(indicator, np.bool_), summands))
         linear: list[_Summand] = [(grid, None, vector) for grid, vector in self._linear.items()]
         products: list[_Summand] = [(a, b, vector) for (a, b), vector in self._products.items()]
@@ -161,10 +162,13 @@ class Sums:
     def _indicated_terms(
         self, indicator: npt.NDArray[np.bool_], summands: Sequence[tuple[Piece, Piece | None, Ext]]
     ) -> list[Term]:
-        """Return a term for the products and one for the rest, for each row of samples."""
-        k, made = self.layout.code.message_len, []
-        flags = np.zeros(summands[0][0].rows.count * k, np.uint64)
-        flags[: len(indicator)] = indicator
+        """Return a term for the products and one for the rest, for each row of samples, of pieces of one shape.
+
+        Neither samples behind the indicator nor columns behind the used ones count.
+        """
+        k, made, piece = self.layout.code.message_len, [], summands[0][0]
+        flags = np.zeros((piece.rows.count * piece.per_row, piece.width), np.uint64)
+        flags[: len(indicator), : piece.used] = indicator[:, None]
         products = [(a, b, weight) for a, b, weight in summands if b is not None]
         plain = [(a, weight) for a, b, weight in summands if b is None]
         for row, chosen in enumerate(flags.reshape(-1, k)):

@@ -48,7 +48,7 @@ class TrainingStatement:
     Attributes:
         masked: c and its identity, whose `model` and `rule` name `parameters` and `spec` with `rule`.
         spec, rule, parameters: the public model and rule. Several local steps are proved at a price that grows with
-            parameters x steps.
+            parameters x steps; of a model that reads patches they are not proved.
         data: the registered data's shape; data_root: the commitment that this round uses.
         chosen: which of the registered rows the beacon chose, booleans: (rows,) for the one step, else (steps, rows).
         score: where one is demanded; its noise is drawn from the seed in the commitment that this round uses.
@@ -83,6 +83,8 @@ class TrainingStatement:
             )
         if learning.update_bound(spec, rule, batch) > self.masked.entry_bound:
             raise StatementError("an update of this many rows could exceed the masked entries' bound")
+        if spec.patches is not None and rule.local_steps > 1:
+            raise StatementError(f"{rule.local_steps} local steps of a model that reads patches are not proved")
         if self.score is not None:
             self.score.check(self.masked)
 
@@ -173,11 +175,14 @@ def _text(statement: TrainingStatement, tensors: _Tensors) -> Callable[[Sums, Fi
 def training_elements(spec: ModelSpec, rows: int, steps: int = 1) -> int:
     """Return about how many elements a trace takes: per row and hidden unit nine, per parameter two, and the rows.
 
+    Where the first layer reads patches, four more for each patch of a row.
+
     Several local steps take the same for each, and fourteen for each parameter that a step moves.
     """
     local = 0 if steps == 1 else 14 * steps * spec.parameter_count
     return (
-        steps * rows * (9 * sum(spec.hidden) + 16 * spec.outputs)
+        steps * rows * (9 * sum(spec.widths) + 16 * spec.outputs)
+        + (0 if spec.patches is None else 4 * rows * spec.patches.count)
         + rows * spec.inputs
         + 2 * spec.parameter_count
         + local
