@@ -14,6 +14,7 @@ from collegium.crypto import (
     hash_fields,
     os_random,
 )
+from collegium.crypto._hash import hash_numbered
 
 SEED = bytes(range(32))
 
@@ -137,3 +138,9 @@ def test_a_stream_refuses_what_it_cannot_do() -> None:
 def test_the_operating_system_gives_as_many_bytes_as_asked() -> None:
     assert len(os_random(33)) == 33
     assert os_random(32) != os_random(32)
+
+
+def test_numbered_hashes_are_those_of_the_fields_and_the_number() -> None:
+    numbered = hash_numbered("tag", b"seed", 7)
+    assert [next(numbered) for _ in range(3)] == [hash_fields("tag", b"seed", 7, number) for number in range(3)]
+    assert next(hash_numbered("tag", b"seed", 8)) != hash_fields("tag", b"seed", 7, 0)

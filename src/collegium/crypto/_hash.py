@@ -1,12 +1,14 @@
 """The one hash of the protocol: SHA-256 over a domain tag and length-prefixed fields."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import sha256
+from itertools import count
 from typing import TypeAlias
 
 from collegium.crypto._errors import ByteLengthError, FieldRangeError
 
-__all__ = ["DIGEST_BYTES", "Digest", "check_label", "check_length", "hash_fields"]
+__all__ = ["DIGEST_BYTES", "Digest", "check_label", "check_length", "hash_fields", "hash_numbered"]
 
 Digest: TypeAlias = bytes
 
@@ -31,6 +33,19 @@ def hash_fields(tag: str, *fields: bytes | int) -> Digest:
         state.update(len(data).to_bytes(8, "little"))
         state.update(data)
     return state.digest()
+
+
+def hash_numbered(tag: str, *fields: bytes | int) -> Iterator[Digest]:
+    """Yield hash_fields(tag, *fields, 0), hash_fields(tag, *fields, 1), ...; what is alike is hashed once."""
+    prefix = sha256(_domain_frame(tag))
+    for field in fields:
+        data = _integer_bytes(field) if isinstance(field, int) else field
+        prefix.update(len(data).to_bytes(8, "little") + data)
+    prefix.update((8).to_bytes(8, "little"))
+    for number in count():
+        state = prefix.copy()
+        state.update(number.to_bytes(8, "little"))
+        yield state.digest()
 
 
 def check_length(what: str, data: bytes, expected: int) -> bytes:

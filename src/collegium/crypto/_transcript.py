@@ -1,13 +1,11 @@
 """A Fiat-Shamir transcript: a SHA-256 hash chain that prover and verifier feed alike."""
 
-from itertools import count as count_from
-
 import numpy as np
 import numpy.typing as npt
 
 from collegium.algebra import FieldArray, sample_field
 from collegium.crypto._errors import ChallengeRangeError
-from collegium.crypto._hash import DIGEST_BYTES, Digest, check_label, hash_fields
+from collegium.crypto._hash import DIGEST_BYTES, Digest, check_label, hash_fields, hash_numbered
 
 __all__ = ["Transcript"]
 
@@ -82,7 +80,7 @@ class _Expansion:
     __slots__ = ("_blocks", "_rest")
 
     def __init__(self, seed: Digest) -> None:
-        self._blocks = (hash_fields("transcript/block", seed, number) for number in count_from())
+        self._blocks = hash_numbered("transcript/block", seed)
         self._rest = b""
 
     def __call__(self, count: int) -> bytes:

@@ -32,7 +32,6 @@ from collegium.algebra import (
     mul,
     negacyclic_intt,
     negacyclic_ntt,
-    to_bytes,
 )
 from collegium.crypto import Digest
 
@@ -118,7 +117,7 @@ class MaskedUpdate:
             raise StatementError(f"{self.entries} entries in {self.lanes} lanes do not fit {room} coefficients")
         if self.noise_bits < NOISE_BITS_MIN:
             raise StatementError(f"{self.noise_bits} noise bits, expected at least {NOISE_BITS_MIN}")
-        if sha256(to_bytes(self.ciphertext.reshape(-1))).digest() != self.identity.ciphertext:
+        if sha256(np.ascontiguousarray(self.ciphertext, "<u8").data).digest() != self.identity.ciphertext:
             raise StatementError("c is not the one whose digest the identity names")
         if self.noise_bits + self.lanes * self.lane_bits > 63 or self.entry_bound >= 1 << (self.lane_bits - 1):
             raise StatementError(

@@ -180,7 +180,7 @@ def run(work: Work, assignment: Assignment) -> Proved:
     on_part("grinding")
     positions = transcript.challenge_indices("columns", code.queries, code.domain.size)
     for number, tree in enumerate(work.trees):
-        work.parts.append(_opened(layout, work.columns, number, tree, positions))
+        work.parts.append(_opened(work.columns_of(number), tree, positions))
     on_part("openings")
     return Proved(b"".join(work.parts), first)
 
@@ -211,8 +211,21 @@ class Work:
         for number, committed in enumerate(data):
             place = layout.tree_slice(number)
             self.messages[place], self.pads[place] = committed.messages, committed.pads
-            self.columns[:, place.start : place.stop + SALT_PLACES] = committed.columns
             self.trees.append(committed.tree)
+        self._apart = dict(enumerate(data))
+
+    def need(self, places: Index) -> None:
+        """Have these places in `columns`: a data tree's stay with it until a relation reads them at every point."""
+        for number in list(self._apart):
+            place = self.layout.tree_slice(number)
+            if ((places >= place.start) & (places < place.stop)).any():
+                self.columns[:, place.start : place.stop + SALT_PLACES] = self._apart.pop(number).columns
+
+    def columns_of(self, tree: int) -> FieldArray:
+        """Return the columns of one tree with their salts, (N, rows + 2)."""
+        place = self.layout.tree_slice(tree)
+        apart = self._apart.get(tree)
+        return self.columns[:, place.start : place.stop + SALT_PLACES] if apart is None else apart.columns
 
     def commit(self, tree: int, transcript: Transcript | None = None, label: str = "") -> Digest:
         """Pad, encode and commit the rows of one tree; send the root."""
@@ -443,6 +456,7 @@ def _sums_on_domain(work: Work, folded: Sequence[_Folded], remainder: FieldArray
     for number, item in enumerate(ordered[len(values) :], start=len(values)):
         term, place = item.term, 2 * count + number
         if term.second is None:
+            work.need(term.first)
             columns[:, place] = work.columns[:, int(term.first[0])]
             continue
         value = np.zeros((2, size), np.uint64)
@@ -463,6 +477,8 @@ def _lookups_on_domain(work: Work, first: FirstChallenges, weights: FieldArray, 
     """Add the pairs of lookups: in runs of rows that follow one another, the pairs with second columns one by one."""
     layout, size = work.layout, work.layout.code.domain.size
     rows, inverses, tables = layout.pair_rows, layout.pair_inverses, layout.pair_tables
+    work.need(rows)
+    work.need(layout.pair_seconds)
     keys = np.concatenate([rows, inverses], axis=1)
     for start, stop in _runs(keys, tables[:, None]):
         amount, part, table = (
@@ -482,6 +498,7 @@ def _lookups_on_domain(work: Work, first: FirstChallenges, weights: FieldArray, 
 def _products_on_domain(work: Work, places: Index, weights: FieldArray, total: FieldArray) -> None:
     """Add sum_i weights_i prod_f columns[:, places_if], in runs of rows that follow one another."""
     size, degree = work.layout.code.domain.size, places.shape[1]
+    work.need(places)
     for start, stop in _runs(places, np.zeros((len(places), 1), np.int64)):
         firsts = np.concatenate([places[start], np.repeat(places[start][:1], 3 - degree)])
         part = np.ascontiguousarray(weights[:, start:stop])
@@ -557,11 +574,8 @@ def _grind(state: Digest) -> bytes:
     raise UnprovableError("no nonce carries the work")  # not reached: the counter has no end
 
 
-def _opened(
-    layout: Layout, columns: FieldArray, number: int, tree: MerkleTree, positions: npt.NDArray[np.int64]
-) -> bytes:
+def _opened(columns: FieldArray, tree: MerkleTree, positions: npt.NDArray[np.int64]) -> bytes:
     """Return the opened columns of one tree as `ColumnRange` has them: symbols, salts, multiproof."""
-    place = layout.tree_slice(number)
-    chosen = columns[positions, place.start : place.stop + SALT_PLACES]
+    chosen = columns[positions]
     symbols, salts = chosen[:, :-SALT_PLACES], chosen[:, -SALT_PLACES:]
     return b"".join([symbols.tobytes(), salts.tobytes(), tree.prove([int(at) for at in positions])])
