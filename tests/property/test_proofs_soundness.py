@@ -335,7 +335,7 @@ def _changed_leaf(value: Any, path: str, draw: random.Random) -> Iterator[Callab
             yield from (lambda by=by: value + by for by in (1, -1))
         if path.endswith(".message_len"):
             yield from (lambda to=to: to for to in (2048, 4096) if to != value)
-    elif value is None and not path.endswith(".score"):
+    elif value is None and not path.endswith((".score", ".patches")):  # other statements, not other numbers
         yield from (lambda to=to: to for to in (1, 64))
     elif isinstance(value, tuple) and value and isinstance(value[0], bytes):
         yield from (lambda: value[::-1], lambda: value[:-1], lambda: (*value, bytes(32)))
