@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,17 @@ def test_a_disk_without_room_is_named_before_anything_is_written(folder: Path, m
     monkeypatch.setattr(_columns, "_reserve", full)
     with pytest.raises(WorldError, match=f"no room for columns of 1536 bytes in {folder}"):
         allocate_columns(SHAPE)
+
+
+def test_a_thread_keeps_its_columns_and_no_other_sees_them() -> None:
+    first, again, smaller = (allocate_columns(shape) for shape in (SHAPE, SHAPE, (32, 3)))
+    assert np.shares_memory(first, again)
+    assert np.shares_memory(first, smaller)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(allocate_columns, SHAPE).result()
+    assert not np.shares_memory(first, other)
+
+
+def test_large_columns_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_columns, "COLUMNS_KEPT_MAX", 8 * 64 * 3 - 1)
+    assert not np.shares_memory(allocate_columns(SHAPE), allocate_columns(SHAPE))

@@ -33,6 +33,7 @@ from collegium.apps._torch_peer import TorchStep, find_torch
 from collegium.crypto import Stream, hash_fields, os_random
 from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rule
+from collegium.node import allocate_columns
 from collegium.proofs import (
     BoundedStatement,
     DataShape,
@@ -307,7 +308,7 @@ def _make_training(case: TrainingCase) -> Made:
     statement = TrainingStatement(masked, spec, rule, parameters, case.shape, data.root, chosen)
     witness = TrainingWitness(features, labels, data, step, _secrets(draft))
     clock("statement")
-    proved = proofs.prove_training(statement, witness, random, clock)
+    proved = proofs.prove_training(statement, witness, random, clock, allocate_columns)
     clock("openings")
     return Made(statement, proved, clock.seconds, committing.seconds["commit"], update)
 
@@ -319,7 +320,7 @@ def _make_bounded(case: BoundedCase) -> Made:
     clock("masking")
     statement = BoundedStatement(masked, None, case.message_len)
     clock("statement")
-    proved = proofs.prove_bounded(statement, update, _secrets(draft), random, clock)
+    proved = proofs.prove_bounded(statement, update, _secrets(draft), random, clock, allocate=allocate_columns)
     clock("openings")
     return Made(statement, proved, clock.seconds, 0.0, update)
 

@@ -4,6 +4,7 @@ Read `play_round` first: one round of the protocol from top to bottom.
 """
 
 from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
+from ._columns import allocate_columns
 from ._events import (
     CheckpointPosted,
     Event,
@@ -180,6 +181,7 @@ __all__ = [
     "Warning_",
     "Workers",
     "WorldError",
+    "allocate_columns",
     "ask_command",
     "check_licence",
     "check_manifest",
