@@ -53,7 +53,7 @@ from collegium.proofs import (
 )
 from collegium.proofs import _layout as layouts
 from collegium.proofs._data import SeedShape, commit_seed, committed_seed
-from collegium.proofs._expressions import Limbs, place_grid
+from collegium.proofs._expressions import Limbs, place_grid, signed
 from collegium.proofs._layout import Flat, Grid
 from collegium.proofs._program import Program
 from collegium.proofs._score import Score, ScoreDemand
@@ -628,7 +628,7 @@ class PlainAssignment:
             for pair, matrix, vector in zip(
                 pairs, (numbers.activations[layer], numbers.errors[layer]), vectors, strict=True
             ):
-                products = ext_matvec(_masked.field_of(matrix), vector)
+                products = ext_matvec(signed(matrix), vector)
                 place_grid(layout, messages, pair.first, products[0][:, None])
                 place_grid(layout, messages, pair.second, products[1][:, None])
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from collegium.algebra import (
     Ext,
     FieldArray,
+    P,
     add,
-    encode_signed,
     evaluate_ext,
     ext_dot,
     ext_mul,
@@ -187,7 +187,7 @@ class MaskTensors:
         inner = ext_powers(first.mu, RING)
         sums.powers(self.noise, first.mu, chi)
         everywhere = power_sum(first.mu, blocks * RING)
-        sums.constant(ext_mul(chi, ext_mul((-NOISE_BOUND % _P, 0), everywhere)))
+        sums.constant(ext_mul(chi, ext_mul((-NOISE_BOUND % P, 0), everywhere)))
         sums.constant(ext_sub((0, 0), ext_mul(chi, ext_dot(fold(masked.ciphertext, block_weights), inner))))
         key_weights = ext_scale(_transposed(fold(masked.matrix, block_weights), inner), chi)
         # the copy is the key: each row takes the claimed value at the key's point
@@ -225,11 +225,6 @@ def place_flat(layout: Layout, messages: FieldArray, flat: Flat, values: FieldAr
     target.reshape(-1)[: values.size] = values
 
 
-def field_of(values: IntArray) -> FieldArray:
-    """Return signed integers as elements of F."""
-    return encode_signed(np.ascontiguousarray(values))
-
-
 def _transposed(matrix: FieldArray, vector: FieldArray) -> FieldArray:
     """Return A^T v for the negacyclic A whose transform is `matrix`, both (2, 4096) over K.
 
@@ -246,6 +241,3 @@ def transposed_sum(matrix: FieldArray, vectors: FieldArray) -> FieldArray:
     one = np.zeros((2, len(matrix)), np.uint64)
     one[0] = 1
     return negacyclic_intt(np.ascontiguousarray(fold(products, one)[0]))
-
-
-_P = 0xFFFFFFFF00000001

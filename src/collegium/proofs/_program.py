@@ -31,6 +31,7 @@ from collegium.algebra import (
     ext_sub,
     powers,
     root_of_unity,
+    sub,
 )
 from collegium.crypto import Digest, Transcript
 
@@ -180,7 +181,7 @@ def table_inverses(table: Table, alpha: Ext, gamma: Ext) -> FieldArray:
     if table.second is not None:
         second = np.array(table.second, np.uint64)
         weighted = ext_scale(np.stack([second, np.zeros_like(second)]), gamma)
-        rest = _sub(rest, weighted)
+        rest = sub(rest, weighted)
     return ext_inverse_array(rest)
 
 
@@ -209,15 +210,8 @@ def lagrange_weights(k: int, t: int, point: Ext) -> tuple[FieldArray, FieldArray
     """`lagrange` for any code (k, t): L_h(x) = (x^k - 1) / k x h / (x - h) at h = w_k^bitrev(slot)."""
     vanishing = ext_sub(ext_power(point, k), ONE)
     at = powers(root_of_unity(k), k)[bit_reversal(k)]
-    differences = _sub(np.repeat(scalar(point), k, axis=1), np.stack([at, np.zeros_like(at)]))
+    differences = sub(np.repeat(scalar(point), k, axis=1), np.stack([at, np.zeros_like(at)]))
     inverses = ext_inverse_array(differences)
     scaled = np.stack([at, np.zeros_like(at)])
     messages = ext_scale(ext_mul_array(inverses, scaled), ext_mul(vanishing, (pow(k, -1, P), 0)))
     return messages, ext_scale(ext_powers(point, t), vanishing)
-
-
-def _sub(a: FieldArray, b: FieldArray) -> FieldArray:
-    return np.where(a >= b, a - b, a - b + np.uint64(P))
-
-
-Part = Callable[[str], None]

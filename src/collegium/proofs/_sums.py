@@ -16,6 +16,7 @@ import numpy.typing as npt
 from collegium.algebra import (
     Ext,
     FieldArray,
+    P,
     add,
     encode_signed,
     ext_add,
@@ -222,6 +223,5 @@ def ext_sum(values: FieldArray) -> Ext:
     for part in np.array_split(values, max(1, values.shape[1] >> 20), axis=1):
         low = (part & np.uint64(0xFFFFFFFF)).sum(axis=1)
         high = (part >> np.uint64(32)).sum(axis=1)
-        p = 0xFFFFFFFF00000001
-        total = ext_add(total, ((int(low[0]) + (int(high[0]) << 32)) % p, (int(low[1]) + (int(high[1]) << 32)) % p))
+        total = ext_add(total, ((int(low[0]) + (int(high[0]) << 32)) % P, (int(low[1]) + (int(high[1]) << 32)) % P))
     return total

@@ -10,7 +10,6 @@ from collegium.algebra import (
     Ext,
     FieldArray,
     NoInverseError,
-    P,
     add,
     ext_add,
     ext_dot,
@@ -21,6 +20,7 @@ from collegium.algebra import (
     ext_sub,
     from_bytes,
     over_rows,
+    sub,
 )
 from collegium.commitment import ColumnRange, MultiproofError, multiproof_length, verify_columns
 from collegium.crypto import Digest, Transcript
@@ -160,10 +160,10 @@ def slot_relations_at(program: Program, first: FirstChallenges, lambdas: FieldAr
             value = np.ascontiguousarray(values[:, layout.pair_rows[:, side]])
             seconds = layout.pair_seconds[:, side]
             other = np.where(seconds >= 0, values[:, np.maximum(seconds, 0)], np.uint64(0))
-            sides.append(_minus(_minus(alpha, value), ext_mul_array(gamma, np.ascontiguousarray(other))))
+            sides.append(sub(sub(alpha, value), ext_mul_array(gamma, np.ascontiguousarray(other))))
         h0, h1 = (np.ascontiguousarray(values[:, layout.pair_inverses[:, part]]) for part in (0, 1))
         h = add(h0, ext_mul_array(h1, np.repeat(scalar(X), h1.shape[1], axis=1)))
-        relation = _minus(ext_mul_array(h, ext_mul_array(*sides)), add(*sides))
+        relation = sub(ext_mul_array(h, ext_mul_array(*sides)), add(*sides))
         total = ext_add(total, ext_dot(relation, pair_weights))
     if len(layout.constraints):
         product = np.repeat(scalar(ONE), len(layout.monomial_factors), axis=1)
@@ -233,10 +233,6 @@ def _spread(program: Program, compact: FieldArray) -> FieldArray:
         spread[:, layout.tree_slice(tree)] = compact[:, start : start + count]
         start += count
     return spread
-
-
-def _minus(a: FieldArray, b: FieldArray) -> FieldArray:
-    return np.where(a >= b, a - b, a - b + np.uint64(P))
 
 
 class _Reader:
