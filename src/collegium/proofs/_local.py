@@ -12,7 +12,7 @@ second equation. Products with committed parameters, Z = A W + 2^f bias, W of J 
   E_j = sum_i mu^(H i) A_ij,  T_j = sum_u mu^u W_ju
 
 and D W^T in the same way with mu^(J i + j). Behind a grid's samples its rows have powers of mu of their own, so that
-nothing there meets a genuine entry; where they would meet, the genuine entries alone are summed (`_add_head`). The
+nothing there meets a genuine entry; where they would meet, the genuine entries alone are summed (`Sums.head`). The
 price grows with parameters x steps: some fourteen elements each. docs/spec/proofs.md, section 4.7.
 """
 
@@ -30,7 +30,6 @@ from collegium.algebra import (
     FieldArray,
     P,
     evaluate_ext,
-    ext_add,
     ext_matvec,
     ext_mul,
     ext_power,
@@ -43,44 +42,20 @@ from collegium.learning import ModelSpec, Rule, StepTrace
 from ._data import DataShape, DataTensors
 from ._errors import StatementError
 from ._expressions import Expression, Limbs, signed
-from ._layout import Grid, Layout
+from ._layout import Layout
 from ._masked import IntArray
 from ._step import Drawn, Flags, Pair, Rest, StepTensors, add_pair_product, errors_of, inputs_of, limb_bits_for
-from ._sums import Sums, Term, ext_sum, outer, power_sum
+from ._sums import Sums, ext_sum, power_sum
 
 __all__ = ["LaterStep", "LocalWork", "Moved", "gradient_of", "local_steps", "local_work", "moved"]
 
 # --- sums with other powers than rho's
 
 
-def _absorb(sums: Sums, other: Sums) -> None:
-    """Add what `other`, over the same layout with a base of its own, has collected."""
-    sums._terms.extend(other.terms)
-    sums.target = ext_add(sums.target, other.target)
-
-
-def _add_head(sums: Sums, grid: Grid, samples: int, base: Ext, vector: FieldArray) -> None:
-    """Add sum_ij base^i vector_j grid_ij over the first `samples` alone."""
-    for piece in grid.pieces:
-        full, rest = divmod(samples, piece.per_row)
-        part = np.zeros((2, piece.width), np.uint64)
-        part[:, : piece.used] = vector[:, piece.start : piece.start + piece.used]
-        slots = outer(ext_powers(base, piece.per_row), part)
-        places = sums.layout.index(piece.rows)
-        weights = ext_powers(ext_power(base, piece.per_row), full + 1)
-        if full:
-            sums._terms.append(Term(slots, places[:full], np.ascontiguousarray(weights[:, :full])))
-        if rest:
-            cut = slots.copy()
-            cut[:, rest * piece.width :] = 0
-            last = np.ascontiguousarray(weights[:, full:])
-            sums._terms.append(Term(cut, places[full : full + 1], last))
-
-
 def _add_linear_head(sums: Sums, value: Expression, samples: int, base: Ext, vector: FieldArray) -> None:
     """`_add_head` of a linear expression."""
     for coefficient, grid in value.linear:
-        _add_head(sums, grid, samples, base, ext_scale(vector, (coefficient % P, 0)))
+        sums.head(grid, samples, base, ext_scale(vector, (coefficient % P, 0)))
     total = ext_mul(power_sum(base, samples), ext_sum(vector))
     sums.constant(ext_mul(total, (value.constant % P, 0)))
 
@@ -193,7 +168,7 @@ class Moved:
             rest = step_size.times(-divisor) + moved_layer.rest.value().times(-1) + Expression(constant=divisor // 2)
             inner = Sums(sums.layout, ext_power(mu, fan_out))
             rest.add_to(inner, ext_scale(ext_powers(mu, fan_out), chis[0]), samples)
-            _absorb(sums, inner)
+            sums.absorb(inner)
             # w' + l and l - w', r and 2 d - 1 - r
             for low, high, total, chi in (
                 (moved_layer.upper, moved_layer.room, 2 * moved_layer.limit, chis[1]),
@@ -255,7 +230,7 @@ class CommittedWeights:
         add_pair_product(sums, left, right, chi, matrix)
         ones = ext_mul(inner.samples_total(step.shape.rows), (step.rule.one, 0))
         right.add_some(sums, ext_mul(chi, ones), ~matrix)
-        _absorb(sums, inner)
+        sums.absorb(inner)
 
     def add_backward(self, sums: Sums, step: StepTensors, layer: int, drawn: Drawn, chi: Ext, rest: Rest) -> None:
         """D W^T = Z at powers of mu."""
@@ -264,7 +239,7 @@ class CommittedWeights:
         inner = Sums(sums.layout, ext_power(mu, fan_in))
         rest(inner, ext_scale(ext_powers(mu, fan_in), chi))
         add_pair_product(sums, left, right, chi, np.ones(fan_out, np.bool_))
-        _absorb(sums, inner)
+        sums.absorb(inner)
 
     def add_vectors(self, sums: Sums, step: StepTensors, drawn: Drawn, numbers: Iterator[int]) -> None:
         """Demand that the vectors are E and T of this step."""
@@ -278,7 +253,7 @@ class CommittedWeights:
                 first, second = (drawn.second.relation(next(numbers)) for _ in range(2))
                 inner = Sums(sums.layout, ext_power(mu, base))
                 factor.add_to(inner, ext_scale(ext_powers(rho, width), first), rows)
-                _absorb(sums, inner)
+                sums.absorb(inner)
                 left.add_to(sums, ext_sub((0, 0), first))
                 if backwards:
                     _add_linear_head(sums, value, fan_in, mu, ext_scale(ext_powers(rho, fan_out), second))

@@ -119,6 +119,28 @@ class Sums:
         """Add sum over all slots of sum_i weights_i row_i."""
         self._terms.append(Term(None, self.layout.index(rows), weights))
 
+    def head(self, grid: Grid, samples: int, base: Ext, vector: FieldArray) -> None:
+        """Add sum_ij base^i vector_j grid_ij over the first `samples` alone."""
+        for piece in grid.pieces:
+            full, rest = divmod(samples, piece.per_row)
+            part = np.zeros((2, piece.width), np.uint64)
+            part[:, : piece.used] = vector[:, piece.start : piece.start + piece.used]
+            slots = outer(ext_powers(base, piece.per_row), part)
+            places = self.layout.index(piece.rows)
+            weights = ext_powers(ext_power(base, piece.per_row), full + 1)
+            if full:
+                self._terms.append(Term(slots, places[:full], np.ascontiguousarray(weights[:, :full])))
+            if rest:
+                cut = slots.copy()
+                cut[:, rest * piece.width :] = 0
+                last = np.ascontiguousarray(weights[:, full:])
+                self._terms.append(Term(cut, places[full : full + 1], last))
+
+    def absorb(self, other: Sums) -> None:
+        """Add what `other`, over the same layout with a base of its own, has collected."""
+        self._terms.extend(other.terms)
+        self.target = ext_add(self.target, other.target)
+
     def constant(self, value: Ext) -> None:
         """Add a public value."""
         self.target = ext_sub(self.target, value)
