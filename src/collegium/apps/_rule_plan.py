@@ -22,6 +22,7 @@ from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Schema, Table
 from collegium.node import (
     ChainSettings,
+    CohortSettings,
     CommitteeSettings,
     DataSettings,
     Event,
@@ -31,7 +32,6 @@ from collegium.node import (
     ModelState,
     RuleSettings,
     TaskSettings,
-    TrainerSettings,
     Verification,
     experiment_from_bytes,
     experiment_to_bytes,
@@ -259,7 +259,7 @@ def _experiment(
             batch_rows=options.batch_rows,
             loss=options.loss,  # type: ignore[arg-type]
         ),
-        trainers=TrainerSettings(per_site=1, minimum=options.minimum),
+        trainers=CohortSettings(per_site=1, minimum=options.minimum),
         committee=CommitteeSettings(
             seats=options.seats, absent=0, lying=0, verifiers=VERIFIERS, link_ms=LINK_MS, watts=WATTS
         ),

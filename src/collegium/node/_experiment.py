@@ -25,6 +25,7 @@ from ._sections import Problem, Section, shown
 __all__ = [
     "AttestationSettings",
     "ChainSettings",
+    "CohortSettings",
     "CommitteeSettings",
     "DataSettings",
     "Experiment",
@@ -36,7 +37,6 @@ __all__ = [
     "Problem",
     "RuleSettings",
     "TaskSettings",
-    "TrainerSettings",
     "decode_experiment",
     "experiment_from_bytes",
     "experiment_to_bytes",
@@ -162,7 +162,7 @@ class RuleSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainerSettings:
+class CohortSettings:
     """Among how many trainers each site's rows are divided, and how few of all of them one sum may add."""
 
     per_site: int
@@ -222,7 +222,7 @@ class Experiment:
     schema: Schema | None
     model: ModelSettings
     rule: RuleSettings
-    trainers: TrainerSettings
+    trainers: CohortSettings
     committee: CommitteeSettings
     chain: ChainSettings
     attestation: AttestationSettings | None = None
@@ -518,8 +518,8 @@ def _rule(section: Section) -> RuleSettings:
     return settings
 
 
-def _trainers(section: Section) -> TrainerSettings:
-    settings = TrainerSettings(
+def _trainers(section: Section) -> CohortSettings:
+    settings = CohortSettings(
         per_site=section.integer("per_site", 1, PER_SITE_MAX, default=1),
         minimum=section.integer("minimum", 2, PER_SITE_MAX, default=4),
     )

@@ -1,0 +1,599 @@
+"""What one process of a network reads when it starts: a strict TOML file for each role, and how such files are written.
+
+Every path in a file is relative to the file's folder. Reading and writing name the same sections and keys in the same
+order; docs/guide/network.md lists them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from collegium.consensus import RoundTiming
+from collegium.errors import CollegiumError
+
+from ._sections import Problem, Section, shown
+
+__all__ = [
+    "LOG_LEVELS",
+    "ROLES",
+    "Address",
+    "LimitSettings",
+    "LogSettings",
+    "RelayerSettings",
+    "Role",
+    "RoleSettings",
+    "SettingsError",
+    "SettingsRefusedError",
+    "SettingsUnreadableError",
+    "StewardSettings",
+    "TimingSettings",
+    "TlsFiles",
+    "TrainerSettings",
+    "ValidatorSettings",
+    "address_problem",
+    "decode_settings",
+    "encode_settings",
+    "format_address",
+    "load_settings",
+    "parse_address",
+]
+
+Address: TypeAlias = tuple[str, int]
+"""Host and port."""
+Role: TypeAlias = Literal["validator", "trainer", "steward", "relayer"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+ROLES: Final[tuple[Role, ...]] = ("validator", "trainer", "steward", "relayer")
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
+FILE_BYTES_MAX: Final = 1 << 20
+PATH_LENGTH_MAX = 1024
+HOST_LENGTH_MAX = 253  # of a name in the DNS
+PORT_MAX = (1 << 16) - 1
+VALIDATORS_MAX = 256
+MILLISECONDS_MAX = 3_600_000
+WORDS_MAX = 64
+URL_LENGTH_MAX = 512
+
+
+class SettingsError(CollegiumError):
+    """A role's settings were refused."""
+
+
+class SettingsUnreadableError(SettingsError):
+    """The settings file is not there, too large, not UTF-8, or not TOML."""
+
+
+class SettingsRefusedError(SettingsError):
+    """The settings have problems; `problems` lists all that were found, each with file, key, value and expectation."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems), problems=problems)
+        self.problems = problems
+
+
+# ------------------------------------------------------------------------------------------------ what is set
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of the authority's certificate, this process's own, and the own one's key."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TimingSettings:
+    """How long a validator waits: `view_timeout_ms` for a leader, and within a round as `RoundTiming` says."""
+
+    view_timeout_ms: int = 4_000
+    round: RoundTiming = field(
+        default_factory=lambda: RoundTiming(
+            grace_ms=100, deadline_ms=60_000, release_ms=4_000, turn_ms=3_000, verify_ms=4_000
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What a validator gives others room for.
+
+    Attributes:
+        mailbox_messages: messages that wait for the state machine before reading from peers pauses.
+        peer_bytes_per_s, peer_messages_per_s: of one peer, averaged; bursts of some seconds are let through.
+        upload_bytes: the largest upload.
+        spool_bytes: of all unfinished uploads together.
+    """
+
+    mailbox_messages: int = 4_096
+    peer_bytes_per_s: int = 64 << 20
+    peer_messages_per_s: int = 2_000
+    upload_bytes: int = 256 << 20
+    spool_bytes: int = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How much is logged, and where to; to standard error where `file` is None."""
+
+    level: LogLevel = "info"
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorSettings:
+    """A validator's process.
+
+    Attributes:
+        genesis: the public root.
+        index: this validator's place in the epoch set.
+        state: folder for its journal and spool.
+        account_key, voting_key, beacon_key: its secrets; `beacon_key` is its share of the beacon.
+        seal_key: the sealing key that genesis announces for round 0; deleted when that round is over.
+        listen: where other validators reach it.
+        gateway: where trainers, steward and relayer reach it.
+        peers: where to reach every other validator, by index.
+        metrics: whether the gateway serves /metrics.
+    """
+
+    genesis: Path
+    index: int
+    state: Path
+    account_key: Path
+    voting_key: Path
+    beacon_key: Path
+    seal_key: Path
+    tls: TlsFiles
+    listen: Address
+    gateway: Address
+    peers: Mapping[int, Address]
+    timing: TimingSettings = field(default_factory=TimingSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    metrics: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSettings:
+    """A trainer's process.
+
+    Attributes:
+        state: folder for its journal: which encodings of its rows are used up.
+        account_key: its account's key; genesis names the account.
+        data: its own rows, which never leave it.
+        attest: at level "attested", a program that prints an attestation; empty otherwise.
+        validators: the gateway of each validator, by index.
+    """
+
+    genesis: Path
+    state: Path
+    account_key: Path
+    data: Path
+    tls: TlsFiles
+    validators: Mapping[int, Address]
+    attest: tuple[str, ...] = ()
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class StewardSettings:
+    """The steward's process: it evaluates each model on test rows and signs what it finds as the operator.
+
+    Attributes:
+        state: folder for the signed evaluations.
+        operator_key: key of the operator's account, which genesis names.
+        test_rows: rows that no trainer holds.
+        validators: the gateway of each validator, by index.
+    """
+
+    genesis: Path
+    state: Path
+    operator_key: Path
+    test_rows: Path
+    tls: TlsFiles
+    validators: Mapping[int, Address]
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayerSettings:
+    """The relayer's process: it gathers signatures of checkpoints and posts them as the operator.
+
+    Attributes:
+        state: folder for the chain's record as it grows.
+        operator_key: key of the operator's account, which deployed the contracts.
+        chain: record of the base chain when the task was founded: contracts, registrations, the first epoch.
+        url: the base chain's node; None for the embedded chain.
+        checkpoint_every: rounds that one checkpoint covers.
+        validators: the gateway of each validator, by index.
+    """
+
+    genesis: Path
+    state: Path
+    operator_key: Path
+    chain: Path
+    url: str | None
+    checkpoint_every: int
+    tls: TlsFiles
+    validators: Mapping[int, Address]
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+RoleSettings: TypeAlias = ValidatorSettings | TrainerSettings | StewardSettings | RelayerSettings
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def load_settings(path: Path) -> RoleSettings:
+    """Return the settings of a role's TOML file; every file that they name as input must be there.
+
+    Raises:
+        SettingsUnreadableError: the file cannot be read, or is not TOML.
+        SettingsRefusedError: what it says are no settings; every problem is listed.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingsUnreadableError(f"{path}: {reason}; expected a role's settings", path=path) from error
+    settings = decode_settings(data, path)
+    missing = [
+        Problem(f"{path}: {where}", "missing", f"is {shown(str(file))}, expected a file that is there")
+        for where, file in _inputs(settings)
+        if not file.is_file()
+    ]
+    if missing:
+        raise SettingsRefusedError(tuple(missing))
+    return settings
+
+
+def decode_settings(data: bytes, path: Path) -> RoleSettings:
+    """Return the settings written in TOML bytes; `path` is where they come from, for messages and relative paths.
+
+    Raises:
+        SettingsUnreadableError: the bytes are too many, not UTF-8, or not TOML.
+        SettingsRefusedError: what they say are no settings; every problem is listed.
+    """
+    if len(data) > FILE_BYTES_MAX:
+        raise SettingsUnreadableError(f"{path}: is larger than {FILE_BYTES_MAX} bytes", bytes_max=FILE_BYTES_MAX)
+    try:
+        mapping = tomllib.loads(data.decode("utf-8"))
+    except RecursionError as error:
+        raise SettingsUnreadableError(f"{path}: is nested too deeply for TOML that we read") from error
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and whole numbers of thousands of digits
+        raise SettingsUnreadableError(f"{path}: is not TOML in UTF-8: {error}") from error
+    problems: list[Problem] = []
+    settings = _Reader(mapping, path.parent, problems).settings()
+    if problems or settings is None:
+        raise SettingsRefusedError(
+            tuple(Problem(f"{path}: {problem.where}", problem.kind, problem.text) for problem in problems)
+        )
+    return settings
+
+
+_SECTIONS: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType(
+    {
+        "validator": ("node", "keys", "tls", "listen", "peers", "timing", "limits", "log"),
+        "trainer": ("node", "keys", "data", "tls", "validators", "log"),
+        "steward": ("node", "keys", "data", "tls", "validators", "log"),
+        "relayer": ("node", "keys", "chain", "tls", "validators", "log"),
+    }
+)
+_OPTIONAL: Final = ("timing", "limits", "log")
+
+
+class _Reader:
+    """Reads the sections of one file; one method a role, one a section that several roles have."""
+
+    def __init__(self, mapping: Mapping[str, object], folder: Path, problems: list[Problem]) -> None:
+        self._mapping, self._folder, self._problems = mapping, folder, problems
+
+    def settings(self) -> RoleSettings | None:
+        """Return the settings of the role that the file names, or None after noting that it names none."""
+        node = self._section("node")
+        if "node" not in self._mapping:
+            return None
+        given = node.choice("role", ROLES)
+        if not node.ok:
+            return None
+        role: Role = next(role for role in ROLES if role == given)
+        self._check_names(role)
+        readers: Mapping[Role, Callable[[Section], RoleSettings]] = {
+            "validator": self._validator,
+            "trainer": self._trainer,
+            "steward": self._steward,
+            "relayer": self._relayer,
+        }
+        return readers[role](node)
+
+    def _validator(self, node: Section) -> ValidatorSettings:
+        keys, listen = self._section("keys"), self._section("listen")
+        index = node.integer("index", 0, VALIDATORS_MAX - 1)
+        settings = ValidatorSettings(
+            genesis=self._path(node, "genesis"),
+            index=index,
+            state=self._path(node, "state"),
+            account_key=self._path(keys, "account"),
+            voting_key=self._path(keys, "voting"),
+            beacon_key=self._path(keys, "beacon"),
+            seal_key=self._path(keys, "seal"),
+            tls=self._tls(),
+            listen=_address(listen, "peers"),
+            gateway=_address(listen, "gateway"),
+            metrics=listen.boolean("metrics", default=True),
+            peers=self._addresses("peers"),
+            timing=self._timing(),
+            limits=self._limits(),
+            log=self._log(),
+        )
+        if node.ok and index in settings.peers:
+            node.note("index", "conflict", f"is {index}, which [peers] lists too; a validator is no peer of its own")
+        if listen.ok and settings.listen == settings.gateway:
+            listen.note("gateway", "conflict", f"is {format_address(settings.gateway)}, where peers are listened to")
+        for section in (node, keys, listen):
+            section.close()
+        return settings
+
+    def _trainer(self, node: Section) -> TrainerSettings:
+        keys, data = self._section("keys"), self._section("data")
+        settings = TrainerSettings(
+            genesis=self._path(node, "genesis"),
+            state=self._path(node, "state"),
+            account_key=self._path(keys, "account"),
+            data=self._path(data, "rows"),
+            attest=node.words("attest", WORDS_MAX, PATH_LENGTH_MAX),
+            tls=self._tls(),
+            validators=self._addresses("validators"),
+            log=self._log(),
+        )
+        for section in (node, keys, data):
+            section.close()
+        return settings
+
+    def _steward(self, node: Section) -> StewardSettings:
+        keys, data = self._section("keys"), self._section("data")
+        settings = StewardSettings(
+            genesis=self._path(node, "genesis"),
+            state=self._path(node, "state"),
+            operator_key=self._path(keys, "operator"),
+            test_rows=self._path(data, "rows"),
+            tls=self._tls(),
+            validators=self._addresses("validators"),
+            log=self._log(),
+        )
+        for section in (node, keys, data):
+            section.close()
+        return settings
+
+    def _relayer(self, node: Section) -> RelayerSettings:
+        keys, chain = self._section("keys"), self._section("chain")
+        settings = RelayerSettings(
+            genesis=self._path(node, "genesis"),
+            state=self._path(node, "state"),
+            operator_key=self._path(keys, "operator"),
+            chain=self._path(chain, "record"),
+            url=chain.optional_text("url", URL_LENGTH_MAX),
+            checkpoint_every=chain.integer("checkpoint_every", 1, 10_000),
+            tls=self._tls(),
+            validators=self._addresses("validators"),
+            log=self._log(),
+        )
+        for section in (node, keys, chain):
+            section.close()
+        return settings
+
+    def _tls(self) -> TlsFiles:
+        section = self._section("tls")
+        files = TlsFiles(*(self._path(section, key.name) for key in fields(TlsFiles)))
+        section.close()
+        return files
+
+    def _addresses(self, name: str) -> dict[int, Address]:
+        """Return the addresses of a section whose keys are validators' indices."""
+        section = self._section(name)
+        table = self._mapping.get(name)
+        addresses: dict[int, Address] = {}
+        for key in table if isinstance(table, dict) else ():
+            if not (key.isascii() and key.isdigit() and len(key) <= 3 and str(int(key)) == key):
+                section.has(key)
+                section.note(shown(key), "unknown", "is no validator, expected its index: 0, 1, ...")
+            elif int(key) >= VALIDATORS_MAX:
+                section.has(key)
+                section.note(key, "range", f"is no validator, expected an index below {VALIDATORS_MAX}")
+            else:
+                addresses[int(key)] = _address(section, key)
+        if isinstance(table, dict) and not table:
+            section.note("", "missing", 'is empty, expected a line such as 0 = "127.0.0.1:20001" for each validator')
+        return dict(sorted(addresses.items()))
+
+    def _timing(self) -> TimingSettings:
+        section, default = self._section("timing"), TimingSettings()
+        view = section.integer("view_timeout_ms", 1, MILLISECONDS_MAX, default.view_timeout_ms)
+        waits = {
+            key.name: section.integer(key.name, 0, MILLISECONDS_MAX, getattr(default.round, key.name))
+            for key in fields(RoundTiming)
+        }
+        section.close()
+        return TimingSettings(view, RoundTiming(**waits))
+
+    def _limits(self) -> LimitSettings:
+        section, default = self._section("limits"), LimitSettings()
+        limits = {
+            key.name: section.integer(key.name, 1, 1 << 40, getattr(default, key.name)) for key in fields(LimitSettings)
+        }
+        section.close()
+        return LimitSettings(**limits)
+
+    def _log(self) -> LogSettings:
+        section = self._section("log")
+        given = section.choice("level", LOG_LEVELS) if section.has("level") else "info"
+        level: LogLevel = next(level for level in LOG_LEVELS if level == given)
+        file = self._path(section, "file") if section.has("file") else None
+        section.close()
+        return LogSettings(level, file)
+
+    def _path(self, section: Section, key: str) -> Path:
+        return self._folder / section.text(key, PATH_LENGTH_MAX)
+
+    def _section(self, name: str) -> Section:
+        value = self._mapping.get(name)
+        if isinstance(value, dict):
+            return Section(name, value, self._problems)
+        if name in self._mapping:
+            self._problems.append(Problem(f"[{name}]", "type", f"is {shown(value)}, expected a section"))
+        elif name not in _OPTIONAL:
+            self._problems.append(Problem(f"[{name}]", "missing", "is missing; this role has this section"))
+        return Section(name, {}, [])  # one line is enough
+
+    def _check_names(self, role: Role) -> None:
+        """Note the sections that the role does not have."""
+        found: list[Problem] = []
+        names = Section("sections", self._mapping, found)
+        for name in _SECTIONS[role]:
+            names.has(name)
+        names.close()
+        for problem in found:
+            where = problem.where.removeprefix("sections.")
+            text = problem.text.replace("setting of this section", f"section of a {role}'s settings")
+            self._problems.append(Problem(f"[{where}]", problem.kind, text))
+
+
+def _address(section: Section, key: str) -> Address:
+    text = section.text(key, HOST_LENGTH_MAX + 8)
+    problem = None if not text else address_problem(text)
+    if problem is not None:
+        section.note(key, "range", problem)
+    return ("", 0) if not text or problem is not None else parse_address(text)
+
+
+def address_problem(text: str) -> str | None:
+    """Return what is wrong with `host:port`, or None."""
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
+    named = bool(bare) and len(bare) <= HOST_LENGTH_MAX and all(c.isalnum() or c in ".-:_%" for c in bare)
+    if not colon or not named or not bare.isascii() or (":" in bare) != (bare != host):
+        return f'is {shown(text)}, expected host:port such as "127.0.0.1:20001" or "[::1]:20001"'
+    if not 1 <= number <= PORT_MAX or str(number) != port:
+        return f"is {shown(text)}, expected a port from 1 to {PORT_MAX}"
+    return None
+
+
+def parse_address(text: str) -> Address:
+    """Return host and port of text with which `address_problem` finds nothing wrong."""
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def format_address(address: Address) -> str:
+    """Return host:port, an IPv6 address in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _inputs(settings: RoleSettings) -> list[tuple[str, Path]]:
+    """Return the files that must be there before a role can start, by the key that names each."""
+    tls = [(f"tls.{key.name}", getattr(settings.tls, key.name)) for key in fields(TlsFiles)]
+    files = [("node.genesis", settings.genesis), *tls]
+    match settings:
+        case ValidatorSettings():  # the sealing key of round 0 is deleted when that round is over
+            keys = [("account", settings.account_key), ("voting", settings.voting_key), ("beacon", settings.beacon_key)]
+            files += [(f"keys.{name}", file) for name, file in keys]
+        case TrainerSettings():
+            files += [("keys.account", settings.account_key), ("data.rows", settings.data)]
+        case StewardSettings():
+            files += [("keys.operator", settings.operator_key), ("data.rows", settings.test_rows)]
+        case RelayerSettings():
+            files += [("keys.operator", settings.operator_key), ("chain.record", settings.chain)]
+    return files
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def encode_settings(settings: RoleSettings, folder: Path) -> bytes:
+    """Return the TOML file of a role's settings, to be put into `folder`: paths are written relative to it."""
+    sections: dict[str, Mapping[str, object]]
+    match settings:
+        case ValidatorSettings():
+            sections = _validator_sections(settings, folder)
+        case TrainerSettings():
+            node = {"role": "trainer", **_common(settings, folder)}
+            sections = {
+                "node": node | ({"attest": list(settings.attest)} if settings.attest else {}),
+                "keys": {"account": _relative(settings.account_key, folder)},
+                "data": {"rows": _relative(settings.data, folder)},
+            }
+        case StewardSettings():
+            sections = {
+                "node": {"role": "steward", **_common(settings, folder)},
+                "keys": {"operator": _relative(settings.operator_key, folder)},
+                "data": {"rows": _relative(settings.test_rows, folder)},
+            }
+        case RelayerSettings():
+            chain: dict[str, object] = {"record": _relative(settings.chain, folder)}
+            chain |= {} if settings.url is None else {"url": settings.url}
+            sections = {
+                "node": {"role": "relayer", **_common(settings, folder)},
+                "keys": {"operator": _relative(settings.operator_key, folder)},
+                "chain": chain | {"checkpoint_every": settings.checkpoint_every},
+            }
+    log: dict[str, object] = {"level": settings.log.level}
+    log |= {} if settings.log.file is None else {"file": _relative(settings.log.file, folder)}
+    tls = {key.name: _relative(getattr(settings.tls, key.name), folder) for key in fields(TlsFiles)}
+    addresses = settings.peers if isinstance(settings, ValidatorSettings) else settings.validators
+    name = "peers" if isinstance(settings, ValidatorSettings) else "validators"
+    return _toml({**sections, "tls": tls, name: _listed(addresses), "log": log})
+
+
+def _validator_sections(settings: ValidatorSettings, folder: Path) -> dict[str, Mapping[str, object]]:
+    waits = {key.name: getattr(settings.timing.round, key.name) for key in fields(RoundTiming)}
+    keys = {
+        "account": settings.account_key,
+        "voting": settings.voting_key,
+        "beacon": settings.beacon_key,
+        "seal": settings.seal_key,
+    }
+    return {
+        "node": {"role": "validator", "index": settings.index, **_common(settings, folder)},
+        "keys": {name: _relative(path, folder) for name, path in keys.items()},
+        "listen": {
+            "peers": format_address(settings.listen),
+            "gateway": format_address(settings.gateway),
+            "metrics": settings.metrics,
+        },
+        "timing": {"view_timeout_ms": settings.timing.view_timeout_ms, **waits},
+        "limits": {key.name: getattr(settings.limits, key.name) for key in fields(LimitSettings)},
+    }
+
+
+def _common(settings: RoleSettings, folder: Path) -> dict[str, str]:
+    return {"genesis": _relative(settings.genesis, folder), "state": _relative(settings.state, folder)}
+
+
+def _listed(addresses: Mapping[int, Address]) -> dict[str, str]:
+    return {str(index): format_address(address) for index, address in sorted(addresses.items())}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+def _toml(sections: Mapping[str, Mapping[str, object]]) -> bytes:
+    """Return sections of text, whole numbers, truth values and lists of text as TOML."""
+    lines = []
+    for name, section in sections.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in section.items()]
+        lines.append("")
+    return "\n".join(lines).encode()
