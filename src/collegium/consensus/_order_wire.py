@@ -32,6 +32,7 @@ from ._messages import (
 from ._order_state import BlockEquivocation, Evidence, VoteEquivocation, VoteState
 
 __all__ = [
+    "KIND_BYTES_MAX",
     "MESSAGE_BYTES_MAX",
     "MessageTooLongError",
     "NotCanonicalMessageError",
@@ -216,6 +217,7 @@ _VOTE_STATE: Final = _Kind(
     lambda f: VoteState(f[0], f[1], f[2], _entry(f[3]), None if f[4] is None else _timeout(f[4])),
 )
 _BY_TYPE: Final = {kind.type: kind for kind in (*_MESSAGES, *_EVIDENCE, _VOTE_STATE)}
+KIND_BYTES_MAX: Final = {kind.byte: kind.bytes_max for kind in _MESSAGES}  # of a message, by its first byte
 _DECODERS: Final = {kind.byte: msgspec.msgpack.Decoder(kind.wire) for kind in _BY_TYPE.values()}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
