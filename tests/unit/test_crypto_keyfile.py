@@ -13,7 +13,9 @@ from collegium.crypto import (
     MemberKeys,
     Stream,
     load_keys,
+    load_secret,
     save_keys,
+    save_secret,
 )
 
 KEYS = MemberKeys.generate(Stream(b"k" * 32))
@@ -105,3 +107,50 @@ def test_anything_else_than_what_was_written_is_refused_without_quoting_it(path:
     while error is not None:
         assert KEYS.seal.secret.hex()[:16] not in f"{error!r} {vars(error)}".lower()
         error = error.__cause__ or error.__context__
+
+
+# one secret alone
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    save_secret(tmp_path / "voting.key", "voting", b"v" * 32)
+    return tmp_path / "voting.key"
+
+
+def test_a_secret_comes_back_from_a_private_file(secret: Path) -> None:
+    assert load_secret(secret, "voting") == b"v" * 32
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_of_another_use_is_refused(secret: Path) -> None:
+    with pytest.raises(KeyFileError, match="for use 'beacon'"):
+        load_secret(secret, "beacon")
+
+
+def test_a_secret_is_never_overwritten(secret: Path) -> None:
+    with pytest.raises(KeyFileExistsError):
+        save_secret(secret, "voting", b"w" * 32)
+    assert load_secret(secret, "voting") == b"v" * 32
+
+
+def test_a_secret_that_others_may_read_is_refused(secret: Path) -> None:
+    secret.chmod(0o640)
+    with pytest.raises(KeyFileModeError):
+        load_secret(secret, "voting")
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_secret_of_another_length_is_not_written(tmp_path: Path, length: int) -> None:
+    with pytest.raises(KeyFileError, match="expected 32"):
+        save_secret(tmp_path / "short.key", "account", bytes(length))
+    assert not (tmp_path / "short.key").exists()
+
+
+def test_any_other_text_is_no_secret_and_no_message_quotes_it(secret: Path) -> None:
+    good, spelled = secret.read_text(), (b"v" * 32).hex()
+    for bad in (good + " ", good.replace("7", "G", 1), good.replace("\n", "\r\n"), good.upper(), spelled, "{}", ""):
+        secret.write_text(bad)
+        with pytest.raises(KeyFileError) as caught:
+            load_secret(secret, "voting")
+        assert spelled[:16] not in str(caught.value)

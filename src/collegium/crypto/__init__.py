@@ -63,7 +63,7 @@ from collegium.crypto._errors import (
 )
 from collegium.crypto._hash import DIGEST_BYTES, Digest, hash_fields
 from collegium.crypto._isolate import bisect_invalid
-from collegium.crypto._keyfile import MemberKeys, load_keys, save_keys
+from collegium.crypto._keyfile import MemberKeys, SecretKind, load_keys, load_secret, save_keys, save_secret
 from collegium.crypto._random import SEED_BYTES, Randomness, Stream, os_random
 from collegium.crypto._seal import SEAL_KEY_BYTES, SEAL_OVERHEAD_BYTES, SealKey, open_sealed, seal
 from collegium.crypto._transcript import Transcript
@@ -112,6 +112,7 @@ __all__ = [
     "SealError",
     "SealKey",
     "SealKeyError",
+    "SecretKind",
     "SecretShare",
     "SelfTestError",
     "Stream",
@@ -131,11 +132,13 @@ __all__ = [
     "hash_fields",
     "keccak256",
     "load_keys",
+    "load_secret",
     "make_certificate",
     "open_sealed",
     "os_random",
     "recover_address",
     "save_keys",
+    "save_secret",
     "seal",
     "verify_aggregate",
     "verify_aggregate_many",

@@ -1,12 +1,13 @@
-"""A member's secret keys in one file that nobody else may read."""
+"""Secret keys in files that nobody else may read: a member's three in one, or one alone."""
 
 import json
 import os
+import re
 import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from collegium.crypto._account import AccountKey
 from collegium.crypto._bls import BlsSecretKey
@@ -14,9 +15,14 @@ from collegium.crypto._errors import KeyFileError, KeyFileExistsError, KeyFileMo
 from collegium.crypto._random import Randomness
 from collegium.crypto._seal import SealKey
 
-__all__ = ["MemberKeys", "load_keys", "save_keys"]
+__all__ = ["MemberKeys", "SecretKind", "load_keys", "load_secret", "save_keys", "save_secret"]
+
+SecretKind: TypeAlias = Literal["account", "voting", "beacon", "seal"]
+"""What a secret alone in its file is for: an account, votes, a share of the beacon's key, or what is sealed to one."""
 
 FORMAT = "collegium/v1/keys"
+SECRET_FORMAT = "collegium/v1/secret"  # noqa: S105 - a format's name
+SECRET_BYTES = 32
 FILE_BYTES_MAX = 4096
 _FIELDS = ("format", "account", "bls", "seal")
 
@@ -41,21 +47,7 @@ def save_keys(path: Path, keys: MemberKeys) -> None:
     Raises:
         KeyFileExistsError: something is at `path` already.
     """
-    text = json.dumps(_to_mapping(keys), indent=2) + "\n"
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # A link, unlike a rename, fails if the name is taken: keys are never overwritten.
-        os.link(draft, path)
-    except FileExistsError:
-        raise KeyFileExistsError(f"{path} exists, expected no file: keys are never overwritten", path=path) from None
-    finally:
-        draft.unlink()
-    _sync_directory(path.parent)
+    _write_private(path, json.dumps(_to_mapping(keys), indent=2) + "\n")
 
 
 def load_keys(path: Path) -> MemberKeys:
@@ -70,6 +62,54 @@ def load_keys(path: Path) -> MemberKeys:
     if keys is None or json.dumps(_to_mapping(keys), indent=2) + "\n" != text:
         raise KeyFileError(f"{path} is not a key file of format {FORMAT}", path=path)
     return keys
+
+
+def save_secret(path: Path, kind: SecretKind, secret: bytes) -> None:
+    """Write one secret as JSON to a new file of mode 0600, whole or not at all.
+
+    Raises:
+        KeyFileExistsError: something is at `path` already.
+        KeyFileError: the secret is not 32 bytes.
+    """
+    if len(secret) != SECRET_BYTES:
+        raise KeyFileError(f"a secret of {len(secret)} bytes for {path}, expected {SECRET_BYTES}", path=path)
+    _write_private(path, _secret_text(kind, secret))
+
+
+def load_secret(path: Path, kind: SecretKind) -> bytes:
+    """Read a secret that `save_secret` wrote for the same use.
+
+    Raises:
+        KeyFileModeError: not a regular file of the caller with mode 0600 or stricter.
+        KeyFileError: missing, too long, of another use, or not exactly what `save_secret` writes.
+    """
+    text = _read_private(path)
+    found = re.fullmatch(r'\{\n  .*\n  .*\n  "secret": "([0-9a-f]{64})"\n\}\n', text)
+    secret = b"" if found is None else bytes.fromhex(found[1])
+    if _secret_text(kind, secret) != text:
+        raise KeyFileError(f"{path} is not a file of format {SECRET_FORMAT} for use {kind!r}", path=path)
+    return secret
+
+
+def _secret_text(kind: SecretKind, secret: bytes) -> str:
+    return json.dumps({"format": SECRET_FORMAT, "use": kind, "secret": secret.hex()}, indent=2) + "\n"
+
+
+def _write_private(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, fails if the name is taken: keys are never overwritten.
+        os.link(draft, path)
+    except FileExistsError:
+        raise KeyFileExistsError(f"{path} exists, expected no file: keys are never overwritten", path=path) from None
+    finally:
+        draft.unlink()
+    _sync_directory(path.parent)
 
 
 def _to_mapping(keys: MemberKeys) -> dict[str, str]:
