@@ -6,11 +6,14 @@ import pytest
 
 from collegium.crypto import (
     BadBeaconError,
+    BadPossessionError,
     BadShareError,
     BadSignatureError,
     Beacon,
+    BlsPublicKey,
     BlsSecretKey,
     ChainedBeacon,
+    Dealing,
     IdentityPointError,
     NotEnoughPartialsError,
     SecretShare,
@@ -21,6 +24,7 @@ from collegium.crypto import (
     combine_shares,
     deal,
     hash_fields,
+    verify_possession,
     verify_share,
 )
 from collegium.crypto._bls_backend import GROUP_ORDER
@@ -88,6 +92,39 @@ def test_dealings_that_cancel_are_refused() -> None:
     negative = tuple(bytes([data[0] ^ 0x20]) + data[1:] for data in row)
     with pytest.raises(IdentityPointError):
         combine_commitments(MEMBERS, [row, negative])
+
+
+def test_a_dealer_proves_that_it_knows_what_it_deals() -> None:
+    dealing = DEALINGS[0]
+    dealt = BlsPublicKey(dealing.commitments[0])
+    proof = dealing.prove_possession(b"here")
+    verify_possession(dealt, b"here", proof)
+    other = BlsPublicKey(DEALINGS[1].commitments[0])
+    for key, context in ((dealt, b"there"), (other, b"here")):
+        with pytest.raises(BadPossessionError):
+            verify_possession(key, context, proof)
+
+
+def test_who_deals_itself_a_neutral_share_hurts_only_itself() -> None:
+    """The last dealer knows what all others dealt to it, and makes its own sum zero."""
+    others = sum(dealing.shares[6].scalar for dealing in DEALINGS[:6])
+    own = DEALINGS[6]
+    shift = (others + own.shares[6].scalar) % GROUP_ORDER  # taken off its polynomial everywhere
+    first = BlsSecretKey(GROUP_ORDER - shift).public_key()
+    constant = combine_commitments(1, [[own.commitments[0]], [bytes(first)]]).key
+    shares = tuple(replace(share, scalar=(share.scalar - shift) % GROUP_ORDER) for share in own.shares)
+    dealings = [*DEALINGS[:6], Dealing((constant, *own.commitments[1:]), shares)]
+    for share in shares:
+        verify_share(dealings[6].commitments, share)
+    group = combine_commitments(MEMBERS, [dealing.commitments for dealing in dealings])
+    sums = [combine_shares([dealing.shares[member] for dealing in dealings]) for member in range(MEMBERS)]
+    assert [share.scalar == 0 for share in sums] == [False] * 6 + [True]
+    partials = {share.member: ThresholdBeacon(TASK, group, share).partial(4, 17) for share in sums}
+    assert ThresholdBeacon(TASK, group).invalid_partials(4, 17, partials) == (6,)
+    proof = ThresholdBeacon(TASK, group).combine(4, 17, {i: partials[i] for i in (6, 0, 1, 2, 3, 4)})
+    assert proof == ThresholdBeacon(TASK, group).combine(4, 17, {i: partials[i] for i in (1, 2, 3, 4, 5)})
+    with pytest.raises(NotEnoughPartialsError):
+        ThresholdBeacon(TASK, group).combine(4, 17, {i: partials[i] for i in (6, 0, 1, 2, 3)})
 
 
 def test_shares_of_two_members_are_not_added() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
-from collegium.crypto._bls import derive_scalar, key_point
+from collegium.crypto._bls import BlsSecretKey, derive_scalar, key_point
 from collegium.crypto._bls_backend import G2, GROUP_ORDER, backend
 from collegium.crypto._errors import BadShareError, MalformedSecretError, ThresholdError
 from collegium.crypto._hash import check_length
@@ -75,10 +75,22 @@ class Dealing:
     commitments: tuple[bytes, ...]
     shares: tuple[SecretShare, ...]
 
+    def prove_possession(self, context: bytes) -> bytes:
+        """Return the proof, 48 bytes, that the dealer knows the secret of commitments[0]; see `verify_possession`.
+
+        Without it, whoever deals last may commit to a difference of others' secrets that it does not know.
+        """
+        factors = lagrange_at_zero(range(len(self.commitments)))
+        secret = sum(factor * self.shares[member].scalar for member, factor in factors.items()) % GROUP_ORDER
+        return BlsSecretKey(secret).prove_possession(context)
+
 
 @dataclass(frozen=True, slots=True)
 class BeaconGroup:
-    """What everybody knows of a dealt key: any `threshold` members sign for `key`; `public_shares[i]` is member i's."""
+    """What everybody knows of a dealt key: any `threshold` members sign for `key`; `public_shares[i]` is member i's.
+
+    A neutral public share belongs to a member that deals itself out; no partial signature of its own verifies.
+    """
 
     threshold: int
     key: bytes
@@ -121,7 +133,7 @@ def combine_commitments(members: int, dealings: Sequence[Sequence[bytes]]) -> Be
 
     Raises:
         ThresholdError: no dealing, dealings of different thresholds, or a threshold above `members`.
-        MalformedPointError, IdentityPointError: a commitment, the sum of all, or a public share is no usable point.
+        MalformedPointError, IdentityPointError: a commitment is no usable point, or the dealt key is neutral.
     """
     thresholds = {len(commitments) for commitments in dealings}
     if len(thresholds) != 1 or not 1 <= max(thresholds) <= members <= MEMBERS_MAX:
@@ -131,7 +143,8 @@ def combine_commitments(members: int, dealings: Sequence[Sequence[bytes]]) -> Be
         )
     rows = [[key_point(data) for data in commitments] for commitments in dealings]
     sums = [reduce(add, column) for column in zip(*rows, strict=True)]
-    public_shares = tuple(_encode(_evaluate_points(sums, member + 1)) for member in range(members))
+    # A member that knows all others' shares for it can deal such that its own sum is neutral: that is its own loss.
+    public_shares = tuple(backend().encode_g2(_evaluate_points(sums, member + 1)) for member in range(members))
     return BeaconGroup(len(sums), _encode(sums[0]), public_shares)
 
 
