@@ -37,7 +37,7 @@ from ._trainer import Trainer
 from ._validator_node import ValidatorNode
 from ._workers import Done, Workers
 
-__all__ = ["PlayedRound", "lasts", "play_round", "verify_ahead"]
+__all__ = ["PlayedRound", "TrainersBench", "lasts", "play_round", "verify_ahead"]
 
 ROUND_LIMIT_MS = 600_000  # of virtual time; a healthy round takes about one second
 TRAINERS_AT_ONCE = 64  # whose drafts are in memory together
@@ -100,7 +100,7 @@ def play_round(
     terms, model = state.terms, state.model
 
     # 2.-5. learn, mask and commit, prove, seal and sign: one message, and the trainer may leave
-    bench = _Bench(task, terms, model, state.registered, workers, random)
+    bench = TrainersBench(task, terms, model, state.registered, workers, random)
     uploads: dict[Digest, Upload] = {}
     for index, upload in enumerate(bench.uploads(trainers)):
         uploads[upload.report.id] = upload
@@ -138,8 +138,11 @@ def play_round(
 
 
 @dataclass
-class _Bench:
-    """The trainers' side of one round, each as its own machine; what is heavy goes to workers."""
+class TrainersBench:
+    """The trainers' side of one round, each as its own machine; what is heavy goes to workers.
+
+    A trainer's process has a bench with one place, its own.
+    """
 
     task: PlayedTask
     terms: RoundTerms
@@ -182,7 +185,7 @@ class _Bench:
             first = number if earlier is None else earlier.record.rounds.stop
             work.append((first, self.model, account, trainer.rows.rows, earlier, self.random))
         for trainer, done in zip(lacking, self.workers.map(self.task.register, work), strict=True):
-            trainer.journal.pack = done.result()
+            trainer.journal.register(done.result())
             self.cpu_seconds += done.cpu_seconds
 
     def _draft(self, trainer: Trainer) -> Draft:

@@ -14,11 +14,15 @@ from collegium import algebra, learning
 from collegium.aggregation import KeySum
 from collegium.consensus import (
     Announcement,
+    Archive,
     EpochSigner,
     EpochVerifier,
     Release,
     RoundContext,
+    RoundTiming,
     ValidatorContext,
+    Verifier,
+    Work,
     sign_release,
     start_validator,
 )
@@ -56,6 +60,7 @@ __all__ = [
     "found",
     "open_network",
     "set_up",
+    "surround",
 ]
 
 STAKE_WEI = 10**18
@@ -177,25 +182,10 @@ def open_network(
     for index, keys in enumerate(roles.keys):
         if index in roles.absent:
             continue
-        surroundings = RoundContext(
-            agreed=task,
-            epoch_set=genesis.epoch_set,
-            index=index,
-            account=keys.account,
-            voting_key=keys.voting,
-            beacon=roles.beacons[index],
-            cohort=frozenset(account for account, _ in genesis.trainers),
-            seats=seats,
-            work=work,
-            random=os_random,
-            cohort_min=task.cohort_min,
-            lying_max=task.lying_max,
-            verifiers=roles.verifiers,
-        )
         archive = BlockArchive()
-        signer = EpochSigner(keys.voting, keys.account)
-        timeout_ms = max(100, VIEW_TIMEOUT_LINKS * link_ms)
-        context = ValidatorContext(surroundings, signer, verifier, archive, timeout_ms)
+        committee, timing = (seats, roles.verifiers), (max(100, VIEW_TIMEOUT_LINKS * link_ms), RoundTiming())
+        own = (index, keys, roles.beacons[index], archive)
+        context = surround(genesis, task, committee, *own, timing, (work, verifier))
         state, effects = start_validator(context, terms, EMPTY_STATE, {0: keys.first_seal}, 0)
         disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
         nodes[index] = ValidatorNode(context, state, archive, disguise=disguise)
@@ -204,6 +194,44 @@ def open_network(
     for index, outgoing in first_messages:
         network.send(index, outgoing)
     return nodes, network
+
+
+def surround(
+    genesis: Genesis,
+    task: PlayedTask,
+    committee: tuple[int, int],
+    index: int,
+    keys: ValidatorKeys,
+    beacon: ThresholdBeacon,
+    archive: Archive,
+    timing: tuple[int, RoundTiming],
+    shared: tuple[Work, Verifier],
+) -> ValidatorContext:
+    """Return what does not change for one validator while its task runs.
+
+    Args:
+        committee: seats of a round, and validators that the beacon chooses to verify each report's proof.
+        beacon: with this validator's share.
+        timing: milliseconds that a view may take, and how long a round waits.
+        shared: work and verified signatures, of which validators in one process keep one memory.
+    """
+    surroundings = RoundContext(
+        agreed=task,
+        epoch_set=genesis.epoch_set,
+        index=index,
+        account=keys.account,
+        voting_key=keys.voting,
+        beacon=beacon,
+        cohort=frozenset(account for account, _ in genesis.trainers),
+        seats=committee[0],
+        work=shared[0],
+        random=os_random,
+        timing=timing[1],
+        cohort_min=task.cohort_min,
+        lying_max=task.lying_max,
+        verifiers=committee[1],
+    )
+    return ValidatorContext(surroundings, EpochSigner(keys.voting, keys.account), shared[1], archive, timing[0])
 
 
 def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:

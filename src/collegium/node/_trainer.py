@@ -1,4 +1,4 @@
-"""A trainer as the in-process network runs it: its account, its rows, and what it wrote down about their encodings.
+"""A trainer: its account, its rows, and what it wrote down about their encodings.
 
 An encoding of registered rows may be opened by one proof beside its registration's: a second one would tell more
 columns than its randomness covers. That one is a round's, or, of the spare encoding, the next registration's. So a
@@ -7,6 +7,7 @@ trainer writes down that it uses an encoding before it makes the proof, and neve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from collegium.crypto import AccountKey, Digest, hash_fields
@@ -29,20 +30,28 @@ class NotRegisteredError(CollegiumError):
 
 @dataclass
 class TrainerJournal:
-    """What a trainer wrote down, in this runtime in memory: its registration, and which encodings are used up.
+    """What a trainer wrote down: its registration, and which encodings are used up.
 
     Attributes:
         used: encodings that rounds use: of which pack, which round.
         continued: the packs whose spare encoding another registration uses.
+        write: writes the journal to disk after a change, before anything is done that rests on it; where all runs in
+            one process, nothing survives it and nothing is written.
     """
 
     pack: DataPack | None = None
     used: set[tuple[Digest, int]] = field(default_factory=set)
     continued: set[Digest] = field(default_factory=set)
+    write: Callable[[TrainerJournal], None] = field(default=lambda _: None, repr=False, compare=False)
 
     def covers(self, round_number: int) -> bool:
         """Tell whether the present registration has an encoding for a round."""
         return self.pack is not None and round_number in self.pack.record.rounds
+
+    def register(self, pack: DataPack) -> None:
+        """Write down a new registration, which is the present one from now on."""
+        self.pack = pack
+        self.write(self)
 
     def use(self, round_number: int) -> DataPack:
         """Write down that a round's encoding is used up, and return the pack that it belongs to.
@@ -57,6 +66,7 @@ class TrainerJournal:
         if place in self.used:
             raise EncodingUsedError(f"the encoding of round {round_number} is used up already", round=round_number)
         self.used.add(place)
+        self.write(self)
         return self.pack
 
     def use_spare(self, registered: Digest | None) -> DataPack | None:
@@ -78,6 +88,7 @@ class TrainerJournal:
         if self.pack.digest in self.continued:
             raise EncodingUsedError(f"the spare encoding of registration {registered.hex()} is used up already")
         self.continued.add(self.pack.digest)
+        self.write(self)
         return self.pack
 
 
