@@ -179,13 +179,13 @@ def check_genesis(genesis: Genesis, beacon: ThresholdBeacon, seats: int) -> None
 
     Args:
         beacon: `open_beacon` of it.
-        seats: as many as the experiment has; each validator has one of them.
+        seats: as many as the experiment has; each validator has one of them or more.
 
     Raises:
-        GenesisError: there are more or fewer validators than seats.
+        GenesisError: there are more validators than seats.
         CollegiumError: a proof of possession, an announcement, or the first beacon does not verify.
     """
-    if len(genesis.validators) != seats:
+    if len(genesis.validators) > seats:
         raise GenesisError(f"genesis has {len(genesis.validators)} validators, the experiment has {seats} seats")
     for index, entry in enumerate(genesis.validators):
         verify_possession(BlsPublicKey(entry.bls_key), genesis.task + entry.account, entry.possession)
