@@ -1,0 +1,121 @@
+"""What a validator's gateway asks the validator behind it.
+
+The gateway speaks HTTP and keeps half-finished uploads; it decides nothing. Whoever runs the validator implements
+`Desk`, and answers on the event loop's thread: what needs the state machine or the disk is awaited. An answer that
+takes too long is not waited for: its coroutine is cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from collegium.aggregation import RING_DIMENSION, Upload
+from collegium.consensus import Agreed, Committed, Registered, upload_bytes_max
+from collegium.crypto import Digest
+
+__all__ = ["Desk", "Outcome", "Readiness", "Verdict", "upload_lengths"]
+
+Outcome = Literal["admitted", "kept", "refused", "too-early", "too-late"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a validator says of an upload that has arrived whole.
+
+    Attributes:
+        outcome: `admitted`: checked, and on disk here. `kept`: of the round after the present one, on disk here, to be
+            checked when that begins. `refused`: for `reason`. `too-early`: not taken yet, ask again. `too-late`: its
+            round is over here.
+        reason: name of the error that refused it; empty where nothing was refused.
+        detail: the error's text.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a validator takes part in the present round.
+
+    Attributes:
+        round: the round it is in.
+        connected: validators that it is connected to, itself included.
+        quorum: how many of them make a quorum.
+        current: it knows of no final header that it has not followed.
+    """
+
+    round: int
+    connected: int
+    quorum: int
+    current: bool
+
+    @property
+    def ready(self) -> bool:
+        """In the present round, and connected to a quorum."""
+        return self.current and self.connected >= self.quorum
+
+
+class Desk(Protocol):
+    """The validator as its gateway sees it. The first three are asked often and answer at once."""
+
+    @property
+    def task(self) -> Digest: ...
+
+    @property
+    def index(self) -> int: ...
+
+    def open_rounds(self) -> Mapping[int, range]:
+        """Return the rounds that uploads may be for now, each with the lengths that one can have (`upload_lengths`).
+
+        The present round, and the one after it: a trainer may be a step ahead of this validator.
+        """
+        ...
+
+    def cohort(self) -> frozenset[bytes]:
+        """Return the account addresses of the task's registered trainers."""
+        ...
+
+    def readiness(self) -> Readiness:
+        """Return how this validator stands."""
+        ...
+
+    async def submit(self, upload: Upload) -> Verdict:
+        """Hand an upload to the round and return what became of it; awaits while the validator has too much to do.
+
+        `admitted` and `kept` only when it is on disk: the gateway then forgets it. The same upload may come again.
+        """
+        ...
+
+    async def final_header(self) -> Committed | None:
+        """Return the block of the last final header with the certificates that prove it; None before the first one."""
+        ...
+
+    async def blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
+        """Return up to `count` final blocks after `block` (or the genesis), oldest first; None if it is unknown."""
+        ...
+
+    async def object(self, digest: Digest) -> bytes | None:
+        """Return what has this SHA-256: model, registration, report, ciphertext, proof or key sum; None if unknown."""
+        ...
+
+    async def object_named(self, identity: Digest) -> Digest | None:
+        """Return the SHA-256 of the object that is the report or key sum of this identity; None if unknown."""
+        ...
+
+    async def registered(self, trainer: bytes) -> Registered | None:
+        """Return what final closes say that this trainer has registered last."""
+        ...
+
+    async def checkpoint_signature(self, last_round: int) -> bytes | None:
+        """Return this validator's signature of the checkpoint that ends with a round; None where none is due yet."""
+        ...
+
+
+def upload_lengths(agreed: Agreed, round_number: int, seats: int) -> range:
+    """Return which lengths in bytes an upload of this round can have: from its ciphertext alone to all it may carry."""
+    ciphertext = 8 * RING_DIMENSION * agreed.layout(round_number).blocks
+    return range(ciphertext, upload_bytes_max(agreed, round_number, seats) + 1)

@@ -1,0 +1,497 @@
+"""A validator's gateway: resumable uploads, what is final with its proof, live events, health and metrics.
+
+An ASGI application; `_gateway_server` serves it over TLS. It believes no client, and no client need believe it: uploads
+are signed, and what it gives out is content-addressed or carries certificates. docs/spec/gateway.md has every address,
+bound and refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from collegium.aggregation import Upload
+from collegium.consensus import RESPONSE_BLOCKS_MAX, Committed
+from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES, Digest
+from collegium.errors import CollegiumError
+
+from ._desk import Desk, Verdict
+from ._event_feed import EventFeed, NodeEvent
+from ._gateway_problems import (
+    PROBLEM_TYPE,
+    AppendTooLongError,
+    BusyError,
+    ForeignUploadError,
+    MalformedRequestError,
+    RoundNotBegunError,
+    RoundOverError,
+    SlowBodyError,
+    SpoolFullError,
+    UnknownItemError,
+    UnregisteredTrainerError,
+    UploadLengthError,
+    encode_problem,
+    status_of,
+)
+from ._ledger import encode_ledger
+from ._telemetry import NodeMetrics
+from ._upload_spool import SpooledUpload, UploadSpool
+from ._upload_ticket import TICKET_BYTES_MAX, check_ticket, decode_ticket
+
+__all__ = ["Gateway", "GatewayLimits"]
+
+T = TypeVar("T")
+
+BYTES_TYPE: Final = "application/octet-stream"
+JSON_TYPE: Final = "application/json"
+WRITE_BYTES: Final = 1 << 20  # what is gathered before it is written to disk
+CHUNK_BYTES: Final = 64 << 10
+OFFSET_HEADER: Final = "upload-offset"
+_HEXADECIMAL: Final = re.compile(r"[0-9a-f]*")
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """How much and how long.
+
+    Attributes:
+        append_bytes_max: of one PATCH.
+        append_s: for the whole of it to arrive.
+        idle_s: for its next bytes to arrive.
+        answer_s: for the validator to answer.
+        wait_s_max: that a question for the next header may wait.
+        blocks_bytes_max: of one answer with blocks; the first block comes whatever its size.
+        finishing_max: uploads decoded at once.
+        beat_s: between two signs of life to a listener.
+    """
+
+    append_bytes_max: int = 16 << 20
+    append_s: float = 120.0
+    idle_s: float = 20.0
+    answer_s: float = 60.0
+    wait_s_max: float = 20.0
+    blocks_bytes_max: int = 32 << 20
+    finishing_max: int = 2
+    beat_s: float = 15.0
+
+
+@dataclass(eq=False)
+class Gateway:
+    """The application of one validator.
+
+    Args:
+        decode: reads an upload's bytes strictly, or raises.
+        feed: what listeners hear; the validator's process publishes into it.
+    """
+
+    desk: Desk
+    spool: UploadSpool
+    feed: EventFeed
+    decode: Callable[[bytes], Upload]
+    metrics: NodeMetrics = field(default_factory=NodeMetrics)
+    limits: GatewayLimits = field(default_factory=GatewayLimits)
+    _finishing: asyncio.Semaphore = field(init=False)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._finishing = asyncio.Semaphore(self.limits.finishing_max)
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        routes = [
+            Route("/v1/uploads", self._begin, methods=["POST"]),
+            Route("/v1/uploads/{identity}", self._ask, methods=["GET", "HEAD"]),
+            Route("/v1/uploads/{identity}", self._append, methods=["PATCH"]),
+            Route("/v1/round", self._round),
+            Route("/v1/blocks", self._blocks),
+            Route("/v1/objects/{digest}", self._object),
+            Route("/v1/names/{digest}", self._named),
+            Route("/v1/registrations/{trainer}", self._registered),
+            Route("/v1/checkpoints/{last_round}", self._checkpoint),
+            Route("/v1/events", self._events),
+            Route("/healthz", self._alive),
+            Route("/readyz", self._ready),
+            Route("/metrics", self._measured),
+        ]
+        handlers: dict[Any, Any] = {
+            CollegiumError: self._refuse,
+            HTTPException: self._no_page,
+            ClientDisconnect: self._gone,
+        }
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    def forget_rounds_over(self) -> None:
+        """Drop the uploads of rounds that are not open any more; the process calls it when a round begins."""
+        rounds = self.desk.open_rounds()
+        expired = self.spool.keep_only(rounds)
+        self.metrics.uploads("expired", expired)
+        for identity in [name for name, lock in self._locks.items() if not lock.locked()]:
+            del self._locks[identity]
+
+    # -------------------------------------------------------------------------------------------- uploads
+
+    async def _begin(self, request: Request) -> Response:
+        """Take a ticket and say where its upload stands."""
+        ticket = decode_ticket(await self._small_body(request, TICKET_BYTES_MAX))
+        if ticket.trainer not in self.desk.cohort():
+            raise UnregisteredTrainerError(
+                f"trainer {ticket.trainer.hex()} is not one of the task's {len(self.desk.cohort())}",
+                trainer=ticket.trainer,
+            )
+        check_ticket(ticket, self.desk.task, self.desk.index)
+        self.forget_rounds_over()
+        lengths = self._lengths(ticket.round)
+        if ticket.length not in lengths:
+            raise UploadLengthError(
+                f"an upload of {ticket.length} bytes, in round {ticket.round} one has {lengths.start}.."
+                f"{lengths.stop - 1}",
+                length=ticket.length,
+                least=lengths.start,
+                most=lengths.stop - 1,
+            )
+        upload = self.spool.begin(ticket)
+        await self._take_turn(upload)
+        headers = self._standing(upload) | {"location": f"/v1/uploads/{upload.identity}"}
+        return self._verdict(upload, 201 if upload.offset == 0 else 200, headers)
+
+    async def _ask(self, request: Request) -> Response:
+        """Say where an upload stands; whoever appends to it now is displaced, so that the answer stays true."""
+        upload = self.spool.get(request.path_params["identity"])
+        await self._take_turn(upload)
+        return self._verdict(upload, 200, self._standing(upload))
+
+    async def _append(self, request: Request) -> Response:
+        """Write bytes at an offset; with the last of them the validator speaks."""
+        upload = self.spool.get(request.path_params["identity"])
+        offset = _number("header Upload-Offset", request.headers.get(OFFSET_HEADER, ""))
+        turn = upload.take_turn()
+        if upload.verdict is None:
+            await self._receive(request, upload, turn, offset)
+        if not upload.complete:
+            return Response(status_code=204, headers=self._standing(upload))
+        await self._finish(upload)
+        return self._verdict(upload, 200, self._standing(upload))
+
+    async def _receive(self, request: Request, upload: SpooledUpload, turn: int, offset: int) -> None:
+        """Write a request's body as it arrives; what has arrived stays when the rest does not."""
+        limits, gathered, start = self.limits, bytearray(), offset
+        room = min(limits.append_bytes_max, upload.ticket.length - offset)
+        await self._write(upload, turn, offset, b"")  # the right place, before a byte is read
+        try:
+            async with asyncio.timeout(limits.append_s):
+                async for chunk in _in_time(request.stream(), limits.idle_s):
+                    if offset + len(gathered) + len(chunk) - start > room:
+                        raise AppendTooLongError(
+                            f"more than {room} bytes at {start}: the upload has {upload.ticket.length} bytes, and one "
+                            f"request may append {limits.append_bytes_max}",
+                            most=room,
+                        )
+                    gathered += chunk
+                    if len(gathered) >= WRITE_BYTES:
+                        offset = await self._write(upload, turn, offset, bytes(gathered))
+                        gathered.clear()
+        except TimeoutError as error:
+            raise SlowBodyError(
+                f"no byte in {limits.idle_s} s, or not all in {limits.append_s} s; the upload stands at "
+                f"{upload.offset + len(gathered)}"
+            ) from error
+        finally:
+            if gathered:
+                await self._write(upload, turn, offset, bytes(gathered))
+
+    async def _write(self, upload: SpooledUpload, turn: int, offset: int, data: bytes) -> int:
+        """Append in a thread, one at a time for each upload; return the new offset."""
+        async with self._lock(upload):
+            await asyncio.to_thread(self.spool.append, upload, turn, offset, data)
+        self.metrics.upload_bytes(len(data))
+        return offset + len(data)
+
+    async def _finish(self, upload: SpooledUpload) -> None:
+        """Have a complete upload decoded and judged, once; an upload that is too early is judged again when asked."""
+        async with self._lock(upload), self._finishing:
+            if upload.verdict is not None or not upload.complete:
+                return
+            data = await asyncio.to_thread(self.spool.read, upload)
+            verdict = await self._judge(upload, data)
+            self.metrics.uploads(verdict.outcome, 1)
+            if verdict.outcome == "too-early":
+                raise RoundNotBegunError(f"round {upload.ticket.round} has not begun here", round=upload.ticket.round)
+            self.spool.settle(upload, verdict)
+
+    async def _judge(self, upload: SpooledUpload, data: bytes) -> Verdict:
+        """Return the validator's verdict, or the refusal of bytes that it need not see."""
+        ticket = upload.ticket
+        try:
+            decoded = await asyncio.to_thread(self.decode, data)
+            report = decoded.report
+            if (report.trainer, report.round) != (ticket.trainer, ticket.round):
+                raise ForeignUploadError(
+                    f"a report of trainer {report.trainer.hex()} in round {report.round}, its ticket is of "
+                    f"{ticket.trainer.hex()} in round {ticket.round}"
+                )
+        except CollegiumError as error:
+            self.metrics.refused("upload", type(error).__name__)
+            return Verdict("refused", type(error).__name__, str(error))
+        return await self._answer(self.desk.submit(decoded))
+
+    async def _take_turn(self, upload: SpooledUpload) -> None:
+        """Displace whoever appends, and let what it writes just now be written."""
+        upload.take_turn()
+        async with self._lock(upload):
+            pass
+
+    def _lock(self, upload: SpooledUpload) -> asyncio.Lock:
+        return self._locks.setdefault(upload.identity, asyncio.Lock())
+
+    def _lengths(self, round_number: int) -> range:
+        """Return the lengths of a round's uploads.
+
+        Raises:
+            RoundNotBegunError, RoundOverError: the round is not open.
+        """
+        rounds = self.desk.open_rounds()
+        if round_number in rounds:
+            return rounds[round_number]
+        said = f"round {round_number}, this validator takes uploads of rounds {sorted(rounds)}"
+        if rounds and round_number > max(rounds):
+            raise RoundNotBegunError(said, round=round_number)
+        raise RoundOverError(said, round=round_number)
+
+    def _standing(self, upload: SpooledUpload) -> dict[str, str]:
+        return {
+            "upload-offset": str(upload.offset),
+            "upload-length": str(upload.ticket.length),
+            "upload-complete": "?1" if upload.verdict is not None else "?0",
+            "upload-limit": f"max-append-size={self.limits.append_bytes_max}",
+            "cache-control": "no-store",
+        }
+
+    def _verdict(self, upload: SpooledUpload, status: int, headers: dict[str, str]) -> Response:
+        return Response(msgspec.json.encode(upload.verdict), status, headers, JSON_TYPE)
+
+    # -------------------------------------------------------------------------------------------- what is final
+
+    async def _round(self, request: Request) -> Response:
+        """Give the last final header's block with its proof, or, of one that is known, wait for the next."""
+        known = _query_digest(request, "after")
+        wait_s = min(_query_number(request, "wait_ms", 0) / 1000, self.limits.wait_s_max)
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while True:
+            news = self.feed.coming("finished")
+            final = await self._answer(self.desk.final_header())
+            left = deadline - asyncio.get_running_loop().time()
+            if final is None or final.block.digest != known or left <= 0:
+                break
+            with suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), left)
+        if final is None:
+            return Response(encode_ledger((), ()), media_type=BYTES_TYPE)
+        if final.block.digest == known:
+            return Response(status_code=204)
+        return Response(encode_ledger((final.block,), final.certificate_chain), media_type=BYTES_TYPE)
+
+    async def _blocks(self, request: Request) -> Response:
+        """Give final blocks after a known one, with the certificates of the last."""
+        after = _query_digest(request, "after")
+        if after is None:
+            raise MalformedRequestError("parameter after is missing, expected a block's digest, or the genesis'")
+        count = min(max(1, _query_number(request, "count", RESPONSE_BLOCKS_MAX)), RESPONSE_BLOCKS_MAX)
+        found = await self._answer(self.desk.blocks_after(after, count))
+        if found is None:
+            raise UnknownItemError(f"block {after.hex()} is not final here")
+        return Response(_cut(found, self.limits.blocks_bytes_max), media_type=BYTES_TYPE)
+
+    async def _object(self, request: Request) -> Response:
+        """Give an object, piece by piece."""
+        digest = _digest("object", request.path_params["digest"])
+        data = await self._answer(self.desk.object(digest))
+        if data is None:
+            raise UnknownItemError(f"object {digest.hex()} is not here")
+        headers = {"content-length": str(len(data)), "cache-control": "immutable, max-age=31536000"}
+        return StreamingResponse(_pieces(data), headers=headers, media_type=BYTES_TYPE)
+
+    async def _named(self, request: Request) -> Response:
+        """Give the SHA-256 of the report or key sum of an identity."""
+        identity = _digest("identity", request.path_params["digest"])
+        digest = await self._answer(self.desk.object_named(identity))
+        if digest is None:
+            raise UnknownItemError(f"nothing of identity {identity.hex()} is here")
+        return Response(digest, media_type=BYTES_TYPE)
+
+    async def _registered(self, request: Request) -> Response:
+        """Give what a trainer has registered, or null."""
+        trainer = _hexadecimal("trainer", request.path_params["trainer"], ADDRESS_BYTES)
+        registered = await self._answer(self.desk.registered(trainer))
+        return Response(msgspec.json.encode(registered), media_type=JSON_TYPE)
+
+    async def _checkpoint(self, request: Request) -> Response:
+        """Give this validator's signature of the checkpoint that ends with a round."""
+        last_round = _number("round", request.path_params["last_round"])
+        signature = await self._answer(self.desk.checkpoint_signature(last_round))
+        if signature is None:
+            raise UnknownItemError(f"no checkpoint ends with round {last_round}, or not all its headers are final here")
+        return Response(signature, media_type=BYTES_TYPE)
+
+    # -------------------------------------------------------------------------------------------- watching
+
+    async def _events(self, request: Request) -> Response:
+        """Give events as they happen, from the one after Last-Event-ID on."""
+        last = request.headers.get("last-event-id")
+        after = self.feed.last if last is None else _number("header Last-Event-ID", last)
+        return _EventStream(self.feed, after if after <= self.feed.last else 0, self.limits.beat_s)
+
+    async def _alive(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return Response(b'{"alive":true}', media_type=JSON_TYPE)
+
+    async def _ready(self, request: Request) -> Response:
+        """Say whether this validator takes part: 503 if not."""
+        standing = self.desk.readiness()
+        body = msgspec.json.encode({"ready": standing.ready, **msgspec.to_builtins(standing)})
+        return Response(body, 200 if standing.ready else 503, media_type=JSON_TYPE)
+
+    async def _measured(self, request: Request) -> Response:
+        """Give the metrics in Prometheus' text format."""
+        self.metrics.set_uploads_open(self.spool.open)
+        return Response(self.metrics.render(), media_type=self.metrics.content_type)
+
+    # -------------------------------------------------------------------------------------------- refusals
+
+    async def _refuse(self, request: Request, error: CollegiumError) -> Response:
+        self.metrics.refused("request", type(error).__name__)
+        headers = {"retry-after": "1"} if isinstance(error, BusyError | SpoolFullError | RoundNotBegunError) else {}
+        if isinstance(error, SlowBodyError | AppendTooLongError):
+            headers["connection"] = "close"  # the rest of the body is not waited for
+        return Response(encode_problem(error), status_of(error), headers, PROBLEM_TYPE)
+
+    async def _no_page(self, request: Request, error: HTTPException) -> Response:
+        named = UnknownItemError(f"{request.method} {request.url.path[:128]}: no such address, or no such method there")
+        return Response(encode_problem(named), error.status_code, error.headers, PROBLEM_TYPE)
+
+    async def _gone(self, request: Request, error: ClientDisconnect) -> Response:
+        self.metrics.cut_off("client-gone")
+        return Response(status_code=499)  # nobody is there to read it
+
+    async def _answer(self, question: Awaitable[T]) -> T:
+        """Return the validator's answer.
+
+        Raises:
+            BusyError: it took too long.
+        """
+        try:
+            return await asyncio.wait_for(question, self.limits.answer_s)
+        except TimeoutError as error:
+            raise BusyError(f"the validator did not answer in {self.limits.answer_s} s") from error
+
+    async def _small_body(self, request: Request, bytes_max: int) -> bytes:
+        body = bytearray()
+        try:
+            async for chunk in _in_time(request.stream(), self.limits.idle_s):
+                body += chunk
+                if len(body) > bytes_max:
+                    raise MalformedRequestError(f"a body of more than {bytes_max} bytes", most=bytes_max)
+        except TimeoutError as error:
+            raise SlowBodyError(f"no byte in {self.limits.idle_s} s") from error
+        return bytes(body)
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events of a feed, with a comment as sign of life where nothing happens."""
+
+    def __init__(self, feed: EventFeed, after: int, beat_s: float) -> None:
+        lines = self._lines(feed, after, beat_s)
+        super().__init__(lines, headers={"cache-control": "no-store"}, media_type="text/event-stream")
+        self._feed = feed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._feed.seat():
+            await super().__call__(scope, receive, send)
+
+    @staticmethod
+    async def _lines(feed: EventFeed, after: int, beat_s: float) -> AsyncIterator[bytes]:
+        yield b": events of this node\n\n"
+        while True:
+            try:
+                event = await asyncio.wait_for(feed.next(after), beat_s)
+            except TimeoutError:
+                yield b": still here\n\n"
+                continue
+            after = event.number
+            yield _event_lines(event)
+
+
+# ---------------------------------------------------------------------------------------------------- leaves
+
+
+def _event_lines(event: NodeEvent) -> bytes:
+    data = msgspec.json.encode(dict(event.fields))
+    return f"id: {event.number}\nevent: {event.name}\ndata: ".encode() + data + b"\n\n"
+
+
+async def _in_time(chunks: AsyncIterator[bytes], idle_s: float) -> AsyncIterator[bytes]:
+    """Yield what arrives; TimeoutError when nothing does for `idle_s`."""
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        yield chunk
+
+
+async def _pieces(data: bytes) -> AsyncIterator[memoryview]:
+    view = memoryview(data)
+    for at in range(0, len(view), CHUNK_BYTES):
+        yield view[at : at + CHUNK_BYTES]
+
+
+def _cut(found: Sequence[Committed], bytes_max: int) -> bytes:
+    """Return as many blocks as fit, one at least where there is one, with the certificates of the last."""
+    end, total = 0, 0
+    for committed in found:
+        total += len(committed.block.payload)
+        if end and total > bytes_max:
+            break
+        end += 1
+    return encode_ledger(
+        [committed.block for committed in found[:end]], found[end - 1].certificate_chain if end else ()
+    )
+
+
+def _number(what: str, text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise MalformedRequestError(f"{what} is {text[:64]!r}, expected a whole number below 10^16")
+    return int(text)
+
+
+def _query_number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name)
+    return default if text is None else _number(f"parameter {name}", text)
+
+
+def _query_digest(request: Request, name: str) -> Digest | None:
+    text = request.query_params.get(name)
+    return None if text is None else _digest(f"parameter {name}", text)
+
+
+def _digest(what: str, text: str) -> Digest:
+    return _hexadecimal(what, text, DIGEST_BYTES)
+
+
+def _hexadecimal(what: str, text: str, length: int) -> bytes:
+    if len(text) != 2 * length or not _HEXADECIMAL.fullmatch(text):
+        raise MalformedRequestError(f"{what} is {text[:64]!r}, expected {2 * length} lower-case hexadecimal digits")
+    return bytes.fromhex(text)
