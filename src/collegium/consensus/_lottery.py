@@ -31,6 +31,7 @@ __all__ = [
     "draw_committee",
     "draw_epoch_set",
     "failure_probability",
+    "verify_ticket",
 ]
 
 SEATS_MAX: Final = 4096
@@ -83,6 +84,15 @@ def _ticket_message(task: Digest, epoch: int, beacon: bytes) -> Digest:
 def buy_ticket(secret: BlsSecretKey, task: Digest, epoch: int, beacon: bytes) -> Ticket:
     """The ticket of this key for `epoch`; there is no other, so nothing can be tried again."""
     return Ticket(bytes(secret.public_key()), BlsVrf.prove(secret, _ticket_message(task, epoch, beacon)))
+
+
+def verify_ticket(task: Digest, epoch: int, beacon: bytes, ticket: Ticket) -> None:
+    """Return if the ticket is its key's for this epoch and beacon value.
+
+    Raises:
+        BadTicketError: it is not.
+    """
+    _output(ticket, _ticket_message(task, epoch, beacon))
 
 
 def negative_log2(output: int) -> int:

@@ -1,0 +1,421 @@
+"""One validator's, or candidate's, part in an epoch change: a pure machine beside ordering and the round.
+
+`change_step(context, state, event) -> (state, effects)` follows the order (`_epoch_change_rules`) and, when a window
+opens, says what this member has to say in it, once. Whatever takes a secret is kept on disk before the record that
+depends on it leaves, and a restart says the same words again: two dealings of one member would be two polynomials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from collegium.crypto import (
+    AccountKey,
+    BlsSecretKey,
+    Digest,
+    Randomness,
+    SealKey,
+    SecretShare,
+    Stream,
+    combine_shares,
+    deal,
+    open_sealed,
+    seal,
+    verify_share,
+)
+from collegium.errors import CollegiumError
+
+from ._epoch import EpochSet
+from ._epoch_change_records import (
+    Answer,
+    DealingRecord,
+    EpochRecord,
+    TicketRecord,
+    Verdict,
+    change_scope,
+    encode_epoch_record,
+    first_key_digest,
+    share_purpose,
+)
+from ._epoch_change_rules import (
+    ChangeRules,
+    EpochChange,
+    NextEpoch,
+    Phase,
+    begin_change,
+    due_payload,
+    follow_payload,
+    open_handover,
+)
+from ._lottery import buy_ticket
+from ._records import Announcement
+
+__all__ = [
+    "ChangeContext",
+    "ChangeEffect",
+    "ChangePutOff",
+    "ChangeState",
+    "ChangeTick",
+    "EpochRefused",
+    "EpochSubmit",
+    "ForgetEpochSecrets",
+    "HandedOver",
+    "KeepBeaconShare",
+    "KeepEpochSecret",
+    "OrderedPayload",
+    "change_step",
+    "record_accepted",
+    "record_wanted",
+    "restore_change",
+    "start_change",
+]
+
+SEED_BYTES = 32
+
+# ------------------------------------------------------------------------------------------------ surroundings, events
+
+
+@dataclass(frozen=True)
+class ChangeContext:
+    """What does not change during an epoch: the rules, and this member's keys."""
+
+    rules: ChangeRules
+    account: AccountKey
+    voting_key: BlsSecretKey
+    random: Randomness
+
+    @property
+    def voting_bytes(self) -> bytes:
+        """This member's voting key, by which candidates are known."""
+        return bytes(self.voting_key.public_key())
+
+
+@dataclass(frozen=True)
+class OrderedPayload:
+    """A block with this payload is final; given in the order of blocks, each once."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class ChangeTick:
+    """Look again: the first event after a restart."""
+
+
+# ------------------------------------------------------------------------------------------------ effects
+
+
+@dataclass(frozen=True)
+class KeepEpochSecret:
+    """Must be on disk before the record that depends on it is submitted; mode 0600.
+
+    Attributes:
+        step: "ticket" (secret: the deal key), "dealing" (the seed of polynomial), "verdict" (the first sealing key).
+        secret: 32 bytes.
+        record: the very bytes to be ordered.
+    """
+
+    epoch: int
+    start: int
+    step: str
+    secret: bytes = field(repr=False)
+    record: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KeepBeaconShare:
+    """Must be on disk from now until its epoch ends: this member's share of the next beacon's key; mode 0600."""
+
+    epoch: int
+    member: int
+    scalar: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ForgetEpochSecrets:
+    """Delete what `KeepEpochSecret` kept for this attempt: it failed, or its epoch has begun."""
+
+    epoch: int
+    start: int
+
+
+@dataclass(frozen=True)
+class EpochSubmit:
+    """Have this payload ordered by the present epoch set."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class EpochRefused:
+    """A final payload that this machine cannot follow, and why; cannot be while fewer than a third are bad."""
+
+    reason: CollegiumError
+
+
+@dataclass(frozen=True)
+class ChangePutOff:
+    """An attempt failed; the next one has begun, and this epoch goes on."""
+
+    epoch: int
+    start: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """The handover is final: the next epoch begins with `opened.first_round`.
+
+    Attributes:
+        member: this validator's place in it; None if it has none.
+        share: its share of the beacon's key; None without a place, or if a dealer cheated it while it was away.
+        first_key: the secret of its sealing key for the first round; None if it announced none.
+    """
+
+    opened: NextEpoch
+    member: int | None
+    share: SecretShare | None
+    first_key: SealKey | None
+
+
+ChangeEffect = (
+    KeepEpochSecret | KeepBeaconShare | ForgetEpochSecrets | EpochSubmit | EpochRefused | ChangePutOff | HandedOver
+)
+ChangeOutcome = tuple["ChangeState", tuple[ChangeEffect, ...]]
+
+
+# ------------------------------------------------------------------------------------------------ state
+
+
+@dataclass(frozen=True)
+class ChangeState:
+    """What the order says, and what this member has kept for the present attempt, by step."""
+
+    change: EpochChange
+    kept: Mapping[str, KeepEpochSecret] = field(default_factory=dict)
+
+
+def start_change(context: ChangeContext, first_round: int, value: Digest) -> ChangeOutcome:
+    """Return the machine at the beginning of an epoch, from its first round and that round's beacon value."""
+    return _act(context, ChangeState(begin_change(context.rules.plan, first_round, value)))
+
+
+def restore_change(
+    context: ChangeContext,
+    first_round: int,
+    value: Digest,
+    payloads: Iterable[bytes],
+    kept: Iterable[KeepEpochSecret],
+) -> ChangeState:
+    """Return the state after a crash; feed it a `ChangeTick` first.
+
+    Args:
+        context: as before the crash.
+        first_round, value: as for `start_change`.
+        payloads: of this epoch's final blocks, in their order.
+        kept: what was written down and not forgotten.
+
+    Raises:
+        CollegiumError: a payload does not follow those before it: the archive is not this epoch's.
+    """
+    change = begin_change(context.rules.plan, first_round, value)
+    for payload in payloads:
+        change = follow_payload(context.rules, change, payload)
+    present = (context.rules.epoch, change.start)
+    return ChangeState(change, {k.step: k for k in kept if (k.epoch, k.start) == present})
+
+
+# ------------------------------------------------------------------------------------------------ step
+
+
+def change_step(context: ChangeContext, state: ChangeState, event: OrderedPayload | ChangeTick) -> ChangeOutcome:
+    """Return the next state and, in the order in which they must be carried out, the effects of one event."""
+    if isinstance(event, ChangeTick):
+        state, said = _act(context, state)
+        return state, (*said, *(_handed_over(context, state) if state.change.handover is not None else ()))
+    before = state.change
+    try:
+        after = follow_payload(context.rules, before, event.payload)
+    except CollegiumError as reason:
+        return state, (EpochRefused(reason),)
+    state = replace(state, change=after)
+    if after.attempts != before.attempts:
+        epoch = context.rules.epoch
+        ended: tuple[ChangeEffect, ...] = (
+            ForgetEpochSecrets(epoch, before.start),
+            ChangePutOff(epoch, before.start, after.put_off),
+        )
+        state, said = _act(context, replace(state, kept={}))
+        return state, (*ended, *said)
+    if after.handover is not None and before.handover is None:
+        return state, _handed_over(context, state)
+    if after.round != before.round:
+        return _act(context, state)
+    return state, ()
+
+
+def _act(context: ChangeContext, state: ChangeState) -> ChangeOutcome:
+    """Say what this member has to say in the present window, if it has not been ordered yet."""
+    change = state.change
+    match change.phase(context.rules.plan):
+        case Phase.TICKETS if (
+            change.seed is not None
+            and context.rules.candidate(context.voting_bytes) is not None
+            and context.voting_bytes not in change.tickets
+        ):
+            return _say(context, state, "ticket")
+        case Phase.DEALINGS if (member := _place(context, change)) is not None and member not in change.dealings:
+            return _say(context, state, "dealing")
+        case Phase.VERDICTS if (
+            (member := _place(context, change)) is not None
+            and member not in change.verdicts
+            and "ticket" in state.kept  # else its shares are sealed to a key that is lost
+        ):
+            return _say(context, state, "verdict")
+        case Phase.ANSWERS if (
+            (member := _place(context, change)) is not None
+            and member not in change.answers
+            and change.complaints(member)
+            and "dealing" in state.kept
+        ):
+            return state, (EpochSubmit(encode_epoch_record(_answer(context, state, member))),)
+        case Phase.OVER if change.handover is not None and state.kept:
+            return replace(state, kept={}), (ForgetEpochSecrets(context.rules.epoch, change.start),)
+    return state, ()
+
+
+def _say(context: ChangeContext, state: ChangeState, step: str) -> ChangeOutcome:
+    """Submit this step's record; make it, and keep it with its secret, the first time."""
+    kept = state.kept.get(step)
+    if kept is not None:
+        return state, (EpochSubmit(kept.record),)
+    secret = context.random(SEED_BYTES)
+    make = {"ticket": _ticket, "dealing": _dealing, "verdict": _verdict}[step]
+    record = encode_epoch_record(make(context, state, secret))
+    keep = KeepEpochSecret(context.rules.epoch, state.change.start, step, secret, record)
+    return replace(state, kept={**state.kept, step: keep}), (keep, EpochSubmit(record))
+
+
+def _place(context: ChangeContext, change: EpochChange) -> int | None:
+    """Return this member's place in the drawn set, if there is one."""
+    members = () if change.members is None else change.members.validators
+    return next((int(v.index) for v in members if v.bls_key == context.voting_bytes), None)
+
+
+def _here(context: ChangeContext, change: EpochChange) -> tuple[int, EpochSet, Digest]:
+    """Return this member's place, the drawn set, and the attempt's scope."""
+    place = _place(context, change)
+    assert place is not None  # noqa: S101 - asked before
+    return place, change.drawn(), change_scope(context.rules.epoch_set, context.rules.epoch, change.start)
+
+
+# ------------------------------------------------------------------------------------------------ what is said
+
+
+def _ticket(context: ChangeContext, state: ChangeState, secret: bytes) -> EpochRecord:
+    rules, start, seed = context.rules, state.change.start, state.change.seed
+    assert seed is not None  # noqa: S101 - asked before
+    ticket = buy_ticket(context.voting_key, rules.epoch_set.task, rules.epoch, seed)
+    record = TicketRecord(rules.epoch, start, ticket.bls_key, ticket.proof, SealKey(secret).public_bytes)
+    scope = change_scope(rules.epoch_set, rules.epoch, start)
+    return replace(record, signature=context.account.sign(record.digest(scope)))
+
+
+def _dealing(context: ChangeContext, state: ChangeState, secret: bytes) -> EpochRecord:
+    change = state.change
+    place, members, scope = _here(context, change)
+    dealing = deal(Stream(secret), members.size, members.quorum)
+    boxes = tuple(
+        seal(change.deal_key(share.member), share_purpose(scope, members, place, share.member), share.to_bytes())
+        for share in dealing.shares
+    )
+    possession = dealing.prove_possession(DealingRecord.possession_context(scope, members, place))
+    record = DealingRecord(context.rules.epoch, change.start, place, dealing.commitments, possession, boxes)
+    return replace(record, signature=context.account.sign(record.digest(scope, members)))
+
+
+def _verdict(context: ChangeContext, state: ChangeState, secret: bytes) -> EpochRecord:
+    change = state.change
+    place, members, scope = _here(context, change)
+    fits = {dealer: _open_share(context, state, dealer) is not None for dealer in sorted(change.dealings)}
+    against = tuple(dealer for dealer, fit in fits.items() if not fit and dealer != place)
+    key = Announcement(place, change.first_round(context.rules.plan), SealKey(secret).public_bytes, b"")
+    key = replace(key, signature=context.account.sign(first_key_digest(scope, members, key)))
+    record = Verdict(context.rules.epoch, change.start, place, against, key)
+    return replace(record, signature=context.account.sign(record.digest(scope, members)))
+
+
+def _answer(context: ChangeContext, state: ChangeState, place: int) -> EpochRecord:
+    """Return the published shares: each complainant is bad and knows its share, or this dealer is."""
+    change = state.change
+    _, members, scope = _here(context, change)
+    dealing = deal(Stream(state.kept["dealing"].secret), members.size, members.quorum)
+    shares = tuple((member, dealing.shares[member].to_bytes()) for member in change.complaints(place))
+    record = Answer(context.rules.epoch, change.start, place, shares)
+    return replace(record, signature=context.account.sign(record.digest(scope, members)))
+
+
+# ------------------------------------------------------------------------------------------------ what is received
+
+
+def _open_share(context: ChangeContext, state: ChangeState, dealer: int) -> SecretShare | None:
+    """Return this member's share of a dealing: published in an answer, or sealed to it; None unless it fits."""
+    change = state.change
+    place, members, scope = _here(context, change)
+    dealing, answer = change.dealings[dealer], change.answers.get(dealer)
+    published = {} if answer is None else dict(answer.shares)
+    if place in published:
+        return SecretShare.from_bytes(place, published[place])  # verified before it was ordered
+    try:
+        purpose = share_purpose(scope, members, dealer, place)
+        opened = open_sealed(SealKey(state.kept["ticket"].secret), purpose, dealing.boxes[place])
+        share = SecretShare.from_bytes(place, opened)
+        verify_share(dealing.commitments, share)
+    except CollegiumError:
+        return None
+    return share
+
+
+def _handed_over(context: ChangeContext, state: ChangeState) -> tuple[ChangeEffect, ...]:
+    """The handover is final: write the share of the beacon's key down, and tell what comes next."""
+    change, rules = state.change, context.rules
+    handover = change.handover
+    assert handover is not None  # noqa: S101 - asked before
+    opened = open_handover(rules.epoch_set, handover, rules.work)
+    place, share, first_key = _place(context, change), None, None
+    if place is not None and "ticket" in state.kept:
+        shares = [_open_share(context, state, dealer) for dealer in handover.dealers]
+        good = [part for part in shares if part is not None]
+        share = combine_shares(good) if len(good) == len(shares) else None
+    if place is not None and "verdict" in state.kept and any(key.validator == place for key in handover.keys):
+        first_key = SealKey(state.kept["verdict"].secret)
+    keep = () if share is None else (KeepBeaconShare(rules.epoch, share.member, share.to_bytes()),)
+    return (*keep, HandedOver(opened, place, share, first_key))
+
+
+# ------------------------------------------------------------------------------------------------ for ordering
+
+
+def record_accepted(rules: ChangeRules, change: EpochChange, ancestors: Iterable[bytes], payload: bytes) -> bool:
+    """Tell whether a block may order this record after `ancestors`, payloads that are not final yet; never raises."""
+    try:
+        for ancestor in ancestors:
+            change = follow_payload(rules, change, ancestor)
+        follow_payload(rules, change, payload)
+    except CollegiumError:
+        return False
+    return True
+
+
+def record_wanted(rules: ChangeRules, change: EpochChange, ancestors: Iterable[bytes]) -> bytes | None:
+    """Return the handover that must be ordered now, before anything else; None if there is none.
+
+    While this returns one, no close is acceptable: so no leader can let an epoch run past its handover.
+    """
+    try:
+        for ancestor in ancestors:
+            change = follow_payload(rules, change, ancestor)
+    except CollegiumError:
+        return None
+    return due_payload(change)
