@@ -5,6 +5,16 @@ Read `play_round` first: one round of the protocol from top to bottom.
 
 from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
 from ._columns import allocate_columns
+from ._consortium import (
+    Consortium,
+    ConsortiumError,
+    FolderInUseError,
+    ForeignKeyError,
+    Member,
+    PortsTakenError,
+    found_consortium,
+    open_consortium,
+)
 from ._events import (
     CheckpointPosted,
     Event,
@@ -44,6 +54,7 @@ from ._network import Network, SharedWork, StalledError
 from ._network_settings import (
     LimitSettings,
     LogSettings,
+    NetworkSettings,
     RelayerSettings,
     RoleSettings,
     SettingsError,
@@ -51,7 +62,6 @@ from ._network_settings import (
     SettingsUnreadableError,
     StewardSettings,
     TimingSettings,
-    TlsFiles,
     TrainerSettings,
     ValidatorSettings,
     load_settings,
@@ -96,6 +106,7 @@ from ._registration import (
 from ._run import RunRefusedError, run_experiment
 from ._setup import Federation, TaskTooLargeError, set_up
 from ._task import LearningTask, ModelState, ModelStateError
+from ._tls import TlsFiles
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer, TrainerJournal
 from ._vector_run import VectorRound, VectorScores, VectorSettings, play_vectors
 from ._vectors import (
@@ -122,6 +133,8 @@ __all__ = [
     "CommitmentCountError",
     "CommitmentUsedError",
     "CommitteeSettings",
+    "Consortium",
+    "ConsortiumError",
     "DataRegistration",
     "DataSettings",
     "DerivedFileError",
@@ -134,6 +147,8 @@ __all__ = [
     "ExperimentUnreadableError",
     "Federation",
     "FinalModelError",
+    "FolderInUseError",
+    "ForeignKeyError",
     "Genesis",
     "GenesisError",
     "LearningTask",
@@ -145,11 +160,13 @@ __all__ = [
     "LimitSettings",
     "LogSettings",
     "ManifestError",
+    "Member",
     "Message",
     "ModelSettings",
     "ModelState",
     "ModelStateError",
     "Network",
+    "NetworkSettings",
     "NoQuoteSourceError",
     "NoRegistrationError",
     "NotRegisteredError",
@@ -158,6 +175,7 @@ __all__ = [
     "OwnerRows",
     "OwnerRowsError",
     "PlayedRound",
+    "PortsTakenError",
     "Problem",
     "Quantised",
     "Quantiser",
@@ -223,10 +241,12 @@ __all__ = [
     "experiment_to_bytes",
     "final_model",
     "first_vector_state",
+    "found_consortium",
     "load_experiment",
     "load_owner_rows",
     "load_settings",
     "load_statistics",
+    "open_consortium",
     "play_round",
     "play_vectors",
     "run_experiment",

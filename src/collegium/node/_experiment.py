@@ -20,6 +20,7 @@ from collegium.errors import CollegiumError
 from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
 from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 
+from ._network_settings import NetworkSettings, network_settings
 from ._sections import Problem, Section, shown
 
 __all__ = [
@@ -80,7 +81,7 @@ Loss: TypeAlias = Literal["sigmoid", "squared"]
 
 LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "attested", "proved")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
-_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation")
+_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "network")
 _SECTIONS_RESERVED = ("stewards", "attack", "privacy")
 
 
@@ -215,7 +216,10 @@ class AttestationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One whole experiment. `folder` is where relative paths start; it is no part of the experiment's identity."""
+    """One whole experiment.
+
+    `folder`, where relative paths start, and `network` are no part of the experiment's identity.
+    """
 
     task: TaskSettings
     data: DataSettings
@@ -227,6 +231,7 @@ class Experiment:
     chain: ChainSettings
     attestation: AttestationSettings | None = None
     folder: Path = field(default=Path(), compare=False)
+    network: NetworkSettings = field(default_factory=NetworkSettings, compare=False)
 
     @property
     def data_path(self) -> Path:
@@ -362,6 +367,7 @@ def _experiment_from_mapping(
         chain=_chain(sections["chain"]),
         attestation=_attestation(sections["attestation"], read_policy) if "attestation" in sections else None,
         folder=folder,
+        network=_network(sections["network"], sections["committee"]),
     )
     if experiment.task.level == "attested" and "attestation" not in mapping:
         text = 'is missing: task.level is "attested", and it says whose quotes are accepted'
@@ -386,7 +392,7 @@ def _sections(mapping: Mapping[str, object], problems: list[Problem]) -> dict[st
         elif not isinstance(value, dict):
             problems.append(Problem(where, "type", f"is {shown(value)}, expected a section"))
     sections = {}
-    for name in (*_SECTIONS_REQUIRED, "trainers", "chain"):
+    for name in (*_SECTIONS_REQUIRED, "trainers", "chain", "network"):
         value = mapping.get(name)
         if isinstance(value, dict):
             sections[name] = Section(name, value, problems)
@@ -563,6 +569,25 @@ def _check_liveness(section: Section, settings: CommitteeSettings) -> None:
             f"no round would become final: {seats} seats - {absent} absent - {lying} lying = {working} working, "
             f"expected at least {seats} - floor({seats - 1} / 3) = {quorum}",
         )
+
+
+def _network(section: Section, committee: Section) -> NetworkSettings:
+    """Return how processes share the committee; note too many of them, or that a third away would stop the rounds."""
+    settings = network_settings(section)
+    if not section.ok or not committee.ok or settings.validators is None:
+        return settings
+    seats, size = committee.integer("seats", SEATS_MIN, SEATS_MAX), settings.validators
+    away, spoiled_max = (size - 1) // 3, seats_spoiled_max(seats)
+    if size > seats:
+        section.note("validators", "range", f"is {size}, expected at most {seats}, as many as committee.seats")
+    elif away * -(-seats // size) > spoiled_max:
+        section.note(
+            "validators",
+            "liveness",
+            f"is {size}: {away} of them may be away, with up to {-(-seats // size)} of {seats} seats each, expected "
+            f"at most {spoiled_max} seats away",
+        )
+    return settings
 
 
 def _chain(section: Section) -> ChainSettings:

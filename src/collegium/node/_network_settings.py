@@ -19,6 +19,7 @@ from collegium.consensus import RoundTiming
 from collegium.errors import CollegiumError
 
 from ._sections import Problem, Section, shown
+from ._tls import TlsFiles
 
 __all__ = [
     "LOG_LEVELS",
@@ -34,7 +35,6 @@ __all__ = [
     "SettingsUnreadableError",
     "StewardSettings",
     "TimingSettings",
-    "TlsFiles",
     "TrainerSettings",
     "ValidatorSettings",
     "address_problem",
@@ -42,6 +42,7 @@ __all__ = [
     "encode_settings",
     "format_address",
     "load_settings",
+    "network_settings",
     "parse_address",
 ]
 
@@ -79,15 +80,6 @@ class SettingsRefusedError(SettingsError):
 
 
 # ------------------------------------------------------------------------------------------------ what is set
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """Paths of the authority's certificate, this process's own, and the own one's key."""
-
-    authority: Path
-    certificate: Path
-    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +217,26 @@ class RelayerSettings:
     tls: TlsFiles
     validators: Mapping[int, Address]
     log: LogSettings = field(default_factory=LogSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """How an experiment's task is run as a network of processes; no part of the experiment's identity.
+
+    Attributes:
+        validators: how many share the committee's seats; None means one for each seat.
+        host: where every process listens.
+        port: of the first listener, the others follow it; None means ports that are free.
+        log_level: of every process.
+        metrics: whether validators serve /metrics.
+    """
+
+    validators: int | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    log_level: LogLevel = "info"
+    metrics: bool = True
+    timing: TimingSettings = field(default_factory=TimingSettings)
 
 
 RoleSettings: TypeAlias = ValidatorSettings | TrainerSettings | StewardSettings | RelayerSettings
@@ -417,14 +429,10 @@ class _Reader:
         return dict(sorted(addresses.items()))
 
     def _timing(self) -> TimingSettings:
-        section, default = self._section("timing"), TimingSettings()
-        view = section.integer("view_timeout_ms", 1, MILLISECONDS_MAX, default.view_timeout_ms)
-        waits = {
-            key.name: section.integer(key.name, 0, MILLISECONDS_MAX, getattr(default.round, key.name))
-            for key in fields(RoundTiming)
-        }
+        section = self._section("timing")
+        timing = _timing(section)
         section.close()
-        return TimingSettings(view, RoundTiming(**waits))
+        return timing
 
     def _limits(self) -> LimitSettings:
         section, default = self._section("limits"), LimitSettings()
@@ -436,8 +444,7 @@ class _Reader:
 
     def _log(self) -> LogSettings:
         section = self._section("log")
-        given = section.choice("level", LOG_LEVELS) if section.has("level") else "info"
-        level: LogLevel = next(level for level in LOG_LEVELS if level == given)
+        level = _log_level(section, "level")
         file = self._path(section, "file") if section.has("file") else None
         section.close()
         return LogSettings(level, file)
@@ -466,6 +473,38 @@ class _Reader:
             where = problem.where.removeprefix("sections.")
             text = problem.text.replace("setting of this section", f"section of a {role}'s settings")
             self._problems.append(Problem(f"[{where}]", problem.kind, text))
+
+
+def network_settings(section: Section) -> NetworkSettings:
+    """Return what an experiment's [network] says."""
+    settings = NetworkSettings(
+        validators=section.optional_integer("validators", 1, VALIDATORS_MAX),
+        host=section.text("host", HOST_LENGTH_MAX, default=NetworkSettings().host),
+        port=section.optional_integer("port", 1, PORT_MAX),
+        log_level=_log_level(section, "log_level"),
+        metrics=section.boolean("metrics", default=True),
+        timing=_timing(section),
+    )
+    problem = None if not settings.host else address_problem(format_address((settings.host, 1)))
+    if problem is not None:
+        section.note("host", "range", f'is {shown(settings.host)}, expected a host such as "127.0.0.1"')
+    section.close()
+    return settings
+
+
+def _timing(section: Section) -> TimingSettings:
+    default = TimingSettings()
+    view = section.integer("view_timeout_ms", 1, MILLISECONDS_MAX, default.view_timeout_ms)
+    waits = {
+        key.name: section.integer(key.name, 0, MILLISECONDS_MAX, getattr(default.round, key.name))
+        for key in fields(RoundTiming)
+    }
+    return TimingSettings(view, RoundTiming(**waits))
+
+
+def _log_level(section: Section, key: str) -> LogLevel:
+    given = section.choice(key, LOG_LEVELS) if section.has(key) else "info"
+    return next(level for level in LOG_LEVELS if level == given)
 
 
 def _address(section: Section, key: str) -> Address:

@@ -55,12 +55,15 @@ __all__ = [
     "Federation",
     "Roles",
     "TaskTooLargeError",
+    "ValidatorKeys",
     "build_task",
     "draw_validators",
     "found",
     "open_network",
+    "read_data",
     "set_up",
     "surround",
+    "validator_entry",
 ]
 
 STAKE_WEI = 10**18
@@ -115,7 +118,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     """
     attest = _quote_source(experiment, on_event, attest)
     # 1. data: who holds which rows; only a simulation may look at all of them
-    schema, split = _read_data(experiment, on_event)
+    schema, split = read_data(experiment, on_event)
     trainers = [Trainer(AccountKey.generate(os_random), rows, attest=attest) for rows in split.trainers]
     if len(trainers) < experiment.trainers.minimum:
         raise TooFewTrainersError(
@@ -300,7 +303,8 @@ def _quote_source(experiment: Experiment, on_event: Callable[[Event], None], att
     return attest or ask_command(settings.command, experiment.folder)
 
 
-def _read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tuple[Schema, learning.Split]:
+def read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tuple[Schema, learning.Split]:
+    """Return the public schema, and who holds which rows of the experiment's table."""
     data = experiment.data
     table = learning.load_table(experiment.data_path).blank(data.missing, keep=(data.site, data.label))
     split = learning.split_sites(
@@ -376,23 +380,25 @@ def found(
     threshold = size - (size - 1) // 3
     dealings = [deal(os_random, size, threshold) for _ in range(size)]
     draft = replace(draft, beacon_commitments=tuple(dealing.commitments for dealing in dealings))
-    entries = []
-    for index, keys in enumerate(validators):
-        unsigned = Announcement(index, 0, keys.first_seal.public_bytes, b"")
-        announcement = replace(unsigned, signature=keys.account.sign(unsigned.digest(draft.task)))
-        key = keys.voting.public_key()
-        entries.append(
-            ValidatorEntry(
-                account=keys.account.address,
-                bls_key=bytes(key),
-                possession=keys.voting.prove_possession(draft.task + keys.account.address),
-                stake=STAKE_WEI,
-                announcement=None if index in absent else announcement,
-            )
-        )
+    entries = tuple(
+        validator_entry(draft.task, index, keys, absent=index in absent) for index, keys in enumerate(validators)
+    )
     group = combine_commitments(size, draft.beacon_commitments)
     shares_of = [combine_shares([dealing.shares[member] for dealing in dealings]) for member in range(size)]
     beacons = [ThresholdBeacon(draft.task, group, share) for share in shares_of]
     shares = {i: beacons[i].partial(0, 0) for i in range(size) if i not in absent}
-    genesis = replace(draft, validators=tuple(entries), beacon=beacons[0].combine(0, 0, shares))
+    genesis = replace(draft, validators=entries, beacon=beacons[0].combine(0, 0, shares))
     return genesis, beacons
+
+
+def validator_entry(task: Digest, index: int, keys: ValidatorKeys, *, absent: bool = False) -> ValidatorEntry:
+    """Return what genesis says of a validator: keys, proof of possession, and its sealing key for round 0, signed."""
+    unsigned = Announcement(index, 0, keys.first_seal.public_bytes, b"")
+    announcement = replace(unsigned, signature=keys.account.sign(unsigned.digest(task)))
+    return ValidatorEntry(
+        account=keys.account.address,
+        bls_key=bytes(keys.voting.public_key()),
+        possession=keys.voting.prove_possession(task + keys.account.address),
+        stake=STAKE_WEI,
+        announcement=None if absent else announcement,
+    )
