@@ -19,9 +19,11 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeVar
 
-__all__ = ["Alarm", "Machine", "Mailbox", "MailboxLimits", "Parcel", "Step", "monotonic_ms"]
+__all__ = ["Alarm", "Leaves", "Machine", "Mailbox", "MailboxLimits", "Parcel", "Send", "Sender", "Step", "monotonic_ms"]
 
+T = TypeVar("T")
 Sender = int | None
 
 
@@ -117,7 +119,13 @@ class Alarm:
     key: Hashable = None
 
 
-Step = Callable[[object, int, Sender], Sequence[Parcel | Alarm]]
+Leaves = Parcel | Alarm | Callable[[], object]
+"""What a step leaves behind: something to send, an alarm, or something to be done on the event loop's side."""
+
+Send = Callable[[int, bytes], object]
+"""Hands a frame to a peer's connection; never waits. What it cannot take is lost, and the transport tells later."""
+
+Step = Callable[[object, int, Sender], Sequence[Leaves]]
 """`(message, now_ms, sender)` -> what leaves; runs in the machine's thread, has written down what must survive."""
 
 
@@ -149,33 +157,23 @@ class _Alarms:
 
 
 class Machine:
-    """Feeds a state machine from a mailbox and carries away what it says.
+    """Feeds a state machine from a mailbox and carries away what it says; `index` is who tells what it tells itself.
 
-    Args:
-        index: this validator: the sender of what it says to itself.
-        step: what computes.
-        send: hands a frame to a peer's connection; never waits. False where it could not take it.
-        on_dropped: is told of a peer that a frame was lost to.
+    It has a thread from the beginning, for whatever must happen there before the first step: see `compute`.
     """
 
     def __init__(
-        self,
-        index: int,
-        step: Step,
-        send: Callable[[int, bytes], bool],
-        on_dropped: Callable[[int], None] = lambda _: None,
-        limits: MailboxLimits | None = None,
-        clock: Callable[[], int] = monotonic_ms,
+        self, index: int, limits: MailboxLimits | None = None, clock: Callable[[], int] = monotonic_ms
     ) -> None:
         self.index = index
         self.mailbox = Mailbox(limits or MailboxLimits())
-        self.steps = 0
-        self._step, self._send, self._on_dropped, self._clock = step, send, on_dropped, clock
+        self._clock = clock
         self._alarms = _Alarms()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="validator")
+        self._send: Send = lambda to, frame: False
         self._stopping = False
 
-    async def compute(self, work: Callable[[], object]) -> object:
+    async def compute(self, work: Callable[[], T]) -> T:
         """Run something in the machine's thread, between two steps: what touches state or journal."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -183,24 +181,26 @@ class Machine:
         """Say something to oneself."""
         self.mailbox.add(self.index, message)
 
-    def deliver(self, outcome: Iterable[Parcel | Alarm]) -> None:
-        """Carry away what a step leaves: alarms, messages to oneself, frames."""
+    def deliver(self, outcome: Iterable[Leaves]) -> None:
+        """Carry away what a step leaves, in its order."""
         for item in outcome:
-            if isinstance(item, Alarm):
-                self._alarms.set(item)
-                continue
-            if item.message is not None:
-                self.tell_self(item.message)
-            for peer in item.to:
-                if not self._send(peer, item.frame):
-                    self._on_dropped(peer)
+            match item:
+                case Alarm():
+                    self._alarms.set(item)
+                case Parcel():
+                    if item.message is not None:
+                        self.tell_self(item.message)
+                    for peer in item.to:
+                        self._send(peer, item.frame)
+                case _:
+                    item()
 
-    async def run(self) -> None:
+    async def run(self, step: Step, send: Send) -> None:
         """Take message after message until `stop`; a step that has begun is finished, and what it says is sent.
 
         Whatever a step raises ends this: it is our bug or the disk's failure, and to go on could break a promise.
         """
-        loop = asyncio.get_running_loop()
+        self._send, loop = send, asyncio.get_running_loop()
         try:
             while not self._stopping:
                 for message in self._alarms.take(self._clock()):
@@ -210,8 +210,7 @@ class Machine:
                     await self._wait()
                     continue
                 sender, message = taken
-                self.deliver(await loop.run_in_executor(self._thread, self._step, message, self._clock(), sender))
-                self.steps += 1
+                self.deliver(await loop.run_in_executor(self._thread, step, message, self._clock(), sender))
         finally:
             self._thread.shutdown(wait=True)
 

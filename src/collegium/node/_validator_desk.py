@@ -1,0 +1,269 @@
+"""A validator between its state machine, its peers and its gateway: what goes in, what is told, what is answered.
+
+The node belongs to the machine's thread: whatever reads it runs there, between two steps. What the gateway asks often
+is answered from `Standing`, which each step leaves behind on the event loop's side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from collegium.aggregation import Upload
+from collegium.consensus import (
+    Close,
+    Committed,
+    Header,
+    Refused,
+    Registered,
+    RoundFinished,
+    Timer,
+    decode_payload,
+    encode_peer_message,
+)
+from collegium.crypto import Digest
+
+from ._checkpoints import checkpoints
+from ._desk import Readiness, Verdict, upload_lengths
+from ._machine import Alarm, Leaves, Machine, Parcel, Sender
+from ._network import Outgoing, SharedWork
+from ._play import lasts
+from ._validator_node import ValidatorNode
+
+__all__ = ["FinalRound", "NodeSteps", "Standing", "Submission", "ValidatorDesk", "Watcher"]
+
+T = TypeVar("T")
+HEADER_KIND: Final = b"H"  # how a block's payload begins that is a certified header
+CLOSE_KIND: Final = b"C"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a validator is, as the loop's side knows it after each step."""
+
+    round: int
+    view: int
+    current: bool  # it knows of no final header that it has not followed
+    given_up: bool  # the view before this one was given up
+
+
+@dataclass(frozen=True, slots=True)
+class FinalRound:
+    """A round that is final here: its header, how many reports it adds, and the view that ordered it."""
+
+    header: Header
+    reports: int
+    view: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Submission:
+    """An upload from the gateway and where its verdict is awaited."""
+
+    upload: Upload
+    verdict: asyncio.Future[Verdict]
+
+
+class Watcher(Protocol):
+    """Is told on the loop's side what a step brought about: logs, metrics, events, spans."""
+
+    def stepped(self, kind: str, before: Standing, after: Standing) -> None:
+        """Note that a message of a kind was handled."""
+        ...
+
+    def noted(self, sender: Sender, note: object) -> None:
+        """Note something that the node noticed."""
+        ...
+
+
+class NodeSteps:
+    """The machine's thread around a node: each step's messages are written as bytes there, once for all receivers."""
+
+    def __init__(self, node: ValidatorNode, watcher: Watcher) -> None:
+        self.node, self._watcher = node, watcher
+        self._others = tuple(i for i in range(node.context.round.epoch_set.size) if i != node.index)
+        self.standing = self._stand()
+
+    def step(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
+        """Handle one message; what it brought about is on disk before this returns."""
+        submission = message if isinstance(message, Submission) else None
+        handled = message if submission is None else submission.upload
+        outgoing = list(self.node.handle(handled, now_ms, sender))
+        leaves = self.leaves(outgoing)
+        notes = [self._read(note) for note in self.node.notes]
+        self.node.notes.clear()
+        before, self.standing = self.standing, self._stand()
+        if self.standing.round != before.round and isinstance(self.node.context.round.work, SharedWork):
+            self.node.context.round.work.forget(lasts)
+        if submission is not None:
+            verdict = self._verdict(submission.upload, before.round, notes)
+            leaves.append(lambda: submission.verdict.done() or submission.verdict.set_result(verdict))
+        leaves.append(self._told(type(handled).__name__, sender, notes, before, self.standing))
+        return leaves
+
+    def leaves(self, outgoing: Sequence[Outgoing]) -> list[Leaves]:
+        """Return what the node sends, written as bytes."""
+        return [self._leaf(item) for item in outgoing]
+
+    def _leaf(self, item: Outgoing) -> Leaves:
+        message = item.message
+        if item.at_ms is not None:
+            return Alarm(message, item.at_ms, "view" if isinstance(message, Timer) else None)
+        own = item.to is None or item.to == self.node.index
+        to = self._others if item.to is None else tuple({item.to} - {self.node.index})
+        return Parcel(encode_peer_message(message) if to else b"", to, message if own else None)
+
+    def _stand(self) -> Standing:
+        state = self.node.state
+        given_up = state.replica.vote_state.entry.timeout_certificate is not None
+        return Standing(state.round.terms.round, state.replica.view, state.round.final is None, given_up)
+
+    def _read(self, note: object) -> object:
+        """Return a note with what the loop's side cannot look up."""
+        if not isinstance(note, RoundFinished):
+            return note
+        archive = self.node.archive
+        reports, view = 0, 0
+        for block in reversed(archive.blocks):
+            if block.payload[:1] == HEADER_KIND and not view:
+                view = block.view
+            if block.payload[:1] == CLOSE_KIND:
+                close = decode_payload(block.payload)
+                reports = len(close.reports) if isinstance(close, Close) else 0
+                break
+        return FinalRound(note.header, reports, view)
+
+    def _told(
+        self, kind: str, sender: Sender, notes: list[object], before: Standing, after: Standing
+    ) -> Callable[[], None]:
+        def tell() -> None:
+            self._watcher.stepped(kind, before, after)
+            for note in notes:
+                self._watcher.noted(sender, note)
+
+        return tell
+
+    def _verdict(self, upload: Upload, round_before: int, notes: Sequence[object]) -> Verdict:
+        """Return what became of an upload in the step that it came in."""
+        report, state = upload.report, self.node.state.round
+        if report.round < round_before:
+            return Verdict("too-late")
+        if report.round > round_before:
+            waiting = [message.report.id for _, message in state.ahead if isinstance(message, Upload)]
+            if report.round > round_before + 1:
+                return Verdict("too-early")
+            other = _refusal(notes, "NotKeptError", "another report of this trainer waits for the round")
+            return Verdict("kept") if report.id in waiting else other
+        held = state.reports.get(report.trainer)
+        here = state.terms.round > report.round or (held is not None and held.report.id == report.id)
+        if here and report.id not in state.rejected:
+            return Verdict("admitted")
+        return _refusal(notes, "ReportRejectedError", "its proof does not verify")
+
+
+def _refusal(notes: Sequence[object], name: str, detail: str) -> Verdict:
+    """Return the refusal that a step noted, else this one."""
+    for note in notes:
+        if isinstance(note, Refused):
+            return Verdict("refused", type(note.reason).__name__, str(note.reason))
+    return Verdict("refused", name, detail)
+
+
+@dataclass(eq=False)
+class ValidatorDesk:
+    """The validator as its gateway sees it (`Desk`).
+
+    Args:
+        connected: how many other validators the transport is connected to.
+        rounds, checkpoint_every: how many rounds the task has after round 0, and how often a checkpoint is due.
+    """
+
+    machine: Machine
+    steps: NodeSteps
+    connected: Callable[[], int]
+    rounds: int
+    checkpoint_every: int
+
+    @property
+    def task(self) -> Digest:
+        """The task's identity."""
+        return self.steps.node.context.round.epoch_set.task
+
+    @property
+    def index(self) -> int:
+        """This validator's place in the epoch set."""
+        return self.machine.index
+
+    def open_rounds(self) -> Mapping[int, range]:
+        """Return the rounds that uploads may be for now, with the lengths that one can have."""
+        context, number = self.steps.node.context.round, self.steps.standing.round
+        return {
+            open_round: upload_lengths(context.agreed, open_round, context.seats)
+            for open_round in (number, number + 1)
+            if open_round <= self.rounds
+        }
+
+    def cohort(self) -> frozenset[bytes]:
+        """Return the account addresses of the task's registered trainers."""
+        return self.steps.node.context.round.cohort
+
+    def readiness(self) -> Readiness:
+        """Return how this validator stands."""
+        standing, quorum = self.steps.standing, self.steps.node.context.round.epoch_set.quorum
+        return Readiness(standing.round, self.connected() + 1, quorum, standing.current)
+
+    async def submit(self, upload: Upload) -> Verdict:
+        """Hand an upload to the round; awaits while too much waits already, then until it was handled."""
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        size = len(upload.ciphertext) + len(upload.proof) + len(upload.registration)
+        await self.machine.mailbox.put(None, Submission(upload, verdict), size)
+        return await verdict
+
+    async def final_header(self) -> Committed | None:
+        """Return the block of the last final header with its proof."""
+        return await self._ask(self._final_header)
+
+    async def blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
+        """Return up to `count` final blocks after `block`, with the certificates of the last."""
+        return await self._ask(lambda: self._blocks_after(block, count))
+
+    async def object(self, digest: Digest) -> bytes | None:
+        """Return what has this SHA-256."""
+        return await self._ask(lambda: self.steps.node.journal.object(digest))
+
+    async def object_named(self, identity: Digest) -> Digest | None:
+        """Return the SHA-256 of the report or key sum of this identity."""
+        return await self._ask(lambda: self.steps.node.journal.object_named(identity))
+
+    async def registered(self, trainer: bytes) -> Registered | None:
+        """Return what final closes say that this trainer has registered last."""
+        return await self._ask(lambda: self.steps.node.state.round.registered.get(trainer))
+
+    async def checkpoint_signature(self, last_round: int) -> bytes | None:
+        """Return this validator's signature of the checkpoint that ends with a round."""
+        return await self._ask(lambda: self._checkpoint_signature(last_round))
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        return await self.machine.compute(question)
+
+    def _final_header(self) -> Committed | None:
+        archive = self.steps.node.archive
+        for block in reversed(archive.blocks):
+            if block.payload[:1] == HEADER_KIND:
+                return Committed(block, archive.proofs[block.digest])
+        return None
+
+    def _blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
+        archive, genesis = self.steps.node.archive, self.steps.node.context.round.epoch_set.genesis()
+        if block != genesis and block not in archive.places:
+            return None
+        return [Committed(found, archive.proofs[found.digest]) for found in archive.after(block, count)]
+
+    def _checkpoint_signature(self, last_round: int) -> bytes | None:
+        node = self.steps.node
+        headers = [header.digest for header in node.headers]
+        due = checkpoints(node.context.round.epoch_set, headers, self.rounds, self.checkpoint_every)
+        wanted = [checkpoint for checkpoint in due if checkpoint.last_round == last_round]
+        return node.sign_checkpoint(wanted[0]) if wanted else None

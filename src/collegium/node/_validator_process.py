@@ -1,0 +1,254 @@
+"""A validator as a process: its secrets and journal from its folder, its peers and its gateway on sockets.
+
+The state machine runs in one thread (`_machine`), the event loop does everything else. docs/spec/processes.md says what
+is on disk when, what is bounded by what, and what a kill at any point costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from collegium.consensus import (
+    EpochVerifier,
+    EvidenceFound,
+    Ignored,
+    Refused,
+    Tick,
+    ValidatorContext,
+    decode_peer_message,
+    decode_upload,
+    peer_bytes_max,
+    start_validator,
+)
+
+from ._consortium import ValidatorSecrets, load_validator_secrets, read_genesis
+from ._event_feed import EventFeed
+from ._experiment import Experiment, experiment_from_bytes
+from ._gateway import Gateway
+from ._gateway_server import GatewayServer
+from ._genesis import Genesis, first_terms
+from ._machine import Machine, MailboxLimits, Sender, monotonic_ms
+from ._network import Outgoing, SharedWork
+from ._network_settings import ValidatorSettings
+from ._peers import PeerLimits, Peers
+from ._process import first_to_end, open_log, stop_signal
+from ._setup import ValidatorKeys, build_task, surround
+from ._task import EMPTY_STATE, LearningTask
+from ._telemetry import NodeMetrics, short
+from ._tls import gateway_context, peer_tls
+from ._upload_spool import SpoolLimits, UploadSpool
+from ._validator_desk import FinalRound, NodeSteps, Standing, ValidatorDesk
+from ._validator_node import BlockArchive, ValidatorNode
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+__all__ = ["ValidatorProcess", "run_validator"]
+
+TICK_S: Final = 2.0  # between two looks at what may have become due, each with a question to a peer for news
+WATCH_S: Final = 0.25  # between two looks whether this validator takes part
+JOURNAL: Final = "journal.db"  # in the folder of its state
+SPOOL: Final = "uploads"
+
+
+async def run_validator(settings: ValidatorSettings) -> None:
+    """Run a validator until a signal to stop, or until the disk fails.
+
+    Raises:
+        CollegiumError: settings, keys, journal or addresses cannot be used, or the disk failed.
+    """
+    with open_log(settings.log, "validator", settings.index) as log:
+        async with stop_signal() as stopping:
+            process = await ValidatorProcess.open(settings, log)
+            try:
+                await first_to_end(process.serve(), stopping.wait())
+            finally:
+                await process.close()
+                log.info("stopped")
+
+
+@dataclass(eq=False)
+class ValidatorProcess:
+    """A validator with everything around it."""
+
+    settings: ValidatorSettings
+    log: FilteringBoundLogger
+    machine: Machine
+    steps: NodeSteps
+    peers: Peers
+    server: GatewayServer
+    desk: ValidatorDesk
+    metrics: NodeMetrics
+    first: list[Outgoing]
+
+    @classmethod
+    async def open(cls, settings: ValidatorSettings, log: FilteringBoundLogger) -> ValidatorProcess:
+        """Read the folder, take up where the journal ends, and make ready to listen; nothing is sent yet."""
+        # 1. what the task is, and who this is in it
+        genesis = read_genesis(settings.genesis)
+        experiment = experiment_from_bytes(genesis.experiment)
+        task = build_task(genesis, experiment)
+        secrets = load_validator_secrets(settings, genesis)
+        settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # 2. the state machine, in its thread, where its journal belongs too
+        feed, metrics = EventFeed(), NodeMetrics()
+        reporter = _Reporter(settings, log, feed, metrics)
+        machine = Machine(settings.index, MailboxLimits(settings.limits.mailbox_messages))
+        context = _context(settings, genesis, experiment, task, secrets)
+        node, first = await machine.compute(lambda: _open_node(settings, genesis, task, context, secrets))
+        steps = NodeSteps(node, reporter)
+        # 3. sockets
+
+        async def on_frame(sender: int, frame: bytes) -> None:
+            await machine.mailbox.put(sender, decode_peer_message(frame), len(frame))
+
+        peers = Peers(
+            settings.index,
+            {**settings.peers, settings.index: settings.listen},
+            peer_tls(settings.tls, genesis.task),
+            on_frame,
+            reporter.joined(machine),
+            _peer_limits(settings, task, experiment.committee.seats),
+        )
+        rounds, every = experiment.task.rounds, experiment.chain.checkpoint_every
+        desk = ValidatorDesk(machine, steps, lambda: len(peers.connected()), rounds, every)
+        spool_limits = SpoolLimits(bytes_max=settings.limits.spool_bytes)
+        spool = UploadSpool(settings.state / SPOOL, genesis.task, settings.index, spool_limits)
+        gateway = Gateway(desk, spool, feed, decode_upload, metrics)
+        reporter.gateway = gateway
+        server = GatewayServer(gateway.app(), gateway_context(settings.tls), *settings.gateway, metrics)
+        return cls(settings, log, machine, steps, peers, server, desk, metrics, first)
+
+    async def serve(self) -> None:
+        """Listen, and run the state machine, until it is cancelled; then the step that has begun is finished."""
+        await self.peers.start()
+        await self.server.start()
+        self.machine.deliver(self.steps.leaves(self.first))
+        self.first = []
+        self.log.info("listening", peers=self.peers.address[1], gateway=self.settings.gateway[1])
+        machine = asyncio.ensure_future(self.machine.run(self.steps.step, self.peers.send))
+        try:
+            await first_to_end(asyncio.shield(machine), self._tick(), self._watch())
+        finally:
+            self.machine.stop()
+            await machine
+
+    async def close(self) -> None:
+        """Stop listening and close the journal."""
+        await self.server.stop()
+        await self.peers.stop()
+
+    async def _tick(self) -> None:
+        """Have the machine look again every while, at first at once."""
+        while True:
+            self.machine.tell_self(Tick())
+            await asyncio.sleep(TICK_S)
+
+    async def _watch(self) -> None:
+        """Say once when this validator takes part, and keep the figures that nobody tells."""
+        said = False
+        while True:
+            if not said and self.desk.readiness().ready:
+                said = True
+                self.log.info("ready", round=self.steps.standing.round)
+            self.metrics.set_peers(len(self.peers.connected()))
+            self.metrics.set_queue("mailbox", len(self.machine.mailbox))
+            await asyncio.sleep(WATCH_S)
+
+
+def _context(
+    settings: ValidatorSettings, genesis: Genesis, experiment: Experiment, task: LearningTask, secrets: ValidatorSecrets
+) -> ValidatorContext:
+    """Return the surroundings of this validator's state machine."""
+    keys = ValidatorKeys(secrets.account, secrets.voting, secrets.seal)
+    committee = (experiment.committee.seats, experiment.committee.verifiers)
+    timing = (settings.timing.view_timeout_ms, settings.timing.round)
+    shared = (SharedWork(), EpochVerifier(genesis.epoch_set))
+    own = (settings.index, keys, secrets.beacon, BlockArchive())
+    return surround(genesis, task, committee, *own, timing, shared)
+
+
+def _peer_limits(settings: ValidatorSettings, task: LearningTask, seats: int) -> PeerLimits:
+    """Return the transport's bounds: no frame is longer than one of its kind can be in this task."""
+    scaling, training = (peer_bytes_max(task, number, seats) for number in (0, 1))
+    limits = settings.limits
+    return PeerLimits(
+        limit_of=lambda kind: max(scaling.get(kind, 0), training.get(kind, 0)),
+        messages_rate_max=limits.peer_messages_per_s,
+        bytes_rate_max=limits.peer_bytes_per_s,
+    )
+
+
+def _open_node(
+    settings: ValidatorSettings,
+    genesis: Genesis,
+    task: LearningTask,
+    context: ValidatorContext,
+    secrets: ValidatorSecrets,
+) -> tuple[ValidatorNode, list[Outgoing]]:
+    """Return the node as its journal says, and what it has to say first."""
+    terms = first_terms(genesis, task, context.round.seats, EMPTY_STATE)
+    first = {} if secrets.seal is None else {0: secrets.seal}
+    state, effects = start_validator(context, terms, EMPTY_STATE, first, monotonic_ms())
+    node = ValidatorNode(context, state, context.archive)
+    return node, node.carry_out(effects)
+
+
+@dataclass(eq=False)
+class _Reporter:
+    """Tells the log, the metrics and the listeners what happened; on the event loop's side."""
+
+    settings: ValidatorSettings
+    log: FilteringBoundLogger
+    feed: EventFeed
+    metrics: NodeMetrics
+    gateway: Gateway | None = None
+    ignored: Counter[Sender] = field(default_factory=Counter)
+
+    def joined(self, machine: Machine) -> Callable[[int], None]:
+        """Return what the transport calls when a peer may have missed something."""
+
+        def on_joined(index: int) -> None:
+            self.feed.publish("peer_joined", peer=index)
+
+        return on_joined
+
+    def stepped(self, kind: str, before: Standing, after: Standing) -> None:
+        """Note where the validator is after a step."""
+        if after.view != before.view:
+            self.metrics.in_view(after.view)
+            if after.given_up:
+                self.metrics.view_changed()
+                self.log.info("view_changed", view=after.view)
+                self.feed.publish("view_changed", view=after.view)
+        if after.round != before.round:
+            self.metrics.entered(after.round)
+            self.feed.publish("round_began", round=after.round)
+            if self.gateway is not None:
+                self.gateway.forget_rounds_over()
+            if self.settings.seal_key.exists():
+                self.settings.seal_key.unlink()  # of round 0, which is over: what was sealed to it stays sealed
+
+    def noted(self, sender: Sender, note: object) -> None:
+        """Note what the node noticed."""
+        match note:
+            case FinalRound():
+                header = note.header
+                self.metrics.finished(header.outcome)
+                fields = {"round": header.round, "outcome": header.outcome, "reports": note.reports, "view": note.view}
+                self.log.info("round_final", **fields, header=short(header.digest), model=short(header.model))
+                self.feed.publish("round_final", **fields)
+            case EvidenceFound():
+                self.log.warning("evidence", kind=type(note.evidence).__name__)
+                self.metrics.refused("evidence", type(note.evidence).__name__)
+            case Refused():
+                self.metrics.refused(note.sender, type(note.reason).__name__)
+                self.log.debug("refused", what=note.sender, sender=sender, reason=note.reason)
+            case Ignored():
+                self.ignored[sender] += 1
+                self.metrics.refused("order", type(note.reason).__name__)
+                self.log.debug("ignored", sender=sender, reason=note.reason)
