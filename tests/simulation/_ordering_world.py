@@ -1,10 +1,11 @@
-"""A whole committee on one virtual clock: one seed, one run, the same on every machine.
+"""A whole committee that only orders, on one virtual clock: one seed, one run, the same on every machine.
 
 The network delays (sometimes for long), repeats, reorders and drops messages and is cut into parts that heal. Honest
 validators crash at any effect and come back with what was on their disk. Dishonest ones run twice with the same keys
 (Twins) or lie: two blocks in a view, stale parents, votes for everything, stale timeouts.
 
-Safety is checked at every commit of every honest validator; liveness is what a test asks for at the end.
+Safety is checked at every commit of every honest validator; liveness is what a test asks for at the end. The worlds of
+`collegium simulate` play whole validators; these reach the corners of ordering in a fraction of their time.
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from collegium.consensus import (
     Block,
     Broadcast,
     Committed,
-    Context,
-    EpochSet,
     EvidenceFound,
     Persist,
     Send,
@@ -30,137 +29,26 @@ from collegium.consensus import (
     Tick,
     Timeout,
     Timer,
-    Validator,
     ViewEntry,
     Vote,
-    initial_state,
-    restore,
     step,
     verify_evidence,
     verify_final,
 )
-from collegium.consensus._messages import timeout_digest
-
-TASK = hashlib.sha256(b"task of the simulations").digest()
-TIMEOUT_BASE_MS = 400
+from collegium.node._world_order import (
+    HashSigner,
+    HashVerifier,
+    OrderHost,
+    hash_epoch_set,
+    make_host,
+    signed_block,
+    signed_timeout,
+    signed_vote,
+)
 
 
 class SafetyError(AssertionError):
     """Two honest validators hold different orders."""
-
-
-# ------------------------------------------------------------------------------------------ keys that cost nothing
-
-
-@dataclass(frozen=True)
-class HashSigner:
-    """Signatures that are hashes anybody could make: the adversary of these worlds never forges, it only lies."""
-
-    seat: int
-
-    def sign_vote(self, digest: bytes) -> bytes:
-        return hashlib.sha384(b"vote" + bytes([self.seat]) + digest).digest()
-
-    def sign_block(self, digest: bytes) -> bytes:
-        return hashlib.sha512(b"block" + bytes([self.seat]) + digest).digest() + b"\0"
-
-
-class HashVerifier:
-    def vote_holds(self, seat: int, digest: bytes, signature: bytes) -> bool:
-        return HashSigner(seat).sign_vote(digest) == signature
-
-    def aggregate_holds(self, seats: tuple[int, ...], digest: bytes, signature: bytes) -> bool:
-        return self.aggregate({s: HashSigner(s).sign_vote(digest) for s in seats}) == signature
-
-    def block_holds(self, seat: int, digest: bytes, signature: bytes) -> bool:
-        return HashSigner(seat).sign_block(digest) == signature
-
-    def bad_seats(self, digest: bytes, signatures: Mapping[int, bytes]) -> frozenset[int]:
-        return frozenset(s for s, sig in signatures.items() if not self.vote_holds(s, digest, sig))
-
-    def aggregate(self, signatures: Mapping[int, bytes]) -> bytes:
-        total = 0
-        for signature in signatures.values():
-            total ^= int.from_bytes(signature, "big")
-        return total.to_bytes(48, "big")
-
-
-def hash_epoch_set(size: int) -> EpochSet:
-    def key(i: int) -> bytes:
-        return hashlib.sha512(b"key%d" % i).digest() + bytes(32)
-
-    return EpochSet(TASK, 0, tuple(Validator(i, key(i), b"%020d" % i, 1) for i in range(size)))
-
-
-# ----------------------------------------------------------------------------------------------- one validator's host
-
-
-@dataclass
-class Wishes:
-    """An application that wants each validator's `quota` payloads ordered, each once."""
-
-    name: str
-    quota: int
-    committed: list[bytes] = field(default_factory=list)
-
-    def accepts(self, ancestors: tuple[bytes, ...], payload: bytes) -> bool:
-        return payload.startswith(b"pay ") and payload not in ancestors and payload not in self.committed
-
-    def next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
-        done = {*ancestors, *self.committed}
-        wishes = (f"pay {self.name}/{k}".encode() for k in range(self.quota))
-        return next((wish for wish in wishes if wish not in done), None)
-
-
-@dataclass
-class Disk:
-    vote_state: Any = None
-    blocks: dict[bytes, Block] = field(default_factory=dict)
-    chain: list[Block] = field(default_factory=list)
-
-    def after(self, block: bytes, count: int) -> list[Block]:
-        heights = {b.digest: i + 1 for i, b in enumerate(self.chain)}
-        start = heights.get(block, 0 if self.chain and self.chain[0].parent == block else len(self.chain))
-        return self.chain[start : start + count]
-
-
-@dataclass
-class Host:
-    """A validator with its disk; `honest` ones are held to the agreed order."""
-
-    seat: int
-    context: Context
-    disk: Disk
-    honest: bool = True
-    state: Any = None
-    up: bool = True
-    lives: int = 0
-    alarm: tuple[int, int] | None = None
-    tip_certificates: tuple[Any, ...] = ()
-
-    def restart(self) -> None:
-        disk = self.disk
-        self.up = True
-        self.lives += 1
-        self.alarm = None
-        final = disk.chain[-1] if disk.chain else None
-        self.context.application.committed[:] = [b.payload for b in disk.chain if b.payload]
-        self.state = restore(self.context, disk.vote_state, final, disk.blocks.values())
-
-
-def make_host(epoch_set: EpochSet, seat: int, quota: int = 0, *, name: str = "", verifier: Any = None) -> Host:
-    disk = Disk()
-    context = Context(
-        epoch_set=epoch_set,
-        genesis=epoch_set.genesis(),
-        index=seat,
-        signer=HashSigner(seat),
-        verifier=verifier or HashVerifier(),
-        application=Wishes(name or str(seat), quota),
-        archive=disk,
-        timeout_base_ms=TIMEOUT_BASE_MS,
-    )
-    return Host(seat, context, disk, state=initial_state(context))
 
 
 # --------------------------------------------------------------------------------------------------------- the world
@@ -283,7 +171,7 @@ class World:
         if host.honest:
             check_promises(host)
 
-    def _crashes(self, host: Host, effect: Any) -> bool:
+    def _crashes(self, host: OrderHost, effect: Any) -> bool:
         weather = self.weather
         at_risk = (
             host.honest and self.now < weather.calm_ms and isinstance(effect, Persist | Send | Broadcast | Committed)
@@ -296,7 +184,7 @@ class World:
         host.disk.vote_state = self.forget(host.disk.vote_state)
         self._at(self.now + self.random.choice((1, 30, 300, 2000)), ("restart", h))
 
-    def _carry_out(self, h: int, host: Host, effect: Any) -> None:
+    def _carry_out(self, h: int, host: OrderHost, effect: Any) -> None:
         liar = self.liars.get(h)
         match effect:
             case Store(block):
@@ -322,7 +210,7 @@ class World:
             case Send(to, message):
                 self._post(h, to, message)
 
-    def _commit(self, host: Host, block: Block, certificate_chain: Any) -> None:
+    def _commit(self, host: OrderHost, block: Block, certificate_chain: Any) -> None:
         chain = host.disk.chain
         below = chain[-1].digest if chain else host.context.genesis
         if not host.honest:
@@ -374,7 +262,7 @@ class World:
     # ------------------------------------------------------------------------------------------------- questions
 
     @property
-    def honest(self) -> list[Host]:
+    def honest(self) -> list[OrderHost]:
         return [host for host in self.hosts if host.honest]
 
     def heights(self) -> list[int]:
@@ -389,7 +277,7 @@ class World:
         return all(host.up and host.state.deadline_ms is None for host in self.honest)
 
 
-def check_promises(host: Host) -> None:
+def check_promises(host: OrderHost) -> None:
     """What holds of an honest replica between any two steps."""
     kept, disk = host.state.vote_state, host.disk.vote_state
     if disk is not None and kept != disk:
@@ -461,21 +349,3 @@ class Liar:
         """Votes for the last blocks anybody holds, whatever the rules say."""
         blocks = [b for host in self.world.hosts if host.state for b in list(host.state.blocks.values())[-2:]]
         return [signed_vote(self.world.epoch_set, block, self.seat) for block in blocks]
-
-
-# ------------------------------------------------------------------------------------------------ signing by hand
-
-
-def signed_block(epoch_set: EpochSet, view: int, author: int, entry: ViewEntry, payload: bytes = b"") -> Block:
-    certificates = (entry.high_certificate, entry.timeout_certificate)
-    draft = Block(epoch_set.task, epoch_set.epoch, view, author, *certificates, payload, bytes(65))
-    return draft.signed(HashSigner(author).sign_block(draft.digest))
-
-
-def signed_vote(epoch_set: EpochSet, block: Block, voter: int) -> Vote:
-    return Vote(block.ballot, voter, HashSigner(voter).sign_vote(block.ballot.digest(epoch_set)))
-
-
-def signed_timeout(epoch_set: EpochSet, view: int, author: int, entry: ViewEntry) -> Timeout:
-    digest = timeout_digest(epoch_set, view, entry.high_certificate.view)
-    return Timeout(view, author, entry, HashSigner(author).sign_vote(digest))

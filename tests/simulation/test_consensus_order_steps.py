@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from _ordering_stage import Stage, only
-from _ordering_world import TIMEOUT_BASE_MS, HashSigner, Wishes, signed_block, signed_timeout, signed_vote
 
 from collegium.consensus import (
     Block,
@@ -39,6 +37,15 @@ from collegium.consensus import (
     verify_evidence,
 )
 from collegium.consensus._order_state import RELAYED_PER_MEMBER_MAX, VIEWS_AHEAD_MAX
+from collegium.node._world_order import (
+    TIMEOUT_BASE_MS,
+    HashSigner,
+    Wishes,
+    signed_block,
+    signed_timeout,
+    signed_vote,
+)
+from collegium.node._world_stage import Stage, only
 
 
 def effects_of(stage: Stage, seat: int, message: object) -> tuple:

@@ -7,9 +7,10 @@ import os
 from dataclasses import replace
 
 import pytest
-from _ordering_world import HashVerifier, SafetyError, Weather, World
+from _ordering_world import SafetyError, Weather, World
 
 from collegium.consensus import BlockEquivocation, VoteEquivocation, verify_chain
+from collegium.node._world_order import HashVerifier
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 SEEDS = 400 if FULL else 8

@@ -10,16 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from _ordering_world import (
-    HashVerifier,
-    Host,
-    hash_epoch_set,
-    make_host,
-    signed_block,
-    signed_timeout,
-    signed_vote,
-)
-
 from collegium.consensus import (
     Ballot,
     Block,
@@ -41,19 +31,36 @@ from collegium.consensus import (
     ViewEntry,
     Vote,
     genesis_certificate,
+    seat_bitmap,
     step,
 )
-from collegium.consensus._messages import seat_bitmap
+from collegium.errors import CollegiumError
+
+from ._world_order import (
+    HashVerifier,
+    OrderHost,
+    hash_epoch_set,
+    make_host,
+    signed_block,
+    signed_timeout,
+    signed_vote,
+)
+
+__all__ = ["Stage", "only"]
+
+
+class NothingToWaitForError(CollegiumError):
+    """A scene lets a view expire of a validator that rests."""
 
 
 class Stage:
     """Four validators, one of them the villain; `wishes` payloads are wanted by each honest one."""
 
-    def __init__(self, villain: int, size: int = 4, wishes: int = 1) -> None:
-        self.epoch_set = hash_epoch_set(size)
+    def __init__(self, villain: int, size: int = 4, wishes: int = 1, epoch: int = 0) -> None:
+        self.epoch_set = hash_epoch_set(size, epoch)
         self.villain = villain
         self.now = 0
-        self.hosts: dict[int, Host] = {
+        self.hosts: dict[int, OrderHost] = {
             seat: make_host(self.epoch_set, seat, wishes) for seat in range(size) if seat != villain
         }
         self.ignored: list[Exception] = []
@@ -72,7 +79,7 @@ class Stage:
                 said += self._carry_out(host, effect)
         return said
 
-    def _carry_out(self, host: Host, effect: Any) -> list[Any]:
+    def _carry_out(self, host: OrderHost, effect: Any) -> list[Any]:
         match effect:
             case Store(block):
                 host.disk.blocks[block.digest] = block
@@ -100,7 +107,8 @@ class Stage:
         timeouts = []
         for seat in seats:
             deadline = self.hosts[seat].state.deadline_ms
-            assert deadline is not None, f"{seat} has nothing to wait for"
+            if deadline is None:
+                raise NothingToWaitForError(f"validator {seat} has nothing to wait for")
             self.now = max(self.now, deadline)
             timeouts += only(Timeout, self.give(seat, Timer(self.hosts[seat].state.view)))
         return timeouts

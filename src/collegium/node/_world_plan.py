@@ -1,0 +1,132 @@
+"""What a seed decides of a simulated world before anything happens: who takes part, who lies, what the weather is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from collegium.consensus import RoundTiming
+
+__all__ = ["SIZES", "Disk", "TrainerRole", "ValidatorRole", "Weather", "WorldPlan", "plan_world"]
+
+SIZES = (4, 7)
+TIMEOUT_BASE_MS = 400
+
+ValidatorRole = str  # "honest", "liar" or "twins"
+TrainerRole = str  # see TRAINER_LIES
+TRAINER_LIES = ("two reports", "wrong columns", "some only", "malformed", "false proof")
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How bad it gets before `calm_ms`; afterwards messages arrive within 50 ms. Liars fall silent at `hush_ms`.
+
+    Attributes:
+        lose: chance that a message is lost, and with it the connection it travelled on, until it is made anew.
+        slow: chance that a message takes up to 1.5 s.
+        repeat: chance that it arrives twice.
+        crash: chance, for each step of an honest validator, that it crashes in it.
+        split_ms: mean time between partitions; 0 for none.
+        split_by_view: whether ordering's messages of each view are cut along lines of their own (Twins).
+        skew_ms, drift: how far clocks are apart at first, and by how much they run fast or slow.
+    """
+
+    calm_ms: int = 6_000
+    hush_ms: int = 9_000
+    lose: float = 0.01
+    slow: float = 0.08
+    repeat: float = 0.03
+    crash: float = 0.01
+    split_ms: int = 900
+    split_by_view: bool = False
+    skew_ms: int = 0
+    drift: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """How long one transaction takes, at least and at most."""
+
+    least_ms: int = 0
+    most_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorldPlan:
+    """Everything that is fixed before the first event.
+
+    Attributes:
+        real: whether curve, accounts and masking are the real ones; else the stand-ins of `_world_keys`.
+        script: the lies that liars tell whenever they can; if there are none, they tell all, now and then.
+        proved: whether reports carry (toy) proofs that chosen validators must verify.
+        seats: of the round committee; with stand-ins one for every validator.
+    """
+
+    seed: int
+    size: int
+    seats: int
+    rounds: int
+    real: bool
+    proved: bool
+    validators: tuple[ValidatorRole, ...]
+    trainers: tuple[TrainerRole, ...]
+    absent: float
+    disks: tuple[Disk, ...]
+    weather: Weather
+    timing: RoundTiming
+    lying_max: int = 0
+    cohort_min: int = 2
+    script: tuple[str, ...] = ()
+
+    @property
+    def honest(self) -> tuple[int, ...]:
+        """The validators that keep to the protocol."""
+        return tuple(i for i, role in enumerate(self.validators) if role == "honest")
+
+
+def plan_world(seed: int, sizes: tuple[int, int] = SIZES, *, real: bool = False, rounds: int = 2) -> WorldPlan:
+    """Return what this seed decides; the same on every machine."""
+    rng = Random(f"plan {seed}")  # noqa: S311 - a simulated choice, no secret
+    size = rng.randint(*sizes)
+    faulty = (size - 1) // 3
+    dishonest = rng.choice((0, faulty, faulty, faulty))
+    roles = ["honest"] * size
+    for index in rng.sample(range(size), dishonest):
+        roles[index] = rng.choice(("liar", "liar", "twins"))
+    proved = rng.random() < 0.4
+    lies = TRAINER_LIES if proved else TRAINER_LIES[:-1]
+    trainers = ["honest"] * rng.choice((3, 3, 4))
+    for index in range(rng.choice((0, 0, 1, 1, len(trainers) - 2))):
+        trainers[index] = rng.choice(lies)
+    calm = rng.choice((3_000, 5_000, 8_000))
+    weather = Weather(
+        calm_ms=calm,
+        hush_ms=calm + 3_000,
+        lose=rng.choice((0.0, 0.005, 0.02)),
+        slow=rng.choice((0.0, 0.08, 0.3)),
+        repeat=rng.choice((0.0, 0.05)),
+        crash=rng.choice((0.0, 0.003, 0.01, 0.04)),
+        split_ms=rng.choice((0, 700, 1_500)),
+        split_by_view=rng.random() < 0.25,
+        skew_ms=rng.choice((0, 300, 2_000)),
+        drift=rng.choice((0.0, 0.01, 0.05)),
+    )
+    slow_disk = rng.randrange(size) if rng.random() < 0.3 else size
+    disks = tuple(Disk(5, 150) if i == slow_disk else Disk(0, 2) for i in range(size))
+    deadline = rng.choice((1_500, 3_000, 6_000))
+    timing = RoundTiming(grace_ms=20, deadline_ms=deadline, release_ms=600, turn_ms=500, verify_ms=400)
+    return WorldPlan(
+        seed=seed,
+        size=size,
+        seats=16 if real else size,
+        rounds=rounds,
+        real=real,
+        proved=proved,
+        validators=tuple(roles),
+        trainers=tuple(trainers),
+        absent=rng.choice((0.0, 0.0, 0.15)),
+        disks=disks,
+        weather=weather,
+        timing=timing,
+        lying_max=rng.choice((0, 0, 0, 1)) if size > 4 and not real else 0,
+    )

@@ -1,0 +1,105 @@
+"""Thousands of simulated worlds, in as many processes as wanted, and what came of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from collegium import aggregation
+
+from ._events import WorldError
+from ._workers import Workers
+from ._world import Chronicle, World
+from ._world_keys import stand_ins
+from ._world_masking import StandInMasking
+from ._world_plan import SIZES, WorldPlan, plan_world
+
+__all__ = ["REAL_EVERY", "Schedules", "plan_of", "play_plan", "play_schedules", "play_seed"]
+
+REAL_EVERY = 20  # of so many schedules one is played with the real curve, accounts and masking
+BATCH = 10
+MASKING = StandInMasking()
+
+
+@dataclass
+class Schedules:
+    """What came of many worlds."""
+
+    worlds: int = 0
+    real: int = 0
+    cpu_seconds: float = 0.0
+    totals: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    evidence: Counter[str] = field(default_factory=Counter)
+    failures: list[Chronicle] = field(default_factory=list)
+    digests: dict[int, str] = field(default_factory=dict)
+
+    def add(self, book: Chronicle) -> None:
+        """Count one world."""
+        self.worlds += 1
+        self.real += book.plan.real
+        for name in ("steps", "messages", "lost", "crashes", "splits", "views", "blocks", "rounds"):
+            self.totals[name] += getattr(book, name)
+        self.outcomes.update(book.outcomes)
+        self.evidence.update(book.evidence)
+        self.digests[book.seed] = book.digest
+        if book.failure:
+            self.failures.append(book)
+
+
+def plan_of(seed: int, sizes: tuple[int, int] = SIZES) -> WorldPlan:
+    """Return the plan of a seed as `play_schedules` plays it: every twentieth is a real one."""
+    return plan_world(seed, sizes, real=seed % REAL_EVERY == REAL_EVERY - 1)
+
+
+def play_seed(seed: int, sizes: tuple[int, int] = SIZES) -> Chronicle:
+    """Return what happens under a seed."""
+    return play_plan(plan_of(seed, sizes))
+
+
+def play_plan(plan: WorldPlan) -> Chronicle:
+    """Return what happens under a plan; a failure is in the chronicle, in one line, whatever it was."""
+    swaps = () if plan.real else ((aggregation, MASKING),)
+    with stand_ins(real=plan.real, more=swaps):
+        world = World(plan)
+        try:
+            return world.run()
+        except Exception as error:
+            book = world.close_book()
+            book.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return book
+
+
+def play_schedules(
+    count: int,
+    seed: int,
+    sizes: tuple[int, int] = SIZES,
+    processes: int = 1,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Schedules:
+    """Return what came of the seeds from `seed` on.
+
+    Raises:
+        WorldError: a process died.
+    """
+    found = Schedules()
+    batches = [(tuple(batch), sizes) for batch in _batches(range(seed, seed + count))]
+    with Workers(processes) as workers:
+        for done in workers.map(_play_batch, batches):
+            found.cpu_seconds += done.cpu_seconds
+            for book in done.result():
+                found.add(book)
+            on_progress(found.worlds)
+    if found.worlds != count:
+        raise WorldError(f"{found.worlds} of {count} schedules were played")
+    return found
+
+
+def _batches(seeds: range) -> Iterator[range]:
+    for start in range(0, len(seeds), BATCH):
+        yield seeds[start : start + BATCH]
+
+
+def _play_batch(seeds: tuple[int, ...], sizes: tuple[int, int]) -> list[Chronicle]:
+    return [play_seed(seed, sizes) for seed in seeds]
