@@ -285,23 +285,20 @@ class Gateway:
     # -------------------------------------------------------------------------------------------- what is final
 
     async def _round(self, request: Request) -> Response:
-        """Give the last final header's block with its proof, or, of one that is known, wait for the next."""
-        known = _query_digest(request, "after")
+        """Give the last final header's block with its proof if it is later than a known epoch and view; wait for it."""
+        known = (_query_number(request, "epoch", 0), _query_number(request, "view", 0))
         wait_s = min(_query_number(request, "wait_ms", 0) / 1000, self.limits.wait_s_max)
         deadline = asyncio.get_running_loop().time() + wait_s
         while True:
             news = self.feed.coming("finished")
             final = await self._answer(self.desk.final_header())
+            if final is not None and (final.block.epoch, final.block.view) > known:
+                return Response(encode_ledger((final.block,), final.certificate_chain), media_type=BYTES_TYPE)
             left = deadline - asyncio.get_running_loop().time()
-            if final is None or final.block.digest != known or left <= 0:
-                break
+            if left <= 0:
+                return Response(status_code=204)
             with suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), left)
-        if final is None:
-            return Response(encode_ledger((), ()), media_type=BYTES_TYPE)
-        if final.block.digest == known:
-            return Response(status_code=204)
-        return Response(encode_ledger((final.block,), final.certificate_chain), media_type=BYTES_TYPE)
 
     async def _blocks(self, request: Request) -> Response:
         """Give final blocks after a known one, with the certificates of the last."""

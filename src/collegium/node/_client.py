@@ -1,0 +1,404 @@
+"""How trainers, stewards and relayers ask validators: several of them, and they take only what verifies.
+
+What is final carries certificates, objects are named by their digest, signatures are checked; where an answer proves
+nothing by itself, one more validator than can be bad must say the same. docs/spec/gateway.md has the argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Final, TypeVar
+
+import msgspec
+
+from collegium.consensus import (
+    RESPONSE_BLOCKS_MAX,
+    Block,
+    Certified,
+    EpochSet,
+    EpochVerifier,
+    QuorumCertificate,
+    Registered,
+    decode_payload,
+    verify_final,
+)
+from collegium.crypto import AccountKey, BlsPublicKey, Digest, bls_verify
+from collegium.errors import CollegiumError
+from collegium.settlement import Checkpoint
+
+from ._client_line import ClientLimits, GatewayAnswerError, Line, open_lines
+from ._client_upload import upload_to
+from ._desk import Readiness, Verdict
+from ._event_feed import NodeEvent
+from ._ledger import decode_ledger
+from ._upload_ticket import make_ticket
+
+__all__ = ["DisagreementError", "FinalBlocks", "FinalHeader", "NobodyAnsweredError", "ValidatorClient"]
+
+T = TypeVar("T")
+
+SMALL_BYTES_MAX: Final = 16 << 10
+ASKED_AT_FIRST: Final = 2
+
+
+class NobodyAnsweredError(CollegiumError):
+    """No validator gave an answer that verifies; `values["reasons"]` says what each of them said."""
+
+
+class DisagreementError(CollegiumError):
+    """Too few validators say the same of something that no answer proves: ask again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalHeader:
+    """A certified header in a final block, with the certificates that prove it so; verified."""
+
+    block: Block
+    certificates: tuple[QuorumCertificate, ...]
+    certified: Certified
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBlocks:
+    """Final blocks, oldest first, with the certificates that prove the last one final; verified."""
+
+    blocks: tuple[Block, ...]
+    certificates: tuple[QuorumCertificate, ...]
+
+
+class ValidatorClient:
+    """Asks the validators of one epoch.
+
+    Args:
+        lines: the gateways to ask, by validator's index (`open_lines`).
+        random: which of them are asked first, and how long a retry waits.
+    """
+
+    def __init__(
+        self,
+        epoch_set: EpochSet,
+        lines: Mapping[int, Line],
+        limits: ClientLimits | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.epoch_set = epoch_set
+        self._lines = dict(lines)
+        self._limits = limits or ClientLimits()
+        self._random = random or SystemRandom()
+        self._verifier = EpochVerifier(epoch_set)
+        self._known: FinalHeader | None = None
+
+    @classmethod
+    def over_tls(
+        cls,
+        epoch_set: EpochSet,
+        places: Mapping[int, tuple[str, int]],
+        authority: Path,
+        limits: ClientLimits | None = None,
+    ) -> ValidatorClient:
+        """Return a client of the gateways at these hosts and ports, known by the consortium's authority."""
+        chosen = limits or ClientLimits()
+        return cls(epoch_set, open_lines(epoch_set.task, places, authority, chosen), chosen)
+
+    async def close(self) -> None:
+        """Hang up everywhere."""
+        await asyncio.gather(*(line.close() for line in self._lines.values()))
+
+    # -------------------------------------------------------------------------------------------- what is final
+
+    async def latest(self, after: FinalHeader | None = None, wait_s: float = 0.0) -> FinalHeader | None:
+        """Return the last final header: the highest of those that one more than can be bad tell; None if there is none.
+
+        Args:
+            after: a header that is known; only a later one is returned.
+            wait_s: how long to wait for one; then the first that comes is returned.
+
+        Raises:
+            NobodyAnsweredError: no answer that verifies.
+        """
+        ask = partial(self._ask_latest, after=after, wait_s=wait_s)
+        enough, hedge_s = self.epoch_set.faulty_max + 1, wait_s + self._limits.hedge_s
+        news = -1 if after is None else after.certified.header.round
+        found: list[FinalHeader] = []
+        count = 0
+        async with aclosing(self._each(ask, enough, hedge_s)) as answers:
+            async for answer in answers:
+                count += 1
+                if answer is not None and answer.certified.header.round > news:
+                    found.append(answer)
+                if count >= enough or (found and wait_s > 0):
+                    break
+        return max(found, key=lambda header: header.certified.header.round, default=None)
+
+    async def blocks(self, after: Digest, count: int = RESPONSE_BLOCKS_MAX) -> FinalBlocks:
+        """Return final blocks after `after` (a block, or the epoch's genesis), each the parent of the next.
+
+        None where somebody says that there are no more: whoever wants to be sure asks for the last header.
+
+        Raises:
+            NobodyAnsweredError: no answer that verifies.
+        """
+
+        async def ask(line: Line) -> FinalBlocks:
+            query = {"after": after.hex(), "count": str(count)}
+            answer = await line.ask("/v1/blocks", self._limits.blocks_bytes_max, query=query)
+            try:
+                return self._check_blocks(after, *decode_ledger(answer.body))
+            except CollegiumError as error:
+                raise line.malformed("blocks", error) from error
+
+        return await self._first(ask)
+
+    async def object(self, digest: Digest) -> bytes:
+        """Return the object of this SHA-256.
+
+        Raises:
+            NobodyAnsweredError: nobody has it.
+        """
+        return await self._first(partial(self._ask_object, digest=digest))
+
+    async def named_object(self, identity: Digest, check: Callable[[bytes], None]) -> bytes:
+        """Return the report or key sum of an identity.
+
+        Args:
+            check: raises a CollegiumError unless the bytes are of this identity: nothing else proves it.
+
+        Raises:
+            NobodyAnsweredError: nobody has it.
+        """
+
+        async def ask(line: Line) -> bytes:
+            digest = (await line.ask(f"/v1/names/{identity.hex()}", SMALL_BYTES_MAX)).body
+            data = await self._ask_object(line, digest)
+            try:
+                check(data)
+            except CollegiumError as error:
+                raise line.malformed(f"object of identity {identity.hex()}", error) from error
+            return data
+
+        return await self._first(ask)
+
+    async def registered(self, trainer: bytes) -> Registered | None:
+        """Return what a trainer has registered last, as one validator more than can be bad say alike.
+
+        Raises:
+            DisagreementError: too few say the same, as may be while a round ends.
+            NobodyAnsweredError: too few answer.
+        """
+
+        async def ask(line: Line) -> Registered | None:
+            answer = await line.ask(f"/v1/registrations/{trainer.hex()}", SMALL_BYTES_MAX)
+            try:
+                found = msgspec.json.decode(answer.body, type=Registered | None)
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                raise line.malformed("registration", error) from error
+            if found is not None and found.trainer != trainer:
+                raise GatewayAnswerError(f"validator {line.validator} tells of trainer {found.trainer.hex()}")
+            return found
+
+        enough, said = self.epoch_set.faulty_max + 1, Counter[Registered | None]()
+        async with aclosing(self._each(ask, enough, self._limits.hedge_s)) as answers:
+            async for answer in answers:
+                said[answer] += 1
+                if said[answer] >= enough:
+                    return answer
+        raise DisagreementError(
+            f"{sum(said.values())} validators say {len(said)} different things of trainer {trainer.hex()}, expected "
+            f"{enough} that agree",
+            answers=sum(said.values()),
+            expected=enough,
+        )
+
+    async def checkpoint_signatures(self, checkpoint: Checkpoint, enough: int | None = None) -> dict[int, bytes]:
+        """Return validators' signatures of a checkpoint, each verified: a quorum's, or `enough`, or all there are.
+
+        Raises:
+            NobodyAnsweredError: none.
+        """
+
+        async def ask(line: Line) -> tuple[int, bytes]:
+            answer = await line.ask(f"/v1/checkpoints/{checkpoint.last_round}", SMALL_BYTES_MAX)
+            key = BlsPublicKey(self.epoch_set.validator(line.validator).bls_key)
+            try:
+                bls_verify(key, checkpoint.digest, answer.body)
+            except CollegiumError as error:
+                raise line.malformed("signature of a checkpoint", error) from error
+            return line.validator, answer.body
+
+        wanted, found = enough or self.epoch_set.quorum, dict[int, bytes]()
+        async with aclosing(self._each(ask, wanted, self._limits.hedge_s)) as answers:
+            async for validator, signature in answers:
+                found[validator] = signature
+                if len(found) >= wanted:
+                    break
+        return found
+
+    # -------------------------------------------------------------------------------------------- upload and watch
+
+    async def upload(
+        self,
+        round_number: int,
+        data: bytes,
+        account: AccountKey,
+        told: Callable[[int, Verdict | CollegiumError], None] | None = None,
+    ) -> dict[int, Verdict | CollegiumError]:
+        """Upload to every validator until each has spoken, and return its verdict, or why it has none.
+
+        Goes on through broken connections and restarts until the round is over there; cancel it when that is known.
+
+        Args:
+            data: the upload's bytes (`encode_upload`).
+            told: hears each validator's verdict as it comes.
+        """
+        room = asyncio.Semaphore(self._limits.uploads_at_once)
+        outcomes: dict[int, Verdict | CollegiumError] = {}
+
+        async def send(line: Line) -> None:
+            ticket = make_ticket(account, self.epoch_set.task, line.validator, round_number, data)
+            outcome: Verdict | CollegiumError
+            async with room:
+                try:
+                    outcome = await upload_to(line, ticket, data, self._limits, self._random)
+                except CollegiumError as error:
+                    outcome = error
+            outcomes[line.validator] = outcome
+            if told is not None:
+                told(line.validator, outcome)
+
+        async with asyncio.TaskGroup() as group:
+            for line in self._shuffled():
+                group.create_task(send(line))
+        return dict(sorted(outcomes.items()))
+
+    async def readiness(self, validator: int) -> Readiness:
+        """Return how one validator says it stands.
+
+        Raises:
+            GatewayUnreachableError, GatewayRefusedError, GatewayAnswerError: see there.
+        """
+        line = self._lines[validator]
+        answer = await line.ask("/readyz", SMALL_BYTES_MAX, accepted=(503,))
+        try:
+            return msgspec.json.decode(answer.body, type=Readiness)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise line.malformed("readiness", error) from error
+
+    def events(self, validator: int, after: int | None = None) -> AsyncIterator[NodeEvent]:
+        """Return one validator's events, which prove nothing: they are for watching."""
+        return self._lines[validator].events(after)
+
+    # -------------------------------------------------------------------------------------------- several
+
+    async def _first(self, ask: Callable[[Line], Awaitable[T]]) -> T:
+        """Return the first good answer; a slow or failing validator is not waited for long."""
+        async with aclosing(self._each(ask, ASKED_AT_FIRST, self._limits.hedge_s)) as answers:
+            async for answer in answers:
+                return answer
+        raise AssertionError("`_each` yields or raises")
+
+    async def _each(self, ask: Callable[[Line], Awaitable[T]], at_once: int, hedge_s: float) -> AsyncGenerator[T]:
+        """Yield good answers as they come: `at_once` validators are asked, another one for each that fails, and one
+        every `hedge_s` in which nobody answers.
+
+        Raises:
+            NobodyAnsweredError: all were asked, and none answered well.
+        """
+        waiting, reasons, good = self._shuffled(), dict[int, str](), 0
+        asked: dict[asyncio.Task[T], int] = {}
+
+        def ask_another() -> None:
+            if waiting:
+                line = waiting.pop()
+                asked[asyncio.ensure_future(ask(line))] = line.validator
+
+        try:
+            for _ in range(at_once):
+                ask_another()
+            while asked:
+                done, _ = await asyncio.wait(asked, timeout=hedge_s, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    ask_another()
+                for task in done:
+                    validator = asked.pop(task)
+                    error = task.exception()
+                    if error is None:
+                        good += 1
+                        yield task.result()
+                    elif isinstance(error, CollegiumError):
+                        reasons[validator] = str(error)
+                        ask_another()
+                    else:
+                        raise error
+                if not asked:
+                    ask_another()
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        if not good:
+            said = "; ".join(f"{v}: {reason}" for v, reason in sorted(reasons.items())[:4])
+            raise NobodyAnsweredError(
+                f"none of {len(reasons)} validators gave an answer that verifies: {said}", reasons=reasons
+            )
+
+    def _shuffled(self) -> list[Line]:
+        return self._random.sample(sorted(self._lines.values(), key=lambda line: line.validator), len(self._lines))
+
+    # -------------------------------------------------------------------------------------------- one, verified
+
+    async def _ask_latest(self, line: Line, after: FinalHeader | None, wait_s: float) -> FinalHeader | None:
+        query = {"wait_ms": str(int(1000 * wait_s))}
+        if after is not None:
+            query |= {"epoch": str(after.block.epoch), "view": str(after.block.view)}
+        answer = await line.ask("/v1/round", self._limits.blocks_bytes_max, query=query, wait_s=wait_s)
+        if answer.status == 204:
+            return None
+        try:
+            blocks, certificates = decode_ledger(answer.body)
+            return self._check_header(blocks, certificates)
+        except CollegiumError as error:
+            raise line.malformed("final header", error) from error
+
+    def _check_header(self, blocks: tuple[Block, ...], certificates: tuple[QuorumCertificate, ...]) -> FinalHeader:
+        """Return the verified header."""
+        if len(blocks) != 1:
+            raise GatewayAnswerError(f"{len(blocks)} blocks, expected the one of the last final header")
+        block = blocks[0]
+        if self._known is not None and self._known.block.digest == block.digest:
+            return self._known
+        verify_final(self.epoch_set, self.epoch_set.genesis(), block.digest, certificates, self._verifier)
+        certified = decode_payload(block.payload)
+        if not isinstance(certified, Certified):
+            raise GatewayAnswerError("a final close, expected a certified header")
+        self._known = FinalHeader(block, certificates, certified)
+        return self._known
+
+    def _check_blocks(
+        self, after: Digest, blocks: tuple[Block, ...], certificates: tuple[QuorumCertificate, ...]
+    ) -> FinalBlocks:
+        """Return blocks that form a chain upwards from `after` and whose last one is final, hence all of them."""
+        parents = [after, *(block.digest for block in blocks)]
+        broken = [block.view for parent, block in zip(parents, blocks, strict=False) if block.parent != parent]
+        if broken:
+            raise GatewayAnswerError(f"the block of view {broken[0]} is no child of the one before", view=broken[0])
+        if blocks:
+            verify_final(self.epoch_set, self.epoch_set.genesis(), parents[-1], certificates, self._verifier)
+        return FinalBlocks(blocks, certificates if blocks else ())
+
+    async def _ask_object(self, line: Line, digest: Digest) -> bytes:
+        data = (await line.ask(f"/v1/objects/{digest.hex()}", self._limits.object_bytes_max)).body
+        if sha256(data).digest() != digest:
+            raise GatewayAnswerError(
+                f"validator {line.validator} gives an object with SHA-256 {sha256(data).hexdigest()}, expected "
+                f"{digest.hex()}",
+                validator=line.validator,
+            )
+        return data
