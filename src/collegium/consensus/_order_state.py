@@ -144,6 +144,7 @@ class ReplicaState:
         pool: payloads that wait to be proposed.
         deadline_ms: when the present view times out; None while there is nothing to do.
         requests: how many times blocks were asked for, to ask somebody else each time.
+        vote: the last one since this replica began, to say again.
     """
 
     vote_state: VoteState
@@ -157,6 +158,7 @@ class ReplicaState:
     pool: tuple[Relay, ...] = ()
     deadline_ms: int | None = None
     requests: int = 0
+    vote: Vote | None = None
 
     @property
     def view(self) -> int:

@@ -27,6 +27,7 @@ from ._messages import (
     BlockRequest,
     BlockResponse,
     MalformedMessageError,
+    Message,
     QuorumCertificate,
     Relay,
     SignedHeader,
@@ -83,6 +84,7 @@ __all__ = [
     "OutOfWindowError",
     "initial_state",
     "restore",
+    "say_again",
     "step",
 ]
 
@@ -158,6 +160,23 @@ def step(context: Context, state: ReplicaState, message: Input, now_ms: int) -> 
     if turn.state.vote_state != state.vote_state:
         durable.append(Persist(turn.state.vote_state))
     return turn.state, (*durable, *turn.effects)
+
+
+def say_again(context: Context, state: ReplicaState, peer: int) -> tuple[Effect, ...]:
+    """What this replica has said that holds still, for a validator that may have missed it.
+
+    Its way into the present view, that it gave it up, its own proposal there, its vote if `peer` counts it, and its own
+    wishes. Nothing here is new: what it signed before a crash, but for a vote, is on disk, and a vote is not repeated.
+    """
+    vote_state, view = state.vote_state, state.view
+    words: list[Message] = [vote_state.entry] if view > 1 else []
+    if vote_state.timeout is not None and vote_state.timeout.view == view:
+        words.append(vote_state.timeout)
+    words += [block for block in state.blocks.values() if (block.view, block.author) == (view, context.index)]
+    if state.vote is not None and state.vote.view == view and peer in _collectors(context.epoch_set, view):
+        words.append(state.vote)
+    words += [relay for relay in state.pool if relay.member == context.index]
+    return tuple(Send(peer, word) for word in words)
 
 
 @dataclass(slots=True)
@@ -285,6 +304,7 @@ def _vote(turn: _Turn, block: Block) -> None:
     turn.remember(voted_view=block.view)
     signature = context.signer.sign_vote(block.ballot.digest(context.epoch_set))
     vote = Vote(block.ballot, context.index, signature)
+    turn.state = replace(turn.state, vote=vote)
     collectors = _collectors(context.epoch_set, block.view)
     turn.effects.extend(Send(collector, vote) for collector in collectors if collector != context.index)
     if context.index in collectors:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from collegium import aggregation
-from collegium.aggregation import RoundTerms, SeatTerms, Upload
+from collegium.aggregation import Report, RoundTerms, SeatTerms, Upload
 from collegium.crypto import Digest, SealKey, bls_verify, recover_address
 from collegium.errors import CollegiumError
 
@@ -54,12 +54,19 @@ from ._round_rules import (
     registers,
     total_digest,
 )
+from ._round_sync import ask_objects, check_object, give_objects, later, lost, wanted
 from ._round_types import (
     Admitted,
     Agreed,
     HeaderProposal,
     HeaderVote,
+    KeepObject,
+    KeepSecret,
+    KeepUpload,
+    ObjectReply,
+    ObjectRequest,
     Outcomes,
+    PeerJoined,
     Refused,
     Release,
     ReleaseRecord,
@@ -71,6 +78,7 @@ from ._round_types import (
     RoundEffect,
     RoundFinished,
     RoundMessage,
+    RoundPassed,
     RoundSend,
     RoundState,
     RoundSubmit,
@@ -81,7 +89,17 @@ from ._round_types import (
 )
 from ._seats import assign_seats, certify_seats, seat_keys, seat_quorum
 
-__all__ = ["begin", "finish", "next_payload", "payload_accepted", "release", "round_step", "terms_after"]
+__all__ = [
+    "begin",
+    "begin_behind",
+    "finish",
+    "next_payload",
+    "payload_accepted",
+    "release",
+    "round_of",
+    "round_step",
+    "terms_after",
+]
 
 ASKED_AT_ONCE = 2  # validators asked for a missing report before waiting for an answer
 FAILURES_MAX = 2  # proposals of one validator that did not hold, before no more of them are checked
@@ -106,21 +124,48 @@ def terms_after(agreed: Agreed, epoch_set: EpochSet, header: Header) -> RoundTer
 
 
 def begin(context: RoundContext, terms: RoundTerms, model: bytes, secrets: Mapping[int, SealKey], now: int) -> Outcomes:
-    """Enter a round: make the next round's sealing key and announce it."""
-    secret = SealKey.generate(context.random)
-    unsigned = Announcement(context.index, terms.round + 1, secret.public_bytes, b"")
-    announcement = replace(unsigned, signature=context.account.sign(unsigned.digest(terms.task)))
-    kept = {number: key for number, key in secrets.items() if number >= terms.round}
-    state = RoundState(terms, model, now, {**kept, terms.round + 1: secret}, changed_ms=now)
-    deadline = RoundTimer(RoundAlarm(terms.round), now + context.timing.deadline_ms)
-    return state, (RoundBroadcast(announcement), deadline)
+    """Enter a round: make the next round's sealing key, unless `secrets` has it already, and announce it."""
+    state, announced = _announce(context, RoundState(terms, model, now, _due(secrets, terms), changed_ms=now))
+    return state, (*announced, _deadline(context, state))
+
+
+def begin_behind(context: RoundContext, terms: RoundTerms, secrets: Mapping[int, SealKey], now: int) -> Outcomes:
+    """Enter a round without the model that its terms name: ask for it, unless the next round is final before that."""
+    state = RoundState(terms, b"", now, _due(secrets, terms), changed_ms=now, lacks_model=True)
+    return later(context, state, now + context.timing.grace_ms)
+
+
+def _due(secrets: Mapping[int, SealKey], terms: RoundTerms) -> dict[int, SealKey]:
+    """Return the secrets of this round and later ones."""
+    return {number: key for number, key in secrets.items() if number >= terms.round}
+
+
+def _deadline(context: RoundContext, state: RoundState) -> RoundTimer:
+    return RoundTimer(RoundAlarm(state.terms.round), state.began_ms + context.timing.deadline_ms)
+
+
+def _announce(context: RoundContext, state: RoundState) -> Outcomes:
+    """Announce the next round's sealing key, the same one ever after."""
+    number, kept = state.terms.round + 1, list[RoundEffect]()
+    secret = state.secrets.get(number)
+    if secret is None:
+        secret = SealKey.generate(context.random)
+        state = replace(state, secrets={**state.secrets, number: secret})
+        kept = [KeepSecret(number, secret)]
+    unsigned = Announcement(context.index, number, secret.public_bytes, b"")
+    announcement = replace(unsigned, signature=context.account.sign(unsigned.digest(state.terms.task)))
+    return replace(state, announced=True), (*kept, RoundBroadcast(announcement))
 
 
 # ------------------------------------------------------------------------------------------------ step
 
 
 def round_step(
-    context: RoundContext, state: RoundState, message: RoundMessage | RoundAlarm, now: int, sender: int | None = None
+    context: RoundContext,
+    state: RoundState,
+    message: RoundMessage | RoundAlarm | PeerJoined,
+    now: int,
+    sender: int | None = None,
 ) -> Outcomes:
     """Handle one message of the round; what is hostile, late or repeated changes nothing and is `Refused` by name.
 
@@ -128,18 +173,30 @@ def round_step(
         sender: the validator that the transport authenticated; None for a trainer's gateway.
     """
     try:
-        if isinstance(message, RoundAlarm):
-            return _look_again(context, state, now)
-        _check_sender(message, sender)
-        if _round_of(message) == state.terms.round + 1:
-            return _keep(context, state, message, sender), ()
-        if _round_of(message) != state.terms.round:
-            raise WrongRoundError(
-                f"{type(message).__name__} of round {_round_of(message)}, this is {state.terms.round}"
-            )
-        return _handle(context, state, message, now, sender)
+        match message:
+            case RoundAlarm():
+                return _look_again(context, state, now)
+            case PeerJoined():
+                return _forget_answers(state, message.index), ()
+            case _:
+                _check_sender(message, sender)
+                return _receive(context, state, message, now, sender)
     except CollegiumError as error:
         return state, (Refused(state.terms.round, type(message).__name__, error),)
+
+
+def _receive(context: RoundContext, state: RoundState, message: RoundMessage, now: int, sender: int | None) -> Outcomes:
+    """Handle a message of this round, keep one that cannot be judged yet; objects belong to no round."""
+    if isinstance(message, ObjectRequest):
+        return give_objects(context, state, message)
+    if isinstance(message, ObjectReply):
+        return _take_object(context, state, message, now, sender)
+    number = round_of(message)
+    if number not in (state.terms.round, state.terms.round + 1):
+        raise WrongRoundError(f"{type(message).__name__} of round {number}, this is {state.terms.round}")
+    if number > state.terms.round or (state.lacks_model and not isinstance(message, Announcement)):
+        return _keep(context, state, message, sender)
+    return _handle(context, state, message, now, sender)
 
 
 def _handle(context: RoundContext, state: RoundState, message: RoundMessage, now: int, sender: int | None) -> Outcomes:
@@ -165,9 +222,11 @@ def _handle(context: RoundContext, state: RoundState, message: RoundMessage, now
     return outcome
 
 
-def _round_of(message: RoundMessage) -> int:
-    """Return the round that a message belongs to."""
+def round_of(message: RoundMessage) -> int:
+    """Return the round that a message belongs to; an object belongs to none, which is -1."""
     match message:
+        case ObjectRequest() | ObjectReply():
+            return -1
         case Upload():
             return message.report.round
         case Announcement():
@@ -181,7 +240,7 @@ def _round_of(message: RoundMessage) -> int:
 def _check_sender(message: RoundMessage, sender: int | None) -> None:
     """Refuse a message in which one validator speaks for another."""
     match message:
-        case Announcement() | Release() | HeaderVote() | ReportRequest() | ProofReject():
+        case Announcement() | Release() | HeaderVote() | ReportRequest() | ProofReject() | ObjectRequest():
             speaker = message.validator
         case HeaderProposal():
             speaker = message.proposer
@@ -191,11 +250,19 @@ def _check_sender(message: RoundMessage, sender: int | None) -> None:
         raise NotSenderError(f"{type(message).__name__} of validator {speaker} came from validator {sender}")
 
 
-def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> RoundState:
-    """Keep a message for later: one signed report a trainer, and no more from a validator than an honest one sends."""
+def _forget_answers(state: RoundState, validator: int) -> RoundState:
+    """Answer a validator again that has come back: what it was given may be lost."""
+    return replace(state, answered=frozenset(answer for answer in state.answered if answer[0] != validator))
+
+
+def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> Outcomes:
+    """Keep a message for later: one signed report a trainer, and no more from a validator than an honest one sends.
+
+    A trainer sends once, so its report is written down at once.
+    """
     if isinstance(message, Upload):
         report = message.report
-        others = {kept.report.trainer for _, kept in state.ahead if isinstance(kept, Upload)}
+        waiting = [kept.report for _, kept in state.ahead if isinstance(kept, Upload)]
         if report.trainer not in context.cohort or recover_address(report.id, report.signature) != report.trainer:
             raise NotInCohortError(f"early report of {report.trainer.hex()} is not a registered trainer's")
         size = 8 * aggregation.RING_DIMENSION * context.agreed.layout(report.round).blocks
@@ -204,10 +271,15 @@ def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sende
         check_proof_form(context.agreed, report, message.proof)
         if len(message.registration) > context.agreed.registration_bytes_max(report.round):
             raise ProofRefusedError(f"a registration of {len(message.registration)} bytes is too large")
-        return state if report.trainer in others else replace(state, ahead=(*state.ahead, (sender, message)))
+        if any((known.trainer, known.round) == (report.trainer, report.round) for known in waiting):
+            return state, ()
+        state = replace(state, ahead=(*state.ahead, (sender, message)))
+        if report.id in state.kept:
+            return state, ()
+        return replace(state, kept=state.kept | {report.id}), (KeepUpload(report.round, 0, message, False),)
     if not isinstance(message, SeatReceipt | ProofReject | Announcement | Release | HeaderProposal):
-        raise WrongRoundError(f"{type(message).__name__} of the next round: nobody needs it yet")
-    return _wait(context, state, message, sender)
+        raise WrongRoundError(f"{type(message).__name__} of a round that has not begun here: nobody needs it yet")
+    return _wait(context, state, message, sender), ()
 
 
 def _wait(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> RoundState:
@@ -241,11 +313,15 @@ def _look_again(context: RoundContext, state: RoundState, now: int) -> Outcomes:
 
     Then propose, if it is our turn.
     """
+    state, synced = ask_objects(context, state, now)
+    if state.lacks_model:
+        state, announced = (state, ()) if state.announced else _announce(context, state)
+        return state, (*synced, *announced)
     state, verified = _verify_overdue(context, state, now)
     state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now) if state.close is not None else (state, ())
     state, proposed = _propose_header(context, state, now)
-    return state, (*verified, *asked, *replayed, *proposed)
+    return state, (*synced, *verified, *asked, *replayed, *proposed)
 
 
 # ------------------------------------------------------------------------------------------------ admit
@@ -259,6 +335,8 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     report, own = upload.report, state.own_seats(context)
     if report.trainer not in context.cohort:
         raise NotInCohortError(f"trainer {report.trainer.hex()} is not registered for this task")
+    if not upload.registration and report.registration in wanted(state):
+        return _keep(context, state, upload, None)
     if len(upload.boxes) != len(state.terms.seats):
         raise aggregation.ReportRejectedError(f"{len(upload.boxes)} boxes for {len(state.terms.seats)} seats")
     boxes = {seat: upload.boxes[seat] for seat in own}
@@ -273,27 +351,39 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
         )
     held = Held(report, ciphertext, upload.proof, registration)
     state = replace(state, reports={**state.reports, report.trainer: held}, changed_ms=now)
+    copy = sum((report.id, seat) in state.columns for seat in own)
     state, examined = _examine(context, state, held, now)
+    state, receipts = _open_columns(context, state, report, boxes)
+    issued, verified = any(isinstance(effect, Admitted) for effect in receipts), report.id in state.verified
+    keep: tuple[RoundEffect, ...] = ()
+    if (known is None and report.id not in state.kept) or (issued and (known is not None or verified)):
+        own_boxes = tuple(boxes.get(seat) for seat in range(len(upload.boxes)))
+        keep = (KeepUpload(report.round, copy, replace(upload, boxes=own_boxes), verified),)
+    state, received = (state, ()) if report.id in state.rejected else _take_early(context, state, now)
+    return state, (*keep, *examined, *receipts, *received)
+
+
+def _open_columns(
+    context: RoundContext, state: RoundState, report: Report, boxes: Mapping[int, bytes | None]
+) -> Outcomes:
+    """Open and check the columns of each own seat that has none yet, and sign a receipt for those that fit."""
+    effects: list[RoundEffect] = []
     if report.id in state.rejected:
-        return state, examined
-    effects = list(examined)
-    for seat in own:
+        return state, ()
+    for seat, box in boxes.items():
         if (report.id, seat) in state.columns:
             continue
         try:
-            secret = state.secrets[state.terms.round]
-            opened = aggregation.open_columns(state.terms, report, seat, boxes[seat], secret)
+            secret = state.secrets[report.round]
+            opened = aggregation.open_columns(state.terms, report, seat, box, secret)
             aggregation.check_columns(state.terms, report, seat, opened)
         except CollegiumError as error:
-            effects.append(Refused(state.terms.round, f"columns of {report.trainer.hex()}", error))
+            effects.append(Refused(report.round, f"columns of {report.trainer.hex()}", error))
             continue
         state = replace(state, columns={**state.columns, (report.id, seat): opened})
-        verified = report.id in state.verified
-        receipt = aggregation.issue_receipt(state.terms, report, seat, context.account, verified)
-        effects.append(RoundBroadcast(SeatReceipt(state.terms.round, receipt)))
-        effects.append(Admitted(state.terms.round, report.id))
-    state, received = _take_early(context, state, now)
-    return state, (*effects, *received)
+        receipt = aggregation.issue_receipt(state.terms, report, seat, context.account, report.id in state.verified)
+        effects += [RoundBroadcast(SeatReceipt(report.round, receipt)), Admitted(report.round, report.id)]
+    return state, tuple(effects)
 
 
 def _examine(context: RoundContext, state: RoundState, held: Held, now: int) -> Outcomes:
@@ -462,12 +552,19 @@ def _close_accepted(context: RoundContext, state: RoundState, close: Close, now:
 # ------------------------------------------------------------------------------------------------ release
 
 
-def release(context: RoundContext, state: RoundState, close: Close, proposer: int, now: int) -> Outcomes:
+def release(
+    context: RoundContext, state: RoundState, close: Close, proposer: int, now: int, over: bool = False
+) -> Outcomes:
     """The close is final: add the own columns and give the sums out, once, after writing down for which close.
 
     A validator that lacks a column of an admitted report releases its beacon share alone, and asks for reports that
-    it lacks. Whoever proposed the close proposes the header; should it fall silent, the others take turns after it.
+    it lacks; nothing, if its header is final too (`over`). Whoever proposed the close proposes the header; should it
+    fall silent, the others take turns after it. A validator that could not follow the round before goes on without it.
     """
+    if state.final is not None and close.round == state.terms.round + 1:
+        state, passed = _enter_next(context, state, state.final.header, None, now)
+        state, released = release(context, state, close, proposer, now, over)
+        return state, (*passed, *released)
     if close.round != state.terms.round or state.released.get(close.round, close.digest) != close.digest:
         reason = CloseRefusedError(f"close of round {close.round}: not the present round, or another close's")
         return state, (Refused(state.terms.round, "close", reason),)
@@ -485,16 +582,20 @@ def release(context: RoundContext, state: RoundState, close: Close, proposer: in
         if len(columns) == len(close.reports):
             rows = aggregation.add_columns(columns, close.weights, context.cohort_min)
             key_sums.append(aggregation.sign_key_sum(state.terms, close.digest, seat, rows, context.account))
+    if over and not key_sums:
+        return state, ()
     share = context.beacon.partial(context.epoch, close.round + 1)
     unsigned = Release(close.round, context.index, close.digest, tuple(key_sums), share)
     message = sign_release(unsigned, state.terms.task, context.account)
     turn_ms = now + _place(context, state, context.index) * context.timing.turn_ms
     alarms = sorted({turn_ms, now + context.timing.release_ms, max(turn_ms, now + context.timing.release_ms)})
     timers = tuple(RoundTimer(RoundAlarm(close.round), at) for at in alarms)
+    said: tuple[RoundEffect, ...] = (ReleaseRecord(close.round, close.digest), RoundBroadcast(message), *timers)
+    if state.lacks_model:
+        return state, said
     state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now)
-    record = ReleaseRecord(close.round, close.digest)
-    return state, (record, RoundBroadcast(message), *timers, *asked, *replayed)
+    return state, (*said, *asked, *replayed)
 
 
 def _place(context: RoundContext, state: RoundState, validator: int) -> int:
@@ -698,38 +799,90 @@ def _take_vote(context: RoundContext, state: RoundState, message: HeaderVote) ->
 def finish(context: RoundContext, state: RoundState, certified: Certified, now: int) -> Outcomes:
     """A certified header is final: take its model, forget the round's secrets, begin the next round.
 
-    A validator that lacks what it takes to follow finishes when that has arrived.
+    A validator that lacks what it takes to follow finishes when that has arrived, or the model itself, for which it
+    asks; one that lacks the round's own model passes on to the next round.
     """
     header, close = certified.header, state.close
     if header.round != state.terms.round or close is None or header.close != close.digest:
         reason = ProposalRefusedError(f"final header of round {header.round} does not fit this validator's round")
         return state, (Refused(state.terms.round, "header", reason),)
+    if state.lacks_model:
+        return _enter_next(context, state, header, None, now)
     if header.model == state.terms.model:
         model = state.model
     elif state.missing():
-        return replace(state, final=certified), ()
+        return _await_model(context, state, certified, now)
     else:
         proposed = (p for p in state.heard.values() if p.header.digest == header.digest)
         sums = {key_sum.seat: key_sum for proposal in proposed for key_sum in proposal.key_sums}
         model = open_close(context.work, context.agreed, state, close, sums or state.sums_for(close.digest))[2]
     if sha256(model).digest() != header.model:
         reason = ProposalRefusedError(f"the model of round {header.round} cannot be rebuilt from what is here yet")
-        return replace(state, final=certified), (Refused(state.terms.round, "header", reason),)
+        state, waiting = _await_model(context, state, certified, now)
+        return state, (Refused(state.terms.round, "header", reason), *waiting)
+    return _enter_next(context, state, header, model, now)
+
+
+def _await_model(context: RoundContext, state: RoundState, certified: Certified, now: int) -> Outcomes:
+    """Wait for what a final header's model can be rebuilt from; ask for the model itself a little later."""
+    if state.final is not None:
+        return state, ()
+    return later(context, replace(state, final=certified), now + context.timing.turn_ms // 2)
+
+
+def _enter_next(context: RoundContext, ended: RoundState, header: Header, model: bytes | None, now: int) -> Outcomes:
+    """Begin the round after a final header, with its model or (None) without, and keep what lasts longer than one."""
     terms = terms_after(context.agreed, context.epoch_set, header)
-    ended = state
-    state, begun = begin(context, terms, model, ended.secrets, now)
-    state, replayed = _replay(context, _remember(state, ended, close), now)
-    return state, (RoundFinished(header, model), *begun, *replayed)
+    if model is None:
+        state, begun = begin_behind(context, terms, ended.secrets, now)
+    else:
+        state, begun = begin(context, terms, model, ended.secrets, now)
+    state = _remember(state, ended)
+    named = () if ended.close is None else [entry.digest for entry in ended.close.registered]
+    kept = [KeepObject(digest, state.registrations[digest]) for digest in named if digest in state.registrations]
+    registered = tuple(sorted(state.registered.values(), key=lambda entry: entry.trainer))
+    if model is None:
+        return state, (*kept, RoundPassed(header, registered), *begun)
+    state, replayed = _replay(context, state, now)
+    return state, (*kept, RoundFinished(header, model, registered), *begun, *replayed)
 
 
-def _remember(state: RoundState, ended: RoundState, close: Close) -> RoundState:
+def _remember(state: RoundState, ended: RoundState) -> RoundState:
     """Return a round's first state with what lasts longer than the round before it: registrations, and what waits."""
-    registered = {**ended.registered, **{entry.trainer: entry for entry in close.registered}}
-    wanted = {entry.digest for entry in registered.values()} | {
+    fresh = () if ended.close is None else ended.close.registered
+    registered = {**ended.registered, **{entry.trainer: entry for entry in fresh}}
+    named = {entry.digest for entry in registered.values()} | {
         held.report.registration for held in ended.held().values()
     }
-    registrations = {digest: data for digest, data in ended.registrations.items() if digest in wanted}
-    vetted = ended.vetted & wanted
+    registrations = {digest: data for digest, data in ended.registrations.items() if digest in named}
+    vetted = ended.vetted & named
+    ahead = tuple(item for item in ended.ahead if round_of(item[1]) >= state.terms.round)
+    kept = frozenset(item.report.id for _, item in ahead if isinstance(item, Upload)) & ended.kept
     return replace(
-        state, ahead=ended.ahead, registered=registered, registrations=registrations, vetted=frozenset(vetted)
+        state, ahead=ahead, kept=kept, registered=registered, registrations=registrations, vetted=frozenset(vetted)
     )
+
+
+# ------------------------------------------------------------------------------------------------ state sync
+
+
+def _take_object(
+    context: RoundContext, state: RoundState, message: ObjectReply, now: int, sender: int | None
+) -> Outcomes:
+    """Take a model or a registration that final blocks name, and go on with what waited for it."""
+    try:
+        digest = check_object(state, message, sender)
+    except CollegiumError as error:
+        return lost(state, sender), (Refused(state.terms.round, "ObjectReply", error),)
+    if state.final is not None and digest == state.final.header.model:
+        return _enter_next(context, state, state.final.header, message.data, now)
+    kept = KeepObject(digest, message.data)
+    if not state.lacks_model or digest != state.terms.model:
+        state = replace(state, registrations={**state.registrations, digest: message.data})
+        state, replayed = (state, ()) if state.lacks_model else _replay(context, state, now)
+        return state, (kept, *replayed)
+    state = replace(state, model=message.data, lacks_model=False)
+    state, announced = (state, ()) if state.announced else _announce(context, state)
+    state, asked = _ask(context, state, now)
+    state, replayed = _replay(context, state, now)
+    return state, (kept, *announced, _deadline(context, state), *asked, *replayed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,20 @@ from ._proof_evidence import Held, ProofReject
 from ._records import Announcement, Certified, Close, Header, Registered
 
 __all__ = [
+    "OBJECT_BYTES_MAX",
     "Admitted",
     "Agreed",
     "HeaderProposal",
     "HeaderVote",
     "IntArray",
+    "KeepObject",
+    "KeepSecret",
+    "KeepUpload",
+    "ObjectReply",
+    "ObjectRequest",
+    "Objects",
     "Outcomes",
+    "PeerJoined",
     "Refused",
     "RegistrationScope",
     "Release",
@@ -37,6 +45,7 @@ __all__ = [
     "RoundEffect",
     "RoundFinished",
     "RoundMessage",
+    "RoundPassed",
     "RoundSend",
     "RoundState",
     "RoundSubmit",
@@ -50,6 +59,8 @@ __all__ = [
 
 IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
+
+OBJECT_BYTES_MAX: Final = 64 << 20  # of a model or a registration that one validator sends another
 
 # ------------------------------------------------------------------------------------------------ what is agreed on
 
@@ -143,6 +154,14 @@ class Work(Protocol):
     def once(self, key: Hashable, compute: Callable[[], T]) -> T: ...
 
 
+class Objects(Protocol):
+    """The driver's store of models and registrations."""
+
+    def get(self, digest: Digest, /) -> bytes | None:
+        """Return the bytes with this SHA-256, or None if they are not kept here."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RoundTiming:
     """Milliseconds a round waits for stragglers, counted on the validator's clock."""
@@ -163,6 +182,7 @@ class RoundContext:
         cohort_min: how few trainers a sum may add.
         lying_max: how many seats of a close may lie without costing the sum.
         verifiers: how many validators the beacon chooses to verify each report's proof.
+        objects: what others may ask for beside the present model and registrations.
     """
 
     agreed: Agreed
@@ -179,6 +199,7 @@ class RoundContext:
     cohort_min: int = 4
     lying_max: int = 1
     verifiers: int = 4
+    objects: Objects = field(default_factory=dict[bytes, bytes])
 
     @property
     def epoch(self) -> int:
@@ -268,6 +289,21 @@ class ReportReply:
     registration: bytes = b""
 
 
+@dataclass(frozen=True)
+class ObjectRequest:
+    """Ask for a model or for registrations by their SHA-256: what final blocks name and is not here."""
+
+    validator: int
+    digests: tuple[Digest, ...]
+
+
+@dataclass(frozen=True)
+class ObjectReply:
+    """What was asked for; its digest says which it is, so nobody need trust who sent it."""
+
+    data: bytes
+
+
 RoundMessage = (
     Upload
     | SeatReceipt
@@ -278,8 +314,18 @@ RoundMessage = (
     | HeaderVote
     | ReportRequest
     | ReportReply
+    | ObjectRequest
+    | ObjectReply
 )
 """What travels between participants; `RoundAlarm` is what a validator says to itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerJoined:
+    """The transport has a new connection to this validator, which may have missed all that was said before."""
+
+    index: int
+
 
 # ------------------------------------------------------------------------------------------------ effects
 
@@ -305,6 +351,38 @@ class ReleaseRecord:
 
     round: int
     close: Digest
+
+
+@dataclass(frozen=True, eq=False)
+class KeepSecret:
+    """Must be on disk before the announcement of its public key leaves; needed until the round is over."""
+
+    round: int
+    secret: SealKey
+
+
+@dataclass(frozen=True, eq=False)
+class KeepUpload:
+    """Must be on disk before the receipts that follow it leave; needed until the round is over.
+
+    Attributes:
+        copy: of one report's uploads; one with the same number is superseded. A second copy is kept where it had a box
+            for an own seat that the first one had not.
+        verified: what those receipts say of the proof.
+    """
+
+    round: int
+    copy: int
+    upload: Upload
+    verified: bool
+
+
+@dataclass(frozen=True)
+class KeepObject:
+    """A model, or what a trainer registered: needed as long as the present terms or a trainer's reports name it."""
+
+    digest: Digest
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -348,10 +426,19 @@ class Refused:
 
 @dataclass(frozen=True)
 class RoundFinished:
-    """A header became final: the model that the next round starts from."""
+    """A header became final: the model that the next round starts from, and what is registered by then."""
 
     header: Header
     model: bytes
+    registered: tuple[Registered, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoundPassed:
+    """A header became final and the next round has begun, but its model is not here: it is asked for."""
+
+    header: Header
+    registered: tuple[Registered, ...] = ()
 
 
 RoundEffect = (
@@ -360,10 +447,14 @@ RoundEffect = (
     | RoundTimer
     | RoundSubmit
     | ReleaseRecord
+    | KeepSecret
+    | KeepUpload
+    | KeepObject
     | Admitted
     | Refused
     | EvidenceFound
     | RoundFinished
+    | RoundPassed
 )
 Outcomes = tuple["RoundState", tuple[RoundEffect, ...]]
 
@@ -375,7 +466,7 @@ class RoundState:
     """What one validator knows of the current round. Mappings are never changed in place.
 
     Sizes: reports and columns are bounded by the cohort, receipts by cohort x seats, votes and releases by validators,
-    what waits (`ahead`, `early`) and rejects by a quota for each sender.
+    what waits (`ahead`, `early`), what was `answered` and rejects by a quota for each sender.
     """
 
     terms: RoundTerms
@@ -411,6 +502,12 @@ class RoundState:
     final: Certified | None = None  # final, but what is here does not suffice to follow it
     early: tuple[tuple[int | None, SeatReceipt], ...] = ()  # receipts for reports still on their way here
     ahead: tuple[tuple[int | None, RoundMessage], ...] = ()  # cannot be judged yet
+    kept: frozenset[Digest] = frozenset()  # reports whose uploads were written down before they could be judged
+    lacks_model: bool = False  # rounds were passed: `model` is empty until the one that the terms name has arrived
+    announced: bool = False
+    sync_ms: int = 0  # when to ask for objects again
+    sync_asked: int = 0  # how many validators were asked for objects
+    sync_from: frozenset[int] = frozenset()  # who was asked for objects and has not sent wrong ones
 
     def seats_of(self, account: bytes) -> tuple[int, ...]:
         """Return the seats that the validator with this account holds in this round."""
