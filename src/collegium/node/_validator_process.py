@@ -16,6 +16,7 @@ from collegium.consensus import (
     EpochVerifier,
     EvidenceFound,
     Ignored,
+    PeerJoined,
     Refused,
     Tick,
     ValidatorContext,
@@ -213,6 +214,7 @@ class _Reporter:
         """Return what the transport calls when a peer may have missed something."""
 
         def on_joined(index: int) -> None:
+            machine.tell_self(PeerJoined(index))
             self.feed.publish("peer_joined", peer=index)
 
         return on_joined
