@@ -8,29 +8,22 @@ import struct
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from _round_stage import RANDOM, TASK, Tally, committee, deny, update_of, upload_of
+from _round_stage import Tally, upload_of
+from _wire_values import key_sum, large_values, proved_upload, small_values
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium.aggregation import (
     BLOCKS_MAX,
     RING_DIMENSION,
-    KeySum,
     Receipt,
-    Upload,
-    begin_upload,
-    decode_ciphertext,
     encode_ciphertext,
-    finish_upload,
-    proof_digest,
 )
-from collegium.algebra import P
 from collegium.consensus import (
     MESSAGE_BYTES_MAX,
     OUTCOMES,
@@ -43,10 +36,11 @@ from collegium.consensus import (
     Header,
     HeaderProposal,
     HeaderVote,
-    Held,
     MalformedMessageError,
     MessageTooLongError,
     NotCanonicalMessageError,
+    ObjectReply,
+    ObjectRequest,
     ProofReject,
     Relay,
     Release,
@@ -81,12 +75,6 @@ validators = st.integers(0, 2047)
 seats = st.integers(0, 255)
 
 
-def key_sum(width: int, seed: int, seat: int = 3) -> KeySum:
-    random = RANDOM.split(f"key sum {width} {seed}")
-    rows = np.frombuffer(random(32 * width), "<u8") % np.uint64(P)
-    return KeySum(TASK, 5, random(32), seat, rows.reshape(width, 4), random(65))
-
-
 key_sums = st.lists(st.builds(key_sum, st.sampled_from(WIDTHS), st.integers(0, 5), seats), max_size=2).map(tuple)
 receipts = st.builds(Receipt, digests, seats, signatures, st.booleans())
 rejects = st.builds(ProofReject, rounds, digests, validators, signatures)
@@ -117,56 +105,9 @@ small = st.one_of(
     st.builds(HeaderProposal, headers, key_sums, validators, signatures),
     st.builds(HeaderVote, rounds, digests, validators, shares),
     st.builds(ReportRequest, rounds, validators, st.lists(digests, min_size=1, max_size=3).map(tuple)),
+    st.builds(ObjectRequest, validators, st.lists(digests, min_size=1, max_size=3).map(tuple)),
+    st.builds(ObjectReply, st.binary(max_size=40)),
 )
-
-
-@cache
-def proved_upload() -> Upload:
-    """An upload with one box alone, a proof and a registration, signed."""
-    terms, account, registration = committee().terms, committee().trainers[0], b"registered"
-    draft = begin_upload(terms, account.address, update_of(0), RANDOM.split("proved upload"))
-    upload = finish_upload(terms, draft, account, b"a proof", registration=proof_digest(registration))
-    return replace(deny(upload, 0, range(1, 16)), registration=registration)
-
-
-@cache
-def held() -> Held:
-    upload = proved_upload()
-    ciphertext = decode_ciphertext(committee().terms.layout, upload.ciphertext)
-    return Held(upload.report, ciphertext, upload.proof, upload.registration)
-
-
-@cache
-def small_values() -> tuple[Any, ...]:
-    """One short message of each kind that is an array, every field of it filled."""
-    digest, signature, share = bytes(range(32)), bytes(range(65)), bytes(range(48))
-    announcement = Announcement(7, 6, digest, signature)
-    header = Header(
-        digest, 5, "proved", digest, digest, "opened", ((3, digest),), digest, digest, (4,), share, (1, 2),
-        (announcement,), (digest,),
-    )  # fmt: skip
-    return (
-        SeatReceipt(5, Receipt(digest, 3, signature, True)),
-        ProofReject(5, digest, 300, signature),
-        announcement,
-        Release(5, 7, digest, (key_sum(32, 0),), share, signature),
-        HeaderProposal(header, (key_sum(32, 0),), 7, signature),
-        HeaderVote(5, digest, 7, share),
-        ReportRequest(5, 7, (digest, digest)),
-    )
-
-
-@cache
-def large_values() -> tuple[Any, ...]:
-    upload, kept = proved_upload(), held()
-    receipt = Receipt(kept.report.id, 3, bytes(65), True)
-    return (
-        upload,
-        ReportReply(5, upload.report, upload.ciphertext, upload.proof, upload.registration),
-        FailingProof(kept),
-        FalseReceipt(kept, receipt),
-        FalseReject(kept, ProofReject(5, kept.report.id, 300, bytes(65))),
-    )
 
 
 def codec(value: Any) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
@@ -263,11 +204,16 @@ def test_a_changed_or_cut_report_is_another_or_none(value):
         decode(data + b"\0")
 
 
-@given(st.binary(max_size=200), st.sampled_from([*range(64, 75), 96, 97, 98]))
+@given(st.binary(max_size=200), st.sampled_from([*range(64, 74), 75, 96, 97, 98]))
 def test_garbage_is_refused(garbage, kind):
     for decode in (decode_peer_message, decode_round_message, decode_upload, decode_proof_evidence):
         with pytest.raises(CollegiumError):
             decode(bytes([kind]) + garbage)
+
+
+def test_an_object_is_any_bytes():
+    for data in (b"", b"\0", bytes(range(256))):
+        assert decode_round_message(encode_round_message(ObjectReply(data))) == ObjectReply(data)
 
 
 # ------------------------------------------------------------------------------------------------ refusals by name
@@ -282,7 +228,7 @@ def changed_fields(value: Any, at: int, field: Any) -> bytes:
 
 
 def test_each_bound_of_a_field_is_held():
-    receipt, reject, announcement, release, proposal, vote, request = small_values()
+    receipt, reject, announcement, release, proposal, vote, request, objects = small_values()
     element_too_large = key_sum(32, 0).to_bytes()[:74] + b"\xff" * 8 + key_sum(32, 0).to_bytes()[82:]
     for value, at, field in (
         (receipt, 0, 2**63),
@@ -308,6 +254,9 @@ def test_each_bound_of_a_field_is_held():
         (vote, 3, bytes(65)),
         (request, 2, []),
         (request, 2, [bytes(31)]),
+        (objects, 0, 2048),
+        (objects, 1, []),
+        (objects, 1, [bytes(33)]),
     ):
         with pytest.raises(MalformedMessageError):
             decode_round_message(changed_fields(value, at, field))
@@ -317,7 +266,7 @@ def test_each_bound_of_a_field_is_held():
 
 
 def test_nothing_is_written_that_nobody_would_read():
-    receipt, reject, announcement, release, proposal, vote, request = small_values()
+    receipt, reject, announcement, release, proposal, vote, request, objects = small_values()
     upload = upload_of(0)
     for value in (
         replace(receipt, round=-1),
@@ -328,6 +277,8 @@ def test_nothing_is_written_that_nobody_would_read():
         replace(proposal, signature=b""),
         replace(vote, validator=2048),
         replace(request, reports=()),
+        replace(objects, digests=()),
+        ObjectReply(bytes((64 << 20) + 1)),
         replace(upload, boxes=upload.boxes[1:]),
         replace(upload, boxes=(b"", *upload.boxes[1:])),
         replace(upload, ciphertext=upload.ciphertext[:-8]),
@@ -377,7 +328,7 @@ def test_announced_lengths_are_bounded_and_exact_before_anything_is_kept():
 
 
 def test_deep_nesting_and_huge_counts_are_refused_without_effort():
-    for kind in range(65, 72):
+    for kind in (*range(65, 72), 73):
         for rest in (b"\x91" * 400, b"\xdd\xff\xff\xff\xff", b"\x94\x00\xc6\xff\xff\xff\xff"):
             with pytest.raises(MalformedMessageError):
                 decode_round_message(bytes([kind]) + rest)

@@ -54,6 +54,8 @@ from ._round_types import (
     Agreed,
     HeaderProposal,
     HeaderVote,
+    ObjectReply,
+    ObjectRequest,
     Release,
     ReportReply,
     ReportRequest,
@@ -80,10 +82,10 @@ __all__ = [
 SEATS_MAX: Final = 256  # of a round: `seat_width` allows no more
 REPORT_BYTES_MAX: Final = 1 << 18  # the combination takes 85 KiB of it, boxes' digests 8, the audit's 172 columns 56
 CIPHERTEXT_BYTES_MAX: Final = 8 * RING_DIMENSION * BLOCKS_MAX
-PROOF_BYTES_MAX: Final = 64 << 20  # also of a registration, and of any object that has a digest
+PROOF_BYTES_MAX: Final = 64 << 20  # also of a registration, and of a model
 BOX_BYTES_MAX: Final = 1 << 15  # of 512 columns, as each of 16 seats owns them, 16,816
 HEADER_BYTES_MAX: Final = 2 << 20
-REPORTS_MAX: Final = 1 << 14  # as many as a close can name in a payload of 16 MiB
+REPORTS_MAX: Final = 1 << 14  # more than a close can name in a payload of 16 MiB with receipts of 16 seats
 SMALL_BYTES_MAX: Final = 512
 KEY_SUM_HEAD_BYTES: Final = DIGEST_BYTES + 8 + DIGEST_BYTES + 2
 KEY_SUMS_BYTES_MAX: Final = 8 * KEY_ROWS * COMMITTEE_DOMAIN.size + SEATS_MAX * (
@@ -267,11 +269,20 @@ def _check_vote(message: HeaderVote) -> None:
     _check_bytes("signature", message.signature, BLS_SIGNATURE_BYTES)
 
 
+def _check_asked(validator: int, digests: Sequence[bytes]) -> None:
+    _check_number("validator", validator, EPOCH_SET_SIZE_MAX - 1)
+    _check_count("digests asked for", len(digests), 1, REPORTS_MAX)
+    for digest in digests:
+        _check_bytes("digest", digest, DIGEST_BYTES)
+
+
 def _check_request(message: ReportRequest) -> None:
-    _check_place(message.round, message.validator)
-    _check_count("reports asked for", len(message.reports), 1, REPORTS_MAX)
-    for report in message.reports:
-        _check_bytes("report", report, DIGEST_BYTES)
+    _check_number("round", message.round)
+    _check_asked(message.validator, message.reports)
+
+
+def _check_object_request(message: ObjectRequest) -> None:
+    _check_asked(message.validator, message.digests)
 
 
 _ARRAYS: Final = (
@@ -337,6 +348,15 @@ _ARRAYS: Final = (
         _check_request,
         lambda m: (m.round, m.validator, m.reports),
         lambda f: ReportRequest(f[0], f[1], tuple(f[2])),
+    ),
+    _array(
+        73,
+        ObjectRequest,
+        SMALL_BYTES_MAX + REPORTS_MAX * (DIGEST_BYTES + 2),
+        tuple[int, list[bytes]],
+        _check_object_request,
+        lambda m: (m.validator, m.digests),
+        lambda f: ObjectRequest(f[0], tuple(f[1])),
     ),
 )
 
@@ -458,6 +478,11 @@ def _read_reply(data: memoryview) -> ReportReply:
     return ReportReply(round_number, report, bytes(ciphertext), proof, registration)
 
 
+def _write_object(reply: ObjectReply) -> Parts:
+    _check_bytes("object", reply.data, 0, PROOF_BYTES_MAX)
+    return [reply.data]
+
+
 def _write_held(held: Held) -> Parts:
     ciphertext = algebra.to_bytes(held.ciphertext.reshape(-1))
     return _write_parts(held.report, ciphertext, held.proof, held.registration)
@@ -524,7 +549,8 @@ _EVIDENCE: Final = (
     _Kind(97, FalseReceipt, 1 + _PARTS_BYTES_MAX + _RECEIPT_TAIL.size, _write_false_receipt, _read_false_receipt),
     _Kind(98, FalseReject, 1 + _PARTS_BYTES_MAX + _REJECT_TAIL.size, _write_false_reject, _read_false_reject),
 )
-_MESSAGES: Final = (_UPLOAD, *_ARRAYS, _REPLY)
+_OBJECT: Final = _Kind(74, ObjectReply, 1 + PROOF_BYTES_MAX, _write_object, lambda data: ObjectReply(bytes(data)))
+_MESSAGES: Final = (_UPLOAD, *_ARRAYS, _REPLY, _OBJECT)
 _BY_TYPE: Final = {kind.type: kind for kind in (*_MESSAGES, *_EVIDENCE)}
 
 ROUND_MESSAGE_BYTES_MAX: Final = max(kind.bytes_max for kind in _MESSAGES)

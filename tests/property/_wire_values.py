@@ -1,0 +1,93 @@
+"""One value of each kind that is said in a round, every field of it filled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from _round_stage import RANDOM, TASK, committee, deny, update_of
+
+from collegium.aggregation import (
+    KeySum,
+    Receipt,
+    Upload,
+    begin_upload,
+    decode_ciphertext,
+    finish_upload,
+    proof_digest,
+)
+from collegium.algebra import P
+from collegium.consensus import (
+    Announcement,
+    FailingProof,
+    FalseReceipt,
+    FalseReject,
+    Header,
+    HeaderProposal,
+    HeaderVote,
+    Held,
+    ObjectRequest,
+    ProofReject,
+    Release,
+    ReportReply,
+    ReportRequest,
+    SeatReceipt,
+)
+
+
+def key_sum(width: int, seed: int, seat: int = 3) -> KeySum:
+    random = RANDOM.split(f"key sum {width} {seed}")
+    rows = np.frombuffer(random(32 * width), "<u8") % np.uint64(P)
+    return KeySum(TASK, 5, random(32), seat, rows.reshape(width, 4), random(65))
+
+
+@cache
+def proved_upload() -> Upload:
+    """An upload with one box alone, a proof and a registration, signed."""
+    terms, account, registration = committee().terms, committee().trainers[0], b"registered"
+    draft = begin_upload(terms, account.address, update_of(0), RANDOM.split("proved upload"))
+    upload = finish_upload(terms, draft, account, b"a proof", registration=proof_digest(registration))
+    return replace(deny(upload, 0, range(1, 16)), registration=registration)
+
+
+@cache
+def held() -> Held:
+    upload = proved_upload()
+    ciphertext = decode_ciphertext(committee().terms.layout, upload.ciphertext)
+    return Held(upload.report, ciphertext, upload.proof, upload.registration)
+
+
+@cache
+def small_values() -> tuple[Any, ...]:
+    """One short message of each kind that is an array, every field of it filled."""
+    digest, signature, share = bytes(range(32)), bytes(range(65)), bytes(range(48))
+    announcement = Announcement(7, 6, digest, signature)
+    header = Header(
+        digest, 5, "proved", digest, digest, "opened", ((3, digest),), digest, digest, (4,), share, (1, 2),
+        (announcement,), (digest,),
+    )  # fmt: skip
+    return (
+        SeatReceipt(5, Receipt(digest, 3, signature, True)),
+        ProofReject(5, digest, 300, signature),
+        announcement,
+        Release(5, 7, digest, (key_sum(32, 0),), share, signature),
+        HeaderProposal(header, (key_sum(32, 0),), 7, signature),
+        HeaderVote(5, digest, 7, share),
+        ReportRequest(5, 7, (digest, digest)),
+        ObjectRequest(7, (digest, digest)),
+    )
+
+
+@cache
+def large_values() -> tuple[Any, ...]:
+    upload, kept = proved_upload(), held()
+    receipt = Receipt(kept.report.id, 3, bytes(65), True)
+    return (
+        upload,
+        ReportReply(5, upload.report, upload.ciphertext, upload.proof, upload.registration),
+        FailingProof(kept),
+        FalseReceipt(kept, receipt),
+        FalseReject(kept, ProofReject(5, kept.report.id, 300, bytes(65))),
+    )
