@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from collegium import __version__
+from collegium.apps._exit import ExitCode, error_lines
 from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
@@ -48,17 +49,6 @@ PROMISES: Final = {
 JOULES_PER_KWH: Final = 3_600_000
 DEMO_FOLDER: Final = Path("runs")
 DEMO_COUNT_MAX: Final = 10_000
-
-
-class ExitCode:
-    """What the process says to its caller."""
-
-    GOOD: Final = 0
-    FAILED: Final = 1
-    USER: Final = 2
-    WORLD: Final = 3
-    BUG: Final = 70
-    INTERRUPTED: Final = 130
 
 
 class UsageError(CollegiumError):
@@ -517,8 +507,7 @@ def _print_header(level: str, *, json: bool) -> None:
 
 
 def _print_error(error: CollegiumError) -> None:
-    problems = error.values.get("problems")
-    _print_lines("error", [str(problem) for problem in problems] if isinstance(problems, tuple) else [str(error)])
+    _print_lines("error", error_lines(error))
 
 
 def _print_lines(prefix: str, lines: Iterable[str]) -> None:

@@ -56,6 +56,7 @@ from ._network_settings import (
     LogSettings,
     NetworkSettings,
     RelayerSettings,
+    Role,
     RoleSettings,
     SettingsError,
     SettingsRefusedError,
@@ -64,7 +65,9 @@ from ._network_settings import (
     TimingSettings,
     TrainerSettings,
     ValidatorSettings,
+    expect_role,
     load_settings,
+    role_of,
 )
 from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_context, load_owner_rows, load_statistics
 from ._play import PlayedRound, play_round
@@ -103,6 +106,7 @@ from ._registration import (
     verify_data_registration,
     verify_licence,
 )
+from ._roles import preload_roles, run_role
 from ._run import RunRefusedError, run_experiment
 from ._setup import Federation, TaskTooLargeError, set_up
 from ._task import LearningTask, ModelState, ModelStateError
@@ -192,6 +196,7 @@ __all__ = [
     "RepeatedCommitmentError",
     "RepeatedRowsError",
     "ReportSubmitted",
+    "Role",
     "RoleSettings",
     "RoundFinished",
     "RoundStarted",
@@ -237,6 +242,7 @@ __all__ = [
     "decode_licence",
     "encode_data_registration",
     "encode_licence",
+    "expect_role",
     "experiment_from_bytes",
     "experiment_to_bytes",
     "final_model",
@@ -249,7 +255,10 @@ __all__ = [
     "open_consortium",
     "play_round",
     "play_vectors",
+    "preload_roles",
+    "role_of",
     "run_experiment",
+    "run_role",
     "seats_spoiled_max",
     "set_up",
     "terms_digest",

@@ -40,10 +40,12 @@ __all__ = [
     "address_problem",
     "decode_settings",
     "encode_settings",
+    "expect_role",
     "format_address",
     "load_settings",
     "network_settings",
     "parse_address",
+    "role_of",
 ]
 
 Address: TypeAlias = tuple[str, int]
@@ -240,6 +242,30 @@ class NetworkSettings:
 
 
 RoleSettings: TypeAlias = ValidatorSettings | TrainerSettings | StewardSettings | RelayerSettings
+
+
+def role_of(settings: RoleSettings) -> Role:
+    """Return the role that settings are of."""
+    match settings:
+        case ValidatorSettings():
+            return "validator"
+        case TrainerSettings():
+            return "trainer"
+        case StewardSettings():
+            return "steward"
+        case RelayerSettings():
+            return "relayer"
+
+
+def expect_role(settings: RoleSettings, role: Role, path: Path) -> None:
+    """Check that the settings of a file are of a role.
+
+    Raises:
+        SettingsRefusedError: they are of another one.
+    """
+    if role_of(settings) != role:
+        text = f'is "{role_of(settings)}", expected "{role}"'
+        raise SettingsRefusedError((Problem(f"{path}: node.role", "conflict", text),))
 
 
 # ------------------------------------------------------------------------------------------------ reading

@@ -1,0 +1,64 @@
+"""One member of a consortium as a process: from its settings file to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from collegium.apps._exit import ExitCode, error_lines
+from collegium.apps._printable import printable
+from collegium.errors import CollegiumError
+
+if TYPE_CHECKING:
+    from collegium.node import Role
+
+__all__ = ["main", "preload", "serve"]
+
+
+def preload() -> None:
+    """Import what every role needs; a zygote calls it before its first fork."""
+    from collegium.node import preload_roles
+
+    preload_roles()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the member whose settings file is the one argument, and return its exit code."""
+    return serve(Path(arguments[0]))
+
+
+def serve(config: Path, role: Role | None = None) -> int:
+    """Run the member whose settings these are until it has nothing left to do or is told to stop.
+
+    Args:
+        config: its settings file.
+        role: the role that it must be of; None means any.
+
+    Returns:
+        The exit code; what went wrong is said on standard error, one line each.
+    """
+    from collegium.node import WorldError, expect_role, load_settings, run_role
+
+    lines: list[str] = []
+    code = ExitCode.GOOD
+    try:
+        settings = load_settings(config)
+        if role is not None:
+            expect_role(settings, role, config)
+        asyncio.run(run_role(settings))
+    except CollegiumError as error:
+        lines, code = error_lines(error), ExitCode.WORLD if isinstance(error, WorldError) else ExitCode.USER
+    except (OSError, MemoryError) as error:
+        lines, code = [str(error) or type(error).__name__], ExitCode.WORLD
+    except KeyboardInterrupt:
+        lines, code = ["interrupted"], ExitCode.INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        code = ExitCode.BUG
+    for line in lines:
+        print(f"error: {printable(line)}", file=sys.stderr, flush=True)
+    return code

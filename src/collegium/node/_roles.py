@@ -1,0 +1,41 @@
+"""Runs the process that settings are of; what only one role needs is imported when it runs, or before a fork."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ._network_settings import RelayerSettings, RoleSettings, StewardSettings, TrainerSettings, ValidatorSettings
+
+__all__ = ["preload_roles", "run_role"]
+
+
+async def run_role(settings: RoleSettings) -> None:
+    """Run a validator, trainer, steward or relayer until it has nothing left to do or is told to stop.
+
+    Raises:
+        WorldError: the disk, the network or the chain failed for good.
+        CollegiumError: settings, keys or files cannot be used.
+    """
+    match settings:
+        case ValidatorSettings():
+            from ._validator_process import run_validator
+
+            await run_validator(settings)
+        case TrainerSettings():
+            from ._trainer_process import run_trainer
+
+            await run_trainer(settings)
+        case StewardSettings():
+            from ._steward_process import run_steward
+
+            await run_steward(settings)
+        case RelayerSettings():
+            from ._relayer_process import run_relayer
+
+            await run_relayer(settings)
+
+
+def preload_roles() -> None:
+    """Import what any role needs: processes forked after this share it."""
+    for role in ("validator", "trainer", "steward", "relayer"):
+        import_module(f"{__package__}._{role}_process")
