@@ -23,6 +23,9 @@ NOTHING_LEFT_OUT = os.environ.get("COLLEGIUM_NOTHING_LEFT_OUT") == "1"
 NODE_PACKAGES = Path(__file__).parent.parent / "contracts" / "node_modules"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
+# Tests share the cores already: starting processes for their small proofs costs seconds and wins nothing.
+os.environ.setdefault("COLLEGIUM_WORKERS", "1")
+
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 # No deadline: a time measured on a shared machine says nothing about a law.

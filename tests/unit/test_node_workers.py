@@ -6,7 +6,7 @@ import pytest
 
 from collegium.errors import CollegiumError
 from collegium.node import SharedWork, Workers
-from collegium.node._workers import Done
+from collegium.node._workers import WORKERS_VARIABLE, Done, WorkerCountError
 
 
 class OddError(CollegiumError):
@@ -35,6 +35,20 @@ def test_without_processes_work_is_done_here() -> None:
     assert results[2].result() == 1
     with pytest.raises(OddError, match="3 is odd"):
         results[3].result()
+
+
+def test_the_environment_says_how_many_processes_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORKERS_VARIABLE, "3")
+    assert Workers().count == 3
+    monkeypatch.delenv(WORKERS_VARIABLE)
+    assert Workers().count >= 1
+
+
+@pytest.mark.parametrize("said", ["0", "1025", "-1", "two", "1.5", " 1", "٣", "1" * 5000])
+def test_another_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv(WORKERS_VARIABLE, said)
+    with pytest.raises(WorkerCountError, match=r"expected 1\.\.1024"):
+        Workers()
 
 
 @pytest.mark.slow

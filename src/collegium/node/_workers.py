@@ -21,9 +21,26 @@ from collegium.errors import CollegiumError
 
 from ._events import WorldError
 
-__all__ = ["Done", "Workers"]
+__all__ = ["WORKERS_VARIABLE", "Done", "WorkerCountError", "Workers"]
 
 T = TypeVar("T")
+
+WORKERS_VARIABLE = "COLLEGIUM_WORKERS"
+COUNT_MAX = 1024
+
+
+class WorkerCountError(CollegiumError):
+    """COLLEGIUM_WORKERS is not a number of processes."""
+
+
+def _default_count() -> int:
+    """Return how many processes to work in: what COLLEGIUM_WORKERS says, else the cores that this one may use."""
+    said = os.environ.get(WORKERS_VARIABLE, "")
+    if not said:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if not said.isascii() or not said.isdigit() or not 1 <= int(said[:5]) <= COUNT_MAX:
+        raise WorkerCountError(f"{WORKERS_VARIABLE} is {said[:20]!r}, expected 1..{COUNT_MAX}")
+    return int(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +68,16 @@ class Done(Generic[T]):
 
 @dataclass
 class Workers:
-    """As many processes as there are cores, started at the first piece of work and ended by `close`.
+    """As many processes as COLLEGIUM_WORKERS says, else as there are cores.
 
-    With `count` 1 there are none: work is done here, when its result is asked for.
+    They are started at the first piece of work and ended by `close`. With `count` 1 there are none: work is done here,
+    when its result is asked for.
+
+    Raises:
+        WorkerCountError: the variable holds something else.
     """
 
-    count: int = field(default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    count: int = field(default_factory=_default_count)
     _pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
