@@ -116,7 +116,7 @@ Happening: TypeAlias = Started | Died | GaveUp | Finished
 
 def delay_s(attempts: int) -> float:
     """Return how long to wait before the next start after so many that did not last."""
-    return min(DELAY_MAX_S, DELAY_FIRST_S * 2 ** max(0, attempts - 1))
+    return min(DELAY_MAX_S, DELAY_FIRST_S * float(1 << max(0, attempts - 1)))
 
 
 def how_it_ended(code: int) -> str:
@@ -149,10 +149,8 @@ class Supervisor:
 
     def step(self, timeout_s: float) -> list[Happening]:
         """Start whoever is due, wait at most so long for somebody to end, and return what happened."""
-        happened: list[Happening] = []
-        for charge in self.charges:
-            if charge.state == "waiting" and not self.stopping and self.now_s() >= charge.due_s:
-                happened.append(self._start(charge))
+        due = [charge for charge in self.charges if charge.state == "waiting" and self.now_s() >= charge.due_s]
+        happened: list[Happening] = [] if self.stopping else [self._start(charge) for charge in due]
         for ended in self.nursery.ended(timeout_s):
             charge_ended = next((charge for charge in self.charges if charge.pid == ended.pid), None)
             if charge_ended is not None:

@@ -231,11 +231,11 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         pending = bytearray()
         while True:
-            ready, _, _ = select.select([self.control, read_end], [], [])
+            ready, _, _ = select.select([self.control.fileno(), read_end], [], [])
             if read_end in ready:
                 os.read(read_end, LINE_BYTES_MAX)
                 self._reap()
-            if self.control in ready:
+            if self.control.fileno() in ready:
                 data = self.control.recv(LINE_BYTES_MAX)
                 if not data:
                     break
