@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,7 +106,7 @@ def chain(length: int) -> tuple[Committed, ...]:
         draft = Block(TASK, 0, view, author, certificates[-1], None, payload_of(place), bytes(65))
         blocks.append(draft.signed(ACCOUNTS[author].sign(draft.digest)))
         certificates.append(certify(blocks[-1]))
-    proofs = zip(certificates[1:], certificates[2:], strict=False)
+    proofs = pairwise(certificates[1:])
     return tuple(Committed(block, proof) for block, proof in zip(blocks, proofs, strict=False))
 
 
