@@ -211,10 +211,10 @@ class Link(asyncio.Protocol):
         self._holds: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._flush_planned = False
-        self._unwritable_since: float | None = None
-        now = self._loop.time()
-        self._born = self._heard = self._said = self._joined = now
-        self._frame_waited = 0.0
+        self._unwritable = False
+        self._born = self._loop.time()
+        # Seconds by the clock of `watch`, which stands still while this process is kept from running.
+        self._silent = self._quiet = self._unread = self._unrepeated = self._frame_waited = 0.0
         self._frame_bytes = 0
         self._overflowed = False
 
@@ -233,14 +233,14 @@ class Link(asyncio.Protocol):
         except CollegiumError as error:
             self.close("turned away", str(error))
             return
-        self._born = self._heard = self._said = self._loop.time()
         self._transport.write(encode_hello(self._owner.boot))
 
     def data_received(self, data: bytes) -> None:
         """Take what these bytes complete; pause reading if it is too much."""
         if self.is_closed:
             return
-        now = self._heard = self._loop.time()
+        now = self._loop.time()
+        self._silent = 0.0
         self.counters.bytes_in += len(data)
         self._frame_bytes += len(data)
         try:
@@ -265,12 +265,12 @@ class Link(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The network takes no more for now."""
-        if self._unwritable_since is None:
-            self._unwritable_since = self._loop.time()
+        self._unwritable = True
+        self._unread = 0.0
 
     def resume_writing(self) -> None:
         """The network has taken everything."""
-        self._unwritable_since = None
+        self._unwritable = False
         self._plan_flush()
 
     def eof_received(self) -> bool:
@@ -328,7 +328,7 @@ class Link(asyncio.Protocol):
         if reason in self._holds:
             self._holds.discard(reason)
             if not self._holds and self._transport is not None and not self.is_closed:
-                self._heard = self._loop.time()
+                self._silent = 0.0
                 self._transport.resume_reading()
 
     # ------------------------------------------------------------------------------------------------------- sending
@@ -342,14 +342,14 @@ class Link(asyncio.Protocol):
         return True
 
     def _plan_flush(self) -> None:
-        if not self._flush_planned and self._unwritable_since is None:
+        if not self._flush_planned and not self._unwritable:
             self._flush_planned = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_planned = False
         for _ in range(FLUSH_CHUNKS):
-            if self.is_closed or self._unwritable_since is not None or not self.lanes:
+            if self.is_closed or self._unwritable or not self.lanes:
                 return
             data, frames = self.lanes.take()
             self._write(data)
@@ -359,7 +359,7 @@ class Link(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
-            self._said = self._loop.time()
+            self._quiet = 0.0
             self.counters.bytes_out += len(data)
 
     # ------------------------------------------------------------------------------------------------------- watching
@@ -367,23 +367,27 @@ class Link(asyncio.Protocol):
     def watch(self, now: float, elapsed: float) -> None:
         """Look at the clocks; `elapsed` seconds have passed since the last look."""
         limits = self._limits
-        silence = 0.0 if self._holds else 1000 * (now - self._heard)
-        over = self.messages.over_since if "rate" in self._holds else None
+        self._silent += elapsed
+        self._quiet += elapsed
+        self._unread += elapsed
+        self._unrepeated += elapsed
         if not self.boot:
-            if 1000 * (now - self._born) > limits.handshake_ms:
+            if 1000 * self._unrepeated > limits.handshake_ms:
                 self.close("no hello", f"nothing for {limits.handshake_ms} ms")
             return
+        reading = not self._holds
+        over = self.messages.over_since if "rate" in self._holds else None
         if over is not None and 1000 * (now - over) > limits.flood_ms:
             self.close("flood", f"over {limits.messages_rate_max} messages a second for {limits.flood_ms} ms")
-        elif self._frames.unfinished and silence > limits.gap_ms:
+        elif reading and self._frames.unfinished and 1000 * self._silent > limits.gap_ms:
             self.close("stalled", f"nothing for {limits.gap_ms} ms within a frame")
-        elif self._frames.unfinished and not self._holds and self._is_slow(elapsed):
+        elif reading and self._frames.unfinished and self._is_slow(elapsed):
             self.close("slow", f"{self._frame_bytes} bytes of a frame in {self._frame_waited:.1f} s")
-        elif silence > limits.idle_ms:
+        elif reading and 1000 * self._silent > limits.idle_ms:
             self.close("silent", f"nothing for {limits.idle_ms} ms")
-        elif self._unwritable_since is not None and 1000 * (now - self._unwritable_since) > limits.unread_ms:
+        elif self._unwritable and 1000 * self._unread > limits.unread_ms:
             self.close("unread", f"takes nothing for {limits.unread_ms} ms")
-        elif 1000 * (now - self._said) > limits.ping_ms and self._unwritable_since is None:
+        elif not self._unwritable and 1000 * self._quiet > limits.ping_ms:
             self._write(encode_ping())
 
     def _is_slow(self, elapsed: float) -> bool:
@@ -391,12 +395,12 @@ class Link(asyncio.Protocol):
         over = self._frame_waited - self._limits.gap_ms / 1000
         return over > 0 and self._frame_bytes < over * self._limits.frame_rate_min
 
-    def wants_to_hear_again(self, now: float) -> bool:
+    def wants_to_repeat(self) -> bool:
         """Whether frames were refused and all others have left, so that what was refused can be said now."""
-        if not self._overflowed or self.lanes or 1000 * (now - self._joined) < self._limits.again_ms:
+        if not self._overflowed or self.lanes or 1000 * self._unrepeated < self._limits.again_ms:
             return False
         self._overflowed = False
-        self._joined = now
+        self._unrepeated = 0.0
         return True
 
     @property

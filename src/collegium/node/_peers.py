@@ -409,12 +409,13 @@ class Peers:
         while True:
             await asyncio.sleep(pause)
             now = loop.time()
+            # A process that was kept from running must not blame its peers for what it has not read meanwhile.
+            elapsed, before = min(now - before, 2 * pause), now
             for link in list(self._links):
                 if not link.is_closed:
-                    link.watch(now, now - before)
-            before = now
+                    link.watch(now, elapsed)
             for index, peer in self._peers.items():
-                if peer.link is not None and peer.link.wants_to_hear_again(now):
+                if peer.link is not None and peer.link.wants_to_repeat():
                     loop.call_soon(self._on_joined, index)
 
 
