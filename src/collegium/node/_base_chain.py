@@ -48,6 +48,7 @@ STAKE_MIN_WEI = STAKE_WEI
 UNBONDING_S = 14 * 24 * 3600
 FUNDING_WEI = 2 * STAKE_WEI  # what each account of a run on a real node is given: a stake, and as much for its gas
 FUNDS_WEI = 100 * 10**18
+REGISTRATION_GAS_MAX = 1_000_000
 EMBEDDED_CHAIN_ID = 1337
 EMBEDDED_TIMESTAMP_S = 1_700_000_000  # of block 0; the embedded chain's time is virtual
 MAINNET_CHAIN_ID = 1
@@ -122,10 +123,11 @@ class BaseChain:
             for account in accounts:
                 transact(chain, funder, account.address, b"", value=FUNDING_WEI)
         deployment = deploy(chain, operator, epoch_set.task, stake_min_wei=STAKE_MIN_WEI, unbonding_s=UNBONDING_S)
-        numbers = []
+        numbers, gas_max = [], REGISTRATION_GAS_MAX if url is None else None  # our own chain need not be tried first
         for account, key in validators:
             proof = key.prove_possession(possession_context(chain.chain_id, deployment.registry, account.address))
-            numbers.append(register_validator(chain, deployment, account, key.public_key(), proof, STAKE_WEI))
+            public = key.public_key()
+            numbers.append(register_validator(chain, deployment, account, public, proof, STAKE_WEI, gas_max=gas_max))
         open_first_epoch(chain, deployment, operator, numbers)
         return cls(chain, url, operator, epoch_set, deployment)
 

@@ -43,6 +43,7 @@ from ._base_chain import (
     EMBEDDED_TIMESTAMP_S,
     FUNDING_WEI,
     FUNDS_WEI,
+    REGISTRATION_GAS_MAX,
     STAKE_MIN_WEI,
     UNBONDING_S,
     ChainRecord,
@@ -58,7 +59,6 @@ POSSESSION_BYTES = 96  # at the end of a registration's data; the contract check
 # Limits of gas that a run's own transactions keep with room to spare: docs/spec/settlement.md has what they use.
 FUNDING_GAS_MAX = 100_000
 CREATION_GAS_MAX = 10_000_000
-REGISTRATION_GAS_MAX = 1_000_000
 OPENING_GAS_MAX = 1 << 24
 CHECKPOINT_GAS_MAX = 2_000_000
 

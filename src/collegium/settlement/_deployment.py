@@ -115,16 +115,24 @@ def attach(chain: Chain, settlement: bytes, block: int) -> Deployment:
 
 
 def register_validator(
-    chain: Chain, deployment: Deployment, account: Account, key: BlsPublicKey, proof: bytes, stake_wei: int
+    chain: Chain,
+    deployment: Deployment,
+    account: Account,
+    key: BlsPublicKey,
+    proof: bytes,
+    stake_wei: int,
+    *,
+    gas_max: int | None = None,
 ) -> int:
     """Register a key of `account` with a stake and return the validator's number, from 0.
 
     Args:
         proof: proof of possession, 48 bytes, for `possession_context` of chain, registry and account.
+        gas_max: what it may use at most; None tries it first and takes what that used.
     """
     registry = contract("Registry")
     data = registry.call("register", g2_uncompressed(key), g1_uncompressed(proof))
-    receipt = transact(chain, account, deployment.registry, data, value=stake_wei)
+    receipt = transact(chain, account, deployment.registry, data, value=stake_wei, gas_max=gas_max)
     return int(_event(receipt, "Registry", deployment.registry, "Registered")["id"])
 
 
