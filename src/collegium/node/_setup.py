@@ -24,7 +24,6 @@ from collegium.consensus import (
     Verifier,
     Work,
     sign_release,
-    start_validator,
 )
 from collegium.crypto import (
     AccountKey,
@@ -45,11 +44,12 @@ from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
 from ._events import Event, Message, Warning_
 from ._experiment import Experiment, experiment_to_bytes
 from ._genesis import Genesis, ValidatorEntry, first_terms
+from ._journal import MemoryJournal
 from ._network import Network, SharedWork
 from ._played_task import PlayedTask
 from ._task import EMPTY_STATE, LearningTask
 from ._trainer import Trainer
-from ._validator_node import BlockArchive, ValidatorNode
+from ._validator_node import ValidatorNode
 
 __all__ = [
     "Federation",
@@ -185,15 +185,15 @@ def open_network(
     for index, keys in enumerate(roles.keys):
         if index in roles.absent:
             continue
-        archive = BlockArchive()
+        journal = MemoryJournal()
         committee, timing = (seats, roles.verifiers), (max(100, VIEW_TIMEOUT_LINKS * link_ms), RoundTiming())
-        own = (index, keys, roles.beacons[index], archive)
+        own = (index, keys, roles.beacons[index], journal.archive)
         context = surround(genesis, task, committee, *own, timing, (work, verifier))
-        state, effects = start_validator(context, terms, EMPTY_STATE, {0: keys.first_seal}, 0)
         disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
-        nodes[index] = ValidatorNode(context, state, archive, disguise=disguise)
+        first = (terms, EMPTY_STATE, {0: keys.first_seal})
+        nodes[index], outgoing = ValidatorNode.restore(context, journal, *first, 0, disguise)
         network.join(index, nodes[index])
-        first_messages.append((index, nodes[index].carry_out(effects)))
+        first_messages.append((index, outgoing))
     for index, outgoing in first_messages:
         network.send(index, outgoing)
     return nodes, network

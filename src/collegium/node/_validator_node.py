@@ -1,28 +1,26 @@
-"""A validator process as the in-process network runs it: state machine inside, journal and archive outside.
+"""A validator: the state machine inside, its journal and the outgoing messages outside.
 
-`handle` carries effects out in their order: what must be on disk is written before anything after it leaves.
+`handle` writes all that a step must leave on the disk, at once, and only then returns what the step says. So whatever
+anybody else has heard, this validator still knows after a crash; `restore` begins again with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from collegium.aggregation import Upload
+from collegium.aggregation import RoundTerms, Upload
 from collegium.consensus import (
     Admitted,
-    Block,
     Broadcast,
-    Committed,
     EvidenceFound,
     Header,
     Ignored,
-    Persist,
-    QuorumCertificate,
+    PeerJoined,
     Refused,
-    ReleaseRecord,
     RoundBroadcast,
     RoundFinished,
+    RoundPassed,
     RoundSend,
     RoundTimer,
     Send,
@@ -30,20 +28,17 @@ from collegium.consensus import (
     Timer,
     ValidatorContext,
     ValidatorState,
+    restore_validator,
     validator_step,
 )
-from collegium.consensus import Store as StoreBlock
-from collegium.crypto import Digest
+from collegium.crypto import SealKey, hash_fields
 from collegium.errors import CollegiumError
 from collegium.settlement import Checkpoint, header_root
 
+from ._journal import DURABLE, BlockArchive, BlockStore, Journal, MemoryJournal
 from ._network import Message, Outgoing
 
-__all__ = ["CheckpointRefusedError", "Journal", "ReleaseRefusedError", "ValidatorNode"]
-
-
-class ReleaseRefusedError(CollegiumError):
-    """A validator was about to write down a second release of one round, for another close."""
+__all__ = ["BlockArchive", "CheckpointRefusedError", "ValidatorNode"]
 
 
 class CheckpointRefusedError(CollegiumError):
@@ -51,86 +46,97 @@ class CheckpointRefusedError(CollegiumError):
 
 
 @dataclass
-class Journal:
-    """What a validator wrote down, in order; in this runtime in memory, as nothing here survives the process."""
-
-    vote_states: list[Persist] = field(default_factory=list)
-    releases: dict[int, Digest] = field(default_factory=dict)
-    blocks: list[StoreBlock] = field(default_factory=list)
-
-    def write(self, effect: Persist | StoreBlock | ReleaseRecord) -> None:
-        """Write one effect.
-
-        Raises:
-            ReleaseRefusedError: a second release of one round for another close; the state machine never asks for it.
-        """
-        match effect:
-            case Persist():
-                self.vote_states = [effect]
-            case StoreBlock():
-                self.blocks = [*self.blocks[-64:], effect]
-            case ReleaseRecord():
-                if self.releases.setdefault(effect.round, effect.close) != effect.close:
-                    raise ReleaseRefusedError(f"round {effect.round} was released for another close")
-
-
-@dataclass
-class BlockArchive:
-    """Committed blocks in their order, as `consensus.Archive` wants them."""
-
-    blocks: list[Block] = field(default_factory=list)
-    proofs: dict[Digest, tuple[QuorumCertificate, ...]] = field(default_factory=dict)
-    places: dict[Digest, int] = field(default_factory=dict)
-
-    def append(self, committed: Committed) -> None:
-        """Add the next committed block with the certificates that prove it final."""
-        self.places[committed.block.digest] = len(self.blocks)
-        self.blocks.append(committed.block)
-        self.proofs[committed.block.digest] = committed.certificate_chain
-
-    def after(self, block: Digest, count: int) -> Sequence[Block]:
-        """Return up to `count` committed blocks after `block`, or the first ones if it is the genesis."""
-        start = self.places.get(block, -1) + 1
-        return self.blocks[start : start + count]
-
-
-@dataclass
 class ValidatorNode:
-    """One validator: its state, journal, archive, and what it noticed since somebody looked.
+    """One validator: its state, its journal, and what it noticed since somebody looked.
 
-    `disguise` replaces outgoing round messages: how a simulated liar lies.
+    `disguise` replaces outgoing round messages: how a simulated liar lies. A node whose journal failed has `stopped`:
+    it raises that error for ever, and says nothing more.
     """
 
     context: ValidatorContext
     state: ValidatorState
-    archive: BlockArchive
-    journal: Journal = field(default_factory=Journal)
+    journal: Journal
     disguise: Callable[[object], object] | None = None
     headers: list[Header] = field(default_factory=list)
-    notes: list[Admitted | RoundFinished | Refused | EvidenceFound | Ignored] = field(default_factory=list)
+    notes: list[Admitted | RoundFinished | RoundPassed | Refused | EvidenceFound | Ignored] = field(
+        default_factory=list
+    )
     certified_round: int = -1
+    stopped: CollegiumError | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.journal, BlockArchive):  # type: ignore[unreachable]
+            self.journal = MemoryJournal(self.journal)  # type: ignore[unreachable]
+
+    @classmethod
+    def restore(
+        cls,
+        context: ValidatorContext,
+        journal: Journal,
+        terms: RoundTerms,
+        model: bytes,
+        secrets: Mapping[int, SealKey],
+        now_ms: int,
+        disguise: Callable[[object], object] | None = None,
+    ) -> tuple[ValidatorNode, list[Outgoing]]:
+        """Return a validator as its journal says it is, new if that is empty, and what it has to say.
+
+        Args:
+            context: its surroundings; archive and objects are the journal's.
+            journal: its own, open nowhere else.
+            terms, model: of the epoch's first round.
+            secrets: sealing keys that the journal does not have: the first round's.
+            now_ms: a clock that may have begun anew.
+
+        Raises:
+            ForeignJournalError, JournalCorruptError, JournalWriteError: of the journal.
+        """
+        journal.claim(hash_fields("validator-journal", context.round.epoch_set.digest(), context.round.index))
+        context = replace(context, archive=journal.archive, round=replace(context.round, objects=journal))
+        state, effects = restore_validator(context, terms, model, secrets, journal.read(), now_ms)
+        node = cls(context, state, journal, disguise, journal.headers())
+        return node, node.carry_out(effects)
 
     @property
     def index(self) -> int:
         """This validator's place in the epoch set."""
         return self.context.round.index
 
+    @property
+    def archive(self) -> BlockStore:
+        """The committed blocks."""
+        return self.journal.archive
+
     def handle(self, message: Message, now_ms: int, sender: int | None = None) -> Iterable[Outgoing]:
-        """Take a message, carry out what follows, return what to send; from outside the committee, uploads only."""
-        if sender is None and not isinstance(message, Upload):
+        """Take a message, write down what follows, return what to send; from outside the committee, uploads only.
+
+        Raises:
+            CollegiumError: the journal could not take this step, or one before: nothing of it may leave.
+        """
+        if self.stopped is not None:
+            raise self.stopped
+        if sender is None and not isinstance(message, Upload | PeerJoined):
             return []
         self.state, effects = validator_step(self.context, self.state, message, now_ms, sender)  # type: ignore[arg-type]
         return self.carry_out(effects)
 
     def carry_out(self, effects: Iterable[object]) -> list[Outgoing]:
-        """Do in order: journal, archive, send; return what the network must deliver."""
+        """Write down all that must be on disk, then return what the network must deliver, in order.
+
+        Raises:
+            CollegiumError: the journal failed.
+        """
+        effects = tuple(effects)
+        durable = [effect for effect in effects if isinstance(effect, DURABLE)]
+        if durable:
+            try:
+                self.journal.write(durable)
+            except CollegiumError as error:
+                self.stopped = error
+                raise
         outgoing: list[Outgoing] = []
         for effect in effects:
             match effect:
-                case Persist() | StoreBlock() | ReleaseRecord():
-                    self.journal.write(effect)
-                case Committed():
-                    self.archive.append(effect)
                 case Broadcast():
                     others = range(self.context.round.epoch_set.size)
                     outgoing.extend(Outgoing(effect.message, to) for to in others if to != self.index)
@@ -144,7 +150,7 @@ class ValidatorNode:
                     outgoing.append(Outgoing(self._said(effect.message)))
                 case RoundSend():
                     outgoing.append(Outgoing(self._said(effect.message), effect.to))
-                case RoundFinished():
+                case RoundFinished() | RoundPassed():
                     self.headers.append(effect.header)
                     self.notes.append(effect)
                 case Admitted() | Refused() | EvidenceFound() | Ignored():

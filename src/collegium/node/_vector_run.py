@@ -18,11 +18,11 @@ from collegium.crypto import AccountKey, Digest, os_random
 from ._events import Event, Message, ReportSubmitted, RoundFinished, RoundStarted
 from ._facts import RoundFacts, round_facts
 from ._genesis import Genesis
+from ._journal import BlockStore
 from ._ledger import OrderedRound, assemble_rounds
 from ._play import PlayedRound, play_round
 from ._setup import Roles, draw_validators, found, open_network
 from ._trainer import Trainer
-from ._validator_node import BlockArchive
 from ._vectors import FloatArray, Quantiser, VectorRows, VectorTask, first_vector_state
 from ._workers import Workers
 
@@ -135,7 +135,7 @@ def play_vectors(
 class _Ledger:
     """One validator's archive, read a round at a time."""
 
-    archive: BlockArchive
+    archive: BlockStore
     blocks_used: int = 0
     view_before: int = 0
 

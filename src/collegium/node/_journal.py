@@ -1,0 +1,276 @@
+"""What a validator writes down before anything that depends on it leaves, and how it gets it back.
+
+A journal takes the durable effects of one step at once, all or none. `MemoryJournal` is the disk of a validator that
+shares a process with others: it outlives the node, not the process. `DiskJournal` (`_journal_disk`) outlives a crash.
+Specified in docs/spec/round.md, section on durability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from collegium.consensus import (
+    Block,
+    Certified,
+    Committed,
+    Header,
+    KeepObject,
+    KeepSecret,
+    KeepUpload,
+    Kept,
+    Persist,
+    QuorumCertificate,
+    Registered,
+    ReleaseRecord,
+    RoundFinished,
+    RoundPassed,
+    Store,
+    VoteState,
+    decode_payload,
+)
+from collegium.crypto import Digest, SealKey
+from collegium.errors import CollegiumError
+
+from ._events import WorldError
+
+__all__ = [
+    "DURABLE",
+    "BlockArchive",
+    "BlockStore",
+    "Durable",
+    "ForeignJournalError",
+    "Journal",
+    "JournalCorruptError",
+    "JournalInUseError",
+    "JournalWriteError",
+    "MemoryJournal",
+    "ReleaseRefusedError",
+    "payloads_after",
+]
+
+Durable = (
+    Persist | Store | Committed | ReleaseRecord | KeepSecret | KeepUpload | KeepObject | RoundFinished | RoundPassed
+)
+DURABLE = (
+    Persist,
+    Store,
+    Committed,
+    ReleaseRecord,
+    KeepSecret,
+    KeepUpload,
+    KeepObject,
+    RoundFinished,
+    RoundPassed,
+)
+
+
+class ReleaseRefusedError(CollegiumError):
+    """A validator was about to write down a second release of one round, for another close."""
+
+
+class ForeignJournalError(CollegiumError):
+    """A journal is another validator's, of another task or of another epoch: using it could sign things twice."""
+
+
+class JournalInUseError(WorldError):
+    """Another process has this journal open: two of one validator would sign things twice."""
+
+
+class JournalWriteError(WorldError):
+    """The disk is full or failed: nothing of this step was written, so nothing of it may leave."""
+
+
+class JournalCorruptError(CollegiumError):
+    """A journal holds something else than what was written, or cannot be read."""
+
+
+class BlockStore(Protocol):
+    """Committed blocks in their order, with what proves each final; also `consensus.Archive`."""
+
+    @property
+    def blocks(self) -> Sequence[Block]: ...
+
+    @property
+    def proofs(self) -> Mapping[Digest, tuple[QuorumCertificate, ...]]: ...
+
+    def after(self, block: Digest, count: int) -> Sequence[Block]:
+        """Return up to `count` committed blocks after `block`, or the first ones if it is the genesis."""
+        ...
+
+
+class Journal(Protocol):
+    """A validator's disk. It is also the store of models and registrations that others may ask for (`Objects`)."""
+
+    @property
+    def archive(self) -> BlockStore: ...
+
+    def claim(self, owner: Digest) -> None:
+        """Note whose journal this is, the first time; refuse anybody else's.
+
+        Raises:
+            ForeignJournalError: it is another one's.
+        """
+        ...
+
+    def write(self, effects: Iterable[Durable]) -> None:
+        """Write a step's effects, all or none; when this returns they survive a crash.
+
+        Raises:
+            ReleaseRefusedError: a second release of one round for another close; the state machine never asks for it.
+            JournalWriteError: the disk is full or failed.
+        """
+        ...
+
+    def read(self) -> Kept:
+        """Return what a validator begins again with.
+
+        Raises:
+            JournalCorruptError: it is not what was written.
+        """
+        ...
+
+    def headers(self) -> list[Header]:
+        """Return every final header, oldest first."""
+        ...
+
+    def get(self, digest: Digest, /) -> bytes | None:
+        """Return a model or a registration by its SHA-256, or None if it is not kept."""
+        ...
+
+
+def payloads_after(blocks: Sequence[Block], header: Header | None) -> tuple[Block, ...]:
+    """Return the non-empty committed blocks that follow the one with a final header, or all of them if it is None.
+
+    Raises:
+        JournalCorruptError: no block has that header.
+    """
+    found: list[Block] = []
+    for place in range(len(blocks) - 1, -1, -1):
+        block = blocks[place]
+        if not block.payload:
+            continue
+        if header is not None and block.payload[:1] == b"H":
+            payload = decode_payload(block.payload)
+            if isinstance(payload, Certified) and payload.header.digest == header.digest:
+                return tuple(reversed(found))
+        found.append(block)
+    if header is not None:
+        raise JournalCorruptError(f"no committed block has the header of round {header.round}", round=header.round)
+    return tuple(reversed(found))
+
+
+# ------------------------------------------------------------------------------------------------ in memory
+
+
+@dataclass
+class BlockArchive:
+    """Committed blocks in memory."""
+
+    blocks: list[Block] = field(default_factory=list)
+    proofs: dict[Digest, tuple[QuorumCertificate, ...]] = field(default_factory=dict)
+    places: dict[Digest, int] = field(default_factory=dict)
+
+    def append(self, committed: Committed) -> None:
+        """Add the next committed block with the certificates that prove it final."""
+        self.places[committed.block.digest] = len(self.blocks)
+        self.blocks.append(committed.block)
+        self.proofs[committed.block.digest] = committed.certificate_chain
+
+    def after(self, block: Digest, count: int) -> Sequence[Block]:
+        """Return up to `count` committed blocks after `block`, or the first ones if it is the genesis."""
+        start = self.places.get(block, -1) + 1
+        return self.blocks[start : start + count]
+
+
+@dataclass
+class MemoryJournal:
+    """A disk that loses nothing and outlives the node, for validators in one process.
+
+    Of uploads it keeps the present round's and later ones, of models the last one, of registrations those in use.
+    """
+
+    archive: BlockArchive = field(default_factory=BlockArchive)
+    owner: Digest | None = None
+    vote_state: VoteState | None = None
+    blocks: dict[Digest, Block] = field(default_factory=dict)
+    releases: dict[int, Digest] = field(default_factory=dict)
+    secrets: dict[int, SealKey] = field(default_factory=dict)
+    uploads: dict[tuple[int, Digest, int], KeepUpload] = field(default_factory=dict)
+    objects: dict[Digest, bytes] = field(default_factory=dict)
+    finals: list[Header] = field(default_factory=list)
+    registered: tuple[Registered, ...] = ()
+
+    def claim(self, owner: Digest) -> None:
+        """See `Journal`."""
+        if self.owner not in (None, owner):
+            raise ForeignJournalError("this journal is another validator's, or of another epoch")
+        self.owner = owner
+
+    def write(self, effects: Iterable[Durable]) -> None:
+        """See `Journal`; memory is never full."""
+        for effect in effects:
+            self._put(effect)
+
+    def _put(self, effect: Durable) -> None:
+        match effect:
+            case Persist():
+                self.vote_state = effect.vote_state
+            case Store():
+                self.blocks[effect.block.digest] = effect.block
+            case Committed():
+                self.archive.append(effect)
+                view = effect.block.view
+                self.blocks = {digest: block for digest, block in self.blocks.items() if block.view > view}
+            case ReleaseRecord():
+                if self.releases.setdefault(effect.round, effect.close) != effect.close:
+                    raise ReleaseRefusedError(f"round {effect.round} was released for another close")
+            case KeepSecret():
+                self.secrets[effect.round] = effect.secret
+            case KeepUpload():
+                self.uploads[effect.round, effect.upload.report.id, effect.copy] = effect
+            case KeepObject():
+                self.objects[effect.digest] = effect.data
+            case RoundFinished() | RoundPassed():
+                self._end(effect)
+
+    def _end(self, ended: RoundFinished | RoundPassed) -> None:
+        """Enter a final header, and drop what only its round needed."""
+        number = ended.header.round
+        self.finals.append(ended.header)
+        self.registered = ended.registered
+        if isinstance(ended, RoundFinished):
+            self.objects[ended.header.model] = ended.model
+        used = {entry.digest for entry in ended.registered} | {ended.header.model}
+        self.objects = {digest: data for digest, data in self.objects.items() if digest in used}
+        self.secrets = {of: secret for of, secret in self.secrets.items() if of > number}
+        self.uploads = {key: upload for key, upload in self.uploads.items() if key[0] > number}
+        self.releases = {of: close for of, close in self.releases.items() if of > number}
+
+    def read(self) -> Kept:
+        """See `Journal`."""
+        header = self.finals[-1] if self.finals else None
+        return Kept(
+            vote_state=self.vote_state,
+            final=self.archive.blocks[-1] if self.archive.blocks else None,
+            stored=tuple(self.blocks.values()),
+            header=header,
+            model=None if header is None else self.objects.get(header.model),
+            registered=self.registered,
+            registrations={
+                entry.digest: self.objects[entry.digest] for entry in self.registered if entry.digest in self.objects
+            },
+            payloads=payloads_after(self.archive.blocks, header),
+            secrets=dict(self.secrets),
+            released=dict(self.releases),
+            uploads=tuple(self.uploads.values()),
+        )
+
+    def headers(self) -> list[Header]:
+        """See `Journal`."""
+        return list(self.finals)
+
+    def get(self, digest: Digest, /) -> bytes | None:
+        """See `Journal`."""
+        return self.objects.get(digest)
