@@ -55,7 +55,11 @@ class Stage:
         self.validator = Charge("validator", "validator 0", Path("v"), Path("v.log"), lasting=True)
         self.trainer = Charge("trainer", "trainer a/0", Path("t"), Path("t.log"))
         self.supervisor = Supervisor(
-            (self.validator, self.trainer), self.nursery, lambda: self.now_s, self.finished.__contains__
+            (self.validator, self.trainer),
+            self.nursery,
+            lambda: self.now_s,
+            self.finished.__contains__,
+            self.finished.discard,
         )
 
     def step(self, *ends: tuple[Charge, int]) -> list[Happening]:
@@ -137,6 +141,15 @@ def test_a_good_end_alone_is_not_finishing(stage: Stage) -> None:
 def test_saying_so_and_then_failing_is_not_finishing(stage: Stage) -> None:
     stage.finished.add("trainer a/0")
     assert stage.step((stage.trainer, ExitCode.WORLD)) == [Died("trainer a/0", 101, 3, 0.5)]
+
+
+def test_what_was_said_before_a_restart_counts_no_more(stage: Stage) -> None:
+    stage.finished.add("trainer a/0")
+    stage.step((stage.trainer, ExitCode.WORLD))
+    stage.now_s += 1
+    stage.step()
+    (died,) = stage.step((stage.trainer, ExitCode.GOOD))
+    assert isinstance(died, Died)
 
 
 def test_a_validator_never_finishes(stage: Stage) -> None:

@@ -139,12 +139,14 @@ class Supervisor:
         now_s: a clock that never goes back.
         said_finished: tells whether the member of this name said that it has nothing left to do. Exit code 0 alone does
             not: whoever is told to stop by hand ends with it too.
+        starting: is told the name of whoever is about to be started: what it said before counts no more.
     """
 
     charges: Sequence[Charge]
     nursery: Nursery
     now_s: Callable[[], float]
     said_finished: Callable[[str], bool]
+    starting: Callable[[str], None]
     stopping: bool = field(default=False, init=False)
 
     def step(self, timeout_s: float) -> list[Happening]:
@@ -172,6 +174,7 @@ class Supervisor:
         return sum(charge.state == "running" for charge in self.charges)
 
     def _start(self, charge: Charge) -> Started:
+        self.starting(charge.name)
         charge.pid = self.nursery.start([str(charge.config)], charge.log)
         charge.state, charge.started_s = "running", self.now_s()
         return Started(charge.name, charge.pid, charge.restarts)

@@ -245,8 +245,9 @@ class _Server:
                 for line in lines:
                     self._obey(json.loads(line))
         for pid in self.children:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)  # not reaped yet: the pid is nobody else's
+        for pid in self.children:
+            os.waitpid(pid, 0)
 
     def _obey(self, request: dict[str, Any]) -> None:
         if "signal" in request:
