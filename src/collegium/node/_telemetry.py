@@ -1,6 +1,7 @@
 """What a node tells its operator: metrics for Prometheus, and a log of JSON lines. Neither holds a secret.
 
-Raw bytes never reach the log: of a key one sees its length, of a public digest the caller gives `short(digest)`.
+Raw bytes and large integers never reach the log: of a key one sees its length, of a public digest the caller gives
+`short(digest)`.
 Spans of rounds are `_round_spans`' business. Nothing here is needed for the protocol.
 """
 
@@ -188,8 +189,10 @@ def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
 def _plain(value: object, depth: int = 0) -> object:
     plain: object = f"<{type(value).__name__}>"
     match value:
-        case None | bool() | int() | float():
+        case None | bool() | float():
             plain = value
+        case int():
+            plain = value if value.bit_length() < 64 else f"<{value.bit_length()} bits>"
         case bytes() | bytearray() | memoryview():
             plain = f"<{len(value)} bytes>"
         case BaseException():
