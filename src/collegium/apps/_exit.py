@@ -1,10 +1,17 @@
-"""What a process says to its caller when it ends, and how it says what went wrong."""
+"""How a command ends: what went wrong in one line each, the exit code, and one JSON object where that is asked for."""
 
-from typing import Final
+import json as json_text
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
 
+import typer
+
+from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
-__all__ = ["ExitCode", "error_lines"]
+__all__ = ["ExitCode", "UsageError", "empty_folder", "error_lines", "exit_codes", "print_json", "print_lines"]
 
 
 class ExitCode:
@@ -18,7 +25,54 @@ class ExitCode:
     INTERRUPTED: Final = 130
 
 
+class UsageError(CollegiumError):
+    """A command was asked for something it does not do."""
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn what went wrong into one line each on standard error, and the exit code."""
+    try:
+        yield
+    except CollegiumError as error:
+        from collegium.node import WorldError
+
+        print_lines("error", error_lines(error))
+        raise typer.Exit(ExitCode.WORLD if isinstance(error, WorldError) else ExitCode.USER) from error
+    except (OSError, MemoryError) as error:
+        print_lines("error", [str(error) or type(error).__name__])
+        raise typer.Exit(ExitCode.WORLD) from error
+    except KeyboardInterrupt as error:
+        print_lines("error", ["interrupted"])
+        raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+
 def error_lines(error: CollegiumError) -> list[str]:
     """Return an error's lines: one for each of its problems, where it lists some."""
     problems = error.values.get("problems")
     return [str(problem) for problem in problems] if isinstance(problems, tuple) else [str(error)]
+
+
+def print_lines(prefix: str, lines: Iterable[str]) -> None:
+    """Write lines to standard error."""
+    for line in lines:
+        typer.echo(f"{prefix}: {printable(line)}", err=True)
+
+
+def print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Write one JSON value to standard output."""
+    typer.echo(json_text.dumps(value, sort_keys=True, indent=2, allow_nan=False))
+
+
+def empty_folder(folder: Path) -> Path:
+    """Return `folder`, made where it is missing.
+
+    Raises:
+        UsageError: something that is no empty folder is in its place.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file, expected a new or empty folder", path=folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"--out {folder} is not empty, expected a new or empty folder", path=folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -6,15 +6,13 @@ else. What the commands do is done by `collegium.node`, imported when it is need
 """
 
 import importlib.resources
-import json as json_text
 import os
 import re
 import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from collegium import __version__
-from collegium.apps._exit import ExitCode, error_lines
+from collegium.apps._exit import ExitCode, UsageError, empty_folder, exit_codes, print_json, print_lines
 from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from collegium.apps._live import Watcher
     from collegium.node import Event, Experiment, Verification
 
-__all__ = ["Engine", "ExitCode", "app", "main"]
+__all__ = ["Engine", "ExitCode", "Summary", "app", "exit_codes", "main", "run_folder", "show_and_verify"]
 
 Summary: TypeAlias = dict[str, Any]
 """What a run says about itself, as plain JSON values; the keys are those of the report page."""
@@ -47,12 +45,8 @@ PROMISES: Final = {
 }
 """What each level promises, in one line."""
 JOULES_PER_KWH: Final = 3_600_000
-DEMO_FOLDER: Final = Path("runs")
-DEMO_COUNT_MAX: Final = 10_000
-
-
-class UsageError(CollegiumError):
-    """A command was asked for something it does not do."""
+RUNS: Final = Path("runs")
+RUNS_MAX: Final = 10_000
 
 
 # What the commands call
@@ -161,11 +155,11 @@ def demo(
       collegium demo --out runs/first --json
     """
     engine = _engine(context)
-    with _exit_codes():
+    with exit_codes():
         from collegium.node import load_experiment
 
         experiment = load_experiment(engine.demo_config())
-        folder = _fresh_demo_folder() if out is None else _empty_folder(out)
+        folder = run_folder("demo") if out is None else empty_folder(out)
         _run_and_verify(engine, experiment, folder, json=json)
 
 
@@ -183,11 +177,11 @@ def run(
       collegium run hospitals.toml --out runs/hospitals
     """
     engine = _engine(context)
-    with _exit_codes():
+    with exit_codes():
         from collegium.node import load_experiment
 
         experiment = load_experiment(config)
-        folder = _empty_folder(out)
+        folder = empty_folder(out)
         _run_and_verify(engine, experiment, folder, json=json)
 
 
@@ -196,6 +190,11 @@ def _run_and_verify(engine: Engine, experiment: "Experiment", folder: Path, *, j
     _print_header(experiment.task.level, json=json)
     with _watch(json=json) as watcher:
         summary = engine.run(experiment, folder, watcher)
+    show_and_verify(engine, folder, summary, json=json)
+
+
+def show_and_verify(engine: Engine, folder: Path, summary: Summary, *, json: bool) -> None:
+    """Show a run's summary, verify what was written, and exit with 1 if that fails."""
     if not json:
         _print_summary(summary)
         typer.echo()
@@ -204,7 +203,7 @@ def _run_and_verify(engine: Engine, experiment: "Experiment", folder: Path, *, j
         verification = _verify(engine, folder, anchor, watcher)
     command = shlex.join(["collegium", "verify", str(folder), *(["--anchor", anchor] if anchor else [])])
     if json:
-        _print_json(summary | {"verified": verification.ok, "failure": verification.failure, "verify": command})
+        print_json(summary | {"verified": verification.ok, "failure": verification.failure, "verify": command})
     else:
         _print_verification(verification)
         typer.echo(f"verify again: {command}")
@@ -231,7 +230,7 @@ def verify(
       collegium verify runs/demo-1 --anchor 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     """
     engine = _engine(context)
-    with _exit_codes():
+    with exit_codes():
         digest = None if anchor is None else _digest(anchor)
         if not run.is_dir():
             raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
@@ -239,7 +238,7 @@ def verify(
         with _watch(json=json) as watcher:
             verification = _verify(engine, run, digest, watcher)
         if json:
-            _print_json(_verification_object(verification))
+            print_json(_verification_object(verification))
         else:
             _print_verification(verification)
         _exit_unless(verification.ok)
@@ -258,11 +257,11 @@ def bench_aggregation(
       collegium bench aggregation --quick
       collegium bench aggregation --json > aggregation.json
     """
-    with _exit_codes():
+    with exit_codes():
         _print_header(LEVEL, json=json)
         rows = [dict(row) for row in _engine(context).aggregation_rows(quick=quick)]
         if json:
-            _print_json(rows)
+            print_json(rows)
         else:
             _print_rows(rows)
 
@@ -292,12 +291,12 @@ def bench_proofs(
       collegium bench proofs --quick
       collegium bench proofs --size medium --json > proofs.json
     """
-    with _exit_codes():
+    with exit_codes():
         typer.echo(f"collegium {__version__}", err=json)
         found = _engine(context).proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds)
         rows = [dict(row) for row in found]
         if json:
-            _print_json(rows)
+            print_json(rows)
         else:
             _print_rows(rows)
 
@@ -313,14 +312,14 @@ def data_new_key(
     Example:
       collegium data new-key hospital.keys
     """
-    with _exit_codes():
+    with exit_codes():
         from collegium.crypto import MemberKeys, os_random, save_keys
 
         keys = MemberKeys.generate(os_random)
         save_keys(path, keys)
         address = keys.account.address.hex()
         if json:
-            _print_json({"keys": str(path), "owner": address})
+            print_json({"keys": str(path), "owner": address})
         else:
             typer.echo(f"account 0x{address}, its keys are in {printable(str(path))}")
 
@@ -356,7 +355,7 @@ def data_register(
     Example:
       collegium data register hospital.csv --experiment heart.toml --key hospital.keys --terms terms.txt --out public
     """
-    with _exit_codes():
+    with exit_codes():
         from collegium.apps._data import HEADING, Request, print_registered, register_rows
 
         typer.echo(f"collegium {__version__}, {HEADING}", err=json)
@@ -366,7 +365,7 @@ def data_register(
             key=key,
             terms=terms,
             register=register,
-            out=_empty_folder(out),
+            out=empty_folder(out),
             now_s=int(time.time()),
             site=site,
             scaling=scaling,
@@ -377,7 +376,7 @@ def data_register(
         with _watch(json=json) as watcher:
             facts = register_rows(request, watcher)
         if json:
-            _print_json(facts)
+            print_json(facts)
         else:
             print_registered(facts)
 
@@ -403,7 +402,7 @@ def data_verify(
     Example:
       collegium data verify public/registration.bin --licence public/licence.json
     """
-    with _exit_codes():
+    with exit_codes():
         from collegium.apps._data import HEADING, check_published, print_checked
 
         typer.echo(f"collegium {__version__}, {HEADING}", err=json)
@@ -416,31 +415,13 @@ def data_verify(
             scaling=scaling,
         )
         if json:
-            _print_json(checked.to_mapping())
+            print_json(checked.to_mapping())
         else:
             print_checked(checked)
         _exit_unless(checked.failure is None)
 
 
 # Refusals and exit codes
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn what went wrong into one line each on standard error, and the exit code."""
-    try:
-        yield
-    except CollegiumError as error:
-        from collegium.node import WorldError
-
-        _print_error(error)
-        raise typer.Exit(ExitCode.WORLD if isinstance(error, WorldError) else ExitCode.USER) from error
-    except (OSError, MemoryError) as error:
-        _print_lines("error", [str(error) or type(error).__name__])
-        raise typer.Exit(ExitCode.WORLD) from error
-    except KeyboardInterrupt as error:
-        _print_lines("error", ["interrupted"])
-        raise typer.Exit(ExitCode.INTERRUPTED) from error
 
 
 def _verify(engine: Engine, folder: Path, anchor: str | None, on_event: "Callable[[Event], None]") -> "Verification":
@@ -460,29 +441,16 @@ def _exit_unless(ok: bool) -> None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _empty_folder(folder: Path) -> Path:
-    """Return `folder`, made where it is missing.
-
-    Raises:
-        UsageError: something that is no empty folder is in its place.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file, expected a new or empty folder", path=folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"--out {folder} is not empty, expected a new or empty folder", path=folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _fresh_demo_folder() -> Path:
-    for number in range(1, DEMO_COUNT_MAX):
-        folder = DEMO_FOLDER / f"demo-{number}"
+def run_folder(name: str) -> Path:
+    """Return a new folder for a run that was given none: the first of `runs/name-1`, `runs/name-2`, ..."""
+    for number in range(1, RUNS_MAX):
+        folder = RUNS / f"{name}-{number}"
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
         return folder
-    raise UsageError(f"{DEMO_FOLDER} holds {DEMO_COUNT_MAX - 1} demos, expected room for one more; give --out")
+    raise UsageError(f"{RUNS} holds {RUNS_MAX - 1} runs called {name}, expected room for one more; give --out")
 
 
 def _digest(text: str) -> str:
@@ -504,19 +472,6 @@ def _watch(*, json: bool) -> "Watcher":
 
 def _print_header(level: str, *, json: bool) -> None:
     typer.echo(f"collegium {__version__}, level: {level} ({PROMISES.get(level, PROMISES[LEVEL])})", err=json)
-
-
-def _print_error(error: CollegiumError) -> None:
-    _print_lines("error", error_lines(error))
-
-
-def _print_lines(prefix: str, lines: Iterable[str]) -> None:
-    for line in lines:
-        typer.echo(f"{prefix}: {printable(line)}", err=True)
-
-
-def _print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-    typer.echo(json_text.dumps(value, sort_keys=True, indent=2, allow_nan=False))
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
@@ -581,7 +536,7 @@ def _print_verification(verification: "Verification") -> None:
     if level in PROMISES:
         typer.echo(f"level: {level} ({PROMISES[level]})")
     if not verification.ok:
-        _print_lines("verification failed", [verification.failure or "no reason given"])
+        print_lines("verification failed", [verification.failure or "no reason given"])
     elif verification.anchored:
         typer.echo("verified, and it is the run that the anchor names")
     else:
@@ -627,7 +582,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, prog_name="collegium", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _print_lines("error", ["interrupted"])
+        print_lines("error", ["interrupted"])
         code = ExitCode.INTERRUPTED
     except Exception as error:
         code = _usage_or_bug(error)
@@ -644,7 +599,7 @@ def _usage_or_bug(error: Exception) -> int:
         traceback.print_exception(error)
         return ExitCode.BUG
     message = describe()
-    _print_lines("error", [message] if message else [])  # empty where the help was shown instead
+    print_lines("error", [message] if message else [])  # empty where the help was shown instead
     return ExitCode.USER
 
 
