@@ -13,12 +13,15 @@ from typing import Final, Protocol, TypeVar
 
 from collegium.aggregation import Upload
 from collegium.consensus import (
+    Certified,
     Close,
     Committed,
     Header,
     Refused,
     Registered,
     RoundFinished,
+    RoundPassed,
+    RoundState,
     Timer,
     decode_payload,
     encode_peer_message,
@@ -27,16 +30,17 @@ from collegium.crypto import Digest
 
 from ._checkpoints import checkpoints
 from ._desk import Readiness, Verdict, upload_lengths
+from ._journal_disk import DiskJournal
 from ._machine import Alarm, Leaves, Machine, Parcel, Sender
 from ._network import Outgoing, SharedWork
 from ._play import lasts
+from ._round_archive import RoundArchive, leave_behind
 from ._validator_node import ValidatorNode
 
 __all__ = ["FinalRound", "NodeSteps", "Standing", "Submission", "ValidatorDesk", "Watcher"]
 
 T = TypeVar("T")
 HEADER_KIND: Final = b"H"  # how a block's payload begins that is a certified header
-CLOSE_KIND: Final = b"C"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +85,22 @@ class Watcher(Protocol):
 class NodeSteps:
     """The machine's thread around a node: each step's messages are written as bytes there, once for all receivers."""
 
-    def __init__(self, node: ValidatorNode, watcher: Watcher) -> None:
-        self.node, self._watcher = node, watcher
+    def __init__(self, node: ValidatorNode, archive: RoundArchive, watcher: Watcher) -> None:
+        self.node, self.archive, self._watcher = node, archive, watcher
         self._others = tuple(i for i in range(node.context.round.epoch_set.size) if i != node.index)
         self.standing = self._stand()
+        self.final = self._last_header()
 
     def step(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
         """Handle one message; what it brought about is on disk before this returns."""
         submission = message if isinstance(message, Submission) else None
         handled = message if submission is None else submission.upload
+        state, before = self.node.state.round, self.standing
         outgoing = list(self.node.handle(handled, now_ms, sender))
         leaves = self.leaves(outgoing)
-        notes = [self._read(note) for note in self.node.notes]
+        notes = [self._read(note, state, handled) for note in self.node.notes]
         self.node.notes.clear()
-        before, self.standing = self.standing, self._stand()
+        self.standing = self._stand()
         if self.standing.round != before.round and isinstance(self.node.context.round.work, SharedWork):
             self.node.context.round.work.forget(lasts)
         if submission is not None:
@@ -102,6 +108,12 @@ class NodeSteps:
             leaves.append(lambda: submission.verdict.done() or submission.verdict.set_result(verdict))
         leaves.append(self._told(type(handled).__name__, sender, notes, before, self.standing))
         return leaves
+
+    def close(self) -> None:
+        """Let go of the files, when no step is to come."""
+        self.archive.close()
+        if isinstance(self.node.journal, DiskJournal):
+            self.node.journal.close()
 
     def leaves(self, outgoing: Sequence[Outgoing]) -> list[Leaves]:
         """Return what the node sends, written as bytes."""
@@ -118,22 +130,40 @@ class NodeSteps:
     def _stand(self) -> Standing:
         state = self.node.state
         given_up = state.replica.vote_state.entry.timeout_certificate is not None
-        return Standing(state.round.terms.round, state.replica.view, state.round.final is None, given_up)
+        current = state.round.final is None and not state.round.lacks_model
+        return Standing(state.round.terms.round, state.replica.view, current, given_up)
 
-    def _read(self, note: object) -> object:
-        """Return a note with what the loop's side cannot look up."""
-        if not isinstance(note, RoundFinished):
+    def _read(self, note: object, state: RoundState, message: object) -> object:
+        """Return a note with what the loop's side cannot look up; keep what a final round leaves behind.
+
+        Args:
+            state: the round's before the step.
+        """
+        if not isinstance(note, RoundFinished | RoundPassed):
             return note
-        archive = self.node.archive
-        reports, view = 0, 0
-        for block in reversed(archive.blocks):
-            if block.payload[:1] == HEADER_KIND and not view:
+        number, close, view = note.header.round, None, 0
+        for block in reversed(self.node.archive.blocks):
+            if not block.payload:
+                continue
+            payload = decode_payload(block.payload)
+            if isinstance(payload, Certified) and payload.header.digest == note.header.digest:
                 view = block.view
-            if block.payload[:1] == CLOSE_KIND:
-                close = decode_payload(block.payload)
-                reports = len(close.reports) if isinstance(close, Close) else 0
+                self.final = Committed(block, self.node.archive.proofs[block.digest])
+            elif isinstance(payload, Close) and payload.round == number:
+                close = payload
                 break
-        return FinalRound(note.header, reports, view)
+        if close is not None and state.terms.round == number:
+            model = note.model if isinstance(note, RoundFinished) else b""
+            leave_behind(self.archive, state, message, close, note.header, model)
+        return FinalRound(note.header, 0 if close is None else len(close.reports), view)
+
+    def _last_header(self) -> Committed | None:
+        """Return the block of the last final header with its proof."""
+        archive = self.node.archive
+        for block in reversed(archive.blocks):
+            if block.payload[:1] == HEADER_KIND:
+                return Committed(block, archive.proofs[block.digest])
+        return None
 
     def _told(
         self, kind: str, sender: Sender, notes: list[object], before: Standing, after: Standing
@@ -223,7 +253,7 @@ class ValidatorDesk:
 
     async def final_header(self) -> Committed | None:
         """Return the block of the last final header with its proof."""
-        return await self._ask(self._final_header)
+        return self.steps.final
 
     async def blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
         """Return up to `count` final blocks after `block`, with the certificates of the last."""
@@ -231,11 +261,11 @@ class ValidatorDesk:
 
     async def object(self, digest: Digest) -> bytes | None:
         """Return what has this SHA-256."""
-        return await self._ask(lambda: self.steps.node.journal.object(digest))
+        return await self._ask(lambda: self.steps.archive.object(digest) or self.steps.node.journal.get(digest))
 
     async def object_named(self, identity: Digest) -> Digest | None:
         """Return the SHA-256 of the report or key sum of this identity."""
-        return await self._ask(lambda: self.steps.node.journal.object_named(identity))
+        return await self._ask(lambda: self.steps.archive.named(identity))
 
     async def registered(self, trainer: bytes) -> Registered | None:
         """Return what final closes say that this trainer has registered last."""
@@ -248,16 +278,9 @@ class ValidatorDesk:
     async def _ask(self, question: Callable[[], T]) -> T:
         return await self.machine.compute(question)
 
-    def _final_header(self) -> Committed | None:
-        archive = self.steps.node.archive
-        for block in reversed(archive.blocks):
-            if block.payload[:1] == HEADER_KIND:
-                return Committed(block, archive.proofs[block.digest])
-        return None
-
     def _blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
         archive, genesis = self.steps.node.archive, self.steps.node.context.round.epoch_set.genesis()
-        if block != genesis and block not in archive.places:
+        if block != genesis and archive.proofs.get(block) is None:
             return None
         return [Committed(found, archive.proofs[found.digest]) for found in archive.after(block, count)]
 

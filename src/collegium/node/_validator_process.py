@@ -23,7 +23,6 @@ from collegium.consensus import (
     decode_peer_message,
     decode_upload,
     peer_bytes_max,
-    start_validator,
 )
 
 from ._consortium import ValidatorSecrets, load_validator_secrets, read_genesis
@@ -32,18 +31,21 @@ from ._experiment import Experiment, experiment_from_bytes
 from ._gateway import Gateway
 from ._gateway_server import GatewayServer
 from ._genesis import Genesis, first_terms
+from ._journal import BlockArchive
+from ._journal_disk import DiskJournal
 from ._machine import Machine, MailboxLimits, Sender, monotonic_ms
 from ._network import Outgoing, SharedWork
 from ._network_settings import ValidatorSettings
 from ._peers import PeerLimits, Peers
 from ._process import first_to_end, open_log, stop_signal
+from ._round_archive import RoundArchive
 from ._setup import ValidatorKeys, build_task, surround
 from ._task import EMPTY_STATE, LearningTask
 from ._telemetry import NodeMetrics, short
 from ._tls import gateway_context, peer_tls
 from ._upload_spool import SpoolLimits, UploadSpool
 from ._validator_desk import FinalRound, NodeSteps, Standing, ValidatorDesk
-from ._validator_node import BlockArchive, ValidatorNode
+from ._validator_node import ValidatorNode
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -52,7 +54,9 @@ __all__ = ["ValidatorProcess", "run_validator"]
 
 TICK_S: Final = 2.0  # between two looks at what may have become due, each with a question to a peer for news
 WATCH_S: Final = 0.25  # between two looks whether this validator takes part
+ROUNDS_KEPT: Final = 2  # whose uploads and models stay in the journal; what others may ask for is in the archive
 JOURNAL: Final = "journal.db"  # in the folder of its state
+ARCHIVE: Final = "archive.db"
 SPOOL: Final = "uploads"
 
 
@@ -100,8 +104,7 @@ class ValidatorProcess:
         reporter = _Reporter(settings, log, feed, metrics)
         machine = Machine(settings.index, MailboxLimits(settings.limits.mailbox_messages))
         context = _context(settings, genesis, experiment, task, secrets)
-        node, first = await machine.compute(lambda: _open_node(settings, genesis, task, context, secrets))
-        steps = NodeSteps(node, reporter)
+        steps, first = await machine.compute(lambda: _restore(settings, genesis, task, context, secrets, reporter))
         # 3. sockets
 
         async def on_frame(sender: int, frame: bytes) -> None:
@@ -142,6 +145,7 @@ class ValidatorProcess:
         """Stop listening and close the journal."""
         await self.server.stop()
         await self.peers.stop()
+        self.steps.close()
 
     async def _tick(self) -> None:
         """Have the machine look again every while, at first at once."""
@@ -184,19 +188,21 @@ def _peer_limits(settings: ValidatorSettings, task: LearningTask, seats: int) ->
     )
 
 
-def _open_node(
+def _restore(
     settings: ValidatorSettings,
     genesis: Genesis,
     task: LearningTask,
     context: ValidatorContext,
     secrets: ValidatorSecrets,
-) -> tuple[ValidatorNode, list[Outgoing]]:
-    """Return the node as its journal says, and what it has to say first."""
+    reporter: _Reporter,
+) -> tuple[NodeSteps, list[Outgoing]]:
+    """Return the node as its journal says, new if that is empty, and what it has to say first."""
+    journal = DiskJournal(settings.state / JOURNAL, ROUNDS_KEPT)
+    archive = RoundArchive.open(settings.state / ARCHIVE)
     terms = first_terms(genesis, task, context.round.seats, EMPTY_STATE)
-    first = {} if secrets.seal is None else {0: secrets.seal}
-    state, effects = start_validator(context, terms, EMPTY_STATE, first, monotonic_ms())
-    node = ValidatorNode(context, state, context.archive)
-    return node, node.carry_out(effects)
+    seal = {} if secrets.seal is None else {0: secrets.seal}
+    node, first = ValidatorNode.restore(context, journal, terms, EMPTY_STATE, seal, monotonic_ms())
+    return NodeSteps(node, archive, reporter), first
 
 
 @dataclass(eq=False)

@@ -1,0 +1,188 @@
+"""A trainer as a process: its rows and its journal from its folder, one upload a round to every validator.
+
+A round here is `play_round`'s steps 1 to 5 for one trainer. What it believes of a round follows from a header that is
+proved final, whoever told it. docs/spec/processes.md says what is on disk when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from collegium.aggregation import RoundTerms
+from collegium.consensus import Registered, encode_upload, terms_after
+from collegium.crypto import AccountKey, load_secret, os_random
+from collegium.errors import CollegiumError
+from collegium.learning import TrainerRows
+
+from ._attest import ask_command
+from ._client import FinalHeader, ValidatorClient
+from ._consortium import load_account, read_genesis
+from ._desk import Verdict
+from ._experiment import Experiment, experiment_from_bytes
+from ._final_walk import WAIT_S, patiently
+from ._genesis import Genesis, first_terms
+from ._network_settings import TrainerSettings
+from ._play import TrainersBench
+from ._process import first_to_end, open_log, stop_signal
+from ._row_files import read_rows
+from ._setup import build_task
+from ._task import EMPTY_STATE, LearningTask
+from ._trainer import EncodingUsedError, NotRegisteredError, Trainer
+from ._trainer_disk import TrainerDisk
+from ._workers import Workers
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+__all__ = ["TrainerProcess", "UnknownTrainerError", "run_trainer"]
+
+T = TypeVar("T")
+
+
+class UnknownTrainerError(CollegiumError):
+    """Genesis lists no trainer with this account."""
+
+
+async def run_trainer(settings: TrainerSettings) -> None:
+    """Train until the task's last round is final, or until a signal to stop.
+
+    Raises:
+        CollegiumError: settings, keys, rows or journal cannot be used, or the rows do not fit the task.
+    """
+    with open_log(settings.log, "trainer") as log:
+        async with stop_signal() as stopping:
+            process = TrainerProcess.open(settings, log)
+            try:
+                await first_to_end(process.train(), stopping.wait())
+            finally:
+                await process.close()
+
+
+@dataclass(eq=False)
+class TrainerProcess:
+    """A trainer with everything around it; `thread` is where it computes and writes."""
+
+    log: FilteringBoundLogger
+    genesis: Genesis
+    experiment: Experiment
+    task: LearningTask
+    client: ValidatorClient
+    disk: TrainerDisk
+    trainer: Trainer
+    thread: ThreadPoolExecutor
+
+    @classmethod
+    def open(cls, settings: TrainerSettings, log: FilteringBoundLogger) -> TrainerProcess:
+        """Read the folder and take up where the journal ends."""
+        genesis = read_genesis(settings.genesis)
+        experiment = experiment_from_bytes(genesis.experiment)
+        account, name = _trainer_of(settings, genesis)
+        rows = TrainerRows(name.rsplit("/", 1)[0], name, read_rows(settings.data, experiment.data.label))
+        attest = ask_command(settings.attest, settings.state.parent) if settings.attest else None
+        disk = TrainerDisk.open(settings.state)
+        return cls(
+            log=log.bind(name=name),
+            genesis=genesis,
+            experiment=experiment,
+            task=build_task(genesis, experiment),
+            client=ValidatorClient.over_tls(genesis.epoch_set, settings.validators, settings.tls.authority),
+            disk=disk,
+            trainer=Trainer(load_account(settings.account_key, account), rows, disk.journal(), attest),
+            thread=ThreadPoolExecutor(1, thread_name_prefix="trainer"),
+        )
+
+    async def train(self) -> None:
+        """Take part in every round that is still to come."""
+        header = await patiently(self.client.latest)
+        self.log.info("ready", round=_number(header))
+        while _number(header) <= self.experiment.task.rounds:
+            header = await self._round(header)
+        self.log.info("finished")
+
+    async def close(self) -> None:
+        """Hang up; a step that has begun is finished and written down."""
+        await self.client.close()
+        await asyncio.to_thread(self.thread.shutdown)
+        self.disk.close()
+
+    async def _round(self, header: FinalHeader | None) -> FinalHeader:
+        """Take part in the round after a final header; return the next final one."""
+        number = _number(header)
+        data, signed = await self._compute(lambda: (self.disk.upload(number), self.disk.reported(number)))
+        if signed is None:
+            data = await self._report(header)
+        handing_in = asyncio.ensure_future(self._hand_in(number, data or b""))
+        try:
+            found = None
+            while found is None:
+                found = await patiently(lambda: self.client.latest(header, WAIT_S))
+        finally:
+            handing_in.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await handing_in
+        await self._compute(lambda: self.disk.forget_upload(number))
+        return found
+
+    async def _report(self, header: FinalHeader | None) -> bytes | None:
+        """Make the round's upload and keep it; None where this trainer has no encoding left for this round."""
+        # 1. task: the final header before this round fixed the terms
+        if header is None:
+            model = EMPTY_STATE
+            terms = first_terms(self.genesis, self.task, self.experiment.committee.seats, model)
+        else:
+            final = header.certified.header
+            model = await patiently(lambda: self.client.object(final.model))
+            terms = terms_after(self.task, self.genesis.epoch_set, final)
+        registered: Registered | None = None
+        if self.task.registration_bytes_max(terms.round):
+            registered = await patiently(lambda: self.client.registered(self.trainer.account.address))
+        # 2.-5. learn, mask and commit, prove, seal and sign; then write down, before a byte leaves
+        try:
+            return await self._compute(lambda: self._make(terms, model, registered))
+        except (NotRegisteredError, EncodingUsedError) as error:
+            self.log.warning("round_missed", round=terms.round, reason=error)
+            return None
+
+    def _make(self, terms: RoundTerms, model: bytes, registered: Registered | None) -> bytes:
+        """Return the bytes of this round's upload, which are on disk by then."""
+        known = {} if registered is None else {registered.trainer: registered}
+        bench = TrainersBench(self.task, terms, model, known, Workers(1), os_random)
+        (upload,) = bench.uploads([self.trainer])
+        data = encode_upload(upload)
+        self.disk.keep_upload(terms.round, upload.report.id, data)
+        return data
+
+    async def _hand_in(self, number: int, data: bytes) -> None:
+        """Upload to every validator until each has spoken."""
+        if not data:
+            return
+        verdicts = await self.client.upload(number, data, self.trainer.account)
+        taken = [v for v in verdicts.values() if isinstance(v, Verdict) and v.outcome in ("admitted", "kept")]
+        self.log.info("upload_sent", round=number, bytes=len(data), validators=len(taken))
+        for validator, verdict in verdicts.items():
+            if not isinstance(verdict, Verdict) or verdict.outcome == "refused":
+                said = verdict if not isinstance(verdict, Verdict) else f"{verdict.reason}: {verdict.detail}"
+                self.log.warning("upload_not_taken", round=number, validator=validator, reason=said)
+
+    async def _compute(self, work: Callable[[], T]) -> T:
+        """Run something in the trainer's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+
+
+def _number(header: FinalHeader | None) -> int:
+    """Return the round that a final header opens; 0 where there is none yet."""
+    return 0 if header is None else header.certified.header.round + 1
+
+
+def _trainer_of(settings: TrainerSettings, genesis: Genesis) -> tuple[bytes, str]:
+    """Return this trainer's account and name."""
+    address = AccountKey(load_secret(settings.account_key, "account")).address
+    for account, name in genesis.trainers:
+        if account == address:
+            return account, name
+    raise UnknownTrainerError(f"genesis lists no trainer with account 0x{address.hex()}", account=address)
