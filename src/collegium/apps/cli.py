@@ -1,4 +1,4 @@
-"""The command line: `collegium demo`, `run`, `verify`, `data`, `bench`.
+"""The command line: `collegium demo`, `run`, `verify`, `data`, `bench`; those of a network are in `_network_cli`.
 
 Exit codes: 0 good; 1 a verification failed; 2 the user's error, one line each; 3 the network, the disk or the chain
 failed; 70 our bug, with its traceback; 130 interrupted. With `--json` standard output holds one JSON object and nothing
@@ -23,15 +23,30 @@ from rich.console import Console
 from rich.table import Table
 
 from collegium import __version__
+from collegium.apps import _network_cli
 from collegium.apps._exit import ExitCode, UsageError, empty_folder, exit_codes, print_json, print_lines
 from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
 if TYPE_CHECKING:
     from collegium.apps._live import Watcher
+    from collegium.apps._up import UpOptions
+    from collegium.apps._up_view import NetworkView
     from collegium.node import Event, Experiment, Verification
 
-__all__ = ["Engine", "ExitCode", "Summary", "app", "exit_codes", "main", "run_folder", "show_and_verify"]
+__all__ = [
+    "Engine",
+    "ExitCode",
+    "Summary",
+    "app",
+    "engine_of",
+    "exit_codes",
+    "main",
+    "print_header",
+    "run_folder",
+    "show_and_verify",
+    "watch_events",
+]
 
 Summary: TypeAlias = dict[str, Any]
 """What a run says about itself, as plain JSON values; the keys are those of the report page."""
@@ -66,6 +81,14 @@ def _verify_run(run: Path, anchor: str | None, on_event: "Callable[[Event], None
     return verify_run(run, anchor, on_event, render_page)
 
 
+def _up(experiment: "Experiment", out: Path, options: "UpOptions", view: "NetworkView") -> Mapping[str, Any]:
+    from collegium.apps._page import render_page
+    from collegium.apps._up import up
+    from collegium.node import collect_run
+
+    return up(experiment, out, options, view, lambda *what: collect_run(*what, render_page))
+
+
 def _aggregation_rows(*, quick: bool) -> Iterable[Mapping[str, Any]]:
     from collegium.apps._bench import aggregation_rows
 
@@ -91,9 +114,11 @@ class Engine:
     aggregation_rows: Callable[..., Iterable[Mapping[str, Any]]] = _aggregation_rows
     proof_rows: Callable[..., Iterable[Mapping[str, Any]]] = _proof_rows
     demo_config: Callable[[], Path] = _demo_config
+    up: "Callable[[Experiment, Path, UpOptions, NetworkView], Mapping[str, Any]]" = _up
 
 
-def _engine(context: typer.Context) -> Engine:
+def engine_of(context: typer.Context) -> Engine:
+    """Return what a command calls to do its work."""
     return context.obj if isinstance(context.obj, Engine) else Engine()
 
 
@@ -154,7 +179,7 @@ def demo(
       collegium demo
       collegium demo --out runs/first --json
     """
-    engine = _engine(context)
+    engine = engine_of(context)
     with exit_codes():
         from collegium.node import load_experiment
 
@@ -176,7 +201,7 @@ def run(
     Example:
       collegium run hospitals.toml --out runs/hospitals
     """
-    engine = _engine(context)
+    engine = engine_of(context)
     with exit_codes():
         from collegium.node import load_experiment
 
@@ -187,8 +212,8 @@ def run(
 
 def _run_and_verify(engine: Engine, experiment: "Experiment", folder: Path, *, json: bool) -> None:
     """Run an experiment into `folder`, show its summary, verify what was written, and exit with 1 if that fails."""
-    _print_header(experiment.task.level, json=json)
-    with _watch(json=json) as watcher:
+    print_header(experiment.task.level, json=json)
+    with watch_events(json=json) as watcher:
         summary = engine.run(experiment, folder, watcher)
     show_and_verify(engine, folder, summary, json=json)
 
@@ -199,7 +224,7 @@ def show_and_verify(engine: Engine, folder: Path, summary: Summary, *, json: boo
         _print_summary(summary)
         typer.echo()
     anchor = summary.get("anchor")
-    with _watch(json=json) as watcher:
+    with watch_events(json=json) as watcher:
         verification = _verify(engine, folder, anchor, watcher)
     command = shlex.join(["collegium", "verify", str(folder), *(["--anchor", anchor] if anchor else [])])
     if json:
@@ -229,13 +254,13 @@ def verify(
       collegium verify runs/demo-1
       collegium verify runs/demo-1 --anchor 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     """
-    engine = _engine(context)
+    engine = engine_of(context)
     with exit_codes():
         digest = None if anchor is None else _digest(anchor)
         if not run.is_dir():
             raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
         typer.echo(f"collegium {__version__}", err=json)
-        with _watch(json=json) as watcher:
+        with watch_events(json=json) as watcher:
             verification = _verify(engine, run, digest, watcher)
         if json:
             print_json(_verification_object(verification))
@@ -258,8 +283,8 @@ def bench_aggregation(
       collegium bench aggregation --json > aggregation.json
     """
     with exit_codes():
-        _print_header(LEVEL, json=json)
-        rows = [dict(row) for row in _engine(context).aggregation_rows(quick=quick)]
+        print_header(LEVEL, json=json)
+        rows = [dict(row) for row in engine_of(context).aggregation_rows(quick=quick)]
         if json:
             print_json(rows)
         else:
@@ -293,7 +318,7 @@ def bench_proofs(
     """
     with exit_codes():
         typer.echo(f"collegium {__version__}", err=json)
-        found = _engine(context).proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds)
+        found = engine_of(context).proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds)
         rows = [dict(row) for row in found]
         if json:
             print_json(rows)
@@ -373,7 +398,7 @@ def data_register(
             days=days,
             refresh=refresh,
         )
-        with _watch(json=json) as watcher:
+        with watch_events(json=json) as watcher:
             facts = register_rows(request, watcher)
         if json:
             print_json(facts)
@@ -421,7 +446,10 @@ def data_verify(
         _exit_unless(checked.failure is None)
 
 
-# Refusals and exit codes
+_network_cli.register(app)
+
+
+# Refusals
 
 
 def _verify(engine: Engine, folder: Path, anchor: str | None, on_event: "Callable[[Event], None]") -> "Verification":
@@ -464,13 +492,15 @@ def _digest(text: str) -> str:
 # Printing
 
 
-def _watch(*, json: bool) -> "Watcher":
+def watch_events(*, json: bool) -> "Watcher":
+    """Return what shows events: on standard error where standard output holds one JSON object."""
     from collegium.apps._live import PlainLines, watch
 
     return PlainLines(sys.stderr) if json else watch(sys.stdout)
 
 
-def _print_header(level: str, *, json: bool) -> None:
+def print_header(level: str, *, json: bool) -> None:
+    """Print version and level, and what the level promises."""
     typer.echo(f"collegium {__version__}, level: {level} ({PROMISES.get(level, PROMISES[LEVEL])})", err=json)
 
 

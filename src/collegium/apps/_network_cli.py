@@ -1,0 +1,221 @@
+"""The commands of a network: `init` makes a consortium's folder, four run one member each, `up` runs all of it here."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from collegium import __version__
+from collegium.apps._exit import ExitCode, empty_folder, exit_codes, print_json
+from collegium.apps._printable import printable
+
+if TYPE_CHECKING:
+    from collegium.node import Consortium, Experiment, Role
+
+__all__ = ["register"]
+
+ROUNDS_MAX: Final = 10_000
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The experiment, a TOML file.")]
+MemberOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The member's settings, a TOML file.")]
+PortsOption = Annotated[
+    bool, typer.Option("--force-free-ports", help="Take any free ports where those of network.port are in use.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; messages go to standard error.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(init)
+    app.command()(up)
+    for command in (validator, trainer, steward, relayer):
+        app.command()(command)
+
+
+def init(
+    config: ConfigArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The consortium's folder, new or empty.")],
+    force_free_ports: PortsOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a consortium's folder on this machine: genesis, certificates, and a folder for every member.
+
+    This machine then knows every key. For organisations that do not trust one machine see docs/guide/network.md.
+
+    \b
+    Example:
+      collegium init hospitals.toml --out consortium
+      collegium validator --config consortium/validators/00/config.toml
+    """
+    with exit_codes():
+        from collegium.apps.cli import watch_events
+        from collegium.node import found_consortium, load_experiment
+
+        typer.echo(f"collegium {__version__}", err=json)
+        experiment = load_experiment(config)
+        with watch_events(json=json) as watcher:
+            consortium = found_consortium(
+                experiment, out, watcher, datetime.now(UTC), force_free_ports=force_free_ports
+            )
+        if json:
+            print_json(_founded_object(consortium))
+        else:
+            _print_founded(consortium)
+
+
+def up(
+    context: typer.Context,
+    config: ConfigArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="Folder for the run, new or empty.", show_default="runs/NAME-N"),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, max=ROUNDS_MAX, help="Instead of the experiment's own number.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--folder",
+            metavar="FOLDER",
+            help="The consortium's folder: made where it is missing, gone on with where it is not.",
+            show_default="a temporary one",
+        ),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the temporary folder, keys and logs, at the end.")
+    ] = False,
+    force_free_ports: PortsOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run an experiment as a network of processes on this machine, show it live, and verify its run.
+
+    Whoever dies is started again; try `kill -9` with one of the pids that are shown. Ctrl-C stops all; with --folder
+    the same command goes on later.
+
+    \b
+    Example:
+      collegium up hospitals.toml
+      collegium up hospitals.toml --rounds 5 --folder consortium --out runs/network
+    """
+    with exit_codes():
+        from collegium.apps._up import UpOptions
+        from collegium.apps._up_view import PlainNetwork, network_view
+        from collegium.apps.cli import engine_of, print_header, run_folder, show_and_verify
+        from collegium.node import load_experiment
+
+        engine = engine_of(context)
+        experiment = load_experiment(config)
+        if rounds is not None:
+            experiment = replace(experiment, task=replace(experiment.task, rounds=rounds))
+        run = run_folder(_slug(experiment)) if out is None else empty_folder(out)
+        print_header(experiment.task.level, json=json)
+        options = UpOptions(folder=folder, keep=keep, force_free_ports=force_free_ports)
+        try:
+            with PlainNetwork(sys.stderr) if json else network_view(sys.stdout) as view:
+                summary = engine.up(experiment, run, options, view)
+        finally:
+            _remove_if_empty(run)
+        show_and_verify(engine, run, dict(summary), json=json)
+
+
+def validator(config: MemberOption) -> None:
+    """Run a validator: it agrees on rounds, verifies reports, and opens sums with the others.
+
+    Ends with code 0 after SIGTERM or Ctrl-C. It may be killed at any moment: started again, it goes on.
+
+    \b
+    Example:
+      collegium validator --config consortium/validators/00/config.toml
+    """
+    _serve(config, "validator")
+
+
+def trainer(config: MemberOption) -> None:
+    """Run a trainer: it learns from its own rows, which never leave it, and hands in sealed reports.
+
+    Ends with code 0 when all rounds are over, or after SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      collegium trainer --config consortium/trainers/00/config.toml
+    """
+    _serve(config, "trainer")
+
+
+def steward(config: MemberOption) -> None:
+    """Run the steward: it evaluates every model on its test rows and signs what it finds.
+
+    Ends with code 0 when all rounds are over, or after SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      collegium steward --config consortium/steward/config.toml
+    """
+    _serve(config, "steward")
+
+
+def relayer(config: MemberOption) -> None:
+    """Run the relayer: it gathers the validators' signatures and posts checkpoints to the base chain.
+
+    Ends with code 0 when the last checkpoint is posted, or after SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      collegium relayer --config consortium/relayer/config.toml
+    """
+    _serve(config, "relayer")
+
+
+def _serve(config: Path, role: Role) -> None:
+    """Run a member and end with its exit code; what it says goes to its log."""
+    from collegium.apps._member import serve
+
+    code = serve(config, role)
+    if code != ExitCode.GOOD:
+        raise typer.Exit(code)
+
+
+def _slug(experiment: Experiment) -> str:
+    """Return the experiment's name as part of a folder's."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in experiment.task.name)
+    return name.strip("-") or "network"
+
+
+def _remove_if_empty(run: Path) -> None:
+    """Remove a run's folder into which nothing was written."""
+    if run.is_dir() and not any(run.iterdir()):
+        run.rmdir()
+
+
+def _founded_object(consortium: Consortium) -> dict[str, Any]:
+    return {
+        "folder": str(consortium.folder),
+        "anchor": consortium.genesis.anchor.hex(),
+        "members": [
+            {"role": member.role, "name": member.name, "config": str(consortium.config(member))}
+            for member in consortium.members
+        ],
+    }
+
+
+def _print_founded(consortium: Consortium) -> None:
+    """Print where everything is, and the command that starts each kind of member."""
+    counts = Counter(member.role for member in consortium.members)
+    facts = [
+        ("anchor", consortium.genesis.anchor.hex()),
+        ("public", str(consortium.folder / "genesis.json")),
+        ("authority", f"{consortium.folder / 'authority'}: keep its key away from every member"),
+    ]
+    for role, count in counts.items():
+        first = next(member for member in consortium.members if member.role == role)
+        line = f"collegium {role} --config {consortium.config(first)}"
+        facts.append((f"{count} {role}{'s' if count > 1 else ''}", line))
+    for label, text in facts:
+        typer.echo(f"{label + ':':<24}{printable(text)}")
