@@ -77,6 +77,12 @@ def test_another_kind_or_an_endless_payload_is_refused() -> None:
         decode_payload(b"C" + bytes(PAYLOAD_BYTES_MAX))
 
 
+def test_values_nested_without_end_are_refused() -> None:
+    for kind in (b"C", b"H"):
+        with pytest.raises(MalformedPayloadError):
+            decode_payload(kind + b"\x81\xa1x" + b"\x91" * 100_000)
+
+
 def test_another_encoding_of_the_same_values_is_refused() -> None:
     """msgpack has many: keys in another order, one key twice, an unknown key, longer integers."""
     data = encode_payload(close_of_a_round())

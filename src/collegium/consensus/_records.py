@@ -196,7 +196,7 @@ def decode_payload(data: bytes) -> Close | Certified:
     try:
         payload = msgspec.msgpack.decode(data[1:], type=kind)
         canonical = encode_payload(payload) == data
-    except (msgspec.MsgspecError, OverflowError, ValueError) as error:
+    except (msgspec.MsgspecError, OverflowError, ValueError, RecursionError) as error:
         raise MalformedPayloadError(f"payload is not a {kind.__name__}: {error}") from error
     if not canonical:
         raise MalformedPayloadError(f"payload is not the canonical encoding of its {kind.__name__}")
