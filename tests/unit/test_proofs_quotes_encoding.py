@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from _proofs_quotes_vendor import SNP as VENDORS
 
+from collegium.proofs._quote_certificates import load_chain
 from collegium.proofs._quote_encoding import (
     ATTESTATION_BYTES_MAX,
     BODY_BYTES_MAX,
@@ -187,3 +189,11 @@ def test_a_policy_in_another_encoding_is_refused(change: object) -> None:
 def test_a_policy_that_contradicts_itself_cannot_be_made(make: object) -> None:
     with pytest.raises(QuotePolicyError):
         make()  # type: ignore[operator]
+
+
+def test_a_certificate_of_an_unknown_version_is_malformed() -> None:
+    version = b"\xa0\x03\x02\x01\x02"
+    for certificate in VENDORS.endorsements:
+        assert len(load_chain([certificate])) == 1
+        with pytest.raises(MalformedQuoteError):
+            load_chain([certificate.replace(version, version[:-1] + b"\x42", 1)])

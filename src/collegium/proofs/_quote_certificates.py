@@ -65,7 +65,7 @@ def _accepting_any_serial() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             yield
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise MalformedQuoteError(f"not a certificate: {error}") from error
 
 
