@@ -111,12 +111,15 @@ def test_a_node_is_asked_for_numbers() -> None:
         result(7),
         result({}),
         error("method not found"),
+        result("-0x1"),
+        result("0x" + "9" * 6000),
         b"not JSON",
+        b"[" * 100_000,
         b"[1]",
         b"\xff\xfe",
         b"",
     ],
-    ids=str,
+    ids=lambda answer: str(answer)[:40],
 )
 def test_what_is_no_answer_is_refused(answer: Answer) -> None:
     with node(eth_getBalance=answer) as (chain, _, pauses):
@@ -211,6 +214,14 @@ def test_logs_are_asked_for_in_pieces() -> None:
     answers = {"eth_blockNumber": result("0x1"), "eth_getLogs": result({})}
     with node(**answers) as (chain, _, _), pytest.raises(ChainAnswerError):
         chain.logs(ADDRESS, b"\x11" * 32, 0)
+
+
+def test_a_node_that_claims_endless_blocks_is_not_asked_for_their_logs() -> None:
+    for claimed in (10**8 + 7, 2**63, 2**255):
+        with node(eth_blockNumber=result(hex(claimed)), eth_getLogs=result([])) as (chain, server, _):
+            with pytest.raises(ChainAnswerError):
+                chain.logs(ADDRESS, b"\x11" * 32, 7)
+            assert [method for method, _ in server.asked if method == "eth_getLogs"] == []
 
 
 def asked(server: Node) -> list[tuple[str, list[Any]]]:

@@ -20,6 +20,7 @@ from collegium.settlement._errors import (
 __all__ = ["JsonRpcChain", "JsonRpcLimits"]
 
 LOG_BLOCKS_MAX: Final = 10_000  # a common limit of public nodes for one eth_getLogs
+LOG_REQUESTS_MAX: Final = 10_000  # 10^8 blocks, six years of one a two seconds: a node that claims more lies
 KNOWN_ALREADY: Final = ("already known", "already imported", "known transaction")
 
 
@@ -135,8 +136,16 @@ class JsonRpcChain:
         )
 
     def logs(self, address: bytes, topic: bytes, from_block: int) -> tuple[Log, ...]:
-        """Return the events of a contract with this first topic, oldest first, LOG_BLOCKS_MAX blocks at a time."""
+        """Return the events of a contract with this first topic, oldest first, LOG_BLOCKS_MAX blocks at a time.
+
+        Raises:
+            ChainAnswerError: the node claims more blocks than a chain can have.
+        """
         last = self._quantity("eth_blockNumber")
+        if last - from_block >= LOG_BLOCKS_MAX * LOG_REQUESTS_MAX:
+            raise ChainAnswerError(
+                f"the node claims {last - from_block} blocks since the contract's", from_block=from_block
+            )
         found: list[Log] = []
         for start in range(from_block, last + 1, LOG_BLOCKS_MAX):
             end = min(start + LOG_BLOCKS_MAX - 1, last)
@@ -188,7 +197,7 @@ class JsonRpcChain:
             except (RequestException, OSError) as error:
                 problem = type(error).__name__  # its text may hold the URL, and that an access key
                 continue
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ChainAnswerError(f"{method}: the answer is not JSON: {error}", method=method) from error
             if not isinstance(answer, dict):
                 raise ChainAnswerError(f"{method}: the answer is not an object: {answer!r}", method=method)
@@ -206,9 +215,12 @@ def _hex(data: bytes) -> str:
 
 def _number(value: object, what: str) -> int:
     try:
-        return int(value, 16)  # type: ignore[call-overload, no-any-return]
+        number: int = int(value, 16)  # type: ignore[call-overload]
     except (TypeError, ValueError) as error:
         raise ChainAnswerError(f"{what}: {value!r} is not a number", value=value) from error
+    if not 0 <= number < 1 << 256:
+        raise ChainAnswerError(f"{what}: {number:#x} is outside 256 bits", value=value)
+    return number
 
 
 def _bytes(value: object, what: str) -> bytes:
