@@ -134,6 +134,33 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
         load_table(tmp_path / "a.npz")
 
 
+def test_names_beyond_latin_are_read_from_arrays(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="format 3.0"):
+        np.save(tmp_path / "a.npy", np.array([(1.0, "x")], dtype=[("возраст", "f8"), ("größe", "U1")]))
+    assert load_table(tmp_path / "a.npy").columns == ("возраст", "größe")
+
+
+def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([(1.0, "x")], dtype=[("age", "f8"), ("kind", "U1")]))
+    np.savez(tmp_path / "a.npz", age=np.zeros(2))
+    array, archive = (tmp_path / "a.npy").read_bytes(), (tmp_path / "a.npz").read_bytes()
+    load_table(tmp_path / "a.npy")
+    load_table(tmp_path / "a.npz")
+    directory = archive.index(b"PK\x01\x02")
+    for name, data in (
+        ("a.npy", array.replace(b")", b"(", 1)),
+        ("a.npy", array[:-4] + b"\xff" * 4),  # no character has this number
+        ("a.npz", archive[: directory + 6] + b"\xff" + archive[directory + 7 :]),  # a version of the far future
+        ("a.npy", array[:6] + b"\2\0\xff\xff\xff\x7f" + array[10:]),  # a head of two gigabytes
+        ("a.npy", array.replace(b"(1,), }        ", b"(11111111,), } ")),
+        ("a.npy", array + b"\0"),
+        ("a.npz", archive[: directory + 8] + b"\x01" + archive[directory + 9 :]),  # encrypted
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UnreadableFileError):
+            load_table(tmp_path / name)
+
+
 def test_arrays_of_other_shapes_are_refused(tmp_path: Path) -> None:
     for name, arrays in (("b", {"a": np.zeros(2), "b": np.zeros(3)}), ("c", {"a": np.zeros((2, 2))}), ("d", {})):
         np.savez(tmp_path / f"{name}.npz", **arrays)

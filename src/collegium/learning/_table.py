@@ -5,8 +5,13 @@ Every cell becomes text: a CSV cell as written, without outer blanks; a typed ce
 """
 
 import csv
+import io
 import math
+import struct
+import tokenize
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +37,27 @@ TABLE_ROWS_MAX = 1_000_000
 TABLE_COLUMNS_MAX = 1024
 TABLE_CELLS_MAX = 1 << 24
 CELL_CHARACTERS_MAX = 4096
+
+# What csv, zipfile, numpy and pyarrow raise over bytes that are no such file.
+_REFUSALS = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+    RuntimeError,  # an encrypted member; NotImplementedError: a later version of the format
+    SyntaxError,
+    SystemError,  # numpy's text of a number that is no character
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    csv.Error,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    pa.ArrowException,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +165,7 @@ def load_table(path: Path | str) -> Table:
         return readers[path.suffix.lower()](path)
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, csv.Error, zipfile.BadZipFile, pa.ArrowException, MemoryError) as error:
+    except _REFUSALS as error:
         reason = str(error).split("\n", 1)[0]
         raise UnreadableFileError(f"{path.name}: {reason}, expected a readable table", path=str(path)) from error
 
@@ -211,19 +237,39 @@ def _check_type(origin: str, name: str, kind: pa.DataType) -> None:
 
 def _read_npz(path: Path) -> Table:
     with zipfile.ZipFile(path) as archive:
-        _check_unpacked(path.name, sum(member.file_size for member in archive.infolist()))
-    with np.load(path, allow_pickle=False) as arrays:
-        columns = {name: arrays[name] for name in arrays.files}
+        members = archive.infolist()
+        _check_unpacked(path.name, sum(member.file_size for member in members))
+        names = [member.filename.removesuffix(".npy") for member in members]
+        _check_names(names, path.name)
+        columns = {name: _array(path.name, archive.read(member)) for name, member in zip(names, members, strict=True)}
     return _numpy_table(path.name, columns)
 
 
 def _read_npy(path: Path) -> Table:
-    array = np.load(path, allow_pickle=False)
+    array = _array(path.name, path.read_bytes())
     if array.dtype.names is None:
         raise UnreadableFileError(
             f"{path.name}: an array of {array.dtype}, expected a structured array with named fields"
         )
     return _numpy_table(path.name, {name: array[name] for name in array.dtype.names})
+
+
+def _array(origin: str, data: bytes) -> "np.ndarray":
+    """Returns the array of an .npy file; takes no memory for more than is in the file, whatever its head says."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise UnreadableFileError(f"{origin}: NumPy's format {version}, expected 1 to 3")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a head that Python 2 wrote
+        shape, by_column, dtype = read(file)
+    if version == (3, 0) and dtype.names is not None:  # as 2, but that the names are UTF-8
+        dtype.names = tuple(name.encode("latin1").decode() for name in dtype.names)
+    held, claimed = len(data) - file.tell(), math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or held != claimed:
+        raise UnreadableFileError(f"{origin}: {held} bytes of {dtype}, expected {claimed} of plain values")
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if by_column else "C")
 
 
 def _numpy_table(origin: str, columns: "dict[str, np.ndarray]") -> Table:
