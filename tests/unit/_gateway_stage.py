@@ -130,6 +130,8 @@ class StageDesk:
     registrations: dict[bytes, Registered] = field(default_factory=dict)
     signatures: dict[int, bytes] = field(default_factory=dict)
     deaf: bool = False
+    heard: int = 0
+    spoken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def open_rounds(self) -> Mapping[int, range]:
         return self.rounds
@@ -166,9 +168,15 @@ class StageDesk:
     async def checkpoint_signature(self, last_round: int) -> bytes | None:
         return self.signatures.get(last_round)
 
+    def speak(self) -> None:
+        """Answer what was asked while this desk was deaf."""
+        self.deaf = False
+        self.spoken.set()
+
     async def _hear(self) -> None:
+        self.heard += 1
         if self.deaf:
-            await asyncio.Event().wait()
+            await self.spoken.wait()
 
 
 @dataclass(frozen=True)

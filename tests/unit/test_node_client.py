@@ -126,7 +126,7 @@ def test_known_header_is_no_news(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         for house in rows:
             house.desk.blocks = chain(8)
-            house.gateway.feed.publish("finished", round=3)
+            house.gateway.feed.publish("round_final", round=3)
         news = await waiting
         assert news is not None
         assert news.certified.header.round == 3

@@ -390,6 +390,42 @@ def test_deaf_validator_is_not_waited_for(tmp_path: Path) -> None:
     run(scene)
 
 
+def test_full_disk_is_said_and_survived(tmp_path: Path) -> None:
+    house, data = House.of(tmp_path), upload_bytes()
+
+    async def scene() -> None:
+        place = await house.place(house.ticket(data))
+        part = house.gateway.spool.folder / f"{place.rsplit('/')[-1]}.part"
+        part.unlink()
+        part.symlink_to("/dev/full")
+        full = await house.append(place, 0, data)
+        assert (named(full), full.status_code, full.headers["retry-after"]) == ("SpoolDiskError", 503, "1")
+        assert (await house.http.head(place)).headers["upload-offset"] == "0"
+        part.unlink()
+        part.touch()
+        assert (await house.append(place, 0, data)).json()["outcome"] == "admitted"
+
+    run(scene)
+
+
+def test_round_that_ends_while_the_validator_thinks(tmp_path: Path) -> None:
+    house, data = House.of(tmp_path), upload_bytes()
+
+    async def scene() -> None:
+        place = await house.place(house.ticket(data))
+        house.desk.deaf = True
+        thinking = asyncio.create_task(house.append(place, 0, data))
+        while house.desk.heard == 0:
+            await asyncio.sleep(0)
+        house.desk.rounds = {ROUND + 1: LENGTHS}
+        house.gateway.forget_rounds_over()
+        house.desk.speak()
+        assert (await thinking).json()["outcome"] == "admitted"
+
+    run(scene)
+    assert house.files() == []
+
+
 def test_spool_writes_no_more_than_the_ticket_says(tmp_path: Path) -> None:
     data = upload_bytes()
     spool = UploadSpool(tmp_path / "spool", TASK, 0)
@@ -428,11 +464,11 @@ def test_question_for_the_next_header_waits_for_it(tmp_path: Path) -> None:
         question = asyncio.create_task(house.http.get("/v1/round?view=4&wait_ms=20000"))
         while not house.gateway.feed._coming:
             await asyncio.sleep(0)
-        house.gateway.feed.publish("finished", round=1)  # of nothing that is later
+        house.gateway.feed.publish("round_final", round=1)  # of nothing that is later
         await asyncio.sleep(0)
         house.desk.blocks = chain(6)
         while not question.done():
-            house.gateway.feed.publish("finished", round=2)
+            house.gateway.feed.publish("round_final", round=2)
             await asyncio.sleep(0)
         assert decode_ledger((await question).content)[0] == (chain(6)[5].block,)
 

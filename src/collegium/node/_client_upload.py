@@ -21,6 +21,7 @@ from ._gateway_problems import (
     RoundNotBegunError,
     RoundOverError,
     SlowBodyError,
+    SpoolDiskError,
     SpoolFullError,
     UnknownItemError,
     UploadDamagedError,
@@ -39,6 +40,7 @@ _PASSING: Final = frozenset(
         OffsetError,
         RoundNotBegunError,
         SlowBodyError,
+        SpoolDiskError,
         SpoolFullError,
         UnknownItemError,  # forgotten by a restart: the ticket begins it again
         UploadDamagedError,

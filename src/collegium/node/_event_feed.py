@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ._gateway_problems import BusyError
 
-__all__ = ["EventFeed", "EventValue", "NodeEvent"]
+__all__ = ["FINAL_EVENT", "EventFeed", "EventValue", "NodeEvent"]
 
+FINAL_EVENT: Final = "round_final"  # a header is final, and who asks for the last one is told it from now on
 EventValue: TypeAlias = str | int | float | bool | None
 
 

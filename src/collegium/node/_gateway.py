@@ -28,7 +28,7 @@ from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES, Digest
 from collegium.errors import CollegiumError
 
 from ._desk import Desk, Verdict
-from ._event_feed import EventFeed, NodeEvent
+from ._event_feed import FINAL_EVENT, EventFeed, NodeEvent
 from ._gateway_problems import (
     PROBLEM_TYPE,
     AppendTooLongError,
@@ -38,6 +38,7 @@ from ._gateway_problems import (
     RoundNotBegunError,
     RoundOverError,
     SlowBodyError,
+    SpoolDiskError,
     SpoolFullError,
     UnknownItemError,
     UnregisteredTrainerError,
@@ -59,6 +60,7 @@ JSON_TYPE: Final = "application/json"
 WRITE_BYTES: Final = 1 << 20  # what is gathered before it is written to disk
 CHUNK_BYTES: Final = 64 << 10
 OFFSET_HEADER: Final = "upload-offset"
+_PASSING: Final = (BusyError, SpoolDiskError, SpoolFullError, RoundNotBegunError)
 _HEXADECIMAL: Final = re.compile(r"[0-9a-f]*")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 
@@ -130,6 +132,7 @@ class Gateway:
             CollegiumError: self._refuse,
             HTTPException: self._no_page,
             ClientDisconnect: self._gone,
+            OSError: self._disk_failed,
         }
         return Starlette(routes=routes, exception_handlers=handlers)
 
@@ -290,7 +293,7 @@ class Gateway:
         wait_s = min(_query_number(request, "wait_ms", 0) / 1000, self.limits.wait_s_max)
         deadline = asyncio.get_running_loop().time() + wait_s
         while True:
-            news = self.feed.coming("finished")
+            news = self.feed.coming(FINAL_EVENT)
             final = await self._answer(self.desk.final_header())
             if final is not None and (final.block.epoch, final.block.view) > known:
                 return Response(encode_ledger((final.block,), final.certificate_chain), media_type=BYTES_TYPE)
@@ -369,7 +372,7 @@ class Gateway:
 
     async def _refuse(self, request: Request, error: CollegiumError) -> Response:
         self.metrics.refused("request", type(error).__name__)
-        headers = {"retry-after": "1"} if isinstance(error, BusyError | SpoolFullError | RoundNotBegunError) else {}
+        headers = {"retry-after": "1"} if isinstance(error, _PASSING) else {}
         if isinstance(error, SlowBodyError | AppendTooLongError):
             headers["connection"] = "close"  # the rest of the body is not waited for
         return Response(encode_problem(error), status_of(error), headers, PROBLEM_TYPE)
@@ -377,6 +380,11 @@ class Gateway:
     async def _no_page(self, request: Request, error: HTTPException) -> Response:
         named = UnknownItemError(f"{request.method} {request.url.path[:128]}: no such address, or no such method there")
         return Response(encode_problem(named), error.status_code, error.headers, PROBLEM_TYPE)
+
+    async def _disk_failed(self, request: Request, error: OSError) -> Response:
+        return await self._refuse(
+            request, SpoolDiskError(f"{type(error).__name__}: {error.strerror}", errno=error.errno)
+        )
 
     async def _gone(self, request: Request, error: ClientDisconnect) -> Response:
         self.metrics.cut_off("client-gone")

@@ -25,6 +25,7 @@ __all__ = [
     "RoundNotBegunError",
     "RoundOverError",
     "SlowBodyError",
+    "SpoolDiskError",
     "SpoolFullError",
     "UnknownItemError",
     "UnregisteredTrainerError",
@@ -106,6 +107,10 @@ class SpoolFullError(CollegiumError):
     """Too many uploads, or too many bytes, are under way here: come again."""
 
 
+class SpoolDiskError(CollegiumError):
+    """The disk refused what an upload needs; what was told of the upload stands."""
+
+
 class BusyError(CollegiumError):
     """Too many connections or listeners, or the validator did not answer in time: come again."""
 
@@ -127,6 +132,7 @@ _STATUS: Final[Mapping[type[CollegiumError], int]] = {
     ForeignUploadError: 422,
     AttemptsSpentError: 429,
     SpoolFullError: 503,
+    SpoolDiskError: 503,
     BusyError: 503,
 }
 

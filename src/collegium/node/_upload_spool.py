@@ -195,8 +195,8 @@ class UploadSpool:
             with self._bytes_of(upload).open("r+b") as file:
                 file.seek(offset)
                 file.write(data)
-        except FileNotFoundError as error:  # its round ended meanwhile
-            raise DisplacedError(f"upload {upload.identity} is forgotten: its round is over") from error
+        except FileNotFoundError as error:
+            raise self._forgotten(upload) from error
         upload.offset += len(data)
 
     def read(self, upload: SpooledUpload) -> bytes:
@@ -204,8 +204,12 @@ class UploadSpool:
 
         Raises:
             UploadDamagedError: they do not have the ticket's SHA-256; they are gone, the upload begins again.
+            DisplacedError: its round ended meanwhile.
         """
-        data = self._bytes_of(upload).read_bytes()
+        try:
+            data = self._bytes_of(upload).read_bytes()
+        except FileNotFoundError as error:
+            raise self._forgotten(upload) from error
         if sha256(data).digest() == upload.ticket.sha256:
             return data
         found = sha256(data).hexdigest()
@@ -224,6 +228,8 @@ class UploadSpool:
         """
         place = (upload.ticket.trainer, upload.ticket.round)
         upload.verdict = Verdict(verdict.outcome, verdict.reason, verdict.detail[:_DETAIL_LENGTH_MAX])
+        if upload.identity not in self._uploads:  # its round ended meanwhile
+            return
         if verdict.outcome == "refused":
             self._attempts[place] += 1
             self._forget(upload)
@@ -242,6 +248,9 @@ class UploadSpool:
         return sum(upload.verdict is None for upload in over)
 
     # -------------------------------------------------------------------------------------------- files
+
+    def _forgotten(self, upload: SpooledUpload) -> DisplacedError:
+        return DisplacedError(f"upload {upload.identity} is forgotten: its round is over")
 
     def _bytes_of(self, upload: SpooledUpload) -> Path:
         return self.folder / f"{upload.identity}.part"
