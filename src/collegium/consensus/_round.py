@@ -54,7 +54,7 @@ from ._round_rules import (
     registers,
     total_digest,
 )
-from ._round_sync import ask_objects, check_object, give_objects, later, lost, wanted
+from ._round_sync import ask_objects, check_object, give_objects, is_here, later, lost, wanted
 from ._round_types import (
     Admitted,
     Agreed,
@@ -874,6 +874,8 @@ def _take_object(
         digest = check_object(state, message, sender)
     except CollegiumError as error:
         return lost(state, sender), (Refused(state.terms.round, "ObjectReply", error),)
+    if is_here(state, digest):
+        return state, ()
     if state.final is not None and digest == state.final.header.model:
         return _enter_next(context, state, state.final.header, message.data, now)
     kept = KeepObject(digest, message.data)

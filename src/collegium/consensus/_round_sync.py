@@ -30,6 +30,7 @@ __all__ = [
     "ask_objects",
     "check_object",
     "give_objects",
+    "is_here",
     "later",
     "lost",
     "wanted",
@@ -105,7 +106,7 @@ def give_objects(context: RoundContext, state: RoundState, message: ObjectReques
 
 
 def check_object(state: RoundState, message: ObjectReply, sender: int | None) -> Digest:
-    """Return the digest of an object that was asked for; looks at its length and sender before it hashes.
+    """Return the digest of an object that was asked for, here by now or not; length and sender are looked at first.
 
     Raises:
         ObjectTooLargeError, UnaskedObjectError: see there.
@@ -115,9 +116,14 @@ def check_object(state: RoundState, message: ObjectReply, sender: int | None) ->
     if sender is not None and sender not in state.sync_from:
         raise UnaskedObjectError(f"validator {sender} sends an object that it was not asked for", sender=sender)
     digest = sha256(message.data).digest()
-    if digest not in wanted(state):
+    if digest not in wanted(state) and not is_here(state, digest):
         raise UnaskedObjectError(f"object {digest.hex()} is not one that was asked for", digest=digest)
     return digest
+
+
+def is_here(state: RoundState, digest: Digest) -> bool:
+    """Tell whether a validator has an object already: two are asked at once, and both answer."""
+    return (digest == state.terms.model and not state.lacks_model) or digest in state.registrations
 
 
 def lost(state: RoundState, sender: int | None) -> RoundState:

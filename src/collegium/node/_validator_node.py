@@ -65,8 +65,8 @@ class ValidatorNode:
     stopped: CollegiumError | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.journal, BlockArchive):  # type: ignore[unreachable]
-            self.journal = MemoryJournal(self.journal)  # type: ignore[unreachable]
+        if isinstance(self.journal, BlockArchive):
+            self.journal = MemoryJournal(self.journal)
 
     @classmethod
     def restore(
