@@ -41,6 +41,7 @@ from collegium.node._client_line import (
 )
 from collegium.node._client_upload import UploadDeadlineError
 from collegium.node._desk import Readiness, Verdict
+from collegium.node._event_feed import NodeEvent
 from collegium.settlement import NO_CHECKPOINT, Checkpoint
 
 LIMITS = ClientLimits(retry_s=0.001, retry_s_max=0.002, append_bytes=300)
@@ -281,6 +282,29 @@ def test_nothing_is_followed_elsewhere() -> None:
     lines = {0: answering(0, 307, fields={"location": "https://elsewhere/v1/round"})}
     with pytest.raises(NobodyAnsweredError, match="LedgerError"):
         run(ValidatorClient(epoch_set(), lines, LIMITS, Random(0)).latest)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"id: -1\nevent: a\ndata: {}",
+        b"id: 1\nevent: \ndata: {}",
+        b"id: 1\nevent: A\ndata: {}",
+        b"id: 1\nevent: a\ndata: []",
+        b"event: a\ndata: {}",
+        b"\xff",
+    ],
+)
+def test_events_are_read_strictly(lines: bytes) -> None:
+    line = answering(0, 200, b': hello\n\nid: 7\nevent: round_final\ndata: {"round":3}\n\n' + lines + b"\n\n")
+
+    async def scene() -> None:
+        events = line.events()
+        assert await anext(events) == NodeEvent(7, "round_final", {"round": 3})
+        with pytest.raises(GatewayAnswerError, match="an event"):
+            await anext(events)
+
+    run(scene)
 
 
 def test_silence_has_a_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 EVENT_BYTES_MAX: Final = 64 << 10
+_EVENT_NUMBER: Final = re.compile(r"[0-9]{1,16}")
+_EVENT_NAME: Final = re.compile(r"[a-z][a-z_-]{0,63}")
 
 
 class GatewayUnreachableError(CollegiumError):
@@ -201,6 +204,8 @@ class Line:
         try:
             pairs = dict(line.split(": ", 1) for line in lines.decode().split("\n"))
             fields = msgspec.json.decode(pairs["data"], type=dict[str, str | int | float | bool | None])
+            if not (_EVENT_NUMBER.fullmatch(pairs["id"]) and _EVENT_NAME.fullmatch(pairs["event"])):
+                raise ValueError(f"number {pairs['id'][:32]!r}, name {pairs['event'][:32]!r}")
             return NodeEvent(int(pairs["id"]), pairs["event"], fields)
         except (ValueError, KeyError, msgspec.MsgspecError, RecursionError) as error:
             raise self.malformed("an event", error) from error
