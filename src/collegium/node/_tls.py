@@ -21,12 +21,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
+    load_der_public_key,
     load_pem_private_key,
 )
 
@@ -48,17 +52,21 @@ __all__ = [
     "anonymous_client_context",
     "certificate_digest",
     "certificate_expires",
+    "certify",
     "check_peer",
     "client_context",
     "create_authority",
+    "decode_public_key",
     "gateway_context",
     "issue",
     "load_authority",
     "load_credentials",
+    "new_key",
     "peer_identity",
     "peer_tls",
     "save_authority",
     "save_credentials",
+    "save_private",
     "server_context",
 ]
 
@@ -69,6 +77,14 @@ FILE_BYTES_MAX: Final = 16384
 TASK_BYTES: Final = 32
 ACCOUNT_BYTES: Final = 20
 INDEX_MAX: Final = (1 << 16) - 1
+_REFUSALS: Final = (  # what the library raises over bytes that are no certificate
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _AUTHORITY_URI: Final = "collegium:{}/authority"
 _URI = re.compile(r"collegium:([0-9a-f]{64})/([a-z]{1,16})/(0|[1-9][0-9]{0,4}|0x[0-9a-f]{40})")
 
@@ -209,23 +225,63 @@ def issue(
     Raises:
         UnexpectedPeerError: the identity is of another task than the authority.
     """
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = certify(authority, identity, key.public_key(), now, days, hosts)
+    return Credentials(certificate, _key_bytes(key))
+
+
+def certify(
+    authority: Authority,
+    identity: Identity,
+    key: ec.EllipticCurvePublicKey,
+    now: datetime,
+    days: int = LEAF_DAYS,
+    hosts: Iterable[str] = (),
+) -> bytes:
+    """Return a certificate that names `identity` as the owner of a key that was made elsewhere; see `issue`.
+
+    Raises:
+        UnexpectedPeerError: the identity is of another task than the authority.
+    """
     if identity.task != authority.task:
         raise UnexpectedPeerError(f"{identity} is of another task than the authority", identity=identity)
     issuer, issuer_key = _parse(authority.credentials, "the authority")
-    key = ec.generate_private_key(ec.SECP256R1())
     days = min(days, (issuer.not_valid_after_utc - now).days)
-    builder = _builder(_name(str(identity)), issuer.subject, key.public_key(), now, days)
+    builder = _builder(_name(str(identity)), issuer.subject, key, now, days)
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.uri), *map(_host_name, hosts)]
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(authority=False), critical=True)
     both_ends = [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = builder.add_extension(x509.ExtendedKeyUsage(both_ends), critical=False)
-    subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    subject = x509.SubjectKeyIdentifier.from_public_key(key)
     builder = builder.add_extension(subject, critical=False)
     signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     builder = builder.add_extension(signer, critical=False)
-    return _signed(builder, key, issuer_key)
+    return builder.sign(issuer_key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def new_key() -> tuple[bytes, bytes]:
+    """Return a fresh private key in PEM, for its owner's file, and its public key in DER, for who certifies it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return _key_bytes(key), key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def decode_public_key(data: bytes) -> ec.EllipticCurvePublicKey:
+    """Return the public key that `new_key` gave these bytes of.
+
+    Raises:
+        CredentialsFileError: they are no key of this kind, or not its one encoding.
+    """
+    try:
+        key = load_der_public_key(data)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise CredentialsFileError(f"{len(data)} bytes are no public key on P-256", length=len(data))
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != data:
+        raise CredentialsFileError("a public key is not in its one encoding", length=len(data))
+    return key
 
 
 def certificate_digest(certificate: bytes) -> bytes:
@@ -276,13 +332,19 @@ def _signed(
     builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, issuer_key: ec.EllipticCurvePrivateKey
 ) -> Credentials:
     certificate = builder.sign(issuer_key, SHA256()).public_bytes(Encoding.PEM)
-    return Credentials(certificate, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return Credentials(certificate, _key_bytes(key))
+
+
+def _key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _certificate(data: bytes, what: object) -> x509.Certificate:
     try:
         found = x509.load_pem_x509_certificates(data)
-    except ValueError:
+        for each in found:
+            each.public_key(), each.extensions  # noqa: B018  both are parsed when they are asked for
+    except _REFUSALS:
         found = []
     if len(found) != 1:
         raise CredentialsFileError(f"{what} is not one PEM certificate", what=str(what))
@@ -292,7 +354,7 @@ def _certificate(data: bytes, what: object) -> x509.Certificate:
 def _authority_task(certificate: x509.Certificate, what: object) -> bytes:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         names = x509.SubjectAlternativeName([])
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     found = re.fullmatch(_AUTHORITY_URI.format("([0-9a-f]{64})"), uris[0]) if len(uris) == 1 else None
@@ -372,6 +434,15 @@ def load_credentials(files: TlsFiles) -> Credentials:
     credentials = Credentials(_read(files.certificate), _read(files.key, private=True))
     _parse(credentials, files.key)
     return credentials
+
+
+def save_private(path: Path, data: bytes) -> None:
+    """Write a key to a new file of mode 0600, whole or not at all.
+
+    Raises:
+        CredentialsExistError: a file is in the way.
+    """
+    _write_new(path, data, 0o600)
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
