@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -34,6 +34,7 @@ from collegium.settlement import (
     register_validator,
     transact,
     transcribe,
+    verify_replay,
 )
 
 from ._facts import CheckpointFacts
@@ -88,9 +89,9 @@ class BaseChain:
     operator: AccountKey
     epoch_set: EpochSet
     deployment: Deployment
-    headers: list[Digest] = field(default_factory=list)
     facts: list[CheckpointFacts] = field(default_factory=list)
     certificates: list[bytes] = field(default_factory=list)
+    sent_before: tuple[SentTransaction, ...] = ()  # to a node, by whoever wrote the record that this goes on from
 
     @classmethod
     def found(
@@ -131,6 +132,24 @@ class BaseChain:
         open_first_epoch(chain, deployment, operator, numbers)
         return cls(chain, url, operator, epoch_set, deployment)
 
+    @classmethod
+    def resume(cls, record: ChainRecord, operator: AccountKey, epoch_set: EpochSet) -> BaseChain:
+        """Go on where a record ends: the embedded chain is executed again, a node is asked.
+
+        Raises:
+            ChainRecordError: the record is of neither.
+            CollegiumError: the embedded chain gives something else than is recorded, or the node is not reachable.
+        """
+        if (record.url is None) != (record.transcript is not None):
+            raise ChainRecordError("a chain record holds a transcript or names a node, and not both")
+        chain: Chain = JsonRpcChain(record.url) if record.url is not None else _executed(record.transcript)
+        facts = [
+            CheckpointFacts(checkpoint, gas, size)
+            for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
+        ]
+        rest = (facts, list(record.certificates), () if record.url is None else record.sent)
+        return cls(chain, record.url, operator, epoch_set, record.deployment, *rest)
+
     def settle(self, root: Digest, last_round: int, nodes: Sequence[ValidatorNode]) -> CheckpointFacts:
         """Have the epoch set sign the headers up to `last_round` and post the certificate."""
         previous = self.facts[-1].checkpoint if self.facts else None
@@ -142,12 +161,23 @@ class BaseChain:
             previous=previous.digest if previous else NO_CHECKPOINT,
             root=root,
         )
-        signatures = {node.index: node.sign_checkpoint(checkpoint) for node in nodes}
+        return self.post(checkpoint, {node.index: node.sign_checkpoint(checkpoint) for node in nodes})
+
+    def post(self, checkpoint: Checkpoint, signatures: Mapping[int, bytes]) -> CheckpointFacts:
+        """Post a checkpoint with the certificate that validators' signatures make.
+
+        Raises:
+            CollegiumError: they are no quorum's, or the chain is not reachable or refuses.
+        """
         certificate = make_certificate(self.epoch_set.size, signatures)
         receipt = post_checkpoint(self.chain, self.deployment, self.operator, checkpoint, certificate)
-        facts = CheckpointFacts(checkpoint, receipt.gas, receipt.calldata_bytes)
+        return self.enter(checkpoint, encode_certificate(certificate), receipt.gas, receipt.calldata_bytes)
+
+    def enter(self, checkpoint: Checkpoint, certificate: bytes, gas: int, calldata_bytes: int) -> CheckpointFacts:
+        """Note a checkpoint that is on the chain, and what it took."""
+        facts = CheckpointFacts(checkpoint, gas, calldata_bytes)
         self.facts.append(facts)
-        self.certificates.append(encode_certificate(certificate))
+        self.certificates.append(certificate)
         return facts
 
     def record(self) -> ChainRecord:
@@ -156,7 +186,7 @@ class BaseChain:
         return ChainRecord(
             url=self.url,
             transcript=None if embedded is None else transcribe(embedded),
-            sent=() if embedded is not None else self.chain.sent,
+            sent=() if embedded is not None else (*self.sent_before, *self.chain.sent),
             deployment=self.deployment,
             checkpoints=tuple(entry.checkpoint for entry in self.facts),
             certificates=tuple(self.certificates),
@@ -181,6 +211,13 @@ def decode_chain_record(data: bytes) -> ChainRecord:
     if len(counts) != 1:
         raise ChainRecordError(f"chain record has {sorted(counts)} of each, expected one count of checkpoints")
     return record
+
+
+def _executed(transcript: Transcript | None) -> EmbeddedChain:
+    """Return the embedded chain of a transcript, executed again and compared."""
+    if transcript is None:
+        raise ChainRecordError("a record of the embedded chain without its transcript")
+    return verify_replay(transcript)
 
 
 def _funder() -> AccountKey:

@@ -1,0 +1,118 @@
+"""The steward as a process: it holds test rows that nobody else has, and says of each final model how good it is there.
+
+It decides nothing in the protocol. Its evaluations are signed lines in a file (`_evaluations`) and in its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from collegium.crypto import AccountKey
+from collegium.learning import Rows
+
+from ._client import ValidatorClient
+from ._consortium import load_account, read_genesis
+from ._evaluations import EvaluationError, EvaluationFile, RoundEvaluation, check_evaluation, sign_evaluation
+from ._experiment import experiment_from_bytes
+from ._final_walk import FinalRound, FinalWalk, patiently
+from ._genesis import Genesis
+from ._network_settings import StewardSettings
+from ._process import first_to_end, open_log, stop_signal
+from ._row_files import read_rows
+from ._setup import build_task
+from ._task import LearningTask
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+__all__ = ["EVALUATIONS", "StewardProcess", "run_steward"]
+
+EVALUATIONS: Final = "evaluations.jsonl"  # in the folder of its state
+
+
+async def run_steward(settings: StewardSettings) -> None:
+    """Evaluate every final model until the task's last round, or until a signal to stop.
+
+    Raises:
+        CollegiumError: settings, key, rows or file cannot be used.
+    """
+    with open_log(settings.log, "steward") as log:
+        async with stop_signal() as stopping:
+            process = StewardProcess.open(settings, log)
+            try:
+                await first_to_end(process.evaluate(), stopping.wait())
+            finally:
+                await process.client.close()
+
+
+@dataclass(eq=False)
+class StewardProcess:
+    """The steward with everything around it."""
+
+    log: FilteringBoundLogger
+    genesis: Genesis
+    rounds: int
+    task: LearningTask
+    account: AccountKey
+    rows: Rows
+    file: EvaluationFile
+    client: ValidatorClient
+
+    @classmethod
+    def open(cls, settings: StewardSettings, log: FilteringBoundLogger) -> StewardProcess:
+        """Read the folder, and what was evaluated before."""
+        genesis = read_genesis(settings.genesis)
+        experiment = experiment_from_bytes(genesis.experiment)
+        settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(
+            log=log,
+            genesis=genesis,
+            rounds=experiment.task.rounds,
+            task=build_task(genesis, experiment),
+            account=load_account(settings.operator_key, genesis.operator),
+            rows=read_rows(settings.test_rows, experiment.data.label),
+            file=EvaluationFile.open(settings.state / EVALUATIONS),
+            client=ValidatorClient.over_tls(genesis.epoch_set, settings.validators, settings.tls.authority),
+        )
+
+    async def evaluate(self) -> None:
+        """Evaluate the model of every round but the scaling round, each once."""
+        walk = FinalWalk(self.client)
+        await patiently(self.client.latest)
+        self.log.info("ready", evaluated=len(self.file.evaluations))
+        for number in range(self.rounds + 1):
+            final = await walk.next_round()
+            if number == 0:
+                continue
+            if number <= len(self.file.evaluations):
+                self._check(self.file.evaluations[number - 1], number, final)
+                continue
+            evaluation = await self._evaluate(final)
+            self.file.append(evaluation)
+            scores = {"auc": evaluation.auc, "accuracy": evaluation.accuracy, "loss": evaluation.loss}
+            self.log.info("evaluation", round=number, **scores)
+        self.log.info("finished")
+
+    async def _evaluate(self, final: FinalRound) -> RoundEvaluation:
+        header = final.certified.header
+        model = await patiently(lambda: self.client.object(header.model))
+        found = await asyncio.to_thread(self.task.evaluate, model, self.rows)
+        unsigned = RoundEvaluation(
+            task=self.genesis.task,
+            round=header.round,
+            header=header.digest,
+            model=header.model,
+            rows=len(self.rows),
+            loss=found.loss,
+            accuracy=found.accuracy,
+            auc=found.auc,
+        )
+        return sign_evaluation(unsigned, self.account)
+
+    def _check(self, known: RoundEvaluation, number: int, final: FinalRound) -> None:
+        """Refuse a file that is another run's."""
+        if known.round != number:
+            raise EvaluationError(f"line {number} is about round {known.round}", round=known.round)
+        check_evaluation(known, self.genesis.task, final.certified.header.digest, self.genesis.operator)
