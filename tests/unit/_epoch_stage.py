@@ -176,7 +176,8 @@ class Town:
     def context(self, name: int) -> ChangeContext:
         person = self.people[name]
         random = RANDOM.split(f"{name} in epoch {self.epoch_set.epoch} round {self.round}")
-        return ChangeContext(self.rules, person.account, person.voting, random)
+        begun = (self.first_round, self.first_value)
+        return ChangeContext(self.rules, *begun, person.account, person.voting, random)
 
     def place(self, name: int) -> int | None:
         """Return a candidate's place in the drawn set."""
@@ -189,7 +190,7 @@ class Town:
     # -------------------------------------------------------------------------------------------- what happens
 
     def start(self, name: int) -> None:
-        self.states[name], effects = start_change(self.context(name), self.first_round, self.value)
+        self.states[name], effects = start_change(self.context(name))
         self.take(name, effects)
 
     def take(self, name: int, effects: Iterable[object]) -> None:
@@ -272,7 +273,7 @@ class Town:
         kept = {(k.epoch, k.start, k.step): k for k in self.found(name, KeepEpochSecret)}
         for gone in self.found(name, ForgetEpochSecrets):
             kept = {key: k for key, k in kept.items() if key[:2] != (gone.epoch, gone.start)}
-        state = restore_change(self.context(name), self.first_round, self.first_value, self.order, kept.values())
+        state = restore_change(self.context(name), self.order, kept.values())
         self.states[name], effects = change_step(self.context(name), state, ChangeTick())
         self.take(name, effects)
 

@@ -544,6 +544,21 @@ def test_a_silent_dealer_is_not_waited_for_and_two_of_four_put_the_change_off() 
     assert town.change.handover is not None
 
 
+def test_fewer_qualified_dealers_than_a_quorum_put_the_change_off() -> None:
+    town = at(Phase.VERDICTS)
+    for place, against in ((0, (1, 2)), (3, (1,))):
+        name = town.name_of(place)
+        town.instead(name, town.signed(replace(town.said(name, Verdict), against=against), by=name))
+    town.settle()
+    town.pass_round()
+    town.unsay(town.name_of(1))
+    assert town.copy().play(2).change.handover is not None
+    town.unsay(town.name_of(2))
+    town.play(1)
+    assert town.change.put_off == "2 qualified dealings, at least 3 needed"
+    assert town.change.phase(town.plan) == Phase.TICKETS
+
+
 def test_fewer_verdicts_than_a_quorum_put_the_change_off() -> None:
     """Who gives no verdict may hold bad shares: with too many of them the beacon would not live."""
     town = at(Phase.VERDICTS)

@@ -31,6 +31,7 @@ from ._epoch_change_records import (
     Answer,
     DealingRecord,
     EpochRecord,
+    NextEpoch,
     TicketRecord,
     Verdict,
     change_scope,
@@ -41,7 +42,6 @@ from ._epoch_change_records import (
 from ._epoch_change_rules import (
     ChangeRules,
     EpochChange,
-    NextEpoch,
     Phase,
     begin_change,
     due_payload,
@@ -78,9 +78,14 @@ SEED_BYTES = 32
 
 @dataclass(frozen=True)
 class ChangeContext:
-    """What does not change during an epoch: the rules, and this member's keys."""
+    """What does not change during an epoch: the rules, and this member's keys.
+
+    `first_round` is the epoch's, `first_value` that round's beacon value.
+    """
 
     rules: ChangeRules
+    first_round: int
+    first_value: Digest
     account: AccountKey
     voting_key: BlsSecretKey
     random: Randomness
@@ -196,30 +201,23 @@ class ChangeState:
     kept: Mapping[str, KeepEpochSecret] = field(default_factory=dict)
 
 
-def start_change(context: ChangeContext, first_round: int, value: Digest) -> ChangeOutcome:
-    """Return the machine at the beginning of an epoch, from its first round and that round's beacon value."""
-    return _act(context, ChangeState(begin_change(context.rules.plan, first_round, value)))
+def start_change(context: ChangeContext) -> ChangeOutcome:
+    """Return the machine at the beginning of an epoch, and what this member has to say there."""
+    return _act(context, restore_change(context, (), ()))
 
 
-def restore_change(
-    context: ChangeContext,
-    first_round: int,
-    value: Digest,
-    payloads: Iterable[bytes],
-    kept: Iterable[KeepEpochSecret],
-) -> ChangeState:
+def restore_change(context: ChangeContext, payloads: Iterable[bytes], kept: Iterable[KeepEpochSecret]) -> ChangeState:
     """Return the state after a crash; feed it a `ChangeTick` first.
 
     Args:
         context: as before the crash.
-        first_round, value: as for `start_change`.
         payloads: of this epoch's final blocks, in their order.
         kept: what was written down and not forgotten.
 
     Raises:
         CollegiumError: a payload does not follow those before it: the archive is not this epoch's.
     """
-    change = begin_change(context.rules.plan, first_round, value)
+    change = begin_change(context.rules.plan, context.first_round, context.first_value)
     for payload in payloads:
         change = follow_payload(context.rules, change, payload)
     present = (context.rules.epoch, change.start)

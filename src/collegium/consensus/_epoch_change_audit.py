@@ -11,12 +11,11 @@ from collegium.errors import CollegiumError
 
 from ._audit import verify_final
 from ._epoch import EpochSet
-from ._epoch_change_records import Handover, decode_epoch_record, is_epoch_record
+from ._epoch_change_records import Handover, NextEpoch, decode_epoch_record, is_epoch_record
 from ._epoch_change_rules import (
     ChangePlan,
     ChangeRules,
     EpochChange,
-    NextEpoch,
     WrongChangeError,
     begin_change,
     follow_payload,

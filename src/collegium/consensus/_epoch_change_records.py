@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from collegium.crypto import Digest, hash_fields
+from collegium.crypto import BeaconGroup, Digest, hash_fields
 from collegium.errors import CollegiumError
 
 from ._epoch import ACCOUNT_BYTES, BLS_KEY_BYTES, INTEGER_MAX, EpochSet
@@ -25,6 +25,7 @@ __all__ = [
     "EpochRecord",
     "Handover",
     "MalformedEpochRecordError",
+    "NextEpoch",
     "Seat",
     "TicketRecord",
     "Verdict",
@@ -184,6 +185,24 @@ class Handover:
     def digest(self) -> Digest:
         """Digest of the canonical bytes; the next epoch's genesis binds it."""
         return hash_fields("epoch-handover-record", encode_epoch_record(self))
+
+
+@dataclass(frozen=True)
+class NextEpoch:
+    """What a handover opens.
+
+    Attributes:
+        genesis: what the next epoch's first block names as its parent; binds the handover, hence all before it.
+        group: the next beacon's key.
+        first_round: the next epoch's.
+        keys: the members' sealing keys for it.
+    """
+
+    epoch_set: EpochSet
+    genesis: Digest
+    group: BeaconGroup
+    first_round: int
+    keys: tuple[Announcement, ...]
 
 
 EpochRecord = TicketRecord | DealingRecord | Verdict | Answer | Handover

@@ -42,6 +42,7 @@ from ._epoch_change_records import (
     DealingRecord,
     EpochRecord,
     Handover,
+    NextEpoch,
     Seat,
     TicketRecord,
     Verdict,
@@ -65,7 +66,6 @@ __all__ = [
     "EpochChange",
     "ForgedRecordError",
     "HandoverRefusedError",
-    "NextEpoch",
     "NotMemberError",
     "Phase",
     "RecordPhaseError",
@@ -534,24 +534,6 @@ def follow_payload(rules: ChangeRules, change: EpochChange, payload: bytes) -> E
         return change
     header = round_payload.header
     return pass_round(rules, change, header.round, sha256(header.beacon).digest())
-
-
-@dataclass(frozen=True)
-class NextEpoch:
-    """What a handover opens.
-
-    Attributes:
-        genesis: what the next epoch's first block names as its parent; binds the handover, hence all before it.
-        group: the next beacon's key.
-        first_round: the next epoch's.
-        keys: the members' sealing keys for it.
-    """
-
-    epoch_set: EpochSet
-    genesis: Digest
-    group: BeaconGroup
-    first_round: int
-    keys: tuple[Announcement, ...]
 
 
 def open_handover(epoch_set: EpochSet, handover: Handover, work: Work) -> NextEpoch:

@@ -32,7 +32,7 @@ from ._proving import (
     is_proved,
     must_verify,
 )
-from ._records import Announcement, Certified, Close, Header, decode_payload, encode_payload
+from ._records import Announcement, Certified, Close, Header, Registered, decode_payload, encode_payload
 from ._round_rules import (
     CloseRefusedError,
     NotInCohortError,
@@ -58,6 +58,7 @@ from ._round_sync import ask_objects, check_object, give_objects, is_here, later
 from ._round_types import (
     Admitted,
     Agreed,
+    EpochOver,
     HeaderProposal,
     HeaderVote,
     KeepObject,
@@ -102,6 +103,7 @@ __all__ = [
 ]
 
 ASKED_AT_ONCE = 2  # validators asked for a missing report before waiting for an answer
+NO_SHARE = bytes([0xC0, *bytes(47)])  # the neutral point, which no share makes
 FAILURES_MAX = 2  # proposals of one validator that did not hold, before no more of them are checked
 
 # ------------------------------------------------------------------------------------------------ begin
@@ -175,7 +177,7 @@ def round_step(
     try:
         match message:
             case RoundAlarm():
-                return _look_again(context, state, now)
+                return (state, ()) if state.over else _look_again(context, state, now)
             case PeerJoined():
                 return _forget_answers(state, message.index), ()
             case _:
@@ -189,6 +191,8 @@ def _receive(context: RoundContext, state: RoundState, message: RoundMessage, no
     """Handle a message of this round, keep one that cannot be judged yet; objects belong to no round."""
     if isinstance(message, ObjectRequest):
         return give_objects(context, state, message)
+    if state.over and not isinstance(message, ReportRequest):
+        raise WrongRoundError(f"{type(message).__name__}: the epoch ended with round {state.terms.round}")
     if isinstance(message, ObjectReply):
         return _take_object(context, state, message, now, sender)
     number = round_of(message)
@@ -505,7 +509,7 @@ def _take_announcement(context: RoundContext, state: RoundState, message: Announ
 
 def next_payload(context: RoundContext, state: RoundState, ancestors: tuple[bytes, ...], now: int) -> bytes | None:
     """Return the close that a leader should put into its block now, if any; certified headers are submitted."""
-    if ancestors or state.close is not None:
+    if ancestors or state.close is not None or state.over:
         return None
     close = close_for(context, state, now)
     return None if close is None else encode_payload(close)
@@ -515,8 +519,8 @@ def payload_accepted(
     context: RoundContext, state: RoundState, ancestors: tuple[bytes, ...], payload: bytes, now: int
 ) -> bool:
     """Tell whether a block with this payload deserves a vote; empty blocks always do."""
-    if not payload:
-        return True
+    if not payload or state.over:
+        return not payload
     try:
         before = [decode_payload(data) for data in ancestors if data]
         return _accepted(context, state, before, decode_payload(payload), now)
@@ -584,7 +588,7 @@ def release(
             key_sums.append(aggregation.sign_key_sum(state.terms, close.digest, seat, rows, context.account))
     if over and not key_sums:
         return state, ()
-    share = context.beacon.partial(context.epoch, close.round + 1)
+    share = _beacon_share(context, close.round + 1)
     unsigned = Release(close.round, context.index, close.digest, tuple(key_sums), share)
     message = sign_release(unsigned, state.terms.task, context.account)
     turn_ms = now + _place(context, state, context.index) * context.timing.turn_ms
@@ -596,6 +600,11 @@ def release(
     state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now)
     return state, (*said, *asked, *replayed)
+
+
+def _beacon_share(context: RoundContext, number: int) -> bytes:
+    """Return this validator's part of a beacon value; one that counts for nothing if it was cheated of its share."""
+    return NO_SHARE if context.beacon.share is None else context.beacon.partial(context.epoch, number)
 
 
 def _place(context: RoundContext, state: RoundState, validator: int) -> int:
@@ -694,7 +703,7 @@ def _propose_header(context: RoundContext, state: RoundState, now: int) -> Outco
     shares = {r.validator: r.beacon_share for r in state.releases.values() if r.close == close.digest}
     key_sums = state.sums_for(close.digest)
     waited = now >= state.closed_ms + context.timing.release_ms
-    ready = min(len(shares), len(state.announcements)) >= quorum and (waited or set(key_sums) >= set(close.seats))
+    ready = min(len(shares), len(state.next_keys())) >= quorum and (waited or set(key_sums) >= set(close.seats))
     beacon = combine_beacon(context, close.round + 1, shares) if ready else None
     if beacon is None:
         return state, ()
@@ -713,8 +722,8 @@ def _propose_header(context: RoundContext, state: RoundState, now: int) -> Outco
         model=sha256(model).digest(),
         lying=() if opened is None else opened.lying,
         beacon=beacon,
-        seats=assign_seats(sha256(beacon).digest(), context.epoch_set, context.seats),
-        announcements=tuple(state.announcements[v] for v in sorted(state.announcements)),
+        seats=assign_seats(sha256(beacon).digest(), state.next_set(context), context.seats),
+        announcements=state.next_keys(),
         failed=failed_proofs(context.work, context.agreed, state, close) if outcome == "invalid" else (),
     )
     unsigned = HeaderProposal(header, tuple(key_sums[seat] for seat in sorted(key_sums)), context.index)
@@ -831,7 +840,12 @@ def _await_model(context: RoundContext, state: RoundState, certified: Certified,
 
 
 def _enter_next(context: RoundContext, ended: RoundState, header: Header, model: bytes | None, now: int) -> Outcomes:
-    """Begin the round after a final header, with its model or (None) without, and keep what lasts longer than one."""
+    """Begin the round after a final header, with its model or (None) without, and keep what lasts longer than one.
+
+    The round after an epoch's last one is begun by the next set's validators.
+    """
+    if ended.opened is not None:
+        return _end_epoch(ended, header, model)
     terms = terms_after(context.agreed, context.epoch_set, header)
     if model is None:
         state, begun = begin_behind(context, terms, ended.secrets, now)
@@ -847,10 +861,28 @@ def _enter_next(context: RoundContext, ended: RoundState, header: Header, model:
     return state, (*kept, RoundFinished(header, model, registered), *begun, *replayed)
 
 
+def _end_epoch(ended: RoundState, header: Header, model: bytes | None) -> Outcomes:
+    """Tell what the next epoch starts from; stay, to give others what they lack of this round."""
+    entries = _registered(ended)
+    registered = tuple(sorted(entries.values(), key=lambda entry: entry.trainer))
+    found = {entry.digest: ended.registrations.get(entry.digest) for entry in registered}
+    here = {digest: data for digest, data in found.items() if data is not None}
+    named = () if ended.close is None else [entry.digest for entry in ended.close.registered]
+    kept = tuple(KeepObject(digest, here[digest]) for digest in named if digest in here)
+    passed = RoundPassed(header, registered) if model is None else RoundFinished(header, model, registered)
+    state = replace(ended, over=True, final=None, registered=entries, secrets={}, ahead=(), early=())
+    return state, (*kept, passed, EpochOver(header, model, registered, here))
+
+
+def _registered(ended: RoundState) -> dict[bytes, Registered]:
+    """Return what is registered when a round has ended, by trainer."""
+    fresh = () if ended.close is None else ended.close.registered
+    return {**ended.registered, **{entry.trainer: entry for entry in fresh}}
+
+
 def _remember(state: RoundState, ended: RoundState) -> RoundState:
     """Return a round's first state with what lasts longer than the round before it: registrations, and what waits."""
-    fresh = () if ended.close is None else ended.close.registered
-    registered = {**ended.registered, **{entry.trainer: entry for entry in fresh}}
+    registered = _registered(ended)
     named = {entry.digest for entry in registered.values()} | {
         held.report.registration for held in ended.held().values()
     }

@@ -375,19 +375,20 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         "total": bytes(32) if opened is None else total_digest(opened.total),
         "model": sha256(model).digest(),
         "lying": () if opened is None else opened.lying,
-        "seats": assign_seats(sha256(header.beacon).digest(), context.epoch_set, context.seats),
+        "seats": assign_seats(sha256(header.beacon).digest(), state.next_set(context), context.seats),
         "failed": failed_proofs(work, context.agreed, state, close) if outcome == "invalid" else (),
     }
     for name, value in expected.items():
         if getattr(header, name) != value:
             raise ProposalRefusedError(f"header's {name} is {getattr(header, name)!r}, expected {value!r}", field=name)
-    check_next(context, header, state.keys_due)
+    check_next(context, state, header)
 
 
-def check_next(context: RoundContext, header: Header, keys_due: int) -> None:
-    """Check what a header fixes for the next round: its beacon, and `keys_due` sealing keys, a quorum at least.
+def check_next(context: RoundContext, state: RoundState, header: Header) -> None:
+    """Check what a header fixes for the next round: its beacon, and sealing keys, a quorum at least.
 
-    A number and no set: somebody that announced its key to a few only must not make everybody refuse everybody.
+    As many of them as were known when the close became final. A number and no set: somebody that announced its key to
+    a few only must not make everybody refuse everybody. In an epoch's last round they are the handover's.
 
     Raises:
         CollegiumError: naming what does not hold.
@@ -395,8 +396,12 @@ def check_next(context: RoundContext, header: Header, keys_due: int) -> None:
     number, work = header.round + 1, context.work
     key = ("beacon value", context.epoch, number, header.beacon)
     work.once(key, lambda: context.beacon.verify(context.epoch, number, header.beacon))
+    if state.opened is not None:
+        if header.announcements != state.opened.keys:
+            raise ProposalRefusedError("sealing keys other than the handover's", field="announcements")
+        return
     validators = [announcement.validator for announcement in header.announcements]
-    least = max(context.epoch_set.quorum, keys_due)
+    least = max(context.epoch_set.quorum, state.keys_due)
     if validators != sorted(set(validators)) or len(validators) < least:
         raise ProposalRefusedError(
             f"sealing keys of validators {validators}: expected {least} or more, increasing", field="announcements"

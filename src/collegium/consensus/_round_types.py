@@ -14,6 +14,7 @@ from collegium.crypto import AccountKey, BlsSecretKey, Digest, Randomness, SealK
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
+from ._epoch_change_records import NextEpoch
 from ._order_state import EvidenceFound
 from ._proof_evidence import Held, ProofReject
 from ._records import Announcement, Certified, Close, Header, Registered
@@ -22,6 +23,7 @@ __all__ = [
     "OBJECT_BYTES_MAX",
     "Admitted",
     "Agreed",
+    "EpochOver",
     "HeaderProposal",
     "HeaderVote",
     "IntArray",
@@ -441,6 +443,21 @@ class RoundPassed:
     registered: tuple[Registered, ...] = ()
 
 
+@dataclass(frozen=True)
+class EpochOver:
+    """The epoch's last header became final: what the next epoch's first round starts from.
+
+    Attributes:
+        model: the one that the header names; None if it is not here.
+        registrations: bytes of those `registered` that are here, by digest.
+    """
+
+    header: Header
+    model: bytes | None
+    registered: tuple[Registered, ...]
+    registrations: Mapping[Digest, bytes]
+
+
 RoundEffect = (
     RoundBroadcast
     | RoundSend
@@ -455,6 +472,7 @@ RoundEffect = (
     | EvidenceFound
     | RoundFinished
     | RoundPassed
+    | EpochOver
 )
 Outcomes = tuple["RoundState", tuple[RoundEffect, ...]]
 
@@ -508,6 +526,8 @@ class RoundState:
     sync_ms: int = 0  # when to ask for objects again
     sync_asked: int = 0  # how many validators were asked for objects
     sync_from: frozenset[int] = frozenset()  # who was asked for objects and has not sent wrong ones
+    opened: NextEpoch | None = None  # this round is its epoch's last, and what comes next is final
+    over: bool = False  # this round's header is final, and it was its epoch's last
 
     def seats_of(self, account: bytes) -> tuple[int, ...]:
         """Return the seats that the validator with this account holds in this round."""
@@ -533,6 +553,15 @@ class RoundState:
         """Return how many trainers have sent a report whose proof does not verify, and no other that is here."""
         held, others = self.held(), {entry.report.trainer for entry in self.admissible().values()}
         return len({held[report].report.trainer for report in self.rejected if report in held} - others)
+
+    def next_set(self, context: RoundContext) -> EpochSet:
+        """Return the validators of the round after this one."""
+        return context.epoch_set if self.opened is None else self.opened.epoch_set
+
+    def next_keys(self) -> tuple[Announcement, ...]:
+        """Return the sealing keys for the round after this one, as far as they are known here."""
+        announced = tuple(self.announcements[validator] for validator in sorted(self.announcements))
+        return announced if self.opened is None else self.opened.keys
 
     def missing(self) -> tuple[Digest, ...]:
         """Return the reports of the final close that are not here."""

@@ -15,6 +15,21 @@ from collegium.aggregation import RoundTerms, Upload
 from collegium.crypto import Digest, SealKey
 from collegium.errors import CollegiumError
 
+from ._epoch_change import (
+    ChangeContext,
+    ChangeEffect,
+    ChangeState,
+    ChangeTick,
+    EpochSubmit,
+    HandedOver,
+    KeepEpochSecret,
+    OrderedPayload,
+    change_step,
+    record_accepted,
+    record_wanted,
+    restore_change,
+)
+from ._epoch_change_records import is_epoch_record
 from ._messages import Block
 from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Input, ReplicaState, Submit, Tick, VoteState
@@ -33,8 +48,10 @@ from ._round import (
     terms_after,
 )
 from ._round_types import (
+    EpochOver,
     HeaderProposal,
     HeaderVote,
+    KeepSecret,
     KeepUpload,
     ObjectReply,
     ObjectRequest,
@@ -57,6 +74,7 @@ from ._round_types import (
 
 __all__ = ["Kept", "ValidatorContext", "ValidatorState", "restore_validator", "start_validator", "validator_step"]
 
+ARCHIVED_AT_ONCE = 256
 ROUND_MESSAGES = (
     Upload,
     SeatReceipt,
@@ -75,24 +93,31 @@ ROUND_MESSAGES = (
 
 @dataclass(frozen=True)
 class ValidatorContext:
-    """What does not change: the round's surroundings, and what ordering needs beside them (`Context`)."""
+    """What does not change during an epoch: the round's surroundings, and what ordering needs beside them (`Context`).
+
+    Attributes:
+        genesis: what the epoch's first block names as its parent; None for the set's own, as in a task's first epoch.
+        change: how the epoch ends; None if it never does.
+    """
 
     round: RoundContext
     signer: Signer
     verifier: Verifier
     archive: Archive
     timeout_base_ms: int
+    genesis: Digest | None = None
+    change: ChangeContext | None = None
 
-    def ordering(self, state: RoundState | None, now: int) -> Context:
-        """Return ordering's surroundings while the round is in this state."""
+    def ordering(self, state: ValidatorState | None, now: int) -> Context:
+        """Return ordering's surroundings while round and change are in this state."""
         epoch_set = self.round.epoch_set
         return Context(
             epoch_set=epoch_set,
-            genesis=epoch_set.genesis(),
+            genesis=epoch_set.genesis() if self.genesis is None else self.genesis,
             index=self.round.index,
             signer=self.signer,
             verifier=self.verifier,
-            application=_Application(self.round, state, now),
+            application=_Application(self, state, now),
             archive=self.archive,
             timeout_base_ms=self.timeout_base_ms,
         )
@@ -100,11 +125,12 @@ class ValidatorContext:
 
 @dataclass(frozen=True)
 class ValidatorState:
-    """Both machines' states, and what was `said` here in the present round: to all (None), or a vote to one."""
+    """The machines' states, and what was `said` here in the present round: to all (None), or a vote to one."""
 
     replica: ReplicaState
     round: RoundState
     said: tuple[tuple[int | None, RoundMessage], ...] = ()
+    change: ChangeState | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +147,7 @@ class Kept:
         secrets: sealing keys, by round.
         released: for which close, by round.
         uploads: in the order in which they were written.
+        epoch_secrets: what this validator has said in the change of epochs, and has not forgotten.
     """
 
     vote_state: VoteState | None = None
@@ -134,35 +161,59 @@ class Kept:
     secrets: Mapping[int, SealKey] = field(default_factory=dict)
     released: Mapping[int, Digest] = field(default_factory=dict)
     uploads: tuple[KeepUpload, ...] = ()
+    epoch_secrets: tuple[KeepEpochSecret, ...] = ()
 
 
-Effects = tuple[Effect | RoundEffect, ...]
+Effects = tuple[Effect | RoundEffect | ChangeEffect, ...]
 
 
 @dataclass(frozen=True)
 class _Application:
-    """The round as ordering sees it, at one moment."""
+    """Round and change as ordering sees them, at one moment."""
 
-    context: RoundContext
-    state: RoundState | None  # None before the first round: nothing is accepted
+    context: ValidatorContext
+    state: ValidatorState | None  # None before the first round: nothing is accepted
     now: int
 
     def accepts(self, ancestors: tuple[bytes, ...], payload: bytes) -> bool:
-        return self.state is not None and payload_accepted(self.context, self.state, ancestors, payload, self.now)
+        if self.state is None:
+            return False
+        change, state = self.context.change, self.state.change
+        if change is not None and state is not None:
+            if is_epoch_record(payload):
+                return record_accepted(change.rules, state.change, ancestors, payload)
+            if payload[:1] == b"C" and record_wanted(change.rules, state.change, ancestors) is not None:
+                return False  # an epoch's last round closes after its handover
+        before = tuple(ancestor for ancestor in ancestors if not is_epoch_record(ancestor))
+        return payload_accepted(self.context.round, self.state.round, before, payload, self.now)
 
     def next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
-        return None if self.state is None else next_payload(self.context, self.state, ancestors, self.now)
+        if self.state is None:
+            return None
+        change, state = self.context.change, self.state.change
+        if change is not None and state is not None:
+            handover = record_wanted(change.rules, state.change, ancestors)
+            if handover is not None:
+                return handover
+        before = tuple(ancestor for ancestor in ancestors if not is_epoch_record(ancestor))
+        return next_payload(self.context.round, self.state.round, before, self.now)
 
 
 def start_validator(
     context: ValidatorContext, terms: RoundTerms, model: bytes, secrets: Mapping[int, SealKey], now: int
 ) -> tuple[ValidatorState, Effects]:
-    """Return a validator at the beginning of a task's first round."""
+    """Return a validator at the beginning of an epoch's first round."""
     return restore_validator(context, terms, model, secrets, Kept(), now)
 
 
 def restore_validator(
-    context: ValidatorContext, terms: RoundTerms, model: bytes, secrets: Mapping[int, SealKey], kept: Kept, now: int
+    context: ValidatorContext,
+    terms: RoundTerms,
+    model: bytes | None,
+    secrets: Mapping[int, SealKey],
+    kept: Kept,
+    now: int,
+    before: EpochOver | None = None,
 ) -> tuple[ValidatorState, Effects]:
     """Return a validator as it was when it last wrote something down, and what it must say again.
 
@@ -172,50 +223,136 @@ def restore_validator(
 
     Args:
         context: as before the crash.
-        terms, model: of the task's first round, for a validator that has seen no round's end.
+        terms, model: of the epoch's first round, for a validator that has seen no round's end in it; no model if it is
+            not here.
         secrets: the first round's sealing key, which no journal has.
-        kept: what was written down.
+        kept: what was written down in this epoch.
         now: a clock that may have begun anew.
+        before: how the epoch before ended, if there was one.
     """
-    lacking = False
+    registered, registrations = kept.registered, dict(kept.registrations)
+    change = _restored_change(context, kept)
     if kept.header is not None:
+        if change is not None and change.change.handover is not None:  # of a round whose header is final
+            return _restored_end(context, kept, kept.header, change, now)
         terms = terms_after(context.round.agreed, context.round.epoch_set, kept.header)
-        model, lacking = kept.model or b"", kept.model is None
+        model = kept.model
+    elif before is not None:
+        registered, registrations = before.registered, {**before.registrations, **registrations}
     secrets = {**secrets, **kept.secrets}
     entered = (
         begin_behind(context.round, terms, secrets, now)
-        if lacking
+        if model is None
         else begin(context.round, terms, model, secrets, now)
     )
     first = replace(
         entered[0],
-        registered={entry.trainer: entry for entry in kept.registered},
-        registrations=dict(kept.registrations),
+        registered={entry.trainer: entry for entry in registered},
+        registrations=registrations,
         released=dict(kept.released),
     )
     surroundings = context.ordering(None, now)
     if kept == Kept():
-        return _carry(context, ValidatorState(initial_state(surroundings), first), entered[1], now)
+        state = ValidatorState(initial_state(surroundings), first, change=change)
+        state, begun = _carry(context, state, entered[1], now)
+        state, said = _tick_change(context, state, now)
+        return state, (*begun, *said)
     replica = restore(surroundings, kept.vote_state, kept.final, kept.stored)
-    state, out = _carry(context, ValidatorState(replica, first), entered[1], now)
+    state, out = _carry(context, ValidatorState(replica, first, change=change), entered[1], now)
     effects = list(out)
     soon = [item for item in kept.uploads if item.round <= terms.round + 1]
     state, more = _admit_again(context, state, soon, now)
     effects.extend(more)
     for block in kept.payloads:
         state, more = _apply(context, state, block, now)
-        effects.extend(more)
+        effects.extend(effect for effect in more if not isinstance(effect, EpochSubmit))  # said below, if still due
     state, more = _admit_again(context, state, [item for item in kept.uploads if item.round > terms.round + 1], now)
     effects.extend(more)
+    state, said = _tick_change(context, state, now)
+    effects.extend(said)
     state, more = validator_step(context, state, RoundAlarm(state.round.terms.round), now)
     return state, (*effects, *more)
+
+
+def _restored_change(context: ValidatorContext, kept: Kept) -> ChangeState | None:
+    """Return the change of epochs as of the last round that was entered: the blocks after it are applied once more."""
+    if context.change is None:
+        return None
+    ordering = context.ordering(None, 0)
+    payloads, last = list[bytes](), ordering.genesis
+    while blocks := context.archive.after(last, ARCHIVED_AT_ONCE):
+        payloads += [block.payload for block in blocks if block.payload]
+        last = blocks[-1].digest
+    return restore_change(context.change, payloads[: len(payloads) - len(kept.payloads)], kept.epoch_secrets)
+
+
+def _restored_end(
+    context: ValidatorContext, kept: Kept, header: Header, change: ChangeState, now: int
+) -> tuple[ValidatorState, Effects]:
+    """Return a validator whose epoch is over: it gives others what they lack, and begins no round."""
+    change, handed = change_step(context.change, change, ChangeTick()) if context.change is not None else (change, ())
+    opened = next(effect.opened for effect in handed if isinstance(effect, HandedOver))
+    terms = terms_after(context.round.agreed, opened.epoch_set, header)
+    registered = {entry.trainer: entry for entry in kept.registered}
+    state = RoundState(
+        terms, kept.model or b"", now, {}, registered=registered, lacks_model=kept.model is None, over=True
+    )
+    replica = restore(context.ordering(None, now), kept.vote_state, kept.final, kept.stored)
+    over = EpochOver(header, kept.model, kept.registered, dict(kept.registrations))
+    return ValidatorState(replica, state, change=change), (*handed, over)
+
+
+def _tick_change(context: ValidatorContext, state: ValidatorState, now: int) -> tuple[ValidatorState, Effects]:
+    """Say what this validator has to say in the change of epochs."""
+    if context.change is None or state.change is None:
+        return state, ()
+    change, effects = change_step(context.change, state.change, ChangeTick())
+    return _submit_records(context, *_heed_change(replace(state, change=change), effects), now)
+
+
+def _follow_change(
+    context: ValidatorContext, state: ValidatorState, payload: bytes
+) -> tuple[ValidatorState, tuple[ChangeEffect | RoundEffect, ...]]:
+    """Apply a final payload to the change of epochs."""
+    if context.change is None or state.change is None:
+        return state, ()
+    change, effects = change_step(context.change, state.change, OrderedPayload(payload))
+    return _heed_change(replace(state, change=change), effects)
+
+
+def _heed_change(
+    state: ValidatorState, effects: Iterable[ChangeEffect]
+) -> tuple[ValidatorState, tuple[ChangeEffect | RoundEffect, ...]]:
+    """Tell the round that it is its epoch's last one, once what comes next is final."""
+    out: list[ChangeEffect | RoundEffect] = []
+    for effect in effects:
+        if isinstance(effect, HandedOver):
+            state = replace(state, round=replace(state.round, opened=effect.opened))
+            if effect.first_key is not None:
+                out.append(KeepSecret(effect.opened.first_round, effect.first_key))
+        out.append(effect)
+    return state, tuple(out)
+
+
+def _submit_records(
+    context: ValidatorContext, state: ValidatorState, effects: Iterable[Effect | RoundEffect | ChangeEffect], now: int
+) -> tuple[ValidatorState, Effects]:
+    """Hand the records among the effects to ordering, after all others: what a step made final is applied by then."""
+    out: list[Effect | RoundEffect | ChangeEffect] = []
+    records: list[EpochSubmit] = []
+    for effect in effects:
+        (records if isinstance(effect, EpochSubmit) else out).append(effect)  # type: ignore[arg-type]
+    for record in records:
+        state, more = _order(context, state, Submit(record.payload), now)
+        out.extend(more)
+    return state, tuple(out)
 
 
 def _admit_again(
     context: ValidatorContext, state: ValidatorState, uploads: Iterable[KeepUpload], now: int
 ) -> tuple[ValidatorState, Effects]:
     """Admit what trainers sent before a crash; what was verified then need not be verified again."""
-    out: list[Effect | RoundEffect] = []
+    out: list[Effect | RoundEffect | ChangeEffect] = []
     for item in uploads:
         if item.round < state.round.terms.round:
             continue
@@ -273,7 +410,7 @@ def _say_again(
     after, _ = round_step(context.round, state.round, joined, now)
     number = state.round.terms.round
     words = [m for to, m in state.said if to in (None, joined.index) and round_of(m) == number]
-    ordered = say_again(context.ordering(state.round, now), state.replica, joined.index)
+    ordered = say_again(context.ordering(state, now), state.replica, joined.index)
     return replace(state, round=after), (*ordered, *(RoundSend(joined.index, message) for message in words))
 
 
@@ -281,16 +418,17 @@ def _order(
     context: ValidatorContext, state: ValidatorState, message: Input, now: int
 ) -> tuple[ValidatorState, Effects]:
     """Take an ordering step and apply to the round whatever became final by it."""
-    replica, effects = step(context.ordering(state.round, now), state.replica, message, now)
+    replica, effects = step(context.ordering(state, now), state.replica, message, now)
     state = replace(state, replica=replica)
-    payloads = [effect.block for effect in effects if isinstance(effect, Committed) and effect.block.payload]
-    out: list[Effect | RoundEffect] = []
+    final = (effect.block for effect in effects if isinstance(effect, Committed))
+    payloads = [block for block in final if block.payload and not is_epoch_record(block.payload)]
+    out: list[Effect | RoundEffect | ChangeEffect] = []
     for effect in effects:
         out.append(effect)
         if isinstance(effect, Committed) and effect.block.payload:
-            state, more = _apply(context, state, effect.block, now, over=effect.block is not payloads[-1])
+            state, more = _apply(context, state, effect.block, now, over=effect.block not in payloads[-1:])
             out.extend(more)
-    return state, tuple(out)
+    return _submit_records(context, state, out, now)
 
 
 def _apply(
@@ -300,6 +438,9 @@ def _apply(
 
     `over`: another payload is final after this one, so if this is a close its round is over already.
     """
+    state, changed = _follow_change(context, state, block.payload)
+    if context.change is not None and is_epoch_record(block.payload):
+        return state, changed
     try:
         payload = decode_payload(block.payload)
     except CollegiumError as error:  # cannot be: a quorum accepted it
@@ -308,7 +449,8 @@ def _apply(
         after, effects = release(context.round, state.round, payload, block.author, now, over)
     else:
         after, effects = finish(context.round, state.round, payload, now)
-    return _carry(context, replace(state, round=after), effects, now)
+    state, carried = _carry(context, replace(state, round=after), effects, now)
+    return state, (*changed, *carried)
 
 
 def _carry(
@@ -316,7 +458,7 @@ def _carry(
 ) -> tuple[ValidatorState, Effects]:
     """Hand what the round submits to ordering; pass every other effect on, and remember what is said."""
     state = _remember_said(state, effects)
-    out: list[Effect | RoundEffect] = []
+    out: list[Effect | RoundEffect | ChangeEffect] = []
     for effect in effects:
         if isinstance(effect, RoundSubmit):
             state, more = _order(context, state, Submit(effect.payload), now)
