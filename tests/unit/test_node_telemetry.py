@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _round_stage import Hall, admitted, proposed
 
 from collegium.crypto import AccountKey, BadAccountSignatureError, BlsSecretKey, SealKey, Stream, deal, recover_address
 from collegium.node._event_feed import EventFeed
 from collegium.node._gateway_problems import BusyError
-from collegium.node._round_spans import ROUND_STEPS, RoundSpans, SpanWriter
+from collegium.node._round_spans import ROUND_STEPS, RoundSpans, SpanWriter, step_of
 from collegium.node._telemetry import LABELS_MAX, NodeMetrics, forward_library_logs, logger, short
 
 TASK = sha256(b"a task that is watched").digest()
@@ -185,6 +186,39 @@ def test_round_is_one_trace_on_all_nodes(tmp_path: Path) -> None:
     assert close["attributes"] == {"collegium.reports": 4, "collegium.final": True}
     assert whole["attributes"]["collegium.outcome"] == "opened"
     assert whole["attributes"]["collegium.index"] == 0
+
+
+@pytest.mark.slow
+def test_step_follows_from_what_is_here() -> None:
+    hall = Hall.opened(3).spread()
+    assert step_of(hall.states[0], 3) == "admit"
+    hall = admitted(3)
+    assert step_of(hall.states[0], 3) == "close"
+    assert step_of(hall.states[0], 4) == "admit"
+    close = hall.close()
+    hall.finalise(close)
+    assert step_of(hall.states[1], 3) == "release"
+    hall, proposal = proposed(3)
+    assert step_of(hall.states[0], 3) == "certify"
+    assert step_of(hall.states[1], 3) == "open"
+    hall.give(1, proposal, 0)
+    assert step_of(hall.states[1], 3) == "certify"
+    for voter in range(16):
+        hall.give(voter, proposal, 0)
+    hall.spread()
+    assert step_of(hall.states[0], 3) == "finish"
+
+
+def test_each_step_is_begun_once(tmp_path: Path) -> None:
+    writer = SpanWriter(tmp_path / "spans.jsonl")
+    spans = RoundSpans(TASK, "validator", 0, writer.provider)
+    for number in range(2):
+        for step in ("admit", "admit", "close", "close", "certify"):
+            spans.at(number, step)
+        spans.finish("opened")
+    writer.close()
+    ended = [json.loads(line)["name"] for line in (tmp_path / "spans.jsonl").read_text().splitlines()]
+    assert ended == ["admit", "close", "certify", "round"] * 2
 
 
 def test_round_that_is_left_ends_as_such(tmp_path: Path) -> None:

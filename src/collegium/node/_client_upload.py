@@ -106,6 +106,7 @@ async def _go_on(line: Line, ticket: UploadTicket, data: bytes, limits: ClientLi
             method="PATCH",
             fields={"upload-offset": str(offset), "content-type": "application/octet-stream"},
             body=memoryview(data)[offset : offset + limits.append_bytes],
+            wait_s=limits.answer_s,  # with the last bytes the validator thinks
         )
         verdict, progress.offset = _standing(line, answer, len(data))
         if verdict is None and progress.offset <= offset:

@@ -9,12 +9,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO, Any, Final
 
+from collegium.consensus import RoundState
 from collegium.crypto import Digest, hash_fields
 
-__all__ = ["ROUND_STEPS", "RoundSpans", "SpanWriter"]
+__all__ = ["ROUND_STEPS", "RoundSpans", "SpanWriter", "step_of"]
 
 ROUND_STEPS: Final = ("admit", "close", "release", "open", "certify", "finish")
 _SCOPE: Final = "collegium.round"
+
+
+def step_of(state: RoundState, trainers: int) -> str:
+    """Return the step that a validator's round is in, as it can tell from what is here; docs/spec/round.md names them.
+
+    Args:
+        trainers: how many are registered: when all their reports are here, the round waits for its close.
+    """
+    if state.close is None:
+        return "close" if len(state.reports) >= trainers else "admit"
+    if state.certified is not None:
+        return "finish"
+    if state.own is not None or state.heard:
+        return "certify"
+    return "open" if set(state.close.seats) <= set(state.sums_for(state.close.digest)) else "release"
 
 
 class SpanWriter:
@@ -55,6 +71,7 @@ class RoundSpans:
         self._tracer: Any = None if provider is None else provider.get_tracer(_SCOPE)
         self._round: Any = None
         self._step: Any = None
+        self._present = (-1, "")
 
     def begin(self, round_number: int) -> None:
         """Begin a round, whose first step is to admit; a round that did not finish ends here."""
@@ -62,8 +79,18 @@ class RoundSpans:
             return
         self.finish("unfinished")
         attributes = {**self._place, "collegium.round": round_number}
+        self._present = (round_number, "")
         self._round = self._tracer.start_span("round", self._parent(round_number), attributes=attributes)
         self.step("admit")
+
+    def at(self, round_number: int, name: str, **attributes: str | int | float | bool) -> None:
+        """Note where a round is: begins the round, or the step, unless it is the present one."""
+        if self._tracer is None or (round_number, name) == self._present:
+            return
+        if round_number != self._present[0]:
+            self.begin(round_number)
+        if name != self._present[1]:
+            self.step(name, **attributes)
 
     def step(self, name: str, **attributes: str | int | float | bool) -> None:
         """Begin the next step of the present round; attributes say what it begins with."""
@@ -72,6 +99,7 @@ class RoundSpans:
         from opentelemetry import trace
 
         self._end_step()
+        self._present = (self._present[0], name)
         self._step = self._tracer.start_span(
             name, trace.set_span_in_context(self._round), attributes=_prefixed(attributes)
         )
