@@ -299,3 +299,20 @@ def test_a_members_certificate_is_no_authority(tmp_path: Path, authority: Author
     save_authority(tmp_path, Authority(TASK, leaf))
     with pytest.raises(CredentialsFileError):
         load_authority(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x42"),  # a version that does not exist
+        (b"\x03\x42\x00\x04", b"\x03\x42\x00\x05"),  # a key that is no point
+    ],
+)
+def test_damaged_certificates_are_refused_by_name(tmp_path: Path, authority: Authority, old: bytes, new: bytes) -> None:
+    save_authority(tmp_path, authority)
+    load_authority(tmp_path)
+    encoded = ssl.PEM_cert_to_DER_cert(authority.credentials.certificate.decode())
+    assert encoded.count(old) == 1
+    (tmp_path / "authority.pem").write_text(ssl.DER_cert_to_PEM_cert(encoded.replace(old, new)))
+    with pytest.raises(CredentialsFileError):
+        load_authority(tmp_path)

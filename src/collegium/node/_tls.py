@@ -22,7 +22,6 @@ from typing import Any, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -343,7 +342,7 @@ def _certificate(data: bytes, what: object) -> x509.Certificate:
     try:
         found = x509.load_pem_x509_certificates(data)
         for each in found:
-            each.public_key(), each.extensions  # noqa: B018  both are parsed when they are asked for
+            each.public_key(), each.extensions  # parsed when they are asked for
     except _REFUSALS:
         found = []
     if len(found) != 1:
