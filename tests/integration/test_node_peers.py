@@ -43,20 +43,20 @@ def test_frames_of_every_size_arrive_whole_and_in_order() -> None:
         async with stage(3, SMALL) as here:
             ends = [await here.begin(index) for index in range(3)]
             await here.connected(*ends)
-            sizes = [1, 150, 16_384, 16_385, CHUNK_BYTES, CHUNK_BYTES + 1, LARGE]
+            sizes = [1, 150, 8_192, 8_193, CHUNK_BYTES, CHUNK_BYTES + 1, LARGE]
             sent = [bytes((number,)) * size for number, size in enumerate(sizes * 3)]
             for end in ends:
                 for other in range(3):
                     if other != end.peers.index:
                         assert all(end.peers.send(other, frame) for frame in sent)
             await until(lambda: all(len(end.received) == 2 * len(sent) for end in ends))
-            small = [frame for frame in sent if len(frame) <= 16_384]
-            large = [frame for frame in sent if len(frame) > 16_384]
+            small = [frame for frame in sent if len(frame) <= 8_192]
+            large = [frame for frame in sent if len(frame) > 8_192]
             for end in ends:
                 for other in {0, 1, 2} - {end.peers.index}:
                     came = end.frames_of(other)
-                    assert [frame for frame in came if len(frame) <= 16_384] == small
-                    assert [frame for frame in came if len(frame) > 16_384] == large
+                    assert [frame for frame in came if len(frame) <= 8_192] == small
+                    assert [frame for frame in came if len(frame) > 8_192] == large
                     counters = end.peers.counters[other]
                     assert counters.frames_in == counters.frames_out == len(sent)
                     assert counters.bytes_in > sum(map(len, sent)) < counters.bytes_out

@@ -200,7 +200,7 @@ def test_a_flood_of_small_frames_leaves_a_large_one_its_chunk() -> None:
     for _ in range(200):
         assert queue.put(bytes(1_000))
     data, ended = queue.take()
-    assert ended == 66  # a chunk's worth
+    assert ended == 17  # a chunk's worth
     assert head(5 + CHUNK_BYTES, 3) in data
 
 

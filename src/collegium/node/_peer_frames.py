@@ -1,7 +1,7 @@
 """What travels on a connection between two validators: records that carry whole frames or chunks of one large frame.
 
 A record is a 4-byte big-endian length, then that many bytes, of which the first says what it is. No record is longer
-than a chunk, so no length is ever believed beyond 64 KiB; a large frame tells its size and kind at its start and is
+than a chunk, so no length is ever believed beyond 16 KiB; a large frame tells its size and kind at its start and is
 judged by these before a second chunk is read. Pure: bytes in, values out; no clock, no socket.
 """
 
@@ -32,7 +32,7 @@ __all__ = [
 
 VERSION: Final = 1
 BOOT_BYTES: Final = 16
-CHUNK_BYTES: Final = 1 << 16
+CHUNK_BYTES: Final = 1 << 14
 FRAME_BYTES_MAX: Final = (1 << 32) - 1
 RECORD_BYTES_MAX: Final = 1 + 4 + CHUNK_BYTES
 _HEAD: Final = struct.Struct(">IB")

@@ -27,7 +27,7 @@ MISBEHAVIOUR: Final = frozenset(
     {"garbage", "too long", "stalled", "slow", "flood", "connections", "no hello", "refused"}
 )
 FLUSH_CHUNKS: Final = 4  # written to one peer before the others have a turn
-UNSENT_BYTES: Final = 2 * CHUNK_BYTES  # what the kernel may hold unsent: a small frame waits behind no more than that
+UNSENT_BYTES: Final = CHUNK_BYTES  # what the kernel may hold unsent, because small frames cannot overtake it there
 
 
 def _sixteen_mebibytes(kind: int) -> int:
@@ -65,7 +65,7 @@ class PeerLimits:
     """
 
     limit_of: Callable[[int], int] = _sixteen_mebibytes
-    small_bytes_max: int = 16_384
+    small_bytes_max: int = 8_192
     small_count_max: int = 8_192
     small_queue_bytes_max: int = 1 << 22
     large_count_max: int = 256
