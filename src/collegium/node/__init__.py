@@ -4,6 +4,7 @@ Read `play_round` first: one round of the protocol from top to bottom.
 """
 
 from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
+from ._collect import CollectError, NetworkFiles, collect, collect_run
 from ._columns import allocate_columns
 from ._consortium import (
     Consortium,
@@ -134,6 +135,7 @@ __all__ = [
     "ChainSettings",
     "CheckpointPosted",
     "CohortSettings",
+    "CollectError",
     "CommitmentCountError",
     "CommitmentUsedError",
     "CommitteeSettings",
@@ -170,6 +172,7 @@ __all__ = [
     "ModelState",
     "ModelStateError",
     "Network",
+    "NetworkFiles",
     "NetworkSettings",
     "NoQuoteSourceError",
     "NoRegistrationError",
@@ -235,6 +238,8 @@ __all__ = [
     "ask_command",
     "check_licence",
     "check_manifest",
+    "collect",
+    "collect_run",
     "data_context",
     "decode_data_registration",
     "decode_experiment",

@@ -54,10 +54,21 @@ CLOCK_NOTE = (
     "Times are of an in-process network on virtual time with measured compute; energy is processor seconds times the "
     "stated watts of a core, an estimate. The operator signs them; verify cannot measure them again."
 )
+NETWORK_STEWARD_NOTE = (
+    "Scores are of pooled test rows that only the steward has; it signed each, and the run's operator signs them "
+    "again. Only somebody with those rows can compute them again."
+)
+NETWORK_CLOCK_NOTE = (
+    "Times are of processes that talked over sockets, each on its machine's clock and as that process says; processor "
+    "time is a whole process's, what it did beside the round included; energy is that times the stated watts of a "
+    "core, an estimate. The operator signs them; verify cannot measure them again."
+)
 
 
-def notes(level: str) -> tuple[str, ...]:
-    """Return what a reader of a run at this level must know."""
+def notes(level: str, clock: str = "virtual") -> tuple[str, ...]:
+    """Return what a reader of a run at this level must know; `clock` is that of the statement."""
+    if clock == "real":
+        return (LEVEL_NOTES[level], NETWORK_STEWARD_NOTE, NETWORK_CLOCK_NOTE)
     return (LEVEL_NOTES[level], STEWARD_NOTE, CLOCK_NOTE)
 
 
@@ -136,8 +147,8 @@ def summarise(
                 "coordination_ms": said.coordination_ms,
                 "finality_ms": said.finality_ms,
                 "chain_bytes": chain_bytes.get(facts.round),
-                "energy_kwh": said.cpu_seconds * watts / SECONDS_PER_KWH,
-                "consensus_energy_kwh": said.consensus_cpu_seconds * watts / SECONDS_PER_KWH,
+                "energy_kwh": _energy_kwh(said.cpu_seconds, watts),
+                "consensus_energy_kwh": _energy_kwh(said.consensus_cpu_seconds, watts),
                 "prove_ms": said.prove_ms,
                 "verify_ms": said.verify_ms,
                 "proof_bytes": facts.proof_bytes,
@@ -153,7 +164,7 @@ def summarise(
             for (name, trainers), said in zip(genesis.sites.items(), statement.sites, strict=True)
         ],
         "warnings": list(statement.warnings),
-        "notes": [*notes(experiment.task.level), *_quote_notes(experiment)],
+        "notes": [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment)],
         "attribution": statement.attribution,
         "watts": watts,
         "task": genesis.task.hex(),
@@ -166,6 +177,10 @@ def summarise(
             "parameters": task.spec.parameter_count,
         },
     }
+
+
+def _energy_kwh(cpu_seconds: float | None, watts: float) -> float | None:
+    return None if cpu_seconds is None else cpu_seconds * watts / SECONDS_PER_KWH
 
 
 def _quote_notes(experiment: Experiment) -> tuple[str, ...]:

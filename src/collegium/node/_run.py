@@ -14,15 +14,23 @@ import numpy as np
 
 from collegium import learning
 from collegium.aggregation import Report
-from collegium.consensus import EvidenceFound, FailingProof, FalseReceipt, FalseReject, Header
+from collegium.consensus import (
+    Block,
+    EvidenceFound,
+    FailingProof,
+    FalseReceipt,
+    FalseReject,
+    Header,
+    QuorumCertificate,
+)
 from collegium.crypto import Digest, os_random
 from collegium.errors import CollegiumError
-from collegium.learning import Evaluation
+from collegium.learning import Evaluation, Rows, TrainerRows
 from collegium.lineage import Store
 from collegium.settlement import ChainAnswerError, ChainUnreachableError, TransactionNotMinedError, header_root
 
 from ._attest import Attest
-from ._base_chain import BaseChain, encode_chain_record
+from ._base_chain import BaseChain, ChainRecord, encode_chain_record
 from ._events import (
     CheckpointPosted,
     Event,
@@ -34,7 +42,7 @@ from ._events import (
     WorldError,
 )
 from ._experiment import Experiment
-from ._facts import round_facts, summarise
+from ._facts import CheckpointFacts, round_facts, summarise
 from ._genesis import Genesis, encode_genesis
 from ._ledger import ObjectIndex, OrderedRound, assemble_rounds, encode_index, encode_ledger
 from ._manifest import write_manifest
@@ -50,10 +58,22 @@ from ._statement import (
     encode_statement,
     sign_statement,
 )
+from ._task import LearningTask
 from ._trace import write_lineage
 from ._workers import Workers
 
-__all__ = ["FILES", "RenderPage", "RunRefusedError", "encode_summary", "run_experiment"]
+__all__ = [
+    "FILES",
+    "Leavings",
+    "RenderPage",
+    "RunRefusedError",
+    "attribution",
+    "claim_folder",
+    "encode_summary",
+    "references",
+    "run_experiment",
+    "write_run",
+]
 
 GENESIS, LEDGER, OBJECTS = "genesis.json", "ledger.bin", "objects.json"
 CHAIN, STATEMENT, SUMMARY = "chain.json", "statement.json", "summary.json"
@@ -108,7 +128,7 @@ def run_experiment(
         WorldError: the chain or the disk failed.
         CollegiumError: the experiment's data or sizes are refused.
     """
-    _claim(out)
+    claim_folder(out)
     federation = set_up(experiment, on_event, attest)
     on_event(Message(f"level {experiment.task.level}; genesis {federation.genesis.digest.hex()[:16]}"))
     try:
@@ -136,7 +156,12 @@ def encode_summary(summary: Mapping[str, object]) -> bytes:
     return (json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def _claim(out: Path) -> None:
+def claim_folder(out: Path) -> None:
+    """Make a run's folder.
+
+    Raises:
+        RunRefusedError: it is in use, or cannot be made.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         used = any(out.iterdir())
@@ -191,12 +216,12 @@ def _play(
                 auc=said.auc,
                 accuracy=said.accuracy,
                 loss=said.loss,
-                coordination_ms=said.coordination_ms,
-                finality_ms=said.finality_ms,
+                coordination_ms=round(played.coordination_ms, 3),
+                finality_ms=round(played.finality_ms, 3),
                 chain_bytes=None,
                 prove_ms=said.prove_ms,
                 verify_ms=said.verify_ms,
-                energy_kwh=said.cpu_seconds * float(federation.experiment.committee.watts) / 3.6e6,
+                energy_kwh=round(played.cpu_seconds, 6) * float(federation.experiment.committee.watts) / 3.6e6,
                 lying_seats=facts.lying_seats,
                 absent_seats=facts.absent_seats,
                 view_changes=facts.view_changes,
@@ -289,63 +314,114 @@ def _settle(federation: Federation, chain: BaseChain, number: int, on_event: Cal
 # ------------------------------------------------------------------------------------------------ references
 
 
-def _references(federation: Federation, book: _Book) -> tuple[float, float]:
-    """Return the AUC of the same rule on pooled rows, and of the same federation in float32."""
-    task, experiment = federation.task, federation.experiment
-    state = task.decode_state(book.last_model)
+def references(
+    task: LearningTask,
+    rounds: int,
+    beacons: Sequence[Digest],
+    model: bytes,
+    trainers: Sequence[TrainerRows],
+    test: Rows,
+) -> tuple[float, float]:
+    """Return the AUC of the same rule on pooled rows, and of the same federation in float32; takes everybody's rows.
+
+    Args:
+        rounds: after round 0.
+        beacons: of every round.
+        model: the last state.
+    """
+    state = task.decode_state(model)
     start = task.first_parameters()
-    shards = [(task.features(state, t.rows.rows), t.rows.rows.labels) for t in federation.trainers]
+    shards = [(task.features(state, rows.rows), rows.rows.labels) for rows in trainers]
     pooled_features = np.concatenate([features for features, _ in shards])
     pooled_labels = np.concatenate([labels for _, labels in shards])
     parameters = start
     pooled_rule = replace(task.rule, batch_rows=None)
-    for _ in range(experiment.task.rounds):
+    for _ in range(rounds):
         update = learning.local_update(task.spec, pooled_rule, parameters, pooled_features, pooled_labels, b"")
         parameters = learning.apply_total(task.spec, pooled_rule, parameters, update)
-    test = task.features(state, federation.test_rows)
-    labels = federation.test_rows.labels
-    pooled = learning.evaluate(task.spec, pooled_rule, parameters, test, labels).auc
+    features = task.features(state, test)
+    pooled = learning.evaluate(task.spec, pooled_rule, parameters, features, test.labels).auc
     seeds = [
-        [task.batch_seed(number, book.beacons[number], t.rows.name) for t in federation.trainers]
-        for number in range(1, experiment.task.rounds + 1)
+        [task.batch_seed(number, beacons[number], rows.name) for rows in trainers] for number in range(1, rounds + 1)
     ]
     floats = learning.float_reference(task.spec, task.rule, start, shards, seeds)
-    return pooled, learning.float_auc(task.spec, task.rule, floats, test, labels)
+    return pooled, learning.float_auc(task.spec, task.rule, floats, features, test.labels)
 
 
 # ------------------------------------------------------------------------------------------------ files
 
 
-def _write(
-    federation: Federation, chain: BaseChain, book: _Book, out: Path, render_page: RenderPage
+@dataclass(frozen=True, slots=True)
+class Leavings:
+    """Everything of a run that its folder holds beside the store of objects, whoever played it.
+
+    Attributes:
+        blocks, tip: final blocks up to the last round's header, and the certificates that prove that one final.
+        index: which object of the store is which.
+        reports: the admitted ones, by id.
+        proof_bytes: by round, of all admitted reports.
+        chain, checkpoints: the base chain's record, and what each checkpoint took.
+        statement: signed.
+    """
+
+    genesis: Genesis
+    blocks: Sequence[Block]
+    tip: Sequence[QuorumCertificate]
+    rounds: Sequence[OrderedRound]
+    index: ObjectIndex
+    reports: Mapping[Digest, Report]
+    proof_bytes: Sequence[int]
+    chain: ChainRecord
+    checkpoints: Sequence[CheckpointFacts]
+    statement: Statement
+
+
+def write_run(
+    left: Leavings, experiment: Experiment, task: LearningTask, out: Path, render_page: RenderPage
 ) -> dict[str, object]:
-    """Write the run's files, the manifest last, and return the summary."""
-    experiment, genesis = federation.experiment, federation.genesis
-    archive = next(iter(federation.nodes.values())).archive
-    blocks = archive.blocks[: book.blocks_used]
-    last = blocks[-1]
-    tip = archive.proofs[last.digest]
-    named = (book.ciphertexts, book.models, book.proofs, book.registrations)
-    index = ObjectIndex.of(book.index["reports"], book.index["key_sums"], *named)
-    statement = sign_statement(_statement(federation, book), federation.operator)
-    seats, sizes = experiment.committee.seats, book.proof_bytes
-    facts = [round_facts(ordered, seats, size) for ordered, size in zip(book.rounds, sizes, strict=True)]
-    summary = summarise(experiment, genesis, federation.task, facts, chain.facts, statement)
+    """Write a run's files into the folder that has its store already, the manifest last, and return the summary."""
+    seats, genesis = experiment.committee.seats, left.genesis
+    facts = [round_facts(ordered, seats, size) for ordered, size in zip(left.rounds, left.proof_bytes, strict=True)]
+    summary = summarise(experiment, genesis, task, facts, left.checkpoints, left.statement)
     (out / GENESIS).write_bytes(encode_genesis(genesis))
-    (out / LEDGER).write_bytes(encode_ledger(blocks, tip))
-    (out / OBJECTS).write_bytes(encode_index(index))
-    (out / CHAIN).write_bytes(encode_chain_record(chain.record()))
-    (out / STATEMENT).write_bytes(encode_statement(statement))
+    (out / LEDGER).write_bytes(encode_ledger(left.blocks, left.tip))
+    (out / OBJECTS).write_bytes(encode_index(left.index))
+    (out / CHAIN).write_bytes(encode_chain_record(left.chain))
+    (out / STATEMENT).write_bytes(encode_statement(left.statement))
     (out / SUMMARY).write_bytes(encode_summary(summary))
     (out / PAGE).write_text(render_page(summary), encoding="utf-8")
-    write_lineage(out / LINEAGE, genesis, book.rounds, book.reports, chain.facts)
+    write_lineage(out / LINEAGE, genesis, left.rounds, left.reports, left.checkpoints)
     write_manifest(out)
     return {**summary, "page": str(out / PAGE)}
 
 
+def _write(
+    federation: Federation, chain: BaseChain, book: _Book, out: Path, render_page: RenderPage
+) -> dict[str, object]:
+    """Write the run's files and return the summary."""
+    archive = next(iter(federation.nodes.values())).archive
+    blocks = archive.blocks[: book.blocks_used]
+    named = (book.ciphertexts, book.models, book.proofs, book.registrations)
+    left = Leavings(
+        genesis=federation.genesis,
+        blocks=blocks,
+        tip=archive.proofs[blocks[-1].digest],
+        rounds=book.rounds,
+        index=ObjectIndex.of(book.index["reports"], book.index["key_sums"], *named),
+        reports=book.reports,
+        proof_bytes=book.proof_bytes,
+        chain=chain.record(),
+        checkpoints=chain.facts,
+        statement=sign_statement(_statement(federation, book), federation.operator),
+    )
+    return write_run(left, federation.experiment, federation.task, out, render_page)
+
+
 def _statement(federation: Federation, book: _Book) -> Statement:
     """Return everything that rests on the operator's word, unsigned."""
-    pooled, float32 = _references(federation, book)
+    rows = [trainer.rows for trainer in federation.trainers]
+    last = (book.beacons, book.last_model, rows, federation.test_rows)
+    pooled, float32 = references(federation.task, federation.experiment.task.rounds, *last)
     return Statement(
         task=federation.genesis.task,
         last_header=book.rounds[-1].certified.header.digest,
@@ -354,7 +430,7 @@ def _statement(federation: Federation, book: _Book) -> Statement:
         auc_float32=float32,
         sites=_sites(federation),
         warnings=tuple(warning[:WARNING_LENGTH_MAX] for warning in federation.warnings[:WARNINGS_MAX]),
-        attribution=_attribution(federation.experiment),
+        attribution=attribution(federation.experiment),
         signature=b"",
     )
 
@@ -366,7 +442,7 @@ def _sites(federation: Federation) -> tuple[SiteStatement, ...]:
     return tuple(SiteStatement(name, count, federation.test_counts.get(name, 0)) for name, count in rows.items())
 
 
-def _attribution(experiment: Experiment) -> str:
+def attribution(experiment: Experiment) -> str:
     """Return the text that a data file brings along, from ATTRIBUTION.md beside it."""
     path = experiment.data_path.with_name("ATTRIBUTION.md")
     if not path.is_file() or path.stat().st_size > ATTRIBUTION_LENGTH_MAX:

@@ -7,6 +7,7 @@ the signature and says plainly that it checked nothing more about them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import msgspec
 
@@ -50,19 +51,19 @@ class RoundStatement:
     """One round's measurements and scores.
 
     Attributes:
-        coordination_ms: last report admitted -> result certified, measured clock.
-        finality_ms: last report admitted -> final at a quorum, measured clock.
-        cpu_seconds: processor time of all parties together, trainers included.
-        consensus_cpu_seconds: processor time of all seats together.
+        coordination_ms: last report admitted -> result certified, measured clock; None if nobody says.
+        finality_ms: last report admitted -> final at a quorum, measured clock; None if nobody says.
+        cpu_seconds: processor time of all parties together, trainers included; None if nobody says.
+        consensus_cpu_seconds: processor time of all seats together; None if nobody says.
         prove_ms, verify_ms: of one report's proof, the median of the round's; None at a level without proofs.
         auc, accuracy, loss: on the steward's pooled test rows; None in the scaling round.
     """
 
     round: int
-    coordination_ms: float
-    finality_ms: float
-    cpu_seconds: float
-    consensus_cpu_seconds: float
+    coordination_ms: float | None
+    finality_ms: float | None
+    cpu_seconds: float | None
+    consensus_cpu_seconds: float | None
     prove_ms: float | None
     verify_ms: float | None
     auc: float | None
@@ -81,17 +82,23 @@ class SiteStatement:
 
 @dataclass(frozen=True)
 class Statement:
-    """All figures of a run that rest on the operator's word; nothing that follows from genesis or ledger is here."""
+    """All figures of a run that rest on the operator's word; nothing that follows from genesis or ledger is here.
+
+    Attributes:
+        auc_pooled, auc_float32: None where nobody holds everybody's rows.
+        clock: "virtual" for processes simulated in one, "real" for those of a network, each on its machine's clock.
+    """
 
     task: Digest
     last_header: Digest
     rounds: tuple[RoundStatement, ...]
-    auc_pooled: float
-    auc_float32: float
+    auc_pooled: float | None
+    auc_float32: float | None
     sites: tuple[SiteStatement, ...]
     warnings: tuple[str, ...]
     attribution: str
     signature: bytes
+    clock: Literal["virtual", "real"] = "virtual"
 
 
 def encode_statement(statement: Statement) -> bytes:
@@ -138,13 +145,10 @@ def _check_figures(statement: Statement) -> None:
     for said in statement.rounds:
         where = f"round {said.round}"
         _check_range("number of a round", said.round, ROUNDS_MAX)
-        _check_range(f"{where}, coordination_ms", said.coordination_ms, MS_MAX)
-        _check_range(f"{where}, finality_ms", said.finality_ms, MS_MAX)
-        _check_range(f"{where}, cpu_seconds", said.cpu_seconds, CPU_SECONDS_MAX)
-        _check_range(f"{where}, consensus_cpu_seconds", said.consensus_cpu_seconds, CPU_SECONDS_MAX)
-        for name, measured in (("prove_ms", said.prove_ms), ("verify_ms", said.verify_ms)):
-            if measured is not None:
-                _check_range(f"{where}, {name}", measured, MS_MAX)
+        for name in ("coordination_ms", "finality_ms", "prove_ms", "verify_ms"):
+            _check_measured(f"{where}, {name}", getattr(said, name), MS_MAX)
+        for name in ("cpu_seconds", "consensus_cpu_seconds"):
+            _check_measured(f"{where}, {name}", getattr(said, name), CPU_SECONDS_MAX)
         for name, score, maximum in (
             ("auc", said.auc, 1),
             ("accuracy", said.accuracy, 1),
@@ -155,8 +159,8 @@ def _check_figures(statement: Statement) -> None:
             if said.round == 0 or score is None:
                 raise StatementError(f"statement, {where}: {name} is {score}; scores begin with round 1")
             _check_range(f"{where}, {name}", score, maximum)
-    _check_range("auc_pooled", statement.auc_pooled, 1)
-    _check_range("auc_float32", statement.auc_float32, 1)
+    _check_measured("auc_pooled", statement.auc_pooled, 1)
+    _check_measured("auc_float32", statement.auc_float32, 1)
     for site in statement.sites:
         _check_range("train_rows", site.train_rows, ROWS_MAX)
         _check_range("test_rows", site.test_rows, ROWS_MAX)
@@ -164,6 +168,11 @@ def _check_figures(statement: Statement) -> None:
     _check_range("number of warnings", len(statement.warnings), WARNINGS_MAX)
     _check_range("length of a warning", max(map(len, statement.warnings), default=0), WARNING_LENGTH_MAX)
     _check_range("length of the attribution", len(statement.attribution), ATTRIBUTION_LENGTH_MAX)
+
+
+def _check_measured(what: str, value: float | None, maximum: float) -> None:
+    if value is not None:
+        _check_range(what, value, maximum)
 
 
 def _check_range(what: str, value: float, maximum: float) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from collegium.aggregation import RoundTerms
@@ -24,6 +26,7 @@ from ._client import FinalHeader, ValidatorClient
 from ._consortium import load_account, read_genesis
 from ._desk import Verdict
 from ._experiment import Experiment, experiment_from_bytes
+from ._figures import FIGURES, RoundFigures, append_figures
 from ._final_walk import WAIT_S, patiently
 from ._genesis import Genesis, first_terms
 from ._network_settings import TrainerSettings
@@ -74,6 +77,7 @@ class TrainerProcess:
     client: ValidatorClient
     disk: TrainerDisk
     trainer: Trainer
+    figures: Path
     thread: ThreadPoolExecutor
 
     @classmethod
@@ -93,6 +97,7 @@ class TrainerProcess:
             client=ValidatorClient.over_tls(genesis.epoch_set, settings.validators, settings.tls.authority),
             disk=disk,
             trainer=Trainer(load_account(settings.account_key, account), rows, disk.journal(), attest),
+            figures=settings.state / FIGURES,
             thread=ThreadPoolExecutor(1, thread_name_prefix="trainer"),
         )
 
@@ -152,9 +157,13 @@ class TrainerProcess:
         """Return the bytes of this round's upload, which are on disk by then."""
         known = {} if registered is None else {registered.trainer: registered}
         bench = TrainersBench(self.task, terms, model, known, Workers(1), os_random)
+        cpu_s = time.process_time()
         (upload,) = bench.uploads([self.trainer])
         data = encode_upload(upload)
         self.disk.keep_upload(terms.round, upload.report.id, data)
+        prove_ms = round(bench.prove_ms[0], 3) if bench.prove_ms else None
+        cpu_seconds = round(time.process_time() - cpu_s, 6)
+        append_figures(self.figures, RoundFigures(terms.round, cpu_seconds=cpu_seconds, prove_ms=prove_ms))
         return data
 
     async def _hand_in(self, number: int, data: bytes) -> None:

@@ -51,6 +51,7 @@ class Standing:
     view: int
     current: bool  # it knows of no final header that it has not followed
     given_up: bool  # the view before this one was given up
+    certified: bool = False  # this validator has a certificate of the header that it proposed
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ class NodeSteps:
         state = self.node.state
         given_up = state.replica.vote_state.entry.timeout_certificate is not None
         current = state.round.final is None and not state.round.lacks_model
-        return Standing(state.round.terms.round, state.replica.view, current, given_up)
+        certified = state.round.certified is not None
+        return Standing(state.round.terms.round, state.replica.view, current, given_up, certified)
 
     def _read(self, note: object, state: RoundState, message: object) -> object:
         """Return a note with what the loop's side cannot look up; keep what a final round leaves behind.

@@ -7,12 +7,14 @@ is on disk when, what is bounded by what, and what a kill at any point costs.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from collegium.consensus import (
+    Admitted,
     EpochVerifier,
     EvidenceFound,
     Ignored,
@@ -28,6 +30,7 @@ from collegium.consensus import (
 from ._consortium import ValidatorSecrets, load_validator_secrets, read_genesis
 from ._event_feed import EventFeed
 from ._experiment import Experiment, experiment_from_bytes
+from ._figures import FIGURES, RoundFigures, append_figures
 from ._gateway import Gateway
 from ._gateway_server import GatewayServer
 from ._genesis import Genesis, first_terms
@@ -205,6 +208,31 @@ def _restore(
     return NodeSteps(node, archive, reporter), first
 
 
+@dataclass
+class _Watch:
+    """When things happened in the present round, and the processor time at its beginning, in seconds."""
+
+    admitted_s: float | None = None
+    certified_s: float | None = None
+    cpu_s: float = field(default_factory=time.process_time)
+
+    def end(self, number: int) -> RoundFigures:
+        """Return the figures of the round that has just become final, and begin the next."""
+        admitted, certified, cpu_s = self.admitted_s, self.certified_s, time.process_time()
+        figures = RoundFigures(
+            round=number,
+            coordination_ms=_ms(admitted, certified),
+            finality_ms=_ms(admitted, time.monotonic()),
+            cpu_seconds=round(cpu_s - self.cpu_s, 6),
+        )
+        self.admitted_s, self.certified_s, self.cpu_s = None, None, cpu_s
+        return figures
+
+
+def _ms(began_s: float | None, ended_s: float | None) -> float | None:
+    return None if began_s is None or ended_s is None else round(max(0.0, 1e3 * (ended_s - began_s)), 3)
+
+
 @dataclass(eq=False)
 class _Reporter:
     """Tells the log, the metrics and the listeners what happened; on the event loop's side."""
@@ -215,6 +243,7 @@ class _Reporter:
     metrics: NodeMetrics
     gateway: Gateway | None = None
     ignored: Counter[Sender] = field(default_factory=Counter)
+    watch: _Watch = field(default_factory=_Watch)
 
     def joined(self, machine: Machine) -> Callable[[int], None]:
         """Return what the transport calls when a peer may have missed something."""
@@ -227,6 +256,8 @@ class _Reporter:
 
     def stepped(self, kind: str, before: Standing, after: Standing) -> None:
         """Note where the validator is after a step."""
+        if after.certified and not before.certified:
+            self.watch.certified_s = time.monotonic()
         if after.view != before.view:
             self.metrics.in_view(after.view)
             if after.given_up:
@@ -244,8 +275,11 @@ class _Reporter:
     def noted(self, sender: Sender, note: object) -> None:
         """Note what the node noticed."""
         match note:
+            case Admitted():
+                self.watch.admitted_s = time.monotonic()
             case FinalRound():
                 header = note.header
+                append_figures(self.settings.state / FIGURES, self.watch.end(header.round))
                 self.metrics.finished(header.outcome)
                 fields = {"round": header.round, "outcome": header.outcome, "reports": note.reports, "view": note.view}
                 self.log.info("round_final", **fields, header=short(header.digest), model=short(header.model))

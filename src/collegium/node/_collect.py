@@ -1,0 +1,334 @@
+"""A network's run as a folder that anybody can verify, gathered from validators that need not be trusted.
+
+Blocks come with what proves them final, objects by their digest, reports and key sums by what final blocks name; so
+whatever is in the folder, `verify_run` checks as it checks a run of one process. What nobody can derive (scores, times)
+is the operator's statement, made of the steward's signed lines and of what each process measured of itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from collegium import aggregation
+from collegium.aggregation import KeySum, Report, RoundTerms
+from collegium.consensus import Block, Close, QuorumCertificate, terms_after
+from collegium.crypto import AccountKey, Digest
+from collegium.errors import CollegiumError
+from collegium.learning import Rows, TrainerRows
+from collegium.lineage import Store
+
+from ._base_chain import ChainRecord, decode_chain_record
+from ._client import ValidatorClient
+from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
+from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
+from ._experiment import Experiment
+from ._facts import CheckpointFacts
+from ._figures import FIGURES, RoundFigures, read_figures
+from ._final_walk import FinalWalk
+from ._genesis import Genesis, first_terms
+from ._ledger import LedgerError, ObjectIndex, OrderedRound, assemble_rounds
+from ._network_settings import StewardSettings, load_settings
+from ._relayer_process import CHAIN_RECORD
+from ._row_files import read_rows
+from ._run import STORE, Leavings, RenderPage, attribution, claim_folder, references, write_run
+from ._setup import build_task
+from ._statement import RoundStatement, SiteStatement, Statement, sign_statement
+from ._steward_process import EVALUATIONS
+from ._task import EMPTY_STATE, LearningTask
+
+__all__ = ["CollectError", "NetworkFiles", "collect", "collect_run"]
+
+NOTHING: Final = bytes(32)
+
+
+class CollectError(CollegiumError):
+    """A network's run cannot be collected: it has not ended, or a file of its operator is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFiles:
+    """What the operator brings to a collection beside the validators' answers.
+
+    Attributes:
+        operator: signs the statement.
+        chain: the relayer's record.
+        evaluations: the steward's, of rounds 1 on.
+        validators, trainers: what processes measured of themselves, by round; nothing where their disks are elsewhere.
+        trainer_rows, test_rows: None where no machine holds everybody's rows; then nothing is said of the references.
+    """
+
+    operator: AccountKey
+    chain: ChainRecord
+    evaluations: Sequence[RoundEvaluation]
+    validators: Sequence[Mapping[int, RoundFigures]] = ()
+    trainers: Sequence[Mapping[int, RoundFigures]] = ()
+    trainer_rows: Sequence[TrainerRows] | None = None
+    test_rows: Rows | None = None
+
+
+def collect_run(
+    consortium: Consortium, experiment: Experiment, out: Path, render_page: RenderPage
+) -> dict[str, object]:
+    """Write the run of a consortium into `out`, which must be missing or empty; return its summary.
+
+    Validators must be serving, and trainers, steward and relayer must have finished. The consortium's folder must be
+    whole: the operator's key, the relayer's record and the steward's file are read from it, figures and rows where
+    they are there.
+
+    Raises:
+        CollectError: a file is missing, or the run has not ended.
+        RunRefusedError: the folder is in use.
+        CollegiumError: something does not verify.
+    """
+    settings = load_settings(consortium.folder / "steward" / "config.toml")
+    if not isinstance(settings, StewardSettings):
+        raise CollectError(f"{consortium.folder / 'steward'} holds settings of another role")
+    files = _read_files(consortium, experiment)
+
+    async def gather() -> dict[str, object]:
+        client = ValidatorClient.over_tls(consortium.genesis.epoch_set, settings.validators, settings.tls.authority)
+        try:
+            return await collect(client, consortium.genesis, experiment, files, out, render_page)
+        finally:
+            await client.close()
+
+    return asyncio.run(gather())
+
+
+async def collect(
+    client: ValidatorClient,
+    genesis: Genesis,
+    experiment: Experiment,
+    files: NetworkFiles,
+    out: Path,
+    render_page: RenderPage,
+) -> dict[str, object]:
+    """Write a network's run into `out`; see `collect_run`."""
+    claim_folder(out)
+    task = build_task(genesis, experiment)
+    blocks, tip = await _final_blocks(client, experiment.task.rounds + 1)
+    rounds = assemble_rounds(blocks, tip)
+    book = _Shelf(client, Store(out / STORE))
+    terms, model = first_terms(genesis, task, experiment.committee.seats, EMPTY_STATE), EMPTY_STATE
+    for ordered in rounds:
+        model = await book.add(ordered, terms)
+        terms = terms_after(task, genesis.epoch_set, ordered.certified.header)
+    left = Leavings(
+        genesis=genesis,
+        blocks=blocks,
+        tip=tip,
+        rounds=rounds,
+        index=book.index(),
+        reports=book.reports,
+        proof_bytes=book.proof_bytes,
+        chain=files.chain,
+        checkpoints=_checkpoint_facts(files.chain, len(rounds)),
+        statement=_statement(genesis, experiment, task, files, rounds, model),
+    )
+    return write_run(left, experiment, task, out, render_page)
+
+
+async def _final_blocks(client: ValidatorClient, rounds: int) -> tuple[list[Block], tuple[QuorumCertificate, ...]]:
+    """Return all blocks up to the header of the last round, and the certificates that prove that one final."""
+    walk = FinalWalk(client)
+    await walk.rounds(rounds)
+    last = await client.latest()
+    if last is None or last.certified.header.round != rounds - 1:
+        raise CollectError(f"the last of {rounds} rounds is not final at enough validators")
+    places = [place for place, block in enumerate(walk.blocks) if block.digest == last.block.digest]
+    if not places:
+        raise LedgerError(f"the header of round {rounds - 1} is in no block that was walked over")
+    return walk.blocks[: places[0] + 1], last.certificates
+
+
+@dataclass(eq=False)
+class _Shelf:
+    """Fetches what final rounds name, and puts it into the store."""
+
+    client: ValidatorClient
+    store: Store
+    names: dict[str, dict[Digest, Digest]] = field(default_factory=lambda: {"reports": {}, "key_sums": {}})
+    singles: dict[str, set[Digest]] = field(
+        default_factory=lambda: {"ciphertexts": set(), "models": set(), "proofs": set(), "registrations": set()}
+    )
+    reports: dict[Digest, Report] = field(default_factory=dict)
+    proof_bytes: list[int] = field(default_factory=list)
+
+    async def add(self, ordered: OrderedRound, terms: RoundTerms) -> bytes:
+        """Fetch all that one round names; return the model after it."""
+        close, header = ordered.close, ordered.certified.header
+        sizes = await asyncio.gather(*(self._report(report, terms) for report in close.reports))
+        self.proof_bytes.append(sum(sizes))
+        await asyncio.gather(*(self._key_sum(seat, digest, close, terms) for seat, digest in header.key_sums))
+        return await self._single("models", header.model)
+
+    def index(self) -> ObjectIndex:
+        """Return which stored object is which."""
+        singles = (self.singles[kind] for kind in ("ciphertexts", "models", "proofs", "registrations"))
+        return ObjectIndex.of(self.names["reports"], self.names["key_sums"], *singles)
+
+    async def _report(self, identity: Digest, terms: RoundTerms) -> int:
+        """Fetch a report with what it names; return the length of its proof."""
+
+        def check(data: bytes) -> None:
+            report = Report.from_bytes(data, len(terms.seats))
+            if report.id != identity:
+                raise LedgerError(f"report {report.id.hex()} where {identity.hex()} was asked for")
+            aggregation.check_report(terms, report)
+
+        data = await self.client.named_object(identity, check)
+        report = Report.from_bytes(data, len(terms.seats))
+        self.names["reports"][identity] = self.store.put(data)
+        self.reports[identity] = report
+        await self._single("ciphertexts", report.ciphertext)
+        if report.registration != NOTHING:
+            await self._single("registrations", report.registration)
+        return len(await self._single("proofs", report.proof)) if report.proof != NOTHING else 0
+
+    async def _key_sum(self, seat: int, identity: Digest, close: Close, terms: RoundTerms) -> None:
+        def check(data: bytes) -> None:
+            key_sum = KeySum.from_bytes(data, terms.seat_width)
+            if (key_sum.seat, key_sum.digest) != (seat, identity):
+                raise LedgerError(f"key sum of seat {key_sum.seat} where that of seat {seat} was asked for")
+            aggregation.check_key_sum(terms, close.digest, key_sum)
+
+        self.names["key_sums"][identity] = self.store.put(await self.client.named_object(identity, check))
+
+    async def _single(self, kind: str, digest: Digest) -> bytes:
+        data = await self.client.object(digest)
+        self.singles[kind].add(self.store.put(data))
+        return data
+
+
+def _checkpoint_facts(record: ChainRecord, rounds: int) -> list[CheckpointFacts]:
+    """Return what each checkpoint took; refuse a record that does not settle the whole run."""
+    settled = record.checkpoints[-1].last_round + 1 if record.checkpoints else 0
+    if settled != rounds:
+        raise CollectError(f"the chain's record settles {settled} rounds of {rounds}: has the relayer finished?")
+    return [
+        CheckpointFacts(checkpoint, gas, size)
+        for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ the operator's word
+
+
+def _statement(
+    genesis: Genesis,
+    experiment: Experiment,
+    task: LearningTask,
+    files: NetworkFiles,
+    rounds: Sequence[OrderedRound],
+    model: bytes,
+) -> Statement:
+    """Return what nobody can derive, signed by the operator: the steward's scores, and each process's own figures."""
+    headers = [ordered.certified.header for ordered in rounds]
+    if [evaluation.round for evaluation in files.evaluations] != list(range(1, len(rounds))):
+        raise CollectError(f"{len(files.evaluations)} evaluations of {len(rounds) - 1}: has the steward finished?")
+    for header, evaluation in zip(headers[1:], files.evaluations, strict=True):
+        check_evaluation(evaluation, genesis.task, header.digest, genesis.operator)
+    beacons = [sha256(genesis.beacon).digest(), *(sha256(header.beacon).digest() for header in headers[:-1])]
+    pooled, float32 = None, None
+    if files.trainer_rows is not None and files.test_rows is not None:
+        parts = (files.trainer_rows, files.test_rows)
+        pooled, float32 = references(task, experiment.task.rounds, beacons, model, *parts)
+    scores: list[RoundEvaluation | None] = [None, *files.evaluations]
+    unsigned = Statement(
+        task=genesis.task,
+        last_header=headers[-1].digest,
+        rounds=tuple(_say(number, files, score) for number, score in enumerate(scores)),
+        auc_pooled=pooled,
+        auc_float32=float32,
+        sites=_sites(genesis, files),
+        warnings=_gaps(files),
+        attribution=attribution(experiment),
+        signature=b"",
+        clock="real",
+    )
+    return sign_statement(unsigned, files.operator)
+
+
+def _say(number: int, files: NetworkFiles, score: RoundEvaluation | None) -> RoundStatement:
+    validators = [figures[number] for figures in files.validators if number in figures]
+    trainers = [figures[number] for figures in files.trainers if number in figures]
+    consensus = _sum([figures.cpu_seconds for figures in validators])
+    training = _sum([figures.cpu_seconds for figures in trainers])
+    return RoundStatement(
+        round=number,
+        coordination_ms=_middle([figures.coordination_ms for figures in validators]),
+        finality_ms=_middle([figures.finality_ms for figures in validators]),
+        cpu_seconds=None if consensus is None or training is None else round(consensus + training, 6),
+        consensus_cpu_seconds=consensus,
+        prove_ms=_middle([figures.prove_ms for figures in trainers]),
+        verify_ms=None,
+        auc=None if score is None else score.auc,
+        accuracy=None if score is None else score.accuracy,
+        loss=None if score is None else score.loss,
+    )
+
+
+def _middle(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(median(known), 3) if known else None
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known), 6) if known else None
+
+
+def _sites(genesis: Genesis, files: NetworkFiles) -> tuple[SiteStatement, ...]:
+    """Return each site's rows where they are here, else none: who trains there is in the genesis."""
+    rows = dict.fromkeys(genesis.sites, 0)
+    for trainer in files.trainer_rows or ():
+        rows[trainer.site] += len(trainer.rows)
+    return tuple(SiteStatement(name, count, 0) for name, count in rows.items())
+
+
+def _gaps(files: NetworkFiles) -> tuple[str, ...]:
+    """Return what a reader must know that the operator does not say."""
+    if files.trainer_rows is None:
+        return (
+            "how many rows each site has is not known to the operator and given as 0, and so are test rows by site; "
+            "without everybody's rows nothing can be said of pooled training",
+        )
+    return ("the steward's test rows are not told by site; they are given as 0",)
+
+
+def _read_files(consortium: Consortium, experiment: Experiment) -> NetworkFiles:
+    """Read what lies in a consortium's folder."""
+    folder, genesis, label = consortium.folder, consortium.genesis, experiment.data.label
+    chain = folder / "relayer" / STATE / CHAIN_RECORD
+    try:
+        record = decode_chain_record(chain.read_bytes())
+    except OSError as error:
+        raise CollectError(f"{chain}: {error.strerror}; has the relayer finished?") from error
+    homes = {
+        role: [consortium.config(member).parent for member in consortium.members if member.role == role]
+        for role in ("validator", "trainer")
+    }
+    rows = [home / ROWS for home in homes["trainer"]]
+    names = [name for _, name in genesis.trainers]
+    tested = folder / "steward" / ROWS
+    whole = tested.is_file() and len(rows) == len(names) and all(path.is_file() for path in rows)
+    return NetworkFiles(
+        operator=load_account(folder / "relayer" / OPERATOR_KEY, genesis.operator),
+        chain=record,
+        evaluations=read_evaluations(folder / "steward" / STATE / EVALUATIONS),
+        validators=[read_figures(home / STATE / FIGURES) for home in homes["validator"]],
+        trainers=[read_figures(home / STATE / FIGURES) for home in homes["trainer"]],
+        trainer_rows=[
+            TrainerRows(name.rsplit("/", 1)[0], name, read_rows(path, label))
+            for name, path in zip(names, rows, strict=True)
+        ]
+        if whole
+        else None,
+        test_rows=read_rows(tested, label) if whole else None,
+    )
