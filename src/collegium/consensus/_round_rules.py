@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,8 @@ __all__ = [
     "registers",
     "total_digest",
 ]
+
+SKIPPED_AFTER_DEADLINES: Final = 2  # after so many times the deadline every validator votes for skipping the round
 
 
 class WrongRoundError(CollegiumError):
@@ -185,11 +188,13 @@ def _choices(holders: Mapping[Digest, frozenset[int]], needed: int) -> Iterator[
 
 
 def least_admitted(context: RoundContext, state: RoundState) -> int:
-    """Return how few reports a close may admit, unless it admits none: more than half of those that are here.
+    """Return how few reports a close may admit, unless it admits none: of more than half of the trainers that sent one.
 
-    So however receipts are withheld, whoever wants a trainer alone among its own needs half of the reports.
+    So however receipts are withheld, whoever wants a trainer alone among its own needs half of the trainers. Reports
+    that one trainer signed count once: else it could have the round skipped alone.
     """
-    return max(context.cohort_min, len(state.admissible()) // 2 + 1)
+    trainers = {held.report.trainer for held in state.admissible().values()}
+    return max(context.cohort_min, len(trainers) // 2 + 1)
 
 
 def is_complete(context: RoundContext, state: RoundState) -> bool:
@@ -253,16 +258,20 @@ def leaves_out(context: RoundContext, state: RoundState, close: Close, now: int)
     """Return why a valid close must not be voted for now, or None: nobody may choose whom a trainer hides among.
 
     Before this validator's own deadline only the whole cohort will do, but those whose proofs do not verify; after it,
-    as many reports as it would admit, and more than half of those that are admissible here, or none at all.
+    as many reports as it would admit, and of more than half of the trainers known here, or none at all. A round that
+    has taken twice its time may be skipped whatever is here: validators that know of different reports must not wait
+    for each other for ever, and a skipped round tells nothing of anybody.
     """
     expected = len(context.cohort) - state.failing()
     if len(close.reports) == expected and close.reports:
         return None
     if now < state.began_ms + context.timing.deadline_ms:
         return f"{len(close.reports)} of {expected} registered trainers before the deadline"
+    if not close.reports and now >= state.began_ms + SKIPPED_AFTER_DEADLINES * context.timing.deadline_ms:
+        return None
     least = least_admitted(context, state)
     if 0 < len(close.reports) < least:
-        return f"{len(close.reports)} of {len(state.admissible())} reports, {least} or none expected"
+        return f"{len(close.reports)} reports, {least} or none expected of {len(state.admissible())} that are here"
     own = close_for(context, state, now)
     expected = 0 if own is None else len(own.reports)
     return None if len(close.reports) >= expected else f"{len(close.reports)} reports, {expected} are admissible here"

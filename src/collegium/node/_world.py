@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -21,16 +22,18 @@ from collegium.consensus import (
     Block,
     EpochSigner,
     EvidenceFound,
+    HeaderProposal,
+    PeerJoined,
     RoundContext,
     Tick,
     ValidatorContext,
-    start_validator,
 )
 from collegium.crypto import Digest, Stream
 
+from ._journal import BlockArchive, MemoryJournal
 from ._network import Outgoing
-from ._validator_node import BlockArchive, ValidatorNode
-from ._world_checks import LivenessError, Truth
+from ._validator_node import ValidatorNode
+from ._world_checks import VERIFIERS, LivenessError, SafetyError, Truth
 from ._world_liars import Liar
 from ._world_plan import TIMEOUT_BASE_MS, WorldPlan
 from ._world_task import FIRST_MODEL, Once, Tally, Trained, make_cast, train
@@ -40,6 +43,8 @@ __all__ = ["Chronicle", "World"]
 TICK_MS = 2_000  # how often a driver makes its validator look again
 POLL_MS = 700  # how often a trainer looks for a new round, and whether its upload arrived
 REJOIN_MS = 200  # mean time until a broken connection is made anew
+TORN = 0.4  # of crashes come before the step's transaction
+REBOOTS = 0.3  # of restarts begin with a clock near 0
 LIMIT_MS = 180_000  # of calm, until everything must have come about
 
 
@@ -71,6 +76,8 @@ class Host:
     place: int
     index: int
     honest: bool
+    random: Stream
+    journal: MemoryJournal
     node: ValidatorNode
     liar: Liar | None = None
     up: bool = True
@@ -78,9 +85,13 @@ class Host:
     skew_ms: int = 0
     rate: float = 1.0
     blocks_seen: int = 0
-    headers_seen: int = 0
     busy_ms: int = 0
     closed: frozenset[Digest] = frozenset()
+
+    def pretend(self, proposal: HeaderProposal) -> None:
+        """Have a liar's machine take a proposal for its own, and count the votes for it."""
+        state = self.node.state
+        self.node.state = replace(state, round=replace(state.round, own=proposal, votes={}))
 
     def clock(self, now: int) -> int:
         """Return what this machine's clock shows."""
@@ -91,8 +102,19 @@ class Host:
         return int((local_ms - self.skew_ms) / self.rate) + 1
 
 
+def copy_of(journal: MemoryJournal) -> MemoryJournal:
+    """Return a copy that later writes to the journal do not touch."""
+    archive = BlockArchive(*(copy(getattr(journal.archive, entry.name)) for entry in fields(BlockArchive)))
+    rest = {
+        entry.name: copy(getattr(journal, entry.name)) for entry in fields(MemoryJournal) if entry.name != "archive"
+    }
+    return MemoryJournal(archive=archive, **rest)
+
+
 class World:
     """Plays one plan; to be used under `stand_ins(real=plan.real)`."""
+
+    sends_first = False  # True breaks the driver: what a step says leaves before its transaction is written
 
     def __init__(self, plan: WorldPlan) -> None:
         self.plan, self.weather = plan, plan.weather
@@ -121,27 +143,37 @@ class World:
 
     def _settle(self, index: int, role: str) -> list[Outgoing]:
         """Set up one machine; return what it says first."""
-        place, cast, plan = len(self.hosts), self.cast, self.plan
+        place, plan = len(self.hosts), self.plan
         random = Stream(sha256(f"randomness {plan.seed} {place}".encode()).digest())
-        archive = BlockArchive()
+        skew_ms = self.random.randint(0, self.weather.skew_ms)
+        rate = 1 + self.random.uniform(-self.weather.drift, self.weather.drift)
+        journal = MemoryJournal()
+        node, outgoing = self._begin(index, random, journal, skew_ms)
+        host = Host(place, index, role == "honest", random, journal, node, skew_ms=skew_ms, rate=rate)
+        if role == "liar":
+            host.liar = Liar(
+                index, self.cast, self.random, lambda: host.node.state, self._loose_blocks, host.pretend, plan.script
+            )
+        self.hosts.append(host)
+        return outgoing
+
+    def _begin(
+        self, index: int, random: Stream, journal: MemoryJournal, now: int
+    ) -> tuple[ValidatorNode, list[Outgoing]]:
+        """Return a validator that begins, or begins again, with what is in its journal, and what it says first."""
+        cast = self.cast
         context = ValidatorContext(
-            self._surroundings(index, random),
+            self._surroundings(index, random, journal),
             EpochSigner(cast.voting[index], cast.accounts[index]),
             cast.verifier,
-            archive,
+            journal.archive,
             TIMEOUT_BASE_MS,
         )
-        host_clock = self.random.randint(0, self.weather.skew_ms)
-        rate = 1 + self.random.uniform(-self.weather.drift, self.weather.drift)
-        state, effects = start_validator(context, cast.terms, FIRST_MODEL, {0: cast.first_seals[index]}, host_clock)
-        node = ValidatorNode(context, state, archive)
-        host = Host(place, index, role == "honest", node, skew_ms=host_clock, rate=rate)
-        if role == "liar":
-            host.liar = Liar(index, cast, self.random, lambda: host.node.state, self._loose_blocks, plan.script)
-        self.hosts.append(host)
-        return node.carry_out(effects)
+        secrets = {0: cast.first_seals[index]}
+        node, outgoing = ValidatorNode.restore(context, journal, cast.terms, FIRST_MODEL, secrets, now)
+        return node, list(outgoing)
 
-    def _surroundings(self, index: int, random: Stream) -> RoundContext:
+    def _surroundings(self, index: int, random: Stream, journal: MemoryJournal) -> RoundContext:
         plan, cast = self.plan, self.cast
         return RoundContext(
             agreed=Tally(plan.proved),
@@ -157,7 +189,8 @@ class World:
             timing=plan.timing,
             cohort_min=plan.cohort_min,
             lying_max=plan.lying_max,
-            verifiers=2,
+            verifiers=VERIFIERS,
+            objects=journal,
         )
 
     def _schedule(self) -> None:
@@ -204,7 +237,10 @@ class World:
 
     def _done(self) -> bool:
         return all(
-            host.up and len(host.node.headers) >= self.plan.rounds and host.node.state.replica.deadline_ms is None
+            host.up
+            and host.node.state.round.terms.round >= self.plan.rounds
+            and not host.node.state.round.lacks_model
+            and host.node.state.replica.deadline_ms is None
             for host in self.hosts
             if host.honest
         )
@@ -255,9 +291,14 @@ class World:
             return
         self.chronicle.steps += 1
         self.trace.update(f"{now} {host.place} {type(message).__name__};".encode())
+        at_risk = host.honest and now < self.weather.calm_ms
+        kept = copy_of(host.journal) if at_risk and self.random.random() < self.weather.crash else None
         outgoing = list(node.handle(message, host.clock(now), sender))
+        if kept is not None:
+            self._crash(host, kept, outgoing)
+            return
         disk = self.plan.disks[host.index]
-        if disk.most_ms > 2 and outgoing:
+        if disk.least_ms and outgoing:
             host.busy_ms = now + self.random.randint(disk.least_ms, disk.most_ms)
         if host.honest:
             self._observe(host)
@@ -266,17 +307,15 @@ class World:
     def _observe(self, host: Host) -> None:
         """Check an honest validator's new commits, state and evidence."""
         node, truth = host.node, self.truth
-        blocks = node.archive.blocks
+        blocks, proofs = host.journal.archive.blocks, host.journal.archive.proofs
         while host.blocks_seen < len(blocks):
             height, block = host.blocks_seen, blocks[host.blocks_seen]
             below = blocks[height - 1].digest if height else self.cast.epoch_set.genesis()
-            truth.commits(host.index, height, block, below, node.archive.proofs[block.digest])
+            truth.commits(host.index, height, block, below, proofs[block.digest])
             self.trace.update(block.digest)
             host.blocks_seen += 1
             host.closed = frozenset(close.digest for close in truth.closes.values())
-        number = node.state.round.terms.round
-        if number not in truth.terms:
-            truth.terms[number] = node.state.round.terms
+        truth.enters(host.index, node.state.round)
         truth.remembers(host.index, node.state)
         for note in node.notes:
             if isinstance(note, EvidenceFound):
@@ -295,7 +334,7 @@ class World:
             self._at(when, ("timer", host, host.lives, item.message))
             return
         if host.honest:
-            self.truth.says(host.index, item.message, host.closed)
+            self.truth.says(host.index, item.message, host.closed, host.node.state)
         if host.liar is not None:
             if self.now < self.weather.hush_ms:
                 for to, lie in host.liar.instead_of(item.message, item.to):
@@ -325,7 +364,7 @@ class World:
             return
         if not self._linked(host, other) or rng.random() < weather.lose:
             book.lost += 1
-            self._break(host, other, message)
+            self._break(host, other)
             return
         delay = 1 + int(rng.expovariate(1 / 30)) + (rng.randrange(1500) if rng.random() < weather.slow else 0)
         self._at(self.now + delay, arrival)
@@ -336,7 +375,7 @@ class World:
         pair = (min(host.place, other.place), max(host.place, other.place))
         return pair not in self.broken and self.parts[host.place] == self.parts[other.place]
 
-    def _break(self, host: Host, other: Host, message: Any) -> None:
+    def _break(self, host: Host, other: Host) -> None:
         """Lose the connection between two machines, and have it made anew later."""
         pair = (min(host.place, other.place), max(host.place, other.place))
         if pair not in self.broken:
@@ -350,10 +389,7 @@ class World:
             return
         self.broken.discard((a, b))
         for host, peer in ((one, other), (other, one)):
-            self._joined(host, peer.index)
-
-    def _joined(self, host: Host, peer: int) -> None:
-        pass
+            self._step(host, PeerJoined(peer.index), host.index)
 
     def _same_view_part(self, host: Host, other: Host, message: Any) -> bool:
         """Tell whether ordering's messages of this view pass between two machines."""
@@ -368,8 +404,36 @@ class World:
 
     # ------------------------------------------------------------------------------------------------ crashes
 
+    def _crash(self, host: Host, kept: MemoryJournal, outgoing: list[Outgoing]) -> None:
+        """Crash in a step: before its transaction (`kept` is on the disk), or before some message that it sends."""
+        rng, torn = self.random, self.random.random() < TORN
+        said = rng.randint(0, len(outgoing))
+        if torn:
+            host.journal = kept
+        else:
+            self._observe(host)
+        if not torn or self.sends_first:
+            self._send(host, outgoing[:said])
+        self.chronicle.crashes += 1
+        self.trace.update(b"crash;")
+        host.up, host.lives = False, host.lives + 1
+        for other in self.hosts:
+            if other is not host:
+                self._break(host, other)
+        self._at(self.now + rng.choice((1, 30, 300, 2_000)), ("restart", host))
+
     def _restart(self, host: Host) -> None:
-        pass
+        """Have a machine come up again with exactly what is on its disk; its clock may begin anew."""
+        if self.random.random() < REBOOTS:
+            host.skew_ms = -int(self.now * host.rate)
+        blocks = host.journal.archive.blocks
+        if [block.digest for block in blocks] != self.truth.order[: len(blocks)]:
+            raise SafetyError(f"validator {host.index} comes back with another order")
+        host.node, outgoing = self._begin(host.index, host.random, host.journal, host.clock(self.now))
+        host.up, host.busy_ms = True, 0
+        self._observe(host)
+        self._send(host, outgoing)
+        self._step(host, Tick(), host.index)
 
     # ------------------------------------------------------------------------------------------------ trainers
 
@@ -388,7 +452,8 @@ class World:
         for made in self.made[key]:
             for host in self.hosts:
                 wanted = made.to is None or host.index in made.to
-                if wanted and host.up and account not in host.node.state.round.reports:
+                state = host.node.state.round
+                if wanted and host.up and state.terms.round == number and account not in state.reports:
                     self._upload(host, made)
 
     def _upload(self, host: Host, made: Trained) -> None:
@@ -399,6 +464,3 @@ class World:
     def _loose_blocks(self) -> list[Block]:
         """Return the last blocks that anybody holds above the final one: what a liar may vote for."""
         return [block for h in self.hosts if h.up for block in list(h.node.state.replica.blocks.values())[-2:]]
-
-
-Watcher = Callable[[World], None]

@@ -23,27 +23,30 @@ from collegium.consensus import (
     EvidenceFound,
     Header,
     Release,
+    RoundState,
     SeatReceipt,
     Timeout,
     Vote,
     VoteEquivocation,
+    assign_seats,
     decode_payload,
     total_digest,
     verify_evidence,
     verify_final,
     verify_proof_evidence,
 )
-from collegium.crypto import Digest
+from collegium.crypto import Digest, decode_certificate
 from collegium.errors import CollegiumError
 
 from ._world_plan import WorldPlan
 from ._world_task import FIRST_MODEL, Cast, Once, Tally
 
-__all__ = ["LivenessError", "SafetyError", "Truth"]
+__all__ = ["VERIFIERS", "LivenessError", "SafetyError", "Truth"]
 
 Ints = npt.NDArray[np.int64]
 VIEWS_KEPT_MAX = 200
 WAITING_EACH_MAX = 64
+VERIFIERS = 2  # that the beacon chooses for each report
 
 
 class SafetyError(CollegiumError):
@@ -60,6 +63,7 @@ class Truth:
     def __init__(self, plan: WorldPlan, cast: Cast, work: Once) -> None:
         self.plan, self.cast, self.work = plan, cast, work
         self.honest = frozenset(plan.honest)
+        self.quorum = plan.size - (plan.size - 1) // 3
         self.agreed = Tally(plan.proved)
         self.order: list[Digest] = []
         self.closes: dict[int, Close] = {}
@@ -74,6 +78,7 @@ class Truth:
         self._said: dict[tuple[Any, ...], Any] = {}
         self._given_up: dict[int, int] = {}
         self._judged: set[int] = set()
+        self._receipts: set[tuple[Digest, int, bytes]] = set()
 
     # ------------------------------------------------------------------------------------------------ reports
 
@@ -83,8 +88,8 @@ class Truth:
 
     # ------------------------------------------------------------------------------------------------ what is said
 
-    def says(self, index: int, message: Any, closed: frozenset[Digest]) -> None:
-        """Check a message that an honest validator sends; `closed` are the closes that it knows to be final.
+    def says(self, index: int, message: Any, closed: frozenset[Digest], state: Any) -> None:
+        """Check a message that an honest validator in this state sends; `closed` are the closes that are final to it.
 
         Raises:
             SafetyError: it breaks a promise.
@@ -93,8 +98,10 @@ class Truth:
             case Vote():
                 self._once((index, "vote", message.view), message.ballot)
                 key = (index, "voted", message.view)
-                if key not in self._said and self._given_up.get(index, 0) >= message.view:
-                    raise SafetyError(f"validator {index} votes in view {message.view} after giving it up")
+                if key not in self._said:
+                    if self._given_up.get(index, 0) >= message.view:
+                        raise SafetyError(f"validator {index} votes in view {message.view} after giving it up")
+                    self._votes_for(index, state, message)
                 self._said[key] = True
             case Timeout():
                 self._once((index, "timeout", message.view), message.high_view)
@@ -106,12 +113,22 @@ class Truth:
             case SeatReceipt():
                 trainer = self.trainer_of.get(message.receipt.report)
                 self._once((index, "receipt", message.round, trainer), message.receipt.report)
+                self._receipts.add((message.receipt.report, message.receipt.seat, message.receipt.body))
             case Release():
                 self._once((index, "release", message.round), message.close)
                 if message.close not in closed:
                     raise SafetyError(f"validator {index} releases in round {message.round} for no final close")
                 for key_sum in message.key_sums:
                     self._once((index, "key sum", message.round, key_sum.seat), key_sum.digest)
+
+    def _votes_for(self, index: int, state: Any, vote: Vote) -> None:
+        """Check that a close that is voted for admits more than half of the trainers that the voter knows, or none."""
+        block = state.replica.blocks.get(vote.ballot.block)
+        payload = decode_payload(block.payload) if block is not None and block.payload else None
+        if isinstance(payload, Close) and payload.round == state.round.terms.round and payload.reports:
+            held = len({held.report.trainer for held in state.round.admissible().values()})
+            if 2 * len(payload.reports) <= held:
+                raise SafetyError(f"validator {index} votes for a close of {len(payload.reports)} of {held} trainers")
 
     def _once(self, key: tuple[Any, ...], value: Any) -> None:
         if self._said.setdefault(key, value) != value:
@@ -132,8 +149,12 @@ class Truth:
                 raise SafetyError(f"height {height}: validator {index} commits another block, of view {block.view}")
             return
         if certificates is not None:
+            chain = tuple(certificates)
+            signers = min(sum(byte.bit_count() for byte in certificate.signers) for certificate in chain)
+            if signers < self.quorum:
+                raise SafetyError(f"height {height}: a block is final by certificates of {signers} signers")
             genesis = self.cast.epoch_set.genesis()
-            verify_final(self.cast.epoch_set, genesis, block.digest, tuple(certificates), self.cast.verifier)
+            verify_final(self.cast.epoch_set, genesis, block.digest, chain, self.cast.verifier)
         self.order.append(block.digest)
         self.views = max(self.views, block.view)
         if block.payload:
@@ -150,6 +171,9 @@ class Truth:
         header, close = payload.header, self.closes.get(number)
         if close is None or header.round != number or header.close != close.digest:
             raise SafetyError(f"a header of round {header.round} is final that does not follow round {number}'s close")
+        certificate = decode_certificate(payload.certificate, self.plan.seats)
+        if len(certificate.seats) < self.plan.seats - (self.plan.seats - 1) // 3:
+            raise SafetyError(f"the header of round {number} is certified by {len(certificate.seats)} seats")
         self._check_header(header, close)
         self.headers[number] = header
         self.outcomes[header.outcome] += 1
@@ -160,6 +184,15 @@ class Truth:
             raise SafetyError(f"the final close of round {close.round} admits two reports of one trainer")
         if close.reports and len(trainers) < self.plan.cohort_min:
             raise SafetyError(f"the final close of round {close.round} admits {len(trainers)} reports alone")
+        failing = [trainer for trainer in trainers if self.plan.trainers[trainer] == "false proof"]
+        if failing and self.plan.size - len(self.honest) < VERIFIERS:
+            raise SafetyError(f"the final close of round {close.round} admits a report whose proof does not verify")
+        seats = self.terms[close.round].seats
+        for report in close.reports:
+            for receipt in close.receipts_for(report):
+                given = (report, receipt.seat, receipt.body) in self._receipts
+                if not given and self._index(seats[receipt.seat].validator) in self.honest:
+                    raise SafetyError(f"round {close.round} counts a receipt that seat {receipt.seat} never gave")
 
     def _check_header(self, header: Header, close: Close) -> None:
         model = self.models[header.round - 1]
@@ -170,6 +203,7 @@ class Truth:
             model = self.agreed.step(header.round, model, total)
         if header.model != sha256(model).digest():
             raise SafetyError(f"the final header of round {header.round} names another model")
+        self._check_next(header)
         holders = {seat: self.terms[header.round].seats[seat].validator for seat in header.lying}
         for seat, account in holders.items():
             if self._index(account) in self.honest:
@@ -179,8 +213,34 @@ class Truth:
                 raise SafetyError(f"round {header.round} says that an honest report's proof fails")
         self.models[header.round] = model
 
+    def _check_next(self, header: Header) -> None:
+        """Check what a final header fixes of the next round: the one beacon, its seats, no planted sealing key."""
+        number, cast = header.round + 1, self.cast
+        shares = {i: cast.beacons[i].partial(0, number) for i in range(self.quorum)}
+        if header.beacon != cast.beacons[0].combine(0, number, shares):
+            raise SafetyError(f"the header of round {header.round} names another beacon than round {number}'s")
+        if header.seats != assign_seats(sha256(header.beacon).digest(), cast.epoch_set, self.plan.seats):
+            raise SafetyError(f"the header of round {header.round} seats others than the beacon does")
+        for said in header.announcements:
+            key = (said.validator, "sealing key", number)
+            if said.validator in self.honest and self._said.get(key) != said.seal_key:
+                raise SafetyError(f"the header of round {header.round} plants a sealing key of {said.validator}")
+
     def _index(self, account: bytes) -> int:
         return [v.account for v in self.cast.epoch_set.validators].index(account)
+
+    def enters(self, index: int, state: RoundState) -> None:
+        """Check the round that an honest validator is in.
+
+        Raises:
+            SafetyError: it does not follow from what is final, or its model is not everybody's.
+        """
+        number = state.terms.round
+        known = self.terms.setdefault(number, state.terms)
+        if known.digest != state.terms.digest or number > len(self.headers):
+            raise SafetyError(f"validator {index} enters round {number} under other terms")
+        if not state.lacks_model and state.model != self.models[number - 1]:
+            raise SafetyError(f"validator {index} holds another model in round {number}")
 
     # ------------------------------------------------------------------------------------------------ evidence
 
@@ -222,16 +282,17 @@ class Truth:
         """
         replica, round_ = state.replica, state.round
         size, cohort = self.plan.size, len(self.plan.trainers)
-        sizes = {
-            "headers": (len(replica.headers), VIEWS_KEPT_MAX),
-            "votes": (len(replica.votes), VIEWS_KEPT_MAX),
-            "pool": (len(replica.pool), 8 * size),
-            "early": (len(round_.early), WAITING_EACH_MAX * size),
-            "ahead": (len(round_.ahead), WAITING_EACH_MAX * size + cohort),
-            "reports": (len(round_.reports), cohort),
-            "releases": (len(round_.releases), size),
-            "secrets": (len(round_.secrets), 3),
-        }
-        grown = {name: pair for name, pair in sizes.items() if pair[0] > pair[1]}
-        if grown:
-            raise SafetyError(f"validator {index} grows without bound: {grown}")
+        sizes = (
+            ("headers", len(replica.headers), VIEWS_KEPT_MAX),
+            ("votes", len(replica.votes), VIEWS_KEPT_MAX),
+            ("pool", len(replica.pool), 8 * size),
+            ("early", len(round_.early), WAITING_EACH_MAX * size),
+            ("ahead", len(round_.ahead), WAITING_EACH_MAX * size + cohort),
+            ("reports", len(round_.reports), cohort),
+            ("releases", len(round_.releases), size),
+            ("secrets", len(round_.secrets), 3),
+            ("said", len(state.said), 2 * cohort * self.plan.seats + 4 * size),
+        )
+        for name, grown, most in sizes:
+            if grown > most:
+                raise SafetyError(f"validator {index} grows without bound: {grown} {name}, at most {most}")

@@ -49,14 +49,14 @@ Said = list[tuple[int, Any]]
 
 
 def partial_close(payload: bytes, rng: Random) -> bytes:
-    """Return a close of about half of the reports that this one admits, or the payload if it is no such close."""
+    """Return a close of half of the reports that this one admits, or the payload if it is no such close."""
     try:
         close = decode_payload(payload)
     except CollegiumError:
         return payload
     if not isinstance(close, Close) or len(close.reports) < 2:
         return payload
-    kept = sorted(rng.sample(range(len(close.reports)), (len(close.reports) + 1) // 2))
+    kept = sorted(rng.sample(range(len(close.reports)), len(close.reports) // 2))
 
     def some(items: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(items[i] for i in kept)
@@ -77,6 +77,8 @@ def garbled(key_sum: KeySum, account: Any, rng: Random) -> KeySum:
 class Liar:
     """One validator's lies; `look` shows it its own state, `blocks` what anybody holds.
 
+    `pretend` makes its own machine collect votes for a proposal that it made up.
+
     With a `script` it tells the lies named there whenever it can, and is honest otherwise.
     """
 
@@ -87,9 +89,11 @@ class Liar:
         rng: Random,
         look: Callable[[], Any],
         blocks: Callable[[], Iterable[Block]],
+        pretend: Callable[[HeaderProposal], None],
         script: Sequence[str] = (),
     ) -> None:
-        self.index, self.cast, self.rng, self.look, self.blocks, self.script = index, cast, rng, look, blocks, script
+        self.index, self.cast, self.rng, self.script = index, cast, rng, script
+        self.look, self.blocks, self.pretend = look, blocks, pretend
         self.account, self.voting = cast.accounts[index], cast.voting[index]
         self.signer = EpochSigner(self.voting, self.account)
         self.everybody = range(cast.epoch_set.size)
@@ -121,6 +125,7 @@ class Liar:
                 message = self._release(message)
             case HeaderProposal():
                 message = self._proposal(message)
+                self.pretend(message)
             case HeaderVote() if self._wants("garbage vote", 0.4):
                 message = replace(message, signature=self.voting.sign(self.rng.randbytes(32)))
             case Announcement() if self._wants("two sealing keys", 0.4):
@@ -230,7 +235,7 @@ class Liar:
     def _proposal(self, like: HeaderProposal) -> HeaderProposal:
         header, sums = like.header, like.key_sums
         if self._wants("wrong model", 0.15):
-            header = replace(header, model=self.rng.randbytes(32))
+            header = replace(header, model=sha256(header.model).digest())
         if self._wants("false outcome", 0.15):
             header = replace(header, outcome="lost", total=bytes(32), model=self._terms().model, lying=())
         if self._wants("few keys", 0.15):

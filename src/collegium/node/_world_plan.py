@@ -11,6 +11,7 @@ __all__ = ["SIZES", "Disk", "TrainerRole", "ValidatorRole", "Weather", "WorldPla
 
 SIZES = (4, 7)
 TIMEOUT_BASE_MS = 400
+REAL_SEATS = 16  # the fewest that real masking knows
 
 ValidatorRole = str  # "honest", "liar" or "twins"
 TrainerRole = str  # see TRAINER_LIES
@@ -56,10 +57,11 @@ class WorldPlan:
     """Everything that is fixed before the first event.
 
     Attributes:
-        real: whether curve, accounts and masking are the real ones; else the stand-ins of `_world_keys`.
+        real: whether the curve and the accounts are the real ones; else the stand-ins of `_world_keys`.
+        masked: whether masking is the real one; else that of `_world_masking`.
         script: the lies that liars tell whenever they can; if there are none, they tell all, now and then.
         proved: whether reports carry (toy) proofs that chosen validators must verify.
-        seats: of the round committee; with stand-ins one for every validator.
+        seats: of the round committee: 16 with real masking, else one for every validator.
     """
 
     seed: int
@@ -67,6 +69,7 @@ class WorldPlan:
     seats: int
     rounds: int
     real: bool
+    masked: bool
     proved: bool
     validators: tuple[ValidatorRole, ...]
     trainers: tuple[TrainerRole, ...]
@@ -84,7 +87,9 @@ class WorldPlan:
         return tuple(i for i, role in enumerate(self.validators) if role == "honest")
 
 
-def plan_world(seed: int, sizes: tuple[int, int] = SIZES, *, real: bool = False, rounds: int = 2) -> WorldPlan:
+def plan_world(
+    seed: int, sizes: tuple[int, int] = SIZES, *, real: bool = False, masked: bool = False, rounds: int = 2
+) -> WorldPlan:
     """Return what this seed decides; the same on every machine."""
     rng = Random(f"plan {seed}")  # noqa: S311 - a simulated choice, no secret
     size = rng.randint(*sizes)
@@ -95,7 +100,7 @@ def plan_world(seed: int, sizes: tuple[int, int] = SIZES, *, real: bool = False,
         roles[index] = rng.choice(("liar", "liar", "twins"))
     proved = rng.random() < 0.4
     lies = TRAINER_LIES if proved else TRAINER_LIES[:-1]
-    trainers = ["honest"] * rng.choice((3, 3, 4))
+    trainers = ["honest"] * rng.choice((3, 3, 4, 5))
     for index in range(rng.choice((0, 0, 1, 1, len(trainers) - 2))):
         trainers[index] = rng.choice(lies)
     calm = rng.choice((3_000, 5_000, 8_000))
@@ -118,9 +123,10 @@ def plan_world(seed: int, sizes: tuple[int, int] = SIZES, *, real: bool = False,
     return WorldPlan(
         seed=seed,
         size=size,
-        seats=16 if real else size,
+        seats=REAL_SEATS if masked else size,
         rounds=rounds,
         real=real,
+        masked=masked,
         proved=proved,
         validators=tuple(roles),
         trainers=tuple(trainers),
@@ -128,5 +134,5 @@ def plan_world(seed: int, sizes: tuple[int, int] = SIZES, *, real: bool = False,
         disks=disks,
         weather=weather,
         timing=timing,
-        lying_max=rng.choice((0, 0, 0, 1)) if size > 4 and not real else 0,
+        lying_max=rng.choice((0, 0, 0, 1)) if size > 4 and not masked else 0,
     )

@@ -17,7 +17,8 @@ from ._world_plan import SIZES, WorldPlan, plan_world
 
 __all__ = ["REAL_EVERY", "Schedules", "plan_of", "play_plan", "play_schedules", "play_seed"]
 
-REAL_EVERY = 20  # of so many schedules one is played with the real curve, accounts and masking
+REAL_EVERY = 20  # of so many schedules one is played with the real curve and accounts
+MASKED_EVERY = 100  # and one with the real masking as well
 BATCH = 10
 MASKING = StandInMasking()
 
@@ -28,6 +29,7 @@ class Schedules:
 
     worlds: int = 0
     real: int = 0
+    masked: int = 0
     cpu_seconds: float = 0.0
     totals: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -39,6 +41,7 @@ class Schedules:
         """Count one world."""
         self.worlds += 1
         self.real += book.plan.real
+        self.masked += book.plan.masked
         for name in ("steps", "messages", "lost", "crashes", "splits", "views", "blocks", "rounds"):
             self.totals[name] += getattr(book, name)
         self.outcomes.update(book.outcomes)
@@ -49,8 +52,9 @@ class Schedules:
 
 
 def plan_of(seed: int, sizes: tuple[int, int] = SIZES) -> WorldPlan:
-    """Return the plan of a seed as `play_schedules` plays it: every twentieth is a real one."""
-    return plan_world(seed, sizes, real=seed % REAL_EVERY == REAL_EVERY - 1)
+    """Return the plan of a seed as it is played: every twentieth has real keys, every hundredth real masking too."""
+    real, masked = ((seed + 1) % every == 0 for every in (REAL_EVERY, MASKED_EVERY))
+    return plan_world(seed, sizes, real=real, masked=masked)
 
 
 def play_seed(seed: int, sizes: tuple[int, int] = SIZES) -> Chronicle:
@@ -60,7 +64,7 @@ def play_seed(seed: int, sizes: tuple[int, int] = SIZES) -> Chronicle:
 
 def play_plan(plan: WorldPlan) -> Chronicle:
     """Return what happens under a plan; a failure is in the chronicle, in one line, whatever it was."""
-    swaps = () if plan.real else ((aggregation, MASKING),)
+    swaps = () if plan.masked else ((aggregation, MASKING),)
     with stand_ins(real=plan.real, more=swaps):
         world = World(plan)
         try:

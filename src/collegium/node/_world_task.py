@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from collegium import aggregation
+from collegium import aggregation, algebra
 from collegium.aggregation import Budget, KeyClaim, Layout, Report, RoundTerms, SeatTerms, Upload
 from collegium.consensus import (
     EpochSet,
@@ -205,8 +205,10 @@ def _trained(
     def proof(ciphertext: Digest) -> bytes:
         return (proof_of(ciphertext) if honest_proof else bytes(32)) if plan.proved else b""
 
-    if plan.real:
-        return Trained(_real_upload(terms, account, update, random, proof, wrong if lie else frozenset()), update, to)
+    if plan.masked:
+        denied = wrong if lie else frozenset[int]()
+        spoil = role == "malformed"
+        return Trained(_real_upload(terms, account, update, random, proof, denied, spoil), update, to)
 
     def share(seat: int, value: int) -> int:
         return value ^ 1 if lie and seat in wrong else value
@@ -222,9 +224,16 @@ def _real_upload(
     random: Stream,
     proof: Callable[[Digest], bytes],
     denied: frozenset[int],
+    spoil: bool,
 ) -> Upload:
-    """Return a real upload; `denied` seats get a box that does not open."""
+    """Return a real upload; `denied` seats get a box that does not open; a spoiled one's check blocks are not zero."""
     draft = aggregation.begin_upload(terms, account.address, update, random)
+    if spoil:
+        message = np.zeros(draft.ciphertext.shape, np.int64)
+        message[0, 0] = 1 << terms.layout.budget.noise_bits
+        masked = algebra.add(draft.ciphertext, algebra.encode_signed(message))
+        data = aggregation.encode_ciphertext(masked)
+        draft = replace(draft, ciphertext=masked, ciphertext_bytes=data, ciphertext_digest=sha256(data).digest())
     upload = aggregation.finish_upload(terms, draft, account, proof(draft.ciphertext_digest))
     if not denied:
         return upload

@@ -1,0 +1,335 @@
+"""The protocol broken on purpose, one rule at a time, and for each a scenario that must catch it.
+
+A scenario is a schedule played by hand (`_world_scenes`) or one seeded world; it returns in one line what went wrong,
+or nothing. The gate holds when every mutant makes its scenario complain and the protocol as it is makes none complain.
+Mutants reach into the rooms below on purpose, and put back what they replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+from collegium.consensus import Ballot, Close, EpochSet, RoundBroadcast, Store, decode_payload
+from collegium.crypto import hash_fields
+from collegium.errors import CollegiumError
+
+from ._world_keys import swapped
+from ._world_plan import Weather, WorldPlan, plan_world
+from ._world_run import play_plan
+from ._world_scenes import (
+    certificate_of_another_epoch,
+    certified_across_a_gap,
+    fork_after_commit,
+    signer_counted_twice,
+)
+from ._world_stage import Stage
+
+__all__ = ["MUTANTS", "Mutant", "Tried", "try_mutants"]
+
+Broken = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One rule broken.
+
+    Attributes:
+        name, broken: of the rule, and what is left of it.
+        scenario: what is played, in words.
+        play: plays it; returns what went wrong, or "".
+        breaking: the protocol is broken while this is entered.
+    """
+
+    name: str
+    broken: str
+    scenario: str
+    play: Callable[[], str]
+    breaking: Broken
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a mutant: what its scenario said of it, and whether the scenario is silent without it."""
+
+    name: str
+    broken: str
+    scenario: str
+    cause: str
+    sound: bool
+
+    @property
+    def caught(self) -> bool:
+        """Whether the scenario complained."""
+        return bool(self.cause)
+
+
+def try_mutants() -> Iterator[Tried]:
+    """Play every mutant's scenario without and with the break."""
+    for mutant in MUTANTS:
+        sound = not mutant.play()
+        with mutant.breaking():
+            cause = mutant.play()
+        yield Tried(mutant.name, mutant.broken, mutant.scenario, cause, sound)
+
+
+# ------------------------------------------------------------------------------------------------ how to break
+
+
+def _rule(module: str, name: str) -> Any:
+    return getattr(import_module(f"collegium.{module}"), name)
+
+
+def instead(module: str, name: str, rule: Callable[[Any], Any]) -> Broken:
+    """Return what replaces a function by `rule(function)`, wherever it is called from."""
+
+    @contextmanager
+    def breaking() -> Iterator[None]:
+        function = _rule(module, name)
+        with swapped([(function, rule(function))]):
+            yield
+
+    return breaking
+
+
+def attribute(owner: type, name: str, value: object) -> Broken:
+    """Return what replaces an attribute of a class."""
+
+    @contextmanager
+    def breaking() -> Iterator[None]:
+        kept = owner.__dict__[name]
+        setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            setattr(owner, name, kept)
+
+    return breaking
+
+
+def both(*parts: Broken) -> Broken:
+    """Return what breaks several rules at once."""
+
+    @contextmanager
+    def breaking() -> Iterator[None]:
+        with ExitStack() as stack:
+            for part in parts:
+                stack.enter_context(part())
+            yield
+
+    return breaking
+
+
+def nothing(*_: object, **__: object) -> None:
+    """Stand in the place of a check."""
+
+
+# ------------------------------------------------------------------------------------------------ how to play
+
+
+def forks(stage: Callable[[], Stage]) -> Callable[[], str]:
+    """Return what plays a schedule by hand and says whether it forks."""
+    return lambda: "two honest validators hold different orders" if stage().forked() else ""
+
+
+def leaves_view(stage: Callable[[], Stage], seat: int, view: int) -> Callable[[], str]:
+    """Return what plays a schedule and says whether a validator has left a view that it must not leave."""
+    return lambda: f"validator {seat} leaves view {view}" if stage().hosts[seat].state.view > view else ""
+
+
+def world(**changes: Any) -> Callable[[], str]:
+    """Return what plays a world of four in good weather, changed so, and says how it failed."""
+    return lambda: play_plan(replace(CALM, **changes)).failure
+
+
+CALM: WorldPlan = replace(
+    plan_world(0, (4, 4)),
+    validators=("honest",) * 4,
+    trainers=("honest",) * 3,
+    proved=False,
+    absent=0.0,
+    lying_max=0,
+    weather=Weather(calm_ms=0, hush_ms=20_000, lose=0, slow=0, repeat=0, crash=0, split_ms=0),
+)
+LIAR = ("honest", "liar", "honest", "honest")  # validator 1 leads view 1, in which the first close is proposed
+
+
+# ------------------------------------------------------------------------------------------------ broken rules
+
+
+def _drop_lock(_: Any) -> Any:
+    return lambda known, shown: shown if shown.view > known.view else known
+
+
+def _without_lock(check: Any) -> Any:
+    """Check a block, but not that its parent respects what the timed-out quorum was locked on."""
+    validity = import_module("collegium.consensus._order_validity")
+
+    def checked(electorate: Any, block: Any) -> None:
+        kept = validity.respects_timeouts
+        validity.respects_timeouts = lambda entry: True
+        try:
+            check(electorate, block)
+        finally:
+            validity.respects_timeouts = kept
+
+    return checked
+
+
+def _signers_with_repetition(check: Any) -> Any:
+    validity = import_module("collegium.consensus._order_validity")
+
+    def checked(electorate: Any, certificate: Any) -> None:
+        groups = [validity._signers(electorate, group.signers) for group in certificate.groups]
+        validity._check_quorum(electorate, "timeout certificate", sum(len(seats) for seats in groups))
+
+    return checked
+
+
+def _release_early(order: Any) -> Any:
+    """Release for a close as soon as its block is stored, that is, voted for."""
+
+    def ordering(context: Any, state: Any, message: Any, now: int) -> Any:
+        state, effects = order(context, state, message, now)
+        early: list[Any] = []
+        for effect in effects:
+            if isinstance(effect, Store) and effect.block.payload and state.round.close is None:
+                close = _close_of(effect.block.payload)
+                if close is not None:
+                    out = _rule("consensus._round", "release")(
+                        context.round, state.round, close, effect.block.author, now
+                    )
+                    early += [e for e in out[1] if isinstance(e, RoundBroadcast)]
+        return state, (*effects, *early)
+
+    return ordering
+
+
+def _close_of(payload: bytes) -> Close | None:
+    try:
+        decoded = decode_payload(payload)
+    except CollegiumError:
+        return None
+    return decoded if isinstance(decoded, Close) else None
+
+
+def _digest_without_epoch(ballot: Ballot, epoch_set: EpochSet) -> bytes:
+    return hash_fields("vote", epoch_set.task, ballot.view, ballot.block, ballot.parent, ballot.parent_view)
+
+
+# ------------------------------------------------------------------------------------------------ the list
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "dropped lock",
+        "a validator forgets its highest certificate when it enters a later view",
+        "by hand: the villain leads two past a final block",
+        forks(lambda: fork_after_commit(block_before_timeout=True)),
+        instead("consensus._ordering", "merge_entries", _drop_lock),
+    ),
+    Mutant(
+        "ignored high certificate in a timeout",
+        "a view may be entered below what the timed-out quorum was locked on",
+        "by hand: the same",
+        forks(lambda: fork_after_commit(block_before_timeout=True)),
+        instead("consensus._order_validity", "respects_timeouts", lambda _: lambda entry: True),
+    ),
+    Mutant(
+        "unlocked vote after a view change",
+        "a block may build below what the timed-out quorum was locked on; timeouts and entries may not",
+        "by hand: the same",
+        forks(lambda: fork_after_commit(block_before_timeout=True)),
+        instead("consensus._order_validity", "check_block", _without_lock),
+    ),
+    Mutant(
+        "vote after timeout",
+        "a validator votes in a view that it has given up",
+        "by hand: the block arrives after the timeouts",
+        forks(lambda: fork_after_commit(block_before_timeout=False)),
+        instead(
+            "consensus._ordering",
+            "may_vote",
+            lambda _: lambda kept, block: block.view == kept.entry.view and block.view > kept.voted_view,
+        ),
+    ),
+    Mutant(
+        "commit of views that are not contiguous",
+        "two certificates in a row suffice, whatever their views",
+        "by hand: two branches, each certified across a gap",
+        forks(certified_across_a_gap),
+        attribute(Ballot, "makes_parent_final", property(lambda ballot: ballot.parent_view > 0)),
+    ),
+    Mutant(
+        "certificate with a signer twice",
+        "a timeout certificate counts one signer in two groups",
+        "by hand: the villain and one other are three signers",
+        leaves_view(signer_counted_twice, 2, 2),
+        instead("consensus._order_validity", "check_timeout_certificate", _signers_with_repetition),
+    ),
+    Mutant(
+        "wrong epoch's certificates accepted",
+        "what a vote signs does not name the epoch",
+        "by hand: epoch 0's certificate is shown in epoch 1",
+        leaves_view(certificate_of_another_epoch, 2, 1),
+        attribute(Ballot, "digest", _digest_without_epoch),
+    ),
+    Mutant(
+        "quorum of half",
+        "n/2 signers make a certificate",
+        "a world of four in good weather",
+        world(),
+        attribute(EpochSet, "quorum", property(lambda epoch_set: epoch_set.size // 2)),
+    ),
+    Mutant(
+        "certificate of too few seats",
+        "half of the seats certify a header",
+        "a world of four in good weather",
+        world(),
+        instead("consensus._seats", "seat_quorum", lambda _: lambda seats: seats // 2),
+    ),
+    Mutant(
+        "release before the close is final",
+        "a validator gives its sums out for a close that it votes for",
+        "a world of four in good weather",
+        world(),
+        instead("consensus._validator", "_order", _release_early),
+    ),
+    Mutant(
+        "receipt not checked",
+        "anybody's signature passes for a seat's receipt",
+        "a world in which validator 1 forges receipts of other seats",
+        world(validators=LIAR, script=("forged receipt",)),
+        instead("aggregation", "check_receipt", lambda _: nothing),
+    ),
+    Mutant(
+        "close that leaves out half",
+        "a validator votes for a close whatever it leaves out",
+        "a world in which validator 1 proposes a close of half of the reports",
+        world(validators=LIAR, trainers=("honest",) * 4, script=("half close",)),
+        instead("consensus._round_rules", "leaves_out", lambda _: nothing),
+    ),
+    Mutant(
+        "header vote without redoing the sum",
+        "a validator votes for any header in its proposer's turn",
+        "a world in which validator 1 proposes a header with another model",
+        world(validators=LIAR, script=("wrong model",)),
+        instead("consensus._round_rules", "check_proposal", lambda _: nothing),
+    ),
+    Mutant(
+        "stale beacon accepted",
+        "a header's beacon and sealing keys are not checked",
+        "a world in which validator 1 proposes a header with an earlier value",
+        world(validators=LIAR, script=("stale beacon",)),
+        instead("consensus._round_rules", "check_next", lambda _: nothing),
+    ),
+    Mutant(
+        "proof not verified",
+        "a chosen verifier signs that it has verified, and has not",
+        "a world in which a trainer's proof does not verify",
+        world(trainers=("false proof", "honest", "honest"), proved=True),
+        instead("consensus._proving", "check_proof", lambda _: nothing),
+    ),
+)

@@ -1,0 +1,37 @@
+"""Worlds that failed once, by name: each is one history, and what it showed must not come back."""
+
+from dataclasses import replace
+
+import pytest
+
+from collegium.consensus import RoundTiming
+from collegium.node._world_plan import Disk, Weather, WorldPlan, plan_world
+from collegium.node._world_run import play_plan
+
+IN_PARTS = Weather(calm_ms=5_000, hush_ms=8_000, lose=0.005, slow=0, repeat=0.05, crash=0.003, split_ms=700, drift=0.01)
+TIMING = RoundTiming(grace_ms=20, deadline_ms=1_500, release_ms=600, turn_ms=500, verify_ms=400)
+
+
+def plan(seed: int, size: int, **changes: object) -> WorldPlan:
+    """Return a plan whose people, weather and timing depend on no later change of how plans are drawn."""
+    base = plan_world(seed, (size, size))
+    fixed = {
+        "validators": ("honest",) * size,
+        "trainers": ("honest",) * 3,
+        "proved": False,
+        "absent": 0.0,
+        "disks": (Disk(0, 2),) * size,
+        "weather": IN_PARTS,
+        "timing": TIMING,
+        "lying_max": 0,
+    }
+    return replace(base, **(fixed | changes))
+
+
+@pytest.mark.parametrize("seed", [3, 5, 40])
+def test_a_trainer_that_signs_two_reports_does_not_stop_the_round(seed: int) -> None:
+    """Who held both wanted to skip, who held one wanted to close: two camps below a quorum, for ever."""
+    people = ("liar", "honest", "honest", "honest", "honest", "twins", "honest")
+    book = play_plan(plan(seed, 7, validators=people, trainers=("two reports", "honest", "honest"), lying_max=1))
+    assert not book.failure
+    assert book.rounds >= 2
