@@ -29,7 +29,7 @@ from collegium.node._tls import (
 )
 
 TASK = bytes(32)
-PATIENCE_S = 12
+PATIENCE_S = 120
 GARBAGE = b"\xee"  # a frame that the ends' `on_frame` refuses
 
 
