@@ -260,6 +260,30 @@ class House:
         return sorted(path.suffix for path in self.gateway.spool.folder.iterdir())
 
 
+@dataclass
+class Reading:
+    """A reader that takes nothing of an answer until it is told to go on."""
+
+    began: asyncio.Event
+    goes_on: asyncio.Event
+    task: asyncio.Task[None]
+
+    @classmethod
+    def of(cls, house: House, path: str) -> Reading:
+        began, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Any) -> None:
+            began.set()
+            await goes_on.wait()
+
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "app": None}
+        return cls(began, goes_on, asyncio.ensure_future(house.gateway.app()(scope, receive, send)))
+
+
 def named(answer: httpx.Response) -> str:
     """Return the name of the problem that a gateway answered."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text

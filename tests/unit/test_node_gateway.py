@@ -16,6 +16,7 @@ from _gateway_stage import (
     TASK,
     TRAINERS,
     House,
+    Reading,
     StageDesk,
     chain,
     epoch_set,
@@ -519,6 +520,27 @@ def test_objects_names_registrations_and_signatures(tmp_path: Path) -> None:
             assert named(await house.http.get(f"/v1/{path}")) == "UnknownItemError"
         for path in ("objects/00", "names/" + "g" * 64, "checkpoints/x", "registrations/" + "0" * 64):
             assert named(await house.http.get(f"/v1/{path}")) == "MalformedRequestError"
+
+    run(scene)
+
+
+def test_what_is_given_at_once_is_bounded(tmp_path: Path) -> None:
+    objects = {sha256(data).digest(): data for data in (b"a" * 600, b"b" * 600)}
+    first, second = objects
+    house = House.of(tmp_path, StageDesk(objects=objects, blocks=chain(6)), limits=GatewayLimits(given_bytes_max=1000))
+
+    async def scene() -> None:
+        reading = [Reading.of(house, f"/v1/objects/{first.hex()}") for _ in range(3)]
+        for reader in reading:
+            await reader.began.wait()
+        assert named(await house.http.get(f"/v1/objects/{second.hex()}")) == "BusyError"
+        assert named(await house.http.get(f"/v1/blocks?after={epoch_set().genesis().hex()}")) == "BusyError"
+        assert (await house.http.get(f"/v1/objects/{first.hex()}")).content == objects[first]
+        for reader in reading:
+            reader.goes_on.set()
+            await reader.task
+        assert (await house.http.get(f"/v1/objects/{second.hex()}")).content == objects[second]
+        assert (await house.http.get(f"/v1/blocks?after={epoch_set().genesis().hex()}")).status_code == 200
 
     run(scene)
 

@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -32,7 +32,6 @@ from collegium.consensus import (
 )
 from collegium.crypto import AccountKey, BlsPublicKey, Digest, bls_verify
 from collegium.errors import CollegiumError
-from collegium.settlement import Checkpoint
 
 from ._client_line import ClientLimits, GatewayAnswerError, Line, open_lines
 from ._client_upload import upload_to
@@ -42,6 +41,9 @@ from ._ledger import decode_ledger
 from ._upload_ticket import make_ticket
 
 __all__ = ["DisagreementError", "FinalBlocks", "FinalHeader", "NobodyAnsweredError", "ValidatorClient"]
+
+if TYPE_CHECKING:
+    from collegium.settlement import Checkpoint
 
 T = TypeVar("T")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -76,6 +77,8 @@ class GatewayLimits:
         answer_s: for the validator to answer.
         wait_s_max: that a question for the next header may wait.
         blocks_bytes_max: of one answer with blocks; the first block comes whatever its size.
+        given_bytes_max: of blocks and objects whose readers do not have them yet, an object counted once.
+        fetching_max: blocks and objects that are looked for at once.
         finishing_max: uploads decoded at once.
         beat_s: between two signs of life to a listener.
     """
@@ -86,6 +89,8 @@ class GatewayLimits:
     answer_s: float = 60.0
     wait_s_max: float = 20.0
     blocks_bytes_max: int = 32 << 20
+    given_bytes_max: int = 256 << 20
+    fetching_max: int = 4
     finishing_max: int = 2
     beat_s: float = 15.0
 
@@ -106,10 +111,14 @@ class Gateway:
     metrics: NodeMetrics = field(default_factory=NodeMetrics)
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     _finishing: asyncio.Semaphore = field(init=False)
+    _fetching: asyncio.Semaphore = field(init=False)
+    _loans: _Loans = field(init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._finishing = asyncio.Semaphore(self.limits.finishing_max)
+        self._fetching = asyncio.Semaphore(self.limits.fetching_max)
+        self._loans = _Loans(self.limits.given_bytes_max)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -309,19 +318,20 @@ class Gateway:
         if after is None:
             raise MalformedRequestError("parameter after is missing, expected a block's digest, or the genesis'")
         count = min(max(1, _query_number(request, "count", RESPONSE_BLOCKS_MAX)), RESPONSE_BLOCKS_MAX)
-        found = await self._answer(self.desk.blocks_after(after, count))
-        if found is None:
-            raise UnknownItemError(f"block {after.hex()} is not final here")
-        return Response(_cut(found, self.limits.blocks_bytes_max), media_type=BYTES_TYPE)
+        async with self._fetching:
+            found = await self._answer(self.desk.blocks_after(after, count))
+            if found is None:
+                raise UnknownItemError(f"block {after.hex()} is not final here")
+            return _Given(self._loans, object(), _cut(found, self.limits.blocks_bytes_max))
 
     async def _object(self, request: Request) -> Response:
         """Give an object, piece by piece."""
         digest = _digest("object", request.path_params["digest"])
-        data = await self._answer(self.desk.object(digest))
-        if data is None:
-            raise UnknownItemError(f"object {digest.hex()} is not here")
-        headers = {"content-length": str(len(data)), "cache-control": "immutable, max-age=31536000"}
-        return StreamingResponse(_pieces(data), headers=headers, media_type=BYTES_TYPE)
+        async with self._fetching:
+            data = self._loans.find(digest) or await self._answer(self.desk.object(digest))
+            if data is None:
+                raise UnknownItemError(f"object {digest.hex()} is not here")
+            return _Given(self._loans, digest, data, {"cache-control": "immutable, max-age=31536000"})
 
     async def _named(self, request: Request) -> Response:
         """Give the SHA-256 of the report or key sum of an identity."""
@@ -411,6 +421,53 @@ class Gateway:
         except TimeoutError as error:
             raise SlowBodyError(f"no byte in {self.limits.idle_s} s") from error
         return bytes(body)
+
+
+class _Loans:
+    """What is being given to readers, each thing once however many read it."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._lent: dict[object, bytes] = {}
+        self._readers: Counter[object] = Counter()
+
+    def find(self, key: object) -> bytes | None:
+        return self._lent.get(key)
+
+    @contextmanager
+    def lend(self, key: object, data: bytes) -> Iterator[None]:
+        """Count `data` while somebody reads it.
+
+        Raises:
+            BusyError: too much is being given already.
+        """
+        given = sum(map(len, self._lent.values()))
+        if key not in self._lent and self._lent and given + len(data) > self._bytes_max:
+            raise BusyError(
+                f"{len(data)} bytes, {given} are being given already; expected {self._bytes_max} at most", bytes=given
+            )
+        self._lent[key] = data
+        self._readers[key] += 1
+        try:
+            yield
+        finally:
+            self._readers[key] -= 1
+            if not self._readers[key]:
+                del self._lent[key], self._readers[key]
+
+
+class _Given(StreamingResponse):
+    """Bytes that a reader takes at its own speed."""
+
+    def __init__(self, loans: _Loans, key: object, data: bytes, headers: dict[str, str] | None = None) -> None:
+        super().__init__(
+            _pieces(data), headers={"content-length": str(len(data)), **(headers or {})}, media_type=BYTES_TYPE
+        )
+        self._loan = loans.lend(key, data)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._loan:
+            await super().__call__(scope, receive, send)
 
 
 class _EventStream(StreamingResponse):
