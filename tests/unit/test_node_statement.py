@@ -52,6 +52,7 @@ CHANGES: dict[str, Any] = {
     "sites": (replace(UNSIGNED.sites[0], test_rows=11),),
     "warnings": (),
     "attribution": " ",
+    "clock": "real",
 }
 
 
@@ -60,6 +61,14 @@ def test_every_figure_is_under_the_signature() -> None:
     for name, value in CHANGES.items():
         with pytest.raises(StatementError, match=r"statement is signed by|no public key"):
             check_statement(replace(SIGNED, **{name: value}), TASK, LAST, OPERATOR.address)
+
+
+def test_what_nobody_measured_is_none_and_what_nobody_knows_is_no_clock() -> None:
+    silent = replace(UNSIGNED.rounds[1], finality_ms=None, coordination_ms=None, cpu_seconds=None)
+    said = sign_statement(replace(UNSIGNED, rounds=(silent,), auc_pooled=None, clock="real"), OPERATOR)
+    assert decode_statement(encode_statement(said)) == said
+    with pytest.raises(StatementError, match="clock"):
+        decode_statement(encode_statement(said).replace(b'"clock":"real"', b'"clock":"rear"'))
 
 
 def test_a_statement_about_another_run_or_by_another_account_is_refused() -> None:
