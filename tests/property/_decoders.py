@@ -1,0 +1,981 @@
+"""Every decoder of bytes from outside: how it is called, what it accepts, and how a value is written again.
+
+`DECODERS` is the table; `COVERED` names the functions that its entries reach, so that a new one cannot be forgotten.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import _wire_values as wire
+import msgspec
+import numpy as np
+from _fuzzing import Decoder
+from _proof_stage import case_of, proof_of
+from _proofs_quotes_vendor import SNP, case
+from _round_stage import RANDOM, committee, upload_of
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from collegium import aggregation, algebra, commitment, crypto, learning, proofs, settlement
+from collegium.aggregation import KeySum, Layout, Report, SeatColumns
+from collegium.commitment import ColumnRange
+from collegium.consensus import (
+    Announcement,
+    Ballot,
+    Block,
+    BlockEquivocation,
+    BlockRequest,
+    BlockResponse,
+    Certified,
+    Close,
+    Message,
+    QuorumCertificate,
+    Registered,
+    Relay,
+    Timeout,
+    TimeoutCertificate,
+    TimeoutGroup,
+    ViewEntry,
+    Vote,
+    VoteEquivocation,
+    VoteState,
+    decode_evidence,
+    decode_message,
+    decode_payload,
+    decode_peer_message,
+    decode_proof_evidence,
+    decode_round_message,
+    decode_upload,
+    decode_vote_state,
+    encode_evidence,
+    encode_message,
+    encode_payload,
+    encode_peer_message,
+    encode_proof_evidence,
+    encode_round_message,
+    encode_upload,
+    encode_vote_state,
+)
+from collegium.consensus._epoch_change_records import (
+    Answer,
+    DealingRecord,
+    EpochRecord,
+    Handover,
+    Seat,
+    TicketRecord,
+    Verdict,
+    decode_epoch_record,
+    encode_epoch_record,
+)
+from collegium.crypto import (
+    AccountKey,
+    BlsPublicKey,
+    BlsSecretKey,
+    Digest,
+    EcVrf,
+    EcVrfSecretKey,
+    SecretShare,
+    make_certificate,
+)
+from collegium.errors import CollegiumError
+from collegium.learning import CategoryColumn, ModelSpec, NumericColumn, Rule, Schema
+from collegium.lineage import MalformedRecordError
+from collegium.lineage._record import decode_attributes, encode_attributes
+from collegium.node import (
+    LearningTask,
+    Quantiser,
+    TlsFiles,
+    TrainerSettings,
+    ValidatorSettings,
+    VectorTask,
+    decode_data_registration,
+    decode_experiment,
+    decode_genesis,
+    decode_licence,
+    encode_data_registration,
+    encode_licence,
+    experiment_from_bytes,
+    experiment_to_bytes,
+    first_vector_state,
+    load_statistics,
+)
+from collegium.node._base_chain import ChainRecord, decode_chain_record, encode_chain_record
+from collegium.node._chain_check import _decode_transaction
+from collegium.node._evaluations import RoundEvaluation, read_evaluations, sign_evaluation
+from collegium.node._gateway_problems import decode_problem, encode_problem
+from collegium.node._genesis import Genesis, ValidatorEntry, encode_genesis
+from collegium.node._ledger import ObjectIndex, decode_index, decode_ledger, encode_index, encode_ledger
+from collegium.node._manifest import MANIFEST, check_manifest, write_manifest
+from collegium.node._network_settings import decode_settings, encode_settings
+from collegium.node._peer_frames import BOOT_BYTES, Frames, Lanes, encode_hello, encode_ping
+from collegium.node._proofs import RegistrationRecord
+from collegium.node._registration import DataRegistration, LicenceRequest
+from collegium.node._statement import RoundStatement, SiteStatement, Statement, decode_statement, encode_statement
+from collegium.node._tls import (
+    Authority,
+    Identity,
+    Role,
+    create_authority,
+    decode_public_key,
+    identity_from_uri,
+    issue,
+    load_authority,
+    load_credentials,
+    save_authority,
+    save_credentials,
+)
+from collegium.node._upload_ticket import decode_ticket, encode_ticket, make_ticket
+from collegium.proofs import _quote_certificates as certificates
+from collegium.proofs._quotes import verify_report_data
+from collegium.settlement import (
+    Checkpoint,
+    Deployment,
+    EmbeddedChain,
+    JsonRpcChain,
+    JsonRpcLimits,
+    Log,
+    SentTransaction,
+    decode_transcript,
+    encode_transcript,
+    sign_transaction,
+    transcribe,
+)
+from collegium.settlement._abi import refusal
+
+DIGEST, SHARE, SIGNATURE, ADDRESS = bytes(range(32)), bytes(range(48)), bytes(range(65)), bytes(range(20))
+ROOT = Path(__file__).parents[2]
+
+# ------------------------------------------------------------------------------------------------ consensus
+
+
+@cache
+def ordering_values() -> tuple[Message, ...]:
+    certificate = QuorumCertificate(Ballot(3, DIGEST, 2, DIGEST), b"\x07", SHARE)
+    groups = (TimeoutGroup(2, b"\x03", SHARE), TimeoutGroup(3, b"\x04", SHARE))
+    entry = ViewEntry(certificate, TimeoutCertificate(4, groups))
+    block = Block(DIGEST, 0, 5, 1, certificate, entry.timeout_certificate, b"payload", SIGNATURE)
+    return (
+        block,
+        Vote(certificate.ballot, 2, SHARE),
+        Timeout(4, 3, entry, SHARE),
+        entry,
+        BlockRequest(2, DIGEST, DIGEST),
+        BlockResponse((replace(block, timeout_certificate=None), block)),
+        Relay(2, b"payload"),
+    )
+
+
+def messages() -> Sequence[bytes]:
+    return [encode_message(message) for message in ordering_values()]
+
+
+def misbehaviour() -> Sequence[bytes]:
+    block, vote = ordering_values()[:2]
+    assert isinstance(block, Block)
+    assert isinstance(vote, Vote)
+    return [
+        encode_evidence(each) for each in (BlockEquivocation(block.header, block.header), VoteEquivocation(vote, vote))
+    ]
+
+
+def vote_states() -> Sequence[bytes]:
+    entry, timeout = ordering_values()[3], ordering_values()[2]
+    assert isinstance(entry, ViewEntry)
+    assert isinstance(timeout, Timeout)
+    return [encode_vote_state(VoteState(4, 3, 2, entry, kept)) for kept in (None, timeout)]
+
+
+def payloads() -> Sequence[bytes]:
+    body = SIGNATURE + b"\1"
+    registered = (Registered(ADDRESS, DIGEST, 1, 8, DIGEST),)
+    close = Close(DIGEST, 3, DIGEST, (0, 2), (DIGEST, SHARE[:32]), (1, 1), ((body, body), (body, body)), registered)
+    header = wire.small_values()[4].header
+    return [encode_payload(close), encode_payload(Certified(header, b"\7" + SHARE))]
+
+
+def small_messages() -> Sequence[bytes]:
+    return [encode_round_message(value) for value in wire.small_values()]
+
+
+def peer_messages() -> Sequence[bytes]:
+    return [encode_peer_message(value) for value in (*ordering_values(), *wire.small_values())]
+
+
+def reports_on_the_wire() -> Sequence[bytes]:
+    return [encode_round_message(value) for value in wire.large_values()[:2]]
+
+
+def proof_evidence() -> Sequence[bytes]:
+    return [encode_proof_evidence(value) for value in wire.large_values()[2:]]
+
+
+CONSENSUS = (
+    Decoder("ordering message", decode_message, messages, "msgpack", 1, encode_message),
+    Decoder("misbehaviour", decode_evidence, misbehaviour, "msgpack", 1, encode_evidence),
+    Decoder("vote state", decode_vote_state, vote_states, "msgpack", 1, encode_vote_state),
+    Decoder("block payload", decode_payload, payloads, "msgpack", 1, encode_payload),
+    Decoder("round message", decode_round_message, small_messages, "msgpack", 1, encode_round_message),
+    Decoder("peer message", decode_peer_message, peer_messages, "msgpack", 1, encode_peer_message),
+    Decoder("report on the wire", decode_round_message, reports_on_the_wire, encode=encode_round_message, cost=4),
+    Decoder("upload", decode_upload, lambda: reports_on_the_wire()[:1], encode=encode_upload, cost=4),
+    Decoder("proof evidence", decode_proof_evidence, proof_evidence, encode=encode_proof_evidence, cost=4),
+)
+
+# ------------------------------------------------------------------------------------------------ aggregation and below
+
+LAYOUT: Layout = committee().terms.layout
+LEAVES, POSITIONS = 64, (3, 4, 5, 40)
+
+
+def opened_columns() -> bytes:
+    terms, upload = committee().terms, upload_of(0)
+    return aggregation.open_columns(terms, upload.report, 0, upload.boxes[0], committee().first_seals[0]).to_bytes()
+
+
+def column_range() -> Sequence[bytes]:
+    words = np.arange(3 * LEAVES, dtype=np.uint64).reshape(3, LEAVES)
+    return [commitment.CommittedMatrix([words], [bytes(16 * LEAVES)]).open(0, POSITIONS).to_bytes()]
+
+
+def decode_columns(data: bytes) -> ColumnRange:
+    return ColumnRange.from_bytes(data, rows=3, leaf_count=LEAVES, positions=POSITIONS)
+
+
+@cache
+def tree() -> commitment.MerkleTree:
+    return commitment.MerkleTree([sha256(bytes([leaf])).digest() for leaf in range(LEAVES)])
+
+
+def verify_multiproof(data: bytes) -> None:
+    leaves = [sha256(bytes([leaf])).digest() for leaf in POSITIONS]
+    commitment.verify_multiproof(tree().root, LEAVES, POSITIONS, leaves, data)
+
+
+BOX = crypto.seal(committee().first_seals[0].public_bytes, b"info", b"a seat's columns")
+
+
+def open_box(data: bytes) -> bytes:
+    return crypto.open_sealed(committee().first_seals[0], b"info", data)
+
+
+BELOW = (
+    Decoder(
+        "report",
+        lambda d: Report.from_bytes(d, 16),
+        lambda: [upload_of(i).report.to_bytes() for i in range(2)],
+        encode=Report.to_bytes,
+        cost=4,
+    ),
+    Decoder(
+        "key sum",
+        lambda d: KeySum.from_bytes(d, 32),
+        lambda: [wire.key_sum(32, i).to_bytes() for i in range(2)],
+        encode=KeySum.to_bytes,
+    ),
+    Decoder(
+        "ciphertext",
+        lambda d: aggregation.decode_ciphertext(LAYOUT, d),
+        lambda: [upload_of(0).ciphertext],
+        encode=aggregation.encode_ciphertext,
+    ),
+    Decoder(
+        "seat columns",
+        lambda d: SeatColumns.from_bytes(d, committee().terms.seat_columns(0)),
+        lambda: [opened_columns()],
+        encode=SeatColumns.to_bytes,
+    ),
+    Decoder("sealed box", open_box, lambda: [BOX]),
+    Decoder("opened columns", decode_columns, column_range, encode=ColumnRange.to_bytes),
+    Decoder("multiproof", verify_multiproof, lambda: [tree().prove(POSITIONS)]),
+    Decoder("field elements", algebra.from_bytes, lambda: [bytes(64), b"\1" * 80], encode=algebra.to_bytes),
+)
+
+# ------------------------------------------------------------------------------------------------ crypto
+
+KEYS = crypto.MemberKeys.generate(RANDOM.split("fuzzed keys"))
+VRF = EcVrfSecretKey.generate(RANDOM.split("fuzzed vrf"))
+BLS_KEYS = [BlsSecretKey.generate(RANDOM.split(f"fuzzed bls {i}")) for i in range(10)]
+
+
+@cache
+def folder() -> Path:
+    """Return a folder of this process, for decoders that read files."""
+    path = Path(tempfile.mkdtemp(prefix="decoders-"))
+    atexit.register(shutil.rmtree, path)
+    return path
+
+
+def of_file(name: str, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
+    """Return a decoder that writes the bytes to a private file and reads that."""
+
+    def decode(data: bytes) -> Any:
+        path = folder() / name
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        return read(path)
+
+    return decode
+
+
+def key_files() -> Sequence[bytes]:
+    path = folder() / "saved.json"
+    path.unlink(missing_ok=True)
+    crypto.save_keys(path, KEYS)
+    return [path.read_bytes()]
+
+
+def secret_files() -> Sequence[bytes]:
+    path = folder() / "secret.json"
+    path.unlink(missing_ok=True)
+    crypto.save_secret(path, "seal", KEYS.seal.secret)
+    return [path.read_bytes()]
+
+
+def certificate_bytes() -> Sequence[bytes]:
+    signatures = {seat: key.sign(DIGEST) for seat, key in enumerate(BLS_KEYS)}
+    return [crypto.encode_certificate(make_certificate(10, signatures))]
+
+
+def verify_beacon(data: bytes) -> Digest:
+    return committee().beacons[0].verify(0, 3, data)
+
+
+def beacon_value() -> Sequence[bytes]:
+    shares = {i: beacon.partial(0, 3) for i, beacon in enumerate(committee().beacons)}
+    return [committee().beacons[0].combine(0, 3, shares)]
+
+
+def key_file(keys: crypto.MemberKeys) -> bytes:
+    path = folder() / "again.json"
+    path.unlink(missing_ok=True)
+    crypto.save_keys(path, keys)
+    return path.read_bytes()
+
+
+CRYPTO = (
+    Decoder(
+        "certificate", lambda d: crypto.decode_certificate(d, 10), certificate_bytes, encode=crypto.encode_certificate
+    ),
+    Decoder(
+        "BLS public key", BlsPublicKey, lambda: [bytes(key.public_key()) for key in BLS_KEYS], encode=bytes, cost=2
+    ),
+    Decoder(
+        "BLS signature",
+        lambda d: crypto.bls_verify(BLS_KEYS[0].public_key(), DIGEST, d),
+        lambda: [BLS_KEYS[0].sign(DIGEST)],
+        cost=4,
+    ),
+    Decoder("BLS secret", BlsSecretKey.from_bytes, lambda: [KEYS.bls.to_bytes()], encode=BlsSecretKey.to_bytes),
+    Decoder("beacon value", verify_beacon, beacon_value, cost=4),
+    Decoder(
+        "secret share",
+        lambda d: SecretShare.from_bytes(2, d),
+        lambda: [SecretShare(2, 5).to_bytes()],
+        encode=SecretShare.to_bytes,
+    ),
+    Decoder("lottery proof", lambda d: EcVrf.verify(VRF.public_key, b"alpha", d), lambda: [EcVrf.prove(VRF, b"alpha")]),
+    Decoder(
+        "account signature",
+        lambda d: crypto.recover_address(DIGEST, d),
+        lambda: [KEYS.account.sign(DIGEST)],
+    ),
+    Decoder("key file", of_file("keys", crypto.load_keys), key_files, "json", encode=key_file, cost=4),
+    Decoder("secret file", of_file("secret", lambda p: crypto.load_secret(p, "seal")), secret_files, "text", cost=4),
+)
+
+# ------------------------------------------------------------------------------------------------ proofs
+
+
+def quotes(name: str) -> Decoder:
+    data, report_data, policy, at = case(name)
+    return Decoder(f"{name} quote", lambda d: verify_report_data(d, report_data, policy, at), lambda: [data], cost=20)
+
+
+def policies() -> Sequence[bytes]:
+    return [proofs.encode_policy(case(name)[2]) for name in ("SGX", "TDX", "SNP", "GPU")]
+
+
+def proof_decoder(name: str, cost: int) -> Decoder:
+    return Decoder(
+        f"proof: {name}", lambda d: case_of(name).verify(d), lambda: [proof_of(name)], cost=cost, memory_max=64 << 20
+    )
+
+
+PROOFS = (
+    Decoder(
+        "attestation",
+        proofs.decode_attestation,
+        lambda: [case(name)[0] for name in ("SGX", "SNP", "GPU")],
+        encode=proofs.encode_attestation,
+    ),
+    *(quotes(name) for name in ("SGX", "TDX", "SNP", "GPU")),
+    Decoder("quote policy", proofs.decode_policy, policies, "json", encode=proofs.encode_policy),
+    Decoder("DER certificates", lambda d: certificates.load_chain([d]), lambda: SNP.endorsements, cost=2),
+    Decoder(
+        "PEM certificates",
+        certificates.load_pem_chain,
+        lambda: [(ROOT / "tests/data/attestation/gpu_certificates.pem").read_bytes()],
+        "text",
+        cost=4,
+    ),
+    proof_decoder("norm", 20),
+    proof_decoder("logistic", 40),
+    proof_decoder("registration", 20),
+)
+
+# ------------------------------------------------------------------------------------------------ settlement
+
+ALICE = AccountKey.generate(RANDOM.split("alice"))
+
+
+@cache
+def transcript_bytes() -> bytes:
+    chain = EmbeddedChain(settlement.Genesis(77, 1_800_000_000, ((ALICE.address, 10**21),)))
+    fees = chain.fees()
+    chain.send(sign_transaction(ALICE, chain_id=77, nonce=0, fees=fees, gas_max=21_000, to=ADDRESS, value=5, data=b""))
+    return encode_transcript(transcribe(chain))
+
+
+class Answers:
+    """A provider whose every answer is in one JSON object, by method; it is read as the real one reads a body."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def make_request(self, method: str, parameters: object) -> Any:
+        answers = json.loads(self.data)
+        return answers.get(method) if isinstance(answers, dict) else answers
+
+
+def ask_node(data: bytes) -> None:
+    """Ask everything that a chain over JSON-RPC asks of its node."""
+    chain = JsonRpcChain.__new__(JsonRpcChain)
+    chain.limits, chain._sleep, chain._sent = JsonRpcLimits(attempts=1, polls=1), lambda _: None, []
+    chain._provider = Answers(data)  # type: ignore[assignment]
+    questions: tuple[Callable[[], object], ...] = (
+        lambda: chain.send(b"raw"),
+        lambda: chain.logs(ADDRESS, DIGEST, 16),
+        lambda: chain.balance(ADDRESS),
+        chain.fees,
+        lambda: chain.call(ADDRESS, ADDRESS, b""),
+    )
+    refused = []
+    for ask in questions:
+        try:
+            ask()
+        except CollegiumError as error:
+            refused.append(error)
+    if len(refused) == len(questions):
+        raise refused[0]
+
+
+def node_answers() -> Sequence[bytes]:
+    log = {"address": "0x" + ADDRESS.hex(), "topics": ["0x" + DIGEST.hex()], "data": "0x00"}
+    receipt = {
+        "transactionHash": "0x" + "ab" * 32, "blockNumber": "0x10", "status": "0x1", "gasUsed": "0x5208",
+        "contractAddress": None, "logs": [log],
+    }  # fmt: skip
+    results = {
+        "eth_sendRawTransaction": "0x" + "ab" * 32, "eth_getTransactionReceipt": receipt, "eth_blockNumber": "0x11",
+        "eth_getBlockByNumber": {"timestamp": "0x10", "baseFeePerGas": "0x7"}, "eth_getLogs": [log],
+        "eth_getBalance": "0x5", "eth_maxPriorityFeePerGas": "0x1", "eth_call": "0x00",
+    }  # fmt: skip
+    good = {method: {"jsonrpc": "2.0", "id": 1, "result": result} for method, result in results.items()}
+    refusal = {"error": {"code": 3, "message": "no", "data": {"data": "0x" + "00" * 36}}}
+    return [json.dumps(each).encode() for each in (good, {**good, "eth_call": refusal})]
+
+
+def event(data: bytes) -> Mapping[str, Any]:
+    contract = settlement.contract("Settlement")
+    topics = tuple(data[at : at + 32] for at in range(0, min(len(data), 96), 32))
+    return contract.event("Checkpointed", Log(ADDRESS, (contract.topic("Checkpointed"), *topics), data[96:]))
+
+
+def refusal_of(data: bytes) -> object:
+    return refusal(data, "why")
+
+
+def refusals() -> Sequence[bytes]:
+    return [selector + words(1, 2, 3) for selector in settlement.contract("Settlement").errors]
+
+
+def seat_keys(data: bytes) -> tuple[Any, ...]:
+    return settlement.contract("Settlement").result("seatKeys", data)
+
+
+def words(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(32, "big") for number in numbers)
+
+
+def raw_transactions() -> Sequence[bytes]:
+    transcript = decode_transcript(transcript_bytes())
+    return [sent.raw for sent in transcript.transactions]
+
+
+def chain_records() -> Sequence[bytes]:
+    checkpoint = Checkpoint(DIGEST, 0, 0, 3, DIGEST, DIGEST)
+    deployment = Deployment(DIGEST, ADDRESS, ADDRESS, 2)
+    of_node = ChainRecord(
+        "http://localhost",
+        None,
+        (SentTransaction(b"raw", 5),),
+        deployment,
+        (checkpoint,),
+        (b"\7" + SHARE,),
+        (21_000,),
+        (4,),
+    )
+    embedded = replace(of_node, url=None, sent=(), transcript=decode_transcript(transcript_bytes()))
+    return [encode_chain_record(of_node), encode_chain_record(embedded)]
+
+
+SETTLEMENT = (
+    Decoder("transcript", decode_transcript, lambda: [transcript_bytes()], "json", encode=encode_transcript),
+    Decoder("node's answers", ask_node, node_answers, "json", cost=4),
+    Decoder("keys of the contract", seat_keys, lambda: [words(32, 2, 3, 4)], cost=2),
+    Decoder("event of the contract", event, lambda: [words(0, 3, 5, 7, 9, 11, 13)], cost=2),
+    Decoder("refusal of the contract", refusal_of, refusals, cost=2),
+    Decoder("raw transaction", lambda d: _decode_transaction(0, SentTransaction(d, 5)), raw_transactions, cost=2),
+    Decoder("chain record", decode_chain_record, chain_records, "json", encode=encode_chain_record),
+)
+
+# ------------------------------------------------------------------------------------------------ node
+
+SCHEMA = Schema((NumericColumn("age", 0.0, 100.0, ()), CategoryColumn("kind", ("x", "y"), ("?",))))
+EXPERIMENT = b"""
+[task]
+name = "hospitals"
+rounds = 3
+seed = 1
+level = "unproved"
+[data]
+path = "heart.csv"
+site = "hospital"
+label = "disease"
+negative = ["0"]
+test_fraction = 0.25
+[[schema.columns]]
+name = "age"
+lower = 0.0
+upper = 100.0
+[[schema.columns]]
+name = "kind"
+values = ["x", "y"]
+[model]
+kind = "mlp"
+hidden = [4]
+[rule]
+learning_rate = "1/3"
+batch_rows = 8
+[committee]
+seats = 16
+[chain]
+"""
+
+
+@cache
+def learning_task() -> LearningTask:
+    return LearningTask(
+        task=DIGEST, seed=DIGEST, level="unproved", rounds=3, schema=SCHEMA, spec=ModelSpec("logistic", 3, ()),
+        rule=Rule(learning_rate=Fraction(1)), rows_max=64, trainers_max=4, cohort_min=2, lying_max=1,
+    )  # fmt: skip
+
+
+def model_states() -> Sequence[bytes]:
+    """The state of 40 rows of age 50, of every category half, before the first step."""
+    task = learning_task()
+    total = np.array([40, 40 * 2048, 40 * 2048**2, 40], np.int64)
+    return [task.step(0, b"", total)]
+
+
+@cache
+def vector_task() -> VectorTask:
+    quantiser = Quantiser(clip=Fraction(1, 2), bits=8, norm=Fraction(3, 4))
+    initial = first_vector_state(np.array([0.25, -1.5, 0.0]), quantiser, 4)
+    return VectorTask(
+        task=DIGEST, level="bounded", entries=3, quantiser=quantiser, trainers=4, initial=initial, cohort_min=2,
+        lying_max=1,
+    )  # fmt: skip
+
+
+def experiments() -> Sequence[bytes]:
+    return [experiment_to_bytes(decode_experiment(EXPERIMENT, Path()))]
+
+
+def genesis_files() -> Sequence[bytes]:
+    announcement = Announcement(0, 0, DIGEST, SIGNATURE)
+    validators = (
+        ValidatorEntry(ADDRESS, bytes(96), SHARE, 5, announcement),
+        ValidatorEntry(ADDRESS, bytes(96), SHARE, 5, None),
+    )
+    trainers = ((ADDRESS, "north ☃/0"), (bytes(20), "south/1"))
+    genesis = Genesis(
+        experiments()[0],
+        learning.schema_to_bytes(SCHEMA),
+        64,
+        trainers,
+        ADDRESS,
+        0,
+        validators,
+        ((bytes(96),) * 2,) * 2,
+        SHARE,
+    )
+    return [encode_genesis(genesis)]
+
+
+def ledgers() -> Sequence[bytes]:
+    block, entry = ordering_values()[0], ordering_values()[3]
+    assert isinstance(block, Block)
+    assert isinstance(entry, ViewEntry)
+    return [encode_ledger((block, block), (entry.high_certificate,))]
+
+
+def decode_whole_ledger(data: bytes) -> bytes:
+    return encode_ledger(*decode_ledger(data))
+
+
+def indices() -> Sequence[bytes]:
+    pairs, singles = ((DIGEST, bytes(32)),), (DIGEST,)
+    return [encode_index(ObjectIndex(pairs, pairs, singles, singles, singles, singles))]
+
+
+def statements() -> Sequence[bytes]:
+    rounds = (
+        RoundStatement(0, 1.5, 2.5, 0.1, 0.2, None, None, None, None, None),
+        RoundStatement(1, 1.25, 2.25, 0.1, 0.2, 80.5, 12.5, 0.75, 0.5, 0.625),
+    )
+    sites = (SiteStatement("north ☃", 30, 10),)
+    return [encode_statement(Statement(DIGEST, DIGEST, rounds, 0.8, 0.8, sites, ("few rows",), "", SIGNATURE))]
+
+
+def read_manifest(data: bytes) -> tuple[str, ...]:
+    (manifest_folder() / MANIFEST).write_bytes(data)
+    return check_manifest(manifest_folder())
+
+
+@cache
+def manifest_folder() -> Path:
+    path = folder() / "run"
+    (path / "rounds").mkdir(parents=True)
+    (path / "rounds" / "0").write_bytes(b"zero")
+    (path / "genesis.json").write_bytes(b"{}")
+    return path
+
+
+def manifests() -> Sequence[bytes]:
+    write_manifest(manifest_folder())
+    return [(manifest_folder() / MANIFEST).read_bytes()]
+
+
+def with_digest(data: bytes) -> bytes:
+    """Return a manifest with the digest that its other lines have."""
+    body = b"".join(line + b"\n" for line in data.split(b"\n")[:-2])
+    return body + sha256(body).hexdigest().encode() + b"\n"
+
+
+def registration_records() -> Sequence[bytes]:
+    roots = tuple(sha256(bytes([i])).digest() for i in range(4))
+    return [RegistrationRecord(1, 40, previous, roots, b"proof").to_bytes() for previous in (bytes(32), DIGEST)]
+
+
+def data_registrations() -> Sequence[bytes]:
+    statement = case_of("registration").statement
+    registration = DataRegistration(
+        statement.shape,
+        statement.owner,
+        statement.context,
+        bytes(32),
+        statement.roots,
+        proof_of("registration"),
+        SIGNATURE,
+    )
+    return [encode_data_registration(registration)]
+
+
+def licences() -> Sequence[bytes]:
+    return [encode_licence(LicenceRequest(ADDRESS, DIGEST, DIGEST, 40, 5, 6, DIGEST, SIGNATURE))]
+
+
+def read_statistics(path: Path) -> Any:
+    plain = EXPERIMENT.replace(b'"mlp"\nhidden = [4]', b'"logistic"')
+    return load_statistics(path, decode_experiment(plain, Path()))
+
+
+NODE = (
+    Decoder("experiment file", lambda d: decode_experiment(d, Path("folder")), lambda: [EXPERIMENT], "text", cost=4),
+    Decoder("experiment", experiment_from_bytes, experiments, "json", encode=experiment_to_bytes, cost=2),
+    Decoder("genesis", decode_genesis, genesis_files, "json", encode=encode_genesis),
+    Decoder("ledger", decode_whole_ledger, ledgers, encode=lambda data: data),
+    Decoder("index", decode_index, indices, "json", encode=encode_index),
+    Decoder("statement", decode_statement, statements, "json", encode=encode_statement),
+    Decoder("manifest", read_manifest, manifests, "text", repair=with_digest, cost=4),
+    Decoder(
+        "registration record", RegistrationRecord.from_bytes, registration_records, encode=RegistrationRecord.to_bytes
+    ),
+    Decoder("data registration", decode_data_registration, data_registrations, encode=encode_data_registration, cost=2),
+    Decoder("licence request", decode_licence, licences, "json", encode=encode_licence),
+    Decoder(
+        "model state",
+        lambda d: learning_task().decode_state(d),
+        model_states,
+        encode=lambda s: learning_task().encode_state(s),
+    ),
+    Decoder("vector state", lambda d: vector_task().decode_state(d), lambda: [vector_task().initial], encode=None),
+    Decoder("model file for scaling", of_file("state", read_statistics), model_states, cost=20, memory_max=80 << 20),
+)
+
+# ------------------------------------------------------------------------------------------------ a network
+
+SETTINGS = (
+    ValidatorSettings(
+        genesis=Path("/g"), index=2, state=Path("/s"), account_key=Path("/a"), voting_key=Path("/v"),
+        beacon_key=Path("/b"), seal_key=Path("/k"), tls=TlsFiles(Path("/t"), Path("/u"), Path("/w")),
+        listen=("127.0.0.1", 20_002), gateway=("::1", 21_002), peers={0: ("127.0.0.1", 20_000), 1: ("host", 20_001)},
+    ),
+    TrainerSettings(
+        genesis=Path("/g"), state=Path("/s"), account_key=Path("/a"), data=Path("/d"),
+        tls=TlsFiles(Path("/t"), Path("/u"), Path("/w")), validators={0: ("127.0.0.1", 21_000)}, attest=("a", "b"),
+    ),
+)  # fmt: skip
+
+
+def epoch_records() -> Sequence[bytes]:
+    key, point, box = Announcement(2, 9, DIGEST, SIGNATURE), bytes(96), bytes(80)
+    records: tuple[EpochRecord, ...] = (
+        TicketRecord(1, 5, point, SHARE, DIGEST, SIGNATURE),
+        DealingRecord(1, 5, 2, (point,) * 3, SHARE, (box,) * 4, SIGNATURE),
+        Verdict(1, 5, 2, (1, 3), key, SIGNATURE),
+        Answer(1, 5, 2, ((1, DIGEST), (3, DIGEST)), SIGNATURE),
+        Handover(1, 5, 9, (Seat(point, ADDRESS, 5),) * 3, (0, 1), point, (point,) * 3, (key,)),
+    )
+    return [encode_epoch_record(record) for record in records]
+
+
+def tickets() -> Sequence[bytes]:
+    return [encode_ticket(make_ticket(KEYS.account, DIGEST, 2, 3, b"an upload"))]
+
+
+def problems() -> Sequence[bytes]:
+    return [encode_problem(MalformedRecordError("no such round", round=5, sha256=DIGEST))]
+
+
+def feed(data: bytes) -> list[object]:
+    """Take a connection's bytes in two pieces, as they may come."""
+    frames = Frames(lambda kind: 1 << 18)
+    return [*frames.feed(data[: len(data) // 3]), *frames.feed(data[len(data) // 3 :])]
+
+
+def connections() -> Sequence[bytes]:
+    lanes = Lanes(1_000, (100, 1 << 20), (100, 1 << 24))
+    for frame in (b"small", bytes(200_000), b"\1" * 900):
+        assert lanes.put(frame)
+    parts = [encode_hello(bytes(BOOT_BYTES)), encode_ping()]
+    while lanes:
+        parts.append(lanes.take()[0])
+    return [b"".join(parts)]
+
+
+@cache
+def authority() -> Authority:
+    return create_authority(DIGEST, datetime.now(UTC))
+
+
+@cache
+def member_files() -> TlsFiles:
+    files = TlsFiles.inside(folder())
+    now = datetime.now(UTC)
+    save_credentials(files, issue(authority(), Identity(DIGEST, Role.VALIDATOR, 2), now), authority())
+    save_authority(folder(), authority())
+    return files
+
+
+@cache
+def member_certificate() -> bytes:
+    return member_files().certificate.read_bytes()
+
+
+def read_member(data: bytes) -> object:
+    member_files().certificate.write_bytes(data)
+    return load_credentials(member_files())
+
+
+def read_authority(data: bytes) -> object:
+    (member_files().authority.parent / "authority.pem").write_bytes(data)
+    return load_authority(folder())
+
+
+PRIVATE_KEY = ec.derive_private_key(5, ec.SECP256R1())
+PUBLIC_KEY = PRIVATE_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_key_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def evaluations() -> Sequence[bytes]:
+    unsigned = RoundEvaluation(DIGEST, 3, DIGEST, DIGEST, 40, 0.5, 0.75, 0.8)
+    return [msgspec.json.encode(sign_evaluation(unsigned, KEYS.account)) + b"\n"]
+
+
+def texts_of(decode: Callable[[str], object]) -> Callable[[bytes], object]:
+    """Return a decoder of bytes that are Latin text, for one of text."""
+    return lambda data: decode(data.decode("latin1"))
+
+
+NETWORK = (
+    Decoder("epoch record", decode_epoch_record, epoch_records, "msgpack", 1, encode_epoch_record),
+    Decoder(
+        "settings",
+        lambda d: decode_settings(d, Path("/a.toml")),
+        lambda: [encode_settings(each, Path("/")) for each in SETTINGS],
+        "text",
+        cost=4,
+    ),
+    Decoder("ticket", decode_ticket, tickets, "json", encode=encode_ticket),
+    Decoder("problem", lambda d: decode_problem(d, 400), problems, "json"),
+    Decoder("peer's records", feed, connections, cost=2),
+    Decoder(
+        "member's URI", texts_of(identity_from_uri), lambda: [Identity(DIGEST, Role.VALIDATOR, 2).uri.encode()], "text"
+    ),
+    Decoder("member's certificate", read_member, lambda: [member_certificate()], "text", cost=4),
+    Decoder("public key of a member", decode_public_key, lambda: [PUBLIC_KEY], encode=public_key_bytes, cost=2),
+    Decoder("evaluations", of_file("evaluations", read_evaluations), evaluations, "json", cost=4),
+    Decoder("authority's certificate", read_authority, lambda: [authority().credentials.certificate], "text", cost=4),
+)
+
+# ------------------------------------------------------------------------------------------------ learning and lineage
+
+CSV = 'age,kind,note\n50,x,"a, b"\n,y,☃\n1e3,?,"two\nlines"\n'.encode()
+
+
+def table_files(suffix: str) -> Sequence[bytes]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder() / f"made{suffix}"
+    ages, kinds = np.array([50.0, 2.5]), np.array(["x", "yy"])
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"age": ages, "kind": kinds}), path)
+    elif suffix == ".npz":
+        np.savez(path, age=ages, kind=kinds)
+    else:
+        np.save(path, np.array([(1.0, "x")], dtype=[("age", "f8"), ("kind", "U2")]))
+    return [path.read_bytes()]
+
+
+def table(suffix: str, form: Any = "binary") -> Decoder:
+    seeds = (lambda: [CSV]) if suffix == ".csv" else (lambda: table_files(suffix))
+    return Decoder(
+        f"table {suffix}", of_file(f"table{suffix}", learning.load_table), seeds, form, cost=10, memory_max=16 << 20
+    )
+
+
+def schemas() -> Sequence[bytes]:
+    return [learning.schema_to_bytes(SCHEMA)]
+
+
+def attributes_of(data: bytes) -> Mapping[str, str | int]:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:  # a database's texts are texts
+        raise MalformedRecordError(str(error)) from error
+    return decode_attributes(text)
+
+
+def attributes() -> Sequence[bytes]:
+    return [encode_attributes({"rows": 5, "site": "north ☃", "negative": -3}).encode()]
+
+
+LEARNING = (
+    Decoder("schema", learning.schema_from_bytes, schemas, "json", encode=learning.schema_to_bytes),
+    table(".csv", "text"),
+    table(".parquet"),
+    table(".npz"),
+    table(".npy"),
+    Decoder(
+        "attributes of a record", attributes_of, attributes, "json",
+        encode=lambda found: encode_attributes(found).encode(),
+    ),
+)  # fmt: skip
+
+DECODERS = (*CONSENSUS, *BELOW, *CRYPTO, *PROOFS, *SETTLEMENT, *NODE, *NETWORK, *LEARNING)
+
+# Each function of the package that is named as a decoder, and the entry that reaches it.
+REACHED = {
+    "aggregation/_masking.py decode_ciphertext": "ciphertext",
+    "aggregation/_report.py Report.from_bytes": "report",
+    "aggregation/_report.py SeatColumns.from_bytes": "seat columns",
+    "aggregation/_sum.py KeySum.from_bytes": "key sum",
+    "algebra/_field.py from_bytes": "field elements",
+    "commitment/_matrix.py ColumnRange.from_bytes": "opened columns",
+    "consensus/_epoch_change_records.py decode_epoch_record": "epoch record",
+    "consensus/_order_wire.py decode_evidence": "misbehaviour",
+    "consensus/_order_wire.py decode_message": "ordering message",
+    "consensus/_order_wire.py decode_vote_state": "vote state",
+    "consensus/_records.py decode_payload": "block payload",
+    "consensus/_round_wire.py decode_peer_message": "peer message",
+    "consensus/_round_wire.py decode_proof_evidence": "proof evidence",
+    "consensus/_round_wire.py decode_round_message": "round message",
+    "consensus/_round_wire.py decode_upload": "upload",
+    "crypto/_bls.py BlsSecretKey.from_bytes": "BLS secret",
+    "crypto/_certificate.py decode_certificate": "certificate",
+    "crypto/_dealing.py SecretShare.from_bytes": "secret share",
+    "crypto/_keyfile.py load_keys": "key file",
+    "crypto/_keyfile.py load_secret": "secret file",
+    "learning/_parameters.py parameters_from_bytes": "model state",
+    "learning/_schema.py schema_from_bytes": "schema",
+    "learning/_table.py load_table": "table .csv",
+    "lineage/_record.py decode_attributes": "attributes of a record",
+    "node/_base_chain.py decode_chain_record": "chain record",
+    "node/_experiment.py decode_experiment": "experiment file",
+    "node/_experiment.py experiment_from_bytes": "experiment",
+    "node/_experiment.py load_experiment": "experiment file",
+    "node/_gateway_problems.py decode_problem": "problem",
+    "node/_genesis.py decode_genesis": "genesis",
+    "node/_json.py decode_canonical": "genesis",
+    "node/_ledger.py decode_index": "index",
+    "node/_ledger.py decode_ledger": "ledger",
+    "node/_network_settings.py decode_settings": "settings",
+    "node/_network_settings.py load_settings": "settings",
+    "node/_owner_rows.py load_owner_rows": "table .csv",
+    "node/_owner_rows.py load_statistics": "model file for scaling",
+    "node/_proofs.py RegistrationRecord.from_bytes": "registration record",
+    "node/_registration.py decode_data_registration": "data registration",
+    "node/_registration.py decode_licence": "licence request",
+    "node/_statement.py decode_statement": "statement",
+    "node/_task.py LearningTask.decode_state": "model state",
+    "node/_tls.py decode_public_key": "public key of a member",
+    "node/_tls.py load_authority": "authority's certificate",
+    "node/_tls.py load_credentials": "member's certificate",
+    "node/_upload_ticket.py decode_ticket": "ticket",
+    "node/_vectors.py VectorTask.decode_state": "vector state",
+    "proofs/_quote_certificates.py load_chain": "DER certificates",
+    "proofs/_quote_certificates.py load_pem_chain": "PEM certificates",
+    "proofs/_quote_encoding.py decode_attestation": "attestation",
+    "proofs/_quote_policy.py decode_policy": "quote policy",
+    "settlement/_transcript.py decode_transcript": "transcript",
+}
+# And those whose bytes are no outsider's.
+INSIDE = {
+    "algebra/_field.py decode_signed": "elements of F that are an array already",
+    "crypto/_bls_backend.py BlsBackend.decode_g1": "behind `BLS signature`",
+    "crypto/_bls_backend.py BlsBackend.decode_g2": "behind `BLS public key`",
+    "crypto/_bls_backend.py Pyblst.decode_g1": "behind `BLS signature`",
+    "crypto/_bls_backend.py Pyblst.decode_g2": "behind `BLS public key`",
+    "node/_consortium.py load_account": "behind `secret file`",
+    "node/_consortium.py load_validator_secrets": "behind `secret file`",
+}
