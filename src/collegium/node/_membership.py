@@ -1,0 +1,415 @@
+"""A member's own folder while a consortium is founded, from its first key to the settings that its process starts with.
+
+Every key is made here, on the member's own machine; what is returned is a card, which everybody may see. The steps, in
+their order: `join_*`, `assemble_roster` (by whoever gathers the cards), `deal_in`, `confirm_in`, `settle_in`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+from collegium import learning
+from collegium.crypto import (
+    AccountKey,
+    BlsSecretKey,
+    Digest,
+    KeyFileExistsError,
+    SealKey,
+    load_secret,
+    os_random,
+    save_secret,
+)
+from collegium.learning import Rows
+
+from ._base_chain import encode_chain_record
+from ._consortium import (
+    ACCOUNT_KEY,
+    BEACON_KEY,
+    CHAIN,
+    CONFIG,
+    GENESIS,
+    OPERATOR_KEY,
+    ROWS,
+    SEAL_KEY,
+    STATE,
+    VOTING_KEY,
+    FolderInUseError,
+)
+from ._experiment import Experiment, experiment_to_bytes
+from ._founding import (
+    MemberSecrets,
+    NotInRosterError,
+    check_confirms,
+    check_deals,
+    confirm_dealings,
+    deal_beacon,
+    found_chain,
+    found_genesis,
+    place_of,
+)
+from ._genesis import Genesis, encode_genesis
+from ._member_cards import (
+    ConfirmCard,
+    DealCard,
+    JoinCard,
+    OperatorCard,
+    Roster,
+    TrainerCard,
+    ValidatorCard,
+    assemble,
+    join_context,
+    sign_card,
+)
+from ._network_settings import (
+    Address,
+    LogSettings,
+    NetworkSettings,
+    RelayerSettings,
+    RoleSettings,
+    StewardSettings,
+    TrainerSettings,
+    ValidatorSettings,
+    encode_settings,
+    format_address,
+    parse_address,
+)
+from ._row_files import write_rows
+from ._tls import (
+    Identity,
+    Role,
+    TlsFiles,
+    certify,
+    create_authority,
+    decode_public_key,
+    load_credentials,
+    new_key,
+    save_authority,
+)
+from ._tls import save_private as save_tls_key
+
+__all__ = [
+    "assemble_roster",
+    "confirm_in",
+    "deal_in",
+    "join_operator",
+    "join_trainer",
+    "join_validator",
+    "own_rows",
+    "settle_in",
+]
+
+BOX_KEY = "box.key"
+STEWARD, RELAYER = "steward", "relayer"
+
+
+# ------------------------------------------------------------------------------------------------ 1. join
+
+
+def join_validator(experiment: Experiment, home: Path, listen: Address, gateway: Address) -> ValidatorCard:
+    """Make a validator's keys in its own folder and return its card.
+
+    Raises:
+        FolderInUseError: the folder is not empty.
+    """
+    _claim(home)
+    account, voting, box = (
+        AccountKey.generate(os_random),
+        BlsSecretKey.generate(os_random),
+        SealKey.generate(os_random),
+    )
+    save_secret(home / ACCOUNT_KEY, "account", account.secret)
+    save_secret(home / VOTING_KEY, "voting", voting.to_bytes())
+    save_secret(home / BOX_KEY, "seal", box.secret)
+    digest = _digest(experiment)
+    card = ValidatorCard(
+        kind="validator",
+        experiment=digest,
+        account=account.address,
+        bls_key=bytes(voting.public_key()),
+        possession=voting.prove_possession(join_context(digest, account.address)),
+        box_key=box.public_bytes,
+        tls_key=_new_tls_key(home),
+        listen=format_address(listen),
+        gateway=format_address(gateway),
+    )
+    return sign_card(card, account)
+
+
+def join_trainer(experiment: Experiment, home: Path, name: str, rows: Rows) -> TrainerCard:
+    """Make a trainer's key and file of rows in its own folder and return its card, which bounds their number alone.
+
+    Args:
+        name: `site/number`.
+        rows: its own, as `own_rows` reads them.
+
+    Raises:
+        FolderInUseError: the folder is not empty.
+    """
+    _claim(home)
+    account = AccountKey.generate(os_random)
+    save_secret(home / ACCOUNT_KEY, "account", account.secret)
+    write_rows(home / ROWS, rows, experiment.data.label)
+    bound = 1 << (len(rows) - 1).bit_length()
+    card = TrainerCard("trainer", _digest(experiment), account.address, name, bound, _new_tls_key(home))
+    return sign_card(card, account)
+
+
+def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> OperatorCard:
+    """Make the key of who runs steward and relayer, and their folders, and return the card.
+
+    Raises:
+        FolderInUseError: the folder is not empty.
+    """
+    _claim(home)
+    account = AccountKey.generate(os_random)
+    for role in (STEWARD, RELAYER):
+        (home / role).mkdir(mode=0o700)
+        save_secret(home / role / OPERATOR_KEY, "account", account.secret)
+    write_rows(home / STEWARD / ROWS, test_rows, experiment.data.label)
+    keys = (_new_tls_key(home / STEWARD), _new_tls_key(home / RELAYER))
+    return sign_card(OperatorCard("operator", _digest(experiment), account.address, *keys), account)
+
+
+def own_rows(experiment: Experiment, table: Path, site: str | None = None) -> Rows:
+    """Return the labelled rows of a member's own table, which has the columns that the experiment's would have.
+
+    Args:
+        site: only its rows; the table need not name sites otherwise.
+
+    Raises:
+        CollegiumError: the table, a label or a column is refused.
+    """
+    data = experiment.data
+    whole = learning.load_table(table).blank(data.missing, keep=(data.site, data.label))
+    if site is not None:
+        chosen = [row for row, cell in enumerate(whole.column(data.site)) if cell == site]
+        whole = whole.select(chosen)
+    dropped = [name for name in (data.site, *data.drop) if name in whole.columns]
+    rows, _ = learning.labelled_rows(
+        whole, label=data.label, positive=data.positive, negative=data.negative, drop=dropped
+    )
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------ 2. assemble
+
+
+def assemble_roster(experiment: Experiment, cards: Sequence[JoinCard], authority: Path, now: datetime) -> Roster:
+    """Return the roster of checked cards, with a certificate for each member from a new authority.
+
+    Args:
+        authority: folder for the authority's key, missing or empty: whoever holds it can name itself anybody.
+        now: when the certificates begin to be valid.
+
+    Raises:
+        FolderInUseError: the folder is not empty.
+        BadCardError, CardSetError, RosterError: the cards do not make a consortium.
+    """
+    roster = assemble(experiment, cards)
+    _claim(authority)
+    made = create_authority(roster.draft.task, now)
+    save_authority(authority, made)
+    certificates = tuple(
+        certify(made, identity, decode_public_key(key), now, hosts=hosts) for identity, key, hosts in _named(roster)
+    )
+    return replace(roster, authority=made.credentials.certificate, certificates=certificates)
+
+
+def _named(roster: Roster) -> list[tuple[Identity, bytes, list[str]]]:
+    """Return whom each certificate names, with its key and its hosts, in the roster's order of certificates."""
+    task, operator = roster.draft.task, roster.operator
+    named = [
+        (Identity(task, Role.VALIDATOR, index), card.tls_key, [parse_address(card.gateway)[0]])
+        for index, card in enumerate(roster.validators)
+    ]
+    named += [(Identity(task, Role.TRAINER, card.account), card.tls_key, []) for card in roster.trainers]
+    named.append((Identity(task, Role.STEWARD, operator.account), operator.steward_tls_key, []))
+    named.append((Identity(task, Role.RELAYER, operator.account), operator.relayer_tls_key, []))
+    return named
+
+
+# ------------------------------------------------------------------------------------------------ 3. deal, 4. confirm
+
+
+def deal_in(home: Path, roster: Roster) -> DealCard:
+    """Return a validator's dealing, after checking that the roster lists it as it is; it deals once.
+
+    Raises:
+        NotInRosterError: the roster does not list this validator with its keys.
+        FolderInUseError: this folder has dealt before: two dealings could tell more than one.
+    """
+    account, voting, box = _own_keys(home)
+    card = roster.validators[place_of(roster, account.address)]
+    if (card.bls_key, card.box_key) != (bytes(voting.public_key()), box.public_bytes):
+        raise NotInRosterError(f"the roster lists other keys for account 0x{account.address.hex()} than are in {home}")
+    first = SealKey.generate(os_random)
+    try:
+        save_secret(home / SEAL_KEY, "seal", first.secret)
+    except KeyFileExistsError as error:
+        raise FolderInUseError(f"{home} has dealt before; to found anew, join anew in a new folder") from error
+    return deal_beacon(roster, MemberSecrets(account, voting, box, first))
+
+
+def confirm_in(home: Path, roster: Roster, deals: Sequence[DealCard]) -> ConfirmCard:
+    """Check what was dealt to a validator, keep its share of the beacon's key, and return its confirmation.
+
+    Raises:
+        BadCardError, CardSetError: see `confirm_dealings`.
+    """
+    account, voting, box = _own_keys(home)
+    first = SealKey(load_secret(home / SEAL_KEY, "seal"))
+    card, share = confirm_dealings(roster, deals, MemberSecrets(account, voting, box, first))
+    save_secret(home / BEACON_KEY, "beacon", share.to_bytes())
+    return card
+
+
+def _own_keys(home: Path) -> tuple[AccountKey, BlsSecretKey, SealKey]:
+    return (
+        AccountKey(load_secret(home / ACCOUNT_KEY, "account")),
+        BlsSecretKey.from_bytes(load_secret(home / VOTING_KEY, "voting")),
+        SealKey(load_secret(home / BOX_KEY, "seal")),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ 5. settle
+
+
+def settle_in(
+    home: Path,
+    roster: Roster,
+    deals: Sequence[DealCard],
+    confirms: Sequence[ConfirmCard],
+    network: NetworkSettings | None = None,
+) -> tuple[Genesis, tuple[Path, ...]]:
+    """Check all cards, and write what this member's processes start with; return genesis and the settings' files.
+
+    Every member computes the genesis itself: equal cards give an equal genesis, byte for byte.
+
+    Args:
+        network: how long this member's process waits, and what it logs; the defaults if None.
+
+    Raises:
+        NotInRosterError: the roster lists nobody with this folder's account.
+        BadCardError, CardSetError: a card does not hold.
+        WorldError, CollegiumError: a file cannot be written.
+    """
+    genesis = found_genesis(roster, deals, confirms)
+    if (home / STEWARD).is_dir():
+        operator = AccountKey(load_secret(home / STEWARD / OPERATOR_KEY, "account"))
+        if operator.address != roster.operator.account:
+            raise NotInRosterError(f"the roster's operator is 0x{roster.operator.account.hex()}, another account")
+        place = len(roster.certificates) - 2
+        record = found_chain(roster, genesis, check_confirms(roster, check_deals(roster, deals), confirms), operator)
+        (home / RELAYER / CHAIN).write_bytes(encode_chain_record(record))
+        steward = _settle(home / STEWARD, roster, genesis, place, _steward(home / STEWARD, roster))
+        return genesis, (steward, _settle(home / RELAYER, roster, genesis, place + 1, _relayer(home / RELAYER, roster)))
+    account = AccountKey(load_secret(home / ACCOUNT_KEY, "account")).address
+    for number, card in enumerate(roster.trainers):
+        if card.account == account:
+            place = len(roster.validators) + number
+            return genesis, (_settle(home, roster, genesis, place, _trainer(home, roster)),)
+    index = place_of(roster, account)
+    return genesis, (
+        _settle(home, roster, genesis, index, _validator(home, roster, index, network or NetworkSettings())),
+    )
+
+
+def _settle(home: Path, roster: Roster, genesis: Genesis, place: int, settings: RoleSettings) -> Path:
+    """Write genesis, certificates and settings into a process's folder."""
+    files = TlsFiles.inside(home)
+    files.certificate.write_bytes(roster.certificates[place])
+    files.authority.write_bytes(roster.authority)
+    load_credentials(files)  # the certificate must be of the key that is here
+    (home / GENESIS).write_bytes(encode_genesis(genesis))
+    (home / CONFIG).write_bytes(encode_settings(settings, home))
+    return home / CONFIG
+
+
+def _validator(home: Path, roster: Roster, index: int, network: NetworkSettings) -> ValidatorSettings:
+    cards = roster.validators
+    return ValidatorSettings(
+        genesis=home / GENESIS,
+        index=index,
+        state=home / STATE,
+        account_key=home / ACCOUNT_KEY,
+        voting_key=home / VOTING_KEY,
+        beacon_key=home / BEACON_KEY,
+        seal_key=home / SEAL_KEY,
+        tls=TlsFiles.inside(home),
+        listen=parse_address(cards[index].listen),
+        gateway=parse_address(cards[index].gateway),
+        peers={other: parse_address(card.listen) for other, card in enumerate(cards) if other != index},
+        timing=network.timing,
+        log=LogSettings(network.log_level),
+        metrics=network.metrics,
+    )
+
+
+def _trainer(home: Path, roster: Roster) -> TrainerSettings:
+    return TrainerSettings(
+        genesis=home / GENESIS,
+        state=home / STATE,
+        account_key=home / ACCOUNT_KEY,
+        data=home / ROWS,
+        tls=TlsFiles.inside(home),
+        validators=_gateways(roster),
+    )
+
+
+def _steward(home: Path, roster: Roster) -> StewardSettings:
+    return StewardSettings(
+        genesis=home / GENESIS,
+        state=home / STATE,
+        operator_key=home / OPERATOR_KEY,
+        test_rows=home / ROWS,
+        tls=TlsFiles.inside(home),
+        validators=_gateways(roster),
+    )
+
+
+def _relayer(home: Path, roster: Roster) -> RelayerSettings:
+    chain = roster.settled.chain
+    return RelayerSettings(
+        genesis=home / GENESIS,
+        state=home / STATE,
+        operator_key=home / OPERATOR_KEY,
+        chain=home / CHAIN,
+        url=chain.url,
+        checkpoint_every=chain.checkpoint_every,
+        tls=TlsFiles.inside(home),
+        validators=_gateways(roster),
+    )
+
+
+def _gateways(roster: Roster) -> dict[int, Address]:
+    return {index: parse_address(card.gateway) for index, card in enumerate(roster.validators)}
+
+
+def _claim(home: Path) -> None:
+    """Make a member's folder, which nobody else may enter.
+
+    Raises:
+        FolderInUseError: something is in it, or it cannot be made.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        used = any(home.iterdir())
+    except OSError as error:
+        raise FolderInUseError(f"{home}: {error.strerror}; expected a new or empty folder") from error
+    if used:
+        raise FolderInUseError(f"{home} is in use, expected a new or empty folder: keys are never overwritten")
+
+
+def _new_tls_key(home: Path) -> bytes:
+    """Make a key for connections in a folder and return its public half."""
+    private, public = new_key()
+    save_tls_key(TlsFiles.inside(home).key, private)
+    return public
+
+
+def _digest(experiment: Experiment) -> Digest:
+    return sha256(experiment_to_bytes(experiment)).digest()
