@@ -52,7 +52,7 @@ def read_figures(path: Path) -> dict[int, RoundFigures]:
         return {}
     found: dict[int, RoundFigures] = {}
     for line in lines:
-        with suppress(msgspec.MsgspecError):
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             figures = msgspec.json.decode(line, type=RoundFigures)
             found[figures.round] = figures
     return found
