@@ -92,7 +92,7 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 from collegium.learning import CategoryColumn, ModelSpec, NumericColumn, Rule, Schema
-from collegium.lineage import MalformedRecordError
+from collegium.lineage import Lineage, MalformedRecordError
 from collegium.lineage._record import decode_attributes, encode_attributes
 from collegium.node import (
     LearningTask,
@@ -115,6 +115,7 @@ from collegium.node import (
 from collegium.node._base_chain import ChainRecord, decode_chain_record, encode_chain_record
 from collegium.node._chain_check import _decode_transaction
 from collegium.node._evaluations import RoundEvaluation, read_evaluations, sign_evaluation
+from collegium.node._figures import RoundFigures, append_figures, read_figures
 from collegium.node._gateway_problems import decode_problem, encode_problem
 from collegium.node._genesis import Genesis, ValidatorEntry, encode_genesis
 from collegium.node._ledger import ObjectIndex, decode_index, decode_ledger, encode_index, encode_ledger
@@ -831,6 +832,13 @@ def evaluations() -> Sequence[bytes]:
     return [msgspec.json.encode(sign_evaluation(unsigned, KEYS.account)) + b"\n"]
 
 
+def figures() -> Sequence[bytes]:
+    path = folder() / "appended"
+    path.unlink(missing_ok=True)
+    append_figures(path, RoundFigures(3, 1.5, 2.5, 0.1, None))
+    return [path.read_bytes()]
+
+
 def texts_of(decode: Callable[[str], object]) -> Callable[[bytes], object]:
     """Return a decoder of bytes that are Latin text, for one of text."""
     return lambda data: decode(data.decode("latin1"))
@@ -854,6 +862,7 @@ NETWORK = (
     Decoder("member's certificate", read_member, lambda: [member_certificate()], "text", cost=4),
     Decoder("public key of a member", decode_public_key, lambda: [PUBLIC_KEY], encode=public_key_bytes, cost=2),
     Decoder("evaluations", of_file("evaluations", read_evaluations), evaluations, "json", cost=4),
+    Decoder("figures", of_file("figures", read_figures), figures, "json", cost=10, memory_max=80 << 20),
     Decoder("authority's certificate", read_authority, lambda: [authority().credentials.certificate], "text", cost=4),
 )
 
@@ -884,6 +893,20 @@ def table(suffix: str, form: Any = "binary") -> Decoder:
     )
 
 
+def lineages() -> Sequence[bytes]:
+    path = folder() / "written.db"
+    path.unlink(missing_ok=True)
+    with Lineage(path) as lineage:
+        lineage.record("task", 0, DIGEST, "heart", (), {"level": "unproved", "seats": 16})
+        lineage.record("dataset", 0, bytes(32), "ulm", [(DIGEST, "task", 1)], {"licence": "ulm-1"})
+    return [path.read_bytes()]
+
+
+def verify_lineage(path: Path) -> Digest:
+    with Lineage(path, read_only=True) as lineage:
+        return lineage.verify()
+
+
 def schemas() -> Sequence[bytes]:
     return [learning.schema_to_bytes(SCHEMA)]
 
@@ -906,6 +929,7 @@ LEARNING = (
     table(".parquet"),
     table(".npz"),
     table(".npy"),
+    Decoder("lineage", of_file("lineage.db", verify_lineage), lineages, cost=20),
     Decoder(
         "attributes of a record", attributes_of, attributes, "json",
         encode=lambda found: encode_attributes(found).encode(),
