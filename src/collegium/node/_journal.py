@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, get_args
 
 from collegium.consensus import (
     Block,
     Certified,
     Committed,
+    ForgetEpochSecrets,
     Header,
+    KeepBeaconShare,
+    KeepEpochSecret,
     KeepObject,
     KeepSecret,
     KeepUpload,
@@ -51,19 +54,20 @@ __all__ = [
 ]
 
 Durable = (
-    Persist | Store | Committed | ReleaseRecord | KeepSecret | KeepUpload | KeepObject | RoundFinished | RoundPassed
+    Persist
+    | Store
+    | Committed
+    | ReleaseRecord
+    | KeepSecret
+    | KeepUpload
+    | KeepObject
+    | RoundFinished
+    | RoundPassed
+    | KeepEpochSecret
+    | KeepBeaconShare
+    | ForgetEpochSecrets
 )
-DURABLE = (
-    Persist,
-    Store,
-    Committed,
-    ReleaseRecord,
-    KeepSecret,
-    KeepUpload,
-    KeepObject,
-    RoundFinished,
-    RoundPassed,
-)
+DURABLE = get_args(Durable)
 
 
 class ReleaseRefusedError(CollegiumError):
@@ -135,6 +139,10 @@ class Journal(Protocol):
         """Return every final header, oldest first."""
         ...
 
+    def beacon_shares(self) -> tuple[KeepBeaconShare, ...]:
+        """Return the shares of beacon keys that were written down: of the next epoch, once it is known."""
+        ...
+
     def get(self, digest: Digest, /) -> bytes | None:
         """Return a model or a registration by its SHA-256, or None if it is not kept."""
         ...
@@ -199,6 +207,8 @@ class MemoryJournal:
     secrets: dict[int, SealKey] = field(default_factory=dict)
     uploads: dict[tuple[int, Digest, int], KeepUpload] = field(default_factory=dict)
     objects: dict[Digest, bytes] = field(default_factory=dict)
+    epoch_secrets: dict[tuple[int, int, str], KeepEpochSecret] = field(default_factory=dict)
+    shares: dict[tuple[int, int], KeepBeaconShare] = field(default_factory=dict)
     finals: list[Header] = field(default_factory=list)
     registered: tuple[Registered, ...] = ()
 
@@ -234,6 +244,13 @@ class MemoryJournal:
                 self.objects[effect.digest] = effect.data
             case RoundFinished() | RoundPassed():
                 self._end(effect)
+            case KeepEpochSecret():
+                self.epoch_secrets[effect.epoch, effect.start, effect.step] = effect
+            case KeepBeaconShare():
+                self.shares[effect.epoch, effect.member] = effect
+            case ForgetEpochSecrets():
+                gone = (effect.epoch, effect.start)
+                self.epoch_secrets = {key: kept for key, kept in self.epoch_secrets.items() if key[:2] != gone}
 
     def _end(self, ended: RoundFinished | RoundPassed) -> None:
         """Enter a final header, and drop what only its round needed."""
@@ -265,11 +282,16 @@ class MemoryJournal:
             secrets=dict(self.secrets),
             released=dict(self.releases),
             uploads=tuple(self.uploads.values()),
+            epoch_secrets=tuple(self.epoch_secrets.values()),
         )
 
     def headers(self) -> list[Header]:
         """See `Journal`."""
         return list(self.finals)
+
+    def beacon_shares(self) -> tuple[KeepBeaconShare, ...]:
+        """See `Journal`."""
+        return tuple(self.shares.values())
 
     def get(self, digest: Digest, /) -> bytes | None:
         """See `Journal`."""

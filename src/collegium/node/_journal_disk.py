@@ -22,7 +22,10 @@ from collegium.consensus import (
     Block,
     Certified,
     Committed,
+    ForgetEpochSecrets,
     Header,
+    KeepBeaconShare,
+    KeepEpochSecret,
     KeepObject,
     KeepSecret,
     KeepUpload,
@@ -64,12 +67,19 @@ _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vote (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL, check_ BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS blocks (
-    digest BLOB PRIMARY KEY, view INTEGER NOT NULL, height INTEGER UNIQUE, data BLOB NOT NULL, chain BLOB);
+    digest BLOB PRIMARY KEY, view INTEGER NOT NULL, height INTEGER UNIQUE, data BLOB NOT NULL, check_ BLOB NOT NULL,
+    chain BLOB, chain_check BLOB);
 CREATE TABLE IF NOT EXISTS releases (round INTEGER PRIMARY KEY, close BLOB NOT NULL, check_ BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (round INTEGER PRIMARY KEY, secret BLOB NOT NULL, check_ BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS uploads (
     place INTEGER PRIMARY KEY, round INTEGER NOT NULL, report BLOB NOT NULL, copy INTEGER NOT NULL,
     verified INTEGER NOT NULL, data BLOB NOT NULL, check_ BLOB NOT NULL, UNIQUE (round, report, copy));
+CREATE TABLE IF NOT EXISTS epoch_secrets (
+    epoch INTEGER NOT NULL, start INTEGER NOT NULL, step TEXT NOT NULL, secret BLOB NOT NULL, record BLOB NOT NULL,
+    check_ BLOB NOT NULL, PRIMARY KEY (epoch, start, step)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS beacon_shares (
+    epoch INTEGER NOT NULL, member INTEGER NOT NULL, scalar BLOB NOT NULL, check_ BLOB NOT NULL,
+    PRIMARY KEY (epoch, member)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (digest BLOB PRIMARY KEY, round INTEGER, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS headers (
     round INTEGER PRIMARY KEY, header BLOB NOT NULL, registered BLOB NOT NULL, check_ BLOB NOT NULL);
@@ -79,9 +89,10 @@ _LENT: Final = 1  # the row that is the vote state
 T = TypeVar("T")
 
 
-def _check(table: str, *fields: bytes | int) -> Digest:
+def _check(table: str, *fields: bytes | int | str) -> Digest:
     """Return what a row carries against bits that flip; no secret is in it, so it keeps nobody out."""
-    return hash_fields("journal", table.encode(), *fields)
+    plain = (field.encode() if isinstance(field, str) else field for field in fields)
+    return hash_fields("journal", table.encode(), *plain)
 
 
 class DiskJournal:
@@ -159,8 +170,8 @@ class DiskJournal:
         with self._transaction():
             for effect in effects:
                 self._put(effect)
-                ended = ended or isinstance(effect, RoundFinished | RoundPassed)
-        if ended:  # the log still has the keys of the round that is over
+                ended = ended or isinstance(effect, RoundFinished | RoundPassed | ForgetEpochSecrets)
+        if ended:  # the log still has the keys that are over
             try:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as error:
@@ -214,10 +225,27 @@ class DiskJournal:
                 execute("INSERT OR REPLACE INTO objects VALUES (?, NULL, ?)", (effect.digest, effect.data))
             case RoundFinished() | RoundPassed():
                 self._end(effect)
+            case KeepEpochSecret() | KeepBeaconShare() | ForgetEpochSecrets():
+                self._put_epoch(effect)
+
+    def _put_epoch(self, effect: KeepEpochSecret | KeepBeaconShare | ForgetEpochSecrets) -> None:
+        execute = self._connection.execute
+        match effect:
+            case KeepEpochSecret():
+                said = (effect.epoch, effect.start, effect.step, effect.secret, effect.record)
+                check = _check("epoch_secrets", *said)
+                execute("INSERT OR REPLACE INTO epoch_secrets VALUES (?, ?, ?, ?, ?, ?)", (*said, check))
+            case KeepBeaconShare():
+                share = (effect.epoch, effect.member, effect.scalar)
+                check = _check("beacon_shares", *share)
+                execute("INSERT OR REPLACE INTO beacon_shares VALUES (?, ?, ?, ?)", (*share, check))
+            case ForgetEpochSecrets():
+                execute("DELETE FROM epoch_secrets WHERE epoch = ? AND start = ?", (effect.epoch, effect.start))
 
     def _put_block(self, block: Block) -> None:
-        row = (block.digest, block.view, encode_message(block))
-        self._connection.execute("INSERT OR IGNORE INTO blocks VALUES (?, ?, NULL, ?, NULL)", row)
+        data = encode_message(block)
+        row = (block.digest, block.view, data, _check("blocks", data))
+        self._connection.execute("INSERT OR IGNORE INTO blocks VALUES (?, ?, NULL, ?, ?, NULL, NULL)", row)
 
     def _commit_block(self, committed: Committed) -> None:
         """Give a block its place in the order; blocks that fell behind the order are needed no more."""
@@ -225,9 +253,8 @@ class DiskJournal:
         self._put_block(block)
         chain = msgspec.msgpack.encode([encode_message(ViewEntry(c, None)) for c in committed.certificate_chain])
         (height,) = execute("SELECT coalesce(max(height), -1) + 1 FROM blocks").fetchone()
-        execute(
-            "UPDATE blocks SET height = ?, chain = ? WHERE digest = ? AND height IS NULL", (height, chain, block.digest)
-        )
+        row = (height, chain, _check("chain", block.digest, height, chain), block.digest)
+        execute("UPDATE blocks SET height = ?, chain = ?, chain_check = ? WHERE digest = ? AND height IS NULL", row)
         execute("DELETE FROM blocks WHERE height IS NULL AND view <= ?", (block.view,))
 
     def _put_release(self, record: ReleaseRecord) -> None:
@@ -265,14 +292,14 @@ class DiskJournal:
             except sqlite3.Error as error:
                 raise self._named(error) from error
 
-    def _decoded(self, what: str, decode: Callable[[], T]) -> T:
+    def _decoded(self, what: str, decode: Callable[..., T], *arguments: Any) -> T:
         """Return what a row says.
 
         Raises:
             JournalCorruptError: it says nothing.
         """
         try:
-            return decode()
+            return decode(*arguments)
         except JournalCorruptError:
             raise
         except (CollegiumError, msgspec.MsgspecError, TypeError, ValueError) as error:
@@ -282,20 +309,38 @@ class DiskJournal:
         """Return rows whose digest holds."""
         rows = self._rows(f"SELECT {columns}, check_ FROM {table} {rest}", *values)  # noqa: S608 - our own words
         for *row, check in rows:
-            if self._decoded(f"row of {table}", lambda row=row: _check(table, *row)) != check:  # type: ignore[misc]
+            if self._decoded(f"row of {table}", _check, table, *row) != check:
                 raise JournalCorruptError(f"journal {self.path}: a row of {table} is not what was written", table=table)
         return [tuple(row[:-1]) for row in rows]
 
-    def block(self, data: bytes, digest: Digest) -> Block:
-        """Return the block that a row holds.
+    def blocks(self, rest: str, *values: object) -> list[Block]:
+        """Return the blocks of the rows that fit.
 
         Raises:
-            JournalCorruptError: it is none, or another one.
+            JournalCorruptError: a row holds another block than was written.
         """
-        block = self._decoded("block", lambda: decode_message(data))
-        if not isinstance(block, Block) or block.digest != digest:
-            raise JournalCorruptError(f"journal {self.path}: block {digest.hex()} is not what was written")
-        return block
+        found = []
+        for data, digest, check in self._rows(f"SELECT data, digest, check_ FROM blocks {rest}", *values):  # noqa: S608
+            block = self._decoded("block", decode_message, data)
+            if not isinstance(block, Block) or (block.digest, _check("blocks", data)) != (digest, check):
+                raise JournalCorruptError(f"journal {self.path}: a block is not what was written", digest=digest)
+            found.append(block)
+        return found
+
+    def chain(self, digest: Digest) -> tuple[QuorumCertificate, ...] | None:
+        """Return the certificates that prove a committed block final; None of any other block.
+
+        Raises:
+            JournalCorruptError: they are not what was written.
+        """
+        query = "SELECT height, chain, chain_check FROM blocks WHERE digest = ? AND height IS NOT NULL"
+        rows = self._rows(query, digest)
+        if not rows:
+            return None
+        height, chain, check = rows[0]
+        if _check("chain", digest, height, chain) != check:
+            raise JournalCorruptError(f"journal {self.path}: certificates are not what was written", digest=digest)
+        return self._decoded("certificates", _decode_chain, chain)
 
     def read(self) -> Kept:
         """See `Journal`."""
@@ -304,32 +349,38 @@ class DiskJournal:
         model = None if header is None else self.get(header.model)
         first = 0 if header is None else header.round + 1
         final = self.archive.blocks[-1] if len(self.archive.blocks) else None
-        stored = self._rows("SELECT data, digest FROM blocks WHERE height IS NULL ORDER BY view")
+        stored = self.blocks("WHERE height IS NULL ORDER BY view")
+        if final is not None:
+            self.chain(final.digest)
         if not votes and (final is not None or stored):
             raise JournalCorruptError(f"journal {self.path} has blocks but no vote state")
         registrations = {entry.digest: self.get(entry.digest) for entry in registered}
         return Kept(
-            vote_state=self._decoded("vote state", lambda: decode_vote_state(votes[0][0])) if votes else None,
+            vote_state=self._decoded("vote state", decode_vote_state, votes[0][0]) if votes else None,
             final=final,
-            stored=tuple(self.block(data, digest) for data, digest in stored),
+            stored=tuple(stored),
             header=header,
             model=model,
             registered=registered,
             registrations={digest: data for digest, data in registrations.items() if data is not None},
-            payloads=self._decoded("payloads", lambda: payloads_after(self.archive.blocks, header)),
+            payloads=self._decoded("payloads", payloads_after, self.archive.blocks, header),
             secrets={
-                number: self._decoded("sealing key", lambda secret=secret: SealKey(secret))  # type: ignore[misc]
+                number: self._decoded("sealing key", SealKey, secret)
                 for number, secret in self._checked("secrets", "round, secret", "WHERE round >= ?", first)
             },
             released=dict(self._checked("releases", "round, close", "WHERE round >= ?", first)),
             uploads=self._uploads(first),
+            epoch_secrets=tuple(
+                KeepEpochSecret(*row)
+                for row in self._checked("epoch_secrets", "epoch, start, step, secret, record", "ORDER BY start")
+            ),
         )
 
     def _uploads(self, first: int) -> tuple[KeepUpload, ...]:
         columns, rest = "round, report, copy, verified, data", "WHERE round >= ? ORDER BY place"
         found = []
         for number, _, copy, verified, data in self._checked("uploads", columns, rest, first):
-            upload = self._decoded("upload", lambda data=data: decode_upload(data))  # type: ignore[misc]
+            upload = self._decoded("upload", decode_upload, data)
             found.append(KeepUpload(number, copy, upload, bool(verified)))
         return tuple(found)
 
@@ -338,11 +389,11 @@ class DiskJournal:
         if not rows:
             return None, ()
         _, header, registered = rows[0]
-        entries = self._decoded("registered", lambda: msgspec.msgpack.decode(registered, type=tuple[Registered, ...]))
+        entries = self._decoded("registered", _decode_registered, registered)
         return self._header(header), entries
 
     def _header(self, data: bytes) -> Header:
-        payload = self._decoded("header", lambda: decode_payload(data))
+        payload = self._decoded("header", decode_payload, data)
         if not isinstance(payload, Certified):
             raise JournalCorruptError(f"journal {self.path}: a close where a header was written")
         return payload.header
@@ -353,6 +404,10 @@ class DiskJournal:
             self._header(header)
             for _, header, _ in self._checked("headers", "round, header, registered", "ORDER BY round")
         ]
+
+    def beacon_shares(self) -> tuple[KeepBeaconShare, ...]:
+        """See `Journal`."""
+        return tuple(KeepBeaconShare(*row) for row in self._checked("beacon_shares", "epoch, member, scalar"))
 
     def get(self, digest: Digest, /) -> bytes | None:
         """See `Journal`."""
@@ -404,8 +459,7 @@ class _Blocks(Sequence[Block]):
         return self._between(wanted.start, wanted.stop)
 
     def _between(self, start: int, stop: int) -> list[Block]:
-        query = "SELECT data, digest FROM blocks WHERE height >= ? AND height < ? ORDER BY height"
-        found = [self._journal.block(data, digest) for data, digest in self._journal._rows(query, start, stop)]
+        found = self._journal.blocks("WHERE height >= ? AND height < ? ORDER BY height", start, stop)
         if len(found) != max(0, stop - start):
             raise JournalCorruptError(f"journal {self._journal.path} lacks blocks between {start} and {stop}")
         return found
@@ -418,10 +472,10 @@ class _Proofs(Mapping[Digest, tuple[QuorumCertificate, ...]]):
         self._journal = journal
 
     def __getitem__(self, digest: Digest) -> tuple[QuorumCertificate, ...]:
-        rows = self._journal._rows("SELECT chain FROM blocks WHERE digest = ? AND height IS NOT NULL", digest)
-        if not rows:
+        chain = self._journal.chain(digest)
+        if chain is None:
             raise KeyError(digest)
-        return self._journal._decoded("certificates", lambda: _decode_chain(rows[0][0]))
+        return chain
 
     def __iter__(self) -> Iterator[Digest]:
         query = "SELECT digest FROM blocks WHERE height IS NOT NULL ORDER BY height"
@@ -435,3 +489,7 @@ def _decode_chain(data: bytes) -> tuple[QuorumCertificate, ...]:
     """Return certificates, each written as the view entry that it alone makes."""
     entries = [decode_message(entry) for entry in msgspec.msgpack.decode(data, type=list[bytes])]
     return tuple(entry.high_certificate for entry in entries if isinstance(entry, ViewEntry))
+
+
+def _decode_registered(data: bytes) -> tuple[Registered, ...]:
+    return msgspec.msgpack.decode(data, type=tuple[Registered, ...])
