@@ -316,3 +316,12 @@ def test_damaged_certificates_are_refused_by_name(tmp_path: Path, authority: Aut
     (tmp_path / "authority.pem").write_text(ssl.DER_cert_to_PEM_cert(encoded.replace(old, new)))
     with pytest.raises(CredentialsFileError):
         load_authority(tmp_path)
+
+
+def test_a_certificate_without_a_positive_number_is_refused(tmp_path: Path, authority: Authority) -> None:
+    save_authority(tmp_path, authority)
+    encoded = bytearray(ssl.PEM_cert_to_DER_cert(authority.credentials.certificate.decode()))
+    encoded[encoded.index(b"\xa0\x03\x02\x01\x02\x02") + 7] |= 0x80  # the number's sign
+    (tmp_path / "authority.pem").write_text(ssl.DER_cert_to_PEM_cert(bytes(encoded)))
+    with pytest.raises(CredentialsFileError):
+        load_authority(tmp_path)

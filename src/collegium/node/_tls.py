@@ -11,6 +11,7 @@ import re
 import secrets
 import ssl
 import stat
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
     load_pem_private_key,
 )
+from cryptography.utils import CryptographyDeprecationWarning
 
 from collegium.errors import CollegiumError
 
@@ -80,6 +82,7 @@ _REFUSALS: Final = (  # what the library raises over bytes that are no certifica
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
+    CryptographyDeprecationWarning,
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
@@ -340,7 +343,9 @@ def _key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _certificate(data: bytes, what: object) -> x509.Certificate:
     try:
-        found = x509.load_pem_x509_certificates(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", CryptographyDeprecationWarning)  # what a later library refuses: so do we
+            found = x509.load_pem_x509_certificates(data)
         for each in found:
             each.public_key(), each.extensions  # parsed when they are asked for
     except _REFUSALS:
