@@ -221,24 +221,54 @@ def test_events_are_heard_and_resumed(site: Site, tmp_path: Path) -> None:
     run(scene)
 
 
-def test_stopping_ends_what_listens(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kindly", [True, False])
+def test_stopping_ends_whoever_waits(
+    site: Site, tmp_path: Path, kindly: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House.of(tmp_path)
+    feed = house.gateway.feed
+
+    async def scene() -> None:
+        server = GatewayServer(
+            house.gateway.app(),
+            gateway_context(site.files[0]),
+            limits=ServerLimits(stop_s=PATIENCE_S if kindly else 0.1),
+            stopping=feed.close if kindly else None,
+        )
+        client = client_at(site, {0: await server.start()})
+
+        async def listen() -> int:
+            return len([event async for event in client.events(0)])
+
+        listening = asyncio.create_task(listen())
+        asking = asyncio.create_task(client.latest(wait_s=PATIENCE_S))
+        await until(lambda: feed._listeners == 1 and bool(feed._coming))
+        await server.stop()
+        if kindly:
+            assert await asyncio.wait_for(listening, PATIENCE_S) == 0
+            assert await asyncio.wait_for(asking, PATIENCE_S) is None
+        else:
+            with pytest.raises(GatewayUnreachableError):
+                await asyncio.wait_for(listening, PATIENCE_S)
+            with pytest.raises(NobodyAnsweredError):
+                await asyncio.wait_for(asking, PATIENCE_S)
+        await until(lambda: feed._listeners == 0 and server.connections == 0)
+        await client.close()
+
+    run(scene)
+    assert [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"] == []
+
+
+def test_question_of_a_client_that_left_is_dropped(site: Site, tmp_path: Path) -> None:
     house = House.of(tmp_path)
 
     async def scene() -> None:
-        async with serving(house, site.files[0], ServerLimits(stop_s=0.1)) as (place, server):
-            client = client_at(site, {0: place})
-
-            async def listen() -> int:
-                return len([event async for event in client.events(0)])
-
-            task = asyncio.create_task(listen())
-            await until(lambda: house.gateway.feed._listeners == 1)
-            await server.stop()
-            with pytest.raises(GatewayUnreachableError):
-                await asyncio.wait_for(task, PATIENCE_S)
-            await until(lambda: house.gateway.feed._listeners == 0)
-            assert server.connections == 0
-            await client.close()
+        async with serving(house, site.files[0]) as (place, server):
+            _, writer = await opened(site, place)
+            writer.write(b"GET /v1/round?wait_ms=20000 HTTP/1.1\r\nhost: a\r\n\r\n")
+            await until(lambda: bool(house.gateway.feed._coming))
+            writer.transport.abort()
+            await until(lambda: cut_offs(house, "client-gone") == 1 and not server._state.tasks)
 
     run(scene)
 

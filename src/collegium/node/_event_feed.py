@@ -47,6 +47,7 @@ class EventFeed:
         self._listeners_max = listeners_max
         self._news = asyncio.Event()
         self._coming: dict[str, asyncio.Event] = {}
+        self.closed = False
 
     @property
     def last(self) -> int:
@@ -60,6 +61,13 @@ class EventFeed:
         self._news.set()
         self._news = asyncio.Event()
         self._coming.pop(name, asyncio.Event()).set()
+
+    def close(self) -> None:
+        """Send everybody home who waits: nothing more will happen."""
+        self.closed = True
+        self._news.set()
+        for event in self._coming.values():
+            event.set()
 
     def coming(self, name: str) -> asyncio.Event:
         """Return what is set when the next event of this name is published."""
@@ -82,9 +90,11 @@ class EventFeed:
         finally:
             self._listeners -= 1
 
-    async def next(self, after: int) -> NodeEvent:
-        """Return the event after number `after` as soon as there is one."""
+    async def next(self, after: int) -> NodeEvent | None:
+        """Return the event after number `after` as soon as there is one; None when the feed is closed."""
         while after >= self._count:
+            if self.closed:
+                return None
             await self._news.wait()
         oldest = self._count - len(self._events)
         if after < oldest:

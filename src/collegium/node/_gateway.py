@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -307,10 +307,9 @@ class Gateway:
             if final is not None and (final.block.epoch, final.block.view) > known:
                 return Response(encode_ledger((final.block,), final.certificate_chain), media_type=BYTES_TYPE)
             left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
+            if left <= 0 or self.feed.closed:
                 return Response(status_code=204)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), left)
+            await _until(news, request, left)
 
     async def _blocks(self, request: Request) -> Response:
         """Give final blocks after a known one, with the certificates of the last."""
@@ -491,6 +490,8 @@ class _EventStream(StreamingResponse):
             except TimeoutError:
                 yield b": still here\n\n"
                 continue
+            if event is None:
+                return
             after = event.number
             yield _event_lines(event)
 
@@ -501,6 +502,29 @@ class _EventStream(StreamingResponse):
 def _event_lines(event: NodeEvent) -> bytes:
     data = msgspec.json.encode(dict(event.fields))
     return f"id: {event.number}\nevent: {event.name}\ndata: ".encode() + data + b"\n\n"
+
+
+async def _until(news: asyncio.Event, request: Request, seconds: float) -> None:
+    """Return when `news` is set or time is up.
+
+    Raises:
+        ClientDisconnect: nobody waits for the answer any more.
+    """
+    waiting = [asyncio.ensure_future(news.wait()), asyncio.ensure_future(_hung_up(request))]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if waiting[1].done():
+            raise ClientDisconnect
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def _hung_up(request: Request) -> bool:
+    """Return when the client is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    return True
 
 
 async def _in_time(chunks: AsyncIterator[bytes], idle_s: float) -> AsyncIterator[bytes]:

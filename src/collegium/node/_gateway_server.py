@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from ._telemetry import NodeMetrics
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["GatewayServer", "ServerLimits"]
 
@@ -56,6 +56,7 @@ class GatewayServer:
 
     Args:
         port: 0 lets the system choose; `start` returns it.
+        stopping: is called when the server stops, to send home who only waits (`EventFeed.close`).
     """
 
     def __init__(
@@ -66,15 +67,17 @@ class GatewayServer:
         port: int = 0,
         metrics: NodeMetrics | None = None,
         limits: ServerLimits | None = None,
+        stopping: Callable[[], None] | None = None,
     ) -> None:
         self._limits = limits or ServerLimits()
         self._metrics = metrics or NodeMetrics()
         self._place = (host, port)
         self._tls = tls
+        self._stopping = stopping
         self._state = ServerState()
         self._server: asyncio.Server | None = None
         self._config = uvicorn.Config(
-            app,
+            _calmly(app),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -114,6 +117,8 @@ class GatewayServer:
         if self._server is None:
             return
         self._server.close()
+        if self._stopping is not None:
+            self._stopping()
         for connection in list(self._state.connections):
             connection.shutdown()
         await self._settled()
@@ -129,6 +134,16 @@ class GatewayServer:
         tasks = list(self._state.tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=self._limits.stop_s)
+
+
+def _calmly(app: ASGIApp) -> ASGIApp:
+    """Return the application that ends in silence when it is cancelled, which only `stop` does to it."""
+
+    async def calm(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return calm
 
 
 class _Clock:
