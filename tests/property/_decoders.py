@@ -120,6 +120,21 @@ from collegium.node._gateway_problems import decode_problem, encode_problem
 from collegium.node._genesis import Genesis, ValidatorEntry, encode_genesis
 from collegium.node._ledger import ObjectIndex, decode_index, decode_ledger, encode_index, encode_ledger
 from collegium.node._manifest import MANIFEST, check_manifest, write_manifest
+from collegium.node._member_cards import _KINDS as CARD_KINDS
+from collegium.node._member_cards import (
+    ConfirmCard,
+    DealCard,
+    JoinCard,
+    OperatorCard,
+    TrainerCard,
+    ValidatorCard,
+    assemble,
+    decode_card,
+    decode_roster,
+    encode_card,
+    join_context,
+    sign_card,
+)
 from collegium.node._network_settings import decode_settings, encode_settings
 from collegium.node._peer_frames import BOOT_BYTES, Frames, Lanes, encode_hello, encode_ping
 from collegium.node._proofs import RegistrationRecord
@@ -839,6 +854,55 @@ def figures() -> Sequence[bytes]:
     return [path.read_bytes()]
 
 
+MEMBERS = [crypto.MemberKeys.generate(RANDOM.split(f"fuzzed member {i}")) for i in range(9)]
+
+
+def tls_key(number: int) -> bytes:
+    return public_key_bytes(ec.derive_private_key(10 + number, ec.SECP256R1()).public_key())
+
+
+@cache
+def join_cards() -> tuple[JoinCard, ...]:
+    """Four validators', four trainers' and the operator's cards, signed."""
+    experiment = sha256(experiments()[0]).digest()
+    cards: list[JoinCard] = []
+    for number, keys in enumerate(MEMBERS[:4]):
+        account, bls_key = keys.account.address, bytes(keys.bls.public_key())
+        possession = keys.bls.prove_possession(join_context(experiment, account))
+        places = (f"127.0.0.1:{20_000 + number}", f"127.0.0.1:{21_000 + number}")
+        validator = ValidatorCard(
+            "validator", experiment, account, bls_key, possession, keys.seal.public_bytes, tls_key(number), *places
+        )
+        cards.append(sign_card(validator, keys.account))
+    for number, keys in enumerate(MEMBERS[4:8]):
+        trainer = TrainerCard("trainer", experiment, keys.account.address, f"north/{number}", 64, tls_key(4 + number))
+        cards.append(sign_card(trainer, keys.account))
+    operator = OperatorCard("operator", experiment, MEMBERS[8].account.address, tls_key(8), tls_key(9))
+    return (*cards, sign_card(operator, MEMBERS[8].account))
+
+
+def cards() -> Sequence[bytes]:
+    account, key = MEMBERS[0].account, Announcement(0, 0, DIGEST, SIGNATURE)
+    deal = DealCard("deal", DIGEST, 2, account.address, (bytes(96),) * 3, SHARE, (bytes(80),) * 4, SHARE, key)
+    confirm = ConfirmCard("confirm", DIGEST, DIGEST, 2, account.address, SHARE, b"transaction")
+    kinds = (join_cards()[0], join_cards()[4], join_cards()[8], sign_card(deal, account), sign_card(confirm, account))
+    return [encode_card(card) for card in kinds]
+
+
+def signed_again(data: bytes) -> bytes:
+    """Return a card with its first validator's name and good signature, if it still has the form of one."""
+    try:
+        found = msgspec.json.decode(data)
+        card: Any = msgspec.convert(found, CARD_KINDS[found["kind"]], strict=True)
+        return encode_card(sign_card(replace(card, account=MEMBERS[0].account.address), MEMBERS[0].account))
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return data
+
+
+def rosters() -> Sequence[bytes]:
+    return [assemble(decode_experiment(EXPERIMENT, Path()), join_cards()).encode()]
+
+
 def texts_of(decode: Callable[[str], object]) -> Callable[[bytes], object]:
     """Return a decoder of bytes that are Latin text, for one of text."""
     return lambda data: decode(data.decode("latin1"))
@@ -860,6 +924,8 @@ NETWORK = (
         "member's URI", texts_of(identity_from_uri), lambda: [Identity(DIGEST, Role.VALIDATOR, 2).uri.encode()], "text"
     ),
     Decoder("member's certificate", read_member, lambda: [member_certificate()], "text", cost=4),
+    Decoder("member's card", lambda d: decode_card(d, "a card"), cards, "json", repair=signed_again, cost=2),
+    Decoder("roster", decode_roster, rosters, "json", cost=10),
     Decoder("public key of a member", decode_public_key, lambda: [PUBLIC_KEY], encode=public_key_bytes, cost=2),
     Decoder("evaluations", of_file("evaluations", read_evaluations), evaluations, "json", cost=4),
     Decoder("figures", of_file("figures", read_figures), figures, "json", cost=10, memory_max=80 << 20),
@@ -973,6 +1039,8 @@ REACHED = {
     "node/_json.py decode_canonical": "genesis",
     "node/_ledger.py decode_index": "index",
     "node/_ledger.py decode_ledger": "ledger",
+    "node/_member_cards.py decode_card": "member's card",
+    "node/_member_cards.py decode_roster": "roster",
     "node/_network_settings.py decode_settings": "settings",
     "node/_network_settings.py load_settings": "settings",
     "node/_owner_rows.py load_owner_rows": "table .csv",
