@@ -225,6 +225,21 @@ def test_stop_leaves_nothing_behind_and_is_heard() -> None:
     play(scene)
 
 
+def test_stop_in_the_middle_of_handshakes_loses_no_socket() -> None:
+    async def scene(turns: int) -> None:
+        async with stage(2, SMALL) as here:
+            ends = [await here.begin(index) for index in range(2)]
+            callers = [asyncio.open_connection(*here.addresses[index % 2]) for index in range(6)]
+            calling = asyncio.gather(*callers, return_exceptions=True)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.gather(*(end.peers.stop() for end in ends))
+            here.others += [found[1] for found in await calling if isinstance(found, tuple)]
+
+    for turns in range(0, 24, 3):
+        play(lambda turns=turns: scene(turns))  # type: ignore[misc]
+
+
 def test_an_address_that_cannot_be_listened_on_is_named() -> None:
     async def scene() -> None:
         tls = peer_tls(members().validator(0), TASK)

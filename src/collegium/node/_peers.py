@@ -111,6 +111,7 @@ class Peers:
         self._links: set[Link] = set()
         self._greeting: dict[asyncio.Task[None], socket.socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accept_again: asyncio.TimerHandle | None = None
         self._dialling = asyncio.Semaphore(self.limits.dials_max)
         self._dial_backoff = Backoff(self.limits.dial_first_ms, self.limits.dial_max_ms)
         self._ban_backoff = Backoff(self.limits.ban_first_ms, self.limits.ban_max_ms)
@@ -144,13 +145,13 @@ class Peers:
                 peer.absent.set()
                 self._spawn(self._dial_forever(peer), f"dial {index}")
                 self._spawn(self._deliver_forever(peer), f"deliver {index}")
-        self._spawn(self._accept_forever(), "accept")
+        loop.add_reader(self._listener, self._accept, self._listener)
         self._spawn(self._watch_forever(), "watch")
 
     @property
     def address(self) -> tuple[str, int]:
         """Where this validator really listens."""
-        if self._listener is None:
+        if self._listener is None or self._listener.fileno() < 0:
             return self._addresses[self.index]
         host, port = self._listener.getsockname()[:2]
         return str(host), int(port)
@@ -190,9 +191,16 @@ class Peers:
 
     async def stop(self) -> None:
         """Close everything and wait until it is closed. Frames that wait are dropped."""
+        if self._accept_again is not None:
+            self._accept_again.cancel()
+        if self._listener is not None:
+            if self._listener.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
         tasks = [*self._tasks, *self._greeting]
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         links = list(self._links)
         for link in links:
             link.close("stopped")
@@ -201,9 +209,6 @@ class Peers:
             for link in links:
                 link.abort()
             await asyncio.wait([link.gone for link in links])
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
 
     # ------------------------------------------------------------------------------------------------- for the links
 
@@ -311,24 +316,23 @@ class Peers:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("validator %d: %s failed", self.index, task.get_name(), exc_info=error)
 
-    async def _accept_forever(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection. No task: a cancelled one could lose a socket between the kernel and itself."""
         loop = asyncio.get_running_loop()
-        listener = self._listener
-        if listener is None:
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, InterruptedError):
             return
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(listener)
-            except OSError as error:  # out of file descriptors, or the other end has left already
-                self.refused[type(error).__name__] += 1
-                await asyncio.sleep(ACCEPT_PAUSE_S)
-                continue
-            if len(self._greeting) >= self.limits.handshakes_max:
-                next(iter(self._greeting)).cancel()
-            task = loop.create_task(self._greet(sock), name="greet")
-            self._greeting[task] = sock
-            task.add_done_callback(self._greeted_or_not)
-            await asyncio.sleep(0)
+        except OSError as error:  # out of file descriptors, or the other end has left already
+            self.refused[type(error).__name__] += 1
+            loop.remove_reader(listener)
+            self._accept_again = loop.call_later(ACCEPT_PAUSE_S, loop.add_reader, listener, self._accept, listener)
+            return
+        if len(self._greeting) >= self.limits.handshakes_max:
+            next(iter(self._greeting)).cancel()
+        task = loop.create_task(self._greet(sock), name="greet")
+        self._greeting[task] = sock
+        task.add_done_callback(self._greeted_or_not)
 
     def _greeted_or_not(self, task: asyncio.Task[None]) -> None:
         sock = self._greeting.pop(task)
@@ -347,7 +351,7 @@ class Peers:
                 ssl_handshake_timeout=timeout_s,
                 ssl_shutdown_timeout=SHUTDOWN_S,
             )
-            await link.settled
+            await asyncio.wait([link.settled])
         except OSError as error:
             self.refused[_handshake_failure(error)] += 1
         except asyncio.CancelledError:
@@ -383,9 +387,10 @@ class Peers:
                     ssl_handshake_timeout=timeout_s,
                     ssl_shutdown_timeout=SHUTDOWN_S,
                 )
-            await link.settled
+            await asyncio.wait([link.settled])
         except (OSError, UnicodeError) as error:
             log.debug("validator %d: validator %d: %s", self.index, peer.index, error)
+            link.abort()
 
     async def _deliver_forever(self, peer: _Peer) -> None:
         """Deliver what one link after the other receives; what a link did that was overtaken meanwhile is lost."""
