@@ -90,6 +90,11 @@ class ChangeContext:
     voting_key: BlsSecretKey
     random: Randomness
 
+    def following(self, opened: NextEpoch, first_value: Digest) -> ChangeContext:
+        """Return the surroundings of the change that ends the epoch which this one opens."""
+        rules = replace(self.rules, epoch_set=opened.epoch_set)
+        return replace(self, rules=rules, first_round=opened.first_round, first_value=first_value)
+
     @property
     def voting_bytes(self) -> bytes:
         """This member's voting key, by which candidates are known."""

@@ -13,7 +13,11 @@ from collegium.aggregation import RoundTerms, Upload
 from collegium.consensus import (
     Admitted,
     Broadcast,
+    ChangePutOff,
+    EpochOver,
+    EpochRefused,
     EvidenceFound,
+    HandedOver,
     Header,
     Ignored,
     PeerJoined,
@@ -31,14 +35,27 @@ from collegium.consensus import (
     restore_validator,
     validator_step,
 )
-from collegium.crypto import SealKey, hash_fields
+from collegium.crypto import BlsPublicKey, SealKey, SecretShare, hash_fields
 from collegium.errors import CollegiumError
-from collegium.settlement import Checkpoint, header_root
+from collegium.settlement import Checkpoint, handover_digest, header_root
 
 from ._journal import DURABLE, BlockArchive, BlockStore, Journal, MemoryJournal
 from ._network import Message, Outgoing
 
 __all__ = ["BlockArchive", "CheckpointRefusedError", "ValidatorNode"]
+
+
+Note = (
+    Admitted
+    | RoundFinished
+    | RoundPassed
+    | Refused
+    | EvidenceFound
+    | Ignored
+    | HandedOver
+    | ChangePutOff
+    | EpochRefused
+)
 
 
 class CheckpointRefusedError(CollegiumError):
@@ -58,9 +75,9 @@ class ValidatorNode:
     journal: Journal
     disguise: Callable[[object], object] | None = None
     headers: list[Header] = field(default_factory=list)
-    notes: list[Admitted | RoundFinished | RoundPassed | Refused | EvidenceFound | Ignored] = field(
-        default_factory=list
-    )
+    notes: list[Note] = field(default_factory=list)
+    handed_over: HandedOver | None = None
+    epoch_over: EpochOver | None = None
     certified_round: int = -1
     stopped: CollegiumError | None = None
 
@@ -74,26 +91,29 @@ class ValidatorNode:
         context: ValidatorContext,
         journal: Journal,
         terms: RoundTerms,
-        model: bytes,
+        model: bytes | None,
         secrets: Mapping[int, SealKey],
         now_ms: int,
         disguise: Callable[[object], object] | None = None,
+        before: EpochOver | None = None,
     ) -> tuple[ValidatorNode, list[Outgoing]]:
         """Return a validator as its journal says it is, new if that is empty, and what it has to say.
 
         Args:
             context: its surroundings; archive and objects are the journal's.
             journal: its own, open nowhere else.
-            terms, model: of the epoch's first round.
+            terms, model: of the epoch's first round; None for a model that is not here yet.
             secrets: sealing keys that the journal does not have: the first round's.
             now_ms: a clock that may have begun anew.
+            disguise: see the class.
+            before: how the epoch before ended, if there was one.
 
         Raises:
             ForeignJournalError, JournalCorruptError, JournalWriteError: of the journal.
         """
         journal.claim(hash_fields("validator-journal", context.round.epoch_set.digest(), context.round.index))
         context = replace(context, archive=journal.archive, round=replace(context.round, objects=journal))
-        state, effects = restore_validator(context, terms, model, secrets, journal.read(), now_ms)
+        state, effects = restore_validator(context, terms, model, secrets, journal.read(), now_ms, before)
         node = cls(context, state, journal, disguise, journal.headers())
         return node, node.carry_out(effects)
 
@@ -150,14 +170,40 @@ class ValidatorNode:
                     outgoing.append(Outgoing(self._said(effect.message)))
                 case RoundSend():
                     outgoing.append(Outgoing(self._said(effect.message), effect.to))
-                case RoundFinished() | RoundPassed():
-                    self.headers.append(effect.header)
-                    self.notes.append(effect)
-                case Admitted() | Refused() | EvidenceFound() | Ignored():
-                    self.notes.append(effect)
+                case _:
+                    self._note(effect)
         if self.state.round.certified is not None:
             self.certified_round = self.state.round.terms.round
         return outgoing
+
+    def _note(self, effect: object) -> None:
+        """Remember what is neither written nor sent."""
+        match effect:
+            case RoundFinished() | RoundPassed():
+                self.headers.append(effect.header)
+                self.notes.append(effect)
+            case HandedOver():
+                self.handed_over = effect
+                self.notes.append(effect)
+            case EpochOver():
+                self.epoch_over = effect
+            case Admitted() | Refused() | EvidenceFound() | Ignored() | ChangePutOff() | EpochRefused():
+                self.notes.append(effect)
+
+    def next_share(self) -> SecretShare | None:
+        """Return this validator's share of the next epoch's beacon, as its journal has it."""
+        epoch = self.context.round.epoch + 1
+        found = [kept for kept in self._disk.beacon_shares() if kept.epoch == epoch]
+        return SecretShare.from_bytes(found[-1].member, found[-1].scalar) if found else None
+
+    def next_secrets(self) -> Mapping[int, SealKey]:
+        """Return the sealing keys of rounds that are not over: after an epoch, of the next one's first round."""
+        return self._disk.read().secrets
+
+    @property
+    def _disk(self) -> Journal:
+        assert not isinstance(self.journal, BlockArchive)  # noqa: S101 - wrapped when the node was made
+        return self.journal
 
     def sign_checkpoint(self, checkpoint: Checkpoint) -> bytes:
         """Sign a checkpoint of headers that are final here.
@@ -172,6 +218,21 @@ class ValidatorNode:
                 f"checkpoint of rounds {checkpoint.first_round}-{checkpoint.last_round} differs"
             )
         return self.context.round.voting_key.sign(checkpoint.digest)
+
+    def sign_handover(self, last: Checkpoint) -> bytes:
+        """Sign, for the base chain, that the next epoch's set follows after the last checkpoint of this one.
+
+        Raises:
+            CheckpointRefusedError: no handover is final here, or the checkpoint is not of this epoch's last rounds.
+        """
+        handed = self.handed_over
+        if handed is None or self.epoch_over is None or last.last_round != self.epoch_over.header.round:
+            raise CheckpointRefusedError(f"checkpoint up to round {last.last_round} does not end a finished epoch")
+        self.sign_checkpoint(last)
+        epoch_set = handed.opened.epoch_set
+        keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
+        digest = handover_digest(epoch_set.task, epoch_set.epoch, last.digest, keys)
+        return self.context.round.voting_key.sign(digest)
 
     def _said(self, message: object) -> object:
         return message if self.disguise is None else self.disguise(message)

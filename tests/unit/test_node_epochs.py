@@ -1,0 +1,279 @@
+"""Whole validators through two handovers on virtual time: real keys, real records, the order that they agree on."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from _epoch_stage import PEOPLE, RANDOM, TASK, founded, set_of
+from _round_stage import EMPTY_MODEL, Tally, committee, sum_of, update_of
+
+from collegium.aggregation import RoundTerms, SeatTerms, make_upload
+from collegium.consensus import (
+    ChangeContext,
+    ChangePlan,
+    ChangePutOff,
+    ChangeRules,
+    EpochRefused,
+    EpochSigner,
+    EpochVerifier,
+    HandoverProof,
+    PeerJoined,
+    RoundContext,
+    RoundTiming,
+    ValidatorContext,
+    assign_seats,
+    verify_chain,
+    verify_handovers,
+)
+from collegium.crypto import BlsPublicKey, Digest, SealKey, verify_aggregate
+from collegium.node._epoch_node import EpochNode
+from collegium.node._journal import BlockArchive, Journal, MemoryJournal
+from collegium.node._journal_disk import DiskJournal
+from collegium.node._network import Delivery, Network, SharedWork
+from collegium.node._validator_node import CheckpointRefusedError
+from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, header_root
+
+SEATS, TRAINERS, LINK_MS = 16, 2, 10
+FIRST_VALUE = sha256(b"first value").digest()
+SEALS = tuple(SealKey.generate(RANDOM.split(f"first seal {i}")) for i in range(7))
+
+
+@dataclass(frozen=True)
+class LongTally(Tally):
+    """The small task, under the name by which these people know it."""
+
+    task: bytes = TASK
+
+
+@dataclass
+class World:
+    """Members on a network; the disk of each outlives it."""
+
+    count: int
+    epoch_rounds: int
+    folder: Path | None = None
+    absent: frozenset[int] = frozenset()
+    work: SharedWork = field(default_factory=SharedWork)
+    disks: dict[tuple[int, int], Journal] = field(default_factory=dict)
+    nodes: dict[int, EpochNode] = field(default_factory=dict)
+    past: dict[tuple[int, int], object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.network = Network(self.work, LINK_MS)
+        people = PEOPLE[: self.count]
+        self.epoch_set = set_of(people)
+        self.beacons = founded(people)
+        self.accounts = [person.account.address for person in people]
+        plan = ChangePlan(tuple(p.registration for p in people), epoch_rounds=self.epoch_rounds)
+        self.rules = ChangeRules(plan, self.epoch_set, self.work)
+        self.verifier = EpochVerifier(self.epoch_set)
+        seats = assign_seats(FIRST_VALUE, self.epoch_set, SEATS)
+        self.terms = RoundTerms(
+            task=TASK,
+            round=0,
+            previous=sha256(b"genesis").digest(),
+            model=sha256(EMPTY_MODEL).digest(),
+            beacon=FIRST_VALUE,
+            seats=tuple(SeatTerms(self.accounts[v], SEALS[v].public_bytes) for v in seats),
+            layout=LongTally().layout(0),
+        )
+        said = [(member, self.boot(member)) for member in range(self.count) if member not in self.absent]
+        for member, outgoing in said:
+            self.network.send(member, outgoing)
+
+    def context(self, member: int) -> ValidatorContext:
+        person = PEOPLE[member]
+        random = RANDOM.split(f"member {member} at {self.network.now_ms}")
+        surroundings = RoundContext(
+            agreed=LongTally(),
+            epoch_set=self.epoch_set,
+            index=member,
+            account=person.account,
+            voting_key=person.voting,
+            beacon=self.beacons[member],
+            cohort=frozenset(key.address for key in committee().trainers[:TRAINERS]),
+            seats=SEATS,
+            work=self.work,
+            random=random,
+            timing=RoundTiming(deadline_ms=20_000),
+            cohort_min=2,
+        )
+        change = ChangeContext(self.rules, 0, FIRST_VALUE, person.account, person.voting, random)
+        signer = EpochSigner(person.voting, person.account)
+        return ValidatorContext(surroundings, signer, self.verifier, BlockArchive(), 10 * LINK_MS, None, change)
+
+    def disk(self, member: int) -> Callable[[int], Journal]:
+        def open_journal(epoch: int) -> Journal:
+            if (member, epoch) not in self.disks:
+                path = None if self.folder is None else self.folder / f"{member}-{epoch}.journal"
+                self.disks[member, epoch] = MemoryJournal() if path is None else DiskJournal(path)
+            return self.disks[member, epoch]
+
+        return open_journal
+
+    def boot(self, member: int) -> list[object]:
+        first = (self.terms, EMPTY_MODEL, {0: SEALS[member]})
+        node, outgoing = EpochNode.restore(
+            member, self.accounts, self.disk(member), self.context(member), *first, self.network.now_ms
+        )
+        self.nodes[member] = node
+        self.network.join(member, node)
+        return list(outgoing)
+
+    def kill(self, member: int) -> None:
+        """Lose everything of a member but its disk."""
+        del self.nodes[member], self.network.participants[member]
+        self.network._queue = [event for event in self.network._queue if event[2] != member]
+        heapq.heapify(self.network._queue)
+        for key, journal in list(self.disks.items()):
+            if key[0] == member and isinstance(journal, DiskJournal):
+                journal.close()
+                del self.disks[key]
+
+    def bring_back(self, member: int) -> None:
+        outgoing = self.boot(member)
+        self.network.send(member, outgoing)  # type: ignore[arg-type]
+        for other in self.nodes:
+            self.network.post(other, PeerJoined(member), self.network.now_ms, self.network.measured_ms)
+
+    # -------------------------------------------------------------------------------------------- rounds
+
+    def headers(self, member: int) -> dict[int, Digest]:
+        """Return the final headers that a member's disks have, by round."""
+        found: dict[int, Digest] = {}
+        for (who, _), journal in self.disks.items():
+            if who == member:
+                found |= {header.round: header.digest for header in journal.headers()}
+        return found
+
+    def play(self, number: int, watch: Callable[[Delivery], None] = lambda _: None) -> None:
+        """Let trainers report and run until everybody here has the header of a round."""
+        terms = next(n.node.state.round.terms for n in self.nodes.values() if self.round_of(n) == number)
+        for trainer in range(TRAINERS):
+            random = RANDOM.split(f"upload {number} {trainer}")
+            upload = make_upload(terms, committee().trainers[trainer], update_of(trainer), random)
+            for member in self.nodes:
+                self.network.post(member, upload, self.network.now_ms + LINK_MS, self.network.measured_ms)
+
+        def done(delivery: Delivery) -> bool:
+            watch(delivery)
+            return all(number in self.final(node) for node in self.nodes.values())
+
+        self.network.run(done, self.network.now_ms + 600_000)
+
+    @staticmethod
+    def final(node: EpochNode) -> set[int]:
+        return {header.round for one in node.nodes for header in one.headers}
+
+    @staticmethod
+    def round_of(node: EpochNode) -> int:
+        return node.node.state.round.terms.round
+
+    def walk(self, member: int) -> list[int]:
+        """Check a member's disks as a stranger would, from the genesis; return the sizes of the sets on the way."""
+        epoch_set, genesis, proofs, sizes = self.epoch_set, self.epoch_set.genesis(), [], [self.epoch_set.size]
+        last = max(epoch for who, epoch in self.disks if who == member)
+        for epoch in range(last + 1):
+            archive = self.disks[member, epoch].archive
+            blocks = list(archive.blocks)
+            payloads = verify_chain(epoch_set, genesis, blocks, archive.proofs[blocks[-1].digest] if blocks else ())
+            assert list(payloads) == [block.payload for block in blocks if block.payload]
+            handovers = (block for block in blocks if block.payload[:1] == b"N")
+            proofs += [HandoverProof(block, archive.proofs[block.digest]) for block in handovers]
+            if epoch < last:
+                opened = verify_handovers(self.epoch_set, self.epoch_set.genesis(), proofs)[-1]
+                epoch_set, genesis = opened.epoch_set, opened.genesis
+                sizes.append(epoch_set.size)
+        return sizes
+
+
+def quiet(world: World) -> None:
+    """Fail if anybody could not follow its own order, or lost its share."""
+    for node in world.nodes.values():
+        for one in node.nodes:
+            assert not [note.reason for note in one.notes if isinstance(note, EpochRefused)]
+            assert one.context.round.beacon.share is not None
+
+
+@pytest.mark.slow
+def test_four_members_learn_through_two_handovers_and_lose_all_but_their_disks_between(tmp_path: Path) -> None:
+    world = World(4, epoch_rounds=5, folder=tmp_path)
+    for number in range(12):
+        world.play(number)
+        if number == 4:  # the last round of the first epoch is final, and the second has begun or not
+            for member in range(4):
+                world.kill(member)
+            for member in range(4):
+                world.bring_back(member)
+    assert {node.epoch for node in world.nodes.values()} == {2}
+    models = {node.node.state.round.model for node in world.nodes.values()}
+    assert models == {12 * sum_of(range(TRAINERS)).astype("<i8").tobytes()}
+    assert len({tuple(sorted(world.headers(member).items())) for member in world.nodes}) == 1
+    assert sorted(world.headers(0)) == list(range(12))
+    for member in range(4):
+        assert world.walk(member) == [4, 4, 4]
+    quiet(world)
+    _handover_settles(world)
+
+
+def _handover_settles(world: World) -> None:
+    """What the members of an epoch sign for the base chain is what its contract asks for."""
+    ended = [node.nodes[0] for node in world.nodes.values()]
+    headers = {header.round: header.digest for header in ended[0].headers}
+    assert sorted(headers) == [5, 6, 7, 8, 9]
+    last = Checkpoint(TASK, 1, 5, 9, NO_CHECKPOINT, header_root([headers[n] for n in range(5, 10)]))
+    present = next(iter(world.nodes.values())).node.context.round.epoch_set
+    keys = [BlsPublicKey(v.bls_key) for v in present.validators]
+    digest = handover_digest(TASK, 2, last.digest, keys)
+    before = ended[0].context.round.epoch_set
+    for one in ended:
+        own = BlsPublicKey(before.validators[one.index].bls_key)
+        verify_aggregate([own], digest, one.sign_handover(last))
+        with pytest.raises(CheckpointRefusedError):
+            one.sign_handover(replace(last, last_round=8))
+        with pytest.raises(CheckpointRefusedError):
+            one.sign_handover(replace(last, root=bytes(32)))
+    with pytest.raises(CheckpointRefusedError):
+        next(iter(world.nodes.values())).node.sign_handover(last)
+
+
+@pytest.mark.slow
+def test_a_dead_member_drops_out_and_the_others_go_on_without_it() -> None:
+    world = World(5, epoch_rounds=5, absent=frozenset({2}))
+    for number in range(7):
+        world.play(number)
+    assert {node.epoch for node in world.nodes.values()} == {1}
+    assert world.walk(0) == [5, 4]
+    quiet(world)
+
+
+@pytest.mark.slow
+@pytest.mark.seeds(quick=1, full=5)
+def test_a_member_killed_in_any_window_comes_back_and_hands_over(seed: int, tmp_path: Path) -> None:
+    """Four members, one of which loses everything but its disk in the middle of a window, and misses what is said."""
+    world, seen, killed_in = World(4, epoch_rounds=5, folder=tmp_path), [0], (seed + 1) % 5
+
+    def strike(delivery: Delivery) -> None:
+        seen[0] += 1
+        if seen[0] == 60:
+            world.kill(1)
+        if seen[0] == 120:
+            world.bring_back(1)
+
+    for number in range(killed_in):
+        world.play(number)
+    world.play(killed_in, strike)
+    if 1 not in world.nodes:
+        world.bring_back(1)
+    for number in range(killed_in + 1, 7):
+        world.play(number)
+    noted = [note for node in world.nodes.values() for one in node.nodes for note in one.notes]
+    assert not any(isinstance(note, ChangePutOff) for note in noted)
+    assert {node.epoch for node in world.nodes.values()} == {1}
+    assert world.walk(1) == [4, 4]
+    quiet(world)
