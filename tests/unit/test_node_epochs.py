@@ -22,16 +22,25 @@ from collegium.consensus import (
     EpochSigner,
     EpochVerifier,
     HandoverProof,
+    HeaderProposal,
     PeerJoined,
+    ProposalRefusedError,
+    Refused,
+    ReportRequest,
     RoundContext,
+    RoundSend,
     RoundTiming,
     ValidatorContext,
+    WrongRoundError,
     assign_seats,
+    encode_epoch_record,
     verify_chain,
     verify_handovers,
 )
+from collegium.consensus._round import round_step
+from collegium.consensus._round_rules import check_proposal
 from collegium.crypto import BlsPublicKey, Digest, SealKey, verify_aggregate
-from collegium.node._epoch_node import EpochNode
+from collegium.node._epoch_node import EpochMessage, EpochNode
 from collegium.node._journal import BlockArchive, Journal, MemoryJournal
 from collegium.node._journal_disk import DiskJournal
 from collegium.node._network import Delivery, Network, SharedWork
@@ -243,13 +252,78 @@ def _handover_settles(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_dead_member_drops_out_and_the_others_go_on_without_it() -> None:
+def test_a_dead_member_drops_out_and_the_others_go_on_though_one_of_them_lost_its_share() -> None:
     world = World(5, epoch_rounds=5, absent=frozenset({2}))
-    for number in range(7):
+    for number in range(4):
+        world.play(number)
+    world.play(4, lambda _: world.disks[0, 0].shares.clear())  # type: ignore[attr-defined]
+    for number in range(5, 7):
         world.play(number)
     assert {node.epoch for node in world.nodes.values()} == {1}
     assert world.walk(0) == [5, 4]
-    quiet(world)
+    assert [node.node.context.round.beacon.share is None for node in world.nodes.values()] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.slow
+def test_the_last_round_closes_after_the_handover_and_its_header_is_the_next_sets() -> None:
+    world, seen = World(4, epoch_rounds=5), set[str]()
+
+    def look(delivery: Delivery) -> None:
+        node = world.nodes[delivery.participant].node
+        state, change, context = node.state, node.state.change, node.context
+        message = delivery.message.message if isinstance(delivery.message, EpochMessage) else None
+        if change is None or context.round.epoch:
+            return
+        if change.change.due is not None and change.change.handover is None and "close" not in seen:
+            seen.add("close")
+            late = world.network.now_ms + 60_000
+            application = context.ordering(state, late).application
+            handover = application.next_payload(())
+            assert handover == encode_epoch_record(change.change.due)
+            close = application.next_payload((handover,))
+            assert close is not None
+            assert close[:1] == b"C"
+            assert not application.accepts((), close)
+            assert application.accepts((), handover)
+            assert application.accepts((handover,), close)
+            assert not application.accepts((handover, close), handover)
+        final = state.round.close
+        if isinstance(message, HeaderProposal) and message.header.round == 4 and final and not state.round.over:
+            seen.add("header")
+            check_proposal(context.round, state.round, final, message)
+            header, opened = message.header, state.round.opened
+            assert opened is not None
+            assert header.announcements == opened.keys
+            olds = tuple(state.round.announcements.values())
+            for field, value in (("announcements", olds), ("announcements", opened.keys[1:]), ("seats", (0,) * SEATS)):
+                wrong = replace(message, header=replace(header, **{field: value}))
+                with pytest.raises(ProposalRefusedError) as refusal:
+                    check_proposal(context.round, state.round, final, wrong)
+                assert refusal.value.values["field"] == field
+            old = replace(state.round, opened=None)
+            with pytest.raises(ProposalRefusedError):
+                check_proposal(context.round, old, final, message)
+
+    for number in range(5):
+        world.play(number, look)
+    assert seen == {"close", "header"}
+    # an epoch that is over takes nothing more into its last round, and still gives others what they lack
+    ended = next(node.nodes[0] for node in world.nodes.values() if len(node.nodes) > 1)
+    assert ended.state.round.over
+    assert ended.state.round.close is not None
+    assert ended.context.ordering(ended.state, 10**9).application.next_payload(()) is None
+    other = (ended.index + 1) % 4
+    report = ended.state.round.close.reports[0]
+    _, given = round_step(ended.context.round, ended.state.round, ReportRequest(4, other, (report,)), 0, other)
+    assert [type(effect) for effect in given] == [RoundSend]
+    reply = next(effect.message for effect in given if isinstance(effect, RoundSend))
+    _, refused = round_step(ended.context.round, ended.state.round, reply, 0, other)
+    assert [type(effect.reason) for effect in refused if isinstance(effect, Refused)] == [WrongRoundError]
 
 
 @pytest.mark.slow
