@@ -127,6 +127,8 @@ class Peers:
         loop = asyncio.get_running_loop()
         if self._listener is None:
             self._listener = _listen(self._addresses[self.index])
+        # Accepted connections inherit it, so that the next process can listen here before they have faded away.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.listen(BACKLOG)
         self._listener.setblocking(False)
         now, limits = loop.time(), self.limits
