@@ -39,10 +39,10 @@ from collegium.crypto import BlsPublicKey, SealKey, SecretShare, hash_fields
 from collegium.errors import CollegiumError
 from collegium.settlement import Checkpoint, handover_digest, header_root
 
-from ._journal import DURABLE, BlockArchive, BlockStore, Journal, MemoryJournal
+from ._journal import DURABLE, BlockStore, Journal
 from ._network import Message, Outgoing
 
-__all__ = ["BlockArchive", "CheckpointRefusedError", "ValidatorNode"]
+__all__ = ["CheckpointRefusedError", "ValidatorNode"]
 
 
 Note = (
@@ -80,10 +80,6 @@ class ValidatorNode:
     epoch_over: EpochOver | None = None
     certified_round: int = -1
     stopped: CollegiumError | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.journal, BlockArchive):
-            self.journal = MemoryJournal(self.journal)
 
     @classmethod
     def restore(
@@ -193,17 +189,12 @@ class ValidatorNode:
     def next_share(self) -> SecretShare | None:
         """Return this validator's share of the next epoch's beacon, as its journal has it."""
         epoch = self.context.round.epoch + 1
-        found = [kept for kept in self._disk.beacon_shares() if kept.epoch == epoch]
+        found = [kept for kept in self.journal.beacon_shares() if kept.epoch == epoch]
         return SecretShare.from_bytes(found[-1].member, found[-1].scalar) if found else None
 
     def next_secrets(self) -> Mapping[int, SealKey]:
         """Return the sealing keys of rounds that are not over: after an epoch, of the next one's first round."""
-        return self._disk.read().secrets
-
-    @property
-    def _disk(self) -> Journal:
-        assert not isinstance(self.journal, BlockArchive)  # noqa: S101 - wrapped when the node was made
-        return self.journal
+        return self.journal.read().secrets
 
     def sign_checkpoint(self, checkpoint: Checkpoint) -> bytes:
         """Sign a checkpoint of headers that are final here.
