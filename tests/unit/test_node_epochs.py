@@ -30,6 +30,7 @@ from collegium.consensus import (
     RoundContext,
     RoundSend,
     RoundTiming,
+    Tick,
     ValidatorContext,
     WrongRoundError,
     assign_seats,
@@ -40,7 +41,7 @@ from collegium.consensus import (
 from collegium.consensus._round import round_step
 from collegium.consensus._round_rules import check_proposal
 from collegium.crypto import BlsPublicKey, Digest, SealKey, verify_aggregate
-from collegium.node._epoch_node import EpochMessage, EpochNode
+from collegium.node._epoch_node import AHEAD_EACH_MAX, EpochMessage, EpochNode
 from collegium.node._journal import BlockArchive, Journal, MemoryJournal
 from collegium.node._journal_disk import DiskJournal
 from collegium.node._network import Delivery, Network, SharedWork
@@ -309,8 +310,15 @@ def test_the_last_round_closes_after_the_handover_and_its_header_is_the_next_set
             with pytest.raises(ProposalRefusedError):
                 check_proposal(context.round, old, final, message)
 
-    for number in range(5):
+    for number in range(4):
         world.play(number, look)
+    early = _reports_before_their_epoch(world)
+
+    def both(delivery: Delivery) -> None:
+        look(delivery)
+        early(delivery)
+
+    world.play(4, both)
     assert seen == {"close", "header"}
     # an epoch that is over takes nothing more into its last round, and still gives others what they lack
     ended = next(node.nodes[0] for node in world.nodes.values() if len(node.nodes) > 1)
@@ -324,6 +332,34 @@ def test_the_last_round_closes_after_the_handover_and_its_header_is_the_next_set
     reply = next(effect.message for effect in given if isinstance(effect, RoundSend))
     _, refused = round_step(ended.context.round, ended.state.round, reply, 0, other)
     assert [type(effect.reason) for effect in refused if isinstance(effect, Refused)] == [WrongRoundError]
+
+
+def _reports_before_their_epoch(world: World) -> Callable[[Delivery], None]:
+    """Return a watcher that sends reports for a round of an epoch that has not begun: one a trainer waits."""
+    done = [False]
+
+    def send(delivery: Delivery) -> None:
+        node = world.nodes[delivery.participant]
+        if done[0] or node.node.state.round.opened is None or node.epoch:
+            return
+        done[0] = True
+        terms = replace(node.node.state.round.terms, round=5)
+        own, other = committee().trainers[:2]
+        first, second = (make_upload(terms, own, update_of(0), RANDOM.split(f"early {i}")) for i in range(2))
+        stranger = make_upload(terms, committee().trainers[TRAINERS], update_of(0), RANDOM.split("stranger"))
+        forged = replace(first, report=replace(first.report, trainer=other.address))
+        unsigned = replace(first, report=replace(first.report, signature=b"\xff" * 65))
+        for upload in (stranger, forged, unsigned, first, second):
+            assert not node.handle(upload, world.network.now_ms)
+        assert [message for sender, message in node.ahead if sender is None] == [first]
+        message = EpochMessage(1, Tick())
+        for _ in range(AHEAD_EACH_MAX + 1):
+            node.handle(message, world.network.now_ms, 3)
+        assert sum(sender == 3 for sender, _ in node.ahead) == AHEAD_EACH_MAX
+        assert not node.handle(EpochMessage(2, Tick()), world.network.now_ms, 3)
+        node.ahead.clear()
+
+    return send
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ from typing import Final
 
 from collegium.aggregation import RoundTerms, Upload
 from collegium.consensus import EpochSigner, EpochVerifier, PeerJoined, ValidatorContext, terms_after
-from collegium.crypto import SealKey, ThresholdBeacon
+from collegium.crypto import SealKey, ThresholdBeacon, recover_address
+from collegium.errors import CollegiumError
 
 from ._journal import Journal
 from ._network import Message, Outgoing
@@ -22,7 +23,7 @@ from ._validator_node import ValidatorNode
 
 __all__ = ["EpochMessage", "EpochNode"]
 
-AHEAD_EACH_MAX: Final = 256  # messages of the next epoch kept for each sender until that epoch begins here
+AHEAD_EACH_MAX: Final = 64  # messages of the next epoch kept for each member until that epoch begins here
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ class EpochNode:
                     out += self._leave(node, node.handle(PeerJoined(place), now_ms))
             return out
         opened = self.node.state.round.opened
-        if opened is not None and message.report.round >= opened.first_round:
-            self._keep(None, message)
+        if opened is not None and message.report.round == opened.first_round:
+            self._keep_report(message)
             return []
         return [*self._leave(self.node, self.node.handle(message, now_ms)), *self._go_on(now_ms)]
 
@@ -119,6 +120,19 @@ class EpochNode:
             return []
         said = self._leave(node, node.handle(message, now_ms, place))
         return [*said, *(self._go_on(now_ms) if node is self.node else ())]
+
+    def _keep_report(self, upload: Upload) -> None:
+        """Keep one report of each registered trainer for the next epoch's first round; what it says is judged there."""
+        trainer = upload.report.trainer
+        known = (message.report.trainer for _, message in self.ahead if isinstance(message, Upload))
+        if trainer not in self.node.context.round.cohort or trainer in known:
+            return
+        try:
+            signer = recover_address(upload.report.id, upload.report.signature)
+        except CollegiumError:
+            return
+        if signer == trainer:
+            self.ahead.append((None, upload))
 
     def _keep(self, sender: int | None, message: Message) -> None:
         if sum(known == sender for known, _ in self.ahead) < AHEAD_EACH_MAX:
