@@ -8,29 +8,29 @@ is the operator's statement, made of the steward's signed lines and of what each
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, TypeVar
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms
-from collegium.consensus import Block, Close, QuorumCertificate, terms_after
+from collegium.consensus import RESPONSE_BLOCKS_MAX, Block, Close, EpochSet, QuorumCertificate, terms_after
 from collegium.crypto import AccountKey, Digest
 from collegium.errors import CollegiumError
 from collegium.learning import Rows, TrainerRows
 from collegium.lineage import Store
 
 from ._base_chain import ChainRecord, decode_chain_record
-from ._client import ValidatorClient
+from ._client import FinalBlocks, NobodyAnsweredError, ValidatorClient
+from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
 from ._experiment import Experiment
 from ._facts import CheckpointFacts
 from ._figures import FIGURES, RoundFigures, read_figures
-from ._final_walk import FinalWalk
 from ._genesis import Genesis, first_terms
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, assemble_rounds
 from ._network_settings import StewardSettings, load_settings
@@ -41,9 +41,11 @@ from ._setup import build_task
 from ._statement import RoundStatement, SiteStatement, Statement, sign_statement
 from ._steward_process import EVALUATIONS
 from ._task import EMPTY_STATE, LearningTask
+from ._validator_desk import HEADER_KIND
 
-__all__ = ["CollectError", "NetworkFiles", "collect", "collect_run"]
+__all__ = ["CollectError", "NetworkFiles", "OneByOne", "collect", "collect_run"]
 
+T = TypeVar("T")
 NOTHING: Final = bytes(32)
 
 
@@ -92,17 +94,73 @@ def collect_run(
     files = _read_files(consortium, experiment)
 
     async def gather() -> dict[str, object]:
-        client = ValidatorClient.over_tls(consortium.genesis.epoch_set, settings.validators, settings.tls.authority)
+        epoch_set, limits = consortium.genesis.epoch_set, ClientLimits()
+        lines = open_lines(epoch_set.task, settings.validators, settings.tls.authority, limits)
+        clients = [ValidatorClient(epoch_set, {index: line}, limits) for index, line in lines.items()]
         try:
-            return await collect(client, consortium.genesis, experiment, files, out, render_page)
+            return await collect(OneByOne(clients), consortium.genesis, experiment, files, out, render_page)
         finally:
-            await client.close()
+            await asyncio.gather(*(client.close() for client in clients))
 
     return asyncio.run(gather())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OneByOne:
+    """Clients of one validator each, asked in turn: nothing here is in such haste that several should be asked at once.
+
+    What none of them gives is refused with what the last one said.
+    """
+
+    clients: Sequence[ValidatorClient]
+
+    @property
+    def epoch_set(self) -> EpochSet:
+        """The epoch whose validators these are."""
+        return self.clients[0].epoch_set
+
+    async def blocks(self, after: Digest, count: int = RESPONSE_BLOCKS_MAX) -> FinalBlocks:
+        """Return final blocks after `after`, of the first validator that has any."""
+        found = await self._first(lambda client: client.blocks(after, count), lambda blocks: bool(blocks.blocks))
+        return found or FinalBlocks((), ())
+
+    async def object(self, digest: Digest) -> bytes:
+        """Return the object of this SHA-256."""
+        return await self._any(lambda client: client.object(digest))
+
+    async def named_object(self, identity: Digest, check: Callable[[bytes], None]) -> bytes:
+        """Return the report or key sum of an identity."""
+        return await self._any(lambda client: client.named_object(identity, check))
+
+    async def _any(self, ask: Callable[[ValidatorClient], Awaitable[T]]) -> T:
+        found = await self._first(ask, lambda _: True)
+        if found is None:
+            raise NobodyAnsweredError("there is no validator to ask")
+        return found
+
+    async def _first(self, ask: Callable[[ValidatorClient], Awaitable[T]], serves: Callable[[T], bool]) -> T | None:
+        """Return the first answer that serves; None where all answered and none serves.
+
+        Raises:
+            NobodyAnsweredError: nobody answered.
+        """
+        answered, refusal = False, NobodyAnsweredError("there is no validator to ask")
+        for client in self.clients:
+            try:
+                answer = await ask(client)
+            except NobodyAnsweredError as error:
+                refusal = error
+                continue
+            if serves(answer):
+                return answer
+            answered = True
+        if answered:
+            return None
+        raise refusal
+
+
 async def collect(
-    client: ValidatorClient,
+    client: OneByOne,
     genesis: Genesis,
     experiment: Experiment,
     files: NetworkFiles,
@@ -136,22 +194,28 @@ async def collect(
 
 async def _final_blocks(client: ValidatorClient, rounds: int) -> tuple[list[Block], tuple[QuorumCertificate, ...]]:
     """Return all blocks up to the header of the last round, and the certificates that prove that one final."""
-    walk = FinalWalk(client)
-    await walk.rounds(rounds)
-    last = await client.latest()
-    if last is None or last.certified.header.round != rounds - 1:
-        raise CollectError(f"the last of {rounds} rounds is not final at enough validators")
-    places = [place for place, block in enumerate(walk.blocks) if block.digest == last.block.digest]
-    if not places:
-        raise LedgerError(f"the header of round {rounds - 1} is in no block that was walked over")
-    return walk.blocks[: places[0] + 1], last.certificates
+    blocks, headers, tip = list[Block](), 0, client.epoch_set.genesis()
+    while headers < rounds:
+        found = await client.blocks(tip)
+        if not found.blocks:
+            raise CollectError(f"{headers} of {rounds} rounds are final at the validators that answer")
+        for block in found.blocks:
+            blocks.append(block)
+            headers += block.payload[:1] == HEADER_KIND
+            if headers == rounds:
+                break
+        tip = blocks[-1].digest
+    proved = await client.blocks(blocks[-1].parent, 1)
+    if [block.digest for block in proved.blocks] != [tip]:
+        raise LedgerError(f"no validator proves the header of round {rounds - 1} final by itself")
+    return blocks, proved.certificates
 
 
 @dataclass(eq=False)
 class _Shelf:
     """Fetches what final rounds name, and puts it into the store."""
 
-    client: ValidatorClient
+    client: OneByOne
     store: Store
     names: dict[str, dict[Digest, Digest]] = field(default_factory=lambda: {"reports": {}, "key_sums": {}})
     singles: dict[str, set[Digest]] = field(

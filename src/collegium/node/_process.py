@@ -10,31 +10,30 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 from ._network_settings import LogSettings
 from ._telemetry import forward_library_logs, logger
 
 if TYPE_CHECKING:
-    pass
+    from structlog.typing import FilteringBoundLogger
 
-__all__ = ["first_to_end", "open_log", "stop_signal", "together"]
+__all__ = ["first_to_end", "open_log", "stop_signal"]
 
-T = TypeVar("T")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextlib.contextmanager
-def open_log(settings: LogSettings, role: str, index: int | None = None) -> Any:
+def open_log(settings: LogSettings, role: str, index: int | None = None) -> Iterator[FilteringBoundLogger]:
     """Yield a process's log, to its file or to standard error, and close it afterwards."""
     with contextlib.ExitStack() as stack:
         stream: TextIO = sys.stderr
         if settings.file is not None:
             stream = stack.enter_context(settings.file.open("a", encoding="utf-8", buffering=1))
         log = logger(role, index, stream, settings.level)
-        forward_library_logs(log)
+        forward_library_logs(log, ("uvicorn", "asyncio", "collegium"))
         yield log
 
 
@@ -63,7 +62,7 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def first_to_end(*work: Coroutine[Any, Any, object]) -> None:
+async def first_to_end(*work: Awaitable[object]) -> None:
     """Run all, return when the first one ends, and cancel the others; raise what it raised."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
@@ -74,17 +73,7 @@ async def first_to_end(*work: Coroutine[Any, Any, object]) -> None:
         await _cancelled(tasks)
 
 
-async def _cancelled(tasks: list[asyncio.Task[object]]) -> None:
+async def _cancelled(tasks: list[asyncio.Future[object]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def together(first: Callable[[], Awaitable[None]], *others: Callable[[], Awaitable[None]]) -> Any:
-    """Return the work of all, one after the other."""
-
-    async def each() -> None:
-        for work in (first, *others):
-            await work()
-
-    return each()

@@ -111,7 +111,8 @@ def _reports(before: RoundState, message: object) -> Iterator[Held]:
 
 
 def _key_sums(before: RoundState, message: object) -> Iterator[KeySum]:
-    said = [*before.heard.values(), *before.releases.values(), *([before.own] if before.own else [])]
+    said: list[HeaderProposal | Release] = [*before.heard.values(), *before.releases.values()]
+    said += [] if before.own is None else [before.own]
     if isinstance(message, HeaderProposal | Release):
         said.append(message)
     for each in said:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random as simulation_random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from collegium import algebra, learning
 from collegium.aggregation import KeySum
@@ -199,12 +200,22 @@ def open_network(
     return nodes, network
 
 
+class SigningKeys(Protocol):
+    """What a validator signs with."""
+
+    @property
+    def account(self) -> AccountKey: ...
+
+    @property
+    def voting(self) -> BlsSecretKey: ...
+
+
 def surround(
     genesis: Genesis,
     task: PlayedTask,
     committee: tuple[int, int],
     index: int,
-    keys: ValidatorKeys,
+    keys: SigningKeys,
     beacon: ThresholdBeacon,
     archive: Archive,
     timing: tuple[int, RoundTiming],

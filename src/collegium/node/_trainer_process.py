@@ -34,7 +34,7 @@ from ._play import TrainersBench
 from ._process import first_to_end, open_log, stop_signal
 from ._row_files import read_rows
 from ._setup import build_task
-from ._task import EMPTY_STATE, LearningTask
+from ._task import EMPTY_STATE, LearningTask, ModelStateError
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer
 from ._trainer_disk import TrainerDisk
 from ._workers import Workers
@@ -134,7 +134,7 @@ class TrainerProcess:
         return found
 
     async def _report(self, header: FinalHeader | None) -> bytes | None:
-        """Make the round's upload and keep it; None where this trainer has no encoding left for this round."""
+        """Make the round's upload and keep it; None where there is no encoding left for this round, or no model yet."""
         # 1. task: the final header before this round fixed the terms
         if header is None:
             model = EMPTY_STATE
@@ -149,7 +149,7 @@ class TrainerProcess:
         # 2.-5. learn, mask and commit, prove, seal and sign; then write down, before a byte leaves
         try:
             return await self._compute(lambda: self._make(terms, model, registered))
-        except (NotRegisteredError, EncodingUsedError) as error:
+        except (NotRegisteredError, EncodingUsedError, ModelStateError) as error:
             self.log.warning("round_missed", round=terms.round, reason=error)
             return None
 
@@ -167,16 +167,22 @@ class TrainerProcess:
         return data
 
     async def _hand_in(self, number: int, data: bytes) -> None:
-        """Upload to every validator until each has spoken."""
+        """Upload to every validator until each has spoken; it counts as sent when a quorum has taken it."""
         if not data:
             return
-        verdicts = await self.client.upload(number, data, self.trainer.account)
-        taken = [v for v in verdicts.values() if isinstance(v, Verdict) and v.outcome in ("admitted", "kept")]
-        self.log.info("upload_sent", round=number, bytes=len(data), validators=len(taken))
-        for validator, verdict in verdicts.items():
-            if not isinstance(verdict, Verdict) or verdict.outcome == "refused":
+        taken = 0
+
+        def told(validator: int, verdict: Verdict | CollegiumError) -> None:
+            nonlocal taken
+            if isinstance(verdict, Verdict) and verdict.outcome in ("admitted", "kept"):
+                taken += 1
+                if taken == self.genesis.epoch_set.quorum:
+                    self.log.info("upload_sent", round=number, bytes=len(data))
+            elif not isinstance(verdict, Verdict) or verdict.outcome == "refused":
                 said = verdict if not isinstance(verdict, Verdict) else f"{verdict.reason}: {verdict.detail}"
                 self.log.warning("upload_not_taken", round=number, validator=validator, reason=said)
+
+        await self.client.upload(number, data, self.trainer.account, told)
 
     async def _compute(self, work: Callable[[], T]) -> T:
         """Run something in the trainer's thread."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Protocol, TypeVar, cast
 
 from collegium.aggregation import Upload
 from collegium.consensus import (
@@ -17,9 +18,11 @@ from collegium.consensus import (
     Close,
     Committed,
     Header,
+    Message,
     Refused,
     Registered,
     RoundFinished,
+    RoundMessage,
     RoundPassed,
     RoundState,
     Timer,
@@ -40,6 +43,8 @@ from ._validator_node import ValidatorNode
 __all__ = ["FinalRound", "NodeSteps", "Standing", "Submission", "ValidatorDesk", "Watcher"]
 
 T = TypeVar("T")
+FOUNDING_MS: Final = 3_600_000  # for every trainer to come to round 0, before it is closed with those that are there
+NEVER_MS: Final = 1 << 40
 HEADER_KIND: Final = b"H"  # how a block's payload begins that is a certified header
 
 
@@ -70,6 +75,11 @@ class Submission:
     upload: Upload
     verdict: asyncio.Future[Verdict]
 
+    def answer(self, verdict: Verdict) -> None:
+        """Tell whoever still waits."""
+        if not self.verdict.done():
+            self.verdict.set_result(verdict)
+
 
 class Watcher(Protocol):
     """Is told on the loop's side what a step brought about: logs, metrics, events, spans."""
@@ -86,11 +96,13 @@ class Watcher(Protocol):
 class NodeSteps:
     """The machine's thread around a node: each step's messages are written as bytes there, once for all receivers."""
 
-    def __init__(self, node: ValidatorNode, archive: RoundArchive, watcher: Watcher) -> None:
-        self.node, self.archive, self._watcher = node, archive, watcher
+    def __init__(self, node: ValidatorNode, archive: RoundArchive, watcher: Watcher, rounds: int) -> None:
+        self.node, self.archive, self._watcher, self._rounds = node, archive, watcher, rounds
+        self._timing = node.context.round.timing
         self._others = tuple(i for i in range(node.context.round.epoch_set.size) if i != node.index)
         self.standing = self._stand()
         self.final = self._last_header()
+        self._pace()
 
     def step(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
         """Handle one message; what it brought about is on disk before this returns."""
@@ -102,13 +114,28 @@ class NodeSteps:
         notes = [self._read(note, state, handled) for note in self.node.notes]
         self.node.notes.clear()
         self.standing = self._stand()
-        if self.standing.round != before.round and isinstance(self.node.context.round.work, SharedWork):
-            self.node.context.round.work.forget(lasts)
+        if self.standing.round != before.round:
+            self._pace()
+            if isinstance(self.node.context.round.work, SharedWork):
+                self.node.context.round.work.forget(lasts)
         if submission is not None:
             verdict = self._verdict(submission.upload, before.round, notes)
-            leaves.append(lambda: submission.verdict.done() or submission.verdict.set_result(verdict))
+            leaves.append(partial(submission.answer, verdict))
         leaves.append(self._told(type(handled).__name__, sender, notes, before, self.standing))
         return leaves
+
+    def _pace(self) -> None:
+        """Set the deadline of the present round: without round 0 nothing is learned, and after the last there is none.
+
+        So round 0 waits long for those that are still to come, and nobody closes a round that no trainer knows of.
+        """
+        deadline_ms = self._timing.deadline_ms
+        if self.standing.round == 0:
+            deadline_ms = max(deadline_ms, FOUNDING_MS)
+        elif self.standing.round > self._rounds:
+            deadline_ms = NEVER_MS
+        timing = replace(self._timing, deadline_ms=deadline_ms)
+        self.node.context = replace(self.node.context, round=replace(self.node.context.round, timing=timing))
 
     def close(self) -> None:
         """Let go of the files, when no step is to come."""
@@ -126,7 +153,8 @@ class NodeSteps:
             return Alarm(message, item.at_ms, "view" if isinstance(message, Timer) else None)
         own = item.to is None or item.to == self.node.index
         to = self._others if item.to is None else tuple({item.to} - {self.node.index})
-        return Parcel(encode_peer_message(message) if to else b"", to, message if own else None)
+        frame = encode_peer_message(cast(Message | RoundMessage, message)) if to else b""
+        return Parcel(frame, to, message if own else None)
 
     def _stand(self) -> Standing:
         state = self.node.state

@@ -20,6 +20,7 @@ from collegium.consensus import (
     Ignored,
     PeerJoined,
     Refused,
+    RoundAlarm,
     Tick,
     ValidatorContext,
     decode_peer_message,
@@ -42,7 +43,7 @@ from ._network_settings import ValidatorSettings
 from ._peers import PeerLimits, Peers
 from ._process import first_to_end, open_log, stop_signal
 from ._round_archive import RoundArchive
-from ._setup import ValidatorKeys, build_task, surround
+from ._setup import build_task, surround
 from ._task import EMPTY_STATE, LearningTask
 from ._telemetry import NodeMetrics, short
 from ._tls import gateway_context, peer_tls
@@ -154,6 +155,7 @@ class ValidatorProcess:
         """Have the machine look again every while, at first at once."""
         while True:
             self.machine.tell_self(Tick())
+            self.machine.tell_self(RoundAlarm(self.steps.standing.round))
             await asyncio.sleep(TICK_S)
 
     async def _watch(self) -> None:
@@ -172,11 +174,10 @@ def _context(
     settings: ValidatorSettings, genesis: Genesis, experiment: Experiment, task: LearningTask, secrets: ValidatorSecrets
 ) -> ValidatorContext:
     """Return the surroundings of this validator's state machine."""
-    keys = ValidatorKeys(secrets.account, secrets.voting, secrets.seal)
     committee = (experiment.committee.seats, experiment.committee.verifiers)
     timing = (settings.timing.view_timeout_ms, settings.timing.round)
     shared = (SharedWork(), EpochVerifier(genesis.epoch_set))
-    own = (settings.index, keys, secrets.beacon, BlockArchive())
+    own = (settings.index, secrets, secrets.beacon, BlockArchive())
     return surround(genesis, task, committee, *own, timing, shared)
 
 
@@ -205,7 +206,7 @@ def _restore(
     terms = first_terms(genesis, task, context.round.seats, EMPTY_STATE)
     seal = {} if secrets.seal is None else {0: secrets.seal}
     node, first = ValidatorNode.restore(context, journal, terms, EMPTY_STATE, seal, monotonic_ms())
-    return NodeSteps(node, archive, reporter), first
+    return NodeSteps(node, archive, reporter, task.rounds), first
 
 
 @dataclass
