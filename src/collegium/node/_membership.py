@@ -53,6 +53,7 @@ from ._founding import (
 )
 from ._genesis import Genesis, encode_genesis
 from ._member_cards import (
+    CardSetError,
     ConfirmCard,
     DealCard,
     JoinCard,
@@ -261,6 +262,8 @@ def confirm_in(home: Path, roster: Roster, deals: Sequence[DealCard]) -> Confirm
         BadCardError, CardSetError: see `confirm_dealings`.
     """
     account, voting, box = _own_keys(home)
+    if not (home / SEAL_KEY).exists():
+        raise CardSetError(f"{home} has not dealt yet: every validator deals before any confirms")
     first = SealKey(load_secret(home / SEAL_KEY, "seal"))
     card, share = confirm_dealings(roster, deals, MemberSecrets(account, voting, box, first))
     save_secret(home / BEACON_KEY, "beacon", share.to_bytes())
