@@ -192,7 +192,7 @@ async def collect(
     return write_run(left, experiment, task, out, render_page)
 
 
-async def _final_blocks(client: ValidatorClient, rounds: int) -> tuple[list[Block], tuple[QuorumCertificate, ...]]:
+async def _final_blocks(client: OneByOne, rounds: int) -> tuple[list[Block], tuple[QuorumCertificate, ...]]:
     """Return all blocks up to the header of the last round, and the certificates that prove that one final."""
     blocks, headers, tip = list[Block](), 0, client.epoch_set.genesis()
     while headers < rounds:

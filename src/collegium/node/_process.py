@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -73,7 +73,7 @@ async def first_to_end(*work: Awaitable[object]) -> None:
         await _cancelled(tasks)
 
 
-async def _cancelled(tasks: list[asyncio.Future[object]]) -> None:
+async def _cancelled(tasks: Sequence[asyncio.Future[object]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
