@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _network_stage import tiny_experiment
+from _tiny_network import tiny_experiment
 from typer.testing import CliRunner
 
 from collegium.apps._exit import ExitCode

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from _network_stage import tiny_experiment
+from _tiny_network import tiny_experiment
 from rich.console import Console
 
 from collegium.apps._supervisor import Charge

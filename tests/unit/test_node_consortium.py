@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _network_stage import tiny_experiment
+from _tiny_network import tiny_experiment
 
 from collegium.crypto import KeyFileModeError, load_secret
 from collegium.node import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from _network_stage import tiny_experiment
+from _tiny_network import tiny_experiment
 
 from collegium.crypto import (
     AccountKey,

@@ -122,7 +122,7 @@ def up(
                 summary = engine.up(experiment, run, options, view)
         finally:
             _remove_if_empty(run)
-        show_and_verify(engine, run, dict(summary), json=json)
+        show_and_verify(engine, run, {**summary, "clock": "real"}, json=json)
 
 
 def validator(config: MemberOption) -> None:

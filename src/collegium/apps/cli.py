@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
@@ -86,7 +87,7 @@ def _up(experiment: "Experiment", out: Path, options: "UpOptions", view: "Networ
     from collegium.apps._up import up
     from collegium.node import collect_run
 
-    return up(experiment, out, options, view, lambda *what: collect_run(*what, render_page))
+    return up(experiment, out, options, view, partial(collect_run, render_page=render_page))
 
 
 def _aggregation_rows(*, quick: bool) -> Iterable[Mapping[str, Any]]:
@@ -518,14 +519,15 @@ def _summary_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     aucs = (("federated", "auc"), ("pooled", "auc_pooled"), ("float32", "auc_float32"))
     energy = _present(rounds, "energy_kwh")
     watts = summary.get("watts")
+    clock = "on these machines" if summary.get("clock") == "real" else "in the virtual network"
     trained = sum(row.get("round") != 0 for row in rounds)
     return [
         ("task", f"{summary.get('name', 'unnamed')}, {trained} rounds, level {summary.get('level', LEVEL)}"),
         ("AUC", ", ".join(f"{name} {summary[key]:.4f}" for name, key in aucs if summary.get(key) is not None)),
         ("lying seats", _seats(summary.get("lying_seats"))),
         ("absent seats", _seats(summary.get("absent_seats"))),
-        ("finality, median", _median(rounds, "finality_ms", "ms in the virtual network")),
-        ("coordination, median", _median(rounds, "coordination_ms", "ms in the virtual network")),
+        ("finality, median", _median(rounds, "finality_ms", f"ms {clock}")),
+        ("coordination, median", _median(rounds, "coordination_ms", f"ms {clock}")),
         ("proof made, median", _median(rounds, "prove_ms", "ms a report")),
         ("proof verified, median", _median(rounds, "verify_ms", "ms a report")),
         ("base chain, median", _median(rounds, "chain_bytes", "bytes a round")),
