@@ -69,7 +69,7 @@ def small_values() -> tuple[Any, ...]:
         (announcement,), (digest,),
     )  # fmt: skip
     return (
-        SeatReceipt(5, Receipt(digest, 3, signature, True)),
+        SeatReceipt(5, Receipt(3, (bytes(32), digest), (digest,), signature)),
         ProofReject(5, digest, 300, signature),
         announcement,
         Release(5, 7, digest, (key_sum(32, 0),), share, signature),
@@ -83,7 +83,7 @@ def small_values() -> tuple[Any, ...]:
 @cache
 def large_values() -> tuple[Any, ...]:
     upload, kept = proved_upload(), held()
-    receipt = Receipt(kept.report.id, 3, bytes(65), True)
+    receipt = Receipt(3, (kept.report.id,), (kept.report.id,), bytes(65))
     return (
         upload,
         ReportReply(5, upload.report, upload.ciphertext, upload.proof, upload.registration),

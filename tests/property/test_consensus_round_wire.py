@@ -62,6 +62,7 @@ from collegium.consensus import (
     peer_bytes_max,
     upload_bytes_max,
 )
+from collegium.consensus._round_wire import REPORTS_MAX
 from collegium.errors import CollegiumError
 
 FLIPS = range(1, 256) if os.environ.get("COLLEGIUM_FULL") == "1" else (1, 128, 255)
@@ -76,7 +77,16 @@ seats = st.integers(0, 255)
 
 
 key_sums = st.lists(st.builds(key_sum, st.sampled_from(WIDTHS), st.integers(0, 5), seats), max_size=2).map(tuple)
-receipts = st.builds(Receipt, digests, seats, signatures, st.booleans())
+
+
+@st.composite
+def drawn_receipts(draw: Any) -> Receipt:
+    reports = tuple(sorted(draw(st.sets(digests, max_size=3))))
+    verified = tuple(report for report in reports if draw(st.booleans()))
+    return Receipt(draw(seats), reports, verified, draw(signatures))
+
+
+receipts = drawn_receipts()
 rejects = st.builds(ProofReject, rounds, digests, validators, signatures)
 announcements = st.builds(Announcement, validators, rounds, digests, signatures)
 few = st.lists(validators, max_size=3).map(tuple)
@@ -233,10 +243,14 @@ def test_each_bound_of_a_field_is_held():
     for value, at, field in (
         (receipt, 0, 2**63),
         (receipt, 0, -1),
-        (receipt, 1, bytes(31)),
-        (receipt, 2, 256),
-        (receipt, 3, bytes(65) + b"\2"),
-        (receipt, 3, bytes(65)),
+        (receipt, 1, 256),
+        (receipt, 2, bytes(31)),
+        (receipt, 2, bytes(64)),
+        (receipt, 2, bytes(range(32)) + bytes(32)),
+        (receipt, 2, bytes(32 * (REPORTS_MAX + 1))),
+        (receipt, 3, bytes(33)),
+        (receipt, 3, bytes(range(1, 33))),
+        (receipt, 4, bytes(66)),
         (reject, 1, bytes(33)),
         (reject, 2, 2048),
         (reject, 3, bytes(64)),
@@ -337,7 +351,7 @@ def test_deep_nesting_and_huge_counts_are_refused_without_effort():
 def test_evidence_binds_what_was_said_to_the_report_in_it():
     failing, receipt, reject = large_values()[2:]
     for value in (
-        replace(receipt, receipt=replace(receipt.receipt, report=bytes(32))),
+        replace(receipt, receipt=replace(receipt.receipt, reports=(bytes(32),), verified=())),
         replace(reject, reject=replace(reject.reject, report=bytes(32))),
     ):
         with pytest.raises(MalformedMessageError):

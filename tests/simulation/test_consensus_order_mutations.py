@@ -7,12 +7,12 @@ once with the protocol as it is (no fork), once with one rule broken (fork). The
 from dataclasses import replace
 
 import pytest
-from collegium.node._world_stage import Stage, only
-from collegium.node._world_order import signed_block, signed_timeout, signed_vote
 
 from collegium.consensus import BadViewEntryError, Ballot, Block, Tick, ViewEntry, Vote
 from collegium.consensus import _order_validity as validity
 from collegium.consensus import _ordering as ordering
+from collegium.node._world_order import signed_block, signed_timeout, signed_vote
+from collegium.node._world_stage import Stage, only
 
 # ----------------------------------------------------------------------------------------------------- the schedules
 

@@ -201,7 +201,7 @@ class Words:
                 self._note(("release", message.round), (message.close, sums, message.signature))
             case SeatReceipt():
                 receipt = message.receipt
-                self._note(("receipt", receipt.report, receipt.seat), receipt.body)
+                self._note(("receipt", message.round, receipt.seat, receipt.reports), receipt)
             case Announcement():
                 self._note(("announcement", message.round), message)
 
@@ -381,7 +381,7 @@ class Village:
         model, admitted = b"", dict[bytes, int]()
         for payload in (decode_payload(block.payload) for block in self.nodes[index].archive.blocks if block.payload):
             if isinstance(payload, Close):
-                reports = {u.report.id: by_id[u.report.trainer] for u in self.uploads[payload.round]}
+                reports = {u.report.id: by_id[u.report.trainer] for u in self.uploads.get(payload.round, ())}
                 admitted = {report: reports[report] for report in payload.reports}
             elif payload.header.outcome == "opened":
                 model += sum_of(sorted(admitted.values())).astype("<i8").tobytes()

@@ -40,6 +40,7 @@ from collegium.consensus import (
     Refused,
     RegistrationScope,
     Release,
+    RoundAlarm,
     RoundBroadcast,
     RoundContext,
     RoundFinished,
@@ -279,7 +280,8 @@ class Hall:
             self.give(i, upload)
 
     def spread(self, tamper: Tamper = faithful) -> Hall:
-        """Deliver what was said, and what is said because of it, until all are quiet."""
+        """Let seats sign; deliver what was said, and what is said because of it, until all are quiet."""
+        self.sign()
         while self.outbox:
             sender, receiver, message = self.outbox.pop(0)
             for to in self.states if receiver is None else (receiver,):
@@ -287,6 +289,14 @@ class Hall:
                 if heard is not None and to in self.states:
                     self.give(to, heard, sender)
         return self
+
+    def sign(self) -> None:
+        """Let the time pass that seats wait for more reports before they sign for those that they hold."""
+        for i, state in self.states.items():
+            if state.say_ms is not None:
+                later = max(self.now, state.say_ms)
+                self.states[i], effects = round_step(self.contexts[i], state, RoundAlarm(state.terms.round), later)
+                self._note(i, effects)
 
     def close(self, proposer: int = 0) -> Close:
         close = close_for(self.contexts[proposer], self.states[proposer], self.now)

@@ -54,6 +54,7 @@ from collegium.aggregation import (
 )
 from collegium.aggregation import _report as report_module
 from collegium.aggregation._masking import mask_under
+from collegium.aggregation._sum import receipt_digest
 from collegium.commitment import SALT_BYTES, CommittedMatrix, MultiproofError
 from collegium.crypto import BadAccountSignatureError, SealKey
 from collegium.errors import CollegiumError
@@ -411,10 +412,10 @@ def test_a_seat_that_announced_no_key_gets_no_box() -> None:
 def test_a_receipt_says_whether_its_validator_has_verified_the_proof() -> None:
     report, account = upload_of(0).report, committee().accounts[SEAT]
     for verified in (False, True):
-        receipt = issue_receipt(committee().terms, report, SEAT, account, verified)
-        check_receipt(committee().terms, report, receipt)
+        receipt = issue_receipt(committee().terms, SEAT, [report.id], account, [report.id] if verified else [])
+        check_receipt(committee().terms, receipt)
         with pytest.raises(ReceiptRejectedError, match="is signed by"):
-            check_receipt(committee().terms, report, replace(receipt, verified=not verified))
+            check_receipt(committee().terms, replace(receipt, verified=() if verified else (report.id,)))
 
 
 # ------------------------------------------------------------------------------------------------ copied and shifted
@@ -466,25 +467,37 @@ def test_a_copied_ciphertext_under_the_thiefs_own_key_opens_nothing() -> None:
 # ------------------------------------------------------------------------------------------------ receipts
 
 
-def test_a_receipt_is_one_seats_word_on_one_report_under_one_rounds_terms() -> None:
+def test_a_receipt_is_one_seats_word_on_some_reports_under_one_rounds_terms() -> None:
     terms, account = committee().terms, committee().accounts[SEAT]
-    receipt = issue_receipt(terms, REPORT, SEAT, account)
-    check_receipt(terms, REPORT, receipt)
+    ids = sorted([REPORT.id, upload_of(1).report.id])
+    receipt = issue_receipt(terms, SEAT, reversed(ids), account, ids[:1])
+    assert receipt.reports == tuple(ids)
+    check_receipt(terms, receipt)
+    check_receipt(terms, issue_receipt(terms, SEAT, [], account))
     flipped = bytes([receipt.signature[0] ^ 1]) + receipt.signature[1:]
-    refused: list[tuple[RoundTerms, Report, Receipt]] = [
-        (terms, upload_of(1).report, receipt),
-        (terms, upload_of(1).report, replace(receipt, report=upload_of(1).report.id)),
-        (terms, REPORT, replace(receipt, seat=SEAT + 1)),
-        (terms, REPORT, replace(receipt, seat=SEATS)),
-        (terms, REPORT, replace(receipt, seat=-1)),
-        (terms, REPORT, replace(receipt, signature=flipped)),
-        (terms, REPORT, replace(receipt, signature=receipt.signature[:-1])),
-        (other_terms()["beacon"], REPORT, receipt),
-        (terms, REPORT, issue_receipt(terms, REPORT, SEAT, committee().accounts[0])),
+    swapped, stranger = (ids[1], ids[0]), bytes(32)
+
+    def signed(reports: tuple[bytes, ...], verified: tuple[bytes, ...] = ()) -> Receipt:
+        return Receipt(SEAT, reports, verified, account.sign(receipt_digest(terms, SEAT, reports, verified)))
+
+    refused: list[tuple[RoundTerms, Receipt, str]] = [
+        (terms, replace(receipt, reports=tuple(ids[:1])), "is signed by"),
+        (terms, replace(receipt, verified=()), "is signed by"),
+        (terms, replace(receipt, seat=SEAT + 1), "is signed by"),
+        (terms, replace(receipt, seat=SEATS), "there are 16"),
+        (terms, replace(receipt, seat=-1), "there are 16"),
+        (terms, replace(receipt, signature=flipped), "receipt of seat"),
+        (terms, replace(receipt, signature=receipt.signature[:-1]), "receipt of seat"),
+        (other_terms()["beacon"], receipt, "is signed by"),
+        (terms, issue_receipt(terms, SEAT, ids, committee().accounts[0]), "is signed by"),
+        (terms, signed(swapped), "not strictly increasing"),
+        (terms, signed((ids[0], ids[0])), "not strictly increasing"),
+        (terms, signed(tuple(ids), swapped), "not strictly increasing"),
+        (terms, signed(tuple(ids), (stranger,)), "that it does not name"),
     ]
-    for at, report, wrong in refused:
-        with pytest.raises(ReceiptRejectedError):
-            check_receipt(at, report, wrong)
+    for at, wrong, reason in refused:
+        with pytest.raises(ReceiptRejectedError, match=reason):
+            check_receipt(at, wrong)
 
 
 def test_an_update_beyond_the_bound_never_becomes_a_report() -> None:

@@ -56,6 +56,7 @@ from collegium.consensus import (
 )
 from collegium.consensus._proof_evidence import sign_reject
 from collegium.consensus._proving import is_vouched, must_verify
+from collegium.consensus._records import list_receipts
 from collegium.consensus._round import payload_accepted
 from collegium.consensus._round_rules import close_for
 from collegium.errors import CollegiumError
@@ -186,9 +187,9 @@ def test_chosen_validators_verify_and_their_receipts_say_so() -> None:
     for trainer in range(2):
         report = proved(trainer).report
         assert [i for i, state in hall.states.items() if report.id in state.verified] == sorted(chosen(trainer))
-        bodies = hall.states[0].receipts[report.id]
-        assert [seat for seat, body in bodies.items() if body[-1]] == sorted(chosen(trainer))
-        assert len(bodies) == SEATS
+        receipts = hall.states[0].receipts
+        assert {seat for seat, receipt in receipts.items() if report.id in receipt.verified} == set(chosen(trainer))
+        assert {seat for seat, receipt in receipts.items() if report.id in receipt.names} == set(range(SEATS))
         assert [must_verify(hall.contexts[i], hall.states[i], report) for i in chosen(trainer)] == [True] * 4
 
 
@@ -270,18 +271,22 @@ def test_nobody_votes_for_a_close_with_a_report_whose_proof_fails() -> None:
     wait(hall.spread(), 100)
     good = hall.close()
     reports = tuple(sorted((*good.reports, upload.report.id)))
-    rows = []
-    for report in reports:
-        of = next(u.report for u in (proved(0), proved(1), upload) if u.report.id == report)
-        rows.append(receipts_of(of, good.seats, verified=True))
-    bad = replace(good, reports=reports, weights=(1,) * 3, receipts=tuple(rows))
+    bad = replace(signed_by(good, reports, verified=reports), reports=reports, weights=(1,) * 3)
     for i, context in hall.contexts.items():
         assert not payload_accepted(context, hall.states[i], (), encode_payload(bad), hall.now)
 
 
-def receipts_of(report: Report, seats: Iterable[int], verified: bool) -> tuple[bytes, ...]:
+def signed_by(close: Close, reports: Iterable[bytes], verified: Iterable[bytes] = ()) -> Close:
+    """Return a close with other receipts of its seats: for these reports, of which they have verified some."""
     terms, accounts = committee().terms, committee().accounts
-    return tuple(aggregation.issue_receipt(terms, report, i, accounts[i], verified).body for i in seats)
+    receipts = [aggregation.issue_receipt(terms, i, reports, accounts[i], verified) for i in close.seats]
+    listed, rows = list_receipts(receipts)
+    return replace(close, listed=listed, receipts=rows)
+
+
+def vouched(report: Report, seat: int) -> Receipt:
+    """Return a seat's receipt for one report, of which it says that it has verified the proof."""
+    return aggregation.issue_receipt(committee().terms, seat, [report.id], committee().accounts[seat], [report.id])
 
 
 def test_a_second_report_of_a_trainer_whose_proof_failed_is_refused() -> None:
@@ -295,7 +300,7 @@ def test_a_second_report_of_a_trainer_whose_proof_failed_is_refused() -> None:
 def test_a_receipt_that_vouches_for_a_failing_proof_convicts_its_validator() -> None:
     """Whether it arrives after the proof was found to fail, or before."""
     upload, liar = proved(0, letters=BAD), next(i for i in range(SEATS) if i not in chosen(0))
-    false = aggregation.issue_receipt(committee().terms, upload.report, liar, committee().accounts[liar], verified=True)
+    false = vouched(upload.report, liar)
     hall, other = opened(2), next(i for i in range(SEATS) if i not in (*chosen(0), liar))
     hall.upload(upload, [other])
     assert not hall.give(other, SeatReceipt(0, false), liar)
@@ -372,7 +377,7 @@ def test_what_the_chosen_do_not_vouch_for_everybody_verifies_in_time() -> None:
     assert report.id in hall.states[speaking].verified
     close = close_for(hall.contexts[speaking], hall.states[speaking], wait(hall, 100).now)
     assert close is not None
-    assert not is_vouched(committee().terms, report, close.receipts_for(report.id), 4)
+    assert not is_vouched(committee().terms, report, close.signed, 4)
     for i in sorted(set(hall.states) - set(silent)):
         assert accepts(hall, i, close)
 
@@ -385,12 +390,8 @@ def test_a_close_that_nobody_vouched_for_gets_no_vote_from_who_has_not_verified(
     close = hall.close()
     voter = next(i for i in range(SEATS) if i not in (*chosen(0), *chosen(1)))
     state = hall.states[voter]
-    stripped = {report: {s: b for s, b in by.items() if not b[-1]} for report, by in state.receipts.items()}
-    rows = []
-    for report in close.reports:
-        of = next(u.report for u in (proved(0), proved(1)) if u.report.id == report)
-        rows.append(receipts_of(of, close.seats, verified=False))
-    silent = replace(close, receipts=tuple(rows))
+    stripped = {seat: replace(receipt, verified=()) for seat, receipt in state.receipts.items()}
+    silent = signed_by(close, close.reports)
     late = hall.now + hall.contexts[voter].timing.deadline_ms
     assert not payload_accepted(
         hall.contexts[voter], replace(state, receipts=stripped), (), encode_payload(silent), late
@@ -467,7 +468,7 @@ def held_of(upload: Upload) -> Held:
 
 def test_evidence_convicts_nobody_when_the_proof_is_as_was_said() -> None:
     good, bad = proved(0), proved(0, letters=BAD)
-    receipt = aggregation.issue_receipt(committee().terms, good.report, 3, committee().accounts[3], verified=True)
+    receipt = vouched(good.report, 3)
     for item in (
         FailingProof(held_of(good)),
         FalseReceipt(held_of(good), receipt),
@@ -480,8 +481,8 @@ def test_evidence_convicts_nobody_when_the_proof_is_as_was_said() -> None:
 def test_evidence_must_fit_together() -> None:
     bad, other = proved(0, letters=BAD), proved(1)
     held = held_of(bad)
-    honest = aggregation.issue_receipt(committee().terms, bad.report, 3, committee().accounts[3])
-    forged = replace(honest, verified=True)
+    honest = aggregation.issue_receipt(committee().terms, 3, [bad.report.id], committee().accounts[3])
+    forged = replace(honest, verified=honest.reports)
     moved = replace(re_sign(bad, 1).report, trainer=bad.report.trainer)
     wrong: list[tuple[Any, type[CollegiumError], str]] = [
         (FailingProof(replace(held, proof=other.proof)), NoEvidenceError, "names another c, proof or registration"),
@@ -641,19 +642,18 @@ def test_a_reply_brings_proof_and_registration_along_and_is_verified_where_chose
     held = state.held()[upload.report.id]
     assert (held.proof, held.registration) == (upload.proof, upload.registration)
     bare = opened(2, agreed=Registering())
-    bare.states[lacking] = replace(bare.states[lacking], early=state.early)
+    bare.states[lacking] = replace(bare.states[lacking], receipts={})
     reply = ReportReply(0, upload.report, upload.ciphertext)
     assert not bare.give(lacking, reply)  # not asked for
 
 
-def test_a_close_keeps_its_receipts_as_receipts() -> None:
+def test_a_close_keeps_its_receipts_as_they_were_signed() -> None:
     hall = opened(2)
     for trainer in range(2):
         hall.upload(proved(trainer))
     wait(hall.spread(), 100)
-    close: Close = hall.close()
-    for report in close.reports:
-        of = next(u.report for u in (proved(0), proved(1)) if u.report.id == report)
-        for receipt in close.receipts_for(report):
-            assert isinstance(receipt, Receipt)
-            aggregation.check_receipt(committee().terms, of, receipt)
+    close: Close = decode_payload(encode_payload(hall.close()))
+    assert [receipt.seat for receipt in close.signed] == list(range(SEATS))
+    for receipt in close.signed:
+        assert receipt == hall.states[0].receipts[receipt.seat]
+        aggregation.check_receipt(committee().terms, receipt)

@@ -102,14 +102,20 @@ def test_another_encoding_of_the_same_values_is_refused() -> None:
         decode_payload(b"C" + twice)
 
 
+Row = tuple[bytes, bytes, bytes]
+
+
+def with_row(close: Close, change: Callable[[bytes, bytes, bytes], Row]) -> Close:
+    """Return a close whose first seat's row is another one."""
+    return replace(close, receipts=(change(*close.receipts[0]), *close.receipts[1:]))
+
+
 def malformed_closes() -> dict[str, Callable[[Close], Close]]:
     return {
         "short task": lambda c: replace(c, task=c.task[:-1]),
         "long terms": lambda c: replace(c, terms=c.terms + b"\0"),
         "short report": lambda c: replace(c, reports=(c.reports[0][:-1], *c.reports[1:])),
-        "short signature": lambda c: replace(
-            c, receipts=((c.receipts[0][0][:-1], *c.receipts[0][1:]), *c.receipts[1:])
-        ),
+        "short signature": lambda c: with_row(c, lambda named, verified, signature: (named, verified, signature[:-1])),
         "negative round": lambda c: replace(c, round=-1),
         "round of 2^63": lambda c: replace(c, round=1 << 63),
         "negative seat": lambda c: replace(c, seats=(-1, *c.seats[1:])),
@@ -117,8 +123,15 @@ def malformed_closes() -> dict[str, Callable[[Close], Close]]:
         "negative weight": lambda c: replace(c, weights=(-1, *c.weights[1:])),
         "a weight too many": lambda c: replace(c, weights=(*c.weights, 1)),
         "a report too few": lambda c: replace(c, reports=c.reports[1:]),
-        "a receipt too few": lambda c: replace(c, receipts=(c.receipts[0][1:], *c.receipts[1:])),
-        "a row of receipts too few": lambda c: replace(c, receipts=c.receipts[1:]),
+        "a receipt too few": lambda c: replace(c, receipts=c.receipts[1:]),
+        "a bitmap too short": lambda c: with_row(c, lambda named, verified, signature: (b"", verified, signature)),
+        "a bitmap too long": lambda c: with_row(c, lambda named, verified, signature: (named, b"\0\0", signature)),
+        "a bit behind the last": lambda c: with_row(c, lambda named, verified, signature: (b"\7", verified, signature)),
+        "verified but not named": lambda c: with_row(c, lambda named, verified, signature: (b"\1", b"\2", signature)),
+        "listed in another order": lambda c: replace(c, listed=c.listed[::-1]),
+        "listed twice": lambda c: replace(c, listed=(c.listed[0], c.listed[0])),
+        "listed, but named by nobody": lambda c: replace(c, listed=(*c.listed, b"\xff" * 32)),
+        "short listed report": lambda c: replace(c, listed=(c.listed[0], c.listed[1][:-1])),
     }
 
 

@@ -40,7 +40,6 @@ from collegium.aggregation import (
     KEY_CODE,
     ColumnsRejectedError,
     KeySum,
-    Receipt,
     ReceiptRejectedError,
     ReportRejectedError,
     SealedColumnsError,
@@ -84,9 +83,10 @@ from collegium.consensus import (
     sign_proposal,
     total_digest,
 )
+from collegium.consensus._records import list_receipts
 from collegium.consensus._round import payload_accepted, release
-from collegium.consensus._round_rules import close_for
-from collegium.consensus._round_types import RoundSubmit
+from collegium.consensus._round_rules import close_for, is_complete
+from collegium.consensus._round_types import RoundState, RoundSubmit
 from collegium.crypto import BadBeaconError, SealKey, SealKeyError, Stream, encode_certificate, make_certificate
 from collegium.errors import CollegiumError
 from collegium.node import SharedWork
@@ -95,6 +95,11 @@ DEADLINE_MS = 60_000
 TURN_MS = 1_500
 DECODING = 11  # seats of 16 that decode the key sum: ceil(5468 / 512)
 NEEDED = 13  # seats of 16 that decode it although one of them lies
+
+
+def signed_for(state: RoundState, report: bytes) -> set[int]:
+    """Return the seats whose receipts name a report."""
+    return {seat for seat, receipt in state.receipts.items() if report in receipt.names}
 
 
 def model_of(trainers: range | list[int]) -> bytes:
@@ -122,7 +127,9 @@ def played(hall: Hall) -> tuple[Close, Certified]:
 def test_every_seat_signs_a_receipt_and_the_round_opens_the_sum() -> None:
     hall = admitted(3)
     assert not hall.seen(Refused)
-    assert all(len(receipts) == SEATS for receipts in hall.states[0].receipts.values())
+    receipts = hall.states[0].receipts
+    assert set(receipts) == set(range(SEATS))
+    assert all(receipt.names == {upload_of(i).report.id for i in range(3)} for receipt in receipts.values())
     close, certified = played(hall)
     assert close.seats == tuple(range(SEATS))
     assert len(close.reports) == 3
@@ -285,7 +292,7 @@ def test_a_report_that_enough_others_vouch_for_is_fetched_before_the_close() -> 
     hall.spread()
     report = upload_of(0).report.id
     assert set(hall.states[0].fetched) == {report}
-    assert len(hall.states[0].receipts[report]) == SEATS - 1
+    assert signed_for(hall.states[0], report) == set(range(1, SEATS))
     assert not hall.states[0].columns, "no box came with it: no receipt of its own"
 
 
@@ -294,29 +301,55 @@ def test_a_report_that_few_vouch_for_is_not_asked_for() -> None:
     hall.upload(upload_of(0), to=range(1, 6))  # five of sixteen can all be bad
     hall.spread()
     assert not hall.states[0].fetched
-    assert not hall.states[0].receipts
+    assert signed_for(hall.states[0], upload_of(0).report.id) == set(range(1, 6))
 
 
 def test_receipts_that_arrive_before_their_report_count_when_it_comes() -> None:
     hall = Hall.opened(2)
     hall.upload(upload_of(0), to=range(1, SEATS))
     hall.spread(unanswered)
-    assert hall.states[0].receipts == {}
+    assert set(hall.states[0].receipts) == set(range(1, SEATS))
+    assert not is_complete(hall.contexts[0], hall.states[0])
     hall.give(0, upload_of(0))
-    assert len(hall.spread().states[0].receipts[upload_of(0).report.id]) == SEATS
+    assert signed_for(hall.spread().states[0], upload_of(0).report.id) == set(range(SEATS))
+
+
+def test_a_seat_signs_at_once_when_all_is_here_and_else_once_for_what_came_meanwhile() -> None:
+    hall = Hall.opened(3)
+    for trainer in range(2):
+        effects = hall.give(0, upload_of(trainer))
+        assert not [e for e in effects if isinstance(e, RoundBroadcast)]
+    hall.sign()
+    (soon,) = [m for _, _, m in hall.outbox if isinstance(m, SeatReceipt)]
+    assert soon.receipt.names == {upload_of(0).report.id, upload_of(1).report.id}
+    (last,) = [e.message for e in hall.give(0, upload_of(2)) if isinstance(e, RoundBroadcast)]
+    assert soon.receipt.names < last.receipt.names
+    assert not [e for e in hall.give(0, upload_of(2)) if isinstance(e, RoundBroadcast)], "nothing new to sign"
+
+
+def test_a_receipt_that_names_less_or_more_than_there_can_be_changes_nothing() -> None:
+    hall = admitted(3)
+    before = hall.states[0].receipts[3]
+    terms, account = committee().terms, committee().accounts[3]
+    fewer = aggregation.issue_receipt(terms, 3, before.reports[:2], account)
+    assert hall.give(0, SeatReceipt(0, fewer), 3) == []
+    crowd = aggregation.issue_receipt(terms, 3, [*before.reports, bytes(32)], account)
+    (refused,) = hall.give(0, SeatReceipt(0, crowd), 3)
+    assert isinstance(refused.reason, NotSenderError)
+    assert hall.states[0].receipts[3] == before
 
 
 def test_a_forged_receipt_is_refused_and_the_seats_own_still_counts() -> None:
     hall = Hall.opened(2)
     hall.upload(upload_of(0))
     report = upload_of(0).report
-    forged = aggregation.issue_receipt(committee().terms, report, 3, committee().accounts[4])
+    forged = aggregation.issue_receipt(committee().terms, 3, [report.id], committee().accounts[4])
     (refused,) = hall.give(0, SeatReceipt(0, forged))
     assert isinstance(refused.reason, ReceiptRejectedError)
     for seat in (-1, SEATS, 1 << 16):
-        (refused,) = hall.give(0, SeatReceipt(0, Receipt(report.id, seat, forged.signature)))
+        (refused,) = hall.give(0, SeatReceipt(0, replace(forged, seat=seat)))
         assert isinstance(refused.reason, ReceiptRejectedError)
-    assert 3 in hall.spread().states[0].receipts[report.id]
+    assert 3 in signed_for(hall.spread().states[0], report.id)
 
 
 # ------------------------------------------------------------------------------------------------ close
@@ -359,17 +392,15 @@ def closes_to_refuse() -> dict[str, Callable[[Close], Close]]:
         "close is for round 0": lambda c: replace(c, task=bytes(32)),
         "close is for round 0, this": lambda c: replace(c, terms=bytes(32)),
         "expected 1 for every report": lambda c: replace(c, weights=(1, 2, 1)),
-        "a skipped round names no seats": lambda c: replace(c, reports=(), weights=(), receipts=()),
-        "at least 2 hide each other": lambda c: replace(
-            c, reports=c.reports[:1], weights=(1,), receipts=c.receipts[:1]
-        ),
-        "strictly increasing": lambda c: replace(c, reports=c.reports[::-1], receipts=c.receipts[::-1]),
+        "a skipped round names no seats": lambda c: replace(c, reports=(), weights=()),
+        "at least 2 hide each other": lambda c: replace(c, reports=c.reports[:1], weights=(1,)),
+        "strictly increasing": lambda c: replace(c, reports=c.reports[::-1]),
         "seats must be strictly increasing": lambda c: replace(c, seats=(1, *c.seats[1:])),
         "at least 13 of 16 needed": lambda c: replace(
-            c, seats=c.seats[: NEEDED - 1], receipts=tuple(row[: NEEDED - 1] for row in c.receipts)
+            c, seats=c.seats[: NEEDED - 1], receipts=c.receipts[: NEEDED - 1]
         ),
         "of 16 needed": lambda c: replace(c, seats=(*c.seats[:-1], SEATS)),
-        "is not known here": lambda c: replace(c, reports=(bytes(32), *c.reports[1:])),
+        "has no receipt for report 00": lambda c: replace(c, reports=(bytes(32), *c.reports[1:])),
     }
 
 
@@ -400,7 +431,7 @@ def accepts(hall: Hall, payload: Close | Certified, ancestors: tuple[Close, ...]
 def test_the_fewest_seats_that_bear_a_liar_are_enough_for_a_close() -> None:
     hall = admitted(3)
     good = hall.close()
-    least = replace(good, seats=good.seats[:NEEDED], receipts=tuple(row[:NEEDED] for row in good.receipts))
+    least = replace(good, seats=good.seats[:NEEDED], receipts=good.receipts[:NEEDED])
     check_hall(hall, least)
     assert accepts(hall, least)
 
@@ -409,8 +440,8 @@ def test_a_close_that_leaves_somebody_out_is_not_voted_for() -> None:
     """Before the deadline only the whole cohort will do, after it as many as one would admit oneself."""
     hall = admitted(3)
     good = hall.close()
-    fewer = replace(good, reports=good.reports[:2], weights=(1, 1), receipts=good.receipts[:2])
-    nobody = replace(good, seats=(), reports=(), weights=(), receipts=())
+    fewer = replace(good, reports=good.reports[:2], weights=(1, 1))
+    nobody = replace(good, seats=(), reports=(), weights=(), listed=(), receipts=())
     for _ in range(2):
         for close in (fewer, nobody):
             check_hall(hall, close)  # it breaks no other rule
@@ -422,7 +453,7 @@ def test_a_close_that_leaves_somebody_out_is_not_voted_for() -> None:
 def test_a_skipped_round_is_voted_for_at_the_deadline_and_not_before() -> None:
     hall = Hall.opened(3)
     terms = committee().terms
-    nobody = Close(TASK, 0, terms.digest, (), (), (), ())
+    nobody = Close(TASK, 0, terms.digest, (), (), (), (), ())
     assert not accepts(wait(hall, DEADLINE_MS - 1), nobody)
     assert accepts(wait(hall, 1), nobody)
 
@@ -430,11 +461,26 @@ def test_a_skipped_round_is_voted_for_at_the_deadline_and_not_before() -> None:
 def test_a_close_without_every_receipt_is_refused() -> None:
     hall = admitted(3)
     good = hall.close()
-    one, other = good.receipts[0][0], good.receipts[0][1]
-    for body in (other, one[:-1], bytes(66), one[:-1] + b"\1", one[:-2] + bytes([one[-2] ^ 1, 0])):
-        rows = ((body, *good.receipts[0][1:]), *good.receipts[1:])
+    (named, verified, signature), (_, _, other) = good.receipts[:2]
+    flipped = signature[:-2] + bytes([signature[-2] ^ 1, signature[-1]])
+    for row in ((named, verified, other), (named, named, signature), (named, verified, flipped)):
         with pytest.raises(ReceiptRejectedError, match="receipt of seat 0"):
-            check_hall(hall, replace(good, receipts=rows))
+            check_hall(hall, replace(good, receipts=(row, *good.receipts[1:])))
+    fewer = (bytes([named[0] & ~1]), verified, signature)
+    with pytest.raises(CloseRefusedError, match="seat 0 has no receipt for report"):
+        check_hall(hall, replace(good, receipts=(fewer, *good.receipts[1:])))
+
+
+def test_a_close_may_list_reports_that_it_does_not_admit() -> None:
+    """A seat signs for all that it holds: its receipt stands though one of its reports is left out."""
+    hall = admitted(4)
+    whole = hall.close()
+    part = replace(whole, reports=whole.reports[:3], weights=(1, 1, 1))
+    check_hall(hall, part)
+    assert decode_payload(encode_payload(part)) == part
+    unheard = replace(part, reports=(*part.reports, bytes([255]) * 32), weights=(1,) * 4)
+    with pytest.raises(CloseRefusedError, match="has no receipt for report ff"):
+        check_hall(hall, unheard)
 
 
 def test_two_reports_of_one_trainer_never_share_a_close() -> None:
@@ -443,14 +489,9 @@ def test_two_reports_of_one_trainer_never_share_a_close() -> None:
     terms, one, two = committee().terms, upload_of(0).report, upload_of(0, draw=1).report
     known = {one.id: one, two.id: two}
     order = tuple(sorted(known))
-    rows = tuple(
-        tuple(
-            aggregation.issue_receipt(terms, known[report], seat, account).body
-            for seat, account in enumerate(committee().accounts)
-        )
-        for report in order
-    )
-    close = replace(hall.close(), reports=order, weights=(1, 1), receipts=rows)
+    accounts = enumerate(committee().accounts)
+    listed, rows = list_receipts([aggregation.issue_receipt(terms, seat, order, account) for seat, account in accounts])
+    close = replace(hall.close(), reports=order, weights=(1, 1), listed=listed, receipts=rows)
     with pytest.raises(CloseRefusedError, match="two reports of one trainer"):
         check_close(hall.contexts[0].work, terms, close, known, 2, 1)
 
@@ -468,7 +509,7 @@ def test_nothing_is_released_before_the_close_is_written_down() -> None:
 def test_a_second_close_of_a_round_gets_no_release() -> None:
     hall = admitted(3)
     first = hall.close()
-    second = replace(first, seats=first.seats[1:], receipts=tuple(row[1:] for row in first.receipts))
+    second = replace(first, seats=first.seats[1:], receipts=first.receipts[1:])
     assert accepts(hall, second), "it breaks no rule: a quarter of bad seats might have certified it"
     assert not accepts(hall, second, ancestors=(first,))
     hall.finalise(first)
@@ -908,8 +949,10 @@ def test_withheld_receipts_cannot_leave_a_trainer_alone_with_a_minority() -> Non
     honest = {upload.report.id for upload in uploads[:4]}
 
     def withhold(sender: int, to: int, message: Any) -> Any:
-        hides = isinstance(message, SeatReceipt) and message.receipt.report in honest and message.receipt.seat >= 13
-        return None if hides else message
+        if not isinstance(message, SeatReceipt) or message.receipt.seat < 13:
+            return message
+        seat, others = message.receipt.seat, message.receipt.names - honest
+        return SeatReceipt(0, aggregation.issue_receipt(committee().terms, seat, others, committee().accounts[seat]))
 
     for upload in uploads:
         hall.upload(upload)
@@ -927,9 +970,7 @@ def test_less_than_half_of_the_reports_is_no_close_after_the_deadline_either() -
     wait(hall, DEADLINE_MS)
     whole = hall.close()
     for count, admitted_here in ((4, True), (3, False), (2, False)):
-        part = replace(
-            whole, reports=whole.reports[:count], weights=whole.weights[:count], receipts=whole.receipts[:count]
-        )
+        part = replace(whole, reports=whole.reports[:count], weights=whole.weights[:count])
         accepted = payload_accepted(hall.contexts[0], hall.states[0], (), encode_payload(part), hall.now)
         assert accepted == admitted_here
 

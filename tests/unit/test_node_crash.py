@@ -19,8 +19,8 @@ from collegium.node import SharedWork
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 ROUNDS = 2
-EFFECTS = 230  # of one validator in two rounds; `test_the_boundaries_are_all_there_are` holds the number
-BOUNDARIES = range(EFFECTS) if FULL else range(3, EFFECTS, 38)
+EFFECTS = 190  # of one validator in two rounds; `test_the_boundaries_are_all_there_are` holds the number
+BOUNDARIES = range(EFFECTS) if FULL else range(3, EFFECTS, 30)
 SHORT_MS, LONG_MS = 40, 450  # down for less than a round, and for more than one
 OPENED_BYTES = 8 * ENTRIES  # what a round that opens adds to the model
 WORK = SharedWork()

@@ -134,7 +134,8 @@ def run(case: dict[str, Any]) -> Any:
             return {"id": report.id.hex(), "key_root": report.key_root.hex()}
         case "receipt":
             terms, report = terms_of(case["report"]["terms"]), report_of(case["report"])
-            return receipt_digest(terms, report, case["seat"], case["verified"]).hex()
+            reports = [report.id]
+            return receipt_digest(terms, case["seat"], reports, reports if case["verified"] else []).hex()
         case "key_sum":
             return decoded_key_sum(case)
         case _:

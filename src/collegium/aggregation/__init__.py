@@ -57,7 +57,6 @@ from ._report import (
     proof_digest,
 )
 from ._sum import (
-    RECEIPT_BODY_BYTES,
     KeySum,
     MalformedKeySumError,
     OpenedSum,
@@ -83,7 +82,6 @@ __all__ = [
     "KEY_CODE",
     "KEY_ROWS",
     "NOISE_BOUND",
-    "RECEIPT_BODY_BYTES",
     "RING_DIMENSION",
     "AuditFailedError",
     "Budget",

@@ -7,10 +7,11 @@ docs/spec/aggregation.md). A wrong sum opens nothing, so no seat is trusted: `op
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,10 +22,9 @@ from collegium.errors import CollegiumError
 
 from ._masking import FieldArray, IntArray, SumInvalidError, unmask
 from ._parameters import COMMITTEE_DOMAIN, KEY_CODE, KEY_ROWS, RING_DIMENSION
-from ._report import Report, RoundTerms, SeatColumns
+from ._report import RoundTerms, SeatColumns
 
 __all__ = [
-    "RECEIPT_BODY_BYTES",
     "KeySum",
     "MalformedKeySumError",
     "OpenedSum",
@@ -42,7 +42,6 @@ __all__ = [
 ]
 
 _SIGNATURE_BYTES = 65
-RECEIPT_BODY_BYTES = _SIGNATURE_BYTES + 1
 _HEAD = struct.Struct("<32sQ32sH")  # task, round, close, seat
 
 
@@ -62,30 +61,26 @@ class SumLostError(CollegiumError):
     """The published key sums cannot be decoded: too many are missing or wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Receipt:
-    """A seat's signed word that a report is admissible and that its own columns fit."""
+    """A seat's signed word that these reports are admissible and that its own columns of each fit.
 
-    report: Digest
+    One signature for all: what a round's receipts cost grows with its seats, not with seats times trainers.
+
+    Attributes:
+        reports: ids, strictly increasing.
+        verified: those of them whose proofs its validator has verified itself, strictly increasing.
+        names: the ids as a set.
+    """
+
     seat: int
+    reports: tuple[Digest, ...]
+    verified: tuple[Digest, ...]
     signature: bytes
-    verified: bool = False  # whether its validator has verified the report's proof itself
 
-    @property
-    def body(self) -> bytes:
-        """The receipt where report and seat are known: its signature, then one byte that says if it is verified."""
-        return self.signature + bytes([self.verified])
-
-    @classmethod
-    def of(cls, report: Digest, seat: int, body: bytes) -> Receipt:
-        """Return the receipt with this body; whether it is one shows in `check_receipt`.
-
-        Raises:
-            ReceiptRejectedError: another length, or a last byte that is neither 0 nor 1.
-        """
-        if len(body) != RECEIPT_BODY_BYTES or body[-1] > 1:
-            raise ReceiptRejectedError(f"receipt of seat {seat}: a body of {len(body)} bytes is none", seat=seat)
-        return cls(report, seat, body[:-1], body[-1] == 1)
+    @cached_property
+    def names(self) -> frozenset[Digest]:
+        return frozenset(self.reports)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,32 +132,39 @@ class OpenedSum:
     lying: tuple[int, ...]
 
 
-def receipt_digest(terms: RoundTerms, report: Report, seat: int, verified: bool = False) -> Digest:
-    """Return what a receipt signs: the report's id, by name the digests of c, key root and proof, and `verified`."""
-    names = (report.id, report.ciphertext, report.key_root, report.proof)
-    return hash_fields("receipt", terms.task, terms.round, terms.digest, seat, *names, int(verified))
+def receipt_digest(terms: RoundTerms, seat: int, reports: Sequence[Digest], verified: Sequence[Digest] = ()) -> Digest:
+    """Return what a receipt signs; a report's id binds the digests of its c, key matrix and proof."""
+    return hash_fields("receipt", terms.task, terms.round, terms.digest, seat, b"".join(reports), b"".join(verified))
 
 
-def issue_receipt(terms: RoundTerms, report: Report, seat: int, account: AccountKey, verified: bool = False) -> Receipt:
-    """Sign a report whose public part and own columns this seat has checked, and whose proof it has if `verified`."""
-    return Receipt(report.id, seat, account.sign(receipt_digest(terms, report, seat, verified)), verified)
+def issue_receipt(
+    terms: RoundTerms, seat: int, reports: Iterable[Digest], account: AccountKey, verified: Iterable[Digest] = ()
+) -> Receipt:
+    """Sign for reports whose public part and own columns this seat has checked; of those `verified` also the proofs."""
+    listed, proved = tuple(sorted(set(reports))), tuple(sorted(set(verified)))
+    return Receipt(seat, listed, proved, account.sign(receipt_digest(terms, seat, listed, proved)))
 
 
-def check_receipt(terms: RoundTerms, report: Report, receipt: Receipt) -> None:
-    """Check that `receipt` is its seat's signature over `report`.
+def check_receipt(terms: RoundTerms, receipt: Receipt) -> None:
+    """Check that `receipt` is its seat's signature over increasing ids, of which it has verified some.
 
     Raises:
         ReceiptRejectedError: it is not.
     """
-    if receipt.report != report.id or not 0 <= receipt.seat < len(terms.seats):
-        raise ReceiptRejectedError(f"receipt of seat {receipt.seat} is not for this report", seat=receipt.seat)
+    seat = receipt.seat
+    if not 0 <= seat < len(terms.seats):
+        raise ReceiptRejectedError(f"receipt of seat {seat}, there are {len(terms.seats)}", seat=seat)
+    for ids in (receipt.reports, receipt.verified):
+        if any(left >= right for left, right in pairwise(ids)):
+            raise ReceiptRejectedError(f"receipt of seat {seat}: its reports are not strictly increasing", seat=seat)
+    if not receipt.names.issuperset(receipt.verified):
+        raise ReceiptRejectedError(f"receipt of seat {seat} has verified a report that it does not name", seat=seat)
     try:
-        signed = receipt_digest(terms, report, receipt.seat, receipt.verified)
-        signer = recover_address(signed, receipt.signature)
+        signer = recover_address(receipt_digest(terms, seat, receipt.reports, receipt.verified), receipt.signature)
     except CollegiumError as error:
-        raise ReceiptRejectedError(f"receipt of seat {receipt.seat}: {error}", seat=receipt.seat) from error
-    if signer != terms.seats[receipt.seat].validator:
-        raise ReceiptRejectedError(f"receipt of seat {receipt.seat} is signed by {signer.hex()}", seat=receipt.seat)
+        raise ReceiptRejectedError(f"receipt of seat {seat}: {error}", seat=seat) from error
+    if signer != terms.seats[seat].validator:
+        raise ReceiptRejectedError(f"receipt of seat {seat} is signed by {signer.hex()}", seat=seat)
 
 
 def add_columns(columns: Sequence[SeatColumns], weights: Sequence[int], weighted_min: int) -> FieldArray:

@@ -221,7 +221,7 @@ def must_verify(context: RoundContext, state: RoundState, report: Report) -> boo
 
 def is_vouched(terms: RoundTerms, report: Report, receipts: Iterable[Receipt], count: int) -> bool:
     """Tell whether every chosen verifier says in a receipt of one of its seats that it has verified the proof."""
-    vouching = {terms.seats[receipt.seat].validator for receipt in receipts if receipt.verified}
+    vouching = {terms.seats[receipt.seat].validator for receipt in receipts if report.id in receipt.verified}
     return vouching.issuperset(chosen_verifiers(terms, report.trainer, count))
 
 
@@ -237,9 +237,7 @@ def is_proved(context: RoundContext, state: RoundState, report: Report, close: C
         return report.id in state.verified
     if state.rejects.get(report.id):
         return False
-    receipts = [Receipt.of(report.id, seat, body) for seat, body in state.receipts.get(report.id, {}).items()]
-    if close is not None and report.id in close.reports:
-        receipts += close.receipts_for(report.id)
+    receipts = (*state.receipts.values(), *(() if close is None else close.signed))
     return is_vouched(state.terms, report, receipts, context.verifiers)
 
 
@@ -296,8 +294,8 @@ def verify_proof_evidence(
     if isinstance(evidence, FailingProof):
         return report.trainer
     if isinstance(evidence, FalseReceipt):
-        aggregation.check_receipt(terms, report, evidence.receipt)
-        if not evidence.receipt.verified:
+        aggregation.check_receipt(terms, evidence.receipt)
+        if report.id not in evidence.receipt.verified:
             raise NoEvidenceError(f"receipt of seat {evidence.receipt.seat} does not say that the proof was verified")
         return terms.seats[evidence.receipt.seat].validator
     if (evidence.reject.round, evidence.reject.report) != (terms.round, report.id):

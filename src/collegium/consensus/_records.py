@@ -5,13 +5,16 @@ Digests are over fixed, domain-separated fields, never over a codec's output; th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import pairwise
+from operator import or_
 from typing import Literal
 
 import msgspec
 
-from collegium.aggregation import RECEIPT_BODY_BYTES, Receipt
+from collegium.aggregation import Receipt
 from collegium.crypto import Digest, hash_fields
 from collegium.errors import CollegiumError
 
@@ -27,6 +30,7 @@ __all__ = [
     "Registered",
     "decode_payload",
     "encode_payload",
+    "list_receipts",
 ]
 
 PAYLOAD_BYTES_MAX = 16 << 20
@@ -73,8 +77,12 @@ class Registered:
 class Close:
     """Which reports a round adds, and which seats hold a receipt for every one of them.
 
-    `receipts[i][j]` is the body of the receipt of seat `seats[j]` for report `reports[i]`; weights are public integers;
-    `registered` names the registrations that the admitted reports are the first to refer to, by trainer.
+    Attributes:
+        weights: public integers, one a report.
+        listed: every report that a receipt here names, admitted or not, strictly increasing.
+        receipts: the receipt of each of `seats`: a bitmap of the listed reports that it names, one of those it has
+            verified (bit i % 8 of byte i // 8), and its signature.
+        registered: the registrations that the admitted reports are the first to refer to, by trainer.
     """
 
     task: Digest
@@ -83,13 +91,17 @@ class Close:
     seats: tuple[int, ...]
     reports: tuple[Digest, ...]
     weights: tuple[int, ...]
-    receipts: tuple[tuple[bytes, ...], ...]
+    listed: tuple[Digest, ...]
+    receipts: tuple[tuple[bytes, bytes, bytes], ...]
     registered: tuple[Registered, ...] = ()
 
-    def receipts_for(self, report: Digest) -> list[Receipt]:
-        """Return the receipts of an admitted report."""
-        bodies = self.receipts[self.reports.index(report)]
-        return [Receipt.of(report, seat, body) for seat, body in zip(self.seats, bodies, strict=True)]
+    @cached_property
+    def signed(self) -> tuple[Receipt, ...]:
+        """The receipts as their seats signed them."""
+        return tuple(
+            Receipt(seat, _chosen(self.listed, named), _chosen(self.listed, verified), signature)
+            for seat, (named, verified, signature) in zip(self.seats, self.receipts, strict=True)
+        )
 
     @cached_property
     def digest(self) -> Digest:
@@ -106,6 +118,39 @@ class Close:
         )
         reports = b"".join(self.reports)
         return hash_fields("close", self.task, self.round, self.terms, seats, reports, weights, registered)
+
+
+def list_receipts(receipts: Sequence[Receipt]) -> tuple[tuple[Digest, ...], tuple[tuple[bytes, bytes, bytes], ...]]:
+    """Return what a close says of its seats' receipts: the listed reports, and a row for each receipt."""
+    listed = tuple(sorted(frozenset().union(*(receipt.names for receipt in receipts))))
+    places = {report: place for place, report in enumerate(listed)}
+    rows = (
+        (_bitmap(places, receipt.reports), _bitmap(places, receipt.verified), receipt.signature) for receipt in receipts
+    )
+    return listed, tuple(rows)
+
+
+def _bitmap(places: Mapping[Digest, int], reports: Iterable[Digest]) -> bytes:
+    return sum(1 << places[report] for report in reports).to_bytes(-(-len(places) // 8), "little")
+
+
+def _chosen(listed: Sequence[Digest], bitmap: bytes) -> tuple[Digest, ...]:
+    bits = int.from_bytes(bitmap, "little")
+    return tuple(report for place, report in enumerate(listed) if bits >> place & 1)
+
+
+def _check_receipts(close: Close) -> bool:
+    """Tell whether the receipts are one a seat, over what is listed, and nothing is listed that none of them names."""
+    size, everything = -(-len(close.listed) // 8), (1 << len(close.listed)) - 1
+    rows = [[int.from_bytes(bitmap, "little") for bitmap in row[:2]] for row in close.receipts]
+    union = reduce(or_, (named for named, _ in rows), 0)
+    return (
+        len(close.receipts) == len(close.seats)
+        and all(len(bitmap) == size for row in close.receipts for bitmap in row[:2])
+        and all(left < right for left, right in pairwise(close.listed))
+        and union == everything
+        and all(verified & ~named == 0 for named, verified in rows)
+    )
 
 
 @dataclass(frozen=True)
@@ -208,16 +253,14 @@ def _check_shape(payload: Close | Certified) -> None:
     """Raise unless numbers are in range and every digest, key and signature has its length."""
     if isinstance(payload, Close):
         lengths = [(payload.task, 32), (payload.terms, 32), *((report, 32) for report in payload.reports)]
-        lengths += [(body, RECEIPT_BODY_BYTES) for row in payload.receipts for body in row]
+        lengths += [(report, 32) for report in payload.listed]
+        lengths += [(signature, ACCOUNT_SIGNATURE_BYTES) for _, _, signature in payload.receipts]
         lengths += [(entry.trainer, ACCOUNT_BYTES) for entry in payload.registered]
         lengths += [(digest, 32) for entry in payload.registered for digest in (entry.digest, entry.spare)]
         numbers: list[int] = [*payload.seats]
         big = [payload.round, *payload.weights]
         big += [number for entry in payload.registered for number in (entry.first_round, entry.last_round)]
-        shape = len(payload.weights) == len(payload.receipts) == len(payload.reports) and all(
-            len(row) == len(payload.seats) for row in payload.receipts
-        )
-        shape = shape and all(body[-1:] in (b"\0", b"\1") for row in payload.receipts for body in row)
+        shape = len(payload.weights) == len(payload.reports) and _check_receipts(payload)
     else:
         header = payload.header
         lengths = [(getattr(header, name), 32) for name in ("task", "previous", "close", "total", "model")]

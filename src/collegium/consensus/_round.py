@@ -49,6 +49,7 @@ from ._round_rules import (
     close_for,
     combine_beacon,
     is_complete,
+    is_unanimous,
     leaves_out,
     open_close,
     registers,
@@ -208,7 +209,7 @@ def _handle(context: RoundContext, state: RoundState, message: RoundMessage, now
         case Upload():
             outcome = _admit(context, state, message, now)
         case SeatReceipt():
-            outcome = _take_receipt(context, state, message, now, sender)
+            outcome = _take_receipt(context, state, message, now)
         case ProofReject():
             outcome = _take_reject(context, state, message, now)
         case Announcement():
@@ -321,11 +322,12 @@ def _look_again(context: RoundContext, state: RoundState, now: int) -> Outcomes:
     if state.lacks_model:
         state, announced = (state, ()) if state.announced else _announce(context, state)
         return state, (*synced, *announced)
+    state, said = _say_overdue(context, state, now)
     state, verified = _verify_overdue(context, state, now)
     state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now) if state.close is not None else (state, ())
     state, proposed = _propose_header(context, state, now)
-    return state, (*synced, *verified, *asked, *replayed, *proposed)
+    return state, (*synced, *said, *verified, *asked, *replayed, *proposed)
 
 
 # ------------------------------------------------------------------------------------------------ admit
@@ -334,7 +336,7 @@ def _look_again(context: RoundContext, state: RoundState, now: int) -> Outcomes:
 def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -> Outcomes:
     """Check a report in public and, where it falls to this validator, its proof, then each own seat's columns.
 
-    Sign a receipt for each seat whose columns fit.
+    Sign receipts for what is here when that is everything, else a moment later: one signature for many reports.
     """
     report, own = upload.report, state.own_seats(context)
     if report.trainer not in context.cohort:
@@ -357,20 +359,20 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     state = replace(state, reports={**state.reports, report.trainer: held}, changed_ms=now)
     copy = sum((report.id, seat) in state.columns for seat in own)
     state, examined = _examine(context, state, held, now)
-    state, receipts = _open_columns(context, state, report, boxes)
-    issued, verified = any(isinstance(effect, Admitted) for effect in receipts), report.id in state.verified
+    state, opened = _open_columns(context, state, report, boxes)
+    issued, verified = any(isinstance(effect, Admitted) for effect in opened), report.id in state.verified
     keep: tuple[RoundEffect, ...] = ()
     if (known is None and report.id not in state.kept) or (issued and (known is not None or verified)):
         own_boxes = tuple(boxes.get(seat) for seat in range(len(upload.boxes)))
         keep = (KeepUpload(report.round, copy, replace(upload, boxes=own_boxes), verified),)
-    state, received = (state, ()) if report.id in state.rejected else _take_early(context, state, now)
-    return state, (*keep, *examined, *receipts, *received)
+    state, said = _say_receipts_soon(context, state, now)
+    return state, (*keep, *examined, *opened, *said, *_look_when_complete(context, state, now))
 
 
 def _open_columns(
     context: RoundContext, state: RoundState, report: Report, boxes: Mapping[int, bytes | None]
 ) -> Outcomes:
-    """Open and check the columns of each own seat that has none yet, and sign a receipt for those that fit."""
+    """Open and check the columns of each own seat that has none yet; keep those that fit."""
     effects: list[RoundEffect] = []
     if report.id in state.rejected:
         return state, ()
@@ -385,9 +387,48 @@ def _open_columns(
             effects.append(Refused(report.round, f"columns of {report.trainer.hex()}", error))
             continue
         state = replace(state, columns={**state.columns, (report.id, seat): opened})
-        receipt = aggregation.issue_receipt(state.terms, report, seat, context.account, report.id in state.verified)
-        effects += [RoundBroadcast(SeatReceipt(report.round, receipt)), Admitted(report.round, report.id)]
+        effects.append(Admitted(report.round, report.id))
     return state, tuple(effects)
+
+
+def _say_receipts_soon(context: RoundContext, state: RoundState, now: int) -> Outcomes:
+    """Sign receipts now if every report that may come is here, else when some more may have come."""
+    if len(state.reports) >= len(context.cohort) - state.failing():
+        return _say_receipts(context, state)
+    if state.say_ms is not None or len(state.columns) == sum(len(receipt.reports) for receipt in state.said.values()):
+        return state, ()
+    at_ms = now + context.timing.receipts_ms
+    return replace(state, say_ms=at_ms), (RoundTimer(RoundAlarm(state.terms.round), at_ms),)
+
+
+def _say_receipts(context: RoundContext, state: RoundState) -> Outcomes:
+    """Sign one receipt for each own seat that has opened columns since its last one."""
+    opened: dict[int, list[Digest]] = {}
+    for report, seat in state.columns:
+        opened.setdefault(seat, []).append(report)
+    effects: list[RoundEffect] = []
+    for seat, reports in opened.items():
+        known = state.said.get(seat)
+        if known is not None and len(known.reports) == len(reports):
+            continue
+        verified = state.verified.intersection(reports)
+        receipt = aggregation.issue_receipt(state.terms, seat, reports, context.account, verified)
+        state = replace(state, said={**state.said, seat: receipt})
+        effects.append(RoundBroadcast(SeatReceipt(state.terms.round, receipt)))
+    return replace(state, say_ms=None), tuple(effects)
+
+
+def _say_overdue(context: RoundContext, state: RoundState, now: int) -> Outcomes:
+    """Sign the receipts that have waited for company long enough."""
+    return (state, ()) if state.say_ms is None or now < state.say_ms else _say_receipts(context, state)
+
+
+def _look_when_complete(context: RoundContext, state: RoundState, now: int) -> tuple[RoundEffect, ...]:
+    """Look again at once if the round can be closed and nobody is worth waiting for, else after the grace."""
+    if not is_complete(context, state):
+        return ()
+    wait_ms = 0 if is_unanimous(state) else context.timing.grace_ms
+    return (RoundTimer(RoundAlarm(state.terms.round), now + wait_ms),)
 
 
 def _examine(context: RoundContext, state: RoundState, held: Held, now: int) -> Outcomes:
@@ -416,9 +457,8 @@ def _verify(context: RoundContext, state: RoundState, held: Held, now: int) -> O
     except CollegiumError as error:
         refused = Refused(report.round, f"proof of {report.trainer.hex()}", error)
         effects: list[RoundEffect] = [look, refused, EvidenceFound(FailingProof(held))]
-        bodies = state.receipts.get(report.id, {})
-        receipts = [aggregation.Receipt.of(report.id, seat, body) for seat, body in bodies.items()]
-        effects += [EvidenceFound(FalseReceipt(held, receipt)) for receipt in receipts if receipt.verified]
+        false = [receipt for receipt in state.receipts.values() if report.id in receipt.verified]
+        effects += [EvidenceFound(FalseReceipt(held, receipt)) for receipt in false]
         if not state.rejects.get(report.id):
             reject = ProofReject(report.round, report.id, context.index)
             effects.append(RoundBroadcast(sign_reject(reject, state.terms.task, context.account)))
@@ -459,40 +499,24 @@ def _take_reject(context: RoundContext, state: RoundState, message: ProofReject,
     return _verify(context, state, held, now)
 
 
-def _take_early(context: RoundContext, state: RoundState, now: int) -> Outcomes:
-    """Look again at receipts whose report was not here."""
-    early, state = state.early, replace(state, early=())
-    effects: list[RoundEffect] = []
-    for sender, waiting in early:
-        try:
-            state, more = _take_receipt(context, state, waiting, now, sender)
-        except CollegiumError as error:
-            more = (Refused(state.terms.round, "early receipt", error),)
-        effects.extend(more)
-    return state, tuple(effects)
-
-
-def _take_receipt(
-    context: RoundContext, state: RoundState, message: SeatReceipt, now: int, sender: int | None
-) -> Outcomes:
+def _take_receipt(context: RoundContext, state: RoundState, message: SeatReceipt, now: int) -> Outcomes:
+    """Take a seat's receipt if it names more than its last one did; what it names may still be on its way."""
     receipt = message.receipt
-    held = state.held().get(receipt.report)
-    if held is None:
-        _check_quota(context, [origin for origin, _ in state.early], sender)
-        state = replace(state, early=(*state.early, (sender, message)))
-        return state, _ask_early(context, state, receipt.report)
-    known = state.receipts.get(receipt.report, {})
-    if receipt.seat in known:
+    known = state.receipts.get(receipt.seat)
+    if known is not None and (known.names == receipt.names or not known.names <= receipt.names):
         return state, ()
-    key = ("receipt", state.terms.digest, receipt.report, receipt.seat, receipt.body)
-    context.work.once(key, lambda: aggregation.check_receipt(state.terms, held.report, receipt))
-    receipts = {**state.receipts, receipt.report: {**known, receipt.seat: receipt.body}}
-    state = replace(state, receipts=receipts, changed_ms=now)
-    if receipt.verified and receipt.report in state.rejected:
-        return state, (EvidenceFound(FalseReceipt(held, receipt)),)
-    if not is_complete(context, state):
-        return state, ()
-    return state, (RoundTimer(RoundAlarm(message.round), now + context.timing.grace_ms),)
+    if len(receipt.reports) > len(context.cohort):
+        raise NotSenderError(f"receipt of seat {receipt.seat} names {len(receipt.reports)} reports, more than trainers")
+    key = ("receipt", state.terms.digest, receipt.seat, receipt.reports, receipt.verified, receipt.signature)
+    context.work.once(key, lambda: aggregation.check_receipt(state.terms, receipt))
+    state = replace(state, receipts={**state.receipts, receipt.seat: receipt}, changed_ms=now)
+    held, effects = state.held(), list[RoundEffect]()
+    for report in sorted(receipt.names if known is None else receipt.names - known.names):
+        if report in state.rejected and report in receipt.verified:
+            effects.append(EvidenceFound(FalseReceipt(held[report], receipt)))
+        if report not in held:
+            effects.extend(_ask_early(context, state, report))
+    return state, (*effects, *_look_when_complete(context, state, now))
 
 
 def _take_announcement(context: RoundContext, state: RoundState, message: Announcement, now: int) -> Outcomes:
@@ -632,16 +656,15 @@ def _ask(context: RoundContext, state: RoundState, now: int) -> Outcomes:
 
 def _ask_early(context: RoundContext, state: RoundState, report: Digest) -> tuple[RoundEffect, ...]:
     """Ask for a report once more validators vouch for it than can all be bad: a close that admits it may come."""
-    seats = {waiting.receipt.seat for _, waiting in state.early if waiting.receipt.report == report}
-    known = tuple(sorted(seat for seat in seats if 0 <= seat < len(state.terms.seats)))
-    ask = known and _vouchers(state, report) == context.epoch_set.faulty_max + 1
-    return _requests(context, state, known, (report,)) if ask else ()
+    seats = tuple(sorted(seat for seat, receipt in state.receipts.items() if report in receipt.names))
+    ask = _vouchers(state, report) == context.epoch_set.faulty_max + 1
+    return _requests(context, state, seats, (report,)) if ask else ()
 
 
 def _vouchers(state: RoundState, report: Digest) -> int:
-    """Return how many validators sent receipts for a report that is not here (seats, where nobody knows who sent)."""
-    early = [(sender, waiting.receipt) for sender, waiting in state.early if waiting.receipt.report == report]
-    return len({(sender, None) if sender is not None else (None, receipt.seat) for sender, receipt in early})
+    """Return how many validators have signed receipts that name a report."""
+    seats = (seat for seat, receipt in state.receipts.items() if report in receipt.names)
+    return len({state.terms.seats[seat].validator for seat in seats})
 
 
 def _requests(
@@ -681,8 +704,7 @@ def _take_reply(context: RoundContext, state: RoundState, message: ReportReply, 
     held = Held(report, ciphertext, message.proof, registration)
     state = replace(state, fetched={**state.fetched, report.id: held})
     state, examined = _examine(context, state, held, now)
-    state, early = _take_early(context, state, now)
-    received = (*examined, *early)
+    received = (*examined, *_look_when_complete(context, state, now))
     if state.final is not None:
         state, finished = finish(context, state, state.final, now)
         return state, (*received, *finished)
@@ -773,11 +795,12 @@ def _accuse(context: RoundContext, state: RoundState, failed: tuple[Digest, ...]
     """Name who is to blame for a sum that does not open: the trainers, and who signed in the close to have verified."""
     effects: list[RoundEffect] = []
     for report in failed:
-        held, told = state.held()[report], state.receipts.get(report, {})
+        held, told = state.held()[report], {r.seat for r in state.receipts.values() if report in r.verified}
         state, more = _verify(context, state, held, now)
         effects.extend(more)
-        receipts = [] if state.close is None else state.close.receipts_for(report)
-        effects += [EvidenceFound(FalseReceipt(held, r)) for r in receipts if r.verified and r.seat not in told]
+        receipts = () if state.close is None else state.close.signed
+        false = [receipt for receipt in receipts if report in receipt.verified and receipt.seat not in told]
+        effects += [EvidenceFound(FalseReceipt(held, receipt)) for receipt in false]
     return state, tuple(effects)
 
 
@@ -870,7 +893,7 @@ def _end_epoch(ended: RoundState, header: Header, model: bytes | None) -> Outcom
     named = () if ended.close is None else [entry.digest for entry in ended.close.registered]
     kept = tuple(KeepObject(digest, here[digest]) for digest in named if digest in here)
     passed = RoundPassed(header, registered) if model is None else RoundFinished(header, model, registered)
-    state = replace(ended, over=True, final=None, registered=entries, secrets={}, ahead=(), early=())
+    state = replace(ended, over=True, final=None, registered=entries, secrets={}, ahead=())
     return state, (*kept, passed, EpochOver(header, model, registered, here))
 
 

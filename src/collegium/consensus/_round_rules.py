@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium import aggregation
-from collegium.aggregation import KeySum, OpenedSum, Receipt, Report, RoundTerms
+from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms
 from collegium.crypto import Digest, recover_address, seal
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
 from ._proving import failed_proofs, is_proved, new_registrations
-from ._records import Announcement, Certified, Close, Header, Outcome, Registered
+from ._records import Announcement, Certified, Close, Header, Outcome, Registered, list_receipts
 from ._round_types import Agreed, HeaderProposal, IntArray, Release, RoundContext, RoundState, Work
 from ._seats import assign_seats, check_seat_certificate
 
@@ -44,6 +44,7 @@ __all__ = [
     "close_for",
     "combine_beacon",
     "is_complete",
+    "is_unanimous",
     "least_admitted",
     "leaves_out",
     "open_close",
@@ -135,18 +136,19 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
     none if that is not more than half. Enough means that the sum decodes although `lying_max` seats of Q lie.
     """
     late = now >= state.began_ms + context.timing.deadline_ms
-    settled = now >= state.changed_ms + context.timing.grace_ms and is_complete(context, state)
-    if not (late or settled):
+    waited = now >= state.changed_ms + context.timing.grace_ms
+    if not late and not ((waited or is_unanimous(state)) and is_complete(context, state)):
         return None
     needed = aggregation.seats_needed(context.seats, context.lying_max)
     proved = {report for report, held in state.admissible().items() if is_proved(context, state, held.report)}
-    holders = {report: frozenset(seats) for report, seats in state.receipts.items() if report in proved}
-    admitted, seats = max(_choices(holders, needed), key=lambda choice: (len(choice[0]), len(choice[1])))
+    holders = {report: _seats_with(state, report) for report in proved}
+    admitted, seats = _best_choice(holders, needed)
     if not late and len(seats) < needed:
         return None
     if len(admitted) < least_admitted(context, state):
         admitted, seats = [], frozenset()
     order = tuple(sorted(seats))
+    listed, receipts = list_receipts([state.receipts[seat] for seat in order])
     return Close(
         task=state.terms.task,
         round=state.terms.round,
@@ -154,7 +156,8 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
         seats=order,
         reports=tuple(admitted),
         weights=(1,) * len(admitted),
-        receipts=tuple(tuple(state.receipts[report][seat] for seat in order) for report in admitted),
+        listed=listed,
+        receipts=receipts,
         registered=registers(context.agreed, state, admitted),
     )
 
@@ -164,6 +167,19 @@ def registers(agreed: Agreed, state: RoundState, admitted: Sequence[Digest]) -> 
     held = state.held()
     entries = ((held[report].report, held[report].registration) for report in admitted)
     return new_registrations(agreed, state.registered, entries)
+
+
+def _seats_with(state: RoundState, report: Digest) -> frozenset[int]:
+    return frozenset(seat for seat, receipt in state.receipts.items() if report in receipt.names)
+
+
+def _best_choice(holders: Mapping[Digest, frozenset[int]], needed: int) -> tuple[list[Digest], frozenset[int]]:
+    """Return the choice of most reports, then of most seats; at once where enough seats hold all reports."""
+    everything = sorted(holders)
+    common = _common(holders, everything)
+    if everything and len(common) >= needed:
+        return everything, common
+    return max(_choices(holders, needed), key=lambda choice: (len(choice[0]), len(choice[1])))
 
 
 def _choices(holders: Mapping[Digest, frozenset[int]], needed: int) -> Iterator[tuple[list[Digest], frozenset[int]]]:
@@ -203,11 +219,22 @@ def is_complete(context: RoundContext, state: RoundState) -> bool:
     A trainer whose proof does not verify is not waited for.
     """
     enough = aggregation.seats_needed(context.seats, context.lying_max)
+    if len(state.receipts) < enough or len(state.held()) < len(context.cohort) - state.failing():
+        return False
     admissible = state.admissible()
-    counts = [len(seats) for report, seats in state.receipts.items() if report in admissible]
-    if len(counts) != len(context.cohort) - state.failing() or min(counts, default=0) < enough:
+    if len({held.report.trainer for held in admissible.values()}) != len(context.cohort) - state.failing():
+        return False
+    whole = sum(receipt.names.issuperset(admissible) for receipt in state.receipts.values())
+    if whole < enough and min((len(_seats_with(state, report)) for report in admissible), default=0) < enough:
         return False
     return all(is_proved(context, state, held.report) for held in admissible.values())
+
+
+def is_unanimous(state: RoundState) -> bool:
+    """Tell whether every seat that can open columns has signed for every admissible report: nobody else will."""
+    able = [i for i, seat in enumerate(state.terms.seats) if seat.seal_key is not None]
+    admissible = state.admissible()
+    return all(i in state.receipts and state.receipts[i].names.issuperset(admissible) for i in able)
 
 
 def _common(holders: Mapping[Digest, frozenset[int]], admitted: list[Digest]) -> frozenset[int]:
@@ -230,7 +257,7 @@ def check_close(
     if any(weight != 1 for weight in close.weights):
         raise CloseRefusedError(f"weights {close.weights}, expected 1 for every report")
     if not close.reports:
-        if close.seats or close.receipts:
+        if close.seats or close.receipts or close.listed:
             raise CloseRefusedError("a skipped round names no seats")
         return
     if len(close.reports) < cohort_min:
@@ -240,16 +267,18 @@ def check_close(
     needed = aggregation.seats_needed(len(terms.seats), lying_max)
     if len(close.seats) < needed or close.seats[-1] >= len(terms.seats):
         raise CloseRefusedError(f"seats {close.seats}, at least {needed} of {len(terms.seats)} needed")
+    for receipt in close.signed:
+        left_out = [report for report in close.reports if report not in receipt.names]
+        if left_out:
+            raise CloseRefusedError(f"seat {receipt.seat} has no receipt for report {left_out[0].hex()}")
+        key = ("receipt", terms.digest, receipt.seat, receipt.reports, receipt.verified, receipt.signature)
+        work.once(key, partial(aggregation.check_receipt, terms, receipt))
     trainers = set()
-    for report_id, bodies in zip(close.reports, close.receipts, strict=True):
+    for report_id in close.reports:
         report = reports.get(report_id)
         if report is None:
             raise CloseRefusedError(f"report {report_id.hex()} is not known here")
         trainers.add(report.trainer)
-        for seat, body in zip(close.seats, bodies, strict=True):
-            receipt = Receipt.of(report_id, seat, body)
-            key = ("receipt", terms.digest, report_id, seat, body)
-            work.once(key, partial(aggregation.check_receipt, terms, report, receipt))
     if len(trainers) != len(close.reports):
         raise CloseRefusedError("two reports of one trainer in one close")
 

@@ -169,6 +169,7 @@ class RoundTiming:
     """Milliseconds a round waits for stragglers, counted on the validator's clock."""
 
     grace_ms: int = 20  # after the last missing piece arrived
+    receipts_ms: int = 200  # between two receipts of one seat while reports arrive: each names all of them so far
     deadline_ms: int = 60_000  # after the round began: close with what is there
     release_ms: int = 2_000  # after the close is final: open with the sums that are there
     turn_ms: int = 1_500  # between the proposer of the close and the next in line to propose the header
@@ -214,7 +215,7 @@ class RoundContext:
 
 @dataclass(frozen=True)
 class SeatReceipt:
-    """A seat's receipt, told to every validator."""
+    """A seat's receipt, told to every validator; each names all that the ones before it named, and more."""
 
     round: int
     receipt: Receipt
@@ -483,8 +484,8 @@ Outcomes = tuple["RoundState", tuple[RoundEffect, ...]]
 class RoundState:
     """What one validator knows of the current round. Mappings are never changed in place.
 
-    Sizes: reports and columns are bounded by the cohort, receipts by cohort x seats, votes and releases by validators,
-    what waits (`ahead`, `early`), what was `answered` and rejects by a quota for each sender.
+    Sizes: reports and columns are bounded by the cohort, receipts by seats x cohort, votes and releases by validators,
+    what waits (`ahead`), what was `answered` and rejects by a quota for each sender.
     """
 
     terms: RoundTerms
@@ -494,7 +495,9 @@ class RoundState:
     reports: Mapping[bytes, Held] = field(default_factory=dict)  # by trainer: one report a round
     fetched: Mapping[Digest, Held] = field(default_factory=dict)  # by id: vouched for by others, not sent here
     columns: Mapping[tuple[Digest, int], SeatColumns] = field(default_factory=dict)  # by report and own seat
-    receipts: Mapping[Digest, Mapping[int, bytes]] = field(default_factory=dict)  # bodies by report, then seat
+    receipts: Mapping[int, Receipt] = field(default_factory=dict)  # by seat: its last one
+    said: Mapping[int, Receipt] = field(default_factory=dict)  # by own seat: the last one that was sent
+    say_ms: int | None = None  # when to sign for what has come since; None if nothing waits
     arrived: Mapping[Digest, int] = field(default_factory=dict)  # when, by report: of those that carry a proof
     verified: frozenset[Digest] = frozenset()  # reports whose proofs were verified here
     rejected: frozenset[Digest] = frozenset()  # reports whose proofs do not verify
@@ -518,7 +521,6 @@ class RoundState:
     votes: Mapping[int, bytes] = field(default_factory=dict)  # by seat, on the own proposal
     certified: Certified | None = None
     final: Certified | None = None  # final, but what is here does not suffice to follow it
-    early: tuple[tuple[int | None, SeatReceipt], ...] = ()  # receipts for reports still on their way here
     ahead: tuple[tuple[int | None, RoundMessage], ...] = ()  # cannot be judged yet
     kept: frozenset[Digest] = frozenset()  # reports whose uploads were written down before they could be judged
     lacks_model: bool = False  # rounds were passed: `model` is empty until the one that the terms name has arrived

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -22,14 +23,12 @@ from collegium.aggregation import (
     BLOCKS_MAX,
     COMMITTEE_DOMAIN,
     KEY_ROWS,
-    RECEIPT_BODY_BYTES,
     RING_DIMENSION,
     BudgetError,
     KeySum,
     MalformedKeySumError,
     MalformedReportError,
     Receipt,
-    ReceiptRejectedError,
     Report,
     Upload,
     seat_width,
@@ -122,8 +121,15 @@ def _check_place(round_number: int, validator: int) -> None:
 
 
 def _check_receipt(receipt: Receipt) -> None:
-    _check_bytes("report", receipt.report, DIGEST_BYTES)
     _check_number("seat", receipt.seat, SEATS_MAX - 1)
+    _check_count("reports in a receipt", len(receipt.reports), 0, REPORTS_MAX)
+    for ids in (receipt.reports, receipt.verified):
+        for report in ids:
+            _check_bytes("report", report, DIGEST_BYTES)
+        if any(left >= right for left, right in pairwise(ids)):
+            raise MalformedMessageError("reports in a receipt are not strictly increasing")
+    if not receipt.names.issuperset(receipt.verified):
+        raise MalformedMessageError("a receipt has verified a report that it does not name")
     _check_bytes("receipt's signature", receipt.signature, ACCOUNT_SIGNATURE_BYTES)
 
 
@@ -153,11 +159,12 @@ def _check_ciphertext(length: int) -> None:
 # ------------------------------------------------------------------------------------------------ nested in arrays
 
 
-def _receipt(report: bytes, seat: int, body: bytes) -> Receipt:
-    try:
-        return Receipt.of(report, seat, body)
-    except ReceiptRejectedError as error:
-        raise MalformedMessageError(f"receipt: {error}") from error
+def _digests(joined: bytes) -> tuple[bytes, ...]:
+    if len(joined) % DIGEST_BYTES or len(joined) > REPORTS_MAX * DIGEST_BYTES:
+        raise MalformedMessageError(
+            f"{len(joined)} bytes of digests, expected 0..{REPORTS_MAX} times {DIGEST_BYTES}", length=len(joined)
+        )
+    return tuple(joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES))
 
 
 def _key_sum(data: bytes) -> KeySum:
@@ -289,11 +296,17 @@ _ARRAYS: Final = (
     _array(
         65,
         SeatReceipt,
-        SMALL_BYTES_MAX,
-        tuple[int, bytes, int, bytes],
+        SMALL_BYTES_MAX + 2 * REPORTS_MAX * DIGEST_BYTES,
+        tuple[int, int, bytes, bytes, bytes],
         _check_seat_receipt,
-        lambda m: (m.round, m.receipt.report, m.receipt.seat, m.receipt.body),
-        lambda f: SeatReceipt(f[0], _receipt(*f[1:])),
+        lambda m: (
+            m.round,
+            m.receipt.seat,
+            b"".join(m.receipt.reports),
+            b"".join(m.receipt.verified),
+            m.receipt.signature,
+        ),
+        lambda f: SeatReceipt(f[0], Receipt(f[1], _digests(f[2]), _digests(f[3]), f[4])),
     ),
     _array(
         66,
@@ -365,7 +378,8 @@ _ARRAYS: Final = (
 
 _PARTS_HEAD: Final = struct.Struct("<H4I")  # seats; bytes of report, ciphertext, proof, registration
 _REPLY_HEAD: Final = struct.Struct("<Q")  # round
-_RECEIPT_TAIL: Final = struct.Struct(f"<H{RECEIPT_BODY_BYTES}s")  # seat, body
+_RECEIPT_TAIL: Final = struct.Struct(f"<HHH{ACCOUNT_SIGNATURE_BYTES}s")  # seat, reports, verified ones, signature
+_RECEIPT_BYTES_MAX: Final = _RECEIPT_TAIL.size + 2 * REPORTS_MAX * DIGEST_BYTES
 _REJECT_TAIL: Final = struct.Struct(f"<QH{ACCOUNT_SIGNATURE_BYTES}s")  # round, validator, signature
 _BOUNDS: Final = (
     ("report", REPORT_BYTES_MAX),
@@ -505,21 +519,25 @@ def _read_failing(data: memoryview) -> FailingProof:
 
 
 def _write_false_receipt(evidence: FalseReceipt) -> Parts:
-    """Return what is held, then seat and body of the receipt, which must be of the held report."""
+    """Return what is held, then the receipt, which must name the held report: its head, then the ids."""
     receipt = evidence.receipt
     _check_receipt(receipt)
-    if receipt.report != evidence.held.report.id:
-        raise MalformedMessageError(f"the receipt is for another report, {receipt.report.hex()}")
-    return [*_write_held(evidence.held), _RECEIPT_TAIL.pack(receipt.seat, receipt.body)]
+    if evidence.held.report.id not in receipt.names:
+        raise MalformedMessageError(f"the receipt does not name report {evidence.held.report.id.hex()}")
+    tail = _RECEIPT_TAIL.pack(receipt.seat, len(receipt.reports), len(receipt.verified), receipt.signature)
+    return [*_write_held(evidence.held), tail, *receipt.reports, *receipt.verified]
 
 
 def _read_false_receipt(data: memoryview) -> FalseReceipt:
     reader = _Reader(data)
     held = _read_held(reader, _RECEIPT_TAIL.size)
-    seat, body = reader.unpack(_RECEIPT_TAIL)
+    seat, *counts, signature = reader.unpack(_RECEIPT_TAIL)
+    reports, verified = (_digests(bytes(reader.take(count * DIGEST_BYTES))) for count in counts)
     reader.done()
-    receipt = _receipt(held.report.id, seat, body)
+    receipt = Receipt(seat, reports, verified, signature)
     _check_receipt(receipt)
+    if held.report.id not in receipt.names:
+        raise MalformedMessageError(f"the receipt does not name report {held.report.id.hex()}")
     return FalseReceipt(held, receipt)
 
 
@@ -546,7 +564,7 @@ _UPLOAD: Final = _Kind(64, Upload, 1 + _PARTS_BYTES_MAX + SEATS_MAX * (4 + BOX_B
 _REPLY: Final = _Kind(72, ReportReply, 1 + _REPLY_HEAD.size + _PARTS_BYTES_MAX, _write_reply, _read_reply)
 _EVIDENCE: Final = (
     _Kind(96, FailingProof, 1 + _PARTS_BYTES_MAX, lambda e: _write_held(e.held), _read_failing),
-    _Kind(97, FalseReceipt, 1 + _PARTS_BYTES_MAX + _RECEIPT_TAIL.size, _write_false_receipt, _read_false_receipt),
+    _Kind(97, FalseReceipt, 1 + _PARTS_BYTES_MAX + _RECEIPT_BYTES_MAX, _write_false_receipt, _read_false_receipt),
     _Kind(98, FalseReject, 1 + _PARTS_BYTES_MAX + _REJECT_TAIL.size, _write_false_reject, _read_false_reject),
 )
 _OBJECT: Final = _Kind(74, ObjectReply, 1 + PROOF_BYTES_MAX, _write_object, lambda data: ObjectReply(bytes(data)))

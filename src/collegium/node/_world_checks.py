@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from collegium.aggregation import Receipt
 from collegium.consensus import (
     Announcement,
     Block,
@@ -78,7 +79,7 @@ class Truth:
         self._said: dict[tuple[Any, ...], Any] = {}
         self._given_up: dict[int, int] = {}
         self._judged: set[int] = set()
-        self._receipts: set[tuple[Digest, int, bytes]] = set()
+        self._receipts: set[Receipt] = set()
 
     # ------------------------------------------------------------------------------------------------ reports
 
@@ -111,9 +112,9 @@ class Truth:
             case Announcement():
                 self._once((index, "sealing key", message.round), message.seal_key)
             case SeatReceipt():
-                trainer = self.trainer_of.get(message.receipt.report)
-                self._once((index, "receipt", message.round, trainer), message.receipt.report)
-                self._receipts.add((message.receipt.report, message.receipt.seat, message.receipt.body))
+                for report in message.receipt.reports:
+                    self._once((index, "receipt", message.round, self.trainer_of.get(report)), report)
+                self._receipts.add(message.receipt)
             case Release():
                 self._once((index, "release", message.round), message.close)
                 if message.close not in closed:
@@ -188,11 +189,9 @@ class Truth:
         if failing and self.plan.size - len(self.honest) < VERIFIERS:
             raise SafetyError(f"the final close of round {close.round} admits a report whose proof does not verify")
         seats = self.terms[close.round].seats
-        for report in close.reports:
-            for receipt in close.receipts_for(report):
-                given = (report, receipt.seat, receipt.body) in self._receipts
-                if not given and self._index(seats[receipt.seat].validator) in self.honest:
-                    raise SafetyError(f"round {close.round} counts a receipt that seat {receipt.seat} never gave")
+        for receipt in close.signed:
+            if receipt not in self._receipts and self._index(seats[receipt.seat].validator) in self.honest:
+                raise SafetyError(f"round {close.round} counts a receipt that seat {receipt.seat} never gave")
 
     def _check_header(self, header: Header, close: Close) -> None:
         model = self.models[header.round - 1]
@@ -286,7 +285,7 @@ class Truth:
             ("headers", len(replica.headers), VIEWS_KEPT_MAX),
             ("votes", len(replica.votes), VIEWS_KEPT_MAX),
             ("pool", len(replica.pool), 8 * size),
-            ("early", len(round_.early), WAITING_EACH_MAX * size),
+            ("receipts", len(round_.receipts), len(round_.terms.seats)),
             ("ahead", len(round_.ahead), WAITING_EACH_MAX * size + cohort),
             ("reports", len(round_.reports), cohort),
             ("releases", len(round_.releases), size),

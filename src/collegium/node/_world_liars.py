@@ -61,10 +61,7 @@ def partial_close(payload: bytes, rng: Random) -> bytes:
     def some(items: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(items[i] for i in kept)
 
-    smaller = replace(
-        close, reports=some(close.reports), weights=some(close.weights), receipts=some(close.receipts), registered=()
-    )
-    return encode_payload(smaller)
+    return encode_payload(replace(close, reports=some(close.reports), weights=some(close.weights), registered=()))
 
 
 def garbled(key_sum: KeySum, account: Any, rng: Random) -> KeySum:
@@ -198,22 +195,21 @@ class Liar:
 
     def _receipt(self, like: SeatReceipt) -> SeatReceipt:
         """A receipt that says the proof was verified, or one for a seat of somebody else's."""
-        held = self.look().round.held().get(like.receipt.report)
-        if held is None or like.round != self._terms().round:
+        if like.round != self._terms().round:
             return like
         seat, verified = like.receipt.seat, like.receipt.verified
         if self._wants("false receipt", 0.3):
-            verified = True
+            verified = like.receipt.reports
         if self._wants("forged receipt", 0.2):
             seat = self.rng.randrange(len(self._terms().seats))
-        receipt: Receipt = aggregation.issue_receipt(self._terms(), held.report, seat, self.account, verified)
+        receipt: Receipt = aggregation.issue_receipt(self._terms(), seat, like.receipt.reports, self.account, verified)
         return SeatReceipt(like.round, receipt)
 
     def _reject(self, like: SeatReceipt) -> Said:
         """Now and then a reject of a report whose proof it has just found good."""
-        if not self._wants("false reject", 0.1):
+        if not like.receipt.reports or not self._wants("false reject", 0.1):
             return []
-        unsigned = ProofReject(like.round, like.receipt.report, self.index)
+        unsigned = ProofReject(like.round, self.rng.choice(like.receipt.reports), self.index)
         reject = replace(unsigned, signature=self.account.sign(unsigned.digest(self.cast.epoch_set.task)))
         return [(listener, reject) for listener in self.everybody]
 
