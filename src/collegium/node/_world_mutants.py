@@ -13,11 +13,25 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
-from collegium.consensus import Ballot, Close, EpochSet, RoundBroadcast, Store, decode_payload
+from collegium.consensus import (
+    Ballot,
+    Close,
+    EpochSet,
+    KeepSecret,
+    KeepUpload,
+    Persist,
+    RoundBroadcast,
+    Store,
+    decode_payload,
+)
 from collegium.crypto import hash_fields
 from collegium.errors import CollegiumError
 
+from ._journal import MemoryJournal
+from ._world import World
+from ._world_checks import Truth
 from ._world_keys import swapped
+from ._world_order import OrderHost
 from ._world_plan import Weather, WorldPlan, plan_world
 from ._world_run import play_plan
 from ._world_scenes import (
@@ -25,6 +39,7 @@ from ._world_scenes import (
     certified_across_a_gap,
     fork_after_commit,
     signer_counted_twice,
+    two_certificates_of_one_view,
 )
 from ._world_stage import Stage
 
@@ -154,6 +169,9 @@ CALM: WorldPlan = replace(
     lying_max=0,
     weather=Weather(calm_ms=0, hush_ms=20_000, lose=0, slow=0, repeat=0, crash=0, split_ms=0),
 )
+STORM = Weather(calm_ms=6_000, hush_ms=20_000, lose=0.01, slow=0.1, repeat=0.03, crash=0.05, split_ms=900)
+CRASHES = replace(STORM, crash=0.1)
+LOSSY = replace(STORM, crash=0.0)
 LIAR = ("honest", "liar", "honest", "honest")  # validator 1 leads view 1, in which the first close is proposed
 
 
@@ -214,6 +232,26 @@ def _close_of(payload: bytes) -> Close | None:
     except CollegiumError:
         return None
     return decoded if isinstance(decoded, Close) else None
+
+
+def _restart_without_votes(host: OrderHost) -> None:
+    kept = host.disk.vote_state
+    host.disk.vote_state = kept and replace(kept, voted_view=0)
+    RESTART(host)
+
+
+RESTART = OrderHost.restart
+PUT = MemoryJournal._put
+
+
+def _forgetting(kind: type) -> Callable[[MemoryJournal, Any], None]:
+    """Return a disk's way to write everything but effects of one kind."""
+
+    def put(journal: MemoryJournal, effect: Any) -> None:
+        if not isinstance(effect, kind):
+            PUT(journal, effect)
+
+    return put
 
 
 def _digest_without_epoch(ballot: Ballot, epoch_set: EpochSet) -> bytes:
@@ -324,6 +362,59 @@ MUTANTS: tuple[Mutant, ...] = (
         "a world in which validator 1 proposes a header with an earlier value",
         world(validators=LIAR, script=("stale beacon",)),
         instead("consensus._round_rules", "check_next", lambda _: nothing),
+    ),
+    Mutant(
+        "vote lost in a crash",
+        "a validator comes back without its vote state",
+        "by hand: the villain asks again after a crash",
+        forks(lambda: two_certificates_of_one_view(lambda kept: kept)),
+        attribute(OrderHost, "restart", _restart_without_votes),
+    ),
+    Mutant(
+        "the whole vote state lost in a crash",
+        "the disk keeps no vote state",
+        "a world of four in bad weather, with many crashes",
+        world(weather=STORM),
+        attribute(MemoryJournal, "_put", _forgetting(Persist)),
+    ),
+    Mutant(
+        "persist after send",
+        "what a step says may leave before its transaction is written",
+        "world 46 of four, with twice as many crashes",
+        world(seed=46, weather=CRASHES),
+        attribute(World, "sends_first", True),
+    ),
+    Mutant(
+        "sealing key not kept",
+        "a validator comes back with another sealing key for the round",
+        "the same world",
+        world(weather=STORM),
+        attribute(MemoryJournal, "_put", _forgetting(KeepSecret)),
+    ),
+    Mutant(
+        "reports not kept",
+        "a validator forgets in a crash for which of two reports it has signed receipts",
+        "world 0, with as many crashes and a trainer that signs two reports",
+        world(weather=CRASHES, trainers=("two reports", "honest", "honest")),
+        attribute(MemoryJournal, "_put", _forgetting(KeepUpload)),
+    ),
+    Mutant(
+        "nothing said again",
+        "who has come back is not told what it missed",
+        "a world of four in bad weather, with many crashes",
+        world(weather=STORM),
+        instead("consensus._validator", "_say_again", lambda _: lambda context, state, joined, now: (state, ())),
+    ),
+    Mutant(
+        "sums released for two closes",
+        "the record of a release is not looked at, and a vote for a close suffices to release for it",
+        "a world in which validator 1 proposes one close to some and another to others",
+        world(validators=LIAR, trainers=("honest",) * 5, script=("two blocks", "votes for all"), weather=LOSSY),
+        both(
+            instead("consensus._validator", "_order", _release_early),
+            attribute(Truth, "quiet", frozenset({"final", "half"})),
+            instead("consensus._round_rules", "leaves_out", lambda _: nothing),
+        ),
     ),
     Mutant(
         "proof not verified",
