@@ -66,7 +66,7 @@ def test_a_validator_killed_between_any_two_effects_comes_back(boundary: int, ca
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at_ms", range(10, 400, 10) if FULL else (90, 160))
+@pytest.mark.parametrize("at_ms", range(10, 360, 10) if FULL else (90, 160))
 def test_all_killed_at_once_come_back(at_ms: int, tmp_path: Path) -> None:
     village = Village(tmp_path, work=WORK)
     village.kill_all_ms = at_ms
