@@ -23,7 +23,7 @@ from collegium.node import (
 )
 from collegium.node._network_settings import decode_settings, encode_settings
 
-HOME = Path("/home/member")
+HOME = Path("/srv/member")
 TLS = TlsFiles(HOME / "authority.pem", HOME / "tls.pem", HOME / "tls.key")
 GATEWAYS = {index: ("127.0.0.1", 21_000 + index) for index in range(4)}
 ROLES: dict[str, RoleSettings] = {
@@ -100,7 +100,7 @@ def problems(text: str) -> list[tuple[str, str]]:
         decode_settings(text.encode(), HOME / "config.toml")
     assert all("\n" not in str(problem) for problem in caught.value.problems)
     for problem in caught.value.problems:
-        assert problem.where.startswith("/home/member/config.toml: ")
+        assert problem.where.startswith("/srv/member/config.toml: ")
     return [(problem.where.split(": ", 1)[1], problem.kind) for problem in caught.value.problems]
 
 

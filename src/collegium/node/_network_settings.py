@@ -103,14 +103,12 @@ class LimitSettings:
     Attributes:
         mailbox_messages: messages that wait for the state machine before reading from peers pauses.
         peer_bytes_per_s, peer_messages_per_s: of one peer, averaged; bursts of some seconds are let through.
-        upload_bytes: the largest upload.
         spool_bytes: of all unfinished uploads together.
     """
 
     mailbox_messages: int = 4_096
     peer_bytes_per_s: int = 64 << 20
     peer_messages_per_s: int = 2_000
-    upload_bytes: int = 256 << 20
     spool_bytes: int = 4 << 30
 
 
