@@ -78,7 +78,7 @@ from ._membership import (
     own_rows,
     settle_in,
 )
-from ._network import Network, SharedWork, StalledError
+from ._network import Delivery, Network, Outgoing, SharedWork, StalledError
 from ._network_settings import (
     Address,
     LimitSettings,
@@ -101,6 +101,7 @@ from ._network_settings import (
     role_of,
 )
 from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_context, load_owner_rows, load_statistics
+from ._peers import PeerLimits, Peers
 from ._play import PlayedRound, play_round
 from ._register import (
     CommitmentCountError,
@@ -141,7 +142,7 @@ from ._roles import preload_roles, run_role
 from ._run import RunRefusedError, run_experiment
 from ._setup import Federation, TaskTooLargeError, set_up
 from ._task import LearningTask, ModelState, ModelStateError
-from ._tls import TlsFiles
+from ._tls import TlsFiles, create_authority, identity_from_uri, issue, peer_tls, save_credentials
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer, TrainerJournal
 from ._vector_run import VectorRound, VectorScores, VectorSettings, play_vectors
 from ._vectors import (
@@ -179,6 +180,7 @@ __all__ = [
     "DataRegistration",
     "DataSettings",
     "DealCard",
+    "Delivery",
     "DerivedFileError",
     "EncodingUsedError",
     "Event",
@@ -216,9 +218,12 @@ __all__ = [
     "NotRegisteredError",
     "OperatorCard",
     "OtherRegistrationError",
+    "Outgoing",
     "OwnerError",
     "OwnerRows",
     "OwnerRowsError",
+    "PeerLimits",
+    "Peers",
     "PlayedRound",
     "PortsTakenError",
     "Problem",
@@ -286,6 +291,7 @@ __all__ = [
     "collect",
     "collect_run",
     "confirm_in",
+    "create_authority",
     "data_context",
     "deal_in",
     "decode_card",
@@ -303,6 +309,8 @@ __all__ = [
     "final_model",
     "first_vector_state",
     "found_consortium",
+    "identity_from_uri",
+    "issue",
     "join_operator",
     "join_trainer",
     "join_validator",
@@ -313,12 +321,14 @@ __all__ = [
     "open_consortium",
     "own_rows",
     "parse_address",
+    "peer_tls",
     "play_round",
     "play_vectors",
     "preload_roles",
     "role_of",
     "run_experiment",
     "run_role",
+    "save_credentials",
     "seats_spoiled_max",
     "set_up",
     "settle_in",

@@ -46,13 +46,19 @@ class Participant(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One handled message: who, when on both clocks (milliseconds), and how long it took."""
+    """One handled message: who, when on both clocks (milliseconds), and how long it took.
+
+    `sender` is None for a message from outside. It arrived at `arrived_ms` on the measured clock, and was handled then or
+    when the participant was done with the one before.
+    """
 
     participant: int
     message: Message
     modelled_ms: int
     measured_ms: float
     compute_ms: float
+    sender: int | None
+    arrived_ms: float
 
 
 @dataclass
@@ -96,7 +102,10 @@ class SharedWork:
 
 
 class Network:
-    """Delivers messages among participants in modelled time, in an order that depends on nothing else."""
+    """Delivers messages among participants in modelled time, in an order that depends on nothing else.
+
+    `on_delivery`, where it is set, is told of every delivery; its own time is nobody's.
+    """
 
     def __init__(self, work: SharedWork, link_ms: int) -> None:
         self.participants: dict[int, Participant] = {}
@@ -106,6 +115,7 @@ class Network:
         self.measured_ms = 0.0
         self.compute_ms = 0.0
         self.messages = 0
+        self.on_delivery: Callable[[Delivery], None] | None = None
         self._free_ms: dict[int, float] = {}
         self._queue: list[tuple[int, int, int, Message, float, int | None]] = []
         self._sequence = 0
@@ -153,7 +163,10 @@ class Network:
         self.compute_ms += compute_ms
         for item in outgoing:
             self._send(to, item, ended)
-        return Delivery(to, message, self.now_ms, ended, compute_ms)
+        delivery = Delivery(to, message, self.now_ms, ended, compute_ms, sender, measured_ms)
+        if self.on_delivery is not None:
+            self.on_delivery(delivery)
+        return delivery
 
     def _send(self, sender: int, item: Outgoing, ended: float) -> None:
         if item.at_ms is not None:

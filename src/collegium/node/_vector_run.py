@@ -20,6 +20,7 @@ from ._facts import RoundFacts, round_facts
 from ._genesis import Genesis
 from ._journal import BlockStore
 from ._ledger import OrderedRound, assemble_rounds
+from ._network import Network
 from ._play import PlayedRound, play_round
 from ._setup import Roles, draw_validators, found, open_network
 from ._trainer import Trainer
@@ -88,6 +89,7 @@ def play_vectors(
     trainers: Mapping[str, Learn],
     evaluate: Callable[[FloatArray], VectorScores],
     on_event: Callable[[Event], None],
+    on_network: Callable[[Network], None] = lambda _: None,
 ) -> tuple[list[VectorRound], FloatArray]:
     """Play all rounds; return them, and the weights after the last. A round that does not open leaves them as they are.
 
@@ -97,6 +99,7 @@ def play_vectors(
         trainers: by name, what takes a round's weights and a seed and returns their change; stays in this process.
         evaluate: takes weights.
         on_event: is told of progress.
+        on_network: is given the network before the first round, to look on or to change its links between rounds.
 
     Raises:
         VectorTaskError, VectorStateError, VectorLevelError, BudgetError: the settings are refused.
@@ -112,6 +115,7 @@ def play_vectors(
     genesis, roles = _found(settings, state, people)
     task = _task(settings, genesis.task, state, len(people))
     nodes, network = open_network(genesis, task, roles, settings.link_ms)
+    on_network(network)
     on_event(Message(f"level {settings.level}; genesis {genesis.digest.hex()[:16]}"))
     ledger, rounds = _Ledger(next(iter(nodes.values())).archive), list[VectorRound]()
     weights = task.weights(state)
