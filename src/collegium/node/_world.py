@@ -115,8 +115,6 @@ def copy_of(journal: MemoryJournal) -> MemoryJournal:
 class World:
     """Plays one plan; to be used under `stand_ins(real=plan.real)`."""
 
-    sends_first = False  # True breaks the driver: what a step says leaves before its transaction is written
-
     def __init__(self, plan: WorldPlan) -> None:
         self.plan, self.weather = plan, plan.weather
         self.random = Random(f"world {plan.seed}")  # noqa: S311 - a simulated choice, no secret
@@ -316,6 +314,7 @@ class World:
             self.trace.update(block.digest)
             host.blocks_seen += 1
             host.closed = frozenset(close.digest for close in truth.closes.values())
+        truth.wrote(host.index, node.state, host.journal)
         truth.enters(host.index, node.state.round)
         truth.remembers(host.index, node.state)
         for note in node.notes:
@@ -413,7 +412,6 @@ class World:
             host.journal = kept
         else:
             self._observe(host)
-        if not torn or self.sends_first:
             self._send(host, outgoing[:said])
         self.chronicle.crashes += 1
         self.trace.update(b"crash;")

@@ -39,6 +39,7 @@ from collegium.consensus import (
 from collegium.crypto import Digest, decode_certificate
 from collegium.errors import CollegiumError
 
+from ._journal import MemoryJournal
 from ._world_plan import WorldPlan
 from ._world_task import FIRST_MODEL, Cast, Once, Tally
 
@@ -80,6 +81,7 @@ class Truth:
         self.views = 0
         self._said: dict[tuple[Any, ...], Any] = {}
         self._given_up: dict[int, int] = {}
+        self._voted: dict[int, int] = {}
         self._judged: set[int] = set()
         self._receipts: set[Receipt] = set()
 
@@ -105,6 +107,7 @@ class Truth:
                     if self._given_up.get(index, 0) >= message.view:
                         raise SafetyError(f"validator {index} votes in view {message.view} after giving it up")
                     self._votes_for(index, state, message)
+                    self._voted[index] = max(self._voted.get(index, 0), message.view)
                 self._said[key] = True
             case Timeout():
                 self._once((index, "timeout", message.view), message.high_view)
@@ -229,6 +232,22 @@ class Truth:
 
     def _index(self, account: bytes) -> int:
         return [v.account for v in self.cast.epoch_set.validators].index(account)
+
+    def wrote(self, index: int, state: Any, journal: MemoryJournal) -> None:
+        """Check that what an honest validator must never forget was on its disk when its step ended.
+
+        Raises:
+            SafetyError: it was not, so that what it says now could be contradicted after a crash.
+        """
+        votes, kept = state.replica.vote_state, journal.vote_state
+        seen = (votes.voted_view, votes.timeout_view, votes.proposed_view)
+        if votes != kept and (kept is not None or any(seen)):
+            raise SafetyError(f"validator {index} says what is not on its disk: {seen} (voted, given up, proposed)")
+        if votes.voted_view < self._voted.get(index, 0) or votes.timeout_view < self._given_up.get(index, 0):
+            raise SafetyError(f"validator {index} has forgotten in which views it has spoken: {seen}")
+        for number, close in state.round.released.items():
+            if number == state.round.terms.round and journal.releases.get(number) != close:
+                raise SafetyError(f"validator {index} releases in round {number} before that is on its disk")
 
     def enters(self, index: int, state: RoundState) -> None:
         """Check the round that an honest validator is in.

@@ -7,7 +7,7 @@ Mutants reach into the rooms below on purpose, and put back what they replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -19,7 +19,6 @@ from collegium.consensus import (
     EpochSet,
     KeepSecret,
     KeepUpload,
-    Persist,
     RoundBroadcast,
     Store,
     decode_payload,
@@ -254,6 +253,22 @@ def _forgetting(kind: type) -> Callable[[MemoryJournal, Any], None]:
     return put
 
 
+BEGIN = World._begin
+WRITE = MemoryJournal.write
+
+
+def _begin_without_votes(played: World, index: int, random: Any, journal: MemoryJournal, now: int) -> Any:
+    if journal.vote_state is not None:
+        journal.vote_state = replace(journal.vote_state, voted_view=0, timeout_view=0, proposed_view=0, timeout=None)
+    return BEGIN(played, index, random, journal, now)
+
+
+def _write_late(journal: MemoryJournal, effects: Iterable[Any]) -> None:
+    late = vars(journal).setdefault("late", [])
+    WRITE(journal, late)
+    late[:] = effects
+
+
 def _digest_without_epoch(ballot: Ballot, epoch_set: EpochSet) -> bytes:
     return hash_fields("vote", epoch_set.task, ballot.view, ballot.block, ballot.parent, ballot.parent_view)
 
@@ -371,18 +386,18 @@ MUTANTS: tuple[Mutant, ...] = (
         attribute(OrderHost, "restart", _restart_without_votes),
     ),
     Mutant(
-        "the whole vote state lost in a crash",
-        "the disk keeps no vote state",
+        "vote state lost in a crash",
+        "a validator comes back with its certificates, and has forgotten in which views it has spoken",
         "a world of four in bad weather, with many crashes",
         world(weather=STORM),
-        attribute(MemoryJournal, "_put", _forgetting(Persist)),
+        attribute(World, "_begin", _begin_without_votes),
     ),
     Mutant(
         "persist after send",
-        "what a step says may leave before its transaction is written",
-        "world 46 of four, with twice as many crashes",
-        world(seed=46, weather=CRASHES),
-        attribute(World, "sends_first", True),
+        "a step's transaction is written when the next step begins",
+        "a world of four in good weather",
+        world(),
+        attribute(MemoryJournal, "write", _write_late),
     ),
     Mutant(
         "sealing key not kept",
