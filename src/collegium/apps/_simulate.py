@@ -73,8 +73,7 @@ def _sizes(text: str) -> tuple[int, int]:
 
 
 def _schedules(count: int, seed: int, sizes: tuple[int, int], size: str, processes: int | None, *, json: bool) -> bool:
-    from collegium.node._workers import Workers
-    from collegium.node._world_run import play_schedules
+    from collegium.node import Workers, play_schedules
 
     began = time.perf_counter()
     console = Console(stderr=True)
@@ -113,7 +112,7 @@ def _schedules(count: int, seed: int, sizes: tuple[int, int], size: str, process
 
 
 def _replay(seed: int, sizes: tuple[int, int], size: str, *, json: bool) -> bool:
-    from collegium.node._world_run import play_seed
+    from collegium.node import play_seed
 
     book = play_seed(seed, sizes)
     plan = book.plan
@@ -142,7 +141,7 @@ def _replay(seed: int, sizes: tuple[int, int], size: str, *, json: bool) -> bool
 
 
 def _mutants(*, json: bool) -> bool:
-    from collegium.node._world_mutants import try_mutants
+    from collegium.node import try_mutants
 
     rows = list(try_mutants())
     good = all(row.caught and row.sound for row in rows)

@@ -157,6 +157,8 @@ from ._vectors import (
 )
 from ._verify import AnchorError, DerivedFileError, Verification, verify_run
 from ._workers import Workers
+from ._world_mutants import try_mutants
+from ._world_run import play_schedules, play_seed
 
 __all__ = [
     "CARD_BYTES_MAX",
@@ -323,6 +325,8 @@ __all__ = [
     "parse_address",
     "peer_tls",
     "play_round",
+    "play_schedules",
+    "play_seed",
     "play_vectors",
     "preload_roles",
     "role_of",
@@ -333,6 +337,7 @@ __all__ = [
     "set_up",
     "settle_in",
     "terms_digest",
+    "try_mutants",
     "verify_continuation",
     "verify_data_registration",
     "verify_licence",

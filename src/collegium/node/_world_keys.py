@@ -73,7 +73,7 @@ class StandInCurve:
         return Exponent(point.value * scalar % GROUP_ORDER)
 
     def pairings_cancel(self, pairs: Sequence[tuple[Any, Any]]) -> bool:
-        return sum(left.value * right.value for left, right in pairs) % GROUP_ORDER == 0
+        return bool(sum(left.value * right.value for left, right in pairs) % GROUP_ORDER == 0)
 
 
 def _encode(point: Exponent, length: int) -> bytes:
@@ -159,11 +159,15 @@ def _seal_public(secret: bytes) -> bytes:
 # ------------------------------------------------------------------------------------------------ swapping
 
 
+def _inside(name: str) -> Any:
+    return import_module(f"collegium.crypto.{name}")
+
+
 @contextmanager
 def stand_ins(*, real: bool, more: Iterable[tuple[object, object]] = ()) -> Iterator[None]:
     """Play with stand-ins: boxes always, the curve and the accounts unless `real`, and `more` pairs."""
     # what is swapped here lies inside that room on purpose: it is no business of anybody else's
-    account, bls, bls_backend = (import_module(f"collegium.crypto.{name}") for name in INSIDE)
+    account, bls, bls_backend = (_inside(name) for name in INSIDE)
     pairs: list[tuple[object, object]] = [(crypto.seal, seal_box), (crypto.open_sealed, open_box), *more]
     accounts = account.coincurve
     if not real:

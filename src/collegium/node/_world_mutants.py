@@ -183,7 +183,7 @@ def _drop_lock(_: Any) -> Any:
 
 def _without_lock(check: Any) -> Any:
     """Check a block, but not that its parent respects what the timed-out quorum was locked on."""
-    validity = import_module("collegium.consensus._order_validity")
+    validity: Any = import_module("collegium.consensus._order_validity")
 
     def checked(electorate: Any, block: Any) -> None:
         kept = validity.respects_timeouts
@@ -197,7 +197,7 @@ def _without_lock(check: Any) -> Any:
 
 
 def _signers_with_repetition(check: Any) -> Any:
-    validity = import_module("collegium.consensus._order_validity")
+    validity: Any = import_module("collegium.consensus._order_validity")
 
     def checked(electorate: Any, certificate: Any) -> None:
         groups = [validity._signers(electorate, group.signers) for group in certificate.groups]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from collegium.consensus import (
     Block,
@@ -137,6 +137,11 @@ class OrderHost:
     alarm: tuple[int, int] | None = None
     tip_certificates: tuple[Any, ...] = ()
 
+    @property
+    def wishes(self) -> Wishes:
+        """What this validator wants ordered, and has seen ordered."""
+        return cast(Wishes, self.context.application)
+
     def restart(self) -> None:
         """Come back with what is on the disk."""
         disk = self.disk
@@ -144,7 +149,7 @@ class OrderHost:
         self.lives += 1
         self.alarm = None
         final = disk.chain[-1] if disk.chain else None
-        self.context.application.committed[:] = [b.payload for b in disk.chain if b.payload]
+        self.wishes.committed[:] = [b.payload for b in disk.chain if b.payload]
         self.state = restore(self.context, disk.vote_state, final, disk.blocks.values())
 
 

@@ -87,7 +87,7 @@ class Stage:
                 host.disk.vote_state = vote_state
             case Committed(block, _):
                 host.disk.chain.append(block)
-                host.context.application.committed.append(block.payload)
+                host.wishes.committed.append(block.payload)
             case EvidenceFound(evidence):
                 self.evidence.append(evidence)
             case Ignored(reason):
