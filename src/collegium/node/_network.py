@@ -48,8 +48,8 @@ class Participant(Protocol):
 class Delivery:
     """One handled message: who, when on both clocks (milliseconds), and how long it took.
 
-    `sender` is None for a message from outside. It arrived at `arrived_ms` on the measured clock, and was handled then or
-    when the participant was done with the one before.
+    `sender` is None for a message from outside. It arrived at `arrived_ms` on the measured clock, and was handled then,
+    or when the participant was done with the one before.
     """
 
     participant: int
