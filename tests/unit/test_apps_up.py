@@ -14,7 +14,7 @@ from rich.console import Console
 from collegium.apps._supervisor import Charge
 from collegium.apps._up import MembersLostError, Summary, UpOptions, up
 from collegium.apps._up_picture import LogTail, Picture
-from collegium.apps._up_view import LiveNetwork, PlainNetwork, network_view
+from collegium.apps._up_view import QUIET_S, LiveNetwork, PlainNetwork, network_view
 from collegium.node import Consortium, ConsortiumError, Experiment, load_experiment
 
 HERE = str(Path(__file__).parent)
@@ -221,6 +221,33 @@ def test_a_line_without_end_is_not_kept(tmp_path: Path) -> None:
 
 def test_a_pipe_gets_plain_lines() -> None:
     assert isinstance(network_view(io.StringIO()), PlainNetwork)
+
+
+def test_a_pipe_is_told_what_is_waited_for_when_nothing_happens_for_a_while() -> None:
+    clock, stream = Clock(), io.StringIO()
+    picture = Picture(2, 1, clock)
+    charges = [
+        Charge("validator", "validator 0", Path("a"), Path("a.log"), True, "running", 4711),
+        *(Charge("trainer", f"trainer {n}", Path("b"), Path("b.log"), False, "running", n) for n in (5, 6)),
+    ]
+    view = PlainNetwork(stream)
+    view.update(picture, charges)
+    clock.now_s = QUIET_S - 1
+    view.update(picture, charges)
+    assert stream.getvalue() == ""
+    picture.hear("validator 0", {"event": "ready"})
+    picture.hear("trainer 5", {"event": "upload_sent", "round": 0, "bytes": 9})
+    picture.hear("trainer 6", {"event": "upload_sent", "round": 7, "bytes": 9})  # there is no such round
+    clock.now_s = QUIET_S
+    view.update(picture, charges)
+    assert stream.getvalue() == "  round 0/2: 1 of 2 uploads are in; 1 of 3 running members are ready; 20 s\n"
+    view.update(picture, charges)
+    assert stream.getvalue().count("\n") == 1
+    for number in range(3):
+        picture.hear("validator 0", final(number))
+    clock.now_s = 2 * QUIET_S
+    view.update(picture, charges)
+    assert "all rounds are final; evaluation and checkpoints are left" in stream.getvalue()
 
 
 def test_the_screen_shows_rounds_members_and_their_pids() -> None:

@@ -160,6 +160,7 @@ class NetworkRun:
         """Let at most so long pass, and take note of what happened and what was said."""
         self.listen()
         self._take_note(self.supervisor.step(timeout_s))
+        self.view.update(self.picture, self.supervisor.charges)
 
     def _take_note(self, happenings: Sequence[Happening]) -> None:
         for happening in happenings:

@@ -117,6 +117,7 @@ class Picture:
     began_s: float = field(init=False)
     members: dict[str, MemberSeen] = field(default_factory=dict)
     seen: dict[int, RoundSeen] = field(default_factory=dict)
+    sent: dict[int, set[str]] = field(default_factory=dict)  # by round: whose upload a quorum has taken
     checkpoints: list[CheckpointSeen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -143,6 +144,8 @@ class Picture:
             case "upload_sent":
                 member.uploads += 1
                 member.upload_bytes += _whole(event, "bytes") or 0
+                if number is not None and number <= self.rounds:
+                    self.sent.setdefault(number, set()).add(name)
             case "round_final" if number is not None and number <= ROUNDS_MAX:
                 return self._final(name, number, event)
             case "evaluation" if number is not None and number <= ROUNDS_MAX:
@@ -154,6 +157,10 @@ class Picture:
     def finished(self, name: str) -> bool:
         """Tell whether a member said, since it was started last, that it has nothing left to do."""
         return name in self.members and self.members[name].finished
+
+    def is_ready(self, name: str) -> bool:
+        """Tell whether a member said, since it was started last, that it takes part."""
+        return name in self.members and self.members[name].ready
 
     def took_s(self, number: int) -> float | None:
         """Return how long a round took, from when the one before was final."""
@@ -168,6 +175,11 @@ class Picture:
         """The last round that is final and, unless it is round 0, evaluated."""
         done = [seen for seen in self.seen.values() if _is_complete(seen)]
         return max(done, key=lambda seen: seen.number, default=None)
+
+    @property
+    def present(self) -> int:
+        """The round that is under way; one past the last when all are final."""
+        return max((seen.number for seen in self.seen.values() if seen.final_s is not None), default=-1) + 1
 
     def _final(self, name: str, number: int, event: Mapping[str, Any]) -> RoundSeen | None:
         seen = self.seen.setdefault(number, RoundSeen(number))

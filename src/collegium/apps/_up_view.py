@@ -19,11 +19,21 @@ from collegium.apps._supervisor import Charge, Died, Finished, GaveUp, Happening
 from collegium.apps._up_picture import CheckpointSeen, Picture, RoundSeen
 from collegium.node import Event
 
-__all__ = ["LiveNetwork", "NetworkView", "PlainNetwork", "happening_line", "network_view", "round_line", "seen_line"]
+__all__ = [
+    "LiveNetwork",
+    "NetworkView",
+    "PlainNetwork",
+    "happening_line",
+    "network_view",
+    "round_line",
+    "seen_line",
+    "waiting_line",
+]
 
 ROUNDS_SHOWN_MAX: Final = 12
 NEWS_SHOWN_MAX: Final = 6
 PIDS_A_LINE: Final = 8
+QUIET_S: Final = 20.0
 _STYLES: Final = {
     "ready": "green",
     "starting": "yellow",
@@ -57,13 +67,14 @@ def network_view(stream: TextIO) -> NetworkView:
 
 
 class PlainNetwork:
-    """Writes one line for each thing that happens."""
+    """Writes one line for each thing that happens, and one for what is waited for when nothing did for a while."""
 
-    __slots__ = ("_picture", "_stream")
+    __slots__ = ("_picture", "_stream", "_wrote_s")
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._picture: Picture | None = None
+        self._wrote_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -86,13 +97,19 @@ class PlainNetwork:
         self._write(seen_line(seen, self._picture))
 
     def update(self, picture: Picture, charges: Sequence[Charge]) -> None:
-        """Remember the picture; a line is written when something happens."""
+        """Remember the picture; a line is written when something happens, or when nothing did for QUIET_S."""
+        if self._picture is None:
+            self._wrote_s = picture.now_s()
         self._picture = picture
+        if picture.now_s() - self._wrote_s >= QUIET_S:
+            self._write(waiting_line(picture, charges))
 
     def _write(self, line: str | None) -> None:
         if line is not None:
             self._stream.write(line + "\n")
             self._stream.flush()
+            if self._picture is not None:
+                self._wrote_s = self._picture.now_s()
 
 
 class LiveNetwork:
@@ -143,6 +160,7 @@ class LiveNetwork:
             _rounds_table(self._picture),
             Text(""),
             _members_table(self._picture, self._charges),
+            Text(waiting_line(self._picture, self._charges).strip()),
             Text(_totals(self._picture, self._charges)),
             *self._news,
         )
@@ -193,6 +211,19 @@ def round_line(seen: RoundSeen, picture: Picture | None) -> str:
         parts.append(f"{took_s:.1f} s")
     parts.append(f"view {seen.view}")
     return ", ".join(parts)
+
+
+def waiting_line(picture: Picture, charges: Sequence[Charge]) -> str:
+    """Return what the network is at, in one line."""
+    ready = sum(charge.state == "running" and picture.is_ready(charge.name) for charge in charges)
+    running = sum(charge.state == "running" for charge in charges)
+    trainers = sum(charge.role == "trainer" for charge in charges)
+    number = picture.present
+    if number > picture.rounds:
+        doing = "all rounds are final; evaluation and checkpoints are left"
+    else:
+        doing = f"round {number}/{picture.rounds}: {len(picture.sent.get(number, ()))} of {trainers} uploads are in"
+    return f"  {doing}; {ready} of {running} running members are ready; {picture.now_s() - picture.began_s:.0f} s"
 
 
 # ------------------------------------------------------------------------------------------------ tables
