@@ -1,4 +1,4 @@
-"""The peer of one decision: all-to-all voting, written for this benchmark after PBFT, in which everybody hears everybody.
+"""The peer of one decision: all-to-all voting after PBFT, written for this benchmark; everybody hears everybody.
 
 Pre-prepare, prepare and commit (Castro and Liskov, OSDI 1999) with Ed25519 signatures, as CometBFT votes: a vote names
 sequence and digest, two quorums of n - f follow each other, and a decision is proved by a quorum of signatures. It is
@@ -20,7 +20,7 @@ from collegium.apps._order_replica import Frame, Replica
 from collegium.crypto import Stream
 from collegium.errors import CollegiumError
 
-__all__ = ["COMMIT", "PRE_PREPARE", "PREPARE", "AllToAllReplica", "PeerFrameError", "all_to_all_replicas"]
+__all__ = ["COMMIT", "PREPARE", "PRE_PREPARE", "AllToAllReplica", "PeerFrameError", "all_to_all_replicas"]
 
 PRE_PREPARE, PREPARE, COMMIT = 1, 2, 3
 SIGNATURE_BYTES = 64

@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
@@ -59,7 +60,7 @@ class SocketMeasure:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a process must know: protocol, everybody's number and seed, its own validators, and where their files are."""
+    """What a process must know: protocol, how many there are, everybody's seed, its own validators, their files."""
 
     protocol: str
     size: int
@@ -131,10 +132,8 @@ class _Child:
         return cls(process, ours)
 
     def stop(self) -> None:
-        try:
+        with suppress(OSError):  # it has ended
             self.pipe.send(None)
-        except OSError:
-            pass  # it has ended
         self.process.join(5)
         if self.process.is_alive():
             self.process.kill()

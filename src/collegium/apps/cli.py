@@ -102,6 +102,12 @@ def _proof_rows(*, quick: bool, size: str | None, ezkl_seconds: float) -> Iterab
     return proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds)
 
 
+def _consensus_rows(*, quick: bool, part: str | None) -> Iterable[Mapping[str, Any]]:
+    from collegium.apps._bench_consensus import consensus_rows
+
+    return consensus_rows(quick=quick, part=part)
+
+
 def _demo_config() -> Path:
     return Path(str(importlib.resources.files("collegium.apps"))) / "demo" / "demo.toml"
 
@@ -114,6 +120,7 @@ class Engine:
     verify: "Callable[[Path, str | None, Callable[[Event], None]], Verification]" = _verify_run
     aggregation_rows: Callable[..., Iterable[Mapping[str, Any]]] = _aggregation_rows
     proof_rows: Callable[..., Iterable[Mapping[str, Any]]] = _proof_rows
+    consensus_rows: Callable[..., Iterable[Mapping[str, Any]]] = _consensus_rows
     demo_config: Callable[[], Path] = _demo_config
     up: "Callable[[Experiment, Path, UpOptions, NetworkView], Mapping[str, Any]]" = _up
 
@@ -320,6 +327,33 @@ def bench_proofs(
     with exit_codes():
         typer.echo(f"collegium {__version__}", err=json)
         found = engine_of(context).proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds)
+        rows = [dict(row) for row in found]
+        if json:
+            print_json(rows)
+        else:
+            _print_rows(rows)
+
+
+@bench.command("consensus")
+def bench_consensus(
+    context: typer.Context,
+    json: JsonOption = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes only: about a minute.")] = False,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", metavar="NAME", help="One part: decision, round or shards.", show_default="all"),
+    ] = None,
+) -> None:
+    """Measure one decision beside all-to-all voting, a whole round's critical path, and a round of 10,000 trainers.
+
+    \b
+    Example:
+      collegium bench consensus --quick
+      collegium bench consensus --part round --json > round.json
+    """
+    with exit_codes():
+        typer.echo(f"collegium {__version__}", err=json)
+        found = engine_of(context).consensus_rows(quick=quick, part=part)
         rows = [dict(row) for row in found]
         if json:
             print_json(rows)
