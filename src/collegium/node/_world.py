@@ -334,7 +334,7 @@ class World:
             self._at(when, ("timer", host, host.lives, item.message))
             return
         if host.honest:
-            self.truth.says(host.index, item.message, host.closed, host.node.state)
+            self.truth.says(host.index, item.message, host.closed, host.node.state, host.journal)
         if host.liar is not None:
             if self.now < self.weather.hush_ms:
                 for to, lie in host.liar.instead_of(item.message, item.to):

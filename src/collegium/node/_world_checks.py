@@ -93,7 +93,7 @@ class Truth:
 
     # ------------------------------------------------------------------------------------------------ what is said
 
-    def says(self, index: int, message: Any, closed: frozenset[Digest], state: Any) -> None:
+    def says(self, index: int, message: Any, closed: frozenset[Digest], state: Any, journal: MemoryJournal) -> None:
         """Check a message that an honest validator in this state sends; `closed` are the closes that are final to it.
 
         Raises:
@@ -124,6 +124,9 @@ class Truth:
                 self._once((index, "release", message.round), message.close)
                 if "final" not in self.quiet and message.close not in closed:
                     raise SafetyError(f"validator {index} releases in round {message.round} for no final close")
+                over = bool(journal.finals) and journal.finals[-1].round >= message.round
+                if not over and "disk" not in self.quiet and journal.releases.get(message.round) != message.close:
+                    raise SafetyError(f"validator {index} releases in round {message.round}: that is not on its disk")
                 for key_sum in message.key_sums:
                     self._once((index, "key sum", message.round, key_sum.seat), key_sum.digest)
 
@@ -245,9 +248,6 @@ class Truth:
             raise SafetyError(f"validator {index} says what is not on its disk: {seen} (voted, given up, proposed)")
         if votes.voted_view < self._voted.get(index, 0) or votes.timeout_view < self._given_up.get(index, 0):
             raise SafetyError(f"validator {index} has forgotten in which views it has spoken: {seen}")
-        for number, close in state.round.released.items():
-            if number == state.round.terms.round and journal.releases.get(number) != close:
-                raise SafetyError(f"validator {index} releases in round {number} before that is on its disk")
 
     def enters(self, index: int, state: RoundState) -> None:
         """Check the round that an honest validator is in.

@@ -427,7 +427,7 @@ MUTANTS: tuple[Mutant, ...] = (
         world(validators=LIAR, trainers=("honest",) * 5, script=("two blocks", "votes for all"), weather=LOSSY),
         both(
             instead("consensus._validator", "_order", _release_early),
-            attribute(Truth, "quiet", frozenset({"final", "half"})),
+            attribute(Truth, "quiet", frozenset({"final", "half", "disk"})),
             instead("consensus._round_rules", "leaves_out", lambda _: nothing),
         ),
     ),
