@@ -162,9 +162,9 @@ def _gather(children: list[_Child], seconds: float) -> list[Any]:
         if not ready:
             raise SocketsStalledError(f"{len(waiting)} processes have not answered within {seconds:g} s")
         for pipe in waiting & set(ready):
-            waiting.discard(pipe)  # type: ignore[arg-type]
+            waiting.discard(pipe)
             try:
-                answers.append(pipe.recv())  # type: ignore[union-attr]
+                answers.append(pipe.recv())
             except EOFError as error:
                 raise SocketsStalledError("a process ended") from error
     return answers
