@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +18,7 @@ from _round_stage import (
     SEATS,
     TASK,
     Hall,
+    Tally,
     Town,
     admitted,
     committee,
@@ -72,6 +73,8 @@ from collegium.consensus import (
     RoundBroadcast,
     RoundFinished,
     RoundSend,
+    RoundTimer,
+    RoundTiming,
     SeatReceipt,
     UnknownValidatorError,
     WrongRoundError,
@@ -494,6 +497,120 @@ def test_two_reports_of_one_trainer_never_share_a_close() -> None:
     close = replace(hall.close(), reports=order, weights=(1, 1), listed=listed, receipts=rows)
     with pytest.raises(CloseRefusedError, match="two reports of one trainer"):
         check_close(hall.contexts[0].work, terms, close, known, 2, 1)
+
+
+# ------------------------------------------------------------------------------------------------ quorum
+
+STRAGGLER_MS = 1_000
+
+
+def with_three_of_four(quorum: int | None = 3, trainers: int = 4) -> Hall:
+    """A hall in which three of its trainers have reported, at time 0, and all seats have signed."""
+    hall = Hall.opened(trainers, quorum=quorum).spread()
+    for trainer in range(3):
+        hall.upload(upload_of(trainer))
+    return hall.spread()
+
+
+def test_a_quorum_is_closed_when_stragglers_have_had_their_time() -> None:
+    hall = with_three_of_four()
+    wait(hall, STRAGGLER_MS - 1)
+    with pytest.raises(AssertionError, match="not worth closing yet"):
+        hall.close()
+    close, certified = played(wait(hall, 1))
+    assert set(close.reports) == {upload_of(i).report.id for i in range(3)}
+    assert certified.header.outcome == "opened"
+    assert {state.model for state in hall.states.values()} == {model_of(range(3))}
+
+
+def test_without_a_quorum_one_absent_trainer_costs_the_deadline() -> None:
+    hall = wait(with_three_of_four(quorum=None), DEADLINE_MS - 1)
+    with pytest.raises(AssertionError, match="not worth closing yet"):
+        hall.close()
+
+
+def test_a_straggler_in_time_is_let_in_and_then_nobody_waits_longer() -> None:
+    hall = wait(with_three_of_four(), 400)
+    hall.upload(upload_of(3))
+    close = wait(hall.spread(), 20).close()
+    assert len(close.reports) == 4
+    assert accepts(hall, close)
+
+
+def test_a_quorums_close_is_voted_for_after_the_stragglers_time_and_not_before() -> None:
+    hall = wait(with_three_of_four(), STRAGGLER_MS)
+    close = hall.close()
+    assert accepts(hall, close)
+    assert not accepts(wait(hall, -1), close)
+
+
+def test_fewer_than_the_quorum_are_no_close_before_the_deadline() -> None:
+    hall = wait(with_three_of_four(), STRAGGLER_MS)
+    good = hall.close()
+    fewer = replace(good, reports=good.reports[:2], weights=(1, 1))
+    nobody = replace(good, seats=(), reports=(), weights=(), listed=(), receipts=())
+    for close in (fewer, nobody):
+        check_hall(hall, close)  # it breaks no other rule
+        assert not accepts(hall, close)
+    assert accepts(hall, good)
+
+
+@pytest.mark.parametrize(("after_ms", "may_be_left_out"), [(STRAGGLER_MS // 2, False), (STRAGGLER_MS // 2 + 1, True)])
+def test_who_came_in_good_time_may_not_be_left_out(after_ms: int, may_be_left_out: bool) -> None:
+    """A leader that began to count earlier has not seen who came late here; one in good time everybody has seen."""
+    hall = wait(with_three_of_four(trainers=5), after_ms)
+    hall.upload(upload_of(3))
+    hall.spread()
+    wait(hall, STRAGGLER_MS)
+    whole = hall.close()
+    assert len(whole.reports) == 4
+    part = replace(whole, reports=whole.reports[:3], weights=(1, 1, 1))
+    check_hall(hall, part)
+    assert accepts(hall, whole)
+    assert accepts(hall, part) == may_be_left_out
+
+
+def test_seats_sign_at_the_quorum_and_then_once_for_the_stragglers() -> None:
+    hall = Hall.opened(5, quorum=3)
+    said = [e for trainer in range(3) for e in hall.give(0, upload_of(trainer)) if isinstance(e, RoundBroadcast)]
+    assert [len(effect.message.receipt.names) for effect in said] == [3]
+    assert not [e for e in hall.give(0, upload_of(3)) if isinstance(e, RoundBroadcast)]
+    assert hall.states[0].say_ms is not None
+
+
+# ------------------------------------------------------------------------------------------------ never skipped
+
+
+@dataclass(frozen=True)
+class Founding(Tally):
+    """A task whose round 0 everything else depends on."""
+
+    def may_skip(self, round_number: int) -> bool:
+        return round_number > 0
+
+
+def test_a_round_that_may_not_be_skipped_waits_for_those_that_it_needs() -> None:
+    hall = Hall.opened(3, agreed=Founding()).spread()
+    hall.upload(upload_of(0))
+    wait(hall.spread(), 3 * DEADLINE_MS)
+    with pytest.raises(AssertionError, match="not worth closing yet"):
+        hall.close()
+    nobody = Close(TASK, 0, committee().terms.digest, (), (), (), (), ())
+    assert not accepts(hall, nobody)
+    hall.upload(upload_of(1))
+    hall.spread()
+    assert [e.at_ms for _, e in hall.effects if isinstance(e, RoundTimer)][-1] == hall.now + 20, "looked at again"
+    close, certified = played(wait(hall, 20))
+    assert (len(close.reports), certified.header.outcome) == (2, "opened")
+
+
+def test_skipping_a_round_that_may_not_be_skipped_is_refused_by_name() -> None:
+    hall = wait(Hall.opened(3), DEADLINE_MS)
+    nobody, state = hall.close(), hall.states[3]
+    arguments = (hall.contexts[3].work, state.terms, nobody, {}, 2, 1)
+    check_close(*arguments, may_skip=True)
+    with pytest.raises(CloseRefusedError, match="round 0 may not be skipped"):
+        check_close(*arguments, may_skip=False)
 
 
 # ------------------------------------------------------------------------------------------------ release
@@ -1135,3 +1252,30 @@ def test_a_town_that_hears_no_trainer_skips_and_goes_on() -> None:
     assert (header.outcome, town.states[4].round.model) == ("skipped", EMPTY_MODEL)
     town.send_reports(range(3))
     assert one_header(town.run_round(5_000)).outcome == "opened"
+
+
+@pytest.mark.slow
+def test_trainers_that_come_and_go_cost_no_round_its_deadline() -> None:
+    """With a quorum of three, four trainers are absent in turn, one for two rounds; back again, each takes part."""
+    town = Town(4, quorum=3)
+    expected = EMPTY_MODEL
+    for present in ([0, 1, 2], [1, 2, 3], [0, 1, 3], [0, 1, 2, 3]):
+        town.send_reports(present)
+        began = town.now
+        header = one_header(town.run_round(5_000))
+        expected += model_of(present)
+        assert (header.outcome, town.states[0].round.model) == ("opened", expected)
+        assert town.now - began < 2 * STRAGGLER_MS
+    assert not town.refused
+
+
+@pytest.mark.slow
+def test_a_town_waits_for_its_founding_round() -> None:
+    """Nobody reports for many deadlines; the round is not skipped, and opens when two trainers are there."""
+    town = Town(3, agreed=Founding(), timing=RoundTiming(deadline_ms=500))
+    town.run_until(3_000)
+    assert {state.round.terms.round for state in town.states.values()} == {0}
+    assert not any(committed.block.payload for blocks in town.committed.values() for committed in blocks)
+    town.send_reports(range(2))
+    assert one_header(town.run_round(5_000)).outcome == "opened"
+    assert one_header(town.run_round(5_000)).outcome == "skipped"

@@ -17,6 +17,7 @@ from collegium.node import (
     load_experiment,
     seats_spoiled_max,
 )
+from collegium.node._setup import QuorumRefusedError, quorum_of
 
 ROOT = Path(__file__).parents[2]
 SMALLEST = """
@@ -123,6 +124,13 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ("seats = 16", "seats = 16\nlink_ms = -1", "committee.link_ms", "range"),
         ("seats = 16", "seats = 16\nwatts = 0", "committee.watts", "range"),
         ("seats = 16", "seats = 16\n[trainers]\nper_site = 0", "trainers.per_site", "range"),
+        ("seats = 16", "seats = 16\n[trainers]\nquorum = 1", "trainers.quorum", "range"),
+        ("seats = 16", "seats = 16\n[trainers]\nquorum = 0.5", "trainers.quorum", "range"),
+        ("seats = 16", "seats = 16\n[trainers]\nquorum = 1.01", "trainers.quorum", "range"),
+        ("seats = 16", "seats = 16\n[trainers]\nquorum = true", "trainers.quorum", "type"),
+        ("seats = 16", 'seats = 16\n[trainers]\nquorum = "most"', "trainers.quorum", "type"),
+        ("seats = 16", "seats = 16\n[trainers]\nquorum = 3", "trainers.quorum", "conflict"),
+        ("seats = 16", "seats = 16\n[trainers]\nquorum = 65537", "trainers.quorum", "range"),
         ("seats = 16", "seats = 16\n[chain]\ncheckpoint_every = 0", "chain.checkpoint_every", "range"),
         ("seats = 16", 'seats = 16\n[chain]\nurl = "ftp://host"', "chain.url", "range"),
         ("seats = 16", 'seats = 16\n[chain]\nurl = "http://host:99999"', "chain.url", "range"),
@@ -136,6 +144,30 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
 )
 def test_smallest_change_is_refused_where_it_is(old: str, new: str, where: str, kind: str) -> None:
     assert (where, kind) in problems(changed(old, new))
+
+
+@pytest.mark.parametrize(
+    ("text", "quorum", "of_eight"),
+    [("5", 5, 5), ("0.75", Fraction(3, 4), 6), ('"2/3"', Fraction(2, 3), 6), ("1.0", Fraction(1), None)],
+)
+def test_a_quorum_is_a_count_or_a_share_and_part_of_the_identity(
+    text: str, quorum: int | Fraction, of_eight: int | None
+) -> None:
+    experiment = decode(changed("seats = 16", f"seats = 16\n[trainers]\nquorum = {text}"))
+    assert experiment.trainers.quorum == quorum
+    assert experiment_from_bytes(experiment_to_bytes(experiment)) == experiment
+    assert experiment_to_bytes(experiment) != experiment_to_bytes(decode(SMALLEST))
+    assert quorum_of(experiment, 8) == of_eight
+
+
+@pytest.mark.parametrize(("trainers", "refused"), [(4, True), (5, False), (9, False), (10, True)])
+def test_a_quorum_is_more_than_half_and_at_most_all(trainers: int, refused: bool) -> None:
+    experiment = decode(changed("seats = 16", "seats = 16\n[trainers]\nquorum = 5"))
+    if not refused:
+        assert quorum_of(experiment, trainers) == (None if trainers == 5 else 5)
+        return
+    with pytest.raises(QuorumRefusedError, match=f"of the {trainers} trainers"):
+        quorum_of(experiment, trainers)
 
 
 def test_every_problem_is_named_at_once() -> None:

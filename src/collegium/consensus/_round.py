@@ -48,10 +48,13 @@ from ._round_rules import (
     check_upload,
     close_for,
     combine_beacon,
+    enough_since,
+    has_enough,
     is_complete,
     is_unanimous,
     leaves_out,
     open_close,
+    quorum,
     registers,
     total_digest,
 )
@@ -355,7 +358,7 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
         raise RepeatedReportError(
             f"trainer {report.trainer.hex()} signed {known.report.id.hex()} and {report.id.hex()}"
         )
-    held = Held(report, ciphertext, upload.proof, registration)
+    held, since = Held(report, ciphertext, upload.proof, registration), enough_since(context, state)
     state = replace(state, reports={**state.reports, report.trainer: held}, changed_ms=now)
     copy = sum((report.id, seat) in state.columns for seat in own)
     state, examined = _examine(context, state, held, now)
@@ -365,7 +368,7 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     if (known is None and report.id not in state.kept) or (issued and (known is not None or verified)):
         own_boxes = tuple(boxes.get(seat) for seat in range(len(upload.boxes)))
         keep = (KeepUpload(report.round, copy, replace(upload, boxes=own_boxes), verified),)
-    state, said = _say_receipts_soon(context, state, now)
+    state, said = _say_receipts_soon(context, state, now, reached=since is None)
     return state, (*keep, *examined, *opened, *said, *_look_when_complete(context, state, now))
 
 
@@ -391,9 +394,10 @@ def _open_columns(
     return state, tuple(effects)
 
 
-def _say_receipts_soon(context: RoundContext, state: RoundState, now: int) -> Outcomes:
-    """Sign receipts now if every report that may come is here, else when some more may have come."""
-    if len(state.reports) >= len(context.cohort) - state.failing():
+def _say_receipts_soon(context: RoundContext, state: RoundState, now: int, *, reached: bool) -> Outcomes:
+    """Sign receipts now if all reports are here that may come, or just enough of them, else when more may have come."""
+    reached = reached and enough_since(context, state) is not None
+    if reached or len(state.reports) >= len(context.cohort) - state.failing():
         return _say_receipts(context, state)
     if state.say_ms is not None or len(state.columns) == sum(len(receipt.reports) for receipt in state.said.values()):
         return state, ()
@@ -426,6 +430,11 @@ def _say_overdue(context: RoundContext, state: RoundState, now: int) -> Outcomes
 def _look_when_complete(context: RoundContext, state: RoundState, now: int) -> tuple[RoundEffect, ...]:
     """Look again at once if the round can be closed and nobody is worth waiting for, else after the grace."""
     if not is_complete(context, state):
+        late = now >= state.began_ms + context.timing.deadline_ms
+        if state.close is None and (
+            late or has_enough(context, state, now)
+        ):  # what has just come may be what was lacking
+            return (RoundTimer(RoundAlarm(state.terms.round), now + context.timing.grace_ms),)
         return ()
     wait_ms = 0 if is_unanimous(state) else context.timing.grace_ms
     return (RoundTimer(RoundAlarm(state.terms.round), now + wait_ms),)
@@ -436,12 +445,18 @@ def _examine(context: RoundContext, state: RoundState, held: Held, now: int) -> 
     report = held.report
     if held.registration:
         state = replace(state, registrations={**state.registrations, report.registration: held.registration})
-    if not held.proof or report.id in state.arrived:
+    if report.id in state.arrived:
         return state, ()
-    state = replace(state, arrived={**state.arrived, report.id: now})
+    before, state = enough_since(context, state), replace(state, arrived={**state.arrived, report.id: now})
+    alarm, soon = RoundAlarm(report.round), tuple[RoundEffect, ...]()
+    if before is None and enough_since(context, state) is not None and quorum(context) < len(context.cohort):
+        soon = (RoundTimer(alarm, now + context.timing.straggler_ms),)
+    if not held.proof:
+        return state, soon
     if must_verify(context, state, report):
-        return _verify(context, state, held, now)
-    return state, (RoundTimer(RoundAlarm(report.round), now + context.timing.verify_ms),)
+        state, verified = _verify(context, state, held, now)
+        return state, (*soon, *verified)
+    return state, (*soon, RoundTimer(alarm, now + context.timing.verify_ms))
 
 
 def _verify(context: RoundContext, state: RoundState, held: Held, now: int) -> Outcomes:
@@ -571,7 +586,8 @@ def _accepted(
 def _close_accepted(context: RoundContext, state: RoundState, close: Close, now: int) -> bool:
     """Tell whether a close keeps the rules, registers what it must, admits only proved reports, and leaves none out."""
     reports = {report: held.report for report, held in state.held().items()}
-    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max)
+    may_skip = context.agreed.may_skip(close.round)
+    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip)
     proved = all(is_proved(context, state, reports[report], close) for report in close.reports)
     registered = close.registered == registers(context.agreed, state, close.reports)
     return proved and registered and leaves_out(context, state, close, now) is None

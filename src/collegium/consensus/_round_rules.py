@@ -43,11 +43,14 @@ __all__ = [
     "check_upload",
     "close_for",
     "combine_beacon",
+    "enough_since",
+    "has_enough",
     "is_complete",
     "is_unanimous",
     "least_admitted",
     "leaves_out",
     "open_close",
+    "quorum",
     "registers",
     "total_digest",
 ]
@@ -131,21 +134,22 @@ def check_announcement(task: Digest, epoch_set: EpochSet, announcement: Announce
 def close_for(context: RoundContext, state: RoundState, now: int) -> Close | None:
     """Return the close that this validator would propose now, or None while it is worth waiting.
 
-    At once (after the grace) when every registered trainer's report has receipts from enough seats; at the deadline
-    with what there is: as many reports as possible such that the seats of Q hold a receipt for every one of them, or
-    none if that is not more than half. Enough means that the sum decodes although `lying_max` seats of Q lie.
+    At once (after the grace) when every registered trainer's report has receipts from enough seats; when a quorum of
+    trainers have reported and stragglers have had their time, or at the deadline, with what there is: as many reports
+    as possible such that the seats of Q hold a receipt for every one of them. At the deadline none if that is not more
+    than half, where the round may be skipped. Enough means that the sum decodes although `lying_max` seats of Q lie.
     """
     late = now >= state.began_ms + context.timing.deadline_ms
     waited = now >= state.changed_ms + context.timing.grace_ms
-    if not late and not ((waited or is_unanimous(state)) and is_complete(context, state)):
+    complete = (waited or is_unanimous(state)) and is_complete(context, state)
+    if not late and not complete and not has_enough(context, state, now):
         return None
-    needed = aggregation.seats_needed(context.seats, context.lying_max)
-    proved = {report for report, held in state.admissible().items() if is_proved(context, state, held.report)}
-    holders = {report: _seats_with(state, report) for report in proved}
-    admitted, seats = _best_choice(holders, needed)
-    if not late and len(seats) < needed:
+    admitted, seats = _best(context, state)
+    if not late and (not seats or not (complete or len(admitted) >= quorum(context))):
         return None
     if len(admitted) < least_admitted(context, state):
+        if not context.agreed.may_skip(state.terms.round):
+            return None
         admitted, seats = [], frozenset()
     order = tuple(sorted(seats))
     listed, receipts = list_receipts([state.receipts[seat] for seat in order])
@@ -160,6 +164,37 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
         receipts=receipts,
         registered=registers(context.agreed, state, admitted),
     )
+
+
+def quorum(context: RoundContext) -> int:
+    """Return of how many trainers the reports suffice to close a round before its deadline."""
+    return len(context.cohort) if context.quorum is None else context.quorum
+
+
+def enough_since(context: RoundContext, state: RoundState) -> int | None:
+    """Return when the reports of a quorum of trainers had arrived here, leaving out those whose proofs fail."""
+    first: dict[bytes, int] = {}
+    for report, held in state.admissible().items():
+        if report in state.arrived:
+            came = state.arrived[report]
+            first[held.report.trainer] = min(came, first.get(held.report.trainer, came))
+    times = sorted(first.values())
+    return times[quorum(context) - 1] if len(times) >= quorum(context) else None
+
+
+def has_enough(context: RoundContext, state: RoundState, now: int) -> bool:
+    """Tell whether a quorum of trainers have reported, fewer than all, and stragglers have had their time since."""
+    since = enough_since(context, state) if quorum(context) < len(context.cohort) else None
+    return since is not None and now >= since + context.timing.straggler_ms
+
+
+def _best(context: RoundContext, state: RoundState, until_ms: int | None = None) -> tuple[list[Digest], frozenset[int]]:
+    """Return the best choice among the proved reports, or among those of them that had arrived here by some time."""
+    proved = {report for report, held in state.admissible().items() if is_proved(context, state, held.report)}
+    if until_ms is not None:
+        proved = {report for report in proved if state.arrived.get(report, until_ms) <= until_ms}
+    holders = {report: _seats_with(state, report) for report in proved}
+    return _best_choice(holders, aggregation.seats_needed(context.seats, context.lying_max))
 
 
 def registers(agreed: Agreed, state: RoundState, admitted: Sequence[Digest]) -> tuple[Registered, ...]:
@@ -242,7 +277,13 @@ def _common(holders: Mapping[Digest, frozenset[int]], admitted: list[Digest]) ->
 
 
 def check_close(
-    work: Work, terms: RoundTerms, close: Close, reports: Mapping[Digest, Report], cohort_min: int, lying_max: int
+    work: Work,
+    terms: RoundTerms,
+    close: Close,
+    reports: Mapping[Digest, Report],
+    cohort_min: int,
+    lying_max: int,
+    may_skip: bool = True,
 ) -> None:
     """Check a close against its rules and every receipt in it; `reports` are the known ones of the round, by id.
 
@@ -257,8 +298,7 @@ def check_close(
     if any(weight != 1 for weight in close.weights):
         raise CloseRefusedError(f"weights {close.weights}, expected 1 for every report")
     if not close.reports:
-        if close.seats or close.receipts or close.listed:
-            raise CloseRefusedError("a skipped round names no seats")
+        _check_skip(close, may_skip)
         return
     if len(close.reports) < cohort_min:
         raise CloseRefusedError(f"{len(close.reports)} reports, at least {cohort_min} hide each other")
@@ -283,19 +323,33 @@ def check_close(
         raise CloseRefusedError("two reports of one trainer in one close")
 
 
+def _check_skip(close: Close, may_skip: bool) -> None:
+    if close.seats or close.receipts or close.listed:
+        raise CloseRefusedError("a skipped round names no seats")
+    if not may_skip:
+        raise CloseRefusedError(f"round {close.round} may not be skipped: nothing could follow it")
+
+
 def leaves_out(context: RoundContext, state: RoundState, close: Close, now: int) -> str | None:
     """Return why a valid close must not be voted for now, or None: nobody may choose whom a trainer hides among.
 
-    Before this validator's own deadline only the whole cohort will do, but those whose proofs do not verify; after it,
-    as many reports as it would admit, and of more than half of the trainers known here, or none at all. A round that
-    has taken twice its time may be skipped whatever is here: validators that know of different reports must not wait
-    for each other for ever, and a skipped round tells nothing of anybody.
+    Before this validator's own deadline only the whole cohort will do, but those whose proofs do not verify, or, when
+    stragglers have had their time, a quorum; and then of all that came in the first half of that time (the second half
+    is for validators that began to count a little earlier). After the deadline, as many reports as it would admit, and
+    of more than half of the trainers known here, or none at all. A round that has taken twice its time may be skipped
+    whatever is here: validators that know of different reports must not wait for each other for ever, and a skipped
+    round tells nothing of anybody.
     """
     expected = len(context.cohort) - state.failing()
     if len(close.reports) == expected and close.reports:
         return None
     if now < state.began_ms + context.timing.deadline_ms:
-        return f"{len(close.reports)} of {expected} registered trainers before the deadline"
+        since = enough_since(context, state)
+        if since is None or not has_enough(context, state, now) or len(close.reports) < quorum(context):
+            return f"{len(close.reports)} of {expected} registered trainers before the deadline"
+        expected = len(_best(context, state, since + context.timing.straggler_ms // 2)[0])
+        few = len(close.reports) < max(expected, least_admitted(context, state))
+        return f"{len(close.reports)} reports, {expected} were here in good time" if few else None
     if not close.reports and now >= state.began_ms + SKIPPED_AFTER_DEADLINES * context.timing.deadline_ms:
         return None
     least = least_admitted(context, state)

@@ -105,6 +105,10 @@ class Agreed(Protocol):
         """
         ...
 
+    def may_skip(self, round_number: int) -> bool:
+        """Tell whether the task goes on if nobody's report enters this round; else the round waits for reports."""
+        ...
+
     def proof_bytes_max(self, round_number: int) -> int:
         """Return the largest proof that a report of this round may carry; 0 where it must carry none."""
         ...
@@ -170,6 +174,7 @@ class RoundTiming:
 
     grace_ms: int = 20  # after the last missing piece arrived
     receipts_ms: int = 200  # between two receipts of one seat while reports arrive: each names all of them so far
+    straggler_ms: int = 1_000  # after a quorum of trainers have reported: let in those that are nearly there
     deadline_ms: int = 60_000  # after the round began: close with what is there
     release_ms: int = 2_000  # after the close is final: open with the sums that are there
     turn_ms: int = 1_500  # between the proposer of the close and the next in line to propose the header
@@ -183,6 +188,8 @@ class RoundContext:
     Attributes:
         cohort: account addresses of the task's registered trainers.
         cohort_min: how few trainers a sum may add.
+        quorum: of how many trainers the reports suffice to close a round before its deadline: more than half, and
+            `cohort_min` at least; None if all must be there.
         lying_max: how many seats of a close may lie without costing the sum.
         verifiers: how many validators the beacon chooses to verify each report's proof.
         objects: what others may ask for beside the present model and registrations.
@@ -200,6 +207,7 @@ class RoundContext:
     random: Randomness
     timing: RoundTiming = field(default_factory=RoundTiming)
     cohort_min: int = 4
+    quorum: int | None = None
     lying_max: int = 1
     verifiers: int = 4
     objects: Objects = field(default_factory=dict[bytes, bytes])
@@ -498,7 +506,7 @@ class RoundState:
     receipts: Mapping[int, Receipt] = field(default_factory=dict)  # by seat: its last one
     said: Mapping[int, Receipt] = field(default_factory=dict)  # by own seat: the last one that was sent
     say_ms: int | None = None  # when to sign for what has come since; None if nothing waits
-    arrived: Mapping[Digest, int] = field(default_factory=dict)  # when, by report: of those that carry a proof
+    arrived: Mapping[Digest, int] = field(default_factory=dict)  # when, by report
     verified: frozenset[Digest] = frozenset()  # reports whose proofs were verified here
     rejected: frozenset[Digest] = frozenset()  # reports whose proofs do not verify
     rejects: Mapping[Digest, Mapping[int, ProofReject]] = field(default_factory=dict)  # by report, then validator

@@ -64,6 +64,7 @@ RATE_TERM_MAX = 1 << 16  # as the training rule bounds it
 RANGE_LIMIT_MAX = 1 << 10  # likewise
 TERM_MAX = 10**6
 PER_SITE_MAX = 1024
+TRAINERS_MAX = 1 << 16
 SEATS_MIN, SEATS_MAX = 16, 256
 LINK_MS_MAX = 10_000
 WATTS_MAX = 1000
@@ -164,10 +165,17 @@ class RuleSettings:
 
 @dataclass(frozen=True, slots=True)
 class CohortSettings:
-    """Among how many trainers each site's rows are divided, and how few of all of them one sum may add."""
+    """Who trains.
+
+    Attributes:
+        per_site: among how many trainers each site's rows are divided.
+        minimum: how few of all of them one sum may add.
+        quorum: of how many, or of what share of all, the reports suffice to close a round; None: of all.
+    """
 
     per_site: int
     minimum: int
+    quorum: int | Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +300,7 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         "schema": None if experiment.schema is None else schema_to_mapping(experiment.schema),
         "model": asdict(experiment.model) | {"hidden": experiment.model.hidden or None},
         "rule": _rule_mapping(rule),
-        "trainers": asdict(experiment.trainers),
+        "trainers": _trainers_mapping(experiment.trainers),
         "committee": asdict(committee) | {"watts": _quotient(committee.watts)},
         "chain": asdict(experiment.chain),
     }
@@ -330,6 +338,15 @@ def _rule_mapping(rule: RuleSettings) -> dict[str, object]:
     later: dict[str, object] = {"loss": "sigmoid", "activation_limit": None, "error_limit": None}
     mapping = asdict(rule) | {"learning_rate": _quotient(rule.learning_rate)}
     return {key: value for key, value in mapping.items() if key not in later or value != later[key]}
+
+
+def _trainers_mapping(trainers: CohortSettings) -> dict[str, object]:
+    """Return who trains as plain values; the quorum, younger than the format, only where there is one."""
+    mapping, quorum = asdict(trainers), trainers.quorum
+    del mapping["quorum"]
+    if quorum is not None:
+        mapping["quorum"] = _quotient(quorum) if isinstance(quorum, Fraction) else quorum
+    return mapping
 
 
 def _decimal(text: str) -> Decimal:
@@ -528,7 +545,10 @@ def _trainers(section: Section) -> CohortSettings:
     settings = CohortSettings(
         per_site=section.integer("per_site", 1, PER_SITE_MAX, default=1),
         minimum=section.integer("minimum", 2, PER_SITE_MAX, default=4),
+        quorum=section.count_or_share("quorum", 2, TRAINERS_MAX, TERM_MAX),
     )
+    if section.ok and isinstance(settings.quorum, int) and settings.quorum < settings.minimum:
+        section.note("quorum", "conflict", f"is {settings.quorum}, below trainers.minimum, {settings.minimum}")
     section.close()
     return settings
 

@@ -24,6 +24,9 @@ class PlayedTask(Agreed, Protocol):
     def cohort_min(self) -> int: ...
 
     @property
+    def quorum(self) -> int | None: ...
+
+    @property
     def lying_max(self) -> int: ...
 
     def update(self, round_number: int, model: bytes, trainer: Any, beacon: Digest) -> npt.NDArray[np.int64]:

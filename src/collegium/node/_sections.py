@@ -120,6 +120,26 @@ class Section:
             return lower
         return number
 
+    def count_or_share(self, key: str, lower: int, upper: int, term_max: int) -> int | Fraction | None:
+        """Return a count from `lower` to `upper`, or an exact share above 1/2 and at most 1; None if the key is absent.
+
+        A whole number is a count; 0.75 or "3/4" is a share, as 1.0 and "1/1" are.
+        """
+        expected = f'a whole number from {lower} to {upper}, or a share above 1/2 and at most 1, such as 0.75 or "3/4"'
+        value = self._take(key, expected, required=False)
+        if value is None:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool):
+            if not lower <= value <= upper:
+                self.note(key, "range", f"is {shown(value)}, expected {expected}")
+            return value
+        share = _as_fraction(value)
+        if share is None:
+            self.note(key, "type", f"is {shown(value)}, expected {expected}")
+        elif not Fraction(1, 2) < share <= 1 or share.denominator > term_max:
+            self.note(key, "range", f"is {shown(value)}, expected {expected}")
+        return share
+
     def text(self, key: str, length_max: int, default: str | None = None) -> str:
         """Return printable text of 1 to `length_max` characters without outer spaces."""
         expected = f"text of 1 to {length_max} printable characters without spaces around it"

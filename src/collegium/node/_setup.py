@@ -9,6 +9,8 @@ from __future__ import annotations
 import random as simulation_random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
 from typing import Protocol
 
 from collegium import algebra, learning
@@ -54,6 +56,7 @@ from ._validator_node import ValidatorNode
 
 __all__ = [
     "Federation",
+    "QuorumRefusedError",
     "Roles",
     "TaskTooLargeError",
     "ValidatorKeys",
@@ -61,6 +64,7 @@ __all__ = [
     "draw_validators",
     "found",
     "open_network",
+    "quorum_of",
     "read_data",
     "set_up",
     "surround",
@@ -73,6 +77,10 @@ VIEW_TIMEOUT_LINKS = 6  # a view's base timeout in one-way delays: two are neede
 
 class TooFewTrainersError(CollegiumError):
     """The data make fewer trainers than a sum must add."""
+
+
+class QuorumRefusedError(CollegiumError):
+    """A quorum of as many trainers as there are not, or of half of them or fewer."""
 
 
 class TaskTooLargeError(CollegiumError):
@@ -242,6 +250,7 @@ def surround(
         random=os_random,
         timing=timing[1],
         cohort_min=task.cohort_min,
+        quorum=task.quorum,
         lying_max=task.lying_max,
         verifiers=committee[1],
     )
@@ -278,6 +287,7 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         cohort_min=experiment.trainers.minimum,
         lying_max=experiment.committee.lying,
         names=genesis.trainers,
+        quorum=quorum_of(experiment, len(genesis.trainers)),
         quotes=_quote_demand(experiment),
     )
     try:
@@ -285,6 +295,28 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
     except CollegiumError as error:
         raise TaskTooLargeError(f"this task does not fit: {error}") from error
     return task
+
+
+def quorum_of(experiment: Experiment, trainers: int) -> int | None:
+    """Return of how many of the task's trainers the reports suffice to close a round; None: of all.
+
+    A share is rounded up, and never below `trainers.minimum`.
+
+    Raises:
+        QuorumRefusedError: more than there are, or not more than half: then two halves could be added apart.
+    """
+    settings = experiment.trainers
+    if settings.quorum is None:
+        return None
+    share = isinstance(settings.quorum, Fraction)
+    quorum = min(trainers, max(settings.minimum, ceil(settings.quorum * trainers))) if share else int(settings.quorum)
+    if not trainers < 2 * quorum <= 2 * trainers:
+        raise QuorumRefusedError(
+            f"trainers.quorum is {quorum}, expected more than half of the {trainers} trainers and at most all",
+            quorum=quorum,
+            trainers=trainers,
+        )
+    return None if quorum == trainers else quorum
 
 
 def _at_no_level(experiment: Experiment) -> Experiment:

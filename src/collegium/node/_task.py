@@ -71,6 +71,7 @@ class LearningTask:
         trainers_max: how many trainers one sum may add; `cohort_min`: how few.
         lying_max: how many seats of a close may lie without costing the sum.
         spec, rule: the model and the training rule; `spec.inputs` follows from the schema.
+        quorum: of how many trainers the reports suffice to close a round before its deadline; None: of all.
         names: account and name of each trainer: a batch is drawn for a name.
         quotes: which hardware quotes are accepted, and the time at which they are judged; at level "attested" only.
 
@@ -90,6 +91,7 @@ class LearningTask:
     cohort_min: int
     lying_max: int
     names: tuple[tuple[bytes, str], ...] = ()
+    quorum: int | None = None
     quotes: QuoteDemand | None = None
 
     def __post_init__(self) -> None:
@@ -116,6 +118,10 @@ class LearningTask:
         state = self.decode_state(model)
         parameters = learning.apply_total(self.spec, self.rule, state.parameters, total)
         return self.encode_state(ModelState(state.statistics, parameters))
+
+    def may_skip(self, round_number: int) -> bool:
+        """Tell whether the task goes on without a round: not without the statistics by which all training is scaled."""
+        return round_number > 0
 
     def proof_bytes_max(self, round_number: int) -> int:
         """Return the largest proof that a report may carry; 0 where it must carry none."""

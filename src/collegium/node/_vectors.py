@@ -315,6 +315,15 @@ class VectorTask:
 
     # what a verifier computes
 
+    @property
+    def quorum(self) -> int | None:
+        """None: a round waits for all until its deadline."""
+        return None
+
+    def may_skip(self, round_number: int) -> bool:
+        """Return True: a round without reports leaves the vector as it was."""
+        return True
+
     def proof_bytes_max(self, round_number: int) -> int:
         """Return the largest proof that a report may carry; 0 where it must carry none."""
         return 0 if self.level == "unproved" else PROOF_BYTES_MAX

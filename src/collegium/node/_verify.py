@@ -374,7 +374,7 @@ def _check_round(
         if entry.report.trainer not in cohort:
             raise ProposalRefusedError(f"trainer {entry.report.trainer.hex()} is not registered")
     known = {report_id: entry.report for report_id, entry in held.items()}
-    check_close(work, terms, close, known, task.cohort_min, task.lying_max)
+    check_close(work, terms, close, known, task.cohort_min, task.lying_max, task.may_skip(close.round))
     check_certified(work, genesis.epoch_set, terms, ordered.certified)
     beacon.verify(genesis.epoch, header.round + 1, header.beacon)
     _check_order(genesis, header)
