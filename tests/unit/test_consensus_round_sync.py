@@ -121,6 +121,14 @@ def test_a_second_copy_with_the_box_that_was_missing_is_written_down_too() -> No
     assert names(denied.give(5, deny(upload_of(0), 0, [5]))) == ["Refused"], "no receipt: nothing depends on it"
 
 
+def test_who_has_no_key_of_its_round_takes_a_report_and_signs_no_receipt() -> None:
+    """So it is with whoever passed two final headers at once: it never announced a key for the round it is in."""
+    hall = Hall.opened(1)
+    hall.states[5] = replace(hall.states[5], secrets={})
+    assert names(hall.give(5, deny(upload_of(0), 0, [5]))) == ["KeepUpload"]
+    assert names(hall.give(4, deny(upload_of(0), 0, [5]))) == ["KeepUpload", "Admitted", "SeatReceipt"]
+
+
 @pytest.mark.slow
 def test_an_early_upload_is_written_down_when_it_comes_and_not_again_when_its_round_begins() -> None:
     hall, certified = over()

@@ -377,13 +377,13 @@ def _open_columns(
 ) -> Outcomes:
     """Open and check the columns of each own seat that has none yet; keep those that fit."""
     effects: list[RoundEffect] = []
-    if report.id in state.rejected:
+    secret = state.secrets.get(report.round)
+    if report.id in state.rejected or secret is None:
         return state, ()
     for seat, box in boxes.items():
         if (report.id, seat) in state.columns:
             continue
         try:
-            secret = state.secrets[report.round]
             opened = aggregation.open_columns(state.terms, report, seat, box, secret)
             aggregation.check_columns(state.terms, report, seat, opened)
         except CollegiumError as error:
