@@ -393,7 +393,9 @@ class Archive:
 
     def after(self, block: bytes, count: int) -> list[Block]:
         digests = [known.digest for known in self.blocks]
-        start = digests.index(block) + 1 if block in digests else 0
+        if block not in digests:
+            return self.blocks[:count] if self.blocks and self.blocks[0].parent == block else []
+        start = digests.index(block) + 1
         return self.blocks[start : start + count]
 
 

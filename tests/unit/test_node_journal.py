@@ -122,8 +122,11 @@ def test_both_journals_give_back_the_same(tmp_path: Path) -> None:
     assert list(both.disk.archive.blocks) == both.memory.archive.blocks
     assert dict(both.disk.archive.proofs) == both.memory.archive.proofs
     blocks = both.memory.archive.blocks
-    for digest in (blocks[2].digest, blocks[-1].digest, bytes(32)):
-        assert list(both.disk.archive.after(digest, 3)) == list(both.memory.archive.after(digest, 3))
+    for archive in (both.disk.archive, both.memory.archive):
+        assert list(archive.after(blocks[2].digest, 3)) == blocks[3:6]
+        assert list(archive.after(blocks[0].parent, 3)) == blocks[:3], "from the genesis on"
+        assert list(archive.after(blocks[-1].digest, 3)) == []
+        assert list(archive.after(bytes(32), 3)) == [], "unknown, so nothing is known to follow it"
     assert list(both.disk.archive.blocks[1:5:2]) == blocks[1:5:2]
     with pytest.raises(KeyError):
         both.disk.archive.proofs[bytes(32)]

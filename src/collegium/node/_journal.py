@@ -100,7 +100,7 @@ class BlockStore(Protocol):
     def proofs(self) -> Mapping[Digest, tuple[QuorumCertificate, ...]]: ...
 
     def after(self, block: Digest, count: int) -> Sequence[Block]:
-        """Return up to `count` committed blocks after `block`, or the first ones if it is the genesis."""
+        """Return up to `count` committed blocks after `block` or the genesis; none if the block is unknown."""
         ...
 
 
@@ -187,9 +187,11 @@ class BlockArchive:
         self.proofs[committed.block.digest] = committed.certificate_chain
 
     def after(self, block: Digest, count: int) -> Sequence[Block]:
-        """Return up to `count` committed blocks after `block`, or the first ones if it is the genesis."""
-        start = self.places.get(block, -1) + 1
-        return self.blocks[start : start + count]
+        """Return up to `count` committed blocks after `block` or the genesis; none if the block is unknown."""
+        place = self.places.get(block)
+        if place is None:
+            return self.blocks[:count] if self.blocks and self.blocks[0].parent == block else []
+        return self.blocks[place + 1 : place + 1 + count]
 
 
 @dataclass

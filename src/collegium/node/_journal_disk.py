@@ -111,6 +111,7 @@ class DiskJournal:
     def __init__(self, path: Path, rounds_kept: int | None = None) -> None:
         self.path = path
         self.rounds_kept = rounds_kept
+        self.bytes_written = 0  # since it was opened: the values of steps, without SQLite's own
         self._lock = RLock()
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -198,8 +199,13 @@ class DiskJournal:
         except sqlite3.Error:  # what a crash would leave is what is left now: the step is not in it
             self._connection.close()
 
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Execute a statement of a step, and count what it writes."""
+        self.bytes_written += sum(len(value) for value in values if isinstance(value, bytes))
+        return self._connection.execute(statement, values)
+
     def _put(self, effect: Durable) -> None:
-        execute = self._connection.execute
+        execute = self._execute
         match effect:
             case Persist():
                 state = encode_vote_state(effect.vote_state)
@@ -229,7 +235,7 @@ class DiskJournal:
                 self._put_epoch(effect)
 
     def _put_epoch(self, effect: KeepEpochSecret | KeepBeaconShare | ForgetEpochSecrets) -> None:
-        execute = self._connection.execute
+        execute = self._execute
         match effect:
             case KeepEpochSecret():
                 said = (effect.epoch, effect.start, effect.step, effect.secret, effect.record)
@@ -245,11 +251,11 @@ class DiskJournal:
     def _put_block(self, block: Block) -> None:
         data = encode_message(block)
         row = (block.digest, block.view, data, _check("blocks", data))
-        self._connection.execute("INSERT OR IGNORE INTO blocks VALUES (?, ?, NULL, ?, ?, NULL, NULL)", row)
+        self._execute("INSERT OR IGNORE INTO blocks VALUES (?, ?, NULL, ?, ?, NULL, NULL)", row)
 
     def _commit_block(self, committed: Committed) -> None:
         """Give a block its place in the order; blocks that fell behind the order are needed no more."""
-        block, execute = committed.block, self._connection.execute
+        block, execute = committed.block, self._execute
         self._put_block(block)
         chain = msgspec.msgpack.encode([encode_message(ViewEntry(c, None)) for c in committed.certificate_chain])
         (height,) = execute("SELECT coalesce(max(height), -1) + 1 FROM blocks").fetchone()
@@ -259,14 +265,14 @@ class DiskJournal:
 
     def _put_release(self, record: ReleaseRecord) -> None:
         row = (record.round, record.close)
-        self._connection.execute("INSERT OR IGNORE INTO releases VALUES (?, ?, ?)", (*row, _check("releases", *row)))
+        self._execute("INSERT OR IGNORE INTO releases VALUES (?, ?, ?)", (*row, _check("releases", *row)))
         found = self._connection.execute("SELECT close FROM releases WHERE round = ?", (record.round,)).fetchone()
         if found != (record.close,):
             raise ReleaseRefusedError(f"round {record.round} was released for another close", round=record.round)
 
     def _end(self, ended: RoundFinished | RoundPassed) -> None:
         """Enter a final header, and drop what only its round needed."""
-        execute, number = self._connection.execute, ended.header.round
+        execute, number = self._execute, ended.header.round
         row = (number, encode_payload(Certified(ended.header, b"")), msgspec.msgpack.encode(ended.registered))
         execute("INSERT OR REPLACE INTO headers VALUES (?, ?, ?, ?)", (*row, _check("headers", *row)))
         if isinstance(ended, RoundFinished):
@@ -429,9 +435,12 @@ class DiskArchive:
         self._journal = journal
 
     def after(self, block: Digest, count: int) -> Sequence[Block]:
-        """Return up to `count` committed blocks after `block`, or the first ones if it is the genesis."""
+        """Return up to `count` committed blocks after `block` or the genesis; none if the block is unknown."""
         rows = self._journal._rows("SELECT height FROM blocks WHERE digest = ? AND height IS NOT NULL", block)
-        start = rows[0][0] + 1 if rows else 0
+        if not rows:
+            first = self.blocks[:1]
+            return self.blocks[:count] if first and first[0].parent == block else []
+        start = rows[0][0] + 1
         return self.blocks[start : start + count]
 
 
