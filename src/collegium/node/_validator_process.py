@@ -7,6 +7,7 @@ is on disk when, what is bounded by what, and what a kill at any point costs.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -43,6 +44,7 @@ from ._network_settings import ValidatorSettings
 from ._peers import PeerLimits, Peers
 from ._process import first_to_end, open_log, stop_signal
 from ._round_archive import RoundArchive
+from ._round_spans import RoundSpans, SpanWriter
 from ._setup import build_task, surround
 from ._task import EMPTY_STATE, LearningTask
 from ._telemetry import NodeMetrics, short
@@ -62,6 +64,8 @@ ROUNDS_KEPT: Final = 2  # whose uploads and models stay in the journal; what oth
 JOURNAL: Final = "journal.db"  # in the folder of its state
 ARCHIVE: Final = "archive.db"
 SPOOL: Final = "uploads"
+SPANS: Final = "spans.jsonl"
+SPANS_VARIABLE: Final = "COLLEGIUM_SPANS"  # 1: OpenTelemetry's spans of every round are written to SPANS
 
 
 async def run_validator(settings: ValidatorSettings) -> None:
@@ -93,6 +97,7 @@ class ValidatorProcess:
     desk: ValidatorDesk
     metrics: NodeMetrics
     first: list[Outgoing]
+    writer: SpanWriter | None
 
     @classmethod
     async def open(cls, settings: ValidatorSettings, log: FilteringBoundLogger) -> ValidatorProcess:
@@ -105,7 +110,9 @@ class ValidatorProcess:
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         # 2. the state machine, in its thread, where its journal belongs too
         feed, metrics = EventFeed(), NodeMetrics()
-        reporter = _Reporter(settings, log, feed, metrics)
+        writer = SpanWriter(settings.state / SPANS) if os.environ.get(SPANS_VARIABLE) == "1" else None
+        spans = RoundSpans(genesis.task, "validator", settings.index, writer and writer.provider)
+        reporter = _Reporter(settings, log, feed, metrics, spans)
         machine = Machine(settings.index, MailboxLimits(settings.limits.mailbox_messages))
         context = _context(settings, genesis, experiment, task, secrets)
         steps, first = await machine.compute(lambda: _restore(settings, genesis, task, context, secrets, reporter))
@@ -128,8 +135,9 @@ class ValidatorProcess:
         spool = UploadSpool(settings.state / SPOOL, genesis.task, settings.index, spool_limits)
         gateway = Gateway(desk, spool, feed, decode_upload, metrics)
         reporter.gateway = gateway
-        server = GatewayServer(gateway.app(), gateway_context(settings.tls), *settings.gateway, metrics)
-        return cls(settings, log, machine, steps, peers, server, desk, metrics, first)
+        tls, place = gateway_context(settings.tls), settings.gateway
+        server = GatewayServer(gateway.app(), tls, *place, metrics, stopping=feed.close)
+        return cls(settings, log, machine, steps, peers, server, desk, metrics, first, writer)
 
     async def serve(self) -> None:
         """Listen, and run the state machine, until it is cancelled; then the step that has begun is finished."""
@@ -150,6 +158,8 @@ class ValidatorProcess:
         await self.server.stop()
         await self.peers.stop()
         self.steps.close()
+        if self.writer is not None:
+            self.writer.close()
 
     async def _tick(self) -> None:
         """Have the machine look again every while, at first at once."""
@@ -242,6 +252,7 @@ class _Reporter:
     log: FilteringBoundLogger
     feed: EventFeed
     metrics: NodeMetrics
+    spans: RoundSpans
     gateway: Gateway | None = None
     ignored: Counter[Sender] = field(default_factory=Counter)
     watch: _Watch = field(default_factory=_Watch)
@@ -257,6 +268,9 @@ class _Reporter:
 
     def stepped(self, kind: str, before: Standing, after: Standing) -> None:
         """Note where the validator is after a step."""
+        self.metrics.persisted(after.persisted - before.persisted)
+        if after.round == before.round:
+            self.spans.at(after.round, after.step)
         if after.certified and not before.certified:
             self.watch.certified_s = time.monotonic()
         if after.view != before.view:
@@ -282,6 +296,7 @@ class _Reporter:
                 header = note.header
                 append_figures(self.settings.state / FIGURES, self.watch.end(header.round))
                 self.metrics.finished(header.outcome)
+                self.spans.finish(header.outcome, reports=note.reports, view=note.view)
                 fields = {"round": header.round, "outcome": header.outcome, "reports": note.reports, "view": note.view}
                 self.log.info("round_final", **fields, header=short(header.digest), model=short(header.model))
                 self.feed.publish("round_final", **fields)
