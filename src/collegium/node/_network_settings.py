@@ -91,7 +91,7 @@ class TimingSettings:
     view_timeout_ms: int = 4_000
     round: RoundTiming = field(
         default_factory=lambda: RoundTiming(
-            grace_ms=100, straggler_ms=2_000, deadline_ms=60_000, release_ms=4_000, turn_ms=3_000, verify_ms=4_000
+            grace_ms=100, straggler_ms=2_000, deadline_ms=300_000, release_ms=4_000, turn_ms=3_000, verify_ms=4_000
         )
     )
 

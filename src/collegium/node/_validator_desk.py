@@ -38,14 +38,43 @@ from ._machine import Alarm, Leaves, Machine, Parcel, Sender
 from ._network import Outgoing, SharedWork
 from ._play import lasts
 from ._round_archive import RoundArchive, leave_behind
+from ._round_spans import step_of
 from ._validator_node import ValidatorNode
 
-__all__ = ["FinalRound", "NodeSteps", "Standing", "Submission", "ValidatorDesk", "Watcher"]
+__all__ = [
+    "FinalRound",
+    "NodeSteps",
+    "Standing",
+    "Submission",
+    "ValidatorDesk",
+    "Watcher",
+    "round_deadline_ms",
+]
 
 T = TypeVar("T")
 FOUNDING_MS: Final = 3_600_000  # for every trainer to come to round 0, before it is closed with those that are there
 NEVER_MS: Final = 1 << 40
+DOUBLINGS_MAX: Final = 4
 HEADER_KIND: Final = b"H"  # how a block's payload begins that is a certified header
+
+
+def round_deadline_ms(deadline_ms: int, round_number: int, rounds: int, lost: int) -> int:
+    """Return after how long a round is closed with the reports that are there.
+
+    Without round 0 nothing is learned, so it waits long for those that are still to come; after the last round nobody
+    closes one that no trainer knows of. Between, time doubles with every round that was lost for want of reports: a
+    machine on which nobody is done in time learns more slowly, not nothing. All validators see the same rounds lost.
+
+    Args:
+        deadline_ms: as the settings say.
+        rounds: the task's last round.
+        lost: final rounds that changed no model.
+    """
+    if round_number == 0:
+        return max(deadline_ms, FOUNDING_MS)
+    if round_number > rounds:
+        return NEVER_MS
+    return max(deadline_ms, min(FOUNDING_MS, deadline_ms << min(lost, DOUBLINGS_MAX)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +86,8 @@ class Standing:
     current: bool  # it knows of no final header that it has not followed
     given_up: bool  # the view before this one was given up
     certified: bool = False  # this validator has a certificate of the header that it proposed
+    step: str = "admit"  # of ROUND_STEPS
+    persisted: int = 0  # bytes that the journal wrote since the process began
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +156,9 @@ class NodeSteps:
         return leaves
 
     def _pace(self) -> None:
-        """Set the deadline of the present round: without round 0 nothing is learned, and after the last there is none.
-
-        So round 0 waits long for those that are still to come, and nobody closes a round that no trainer knows of.
-        """
-        deadline_ms = self._timing.deadline_ms
-        if self.standing.round == 0:
-            deadline_ms = max(deadline_ms, FOUNDING_MS)
-        elif self.standing.round > self._rounds:
-            deadline_ms = NEVER_MS
+        """Set the deadline of the present round."""
+        lost = sum(header.outcome != "opened" for header in self.node.headers)
+        deadline_ms = round_deadline_ms(self._timing.deadline_ms, self.standing.round, self._rounds, lost)
         timing = replace(self._timing, deadline_ms=deadline_ms)
         self.node.context = replace(self.node.context, round=replace(self.node.context.round, timing=timing))
 
@@ -161,7 +186,9 @@ class NodeSteps:
         given_up = state.replica.vote_state.entry.timeout_certificate is not None
         current = state.round.final is None and not state.round.lacks_model
         certified = state.round.certified is not None
-        return Standing(state.round.terms.round, state.replica.view, current, given_up, certified)
+        step = step_of(state.round, len(self.node.context.round.cohort))
+        persisted = self.node.journal.bytes_written if isinstance(self.node.journal, DiskJournal) else 0
+        return Standing(state.round.terms.round, state.replica.view, current, given_up, certified, step, persisted)
 
     def _read(self, note: object, state: RoundState, message: object) -> object:
         """Return a note with what the loop's side cannot look up; keep what a final round leaves behind.
