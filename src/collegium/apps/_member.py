@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from collegium.apps._exit import ExitCode, error_lines
 from collegium.apps._printable import printable
@@ -16,14 +17,16 @@ from collegium.errors import CollegiumError
 if TYPE_CHECKING:
     from collegium.node import Role
 
-__all__ = ["main", "preload", "serve"]
+__all__ = ["LEVEL_VARIABLE", "main", "preload", "serve"]
+
+LEVEL_VARIABLE: Final = "COLLEGIUM_PRELOAD_LEVEL"
 
 
 def preload() -> None:
-    """Import what every role needs; a zygote calls it before its first fork."""
+    """Import what every role needs, and compile it if LEVEL_VARIABLE names a level; before a zygote's first fork."""
     from collegium.node import preload_roles
 
-    preload_roles()
+    preload_roles(os.environ.get(LEVEL_VARIABLE))
 
 
 def main(arguments: Sequence[str]) -> int:

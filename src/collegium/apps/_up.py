@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from collegium.apps._member import LEVEL_VARIABLE
 from collegium.apps._supervisor import Charge, GaveUp, Happening, Supervisor
 from collegium.apps._up_picture import LogTail, Picture
 from collegium.apps._up_view import NetworkView
@@ -83,8 +84,10 @@ def up(experiment: Experiment, out: Path, options: UpOptions, view: NetworkView,
         WorldError: the disk or the system failed.
         CollegiumError: the experiment, or the folder given, is refused.
     """
-    with _folder(options, view) as folder, Zygote(options.target, dict(options.environment)) as zygote:
+    environment = {LEVEL_VARIABLE: experiment.task.level, **options.environment}
+    with _folder(options, view) as folder, Zygote(options.target, environment) as zygote:
         consortium = _consortium(experiment, folder, options, view)  # while the zygote imports
+        view(Message("members are prepared; where this was never run before, code is compiled for some minutes"))
         try:
             zygote.wait_until_ready()
             run = NetworkRun.of(consortium, experiment, zygote, view)

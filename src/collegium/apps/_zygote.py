@@ -38,7 +38,7 @@ __all__ = ["Ended", "Zygote", "ZygoteError", "serve"]
 
 PR_SET_PDEATHSIG: Final = 1
 LINE_BYTES_MAX: Final = 1 << 16
-READY_TIMEOUT_S: Final = 300.0  # imports on a busy machine
+READY_TIMEOUT_S: Final = 3600.0  # imports, and compiling for the first time, on a busy machine
 STOP_TIMEOUT_S: Final = 10.0
 CODE_BUG: Final = 70
 TASKS: Final = Path("/proc/self/task")

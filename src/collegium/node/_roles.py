@@ -35,7 +35,13 @@ async def run_role(settings: RoleSettings) -> None:
             await run_relayer(settings)
 
 
-def preload_roles() -> None:
-    """Import what any role needs: processes forked after this share it."""
+def preload_roles(level: str | None = None) -> None:
+    """Import what any role needs, and compile what a task at this level computes with: processes forked after this
+    share both.
+    """
     for role in ("validator", "trainer", "steward", "relayer"):
         import_module(f"{__package__}._{role}_process")
+    if level is not None:
+        from ._warm_up import warm_up
+
+        warm_up(level)
