@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from collegium import __version__
-from collegium.apps import _member_cli, _network_cli, _simulate
+from collegium.apps import _member_cli, _network_cli, _simulate, _status
 from collegium.apps._exit import ExitCode, UsageError, empty_folder, exit_codes, print_json, print_lines
 from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
@@ -482,6 +482,7 @@ def data_verify(
 
 
 _network_cli.register(app)
+_status.register(app)
 _simulate.register(app)
 _member_cli.register(app)
 

@@ -141,6 +141,7 @@ from ._registration import (
 from ._roles import preload_roles, run_role
 from ._run import RunRefusedError, run_experiment
 from ._setup import Federation, TaskTooLargeError, set_up
+from ._status import StatusError, ValidatorStatus, network_status
 from ._task import LearningTask, ModelState, ModelStateError
 from ._tls import TlsFiles, create_authority, identity_from_uri, issue, peer_tls, save_credentials
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer, TrainerJournal
@@ -259,6 +260,7 @@ __all__ = [
     "SettingsUnreadableError",
     "SharedWork",
     "StalledError",
+    "StatusError",
     "StewardSettings",
     "TaskSettings",
     "TaskTooLargeError",
@@ -270,6 +272,7 @@ __all__ = [
     "TrainerSettings",
     "ValidatorCard",
     "ValidatorSettings",
+    "ValidatorStatus",
     "VectorLevelError",
     "VectorRound",
     "VectorRows",
@@ -320,6 +323,7 @@ __all__ = [
     "load_owner_rows",
     "load_settings",
     "load_statistics",
+    "network_status",
     "open_consortium",
     "own_rows",
     "parse_address",

@@ -1,0 +1,78 @@
+"""How a network's validators stand, as each of them says: for a person who wants to know what is wrong.
+
+Nothing here proves anything: a validator that lies about itself is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from collegium.errors import CollegiumError
+
+from ._client import ValidatorClient
+from ._client_line import ClientLimits
+from ._consortium import read_genesis
+from ._desk import Readiness
+from ._network_settings import RelayerSettings, RoleSettings, StewardSettings, TrainerSettings, load_settings
+
+__all__ = ["StatusError", "ValidatorStatus", "network_status"]
+
+LIMITS: Final = ClientLimits(connect_s=5.0, stall_s=10.0, answer_s=15.0)
+STEWARD: Final = Path("steward") / "config.toml"  # in a consortium's folder: whose settings name every gateway
+
+
+class StatusError(CollegiumError):
+    """Settings do not say where every gateway listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorStatus:
+    """What one validator says of itself, or why nothing is known of it."""
+
+    index: int
+    place: tuple[str, int]
+    readiness: Readiness | None
+    problem: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """It takes part in the present round."""
+        return self.readiness is not None and self.readiness.ready
+
+
+def network_status(path: Path) -> tuple[ValidatorStatus, ...]:
+    """Ask every validator of a network how it stands, all at once.
+
+    Args:
+        path: a consortium's folder, or the settings file of a trainer, steward or relayer.
+
+    Raises:
+        StatusError: the settings are a validator's, which name no gateways but its own.
+        CollegiumError: settings or genesis cannot be read.
+    """
+    config = path / STEWARD if path.is_dir() else path
+    settings: RoleSettings = load_settings(config)
+    if not isinstance(settings, TrainerSettings | StewardSettings | RelayerSettings):
+        raise StatusError(
+            f"{config} is a validator's; expected a trainer's, the steward's or the relayer's, which name every gateway"
+        )
+    epoch_set = read_genesis(settings.genesis).epoch_set
+    client = ValidatorClient.over_tls(epoch_set, settings.validators, settings.tls.authority, LIMITS)
+    return asyncio.run(_ask_all(client, settings.validators))
+
+
+async def _ask_all(client: ValidatorClient, places: Mapping[int, tuple[str, int]]) -> tuple[ValidatorStatus, ...]:
+    async def ask(index: int, place: tuple[str, int]) -> ValidatorStatus:
+        try:
+            return ValidatorStatus(index, place, await client.readiness(index))
+        except CollegiumError as error:
+            return ValidatorStatus(index, place, None, str(error))
+
+    try:
+        return tuple(await asyncio.gather(*(ask(index, place) for index, place in sorted(places.items()))))
+    finally:
+        await client.close()
