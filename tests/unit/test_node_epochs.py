@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from _epoch_stage import PEOPLE, RANDOM, TASK, founded, set_of
-from _round_stage import EMPTY_MODEL, Tally, committee, sum_of, update_of
+from _round_stage import EMPTY_MODEL, Tally, committee, context_of, sum_of, update_of
 
 from collegium.aggregation import RoundTerms, SeatTerms, make_upload
 from collegium.consensus import (
@@ -21,12 +21,16 @@ from collegium.consensus import (
     EpochRefused,
     EpochSigner,
     EpochVerifier,
+    HandedOver,
     HandoverProof,
     HeaderProposal,
+    KeepSecret,
+    NextEpoch,
     PeerJoined,
     ProposalRefusedError,
     Refused,
     ReportRequest,
+    RoundAlarm,
     RoundContext,
     RoundSend,
     RoundTiming,
@@ -38,9 +42,10 @@ from collegium.consensus import (
     verify_chain,
     verify_handovers,
 )
-from collegium.consensus._round import round_step
+from collegium.consensus._round import begin_behind, round_step
 from collegium.consensus._round_rules import check_proposal
-from collegium.crypto import BlsPublicKey, Digest, SealKey, verify_aggregate
+from collegium.consensus._validator import ValidatorState, _heed_change
+from collegium.crypto import BlsPublicKey, Digest, SealError, SealKey, open_sealed, seal, verify_aggregate
 from collegium.node._epoch_node import AHEAD_EACH_MAX, EpochMessage, EpochNode
 from collegium.node._journal import BlockArchive, Journal, MemoryJournal
 from collegium.node._journal_disk import DiskJournal
@@ -387,3 +392,26 @@ def test_a_member_killed_in_any_window_comes_back_and_hands_over(seed: int, tmp_
     assert {node.epoch for node in world.nodes.values()} == {1}
     assert world.walk(1) == [4, 4]
     quiet(world)
+
+
+@pytest.mark.parametrize("handed", [True, False])
+def test_a_round_that_is_behind_keeps_the_handovers_key_for_the_next_and_makes_one_of_its_own_without(
+    handed: bool,
+) -> None:
+    """Its model comes after the handover is final: what it would announce then, nobody seals to."""
+    who, context, journal = committee(), context_of(0, TRAINERS), MemoryJournal()
+    first = SealKey.generate(RANDOM.split("the handover's key"))
+    opened = NextEpoch(replace(who.epoch_set, epoch=1), bytes(32), who.beacons[0].group, 1, ())
+    state, _ = begin_behind(context, who.terms, {0: who.first_seals[0]}, 0)
+    told = [HandedOver(opened, 0, None, first)] if handed else []
+    validator, effects = _heed_change(ValidatorState(None, state), told)  # type: ignore[arg-type]
+    state, more = round_step(context, validator.round, RoundAlarm(0), 10_000)
+    journal.write([effect for effect in (*effects, *more) if isinstance(effect, KeepSecret)])
+    kept = journal.read().secrets[1]
+    assert state.secrets[1].secret == kept.secret
+    box = seal(first.public_bytes, b"columns", b"of the first round")
+    if handed:
+        assert open_sealed(kept, b"columns", box) == b"of the first round"
+    else:
+        with pytest.raises(SealError):
+            open_sealed(kept, b"columns", box)

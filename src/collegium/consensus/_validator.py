@@ -327,9 +327,11 @@ def _heed_change(
     out: list[ChangeEffect | RoundEffect] = []
     for effect in effects:
         if isinstance(effect, HandedOver):
-            state = replace(state, round=replace(state.round, opened=effect.opened))
-            if effect.first_key is not None:
-                out.append(KeepSecret(effect.opened.first_round, effect.first_key))
+            first, secrets = effect.opened.first_round, state.round.secrets
+            if effect.first_key is not None:  # instead of the one that this round announced, if it did
+                secrets = {**secrets, first: effect.first_key}
+                out.append(KeepSecret(first, effect.first_key))
+            state = replace(state, round=replace(state.round, opened=effect.opened, secrets=secrets))
         out.append(effect)
     return state, tuple(out)
 
