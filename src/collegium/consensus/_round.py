@@ -794,7 +794,9 @@ def _take_proposal(
     half_a_turn = context.timing.turn_ms // 2  # validators hear of a final close at slightly different times
     turn_ms = state.closed_ms + _place(context, state, message.proposer) * context.timing.turn_ms - half_a_turn
     if state.close is None or state.missing() or now < turn_ms:  # final elsewhere, waiting for reports, or early
-        return _wait(context, state, message, sender), ()
+        early = state.close is not None and now < turn_ms  # as to who heard of the close late, and then perhaps last
+        timers = (RoundTimer(RoundAlarm(state.terms.round), turn_ms),) if early else ()
+        return _wait(context, state, message, sender), timers
     try:
         check_proposal(context, state, state.close, message)
     except CollegiumError as error:
