@@ -46,11 +46,11 @@ from collegium.consensus._round import begin_behind, round_step
 from collegium.consensus._round_rules import check_proposal
 from collegium.consensus._validator import ValidatorState, _heed_change
 from collegium.crypto import BlsPublicKey, Digest, SealError, SealKey, open_sealed, seal, verify_aggregate
-from collegium.node._epoch_node import AHEAD_EACH_MAX, EpochMessage, EpochNode
-from collegium.node._journal import BlockArchive, Journal, MemoryJournal
+from collegium.node._epoch_node import AHEAD_EACH_MAX, EpochMessage, EpochNode, _hand_on
+from collegium.node._journal import BlockArchive, Journal, JournalWriteError, MemoryJournal
 from collegium.node._journal_disk import DiskJournal
 from collegium.node._network import Delivery, Network, SharedWork
-from collegium.node._validator_node import CheckpointRefusedError
+from collegium.node._validator_node import CheckpointRefusedError, ValidatorNode
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, header_root
 
 SEATS, TRAINERS, LINK_MS = 16, 2, 10
@@ -221,10 +221,11 @@ def test_four_members_learn_through_two_handovers_and_lose_all_but_their_disks_b
     for number in range(12):
         world.play(number)
         if number == 4:  # the last round of the first epoch is final, and the second has begun or not
-            for member in range(4):
-                world.kill(member)
-            for member in range(4):
-                world.bring_back(member)
+            for _ in range(2):  # and again, now that the second has a journal
+                for member in range(4):
+                    world.kill(member)
+                for member in range(4):
+                    world.bring_back(member)
     assert {node.epoch for node in world.nodes.values()} == {2}
     models = {node.node.state.round.model for node in world.nodes.values()}
     assert models == {12 * sum_of(range(TRAINERS)).astype("<i8").tobytes()}
@@ -233,7 +234,22 @@ def test_four_members_learn_through_two_handovers_and_lose_all_but_their_disks_b
     for member in range(4):
         assert world.walk(member) == [4, 4, 4]
     quiet(world)
+    _first_keys_are_gone(world, tmp_path)
     _handover_settles(world)
+
+
+def _first_keys_are_gone(world: World, folder: Path) -> None:
+    """No file has the sealing key of an epoch's first round when that round is over; the next round's key is there."""
+    for member, node in world.nodes.items():
+        handed = node.nodes[0].handed_over
+        assert handed is not None
+        assert handed.first_key is not None
+        assert handed.opened.first_round == 10
+        files = b"".join(path.read_bytes() for path in sorted(folder.glob(f"{member}-*.journal*")))
+        assert handed.first_key.secret not in files
+        assert node.node.state.round.secrets[12].secret in files
+        for epoch in range(3):
+            assert all(number >= 12 for number in world.disks[member, epoch].read().secrets)
 
 
 def _handover_settles(world: World) -> None:
@@ -415,3 +431,27 @@ def test_a_round_that_is_behind_keeps_the_handovers_key_for_the_next_and_makes_o
     else:
         with pytest.raises(SealError):
             open_sealed(kept, b"columns", box)
+
+
+def test_a_first_key_leaves_the_journal_of_the_epoch_before_once_the_next_ones_has_it() -> None:
+    class Full(MemoryJournal):
+        def write(self, effects: object) -> None:
+            raise JournalWriteError("the disk is full")
+
+    def node_in(number: int, journal: MemoryJournal) -> ValidatorNode:
+        state, _ = begin_behind(context, replace(committee().terms, round=number), {}, 0)
+        return ValidatorNode(validator, ValidatorState(None, state), journal)  # type: ignore[arg-type]
+
+    context, ended, key = context_of(0, TRAINERS), MemoryJournal(), SealKey.generate(RANDOM.split("handed on"))
+    validator = ValidatorContext(context, *[None] * 4)  # type: ignore[arg-type]
+    ended.write([KeepSecret(5, key), KeepSecret(6, key)])
+    with pytest.raises(JournalWriteError):
+        _hand_on(5, ended, node_in(5, Full()))
+    assert set(ended.read().secrets) == {5, 6}
+    entered = MemoryJournal()
+    for _ in range(2):
+        _hand_on(5, ended, node_in(5, entered))
+        assert (set(ended.read().secrets), entered.read().secrets) == ({6}, {5: key})
+    later = MemoryJournal()
+    _hand_on(6, ended, node_in(7, later))  # that round is over
+    assert (ended.read().secrets, later.read().secrets) == ({}, {})

@@ -231,6 +231,22 @@ def test_nobody_else_may_read_it(path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize("make", [DiskJournal, lambda _: MemoryJournal()])
+def test_a_sealing_key_that_is_forgotten_by_name_leaves_the_disk_and_no_other_does(
+    path: Path, make: Callable[[Path], Any]
+) -> None:
+    journal, other = make(path), SealKey(sha256(b"another sealing key").digest())
+    journal.write([KeepSecret(5, SECRET), KeepSecret(6, other)])
+    for _ in range(2):
+        journal.forget_secret(5)
+        assert {number: key.secret for number, key in journal.read().secrets.items()} == {6: other.secret}
+    files = b"".join(file.read_bytes() for file in sorted(path.parent.glob("*")))
+    assert SECRET.secret not in files
+    if isinstance(journal, DiskJournal):
+        assert other.secret in files
+        journal.close()
+
+
 def test_sealing_keys_leave_the_disk_when_their_round_is_over(played: Path, tmp_path: Path) -> None:
     journal = DiskJournal(journal_of(played, tmp_path))
     header = replace(journal.headers()[-1], round=7)

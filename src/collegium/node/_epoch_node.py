@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Final
 
 from collegium.aggregation import RoundTerms, Upload
-from collegium.consensus import EpochSigner, EpochVerifier, PeerJoined, ValidatorContext, terms_after
+from collegium.consensus import EpochSigner, EpochVerifier, KeepSecret, PeerJoined, ValidatorContext, terms_after
 from collegium.crypto import SealKey, ThresholdBeacon, recover_address
 from collegium.errors import CollegiumError
 
@@ -189,9 +189,23 @@ class EpochNode:
         first = ended.next_secrets()
         journal = self.open_journal(opened.epoch_set.epoch)
         node, said = ValidatorNode.restore(context, journal, terms, over.model, first, now_ms, ended.disguise, over)
+        _hand_on(opened.first_round, ended.journal, node)
         self.nodes = [ended, node]
         out = self._leave(node, said)
         waiting, self.ahead = self.ahead, []
         for sender, message in waiting:
             out += self.handle(message, now_ms, sender)
         return out
+
+
+def _hand_on(first_round: int, ended: Journal, entered: ValidatorNode) -> None:
+    """Move an epoch's first sealing key into the epoch's own journal, which forgets it when that round is over.
+
+    It is written there before it is deleted here: whoever dies between has it twice, and does this again.
+    """
+    key = ended.read().secrets.get(first_round)
+    if key is None:
+        return
+    if entered.state.round.terms.round == first_round:
+        entered.journal.write([KeepSecret(first_round, key)])
+    ended.forget_secret(first_round)

@@ -143,6 +143,14 @@ class Journal(Protocol):
         """Return the shares of beacon keys that were written down: of the next epoch, once it is known."""
         ...
 
+    def forget_secret(self, number: int) -> None:
+        """Delete a round's sealing key: it is another epoch's, and in that one's journal.
+
+        Raises:
+            JournalWriteError: the disk is full or failed.
+        """
+        ...
+
     def get(self, digest: Digest, /) -> bytes | None:
         """Return a model or a registration by its SHA-256, or None if it is not kept."""
         ...
@@ -294,6 +302,10 @@ class MemoryJournal:
     def beacon_shares(self) -> tuple[KeepBeaconShare, ...]:
         """See `Journal`."""
         return tuple(self.shares.values())
+
+    def forget_secret(self, number: int) -> None:
+        """See `Journal`."""
+        self.secrets.pop(number, None)
 
     def get(self, digest: Digest, /) -> bytes | None:
         """See `Journal`."""

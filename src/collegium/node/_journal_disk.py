@@ -172,11 +172,21 @@ class DiskJournal:
             for effect in effects:
                 self._put(effect)
                 ended = ended or isinstance(effect, RoundFinished | RoundPassed | ForgetEpochSecrets)
-        if ended:  # the log still has the keys that are over
-            try:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.Error as error:
-                raise self._named(error) from error
+        if ended:
+            self._cut_log()
+
+    def forget_secret(self, number: int) -> None:
+        """See `Journal`."""
+        with self._transaction():
+            self._execute("DELETE FROM secrets WHERE round = ?", (number,))
+        self._cut_log()
+
+    def _cut_log(self) -> None:
+        """Empty the log: it still has the keys that are over."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise self._named(error) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
