@@ -15,6 +15,7 @@ from collegium.consensus import (
     Ballot,
     EpochSigner,
     EpochVerifier,
+    MalformedPayloadError,
     Ticket,
     assign_seats,
     buy_ticket,
@@ -38,6 +39,7 @@ from collegium.consensus._epoch_change_records import (
     Answer,
     DealingRecord,
     EpochRecord,
+    MalformedEpochRecordError,
     TicketRecord,
     Verdict,
     change_scope,
@@ -691,6 +693,26 @@ def test_a_member_killed_after_the_handover_finds_its_share_again() -> None:
     assert before.share is not None
     assert again.share is not None
     assert (again.opened, again.share.scalar) == (before.opened, before.share.scalar)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"T no record", MalformedEpochRecordError),
+        (b"no payload", MalformedPayloadError),
+        (b"H", MalformedPayloadError),
+    ],
+)
+def test_a_restart_passes_over_the_same_final_payloads_as_the_run_did(
+    payload: bytes, reason: type[CollegiumError]
+) -> None:
+    town, plain = at(Phase.DEALINGS), at(Phase.DEALINGS)
+    town.give(payload)
+    assert [type(effect.reason) for effect in town.found(0, EpochRefused)] == [reason]
+    before = town.states[0]
+    town.restart(0)
+    assert town.states[0].change == before.change == plain.states[0].change
+    assert town.play(4).change.handover == plain.play(4).change.handover
 
 
 def test_a_member_that_lost_its_disk_says_nothing_that_it_cannot_stand_by() -> None:

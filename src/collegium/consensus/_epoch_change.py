@@ -8,6 +8,7 @@ depends on it leaves, and a restart says the same words again: two dealings of o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from collegium.crypto import (
@@ -219,12 +220,12 @@ def restore_change(context: ChangeContext, payloads: Iterable[bytes], kept: Iter
         payloads: of this epoch's final blocks, in their order.
         kept: what was written down and not forgotten.
 
-    Raises:
-        CollegiumError: a payload does not follow those before it: the archive is not this epoch's.
+    A payload that does not follow those before it is passed over, as it was when it became final (`EpochRefused`).
     """
     change = begin_change(context.rules.plan, context.first_round, context.first_value)
     for payload in payloads:
-        change = follow_payload(context.rules, change, payload)
+        with suppress(CollegiumError):
+            change = follow_payload(context.rules, change, payload)
     present = (context.rules.epoch, change.start)
     return ChangeState(change, {k.step: k for k in kept if (k.epoch, k.start) == present})
 
