@@ -24,6 +24,7 @@ from collegium.consensus import (
 )
 from collegium.consensus._epoch_change import (
     ChangePutOff,
+    ChangeTick,
     EpochRefused,
     EpochSubmit,
     ForgetEpochSecrets,
@@ -34,6 +35,7 @@ from collegium.consensus._epoch_change import (
     change_step,
     record_accepted,
     record_wanted,
+    restore_change,
 )
 from collegium.consensus._epoch_change_records import (
     Answer,
@@ -724,6 +726,75 @@ def test_a_member_that_lost_its_disk_says_nothing_that_it_cannot_stand_by() -> N
     assert not [payload for who, payload in town.waiting if who == name]
     town.play(3)
     assert town.found(name, HandedOver)[0].share is None
+
+
+def say_anew(town: Town, name: int, rest: tuple[str, ...] = ()) -> list[bytes]:
+    """Let a member lose what it kept, but some steps, after its record has left; return its record before and after."""
+    before = [payload for who, payload in town.waiting if who == name]
+    kept = [k for k in town.found(name, KeepEpochSecret) if k.step in rest]
+    town.effects[name] = list(kept)
+    context = replace(town.context(name), random=RANDOM.split("a new life"))
+    state = restore_change(context, town.order, kept)
+    town.states[name], effects = change_step(context, state, ChangeTick())
+    town.unsay(name)
+    town.take(name, effects)
+    after = [payload for who, payload in town.waiting if who == name]
+    town.unsay(name)
+    assert len(before) == len(after) == 1
+    assert before != after
+    return [*before, *after]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_bought_a_second_ticket_on_a_new_disk_judges_shares_only_if_it_is_the_ordered_one(late: bool) -> None:
+    town, name = at(Phase.TICKETS), 1
+    payload = say_anew(town, name)[late]
+    town.waiting.append((name, payload))
+    town.play(2)
+    place = town.place(name)
+    assert place is not None
+    if late:
+        assert town.said(name, Verdict).against == ()
+    else:  # nothing opens, and whoever complained would have its shares published
+        assert not [payload for who, payload in town.waiting if who == name]
+    town.play(3)
+    handed = town.found(name, HandedOver)[0]
+    assert (handed.share is not None, handed.first_key is not None) == (late, late)
+    assert town.change.handover is not None
+    assert len(town.change.handover.dealers) == 4
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_dealt_again_on_a_new_disk_answers_only_for_the_ordered_dealing(late: bool) -> None:
+    town = at(Phase.DEALINGS)
+    name, liar = town.name_of(1), town.name_of(3)
+    payload = say_anew(town, name, ("ticket",))[late]
+    town.waiting.append((name, payload))
+    town.play(1)
+    town.instead(liar, town.signed(replace(town.said(liar, Verdict), against=(1,)), by=liar))
+    town.play(1)
+    answers = [payload for who, payload in town.waiting if who == name]
+    assert [town.accepts(payload) for payload in answers] == [True] * late
+    wrong = Answer(1, 0, 1, ((3, dealt_by(town, town.name_of(2)).shares[3].to_bytes()),))
+    with pytest.raises(BadShareError):
+        town.taken(town.signed(wrong, by=name))
+    town.play(2)
+    assert town.change.handover is not None
+    assert (1 in town.change.handover.dealers) == late
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_gave_a_second_verdict_on_a_new_disk_has_the_first_key_only_if_it_is_the_ordered_one(late: bool) -> None:
+    town = at(Phase.VERDICTS)
+    name = town.name_of(1)
+    payload = say_anew(town, name, ("ticket", "dealing"))[late]
+    town.waiting.append((name, payload))
+    town.play(3)
+    handed = town.found(name, HandedOver)[0]
+    assert handed.share is not None
+    assert (handed.first_key is not None) == late
+    if handed.first_key is not None:
+        assert handed.first_key.public_bytes in [key.seal_key for key in handed.opened.keys]
 
 
 def test_secrets_are_not_printed() -> None:

@@ -36,6 +36,7 @@ from ._epoch_change_records import (
     TicketRecord,
     Verdict,
     change_scope,
+    decode_epoch_record,
     encode_epoch_record,
     first_key_digest,
     share_purpose,
@@ -274,14 +275,14 @@ def _act(context: ChangeContext, state: ChangeState) -> ChangeOutcome:
         case Phase.VERDICTS if (
             (member := _place(context, change)) is not None
             and member not in change.verdicts
-            and "ticket" in state.kept  # else its shares are sealed to a key that is lost
+            and _has_ordered(context, state, "ticket")  # else its shares are sealed to a key that is lost
         ):
             return _say(context, state, "verdict")
         case Phase.ANSWERS if (
             (member := _place(context, change)) is not None
             and member not in change.answers
             and change.complaints(member)
-            and "dealing" in state.kept
+            and _has_ordered(context, state, "dealing")
         ):
             return state, (EpochSubmit(encode_epoch_record(_answer(context, state, member))),)
         case Phase.OVER if change.handover is not None and state.kept:
@@ -299,6 +300,25 @@ def _say(context: ChangeContext, state: ChangeState, step: str) -> ChangeOutcome
     record = encode_epoch_record(make(context, state, secret))
     keep = KeepEpochSecret(context.rules.epoch, state.change.start, step, secret, record)
     return replace(state, kept={**state.kept, step: keep}), (keep, EpochSubmit(record))
+
+
+def _has_ordered(context: ChangeContext, state: ChangeState, step: str) -> bool:
+    """Tell whether the secret kept for a step is the ordered record's: a disk lost after the record left has another.
+
+    Not the records are compared but what the secret makes: the same may be ordered under another signature.
+    """
+    kept, change = state.kept.get(step), state.change
+    if kept is None:
+        return False
+    if step == "ticket":
+        ticket = change.tickets.get(context.voting_bytes)
+        return ticket is not None and ticket.deal_key == SealKey(kept.secret).public_bytes
+    place = _place(context, change)
+    if step == "verdict":
+        keys = () if change.handover is None else change.handover.keys
+        return any((key.validator, key.seal_key) == (place, SealKey(kept.secret).public_bytes) for key in keys)
+    dealing, own = None if place is None else change.dealings.get(place), decode_epoch_record(kept.record)
+    return dealing is not None and isinstance(own, DealingRecord) and dealing.commitments == own.commitments
 
 
 def _place(context: ChangeContext, change: EpochChange) -> int | None:
@@ -392,7 +412,7 @@ def _handed_over(context: ChangeContext, state: ChangeState) -> tuple[ChangeEffe
         shares = [_open_share(context, state, dealer) for dealer in handover.dealers]
         good = [part for part in shares if part is not None]
         share = combine_shares(good) if len(good) == len(shares) else None
-    if place is not None and "verdict" in state.kept and any(key.validator == place for key in handover.keys):
+    if place is not None and _has_ordered(context, state, "verdict"):
         first_key = SealKey(state.kept["verdict"].secret)
     keep = () if share is None else (KeepBeaconShare(rules.epoch, share.member, share.to_bytes()),)
     return (*keep, HandedOver(opened, place, share, first_key))
