@@ -93,7 +93,7 @@ def payload_of(place: int) -> bytes:
     number = place // 2
     if place % 2:
         return encode_payload(Certified(header_of(number), b"certificate"))
-    return encode_payload(Close(TASK, number, bytes(32), (), (), (), ()))
+    return encode_payload(Close(TASK, number, bytes(32), (), (), (), (), ()))
 
 
 @cache

@@ -369,7 +369,7 @@ def _proposed(trainers: int) -> tuple[Hall, HeaderProposal]:
         if isinstance(message, HeaderProposal):
             proposals.append(message)
             return None
-        return message
+        return None if isinstance(message, Release) and sender == SEATS - 1 and to else message
 
     hall.finalise(hall.close())
     hall.spread(hold_back)
@@ -377,7 +377,10 @@ def _proposed(trainers: int) -> tuple[Hall, HeaderProposal]:
 
 
 def proposed(trainers: int = 3) -> tuple[Hall, HeaderProposal]:
-    """A hall in which all released, and validator 0's header proposal that nobody has heard yet."""
+    """A hall in which all released, and validator 0's header proposal that nobody has heard yet.
+
+    Nobody else has the last seat's release, so nobody has voted early.
+    """
     hall, proposal = _proposed(trainers)
     return hall.copy(), proposal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from _round_stage import SEATS, TASK, Hall, admitted, committee, proposed
 
+from collegium.aggregation import Report
 from collegium.consensus import (
     OUTCOMES,
     PAYLOAD_BYTES_MAX,
@@ -29,6 +30,7 @@ from collegium.consensus import (
     seat_quorum,
 )
 from collegium.consensus._round import payload_accepted
+from collegium.consensus._round_rules import check_keys
 from collegium.crypto import encode_certificate, make_certificate
 from collegium.errors import CollegiumError
 
@@ -216,6 +218,7 @@ def changed_closes() -> dict[str, Callable[[Close], Close]]:
         "seats": lambda c: replace(c, seats=c.seats[1:]),
         "reports": lambda c: replace(c, reports=c.reports[::-1]),
         "weights": lambda c: replace(c, weights=(1, 2)),
+        "announcements": lambda c: replace(c, announcements=c.announcements[1:]),
     }
 
 
@@ -270,7 +273,13 @@ def test_every_sampled_flip_of_a_closes_bit_is_refused() -> None:
             continue
         assert isinstance(close, Close)
         with pytest.raises(CollegiumError):
-            check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max)
+            _check_all(hall, close, reports)
+
+
+def _check_all(hall: Hall, close: Close, reports: Mapping[bytes, Report]) -> None:
+    context, state = hall.contexts[3], hall.states[3]
+    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max)
+    check_keys(context, state, close, hall.now)
 
 
 def certified_is_refused(hall: Hall, data: bytes) -> bool:

@@ -19,10 +19,12 @@ from _round_stage import (
     TASK,
     Hall,
     Tally,
+    Tamper,
     Town,
     admitted,
     committee,
     deny,
+    faithful,
     garble,
     proposed,
     proposed_as,
@@ -87,14 +89,16 @@ from collegium.consensus import (
     total_digest,
 )
 from collegium.consensus._records import list_receipts
-from collegium.consensus._round import payload_accepted, release
-from collegium.consensus._round_rules import close_for, is_complete
+from collegium.consensus._round import next_payload, payload_accepted, release
+from collegium.consensus._round_rules import check_keys, close_for, is_complete
 from collegium.consensus._round_types import RoundState, RoundSubmit
 from collegium.crypto import BadBeaconError, SealKey, SealKeyError, Stream, encode_certificate, make_certificate
 from collegium.errors import CollegiumError
 from collegium.node import SharedWork
 
 DEADLINE_MS = 60_000
+KEYS_MS = 1_000
+QUORUM = 11  # of 16 validators
 TURN_MS = 1_500
 DECODING = 11  # seats of 16 that decode the key sum: ceil(5468 / 512)
 NEEDED = 13  # seats of 16 that decode it although one of them lies
@@ -454,9 +458,9 @@ def test_a_close_that_leaves_somebody_out_is_not_voted_for() -> None:
 
 
 def test_a_skipped_round_is_voted_for_at_the_deadline_and_not_before() -> None:
-    hall = Hall.opened(3)
-    terms = committee().terms
-    nobody = Close(TASK, 0, terms.digest, (), (), (), (), ())
+    hall = Hall.opened(3).spread()
+    keys = hall.states[3].known_keys()
+    nobody = Close(TASK, 0, committee().terms.digest, (), (), (), (), (), (), keys)
     assert not accepts(wait(hall, DEADLINE_MS - 1), nobody)
     assert accepts(wait(hall, 1), nobody)
 
@@ -776,8 +780,9 @@ def test_a_wrong_beacon_is_refused(kind: str) -> None:
 
 
 def test_a_leader_cannot_plant_a_sealing_key() -> None:
-    hall, proposal = proposed(3)
-    honest = proposal.header.announcements
+    hall = admitted(3)
+    good = hall.close()
+    honest = good.announcements
     own = SealKey.generate(RANDOM.split("planted")).public_bytes
     planted = replace(honest[3], seal_key=own)
     by_leader = replace(planted, signature=committee().accounts[0].sign(planted.digest(TASK)))
@@ -786,21 +791,181 @@ def test_a_leader_cannot_plant_a_sealing_key() -> None:
     cases = [
         ((*honest[:3], planted, *honest[4:]), ProposalRefusedError, "sealing key of validator 3 is signed by"),
         ((*honest[:3], by_leader, *honest[4:]), ProposalRefusedError, "sealing key of validator 3 is signed by"),
-        ((*honest[:3], stale, *honest[4:]), ProposalRefusedError, "sealing key for round 0"),
+        ((*honest[:3], stale, *honest[4:]), CloseRefusedError, "sealing key for round 0"),
         ((*honest, replace(honest[3], validator=SEATS)), UnknownValidatorError, "validator 16"),
-        ((*honest, honest[3]), ProposalRefusedError, "increasing"),
-        ((honest[1], honest[0], *honest[2:]), ProposalRefusedError, "increasing"),
-        (honest[:15], ProposalRefusedError, "expected 16 or more"),
+        ((*honest, honest[3]), CloseRefusedError, "increasing"),
+        ((honest[1], honest[0], *honest[2:]), CloseRefusedError, "increasing"),
     ]
+    assert accepts(hall, good)
     for announcements, kind, reason in cases:
+        close = replace(good, announcements=announcements)
+        with pytest.raises(kind, match=reason):
+            check_keys(hall.contexts[3], hall.states[3], close, hall.now)
+        assert not accepts(hall, close)
+
+
+def test_a_close_must_not_do_without_a_sealing_key_that_has_been_here_for_a_while() -> None:
+    hall = admitted(3)
+    good = hall.close()
+    context, fewer = hall.contexts[3], replace(good, announcements=good.announcements[:QUORUM])
+    came = hall.states[3].announced_ms[-1]
+    check_keys(context, hall.states[3], fewer, came + KEYS_MS - 1)  # the leader may not have had them
+    for now in (came + KEYS_MS, 2 * DEADLINE_MS - 1):
+        with pytest.raises(CloseRefusedError, match="expected 16 or more"):
+            check_keys(context, hall.states[3], fewer, now)
+        check_keys(context, hall.states[3], good, now)
+    check_keys(context, hall.states[3], fewer, 2 * DEADLINE_MS)  # those who know of different numbers go on
+    for now in (came, 2 * DEADLINE_MS):
+        with pytest.raises(CloseRefusedError, match="expected 11 or more"):
+            check_keys(context, hall.states[3], replace(good, announcements=good.announcements[1:QUORUM]), now)
+
+
+def test_no_close_is_proposed_before_a_quorum_has_announced_sealing_keys() -> None:
+    hall = admitted(3)
+    state = hall.states[3]
+    few = {validator: state.announcements[validator] for validator in range(QUORUM - 1)}
+    hall.states[3] = replace(state, announcements=few, announced_ms=state.announced_ms[: QUORUM - 1])
+    assert next_payload(hall.contexts[3], hall.states[3], (), hall.now) is None
+    effects = hall.give(3, state.announcements[QUORUM])
+    assert effects == [RoundTimer(RoundAlarm(0), hall.now)], "it looks again at once"
+    payload = next_payload(hall.contexts[3], hall.states[3], (), hall.now)
+    assert payload is not None
+    close = decode_payload(payload)
+    assert isinstance(close, Close)
+    assert [key.validator for key in close.announcements] == [*range(QUORUM - 1), QUORUM]
+
+
+def test_a_header_must_carry_the_sealing_keys_of_its_close() -> None:
+    hall, proposal = proposed(3)
+    keys = proposal.header.announcements
+    for announcements in (keys[:-1], keys[1:], (), (*keys[1:], keys[0])):
         (refused,) = hall.copy().give(5, proposed_as(proposal, announcements=announcements))
-        assert isinstance(refused.reason, kind)
-        assert reason in str(refused.reason)
-    hall.states[5] = replace(hall.states[5], keys_due=0)  # as if none had come here before the close was final
-    (refused,) = hall.copy().give(5, proposed_as(proposal, announcements=honest[:10]))
-    assert "expected 11 or more" in str(refused.reason)
-    hall.give(5, proposed_as(proposal, announcements=honest[:11]))
-    assert 0 in hall.states[5].heard, "a quorum of keys is enough for who knows of no more"
+        assert isinstance(refused.reason, ProposalRefusedError)
+        assert "sealing keys other than the final close's" in str(refused.reason)
+    hall.give(5, proposal)
+    assert 0 in hall.states[5].heard
+
+
+# ------------------------------------------------------------------------------------------------ early votes
+
+
+def released(hall: Hall, tamper: Tamper = faithful) -> list[HeaderVote]:
+    """Let everybody release and hear the others' releases; return the votes of those who needed no proposal."""
+    votes = list[HeaderVote]()
+
+    def listen(sender: int, to: int, message: Any) -> Any:
+        if isinstance(message, HeaderVote):
+            votes.append(message)
+        return None if isinstance(message, HeaderVote | HeaderProposal) else tamper(sender, to, message)
+
+    hall.finalise(hall.close())
+    hall.spread(listen)
+    return votes
+
+
+def test_who_has_every_release_votes_for_the_one_header_that_can_be_proposed() -> None:
+    hall = admitted(3)
+    votes = released(hall)
+    proposal = hall.states[0].own
+    assert proposal is not None
+    assert {vote.validator for vote in votes} == set(range(1, SEATS))
+    assert {vote.header for vote in votes} == {proposal.header.digest}
+    for i in range(1, SEATS):
+        assert hall.states[i].foreseen == proposal.header
+        assert hall.give(i, proposal) == [], "one vote each"
+        assert 0 in hall.states[i].heard
+    for early in votes[: seat_quorum(SEATS)]:
+        hall.give(0, early)
+    assert hall.certified().header == proposal.header
+
+
+def test_early_votes_wait_for_the_proposer_and_one_for_another_header_counts_for_nothing() -> None:
+    hall = admitted(3)
+    late = list[Release]()
+
+    def keep(sender: int, to: int, message: Any) -> Any:
+        if isinstance(message, Release) and to == 0 and sender == 7:
+            late.append(message)
+            return None
+        return message
+
+    votes = {vote.validator: vote for vote in released(hall, keep)}
+    other = bytes(32)
+    votes[3] = HeaderVote(0, other, 3, committee().voting[3].sign(other))
+    (refused,) = hall.give(0, replace(votes[4], validator=SEATS))
+    assert isinstance(refused.reason, UnknownValidatorError)
+    (refused,) = hall.give(0, votes[4], sender=5)
+    assert isinstance(refused.reason, NotSenderError)
+    for i in range(1, seat_quorum(SEATS)):
+        hall.give(0, votes[i], sender=i)
+    assert hall.states[0].own is None
+    hall.give(0, late[0])
+    proposal = hall.states[0].own
+    assert proposal is not None
+    assert {vote.header for vote in votes.values()} == {proposal.header.digest, other}
+    assert set(hall.states[0].votes) == set(range(1, seat_quorum(SEATS))) - {3}
+    assert not hall.seen(RoundSubmit), "validator 3's vote is for something else"
+    hall.give(0, votes[11])
+    hall.give(0, votes[12])
+    assert hall.certified().header == proposal.header
+
+
+def test_who_lacks_a_release_or_has_another_one_votes_when_the_proposal_has_come() -> None:
+    hall = admitted(3)
+
+    def lie(sender: int, to: int, message: Any) -> Any:
+        if isinstance(message, Release) and sender == 3:
+            if to == 4:
+                return released_as(message, key_sums=(garble(message.key_sums[0]),))
+            return None if to == 5 else message
+        return message
+
+    votes = {vote.validator: vote for vote in released(hall, lie)}
+    proposal = hall.states[0].own
+    assert proposal is not None
+    digest = proposal.header.digest
+    assert 5 not in votes
+    assert votes[4].header != digest, "it has seen seat 3 lie, and says so"
+    assert {vote.header for validator, vote in votes.items() if validator != 4} == {digest}
+    for validator in (4, 5):
+        (sent,) = hall.give(validator, proposal)
+        assert (sent.to, sent.message.header, sent.message.validator) == (0, digest, validator)
+    assert hall.give(6, proposal) == []
+    unopened = proposed_as(proposal, total=bytes(32))
+    (refused,) = admitted_and_released(hall).give(6, unopened)
+    assert isinstance(refused.reason, ProposalRefusedError), "an early vote is for one header alone"
+
+
+def admitted_and_released(hall: Hall) -> Hall:
+    """Return the hall as if no proposal had been heard yet."""
+    copy = hall.copy()
+    copy.states = {i: replace(state, heard={}) for i, state in copy.states.items()}
+    return copy
+
+
+def test_nobody_votes_early_for_a_sum_that_does_not_open() -> None:
+    hall = admitted(3)
+
+    def lie(sender: int, to: int, message: Any) -> Any:
+        return (
+            released_as(message, key_sums=(garble(message.key_sums[0]),))
+            if isinstance(message, Release) and sender >= NEEDED - 1
+            else message
+        )
+
+    assert released(hall, lie) == []
+    assert hall.states[0].own is None, "better sums may still come"
+
+
+def test_the_next_in_line_gets_votes_although_all_have_voted_early_for_the_same_header() -> None:
+    hall = admitted(3)
+    released(hall)
+    wait(hall, TURN_MS)
+    (proposed_next,) = hall.give(1, RoundAlarm(0))
+    assert isinstance(proposed_next.message, HeaderProposal)
+    assert proposed_next.message.header == hall.states[2].foreseen
+    certified = hall.spread().certified()
+    assert certified.header == proposed_next.message.header
 
 
 def test_a_third_proposal_that_does_not_hold_is_not_even_checked() -> None:
@@ -1219,11 +1384,25 @@ def test_an_absent_leader_is_passed_over() -> None:
 
 
 @pytest.mark.slow
-def test_a_proposer_that_falls_silent_after_its_close_is_replaced() -> None:
-    """Whose close became final would propose the header; its proposals are lost, so the next in line takes its turn."""
+def test_a_proposal_that_nobody_hears_costs_no_turn() -> None:
+    """All have the releases, so all have voted for what it says, and follow its certificate."""
 
     def mute(sender: int, to: int, message: Any) -> Any:
-        return None if isinstance(message, HeaderProposal) and message.proposer == 1 else message
+        return None if isinstance(message, HeaderProposal) and sender != to else message
+
+    town = Town(2, tamper=mute)
+    town.send_reports(range(2))
+    assert one_header(town.run_round(10_000)).outcome == "opened"
+    assert town.now < 1_500
+
+
+@pytest.mark.slow
+def test_a_proposer_that_falls_silent_after_its_close_is_replaced() -> None:
+    """Whose close became final would propose the header; it does not, so the next in line takes its turn."""
+
+    def mute(sender: int, to: int, message: Any) -> Any:
+        lost = isinstance(message, HeaderProposal) and message.proposer == 1
+        return None if lost or (isinstance(message, HeaderVote) and to == 1) else message
 
     town = Town(2, tamper=mute)
     town.send_reports(range(2))

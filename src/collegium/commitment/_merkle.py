@@ -8,6 +8,8 @@ of positions has no encoding of its own: an aligned range of length 2^a in a tre
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ __all__ = ["MerkleTree", "MultiproofError", "as_array", "multiproof_length", "ve
 
 Positions = npt.NDArray[np.int64]
 
+_STEPS_KEPT = 256  # sets of positions whose way to the root is remembered: some kilobytes each
 _NODE = b"collegium/v1/node\x00"  # with two digests: 82 bytes, two SHA-256 blocks, as without it
 
 
@@ -69,12 +72,8 @@ class MerkleTree:
 
 def multiproof_length(leaf_count: int, positions: Sequence[int]) -> int:
     """Return the exact size in bytes of the multiproof of `positions` in a tree of `leaf_count` leaves."""
-    known, digests = _checked_positions(leaf_count, positions), 0
-    while leaf_count > 1:
-        above = _distinct(known >> 1)
-        digests += 2 * above.size - known.size  # every node above has two children, and these are known
-        known, leaf_count = above, leaf_count >> 1
-    return DIGEST_BYTES * digests
+    steps = _steps(leaf_count, _checked_positions(leaf_count, positions).tobytes())
+    return DIGEST_BYTES * sum(step.absent.size for step in steps)
 
 
 def verify_multiproof(
@@ -86,24 +85,42 @@ def verify_multiproof(
         MultiproofError: positions not strictly increasing or out of range; a number of leaves or a proof length other
             than the set demands; or a root that does not come out.
     """
-    expected = multiproof_length(leaf_count, positions)
+    steps = _steps(leaf_count, _checked_positions(leaf_count, positions).tobytes())
+    expected = DIGEST_BYTES * sum(step.absent.size for step in steps)
     if len(leaves) != len(positions):
         raise MultiproofError(f"{len(positions)} positions but {len(leaves)} leaves", leaves=len(leaves))
     if len(proof) != expected:
         raise MultiproofError(f"multiproof has {len(proof)} bytes, these positions need {expected}", length=len(proof))
     missing = np.frombuffer(proof, np.uint8).reshape(-1, DIGEST_BYTES)  # in the order in which it is asked for
-    known, digests = as_array(positions), _rows(leaves)
-    while leaf_count > 1:
-        above = _distinct(known >> 1)
-        children = np.empty((2 * above.size, DIGEST_BYTES), np.uint8)
-        absent = np.ones(2 * above.size, np.bool_)
-        slots = 2 * np.searchsorted(above, known >> 1) + (known & 1)
-        children[slots], absent[slots] = digests, False
-        here = 2 * above.size - known.size
-        children[absent], missing = missing[:here], missing[here:]
-        known, digests, leaf_count = above, _parents(children), leaf_count >> 1
+    digests = _rows(leaves)
+    for step in steps:
+        here = step.absent.size
+        children = np.empty((step.known.size + here, DIGEST_BYTES), np.uint8)
+        children[step.known], children[step.absent], missing = digests, missing[:here], missing[here:]
+        digests = _parents(children)
     if digests.tobytes() != root:
         raise MultiproofError(f"root comes out as {digests.tobytes().hex()}, committed is {root.hex()}", root=root)
+
+
+class _Step(NamedTuple):
+    """One level's way up: which children are known below, and which the multiproof brings."""
+
+    known: Positions
+    absent: Positions
+
+
+@lru_cache(maxsize=_STEPS_KEPT)
+def _steps(leaf_count: int, positions: bytes) -> tuple[_Step, ...]:
+    """Return the way from checked positions, as an array's bytes, to the root: asked for again and again."""
+    known, steps = np.frombuffer(positions, np.int64), list[_Step]()
+    while leaf_count > 1:
+        above = _distinct(known >> 1)
+        absent = np.ones(2 * above.size, np.bool_)
+        slots = 2 * np.searchsorted(above, known >> 1) + (known & 1)
+        absent[slots] = False
+        steps.append(_Step(slots, np.flatnonzero(absent)))
+        known, leaf_count = above, leaf_count >> 1
+    return tuple(steps)
 
 
 def as_array(positions: Sequence[int]) -> Positions:

@@ -5,7 +5,7 @@ Digests are over fixed, domain-separated fields, never over a codec's output; th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import pairwise
@@ -59,6 +59,14 @@ class Announcement:
         return hash_fields("seal-key", task, self.validator, self.round, self.seal_key)
 
 
+def _key_bytes(announcements: Iterable[Announcement]) -> bytes:
+    """Return what binds announcements, and their signatures, in the digest of what lists them."""
+    return b"".join(
+        a.validator.to_bytes(2, "little") + a.round.to_bytes(8, "little") + a.seal_key + a.signature
+        for a in announcements
+    )
+
+
 @dataclass(frozen=True)
 class Registered:
     """The registration that a trainer's reports must refer to, from the close that names it first to its last round.
@@ -83,6 +91,8 @@ class Close:
         receipts: the receipt of each of `seats`: a bitmap of the listed reports that it names, one of those it has
             verified (bit i % 8 of byte i // 8), and its signature.
         registered: the registrations that the admitted reports are the first to refer to, by trainer.
+        announcements: sealing keys for the round after this one, by validator: the header takes exactly these, so that
+            everybody who opens the sum computes the same header.
     """
 
     task: Digest
@@ -94,6 +104,7 @@ class Close:
     listed: tuple[Digest, ...]
     receipts: tuple[tuple[bytes, bytes, bytes], ...]
     registered: tuple[Registered, ...] = ()
+    announcements: tuple[Announcement, ...] = ()
 
     @cached_property
     def signed(self) -> tuple[Receipt, ...]:
@@ -116,26 +127,37 @@ class Close:
             + entry.spare
             for entry in self.registered
         )
-        reports = b"".join(self.reports)
-        return hash_fields("close", self.task, self.round, self.terms, seats, reports, weights, registered)
+        reports, keys = b"".join(self.reports), _key_bytes(self.announcements)
+        return hash_fields("close", self.task, self.round, self.terms, seats, reports, weights, registered, keys)
 
 
 def list_receipts(receipts: Sequence[Receipt]) -> tuple[tuple[Digest, ...], tuple[tuple[bytes, bytes, bytes], ...]]:
     """Return what a close says of its seats' receipts: the listed reports, and a row for each receipt."""
     listed = tuple(sorted(frozenset().union(*(receipt.names for receipt in receipts))))
-    places = {report: place for place, report in enumerate(listed)}
+    places, everything = {report: place for place, report in enumerate(listed)}, _bits((1 << len(listed)) - 1, listed)
     rows = (
-        (_bitmap(places, receipt.reports), _bitmap(places, receipt.verified), receipt.signature) for receipt in receipts
+        (
+            everything if receipt.reports == listed else _bitmap(places, receipt.reports),
+            everything if receipt.verified == listed else _bitmap(places, receipt.verified),
+            receipt.signature,
+        )
+        for receipt in receipts
     )
     return listed, tuple(rows)
 
 
 def _bitmap(places: Mapping[Digest, int], reports: Iterable[Digest]) -> bytes:
-    return sum(1 << places[report] for report in reports).to_bytes(-(-len(places) // 8), "little")
+    return _bits(sum(1 << places[report] for report in reports), places)
+
+
+def _bits(bits: int, listed: Sized) -> bytes:
+    return bits.to_bytes(-(-len(listed) // 8), "little")
 
 
 def _chosen(listed: Sequence[Digest], bitmap: bytes) -> tuple[Digest, ...]:
     bits = int.from_bytes(bitmap, "little")
+    if bits == (1 << len(listed)) - 1:
+        return tuple(listed)
     return tuple(report for place, report in enumerate(listed) if bits >> place & 1)
 
 
@@ -193,10 +215,7 @@ class Header:
         sums = b"".join(seat.to_bytes(2, "little") + digest for seat, digest in self.key_sums)
         lying = b"".join(seat.to_bytes(2, "little") for seat in self.lying)
         seats = b"".join(validator.to_bytes(2, "little") for validator in self.seats)
-        keys = b"".join(
-            a.validator.to_bytes(2, "little") + a.round.to_bytes(8, "little") + a.seal_key + a.signature
-            for a in self.announcements
-        )
+        keys = _key_bytes(self.announcements)
         return hash_fields(
             "header",
             self.task,
@@ -257,6 +276,7 @@ def _check_shape(payload: Close | Certified) -> None:
         lengths += [(signature, ACCOUNT_SIGNATURE_BYTES) for _, _, signature in payload.receipts]
         lengths += [(entry.trainer, ACCOUNT_BYTES) for entry in payload.registered]
         lengths += [(digest, 32) for entry in payload.registered for digest in (entry.digest, entry.spare)]
+        listed = payload.announcements
         numbers: list[int] = [*payload.seats]
         big = [payload.round, *payload.weights]
         big += [number for entry in payload.registered for number in (entry.first_round, entry.last_round)]
@@ -266,12 +286,13 @@ def _check_shape(payload: Close | Certified) -> None:
         lengths = [(getattr(header, name), 32) for name in ("task", "previous", "close", "total", "model")]
         lengths += [(digest, 32) for _, digest in header.key_sums] + [(header.beacon, 48)]
         lengths += [(report, 32) for report in header.failed]
-        lengths += [(a.seal_key, 32) for a in header.announcements]
-        lengths += [(a.signature, ACCOUNT_SIGNATURE_BYTES) for a in header.announcements]
+        listed = header.announcements
         numbers = [*header.seats, *header.lying, *(seat for seat, _ in header.key_sums)]
-        numbers += [a.validator for a in header.announcements]
-        big = [header.round, *(a.round for a in header.announcements)]
+        big = [header.round]
         shape = header.outcome in OUTCOMES
+    lengths += [(a.seal_key, 32) for a in listed] + [(a.signature, ACCOUNT_SIGNATURE_BYTES) for a in listed]
+    numbers += [a.validator for a in listed]
+    big += [a.round for a in listed]
     bad = [value for value, length in lengths if len(value) != length]
     outside = [n for n in numbers if not 0 <= n < 1 << 16] + [n for n in big if not 0 <= n < 1 << 63]
     if bad or outside or not shape:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from collegium import aggregation
-from collegium.aggregation import Report, RoundTerms, SeatTerms, Upload
+from collegium.aggregation import KeySum, Report, RoundTerms, SeatTerms, Upload
 from collegium.crypto import Digest, SealKey, bls_verify, recover_address
 from collegium.errors import CollegiumError
 
@@ -40,9 +40,9 @@ from ._round_rules import (
     ProposalRefusedError,
     RepeatedReportError,
     WrongRoundError,
-    check_announcement,
     check_certified,
     check_close,
+    check_keys,
     check_proposal,
     check_release,
     check_upload,
@@ -57,6 +57,7 @@ from ._round_rules import (
     quorum,
     registers,
     total_digest,
+    verify_announcement,
 )
 from ._round_sync import ask_objects, check_object, give_objects, is_here, later, lost, wanted
 from ._round_types import (
@@ -329,8 +330,9 @@ def _look_again(context: RoundContext, state: RoundState, now: int) -> Outcomes:
     state, verified = _verify_overdue(context, state, now)
     state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now) if state.close is not None else (state, ())
-    state, proposed = _propose_header(context, state, now)
-    return state, (*synced, *said, *verified, *asked, *replayed, *proposed)
+    state, proposed = _open(context, state, now)
+    state, look = _look_is_over(context, state, now)
+    return state, (*synced, *said, *verified, *asked, *replayed, *proposed, *look)
 
 
 # ------------------------------------------------------------------------------------------------ admit
@@ -369,7 +371,8 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
         own_boxes = tuple(boxes.get(seat) for seat in range(len(upload.boxes)))
         keep = (KeepUpload(report.round, copy, replace(upload, boxes=own_boxes), verified),)
     state, said = _say_receipts_soon(context, state, now, reached=since is None)
-    return state, (*keep, *examined, *opened, *said, *_look_when_complete(context, state, now))
+    state, look = _look_when_complete(context, state, now)
+    return state, (*keep, *examined, *opened, *said, *look)
 
 
 def _open_columns(
@@ -427,17 +430,33 @@ def _say_overdue(context: RoundContext, state: RoundState, now: int) -> Outcomes
     return (state, ()) if state.say_ms is None or now < state.say_ms else _say_receipts(context, state)
 
 
-def _look_when_complete(context: RoundContext, state: RoundState, now: int) -> tuple[RoundEffect, ...]:
-    """Look again at once if the round can be closed and nobody is worth waiting for, else after the grace."""
+def _look_when_complete(context: RoundContext, state: RoundState, now: int) -> Outcomes:
+    """Look again at once if the round can be closed and nobody is worth waiting for, else after the grace.
+
+    One look at a time: what comes before it may move the next one.
+    """
+    if state.close is not None or (state.look_ms is not None and state.look_ms <= now):
+        return state, ()
     if not is_complete(context, state):
         late = now >= state.began_ms + context.timing.deadline_ms
-        if state.close is None and (
-            late or has_enough(context, state, now)
-        ):  # what has just come may be what was lacking
-            return (RoundTimer(RoundAlarm(state.terms.round), now + context.timing.grace_ms),)
-        return ()
-    wait_ms = 0 if is_unanimous(state) else context.timing.grace_ms
-    return (RoundTimer(RoundAlarm(state.terms.round), now + wait_ms),)
+        if not late and not has_enough(context, state, now):
+            return state, ()
+        at_ms = now + context.timing.grace_ms  # what has just come may be what was lacking
+    else:
+        at_ms = now if is_unanimous(state) else state.changed_ms + context.timing.grace_ms
+    if state.look_ms is not None and state.look_ms <= at_ms:
+        return state, ()
+    return replace(state, look_ms=at_ms), (RoundTimer(RoundAlarm(state.terms.round), at_ms),)
+
+
+def _look_is_over(context: RoundContext, state: RoundState, now: int) -> Outcomes:
+    """Look once more if something has come since this look was asked for."""
+    if state.look_ms is None or now < state.look_ms:
+        return state, ()
+    state = replace(state, look_ms=None)
+    if now >= state.changed_ms + context.timing.grace_ms:
+        return state, ()
+    return _look_when_complete(context, state, now) if not is_unanimous(state) else (state, ())
 
 
 def _examine(context: RoundContext, state: RoundState, held: Held, now: int) -> Outcomes:
@@ -531,16 +550,19 @@ def _take_receipt(context: RoundContext, state: RoundState, message: SeatReceipt
             effects.append(EvidenceFound(FalseReceipt(held[report], receipt)))
         if report not in held:
             effects.extend(_ask_early(context, state, report))
-    return state, (*effects, *_look_when_complete(context, state, now))
+    state, look = _look_when_complete(context, state, now)
+    return state, (*effects, *look)
 
 
 def _take_announcement(context: RoundContext, state: RoundState, message: Announcement, now: int) -> Outcomes:
     if message.validator in state.announcements:
         return state, ()
-    key = ("announcement", message.digest(state.terms.task), message.signature)
-    context.work.once(key, lambda: check_announcement(state.terms.task, context.epoch_set, message))
-    state = replace(state, announcements={**state.announcements, message.validator: message})
-    return _propose_header(context, state, now)
+    verify_announcement(context.work, state.terms.task, context.epoch_set, message)
+    announcements = {**state.announcements, message.validator: message}
+    state = replace(state, announcements=announcements, announced_ms=(*state.announced_ms, now))
+    if len(announcements) != context.epoch_set.quorum:
+        return state, ()
+    return state, (RoundTimer(RoundAlarm(state.terms.round), now),)  # a close may have waited for the last of them
 
 
 # ------------------------------------------------------------------------------------------------ close
@@ -548,7 +570,7 @@ def _take_announcement(context: RoundContext, state: RoundState, message: Announ
 
 def next_payload(context: RoundContext, state: RoundState, ancestors: tuple[bytes, ...], now: int) -> bytes | None:
     """Return the close that a leader should put into its block now, if any; certified headers are submitted."""
-    if ancestors or state.close is not None or state.over:
+    if ancestors or state.close is not None or state.over or len(state.announcements) < context.epoch_set.quorum:
         return None
     close = close_for(context, state, now)
     return None if close is None else encode_payload(close)
@@ -588,6 +610,7 @@ def _close_accepted(context: RoundContext, state: RoundState, close: Close, now:
     reports = {report: held.report for report, held in state.held().items()}
     may_skip = context.agreed.may_skip(close.round)
     check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip)
+    check_keys(context, state, close, now)
     proved = all(is_proved(context, state, reports[report], close) for report in close.reports)
     registered = close.registered == registers(context.agreed, state, close.reports)
     return proved and registered and leaves_out(context, state, close, now) is None
@@ -618,7 +641,6 @@ def release(
         closed_ms=now,
         proposer=proposer,
         released={close.round: close.digest},
-        keys_due=len(state.announcements),
     )
     key_sums = []
     for seat in state.own_seats(context) if close.reports else ():
@@ -657,7 +679,7 @@ def _take_release(context: RoundContext, state: RoundState, message: Release, no
         return state, ()
     check_release(context, state.terms, message)
     state = replace(state, releases={**state.releases, message.validator: message})
-    return finish(context, state, state.final, now) if state.final is not None else _propose_header(context, state, now)
+    return finish(context, state, state.final, now) if state.final is not None else _open(context, state, now)
 
 
 def _ask(context: RoundContext, state: RoundState, now: int) -> Outcomes:
@@ -720,34 +742,66 @@ def _take_reply(context: RoundContext, state: RoundState, message: ReportReply, 
     held = Held(report, ciphertext, message.proof, registration)
     state = replace(state, fetched={**state.fetched, report.id: held})
     state, examined = _examine(context, state, held, now)
-    received = (*examined, *_look_when_complete(context, state, now))
+    state, look = _look_when_complete(context, state, now)
+    received = (*examined, *look)
     if state.final is not None:
         state, finished = finish(context, state, state.final, now)
         return state, (*received, *finished)
     state, replayed = _replay(context, state, now) if state.close is not None else (state, ())
-    state, proposed = _propose_header(context, state, now)
+    state, proposed = _open(context, state, now)
     return state, (*received, *replayed, *proposed)
 
 
 # ------------------------------------------------------------------------------------------------ open
 
 
-def _propose_header(context: RoundContext, state: RoundState, now: int) -> Outcomes:
-    """When it is this validator's turn: open the sum from the releases at hand and propose the header, once."""
-    close, quorum = state.close, context.epoch_set.quorum
-    turn_ms = state.closed_ms + _place(context, state, context.index) * context.timing.turn_ms
-    if close is None or state.own is not None or now < turn_ms or state.missing():
+def _open(context: RoundContext, state: RoundState, now: int) -> Outcomes:
+    """Open the sum when the releases at hand suffice: propose the header in this validator's turn, else vote early."""
+    if state.close is None or state.own is not None or state.lacks_model or state.missing():
         return state, ()
-    shares = {r.validator: r.beacon_share for r in state.releases.values() if r.close == close.digest}
+    if now >= state.closed_ms + _place(context, state, context.index) * context.timing.turn_ms:
+        return _propose_header(context, state, state.close, now)
+    return _vote_early(context, state, state.close)
+
+
+def _propose_header(context: RoundContext, state: RoundState, close: Close, now: int) -> Outcomes:
+    """Propose what the releases at hand give, once: at best all of Q's, after a while what there is."""
+    proposal, waited = _foresee(context, state, close), now >= state.closed_ms + context.timing.release_ms
     key_sums = state.sums_for(close.digest)
-    waited = now >= state.closed_ms + context.timing.release_ms
-    ready = min(len(shares), len(state.next_keys())) >= quorum and (waited or set(key_sums) >= set(close.seats))
-    beacon = combine_beacon(context, close.round + 1, shares) if ready else None
+    if proposal is None and (waited or key_sums.keys() >= set(close.seats)):
+        proposal = _opened(context, state, close, key_sums)
+    if proposal is None or (proposal.header.outcome == "lost" and not waited):
+        return state, ()
+    proposal = sign_proposal(proposal, context.account)
+    state, early = replace(state, own=proposal, early={}), state.early
+    effects: list[RoundEffect] = [RoundBroadcast(proposal)]
+    for vote in early.values():
+        state, more = _take_vote(context, state, vote)
+        effects.extend(more)
+    return state, tuple(effects)
+
+
+def _foresee(context: RoundContext, state: RoundState, close: Close) -> HeaderProposal | None:
+    """Return what everybody opens who has the releases of all of Q's seats, and nothing else but what is final.
+
+    None unless all are here and the sum opens with them, or there is none.
+    """
+    key_sums = state.sums_for(close.digest)
+    if not key_sums.keys() >= set(close.seats):
+        return None
+    proposal = _opened(context, state, close, {seat: key_sums[seat] for seat in close.seats})
+    return proposal if proposal is not None and proposal.header.outcome in ("opened", "skipped") else None
+
+
+def _opened(
+    context: RoundContext, state: RoundState, close: Close, key_sums: Mapping[int, KeySum]
+) -> HeaderProposal | None:
+    """Return the header that the final close gives with these key sums, or None while the next beacon is unknown."""
+    shares = {r.validator: r.beacon_share for r in state.releases.values() if r.close == close.digest}
+    beacon = combine_beacon(context, close.round + 1, shares) if len(shares) >= context.epoch_set.quorum else None
     if beacon is None:
-        return state, ()
+        return None
     outcome, opened, model = open_close(context.work, context.agreed, state, close, key_sums)
-    if outcome == "lost" and not waited:
-        return state, ()
     header = Header(
         task=state.terms.task,
         round=close.round,
@@ -764,9 +818,21 @@ def _propose_header(context: RoundContext, state: RoundState, now: int) -> Outco
         announcements=state.next_keys(),
         failed=failed_proofs(context.work, context.agreed, state, close) if outcome == "invalid" else (),
     )
-    unsigned = HeaderProposal(header, tuple(key_sums[seat] for seat in sorted(key_sums)), context.index)
-    proposal = sign_proposal(unsigned, context.account)
-    return replace(state, own=proposal), (RoundBroadcast(proposal),)
+    return HeaderProposal(header, tuple(key_sums[seat] for seat in sorted(key_sums)), context.index)
+
+
+def _vote_early(context: RoundContext, state: RoundState, close: Close) -> Outcomes:
+    """Vote for the header that the close's proposer must propose, where all that it depends on is here already."""
+    if state.foreseen is not None or state.final is not None or not state.own_seats(context):
+        return state, ()
+    proposal = _foresee(context, state, close)
+    if proposal is None:
+        return state, ()
+    return replace(state, foreseen=proposal.header), (RoundSend(state.proposer, _vote(context, proposal.header)),)
+
+
+def _vote(context: RoundContext, header: Header) -> HeaderVote:
+    return HeaderVote(header.round, header.digest, context.index, context.voting_key.sign(header.digest))
 
 
 # ------------------------------------------------------------------------------------------------ certify
@@ -802,11 +868,17 @@ def _take_proposal(
     except CollegiumError as error:
         failed = {**state.failed, message.proposer: state.failed.get(message.proposer, 0) + 1}
         return replace(state, failed=failed), (Refused(state.terms.round, "HeaderProposal", error),)
+    return _vote_for(context, state, message, now)
+
+
+def _vote_for(context: RoundContext, state: RoundState, message: HeaderProposal, now: int) -> Outcomes:
+    """Vote for a proposal that holds, unless its proposer has this validator's vote for that header already."""
     state = replace(state, heard={**state.heard, message.proposer: message})
-    digest = message.header.digest
-    vote = HeaderVote(state.terms.round, digest, context.index, context.voting_key.sign(digest))
     state, accused = _accuse(context, state, message.header.failed, now)
-    return state, (*accused, *((RoundSend(message.proposer, vote),) if state.own_seats(context) else ()))
+    voted = message.proposer == state.proposer and message.header == state.foreseen
+    if voted or not state.own_seats(context):
+        return state, accused
+    return state, (*accused, RoundSend(message.proposer, _vote(context, message.header)))
 
 
 def _accuse(context: RoundContext, state: RoundState, failed: tuple[Digest, ...], now: int) -> Outcomes:
@@ -827,9 +899,12 @@ def _take_vote(context: RoundContext, state: RoundState, message: HeaderVote) ->
 
     Votes are checked together at a quorum. A signature is unique, so of two for one seat one is bad: check it then.
     """
+    account = context.epoch_set.validator(message.validator).account
+    if state.own is None and state.certified is None:
+        return replace(state, early={**state.early, message.validator: message}), ()
     if state.own is None or state.certified is not None or message.header != state.own.header.digest:
         return state, ()
-    seats = state.seats_of(context.epoch_set.validator(message.validator).account)
+    seats = state.seats_of(account)
     if any(state.votes.get(seat, message.signature) != message.signature for seat in seats):
         bls_verify(seat_keys(context.epoch_set, state.terms)[seats[0]], message.header, message.signature)
     votes = {**state.votes, **dict.fromkeys(seats, message.signature)}

@@ -37,6 +37,7 @@ __all__ = [
     "check_announcement",
     "check_certified",
     "check_close",
+    "check_keys",
     "check_proposal",
     "check_release",
     "check_sum",
@@ -53,6 +54,7 @@ __all__ = [
     "quorum",
     "registers",
     "total_digest",
+    "verify_announcement",
 ]
 
 SKIPPED_AFTER_DEADLINES: Final = 2  # after so many times the deadline every validator votes for skipping the round
@@ -128,6 +130,12 @@ def check_announcement(task: Digest, epoch_set: EpochSet, announcement: Announce
     seal(announcement.seal_key, b"can this key be sealed to?", b"")
 
 
+def verify_announcement(work: Work, task: Digest, epoch_set: EpochSet, announcement: Announcement) -> None:
+    """Check an announcement, once."""
+    key = ("announcement", announcement.digest(task), announcement.signature)
+    work.once(key, partial(check_announcement, task, epoch_set, announcement))
+
+
 # ------------------------------------------------------------------------------------------------ close
 
 
@@ -163,6 +171,7 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
         listed=listed,
         receipts=receipts,
         registered=registers(context.agreed, state, admitted),
+        announcements=state.known_keys(),
     )
 
 
@@ -193,8 +202,35 @@ def _best(context: RoundContext, state: RoundState, until_ms: int | None = None)
     proved = {report for report, held in state.admissible().items() if is_proved(context, state, held.report)}
     if until_ms is not None:
         proved = {report for report in proved if state.arrived.get(report, until_ms) <= until_ms}
-    holders = {report: _seats_with(state, report) for report in proved}
-    return _best_choice(holders, aggregation.seats_needed(context.seats, context.lying_max))
+    needed = aggregation.seats_needed(context.seats, context.lying_max)
+    whole = frozenset(seat for seat, receipt in state.receipts.items() if receipt.names >= proved)
+    if proved and len(whole) >= needed:
+        return sorted(proved), whole
+    return _best_choice({report: _seats_with(state, report) for report in proved}, needed)
+
+
+def check_keys(context: RoundContext, state: RoundState, close: Close, now: int) -> None:
+    """Check the sealing keys that a close fixes for the round after it: a quorum, and as many as it must know of.
+
+    That is as many as have been here for `keys_ms`. A number and no set: somebody that announced its key to a few only
+    must not make everybody refuse everybody. From twice the deadline on a quorum will do, lest those who know of
+    different numbers wait for each other for ever.
+
+    Raises:
+        CloseRefusedError, CollegiumError: naming what does not hold.
+    """
+    late = now >= state.began_ms + SKIPPED_AFTER_DEADLINES * context.timing.deadline_ms
+    due = 0 if late else sum(at_ms + context.timing.keys_ms <= now for at_ms in state.announced_ms)
+    least = max(context.epoch_set.quorum, due)
+    validators = [announcement.validator for announcement in close.announcements]
+    if validators != sorted(set(validators)) or len(validators) < least:
+        raise CloseRefusedError(
+            f"sealing keys of validators {validators}: expected {least} or more, increasing", field="announcements"
+        )
+    for announcement in close.announcements:
+        if announcement.round != close.round + 1:
+            raise CloseRefusedError(f"sealing key for round {announcement.round}, expected {close.round + 1}")
+        verify_announcement(context.work, close.task, context.epoch_set, announcement)
 
 
 def registers(agreed: Agreed, state: RoundState, admitted: Sequence[Digest]) -> tuple[Registered, ...]:
@@ -450,10 +486,14 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
     for key_sum in message.key_sums:
         check_sum(work, state.terms, close.digest, key_sum)
     key_sums = {key_sum.seat: key_sum for key_sum in message.key_sums}
+    named = tuple((seat, key_sums[seat].digest) for seat in sorted(key_sums))
+    own = (state.foreseen, None if state.own is None else state.own.header)
+    if header in own and header.key_sums == named:
+        return  # this validator has computed the same one
     outcome, opened, model = open_close(work, context.agreed, state, close, key_sums)
     if outcome in ("lost", "invalid"):  # nobody may lose a sum that this validator can open with what it holds itself
-        own = state.sums_for(close.digest)
-        for others in (own, {**key_sums, **own}):
+        known = state.sums_for(close.digest)
+        for others in (known, {**key_sums, **known}):
             if open_close(work, context.agreed, state, close, others)[0] == "opened":
                 raise ProposalRefusedError(f"the sum is not {outcome}: it opens with key sums that are known here")
     expected: dict[str, object] = {
@@ -463,7 +503,7 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         "previous": state.terms.previous,
         "close": close.digest,
         "outcome": outcome,
-        "key_sums": tuple((seat, key_sums[seat].digest) for seat in sorted(key_sums)),
+        "key_sums": named,
         "total": bytes(32) if opened is None else total_digest(opened.total),
         "model": sha256(model).digest(),
         "lying": () if opened is None else opened.lying,
@@ -477,10 +517,9 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
 
 
 def check_next(context: RoundContext, state: RoundState, header: Header) -> None:
-    """Check what a header fixes for the next round: its beacon, and sealing keys, a quorum at least.
+    """Check what a header fixes for the next round: its beacon, and the sealing keys that the final close names.
 
-    As many of them as were known when the close became final. A number and no set: somebody that announced its key to
-    a few only must not make everybody refuse everybody. In an epoch's last round they are the handover's.
+    In an epoch's last round they are the handover's.
 
     Raises:
         CollegiumError: naming what does not hold.
@@ -488,21 +527,9 @@ def check_next(context: RoundContext, state: RoundState, header: Header) -> None
     number, work = header.round + 1, context.work
     key = ("beacon value", context.epoch, number, header.beacon)
     work.once(key, lambda: context.beacon.verify(context.epoch, number, header.beacon))
-    if state.opened is not None:
-        if header.announcements != state.opened.keys:
-            raise ProposalRefusedError("sealing keys other than the handover's", field="announcements")
-        return
-    validators = [announcement.validator for announcement in header.announcements]
-    least = max(context.epoch_set.quorum, state.keys_due)
-    if validators != sorted(set(validators)) or len(validators) < least:
-        raise ProposalRefusedError(
-            f"sealing keys of validators {validators}: expected {least} or more, increasing", field="announcements"
-        )
-    for announcement in header.announcements:
-        if announcement.round != number:
-            raise ProposalRefusedError(f"sealing key for round {announcement.round}, expected {number}")
-        check = partial(check_announcement, header.task, context.epoch_set, announcement)
-        work.once(("announcement", announcement.digest(header.task), announcement.signature), check)
+    if header.announcements != state.next_keys():
+        whose = "final close's" if state.opened is None else "handover's"
+        raise ProposalRefusedError(f"sealing keys other than the {whose}", field="announcements")
 
 
 def check_certified(work: Work, epoch_set: EpochSet, terms: RoundTerms, certified: Certified) -> None:

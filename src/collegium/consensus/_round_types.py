@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
@@ -178,6 +179,7 @@ class RoundTiming:
     deadline_ms: int = 60_000  # after the round began: close with what is there
     release_ms: int = 2_000  # after the close is final: open with the sums that are there
     turn_ms: int = 1_500  # between the proposer of the close and the next in line to propose the header
+    keys_ms: int = 1_000  # a sealing key that has been here so long is one that a close counts
     verify_ms: int = 1_000  # for the chosen to vouch for a proof, before everybody verifies it himself
 
 
@@ -514,19 +516,22 @@ class RoundState:
     registrations: Mapping[Digest, bytes] = field(default_factory=dict)  # of `registered`, and of reports that are here
     vetted: frozenset[Digest] = frozenset()  # registrations that were verified here
     announcements: Mapping[int, Announcement] = field(default_factory=dict)
+    announced_ms: tuple[int, ...] = ()  # when they came, in that order
     changed_ms: int = 0
+    look_ms: int | None = None  # when to look whether a complete round can be closed; None if that is not waited for
     close: Close | None = None
     closed_ms: int = 0
     proposer: int = 0  # of the close: the first in line to propose the header
     released: Mapping[int, Digest] = field(default_factory=dict)  # by round: what was written down
     releases: Mapping[int, Release] = field(default_factory=dict)
-    keys_due: int = 0  # sealing keys known when the close became final: a header may not carry fewer
     asked: int = 0  # how many validators were asked for missing reports
     answered: frozenset[tuple[int, Digest]] = frozenset()
     own: HeaderProposal | None = None  # this validator's
     heard: Mapping[int, HeaderProposal] = field(default_factory=dict)  # by proposer: one a round
     failed: Mapping[int, int] = field(default_factory=dict)  # by proposer: proposals that did not hold
     votes: Mapping[int, bytes] = field(default_factory=dict)  # by seat, on the own proposal
+    early: Mapping[int, HeaderVote] = field(default_factory=dict)  # by validator: before there is an own proposal
+    foreseen: Header | None = None  # what the close's proposer must propose, and was voted for already
     certified: Certified | None = None
     final: Certified | None = None  # final, but what is here does not suffice to follow it
     ahead: tuple[tuple[int | None, RoundMessage], ...] = ()  # cannot be judged yet
@@ -551,16 +556,24 @@ class RoundState:
         """Return the key sums released for a close, by seat."""
         return {s.seat: s for r in self.releases.values() if r.close == close for s in r.key_sums}
 
-    def held(self) -> dict[Digest, Held]:
+    def held(self) -> Mapping[Digest, Held]:
         """Return every report that is here, by id."""
+        return self._held
+
+    @cached_property
+    def _held(self) -> Mapping[Digest, Held]:
         return {**self.fetched, **{entry.report.id: entry for entry in self.reports.values()}}
 
-    def admissible(self) -> dict[Digest, Held]:
+    def admissible(self) -> Mapping[Digest, Held]:
         """Return every report that is here, but those whose proofs do not verify."""
-        return {report: held for report, held in self.held().items() if report not in self.rejected}
+        if not self.rejected:
+            return self._held
+        return {report: held for report, held in self._held.items() if report not in self.rejected}
 
     def failing(self) -> int:
         """Return how many trainers have sent a report whose proof does not verify, and no other that is here."""
+        if not self.rejected:
+            return 0
         held, others = self.held(), {entry.report.trainer for entry in self.admissible().values()}
         return len({held[report].report.trainer for report in self.rejected if report in held} - others)
 
@@ -568,10 +581,15 @@ class RoundState:
         """Return the validators of the round after this one."""
         return context.epoch_set if self.opened is None else self.opened.epoch_set
 
-    def next_keys(self) -> tuple[Announcement, ...]:
+    def known_keys(self) -> tuple[Announcement, ...]:
         """Return the sealing keys for the round after this one, as far as they are known here."""
-        announced = tuple(self.announcements[validator] for validator in sorted(self.announcements))
-        return announced if self.opened is None else self.opened.keys
+        return tuple(self.announcements[validator] for validator in sorted(self.announcements))
+
+    def next_keys(self) -> tuple[Announcement, ...]:
+        """Return the sealing keys that the header must carry: the final close's, or the handover's."""
+        if self.opened is not None:
+            return self.opened.keys
+        return () if self.close is None else self.close.announcements
 
     def missing(self) -> tuple[Digest, ...]:
         """Return the reports of the final close that are not here."""

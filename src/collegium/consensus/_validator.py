@@ -169,11 +169,12 @@ Effects = tuple[Effect | RoundEffect | ChangeEffect, ...]
 
 @dataclass(frozen=True)
 class _Application:
-    """Round and change as ordering sees them, at one moment."""
+    """Round and change as ordering sees them, at one moment: of one answer each, however often it is asked for."""
 
     context: ValidatorContext
     state: ValidatorState | None  # None before the first round: nothing is accepted
     now: int
+    wishes: dict[tuple[bytes, ...], bytes | None] = field(default_factory=dict)
 
     def accepts(self, ancestors: tuple[bytes, ...], payload: bytes) -> bool:
         if self.state is None:
@@ -188,6 +189,11 @@ class _Application:
         return payload_accepted(self.context.round, self.state.round, before, payload, self.now)
 
     def next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
+        if ancestors not in self.wishes:
+            self.wishes[ancestors] = self._next_payload(ancestors)
+        return self.wishes[ancestors]
+
+    def _next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
         if self.state is None:
             return None
         change, state = self.context.change, self.state.change

@@ -1,5 +1,7 @@
 """A Fiat-Shamir transcript: a SHA-256 hash chain that prover and verifier feed alike."""
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 
@@ -60,10 +62,9 @@ class Transcript:
             raise ChallengeRangeError(f"cannot draw {count} distinct indices below {bound}", count=count, bound=bound)
         stream = self._begin(label, "indices", count, bound)
         drawn: set[int] = set()
-        while len(drawn) < count:
-            word = int.from_bytes(stream(8), "little")
-            if word < (1 << 64) - (1 << 64) % bound:
-                drawn.add(word % bound)
+        while (missing := count - len(drawn)) > 0:  # so many words cannot be too many
+            words = struct.unpack(f"<{missing}Q", stream(8 * missing))
+            drawn.update(word % bound for word in words if word < (1 << 64) - (1 << 64) % bound)
         return np.array(sorted(drawn), np.int64)
 
     def _begin(self, label: str, kind: str, count: int, bound: int = 0) -> "_Expansion":

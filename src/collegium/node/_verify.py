@@ -388,6 +388,7 @@ def _check_round(
         "lying": lying,
         "model": sha256(after).digest(),
         "seats": committee,
+        "announcements": close.announcements,
     }
     for name, value in expected.items():
         if getattr(header, name) != value:
