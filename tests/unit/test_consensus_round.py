@@ -599,7 +599,7 @@ def test_a_round_that_may_not_be_skipped_waits_for_those_that_it_needs() -> None
     wait(hall.spread(), 3 * DEADLINE_MS)
     with pytest.raises(AssertionError, match="not worth closing yet"):
         hall.close()
-    nobody = Close(TASK, 0, committee().terms.digest, (), (), (), (), ())
+    nobody = Close(TASK, 0, committee().terms.digest, (), (), (), (), (), (), hall.states[3].known_keys())
     assert not accepts(hall, nobody)
     hall.upload(upload_of(1))
     hall.spread()

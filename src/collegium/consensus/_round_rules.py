@@ -34,6 +34,7 @@ __all__ = [
     "ProposalRefusedError",
     "RepeatedReportError",
     "WrongRoundError",
+    "add_close",
     "check_announcement",
     "check_certified",
     "check_close",
@@ -445,13 +446,12 @@ def open_close(
     """
     if not close.reports:
         return "skipped", None, state.model
-    by_id = {report: held.ciphertext for report, held in state.held().items()}
-    missing = [report for report in close.reports if report not in by_id]
+    missing = [report for report in close.reports if report not in state.held()]
     if missing:
         raise MissingReportsError(f"{len(missing)} admitted reports are not here yet", missing=tuple(missing))
+    total = add_close(work, state, close)
 
     def compute() -> tuple[Outcome, OpenedSum | None, bytes]:
-        total = aggregation.weighted_total((by_id[report] for report in close.reports), close.weights)
         try:
             opened = aggregation.open_sum(state.terms, key_sums, total, sum(close.weights))
             return "opened", opened, agreed.step(close.round, state.model, opened.total)
@@ -462,6 +462,16 @@ def open_close(
 
     sums = tuple(sorted((seat, key_sum.digest) for seat, key_sum in key_sums.items()))
     return work.once(("open", state.terms.digest, close.digest, sums), compute)
+
+
+def add_close(work: Work, state: RoundState, close: Close) -> npt.NDArray[np.uint64]:
+    """Return the weighted sum of the masked updates that a close admits, all of them here."""
+    held = state.held()
+
+    def compute() -> npt.NDArray[np.uint64]:
+        return aggregation.weighted_total((held[report].ciphertext for report in close.reports), close.weights)
+
+    return work.once(("total", state.terms.digest, close.digest), compute)
 
 
 def combine_beacon(context: RoundContext, round_number: int, shares: Mapping[int, bytes]) -> bytes | None:

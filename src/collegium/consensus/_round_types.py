@@ -519,6 +519,7 @@ class RoundState:
     announced_ms: tuple[int, ...] = ()  # when they came, in that order
     changed_ms: int = 0
     look_ms: int | None = None  # when to look whether a complete round can be closed; None if that is not waited for
+    likely: bytes = b""  # a close that was voted for here, encoded: what it adds is worth adding before it is final
     close: Close | None = None
     closed_ms: int = 0
     proposer: int = 0  # of the close: the first in line to propose the header

@@ -427,7 +427,11 @@ def _order(
 ) -> tuple[ValidatorState, Effects]:
     """Take an ordering step and apply to the round whatever became final by it."""
     replica, effects = step(context.ordering(state, now), state.replica, message, now)
+    likely = _voted_close(state.replica, replica)
     state = replace(state, replica=replica)
+    if likely:
+        state = replace(state, round=replace(state.round, likely=likely))
+        effects = (*effects, RoundTimer(RoundAlarm(state.round.terms.round), now))
     final = (effect.block for effect in effects if isinstance(effect, Committed))
     payloads = [block for block in final if block.payload and not is_epoch_record(block.payload)]
     out: list[Effect | RoundEffect | ChangeEffect] = []
@@ -437,6 +441,14 @@ def _order(
             state, more = _apply(context, state, effect.block, now, over=effect.block not in payloads[-1:])
             out.extend(more)
     return _submit_records(context, state, out, now)
+
+
+def _voted_close(before: ReplicaState, after: ReplicaState) -> bytes:
+    """Return the close that a step has voted for, encoded; nothing if it has not."""
+    if after.vote is None or after.vote is before.vote:
+        return b""
+    block = after.blocks.get(after.vote.ballot.block)
+    return block.payload if block is not None and block.payload[:1] == b"C" else b""
 
 
 def _apply(

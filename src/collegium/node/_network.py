@@ -63,13 +63,16 @@ class Delivery:
 
 @dataclass
 class SharedWork:
-    """Pure computations done once in this process; later callers are charged what the first one paid.
+    """Pure computations done once in this process; each participant is charged for each once, what the first one paid.
 
-    Grows with the messages of a round; `forget` clears it between rounds.
+    A participant that asks again pays nothing: as a process of its own it would remember, too. Grows with the messages
+    of a round; `forget` clears it between rounds.
     """
 
     results: dict[Hashable, tuple[object, CollegiumError | None, float]] = field(default_factory=dict)
     charged_ms: float = 0.0
+    asking: int | None = None  # whose step this is
+    payers: dict[Hashable, set[int]] = field(default_factory=dict)
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         """Return `compute()` for the first caller of `key`, its result (or refusal) for the later ones."""
@@ -85,12 +88,22 @@ class SharedWork:
             inner = self.charged_ms - charged  # nested shared work is charged as if done here
             took = 1e3 * (time.perf_counter() - began) + inner
             self.results[key] = (value, refusal, took)
+            self._pays(key)
         else:
             value, refusal, took = known
-            self.charged_ms += took
+            self.charged_ms += took if self._pays(key) else 0.0
         if refusal is not None:
             raise refusal
         return cast(T, value)
+
+    def _pays(self, key: Hashable) -> bool:
+        """Tell whether whoever asks has not paid for this yet, and note that it has now."""
+        if self.asking is None:
+            return True
+        payers = self.payers.setdefault(key, set())
+        fresh = self.asking not in payers
+        payers.add(self.asking)
+        return fresh
 
     def put(self, key: Hashable, value: object, refusal: CollegiumError | None, took_ms: float) -> None:
         """Enter a result that was computed ahead, elsewhere: whoever asks for it is charged what it took."""
@@ -99,6 +112,7 @@ class SharedWork:
     def forget(self, keep: Callable[[Hashable], bool] = lambda _: False) -> None:
         """Drop all results but those whose keys are to be kept."""
         self.results = {key: result for key, result in self.results.items() if keep(key)}
+        self.payers = {key: payers for key, payers in self.payers.items() if keep(key)}
 
 
 class Network:
@@ -153,7 +167,7 @@ class Network:
         raise StalledError(f"no event left at {self.now_ms} ms of virtual time", now_ms=self.now_ms)
 
     def _deliver(self, to: int, message: Message, measured_ms: float, sender: int | None) -> Delivery:
-        self.work.charged_ms = 0.0
+        self.work.charged_ms, self.work.asking = 0.0, to
         began = time.perf_counter()
         outgoing = list(self.participants[to].handle(message, self.now_ms, sender))
         compute_ms = 1e3 * (time.perf_counter() - began) + self.work.charged_ms
