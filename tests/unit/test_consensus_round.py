@@ -643,6 +643,21 @@ def test_a_second_close_of_a_round_gets_no_release() -> None:
     assert isinstance(refused.reason, CloseRefusedError)
 
 
+def test_what_a_close_adds_that_was_voted_for_is_added_before_it_is_final() -> None:
+    hall = admitted(3)
+    close, state = hall.close(), hall.states[5]
+    work = SharedWork()
+    hall.contexts[5] = replace(hall.contexts[5], work=work)
+    key = ("total", state.terms.digest, close.digest)
+    unheard = replace(close, reports=(bytes(32), *close.reports[1:]))
+    for payload, known in ((encode_payload(unheard), False), (encode_payload(close), True)):
+        hall.states[5] = replace(state, likely=payload)
+        hall.give(5, RoundAlarm(0))
+        assert hall.states[5].likely == b""
+        assert (key in work.results) == known
+        assert len(work.results) == known
+
+
 def test_a_close_of_another_round_gets_no_release() -> None:
     hall = admitted(3)
     close = hall.close()

@@ -137,6 +137,29 @@ def test_what_computing_takes_moves_the_measured_clock_alone() -> None:
     assert fast_ms < 1000 < slow_ms
 
 
+def test_each_participant_is_charged_once_for_what_it_asks_for_twice() -> None:
+    work = SharedWork()
+    net = Network(work, LINK_MS)
+    done, charged = list[int](), list[float]()
+
+    def answer(_message: object, _now: int) -> Iterable[Outgoing]:
+        work.once("sum", lambda: done.append(1))
+        charged.append(work.charged_ms)
+        return ()
+
+    for index in range(2):
+        net.join(index, Listener(answer))
+    work.put("sum", None, None, 100.0)
+    for to in (0, 0, 1, 1, 0):
+        net.post(to, "add", 0, 0.0)
+    drain(net)
+    assert charged == [100.0, 0.0, 100.0, 0.0, 0.0]
+    work.forget()
+    net.post(1, "add", net.now_ms, 0.0)
+    drain(net)
+    assert done == [1], "what is forgotten is done again"
+
+
 def test_a_validator_is_one_machine_and_others_are_others() -> None:
     work = SharedWork()
     net = Network(work, LINK_MS)
