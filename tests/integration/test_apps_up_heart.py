@@ -1,7 +1,7 @@
 """`collegium up` learns the demo's task while three validators are killed in turn; no round is lost, no vote broken.
 
-By default six validators and four trainers, without proofs of training; `COLLEGIUM_FULL=1` plays the demo as it is
-but for its rounds: 16 validators and 16 trainers, 34 processes, every report with its proof.
+By default six validators and four trainers; `COLLEGIUM_FULL=1` plays the demo's size, 16 validators and 16 trainers.
+Reports carry no proofs of training, unless `COLLEGIUM_UP_LEVEL=proved` asks for them.
 
 What is checked of votes is checked by the word of those who heard them: each validator writes down what reaches it.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import signal
 from collections import defaultdict
@@ -49,15 +50,19 @@ from collegium.node import (
     Consortium,
     Experiment,
     LearningTask,
+    StatusError,
     TrainerSettings,
+    ValidatorStatus,
     collect_run,
     load_experiment,
     load_settings,
+    network_status,
     open_consortium,
 )
 from collegium.node._client_line import ClientLimits, open_lines
 from collegium.node._ledger import OrderedRound, decode_index, decode_ledger, ordered_rounds
 from collegium.node._network_settings import StewardSettings
+from collegium.node._round_spans import ROUND_STEPS
 from collegium.node._row_files import read_rows
 from collegium.node._setup import build_task
 
@@ -70,7 +75,11 @@ SMALL = (
     ("absent = 2\nlying = 1\n", ""),
     ("[chain]", "[network]\nvalidators = 6\n\n[chain]"),
 )
-AS_IT_IS = (("absent = 2\nlying = 1\n", ""), ("checkpoint_every = 10", "checkpoint_every = 4"))
+LARGE = (
+    ('level = "proved"', f'level = "{os.environ.get("COLLEGIUM_UP_LEVEL", "unproved")}"'),
+    ("checkpoint_every = 10", "checkpoint_every = 4"),
+    ("absent = 2\nlying = 1\n", ""),
+)
 LAST = int(os.environ.get("COLLEGIUM_UP_ROUNDS", "8" if FULL else "4"))
 
 pytestmark = pytest.mark.slow
@@ -86,6 +95,7 @@ class Finished:
     summary: dict[str, Any]
     onlooker: Onlooker
     metrics: dict[int, str]
+    status: list[ValidatorStatus]
     lines: list[str]
     ended: dict[int, Kept]  # by validator: what its disk holds
 
@@ -107,12 +117,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     said, run, folder = io.StringIO(), home / "run", home / "consortium"
     onlooker = Onlooker(said, folder, 4 * experiment.trainers.per_site)
     metrics: dict[int, str] = {}
+    status: list[ValidatorStatus] = []
 
     def collect(consortium: Consortium, experiment: Experiment, out: Path) -> dict[str, Any]:
         metrics.update(asyncio.run(metrics_of(consortium)))
+        status.extend(network_status(consortium.folder))
         return collect_run(consortium, experiment, out, render_page)
 
-    options = UpOptions(folder, target="_tapped_member:main", environment={"PYTHONPATH": HERE})
+    options = UpOptions(folder, target="_tapped_member:main", environment={"PYTHONPATH": HERE, "COLLEGIUM_SPANS": "1"})
     try:
         with onlooker:
             summary = dict(up(experiment, run, options, onlooker, collect))
@@ -121,7 +133,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         print(said.getvalue())
     consortium = open_consortium(folder)
     ended = {index: onlooker.kept(index, f"end-{index}") for index in range(consortium.genesis.epoch_set.size)}
-    return Finished(consortium, experiment, run, summary, onlooker, metrics, said.getvalue().splitlines(), ended)
+    lines = said.getvalue().splitlines()
+    return Finished(consortium, experiment, run, summary, onlooker, metrics, status, lines, ended)
 
 
 def heart(home: Path) -> Experiment:
@@ -130,7 +143,7 @@ def heart(home: Path) -> Experiment:
         if file.name.endswith((".toml", ".csv")):
             (home / file.name).write_bytes(file.read_bytes())
     text = (home / "demo.toml").read_text()
-    for old, new in AS_IT_IS if FULL else SMALL:
+    for old, new in LARGE if FULL else SMALL:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     (home / "demo.toml").write_text(text)
@@ -320,6 +333,30 @@ def test_nobody_is_accused(finished: Finished) -> None:
         assert 'what="evidence"' not in text
         (line,) = [line for line in text.splitlines() if line.startswith("collegium_persisted_bytes_total ")]
         assert float(line.split()[1]) > 0
+
+
+def test_validators_say_how_they_stand_those_that_were_killed_too(finished: Finished) -> None:
+    assert [each.index for each in finished.status] == sorted(finished.ended)
+    assert all(each.readiness is not None for each in finished.status)
+    assert sum(each.ready for each in finished.status) >= finished.consortium.genesis.epoch_set.quorum
+    folder = finished.consortium.folder
+    assert not any(each.ready or not each.problem for each in network_status(folder))  # they have stopped by now
+    with pytest.raises(StatusError, match="is a validator's"):
+        network_status(folder / "validators" / "00" / "config.toml")
+
+
+def test_every_round_of_a_validator_that_lived_is_one_trace_of_its_steps(finished: Finished) -> None:
+    dead = {death.victim for death in finished.onlooker.deaths}
+    alive = next(index for index in finished.ended if index not in dead)
+    path = finished.consortium.folder / "validators" / f"{alive:02d}" / "state" / "spans.jsonl"
+    spans = [json.loads(line) for line in path.read_text().splitlines()]
+    whole = [span for span in spans if span["name"] == "round" and span["attributes"]["collegium.round"] <= LAST]
+    assert [span["attributes"]["collegium.round"] for span in whole] == list(range(LAST + 1))
+    assert {span["attributes"]["collegium.outcome"] for span in whole} == {"opened"}
+    for span in whole:
+        steps = [step["name"] for step in spans if step["parent_id"] == span["context"]["span_id"]]
+        assert steps == sorted(steps, key=ROUND_STEPS.index)
+        assert "admit" in steps
 
 
 # --------------------------------------------------------------------------------------------------- the same model
