@@ -23,6 +23,7 @@ from collegium.consensus import (
     EpochVerifier,
     HandedOver,
     HandoverProof,
+    Header,
     HeaderProposal,
     KeepSecret,
     NextEpoch,
@@ -269,6 +270,8 @@ def _handover_settles(world: World) -> None:
             one.sign_handover(replace(last, last_round=8))
         with pytest.raises(CheckpointRefusedError):
             one.sign_handover(replace(last, root=bytes(32)))
+        with pytest.raises(CheckpointRefusedError, match="checkpoint of epoch 0"):
+            one.sign_handover(replace(last, epoch=0))
     with pytest.raises(CheckpointRefusedError):
         next(iter(world.nodes.values())).node.sign_handover(last)
 
@@ -455,3 +458,46 @@ def test_a_first_key_leaves_the_journal_of_the_epoch_before_once_the_next_ones_h
     later = MemoryJournal()
     _hand_on(6, ended, node_in(7, later))  # that round is over
     assert (ended.read().secrets, later.read().secrets) == ({}, {})
+
+
+def test_a_validator_signs_checkpoints_of_its_own_task_and_epoch_only() -> None:
+    context, state = context_of(0, TRAINERS), begin_behind(context_of(0, TRAINERS), committee().terms, {}, 0)[0]
+    validator = ValidatorContext(context, *[None] * 4)  # type: ignore[arg-type]
+    node = ValidatorNode(validator, ValidatorState(None, state), MemoryJournal())  # type: ignore[arg-type]
+    node.headers = [a_header(number) for number in range(3)]
+    root = header_root([header.digest for header in node.headers])
+    good = Checkpoint(context.epoch_set.task, 0, 0, 2, NO_CHECKPOINT, root)
+    key = BlsPublicKey(context.epoch_set.validators[0].bls_key)
+    verify_aggregate([key], good.digest, node.sign_checkpoint(good))
+    later = replace(good, first_round=1, previous=bytes([1] * 32))
+    later = replace(later, root=header_root([header.digest for header in node.headers[1:]]))
+    verify_aggregate([key], later.digest, node.sign_checkpoint(later))
+    for changes, said in (
+        ({"task": bytes(32)}, "of task 0000"),
+        ({"epoch": 1}, "of epoch 1"),
+        ({"previous": bytes([1] * 32)}, "names one before it"),
+        ({"root": bytes(32)}, "differs"),
+        ({"last_round": 3}, "differs"),
+    ):
+        with pytest.raises(CheckpointRefusedError, match=said):
+            node.sign_checkpoint(replace(good, **changes))  # type: ignore[arg-type]
+    with pytest.raises(CheckpointRefusedError, match="does not end a finished epoch"):
+        node.sign_handover(good)
+
+
+def a_header(number: int) -> Header:
+    return Header(
+        task=TASK,
+        round=number,
+        level="unproved",
+        previous=bytes(32),
+        close=bytes(32),
+        outcome="skipped",
+        key_sums=(),
+        total=bytes(32),
+        model=bytes(32),
+        lying=(),
+        beacon=bytes(32),
+        seats=(),
+        announcements=(),
+    )

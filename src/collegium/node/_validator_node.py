@@ -37,7 +37,7 @@ from collegium.consensus import (
 )
 from collegium.crypto import BlsPublicKey, SealKey, SecretShare, hash_fields
 from collegium.errors import CollegiumError
-from collegium.settlement import Checkpoint, handover_digest, header_root
+from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, header_root
 
 from ._journal import DURABLE, BlockStore, Journal
 from ._network import Message, Outgoing
@@ -197,11 +197,20 @@ class ValidatorNode:
         return self.journal.read().secrets
 
     def sign_checkpoint(self, checkpoint: Checkpoint) -> bytes:
-        """Sign a checkpoint of headers that are final here.
+        """Sign a checkpoint of headers that are final here; that `previous` is the one before it the contract compares.
 
         Raises:
-            CheckpointRefusedError: its root is not that of this validator's final headers of those rounds.
+            CheckpointRefusedError: it is of another task or epoch, its root is not that of this validator's final
+                headers of those rounds, or it begins with round 0 and has a checkpoint before it.
         """
+        epoch_set = self.context.round.epoch_set
+        if (checkpoint.task, checkpoint.epoch) != (epoch_set.task, epoch_set.epoch):
+            raise CheckpointRefusedError(
+                f"checkpoint of epoch {checkpoint.epoch} of task {checkpoint.task.hex()[:16]}, "
+                f"expected {epoch_set.epoch} of {epoch_set.task.hex()[:16]}"
+            )
+        if checkpoint.first_round == 0 and checkpoint.previous != NO_CHECKPOINT:
+            raise CheckpointRefusedError("checkpoint of rounds from 0 on names one before it")
         headers = [h.digest for h in self.headers if checkpoint.first_round <= h.round <= checkpoint.last_round]
         count = checkpoint.last_round - checkpoint.first_round + 1
         if len(headers) != count or header_root(headers) != checkpoint.root:
