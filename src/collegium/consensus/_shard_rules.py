@@ -1,0 +1,337 @@
+"""What a shard's records and the header over all of them must satisfy; nothing here changes any state.
+
+Everybody checks this of every shard; none of it needs a report, a column or a key sum. What needs them, the shard's
+own seats have checked before they vouched or certified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+import numpy as np
+
+from collegium.aggregation import KeySum
+from collegium.crypto import Digest
+from collegium.errors import CollegiumError
+
+from ._lottery import draw_committee
+from ._proving import failed_proofs
+from ._records import Announcement, Close, Header, Outcome
+from ._round_rules import (
+    SKIPPED_AFTER_DEADLINES,
+    CloseRefusedError,
+    ProposalRefusedError,
+    check_announcement,
+    check_sum,
+    open_close,
+    total_digest,
+)
+from ._round_types import IntArray
+from ._seats import check_seat_certificate
+from ._shard_records import (
+    CertifiedResult,
+    ShardBatch,
+    ShardClose,
+    ShardResult,
+    Standing,
+    merged_close,
+    voucher_digest,
+)
+from ._shard_terms import NoShardError
+from ._shard_types import OwnShard, ResultOffer, ShardContext, ShardedState
+
+__all__ = [
+    "EarlyRecordError",
+    "MergeRefusedError",
+    "ShardOverError",
+    "UnvouchedCloseError",
+    "check_batch",
+    "check_key",
+    "check_merge",
+    "check_result_offer",
+    "merge_totals",
+    "merged_header",
+    "result_for",
+    "total_bytes",
+    "total_of",
+]
+
+TOTAL_TAG = b"collegium/v1/total"  # what `total_digest` hashes before the entries
+
+
+class UnvouchedCloseError(CollegiumError):
+    """A close of a shard without vouchers of more than two thirds of its seats, and not one that time alone allows."""
+
+
+class ShardOverError(CollegiumError):
+    """A record about a shard that does not follow what is in the order about it."""
+
+
+class EarlyRecordError(CollegiumError):
+    """A shard is given up, or a header merges shards, before the time has come."""
+
+
+class MergeRefusedError(CollegiumError):
+    """A merged header is not what the round's shards give."""
+
+
+# ------------------------------------------------------------------------------------------------ records of shards
+
+
+def check_batch(
+    context: ShardContext, state: ShardedState, standings: Sequence[Standing], batch: ShardBatch, now: int
+) -> None:
+    """Check a batch against where the shards stand before it.
+
+    Raises:
+        NoShardError, ShardOverError, EarlyRecordError, UnvouchedCloseError, CloseRefusedError, ProposalRefusedError:
+            see there.
+        CollegiumError: a certificate does not verify.
+    """
+    if (batch.task, batch.round) != (state.terms.task, state.terms.round):
+        raise ShardOverError(f"shards of round {batch.round}, this is {state.terms.round}")
+    for shard in batch.shards:
+        if shard >= len(standings):
+            raise NoShardError(f"shard {shard}, the round has {len(standings)}")
+    for entry in batch.closes:
+        if standings[entry.shard].close is not None:
+            raise ShardOverError(f"shard {entry.shard} is closed already", shard=entry.shard)
+        check_shard_close(context, state, entry, now)
+    for certified in batch.results:
+        check_shard_result(context, state, standings[certified.result.shard], certified)
+    for shard in batch.lost:
+        if standings[shard].close is None or standings[shard].over:
+            raise ShardOverError(f"shard {shard} is not one that waits for a result", shard=shard)
+        closed_ms = state.closed_ms.get(shard)
+        if closed_ms is None or now < closed_ms + context.round.timing.deadline_ms:
+            raise EarlyRecordError(f"shard {shard} is given up before its time", shard=shard)
+
+
+def check_shard_close(context: ShardContext, state: ShardedState, entry: ShardClose, now: int) -> None:
+    """Check what everybody can check of a shard's close: its form, its size, and who vouches for it.
+
+    Raises:
+        UnvouchedCloseError: no vouchers, and it is not a skip of a round that has taken twice its time.
+        CloseRefusedError: a close of another shard, of too few trainers, or of more than the shard has.
+        CollegiumError: the certificate is malformed, too small, or does not verify.
+    """
+    close, terms, timing = entry.close, state.terms.shards[entry.shard], context.round.timing
+    if (close.task, close.round, close.terms) != (terms.task, terms.round, terms.digest):
+        raise CloseRefusedError(f"close is not of shard {entry.shard} in round {terms.round}")
+    if any(weight != 1 for weight in close.weights):
+        raise CloseRefusedError(f"weights {close.weights}, expected 1 for every report")
+    if not close.reports and (close.seats or close.receipts or close.listed or close.registered):
+        raise CloseRefusedError("a skipped shard names no seats")
+    if close.reports:
+        trainers = len(state.terms.cohorts(context.round.cohort)[entry.shard])
+        if not context.round.cohort_min <= len(close.reports) <= trainers:
+            raise CloseRefusedError(
+                f"{len(close.reports)} reports, expected {context.round.cohort_min} to {trainers} in this shard"
+            )
+        if list(close.reports) != sorted(set(close.reports)) or list(close.seats) != sorted(set(close.seats)):
+            raise CloseRefusedError("reports and seats must be strictly increasing")
+    if not entry.vouchers:
+        if close.reports or now < state.began_ms + SKIPPED_AFTER_DEADLINES * timing.deadline_ms:
+            raise UnvouchedCloseError(f"nobody vouches for the close of shard {entry.shard}", shard=entry.shard)
+        return
+    digest, epoch_set = voucher_digest(entry.shard, close), context.round.epoch_set
+    key = ("vouchers", terms.digest, digest, entry.vouchers)
+    try:
+        context.round.work.once(key, lambda: check_seat_certificate(epoch_set, terms, digest, entry.vouchers))
+    except CollegiumError as error:
+        raise UnvouchedCloseError(
+            f"vouchers for the close of shard {entry.shard}: {error}", shard=entry.shard
+        ) from error
+
+
+def check_shard_result(
+    context: ShardContext, state: ShardedState, standing: Standing, certified: CertifiedResult
+) -> None:
+    """Check that a result is its final close's, and that more than two thirds of the shard's seats certify it.
+
+    Raises:
+        ShardOverError: no close of this shard is final, or its result is.
+        ProposalRefusedError: a result of another close or task, or one that contradicts itself.
+        CollegiumError: the certificate does not verify.
+    """
+    result = certified.result
+    if standing.close is None or standing.over:
+        raise ShardOverError(f"shard {result.shard} does not wait for a result", shard=result.shard)
+    named = (result.task, result.round, result.close, result.level)
+    if named != (state.terms.task, state.terms.round, standing.close.digest, context.round.agreed.level):
+        raise ProposalRefusedError(f"result of shard {result.shard} is not its close's", field="close")
+    opened = result.outcome == "opened"
+    if result.outcome == "skipped" or opened == (result.total == bytes(32)) or (result.failed and opened):
+        raise ProposalRefusedError(f"result of shard {result.shard} contradicts itself", field="outcome")
+    terms, epoch_set = state.terms.shards[result.shard], context.round.epoch_set
+    key = ("shard certificate", terms.digest, result.digest, certified.certificate)
+    context.round.work.once(key, lambda: check_seat_certificate(epoch_set, terms, result.digest, certified.certificate))
+
+
+# ------------------------------------------------------------------------------------------------ results in a shard
+
+
+def total_bytes(total: IntArray) -> bytes:
+    """Return an opened sum as an object whose SHA-256 is `total_digest`."""
+    return TOTAL_TAG + total.astype("<i8").tobytes()
+
+
+def total_of(data: bytes, entries: int) -> IntArray:
+    """Return the sum that an object holds.
+
+    Raises:
+        MergeRefusedError: not the object of a sum of so many entries.
+    """
+    if len(data) != len(TOTAL_TAG) + 8 * entries or not data.startswith(TOTAL_TAG):
+        raise MergeRefusedError(f"{len(data)} bytes, expected the sum of {entries} entries", field="total")
+    return np.frombuffer(data, "<i8", offset=len(TOTAL_TAG)).astype(np.int64)
+
+
+def result_for(own: OwnShard, close: Close, key_sums: Mapping[int, KeySum]) -> tuple[ShardResult, bytes]:
+    """Return the result that these key sums give, and the opened sum's bytes, none if none opens.
+
+    Raises:
+        MissingReportsError: a report that the close admits is not here.
+    """
+    context, state = own.context, own.state
+    outcome: Outcome
+    outcome, opened, _ = open_close(context.work, context.agreed, state, close, key_sums)
+    total = b"" if opened is None else total_bytes(opened.total)
+    result = ShardResult(
+        task=state.terms.task,
+        round=close.round,
+        shard=own.shard,
+        level=context.agreed.level,
+        close=close.digest,
+        outcome=outcome,
+        key_sums=tuple((seat, key_sums[seat].digest) for seat in sorted(key_sums)),
+        total=bytes(32) if opened is None else total_digest(opened.total),
+        lying=() if opened is None else opened.lying,
+        failed=failed_proofs(context.work, context.agreed, state, close) if outcome == "invalid" else (),
+    )
+    return result, total
+
+
+def check_result_offer(own: OwnShard, close: Close, offer: ResultOffer) -> bytes:
+    """Redo the public work of a shard's result; return the opened sum's bytes, none if none opens.
+
+    Raises:
+        MissingReportsError: it cannot be redone yet.
+        ProposalRefusedError: it is not what its close and key sums give, or what is here opens the sum after all.
+        CollegiumError: a key sum is malformed or not signed.
+    """
+    if len(offer.key_sums) > len({key_sum.seat for key_sum in offer.key_sums}):
+        raise ProposalRefusedError("two key sums of one seat in a result", field="key_sums")
+    for key_sum in offer.key_sums:
+        check_sum(own.context.work, own.state.terms, close.digest, key_sum)
+    key_sums = {key_sum.seat: key_sum for key_sum in offer.key_sums}
+    expected, total = result_for(own, close, key_sums)
+    if expected.outcome in ("lost", "invalid"):
+        held = own.state.sums_for(close.digest)
+        for others in (held, {**key_sums, **held}):
+            if open_close(own.context.work, own.context.agreed, own.state, close, others)[0] == "opened":
+                raise ProposalRefusedError(
+                    f"the sum is not {expected.outcome}: it opens with key sums that are known here", field="outcome"
+                )
+    if offer.result != expected:
+        raise ProposalRefusedError(f"result of shard {own.shard} is not what its key sums give", field="result")
+    return total
+
+
+# ------------------------------------------------------------------------------------------------ the header over all
+
+
+def merge_totals(context: ShardContext, state: ShardedState) -> tuple[Outcome, IntArray | None, bytes]:
+    """Return what the shards' sums come to together: outcome, total if there is one, and the model after the round.
+
+    Every total must be here.
+    """
+    digests = tuple(standing.total for standing in state.standings if standing.total is not None)
+    if not digests:
+        outcomes = [standing.result.outcome for standing in state.standings if standing.result is not None]
+        closed = any(standing.close is not None and standing.close.reports for standing in state.standings)
+        nothing: Outcome = "invalid" if "invalid" in outcomes else "lost" if closed else "skipped"
+        return nothing, None, state.model
+    agreed, terms = context.round.agreed, state.terms
+
+    def compute() -> tuple[Outcome, IntArray | None, bytes]:
+        total = np.zeros(terms.layout.entries, np.int64)
+        for digest in digests:
+            total = total + total_of(state.totals[digest], terms.layout.entries)
+        try:
+            return "opened", total, agreed.step(terms.round, state.model, total)
+        except CollegiumError:
+            return "invalid", None, state.model
+
+    return context.round.work.once(("merge", terms.task, terms.round, terms.previous, digests), compute)
+
+
+def merged_header(context: ShardContext, state: ShardedState, beacon: bytes) -> Header:
+    """Return the header over all shards under this beacon value, with the sealing keys that are known here."""
+    outcome, total, model = merge_totals(context, state)
+    return Header(
+        task=state.terms.task,
+        round=state.terms.round,
+        level=context.round.agreed.level,
+        previous=state.terms.previous,
+        close=merged_close(state.terms.task, state.terms.round, state.standings),
+        outcome=outcome,
+        key_sums=(),
+        total=bytes(32) if total is None else total_digest(total),
+        model=sha256(model).digest(),
+        lying=(),
+        beacon=beacon,
+        seats=_committees(context, beacon),
+        announcements=tuple(state.announcements[validator] for validator in sorted(state.announcements)),
+    )
+
+
+def _committees(context: ShardContext, beacon: bytes) -> tuple[int, ...]:
+    """Return who holds the seats of the next round's committees: seats come round evenly, so nobody has many more."""
+    value, plan = sha256(beacon).digest(), context.plan
+    drawn = context.round.work.once(
+        ("committees", context.round.epoch_set.digest(), value, plan.count, plan.seats),
+        lambda: draw_committee(value, context.round.epoch_set, plan.count * plan.seats),
+    )
+    return tuple(int(validator) for validator in drawn)
+
+
+def check_merge(context: ShardContext, state: ShardedState, header: Header) -> None:
+    """Redo the merge and check every field of the header over it; every total must be here.
+
+    Raises:
+        EarlyRecordError: some shard is not over, or its total not here.
+        MergeRefusedError: naming the first field that is not what it must be.
+        BadBeaconError: not the beacon's value.
+        CollegiumError: a sealing key is not its validator's, or one that nobody can seal to.
+    """
+    if not state.over or state.lacking() or state.done_ms is None:
+        raise EarlyRecordError(f"header of round {header.round} before its shards are over and their sums here")
+    surroundings, number = context.round, state.terms.round + 1
+    key = ("beacon value", surroundings.epoch, number, header.beacon)
+    surroundings.work.once(key, lambda: surroundings.beacon.verify(surroundings.epoch, number, header.beacon))
+    expected = merged_header(context, state, header.beacon)
+    for name in Header.__dataclass_fields__:
+        if name != "announcements" and getattr(header, name) != getattr(expected, name):
+            raise MergeRefusedError(f"merged header's {name} is not what the shards give", field=name)
+    validators = [entry.validator for entry in header.announcements]
+    least = max(surroundings.epoch_set.quorum, state.keys_due)
+    if validators != sorted(set(validators)) or len(validators) < least:
+        raise MergeRefusedError(
+            f"sealing keys of validators {validators}: expected {least} or more, increasing", field="announcements"
+        )
+    for entry in header.announcements:
+        if entry.round != number:
+            raise MergeRefusedError(f"sealing key for round {entry.round}, expected {number}", field="announcements")
+        check_key(context, header.task, entry)
+
+
+def check_key(context: ShardContext, task: Digest, announcement: Announcement) -> None:
+    """Check a sealing key once.
+
+    Raises:
+        CollegiumError: see `check_announcement`.
+    """
+    key = ("announcement", announcement.digest(task), announcement.signature)
+    context.round.work.once(key, lambda: check_announcement(task, context.round.epoch_set, announcement))

@@ -1,0 +1,531 @@
+"""One validator's part in a round of several shards, as a pure state machine beside the ordering one.
+
+A round reads from top to bottom: admit and close in each shard (`_shard_own`), certify in each shard, then merge: the
+shards' sums are added, the model moves once, and one header fixes the next round for all. A validator works in the
+shards where it holds seats; of the others it sees a close with its vouchers, a certified result, and the opened sum.
+Specified in docs/spec/shards.md; what each record must satisfy stands in `_shard_rules`.
+
+`sharded_step(context, state, message, now)` returns the next state and effects, and never raises on what others send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+
+from collegium.aggregation import Upload
+from collegium.crypto import SealKey, recover_address
+from collegium.errors import CollegiumError
+
+from ._records import Announcement, Close, Header, Registered
+from ._round_rules import SKIPPED_AFTER_DEADLINES, NotInCohortError, NotSenderError, WrongRoundError, combine_beacon
+from ._round_sync import ObjectQuotaError, ObjectTooLargeError, UnaskedObjectError
+from ._round_types import (
+    OBJECT_BYTES_MAX,
+    KeepObject,
+    KeepSecret,
+    ObjectReply,
+    ObjectRequest,
+    Refused,
+    RoundAlarm,
+    RoundFinished,
+    RoundTimer,
+)
+from ._shard_own import close_shard, enter_shard, shard_alarm, shard_step
+from ._shard_records import ShardBatch, ShardClose, Standing, decode_shard_payload, encode_shard_payload, follow
+from ._shard_rules import EarlyRecordError, check_batch, check_key, check_merge, merge_totals, merged_header
+from ._shard_terms import NoShardError, ShardedTerms, sharded_terms_after
+from ._shard_types import (
+    BeaconWord,
+    OwnShard,
+    RecordOffer,
+    SaidAmongShards,
+    ShardBroadcast,
+    ShardContext,
+    ShardedState,
+    ShardEffect,
+    ShardMessage,
+    ShardOutcomes,
+    ShardSend,
+)
+
+__all__ = ["apply_sharded", "begin_sharded", "sharded_accepted", "sharded_payload", "sharded_step"]
+
+ASKED_AT_ONCE: Final = 2  # validators asked for the same object before waiting for an answer
+OBJECTS_EACH: Final = 8  # given to one validator in a round beside one sum a shard
+RECORDS_AHEAD: Final = 8  # messages of one validator that wait beside those of its seats
+
+# ------------------------------------------------------------------------------------------------ begin
+
+
+def begin_sharded(
+    context: ShardContext,
+    terms: ShardedTerms,
+    model: bytes,
+    secrets: Mapping[int, SealKey],
+    now: int,
+    registered: Mapping[bytes, Registered] | None = None,
+) -> ShardOutcomes:
+    """Enter a round: its shards with own seats, and the announcement of the next round's sealing key."""
+    due = {number: key for number, key in secrets.items() if number >= terms.round}
+    standings = (Standing(),) * terms.plan.count
+    state = ShardedState(terms, model, now, due, {}, standings, registered=dict(registered or {}))
+    index, timing = context.round.index, context.round.timing
+    own = {
+        shard: enter_shard(context, state, shard, due.get(terms.round), now)
+        for shard, members in enumerate(terms.members)
+        if index in members
+    }
+    state, announced = _announce(context, replace(state, own=own))
+    alarms = (now + timing.deadline_ms, now + SKIPPED_AFTER_DEADLINES * timing.deadline_ms)
+    return state, (*announced, *(_timer(state, at_ms) for at_ms in alarms))
+
+
+def _announce(context: ShardContext, state: ShardedState) -> ShardOutcomes:
+    number, kept = state.terms.round + 1, list[ShardEffect]()
+    secret = state.secrets.get(number)
+    if secret is None:
+        secret = SealKey.generate(context.round.random)
+        state = replace(state, secrets={**state.secrets, number: secret})
+        kept = [KeepSecret(number, secret)]
+    unsigned = Announcement(context.round.index, number, secret.public_bytes, b"")
+    announcement = replace(unsigned, signature=context.round.account.sign(unsigned.digest(state.terms.task)))
+    return state, (*kept, ShardBroadcast(announcement))
+
+
+def _timer(state: ShardedState, at_ms: int) -> RoundTimer:
+    return RoundTimer(RoundAlarm(state.terms.round), at_ms)
+
+
+# ------------------------------------------------------------------------------------------------ step
+
+
+def sharded_step(
+    context: ShardContext,
+    state: ShardedState,
+    message: SaidAmongShards | Upload | RoundAlarm,
+    now: int,
+    sender: int | None = None,
+) -> ShardOutcomes:
+    """Handle one message of the round; what is hostile, late or repeated changes nothing and is `Refused` by name.
+
+    Args:
+        sender: the validator that the transport authenticated; None for a trainer's gateway.
+    """
+    try:
+        match message:
+            case RoundAlarm():
+                return _look_again(context, state, now) if message.round == state.terms.round else (state, ())
+            case ObjectRequest():
+                return _give(context, state, message, sender)
+            case ObjectReply():
+                return _take_object(context, state, message, now)
+        number = _round_of(message)
+        if number not in (state.terms.round, state.terms.round + 1):
+            raise WrongRoundError(f"{type(message).__name__} of round {number}, this is {state.terms.round}")
+        if number > state.terms.round or state.final is not None:
+            return _wait(context, state, message, sender), ()
+        return _handle(context, state, message, now, sender)
+    except CollegiumError as error:
+        return state, (Refused(state.terms.round, type(message).__name__, error),)
+
+
+def _handle(
+    context: ShardContext, state: ShardedState, message: SaidAmongShards | Upload, now: int, sender: int | None
+) -> ShardOutcomes:
+    match message:
+        case Upload():
+            trainer = message.report.trainer
+            if trainer not in context.round.cohort:
+                raise NotInCohortError(f"trainer {trainer.hex()} is not registered for this task")
+            shard = state.terms.shard_of(context.round.cohort, trainer)
+            return _in_shard(state, shard, lambda own: shard_step(own, message, now, None))
+        case ShardMessage():
+            inner = message.message
+            if isinstance(inner, Upload) and sender is not None:
+                raise NotSenderError(f"validator {sender} sends a trainer's upload")
+            return _in_shard(state, message.shard, lambda own: shard_step(own, inner, now, sender))
+        case Announcement():
+            return _take_key(context, state, message, sender), ()
+        case RecordOffer():
+            return _take_record(context, state, message, now, sender)
+        case BeaconWord():
+            return _take_word(context, state, message, sender)
+    raise WrongRoundError(f"{type(message).__name__} is nothing that shards say")
+
+
+def _round_of(message: SaidAmongShards | Upload) -> int:
+    match message:
+        case Upload():
+            return message.report.round
+        case Announcement():
+            return message.round - 1
+        case ShardMessage() | RecordOffer() | BeaconWord():
+            return message.round
+        case _:
+            return -1
+
+
+def _in_shard(
+    state: ShardedState, shard: int, step: Callable[[OwnShard], tuple[OwnShard, tuple[ShardEffect, ...]]]
+) -> ShardOutcomes:
+    """Take a step in one of the own shards, and keep the sums that it opened."""
+    own = state.own.get(shard)
+    if own is None:
+        raise NoShardError(f"this validator holds no seat of shard {shard}")
+    own, effects = step(own)
+    opened = {digest: total for digest, total in own.opened.items() if digest not in state.totals}
+    state = replace(state, own={**state.own, shard: own}, totals={**state.totals, **opened} if opened else state.totals)
+    return state, effects
+
+
+def _wait(
+    context: ShardContext, state: ShardedState, message: SaidAmongShards | Upload, sender: int | None
+) -> ShardedState:
+    """Keep a message that cannot be judged yet: one upload a trainer, and a quota for each validator."""
+    if isinstance(message, Upload):
+        report = message.report
+        waiting = {kept.report.trainer for _, kept in state.ahead if isinstance(kept, Upload)}
+        if report.trainer not in context.round.cohort or recover_address(report.id, report.signature) != report.trainer:
+            raise NotInCohortError(f"early report of {report.trainer.hex()} is not a registered trainer's")
+        return state if report.trainer in waiting else replace(state, ahead=(*state.ahead, (sender, message)))
+    size = context.round.epoch_set.size
+    quota = RECORDS_AHEAD + 4 * -(-len(state.terms.validators) // size) + 2 * context.plan.count
+    if sender is None:
+        quota *= size
+    if [origin for origin, _ in state.ahead].count(sender) >= quota:
+        raise NotSenderError(f"validator {sender} has {quota} messages waiting already", sender=sender)
+    return replace(state, ahead=(*state.ahead, (sender, message)))
+
+
+def _replay(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
+    """Look again at the messages that could not be judged."""
+    waiting, state = state.ahead, replace(state, ahead=())
+    effects: list[ShardEffect] = []
+    for sender, message in waiting:
+        state, more = sharded_step(context, state, message, now, sender)
+        effects.extend(more)
+    return state, tuple(effects)
+
+
+def _look_again(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
+    """The clock has moved on: do what has become due in the own shards, and in merging."""
+    if state.final is not None:
+        return _ask(context, state, now)
+    effects: list[ShardEffect] = []
+    for shard in state.own:
+        state, more = _in_shard(state, shard, lambda own: shard_alarm(own, now))
+        effects.extend(more)
+    state, merged = _merge(context, state, now)
+    return state, (*effects, *merged)
+
+
+def _take_key(context: ShardContext, state: ShardedState, message: Announcement, sender: int | None) -> ShardedState:
+    if sender is not None and sender != message.validator:
+        raise NotSenderError(f"Announcement of validator {message.validator} came from validator {sender}")
+    if message.validator in state.announcements:
+        return state
+    check_key(context, state.terms.task, message)
+    return replace(state, announcements={**state.announcements, message.validator: message})
+
+
+# ------------------------------------------------------------------------------------------------ what is ordered
+
+
+def _take_record(
+    context: ShardContext, state: ShardedState, message: RecordOffer, now: int, sender: int | None
+) -> ShardOutcomes:
+    """Keep a record that deserves a block; one that is about what is not final here yet waits."""
+    payload = decode_shard_payload(message.payload)
+    if isinstance(payload, Header):
+        return _take_merge(context, state, message, payload, sender)
+    if len(payload.shards) != 1 or payload.lost:
+        raise WrongRoundError(f"a record about shards {payload.shards}, expected a close or a result of one")
+    (shard,) = payload.shards
+    if shard >= len(state.standings):
+        raise NoShardError(f"shard {shard}, the round has {len(state.standings)}")
+    standing = state.standings[shard]
+    if payload.results and standing.close is None:
+        return _wait(context, state, message, sender), ()
+    if standing.over or (payload.closes and standing.close is not None) or shard in state.pending:
+        return state, ()
+    check_batch(context, state, state.standings, payload, now)
+    began = now if not state.pending else state.pending_ms
+    look = _timer(state, began + context.round.timing.grace_ms)
+    return replace(state, pending={**state.pending, shard: payload}, pending_ms=began), (look,)
+
+
+def sharded_payload(context: ShardContext, state: ShardedState, ancestors: tuple[bytes, ...], now: int) -> bytes | None:
+    """Return what a leader should put into its block now: what is known of all shards, or the header over them."""
+    if state.final is not None:
+        return None
+    try:
+        standings = _after(state, ancestors)
+    except CollegiumError:
+        return None
+    if standings is None:
+        return None
+    if state.over:
+        return None if state.merge is None else encode_shard_payload(state.merge)
+    batch = _batch(context, state, standings, now)
+    return None if batch is None else encode_shard_payload(batch)
+
+
+def _after(state: ShardedState, ancestors: tuple[bytes, ...]) -> tuple[Standing, ...] | None:
+    """Return where the shards stand after payloads that are not final yet; None after a header."""
+    standings = state.standings
+    for data in ancestors:
+        payload = decode_shard_payload(data)
+        if isinstance(payload, Header):
+            return None
+        standings = follow(standings, payload)
+    return standings
+
+
+def _batch(context: ShardContext, state: ShardedState, standings: tuple[Standing, ...], now: int) -> ShardBatch | None:
+    """Return all that can be said of the shards now; a record waits a moment for those of other shards."""
+    timing, terms = context.round.timing, state.terms
+    closes, results, lost = list[ShardClose](), [], list[int]()
+    skipping = now >= state.began_ms + SKIPPED_AFTER_DEADLINES * timing.deadline_ms
+    for shard, standing in enumerate(standings):
+        known = state.pending.get(shard)
+        if standing.over:
+            continue
+        if standing.close is None:
+            if known is not None and known.closes:
+                closes.append(known.closes[0])
+            elif skipping:
+                skip = Close(terms.task, terms.round, terms.shards[shard].digest, (), (), (), (), ())
+                closes.append(ShardClose(shard, skip, b""))
+        elif known is not None and known.results and known.results[0].result.close == standing.close.digest:
+            results.append(known.results[0])
+        elif shard in state.closed_ms and now >= state.closed_ms[shard] + timing.deadline_ms:
+            lost.append(shard)
+    batch = ShardBatch(terms.task, terms.round, tuple(closes), tuple(results), tuple(lost))
+    if not batch.shards:
+        return None
+    everything = len(batch.shards) == sum(not standing.over for standing in standings)
+    waited = skipping or lost or now >= state.pending_ms + timing.grace_ms
+    return batch if everything or waited else None
+
+
+def sharded_accepted(
+    context: ShardContext, state: ShardedState, ancestors: tuple[bytes, ...], payload: bytes, now: int
+) -> bool:
+    """Tell whether a block with this payload deserves a vote; empty blocks always do."""
+    if not payload:
+        return True
+    if state.final is not None:
+        return False
+    try:
+        standings, decoded = _after(state, ancestors), decode_shard_payload(payload)
+        if standings is None:
+            return False
+        if isinstance(decoded, Header):
+            check_merge(context, state, decoded)
+        else:
+            check_batch(context, state, standings, decoded, now)
+    except CollegiumError:
+        return False
+    return True
+
+
+def apply_sharded(context: ShardContext, state: ShardedState, payload: bytes, now: int) -> ShardOutcomes:
+    """A payload is final: closes are released for, results merged, a header ends the round."""
+    if state.final is not None:
+        return replace(state, behind=(*state.behind, (payload, now))), ()
+    try:
+        decoded = decode_shard_payload(payload)
+    except CollegiumError as error:  # cannot be: a quorum accepted it
+        return state, (Refused(state.terms.round, "final block", error),)
+    if isinstance(decoded, Header):
+        return _finish(context, state, decoded, now)
+    about = frozenset(decoded.shards)
+    pending = {shard: batch for shard, batch in state.pending.items() if shard not in about}
+    closed = {**state.closed_ms, **{entry.shard: now for entry in decoded.closes}}
+    state = replace(state, standings=follow(state.standings, decoded), pending=pending, closed_ms=closed)
+    effects: list[ShardEffect] = []
+    for entry in decoded.closes:
+        if entry.shard in state.own:
+            state, more = _in_shard(state, entry.shard, lambda own, entry=entry: close_shard(own, entry.close, now))  # type: ignore[misc]
+            effects.extend(more)
+        if entry.close.reports:
+            effects.append(_timer(state, now + context.round.timing.deadline_ms))
+    if state.over and state.done_ms is None:
+        state = replace(state, done_ms=now, keys_due=len(state.announcements))
+    state, asked = _ask(context, state, now)
+    state, replayed = _replay(context, state, now)
+    state, merged = _merge(context, state, now)
+    return state, (*effects, *asked, *replayed, *merged)
+
+
+# ------------------------------------------------------------------------------------------------ merge
+
+
+def _mergers(context: ShardContext, state: ShardedState) -> tuple[int, ...]:
+    """Return everybody in the order in which they merge: who sits first in the first shard, and so on."""
+    return tuple(dict.fromkeys((*state.terms.validators, *range(context.round.epoch_set.size))))
+
+
+def _merge(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
+    """When all shards are over and their sums here: give the share of the next beacon to whose turn it is to merge."""
+    if state.done_ms is None:
+        return state, ()
+    if state.lacking():
+        return _ask(context, state, now)
+    mergers, turn_ms = _mergers(context, state), context.round.timing.turn_ms
+    due = min(len(mergers), 1 + (now - state.done_ms) // turn_ms)
+    if state.merge is not None or state.told >= due:
+        return state, ()
+    word = BeaconWord(state.terms.round, context.round.index, _share(context, state.terms.round + 1))
+    said = tuple(ShardSend(to, word) for to in mergers[state.told : due])
+    state = replace(state, told=due)
+    state, replayed = _replay(context, state, now) if state.ahead else (state, ())
+    return state, (*said, _timer(state, (state.done_ms or now) + due * turn_ms), *replayed)
+
+
+def _share(context: ShardContext, number: int) -> bytes:
+    """Return this validator's part of a beacon value, empty if it was cheated of its share."""
+    beacon = context.round.beacon
+    return b"" if beacon.share is None else beacon.partial(context.round.epoch, number)
+
+
+def _take_word(context: ShardContext, state: ShardedState, message: BeaconWord, sender: int | None) -> ShardOutcomes:
+    """As merger: with a quorum of shares and sealing keys, make the header and tell everybody."""
+    if sender is not None and sender != message.validator:
+        raise NotSenderError(f"BeaconWord of validator {message.validator} came from validator {sender}")
+    context.round.epoch_set.validator(message.validator)
+    if state.done_ms is None or state.lacking():
+        return _wait(context, state, message, sender), ()
+    state = replace(state, words={**state.words, message.validator: message})
+    quorum = context.round.epoch_set.quorum
+    if state.merge is not None or min(len(state.words), len(state.announcements)) < quorum:
+        return state, ()
+    shares = {word.validator: word.share for word in state.words.values() if word.share}
+    beacon = combine_beacon(context.round, state.terms.round + 1, shares) if len(shares) >= quorum else None
+    if beacon is None:
+        return state, ()
+    header = merged_header(context, state, beacon)
+    offer = RecordOffer(state.terms.round, encode_shard_payload(header))
+    return replace(state, merge=header), (ShardBroadcast(offer),)
+
+
+def _take_merge(
+    context: ShardContext, state: ShardedState, message: RecordOffer, header: Header, sender: int | None
+) -> ShardOutcomes:
+    """Redo the merge, and keep a header that holds: whoever leads next orders it."""
+    if state.merge is not None:
+        return state, ()
+    try:
+        check_merge(context, state, header)
+    except EarlyRecordError:
+        return _wait(context, state, message, sender), ()
+    return replace(state, merge=header), ()
+
+
+# ------------------------------------------------------------------------------------------------ finish
+
+
+def _finish(context: ShardContext, state: ShardedState, header: Header, now: int) -> ShardOutcomes:
+    """A merged header is final: take its model and begin the next round, or ask for the model if it is not here."""
+    if not state.lacking() and state.over:
+        model = merge_totals(context, state)[2]
+        if sha256(model).digest() == header.model:
+            return _enter_next(context, state, header, model, now)
+    return _ask(context, replace(state, final=header), now)
+
+
+def _enter_next(context: ShardContext, ended: ShardedState, header: Header, model: bytes, now: int) -> ShardOutcomes:
+    """Begin the round after a final header; forget the one before it, its secrets included."""
+    terms = sharded_terms_after(context.round.agreed, context.round.epoch_set, ended.terms, header)
+    fresh = {
+        entry.trainer: entry
+        for standing in ended.standings
+        for entry in (() if standing.close is None else standing.close.registered)
+    }
+    registered = {**ended.registered, **fresh}
+    state, begun = begin_sharded(context, terms, model, ended.secrets, now, registered)
+    state = replace(state, ahead=tuple(item for item in ended.ahead if _round_of(item[1]) >= terms.round))
+    known = tuple(sorted(registered.values(), key=lambda entry: entry.trainer))
+    effects: list[ShardEffect] = [KeepObject(header.model, model), RoundFinished(header, model, known), *begun]
+    state, more = _replay(context, state, now)
+    effects.extend(more)
+    for payload, _ in ended.behind:
+        state, more = apply_sharded(context, state, payload, now)
+        effects.extend(more)
+    return state, tuple(effects)
+
+
+# ------------------------------------------------------------------------------------------------ objects by digest
+
+
+def _ask(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
+    """Ask for what is named in the order and not here: sums from their shards' members, a model from anybody."""
+    index, size = context.round.index, context.round.epoch_set.size
+    wanted = [(state.terms.members[shard], digest) for shard, digest in state.lacking()]
+    if state.final is not None:
+        wanted = [(tuple(range(size)), state.final.model)]
+    if now < state.sync_ms:
+        wanted = [(holders, digest) for holders, digest in wanted if digest not in state.sought]
+    if not wanted:
+        return state, ()
+    effects: list[ShardEffect] = []
+    for holders, digest in wanted:
+        others = [to for to in holders if to != index]
+        chosen = {others[(index + state.asked + i) % len(others)] for i in range(ASKED_AT_ONCE)} if others else set()
+        effects += [ShardSend(to, ObjectRequest(index, (digest,))) for to in sorted(chosen)]
+    sought, again = state.sought | {digest for _, digest in wanted}, now + context.round.timing.turn_ms
+    state = replace(state, asked=state.asked + ASKED_AT_ONCE, sync_ms=again, sought=sought)
+    return state, (*effects, _timer(state, again))
+
+
+def _give(context: ShardContext, state: ShardedState, message: ObjectRequest, sender: int | None) -> ShardOutcomes:
+    """Send a validator what it asks for and is here, each object once a round.
+
+    Raises:
+        NotSenderError: it asks for another.
+        UnknownValidatorError: there is no such validator.
+        ObjectQuotaError: it asks for more than an honest one can lack.
+    """
+    if sender is not None and sender != message.validator:
+        raise NotSenderError(f"ObjectRequest of validator {message.validator} came from validator {sender}")
+    context.round.epoch_set.validator(message.validator)
+    given, most = sum(asker == message.validator for asker, _ in state.answered), context.plan.count + OBJECTS_EACH
+    if len(message.digests) > most or given > most:
+        raise ObjectQuotaError(
+            f"validator {message.validator} asks for {len(message.digests)} objects after {given} answers",
+            validator=message.validator,
+        )
+    effects: list[ShardEffect] = []
+    for digest in dict.fromkeys(message.digests):
+        asked = (message.validator, digest)
+        data = state.totals.get(digest)
+        if data is None:
+            data = state.model if digest == state.terms.model else context.round.objects.get(digest)
+        if data is not None and asked not in state.answered:
+            state = replace(state, answered=state.answered | {asked})
+            effects.append(ShardSend(message.validator, ObjectReply(data)))
+    return state, tuple(effects)
+
+
+def _take_object(context: ShardContext, state: ShardedState, message: ObjectReply, now: int) -> ShardOutcomes:
+    """Take a sum or a model that the order names; its digest says what it is, so nobody need trust who sent it.
+
+    Raises:
+        ObjectTooLargeError, UnaskedObjectError: see there.
+    """
+    if len(message.data) > OBJECT_BYTES_MAX:
+        raise ObjectTooLargeError(f"object of {len(message.data)} bytes, expected at most {OBJECT_BYTES_MAX}")
+    digest = sha256(message.data).digest()
+    if state.final is not None and digest == state.final.model:
+        return _enter_next(context, state, state.final, message.data, now)
+    if digest in state.totals or digest == state.terms.model:  # two are asked at once, and both answer
+        return state, ()
+    if digest not in {wanted for _, wanted in state.lacking()}:
+        raise UnaskedObjectError(f"object {digest.hex()} is not one that was asked for", digest=digest)
+    state = replace(state, totals={**state.totals, digest: message.data})
+    state, replayed = _replay(context, state, now) if not state.lacking() else (state, ())
+    state, merged = _merge(context, state, now)
+    return state, (*replayed, *merged)
