@@ -1,9 +1,10 @@
-"""Validators with several committees a round, on virtual time and with real cryptography, around the task of `_round_stage`."""
+"""Validators with several committees a round, on virtual time and with real cryptography, around a task as in
+`_round_stage`. `City` runs them whole; `history` is one round as every validator saw it, state by state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -11,26 +12,31 @@ from typing import Any
 import numpy as np
 from _round_stage import EMPTY_MODEL, ENTRIES, LINK_MS, RANDOM, TASK
 
-from collegium.aggregation import Budget, Layout, RoundTerms, Upload, make_upload
+from collegium.aggregation import Budget, Layout, RoundTerms, SeatTerms, Upload, make_upload
 from collegium.consensus import (
     EpochSet,
     EpochSigner,
     EpochVerifier,
+    Refused,
     RegistrationScope,
     RoundContext,
     RoundFinished,
     ShardContext,
     ShardedContext,
+    ShardedState,
     ShardedTerms,
     ShardPlan,
     Validator,
+    ValidatorContext,
     ValidatorIndex,
     first_sharded_terms,
 )
 from collegium.crypto import AccountKey, BlsSecretKey, SealKey, ThresholdBeacon, combine_commitments, deal
 from collegium.node import Network, SharedWork
-from collegium.node._journal import BlockArchive
+from collegium.node._journal import BlockArchive, MemoryJournal
+from collegium.node._network import Delivery
 from collegium.node._sharded_node import ShardedNode
+from collegium.node._validator_node import ValidatorNode
 
 SEATS = 16  # of each shard's committee
 TRAINERS = 12
@@ -192,15 +198,63 @@ class City:
     def play(self, limit_ms: int = 10_000) -> RoundFinished:
         """Run until every validator here has finished one more round; all must have finished with the same."""
         wanted = 1 + min(len(node.finished) for node in self.nodes.values())
-        self.network.run(lambda _: all(len(node.finished) >= wanted for node in self.nodes.values()), self.network.now_ms + limit_ms)
+        limit_ms += self.network.now_ms
+        self.network.run(lambda _: all(len(node.finished) >= wanted for node in self.nodes.values()), limit_ms)
         ended = [node.finished[wanted - 1] for node in self.nodes.values()]
         assert len({(finished.header.digest, finished.model) for finished in ended}) == 1
         return ended[0]
 
     def refusals(self) -> list[Exception]:
-        from collegium.consensus import Refused
-
         return [note.reason for node in self.nodes.values() for note in node.notes if isinstance(note, Refused)]
 
 
-_ = (RoundTerms, Hashable, replace)
+@dataclass(frozen=True)
+class Seen:
+    """A validator's state after one delivery."""
+
+    now: int
+    state: ShardedState
+
+
+@cache
+def history(size: int = 20, count: int = 2) -> tuple[City, dict[int, list[Seen]]]:
+    """Return a round that went well, and all states of every validator on the way; they are immutable."""
+    city = City.opened(size, count)
+    city.report()
+    seen: dict[int, list[Seen]] = {i: [] for i in city.nodes}
+
+    def ended(delivery: Delivery) -> bool:
+        here = city.nodes[delivery.participant]
+        seen[delivery.participant].append(Seen(delivery.modelled_ms, here.state.shards))
+        return all(node.finished for node in city.nodes.values())
+
+    city.network.run(ended, 10_000)
+    return city, seen
+
+
+def single(rounds: int) -> bytes:
+    """Return the model that one committee of sixteen, the machine of `_round`, makes of the same updates."""
+    who, network, journals = members(SEATS), Network(SharedWork(), LINK_MS), {}
+    seats = tuple(SeatTerms(who.accounts[i].address, who.seals[i].public_bytes) for i in range(SEATS))
+    digests = (sha256(b"genesis").digest(), sha256(EMPTY_MODEL).digest(), sha256(b"first beacon").digest())
+    terms = RoundTerms(TASK, 0, *digests, seats, Tally().layout(0))
+    verifier = EpochVerifier(who.epoch_set)
+    for i in range(SEATS):
+        journals[i] = MemoryJournal()
+        surroundings = shard_context(SEATS, 1, i, work=network.work).round
+        signer = EpochSigner(who.voting[i], who.accounts[i])
+        context = ValidatorContext(surroundings, signer, verifier, journals[i].archive, 10 * LINK_MS)
+        node, said = ValidatorNode.restore(context, journals[i], terms, EMPTY_MODEL, {0: who.seals[i]}, 0)
+        network.join(i, node)
+        network.send(i, said)
+    nodes = [network.participants[i] for i in range(SEATS)]
+    for number in range(rounds):
+        present = nodes[0].state.round.terms  # type: ignore[attr-defined]
+        for trainer in range(TRAINERS):
+            upload = make_upload(
+                present, trainer_key(trainer), update_of(trainer, number), RANDOM.split(f"single {trainer}")
+            )
+            for to in range(SEATS):
+                network.post(to, upload, network.now_ms + LINK_MS, network.measured_ms)
+        network.run(lambda _, wanted=number + 1: all(len(n.headers) >= wanted for n in nodes), network.now_ms + 10_000)  # type: ignore[attr-defined,misc]
+    return nodes[0].state.round.model  # type: ignore[attr-defined,no-any-return]
