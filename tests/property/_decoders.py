@@ -40,11 +40,15 @@ from collegium.consensus import (
     BlockRequest,
     BlockResponse,
     Certified,
+    CertifiedResult,
     Close,
     Message,
     QuorumCertificate,
     Registered,
     Relay,
+    ShardBatch,
+    ShardClose,
+    ShardResult,
     Timeout,
     TimeoutCertificate,
     TimeoutGroup,
@@ -58,6 +62,7 @@ from collegium.consensus import (
     decode_peer_message,
     decode_proof_evidence,
     decode_round_message,
+    decode_shard_payload,
     decode_upload,
     decode_vote_state,
     encode_evidence,
@@ -66,6 +71,7 @@ from collegium.consensus import (
     encode_peer_message,
     encode_proof_evidence,
     encode_round_message,
+    encode_shard_payload,
     encode_upload,
     encode_vote_state,
 )
@@ -224,6 +230,13 @@ def payloads() -> Sequence[bytes]:
     return [encode_payload(close), encode_payload(Certified(header, b"\7" + SHARE))]
 
 
+def shard_payloads() -> Sequence[bytes]:
+    skip = Close(DIGEST, 3, DIGEST, (), (), (), (), ())
+    result = ShardResult(DIGEST, 3, 4, "proved", DIGEST, "opened", ((0, DIGEST),), DIGEST, (2,), (DIGEST,))
+    batch = ShardBatch(DIGEST, 3, (ShardClose(1, skip, SHARE),), (CertifiedResult(result, SHARE),), (0, 7))
+    return [encode_shard_payload(batch), encode_shard_payload(wire.small_values()[4].header)]
+
+
 def small_messages() -> Sequence[bytes]:
     return [encode_round_message(value) for value in wire.small_values()]
 
@@ -245,6 +258,7 @@ CONSENSUS = (
     Decoder("misbehaviour", decode_evidence, misbehaviour, "msgpack", 1, encode_evidence),
     Decoder("vote state", decode_vote_state, vote_states, "msgpack", 1, encode_vote_state),
     Decoder("block payload", decode_payload, payloads, "msgpack", 1, encode_payload),
+    Decoder("payload of shards", decode_shard_payload, shard_payloads, "msgpack", 1, encode_shard_payload),
     Decoder("round message", decode_round_message, small_messages, "msgpack", 1, encode_round_message),
     Decoder("peer message", decode_peer_message, peer_messages, "msgpack", 1, encode_peer_message),
     Decoder("report on the wire", decode_round_message, reports_on_the_wire, encode=encode_round_message, cost=4),
@@ -1023,6 +1037,7 @@ REACHED = {
     "consensus/_round_wire.py decode_proof_evidence": "proof evidence",
     "consensus/_round_wire.py decode_round_message": "round message",
     "consensus/_round_wire.py decode_upload": "upload",
+    "consensus/_shard_records.py decode_shard_payload": "payload of shards",
     "crypto/_bls.py BlsSecretKey.from_bytes": "BLS secret",
     "crypto/_certificate.py decode_certificate": "certificate",
     "crypto/_dealing.py SecretShare.from_bytes": "secret share",

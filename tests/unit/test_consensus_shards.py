@@ -26,6 +26,7 @@ from _shard_stage import (
     trainer_key,
 )
 
+from collegium.aggregation import COMMITTEE_DOMAIN, KEY_CODE, seats_needed
 from collegium.consensus import (
     BeaconWord,
     CertifiedResult,
@@ -67,9 +68,9 @@ from collegium.consensus import (
     voucher_digest,
 )
 from collegium.consensus._round_sync import ObjectQuotaError, UnaskedObjectError
-from collegium.consensus._shard_own import shard_alarm, shard_step
+from collegium.consensus._shard_own import enter_shard, shard_alarm, shard_step
 from collegium.consensus._shard_rules import check_batch, check_merge, total_of
-from collegium.consensus._shards import sharded_accepted, sharded_step
+from collegium.consensus._shards import sharded_accepted, sharded_payload, sharded_step
 from collegium.crypto import BadBeaconError, encode_certificate, make_certificate
 from collegium.errors import CollegiumError
 
@@ -371,6 +372,12 @@ def test_after_the_deadline_a_victim_is_not_left_alone_with_half_of_the_trainers
     assert not any(vouched_for(reports) for reports in range(1, len(close.reports)))
 
 
+@pytest.mark.parametrize("seats", [16, 32, 64, 128, 256])
+def test_who_can_forge_vouchers_can_decode_every_single_key(seats: int) -> None:
+    assert seat_quorum(seats) >= seats_needed(seats)
+    assert seat_quorum(seats) * COMMITTEE_DOMAIN.size // seats >= KEY_CODE.degree_bound
+
+
 def test_a_voucher_binds_every_byte_of_a_close() -> None:
     close = final_closes()[0]
     other = replace(close, receipts=(*close.receipts[:-1], (*close.receipts[-1][:2], bytes(65))))
@@ -487,6 +494,29 @@ def test_a_skip_needs_vouchers_until_the_round_has_taken_twice_its_time() -> Non
         judged(without_vouchers(final_closes()[0]), later_ms=2 * DEADLINE_MS)
     with pytest.raises(CloseRefusedError):
         judged(without_vouchers(replace(skip, seats=(1,))), later_ms=2 * DEADLINE_MS)
+
+
+def test_a_round_that_must_not_be_skipped_goes_on_without_a_shard_once_another_has_opened() -> None:
+    terms = first_terms(VALIDATORS, 2)
+    skip = without_vouchers(Close(terms.task, 0, terms.shards[0].digest, (), (), (), (), ()))
+    index, moment = first_seen(lambda state: True)
+    context, late = shard_context(VALIDATORS, 2, index, agreed=Tally(skips=False)), moment.now + 2 * DEADLINE_MS
+    opened = Standing(final_closes()[1], result_of(1).result)
+    check_batch(context, moment.state, (Standing(), opened), skip, late)
+    with pytest.raises(CloseRefusedError, match="may not be skipped"):
+        check_batch(context, moment.state, moment.state.standings, skip, late)
+    assert sharded_payload(context, moment.state, (), late) is None
+    after = replace(moment.state, standings=(Standing(), opened))
+    assert sharded_payload(context, after, (), late) == encode_shard_payload(skip)
+
+
+def test_a_quorum_of_trainers_is_one_of_every_shards() -> None:
+    for trainers, quorum in ((7, 4), (9, 5), (12, 6)):
+        context = shard_context(VALIDATORS, 2, quorum=trainers)
+        own = enter_shard(context, history()[1][0][0].state, 0, None, 0)
+        assert len(own.context.cohort) == 6
+        assert own.context.quorum == quorum
+    assert enter_shard(shard_context(VALIDATORS, 2), history()[1][0][0].state, 0, None, 0).context.quorum is None
 
 
 def test_a_shard_is_closed_once() -> None:

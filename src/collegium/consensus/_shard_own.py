@@ -59,12 +59,21 @@ OwnOutcomes = tuple[OwnShard, tuple[ShardEffect, ...]]
 def enter_shard(context: ShardContext, state: ShardedState, shard: int, secret: SealKey | None, now: int) -> OwnShard:
     """Return a shard's first state at a validator that holds seats of it."""
     terms = state.terms.shards[shard]
-    surroundings = replace(context.in_shard, cohort=state.terms.cohorts(context.round.cohort)[shard])
+    cohort = state.terms.cohorts(context.round.cohort)[shard]
+    surroundings = replace(context.in_shard, cohort=cohort, quorum=_quorum(context, len(cohort)))
     secrets = {} if secret is None else {terms.round: secret}
     first = RoundState(
         terms, state.model, now, secrets, registered=dict(state.registered), changed_ms=now, announced=True
     )
     return OwnShard(shard, surroundings, state.terms.members[shard], first)
+
+
+def _quorum(context: ShardContext, trainers: int) -> int | None:
+    """Return of how many of a shard's trainers the reports suffice: the task's share of them, rounded up."""
+    if context.round.quorum is None:
+        return None
+    share = -(-trainers * context.round.quorum // len(context.round.cohort))
+    return max(share, trainers // 2 + 1, context.round.cohort_min)
 
 
 # ------------------------------------------------------------------------------------------------ step

@@ -50,6 +50,7 @@ __all__ = [
     "check_key",
     "check_merge",
     "check_result_offer",
+    "may_skip",
     "merge_totals",
     "merged_header",
     "result_for",
@@ -97,6 +98,8 @@ def check_batch(
     for entry in batch.closes:
         if standings[entry.shard].close is not None:
             raise ShardOverError(f"shard {entry.shard} is closed already", shard=entry.shard)
+        if not entry.close.reports and not may_skip(context, state, standings):
+            raise CloseRefusedError(f"round {batch.round} may not be skipped: some shard must open its sum first")
         check_shard_close(context, state, entry, now)
     for certified in batch.results:
         check_shard_result(context, state, standings[certified.result.shard], certified)
@@ -106,6 +109,12 @@ def check_batch(
         closed_ms = state.closed_ms.get(shard)
         if closed_ms is None or now < closed_ms + context.round.timing.deadline_ms:
             raise EarlyRecordError(f"shard {shard} is given up before its time", shard=shard)
+
+
+def may_skip(context: ShardContext, state: ShardedState, standings: Sequence[Standing]) -> bool:
+    """Tell whether a shard may be skipped: not the last hope of a round that must open something."""
+    opened = any(standing.total is not None for standing in standings)
+    return opened or context.round.agreed.may_skip(state.terms.round)
 
 
 def check_shard_close(context: ShardContext, state: ShardedState, entry: ShardClose, now: int) -> None:

@@ -116,6 +116,9 @@ def sharded_validator_step(
     news = after.pending is not before.pending or after.merge is not before.merge
     if not news and not isinstance(message, RoundAlarm):
         return state, effects
+    late = now >= after.began_ms + context.shards.round.timing.deadline_ms
+    if not late and sharded_payload(context.shards, after, (), now) is None:
+        return state, effects
     state, ticked = _order(context, state, Tick(), now)
     return state, (*effects, *ticked)
 

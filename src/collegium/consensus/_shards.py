@@ -35,7 +35,7 @@ from ._round_types import (
 )
 from ._shard_own import close_shard, enter_shard, shard_alarm, shard_step
 from ._shard_records import ShardBatch, ShardClose, Standing, decode_shard_payload, encode_shard_payload, follow
-from ._shard_rules import EarlyRecordError, check_batch, check_key, check_merge, merge_totals, merged_header
+from ._shard_rules import EarlyRecordError, check_batch, check_key, check_merge, may_skip, merge_totals, merged_header
 from ._shard_terms import NoShardError, ShardedTerms, sharded_terms_after
 from ._shard_types import (
     BeaconWord,
@@ -289,6 +289,7 @@ def _batch(context: ShardContext, state: ShardedState, standings: tuple[Standing
     timing, terms = context.round.timing, state.terms
     closes, results, lost = list[ShardClose](), [], list[int]()
     skipping = now >= state.began_ms + SKIPPED_AFTER_DEADLINES * timing.deadline_ms
+    skipping = skipping and may_skip(context, state, standings)
     for shard, standing in enumerate(standings):
         known = state.pending.get(shard)
         if standing.over:
