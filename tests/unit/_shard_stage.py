@@ -146,6 +146,17 @@ def first_terms(size: int, count: int, partition_rounds: int = 1) -> ShardedTerm
     return first_sharded_terms(Tally(), members(size).epoch_set, ShardPlan(count, SEATS, partition_rounds), start, keys)
 
 
+made: dict[tuple[bytes, int], Upload] = {}
+
+
+def upload_for(terms: RoundTerms, trainer: int) -> Upload:
+    """Return what a trainer sends under these terms; made once, however many cities play them."""
+    if (terms.digest, trainer) not in made:
+        random = RANDOM.split(f"shards {terms.digest.hex()} {trainer}")
+        made[terms.digest, trainer] = make_upload(terms, trainer_key(trainer), update_of(trainer, terms.round), random)
+    return made[terms.digest, trainer]
+
+
 Disguise = Callable[[int | None, object], object | None]
 
 
@@ -190,10 +201,8 @@ class City:
         """Let trainers do their part of the present round: each sends to its shard's members."""
         uploads = []
         for trainer in trainers:
-            account = trainer_key(trainer)
-            shard = self.terms.shard_of(cohort(trained), account.address)
-            random = RANDOM.split(f"city {self.terms.round} {trainer} {self.count}")
-            upload = make_upload(self.terms.shards[shard], account, update_of(trainer, self.terms.round), random)
+            shard = self.terms.shard_of(cohort(trained), trainer_key(trainer).address)
+            upload = upload_for(self.terms.shards[shard], trainer)
             uploads.append(upload)
             for to in self.terms.members[shard]:
                 self.network.post(to, upload, self.network.now_ms + LINK_MS, self.network.measured_ms)

@@ -171,18 +171,22 @@ def test_who_is_not_registered_is_in_no_shard() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("validators", "count"), [(8, 3), (20, 2)])
-def test_the_model_is_that_of_one_committee(validators: int, count: int) -> None:
+@pytest.mark.parametrize(("validators", "count", "rounds"), [(8, 3, 2), (20, 2, 3)] if FULL else [(8, 3, 2)])
+def test_the_model_is_the_plain_sum_of_all_updates(validators: int, count: int, rounds: int) -> None:
     city = City.opened(validators, count)
-    for _number in range(2):
+    for _ in range(rounds):
         city.report()
         finished = city.play()
         assert finished.header.outcome == "opened"
-    expected = sum_of(range(TRAINERS), 0) + sum_of(range(TRAINERS), 1)
-    assert finished.model == expected
-    assert single(2) == expected
-    assert city.terms.round == 2
+    assert finished.model == b"".join(sum_of(range(TRAINERS), number) for number in range(rounds))
+    assert city.terms.round == rounds
     assert not city.refusals()
+
+
+@pytest.mark.slow
+def test_one_committee_makes_the_same_model_of_the_same_updates() -> None:
+    city, _ = history()
+    assert single(1) == city.nodes[0].finished[0].model == sum_of(range(TRAINERS))
 
 
 def test_trainers_stay_together_for_as_many_rounds_as_the_plan_says() -> None:
@@ -266,7 +270,7 @@ def test_a_shard_that_fails_does_not_stop_the_others(
     kinds: tuple[type[Any], ...], waits_ms: int, outcome: str | None
 ) -> None:
     disguise = silent(1, *kinds)
-    city = City.opened(VALIDATORS, 2, disguises=dict.fromkeys(range(VALIDATORS), disguise))
+    city = City.opened(8, 2, disguises=dict.fromkeys(range(8), disguise))
     others, standings = trainers_of(city, 0), list[Standing]()
     city.report()
     city.network.run(lambda _: _over(city, standings), 200_000)
@@ -288,7 +292,7 @@ def test_a_shard_that_fails_does_not_stop_the_others(
 
 @pytest.mark.slow
 def test_a_shard_of_too_few_reports_is_skipped_at_the_deadline() -> None:
-    city = City.opened(VALIDATORS, 2)
+    city = City.opened(8, 2)
     here, alone = trainers_of(city, 0), trainers_of(city, 1)[:1]
     city.report([*here, *alone])
     finished = city.play(100_000)

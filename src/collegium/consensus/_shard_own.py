@@ -224,14 +224,15 @@ def _sign(own: OwnShard, digest: bytes) -> bytes:
 
 def _take_voucher(own: OwnShard, message: Voucher) -> OwnOutcomes:
     """As offerer: collect seats until more than two thirds vouch, then have the close ordered."""
-    if own.offer is None or own.done or message.digest != voucher_digest(own.shard, own.offer):
+    offer = own.offer
+    if offer is None or own.done or message.digest != voucher_digest(own.shard, offer):
         return own, ()
     votes, certificate = _collect(own, dict(own.vouchers), message)
     own = replace(own, vouchers=votes)
     if certificate is None:
         return own, ()
     terms = own.state.terms
-    batch = ShardBatch(terms.task, terms.round, closes=(ShardClose(own.shard, own.offer, certificate),))
+    batch = ShardBatch(terms.task, terms.round, closes=(ShardClose(own.shard, offer, certificate),))
     return replace(own, done=True), (_record(own, batch),)
 
 
@@ -326,12 +327,13 @@ def _judge_waiting(own: OwnShard, now: int) -> OwnOutcomes:
 
 def _take_vote(own: OwnShard, message: ResultVote) -> OwnOutcomes:
     """As opener: collect seats until more than two thirds certify the result, then have it ordered."""
-    if own.result is None or own.done or message.digest != own.result.digest:
+    result = own.result
+    if result is None or own.done or message.digest != result.digest:
         return own, ()
     votes, certificate = _collect(own, dict(own.votes), message)
     own = replace(own, votes=votes)
     if certificate is None:
         return own, ()
     terms = own.state.terms
-    batch = ShardBatch(terms.task, terms.round, results=(CertifiedResult(own.result, certificate),))
+    batch = ShardBatch(terms.task, terms.round, results=(CertifiedResult(result, certificate),))
     return replace(own, done=True), (_record(own, batch),)
