@@ -202,6 +202,7 @@ def test_trainers_stay_together_for_as_many_rounds_as_the_plan_says() -> None:
         assert changes == [not (number + 1) % partition_rounds for number in range(6)]
 
 
+@pytest.mark.slow
 def test_a_validator_without_seats_sees_no_report_and_has_the_same_model() -> None:
     city, seen = history()
     light = [i for i in seen if len(seen[i][0].state.own) == 1]
@@ -668,6 +669,7 @@ def test_hostile_messages_are_refused_by_name() -> None:
     assert refused(ShardMessage(0, 7, Voucher(3, bytes(32), bytes(48))), 3) is NoShardError
 
 
+@pytest.mark.slow
 def test_a_bad_share_of_the_beacon_stops_nobody() -> None:
     city = City.opened(
         8, 2, disguises={3: lambda to, m: replace(m, share=b"\xc0" + bytes(47)) if isinstance(m, BeaconWord) else m}
