@@ -221,10 +221,9 @@ def vote_states() -> Sequence[bytes]:
 
 
 def payloads() -> Sequence[bytes]:
-    body = SIGNATURE + b"\1"
     registered = (Registered(ADDRESS, DIGEST, 1, 8, DIGEST),)
-    listed, rows = tuple(sorted((DIGEST, SHARE[:32]))), ((b"\3", b"\1", body), (b"\3", b"\0", body))
-    keys = (Announcement(2, 4, DIGEST, body),)
+    listed, rows = (DIGEST, SHARE[16:]), ((b"\3", b"\1", SIGNATURE), (b"\3", b"\0", SIGNATURE))
+    keys = (Announcement(2, 4, DIGEST, SIGNATURE),)
     close = Close(DIGEST, 3, DIGEST, (0, 2), listed, (1, 1), listed, rows, registered, keys)
     header = wire.small_values()[4].header
     return [encode_payload(close), encode_payload(Certified(header, b"\7" + SHARE))]

@@ -469,6 +469,10 @@ HOSTILE_CLOSES: dict[str, tuple[Callable[[Close], ShardBatch], type[CollegiumErr
     "more reports than trainers": (lambda c: vouched(0, many_reports(c)), CloseRefusedError),
     "another weight": (lambda c: vouched(0, replace(c, weights=(2, *c.weights[1:]))), CloseRefusedError),
     "a report twice": (lambda c: vouched(0, replace(c, reports=(c.reports[0], *c.reports[:-1]))), CloseRefusedError),
+    "sealing keys": (
+        lambda c: vouched(0, replace(c, announcements=merged()[2].announcements)),
+        CloseRefusedError,
+    ),
     "another shard's": (lambda c: vouched(1, c), CloseRefusedError),
     "a shard that is not": (lambda c: vouched_as(c, 2), NoShardError),
     "another round's": (lambda c: replace(vouched(0, c), round=1), ShardOverError),

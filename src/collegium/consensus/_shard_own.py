@@ -13,9 +13,18 @@ from typing import Final
 from collegium.crypto import BlsSecretKey, SealKey, bls_verify
 from collegium.errors import CollegiumError
 
-from ._records import Close, encode_payload
-from ._round import payload_accepted, release, round_step
-from ._round_rules import MissingReportsError, NotSenderError, WrongRoundError, close_for
+from ._proving import is_proved
+from ._records import Close, decode_payload, encode_payload
+from ._round import release, round_step
+from ._round_rules import (
+    MissingReportsError,
+    NotSenderError,
+    WrongRoundError,
+    check_close,
+    close_for,
+    leaves_out,
+    registers,
+)
 from ._round_types import (
     Refused,
     Release,
@@ -202,19 +211,31 @@ def _hear_close(own: OwnShard, message: CloseOffer, now: int) -> OwnOutcomes:
 
 
 def _vouch_waiting(own: OwnShard, now: int) -> OwnOutcomes:
-    """Vouch for the offered closes that keep the rules and leave nothing out; the others may do so later.
-
-    The test is that of a vote for such a close where there is one committee.
-    """
+    """Vouch for the offered closes that keep the rules and leave nothing out; the others may do so later."""
     effects: list[ShardEffect] = []
     for validator, close in own.waiting.items():
-        if payload_accepted(own.context, own.state, (), encode_payload(close), now):
+        if _deserves_vouching(own, close, now):
             digest = voucher_digest(own.shard, close)
             voucher = Voucher(own.index, digest, _sign(own, digest))
             waiting = {other: kept for other, kept in own.waiting.items() if other != validator}
             own = replace(own, waiting=waiting, vouched=own.vouched | {digest})
             effects.append(_to(own, validator, voucher))
     return own, tuple(effects)
+
+
+def _deserves_vouching(own: OwnShard, close: Close, now: int) -> bool:
+    """Tell whether a close would deserve a vote if there were one committee; sealing keys are the merged header's."""
+    context, state = own.context, own.state
+    reports = {report: held.report for report, held in state.held().items()}
+    try:
+        decode_payload(encode_payload(close))
+        may_skip = context.agreed.may_skip(close.round)
+        check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip)
+        proved = all(is_proved(context, state, reports[report], close) for report in close.reports)
+        registered = close.registered == registers(context.agreed, state, close.reports)
+    except CollegiumError:
+        return False
+    return not close.announcements and proved and registered and leaves_out(context, state, close, now) is None
 
 
 def _sign(own: OwnShard, digest: bytes) -> bytes:

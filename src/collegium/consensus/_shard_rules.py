@@ -130,6 +130,10 @@ def check_shard_close(context: ShardContext, state: ShardedState, entry: ShardCl
         raise CloseRefusedError(f"close is not of shard {entry.shard} in round {terms.round}")
     if any(weight != 1 for weight in close.weights):
         raise CloseRefusedError(f"weights {close.weights}, expected 1 for every report")
+    if close.announcements:
+        raise CloseRefusedError(
+            "a shard's close names sealing keys, which are the merged header's", field="announcements"
+        )
     if not close.reports and (close.seats or close.receipts or close.listed or close.registered):
         raise CloseRefusedError("a skipped shard names no seats")
     if close.reports:
