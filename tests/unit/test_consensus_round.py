@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from _round_stage import (
     EMPTY_MODEL,
+    LINK_MS,
     RANDOM,
     SEATS,
     TASK,
@@ -1465,3 +1466,86 @@ def test_a_town_waits_for_its_founding_round() -> None:
     town.send_reports(range(2))
     assert one_header(town.run_round(5_000)).outcome == "opened"
     assert one_header(town.run_round(5_000)).outcome == "skipped"
+
+
+# ------------------------------------------------------------------------------------------------ a round ends
+
+
+def nobody_asks_in_vain(hall: Hall) -> set[int]:
+    """Return whom validator 0 asks for reports, and take its questions off the network."""
+    asked = {to for sender, to, message in hall.outbox if sender == 0 and isinstance(message, ReportRequest)}
+    hall.outbox = [said for said in hall.outbox if not isinstance(said[2], ReportRequest)]
+    return asked
+
+
+def test_a_report_that_others_vouch_for_is_asked_for_until_it_comes() -> None:
+    """Two are asked at a time, others each time: five of the fifteen may be silent."""
+    hall = Hall.opened(2)
+    hall.upload(upload_of(0), to=range(1, SEATS))
+    silent = hall.spread(lambda _, to, m: None if isinstance(m, ReportRequest) else m)
+    asked = set[int]()
+    for _ in range(8):
+        assert not silent.give(0, RoundAlarm(0)), "not before the others have had their time"
+        wait(silent, RoundTiming().turn_ms)
+        (timer,) = [e for e in silent.give(0, RoundAlarm(0)) if isinstance(e, RoundTimer)]
+        assert timer.at_ms == silent.now + RoundTiming().turn_ms
+        asked |= nobody_asks_in_vain(silent)
+    assert asked == set(range(1, SEATS))
+    wait(silent, RoundTiming().turn_ms)
+    silent.give(0, RoundAlarm(0))
+    assert set(silent.spread().states[0].fetched) == {upload_of(0).report.id}
+    wait(silent, RoundTiming().turn_ms)
+    silent.give(0, RoundAlarm(0))
+    assert nobody_asks_in_vain(silent) == set(), "it has come"
+
+
+def test_a_report_that_few_vouch_for_is_not_asked_for_later_either() -> None:
+    hall = Hall.opened(2)
+    hall.upload(upload_of(0), to=range(1, 6))  # five of sixteen can all be bad
+    wait(hall.spread(), RoundTiming().turn_ms)
+    hall.give(0, RoundAlarm(0))
+    assert nobody_asks_in_vain(hall) == set()
+
+
+def test_from_twice_the_deadline_on_nothing_is_proposed_but_to_skip_the_round() -> None:
+    hall = admitted(3)
+    whole = hall.close()
+    hall.now = 2 * DEADLINE_MS - 1
+    assert hall.close() == whole
+    wait(hall, 1)
+    assert hall.close() == Close(TASK, 0, committee().terms.digest, (), (), (), (), ())
+    assert accepts(hall, hall.close())
+    assert accepts(hall, whole), "who proposed it a little earlier is not let down"
+    assert not accepts(hall, replace(whole, reports=whole.reports[:2], weights=(1, 1))), "none is left out the sooner"
+
+
+def test_a_round_that_may_not_be_skipped_is_not_proposed_to_be_skipped() -> None:
+    hall = admitted(3)
+    for i, context in hall.contexts.items():
+        hall.contexts[i] = replace(context, agreed=Founding())
+    whole = hall.close()
+    wait(hall, 9 * DEADLINE_MS)
+    assert hall.close() == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_report_that_one_honest_validator_lacks_does_not_hold_up_the_round(answered: bool) -> None:
+    """Five validators sign receipts and do nothing else; a trainer sends to all but one of the others.
+
+    Each of the ten that hold its report proposes a close that the eleventh cannot vote for, and they are no quorum.
+    """
+    silent, lacks = frozenset(range(1, 6)), 0
+
+    def hinder(sender: int, to: int, message: Any) -> Any:
+        unheard = sender in silent and not isinstance(message, SeatReceipt | Announcement)
+        unanswered = isinstance(message, ReportReply) and not answered
+        return None if unheard or unanswered else message
+
+    town = Town(3, tamper=hinder, timing=RoundTiming(deadline_ms=3_000, turn_ms=200))
+    for trainer in range(3):
+        for to in set(range(SEATS)) - ({lacks} if trainer == 0 else set()):
+            town._post(to, LINK_MS, upload_of(trainer))
+    header = one_header(town.run_round(60_000))
+    # a close is agreed on either way; of the one that admits all three reports the silent ones release nothing
+    assert header.outcome == ("lost" if answered else "skipped")

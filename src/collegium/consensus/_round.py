@@ -10,7 +10,7 @@ and effects, and never raises on what others send.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 
@@ -331,10 +331,11 @@ def _look_again(context: RoundContext, state: RoundState, now: int) -> Outcomes:
     state, said = _say_overdue(context, state, now)
     state, verified = _verify_overdue(context, state, now)
     state, asked = _ask(context, state, now)
+    state, early = _ask_early_again(context, state, now)
     state, replayed = _replay(context, state, now) if state.close is not None else (state, ())
     state, proposed = _open(context, state, now)
     state, look = _look_is_over(context, state, now)
-    return state, (*synced, *said, *verified, *asked, *replayed, *proposed, *look)
+    return state, (*synced, *said, *verified, *asked, *early, *replayed, *proposed, *look)
 
 
 # ------------------------------------------------------------------------------------------------ admit
@@ -547,13 +548,12 @@ def _take_receipt(context: RoundContext, state: RoundState, message: SeatReceipt
     context.work.once(key, lambda: aggregation.check_receipt(state.terms, receipt))
     state = replace(state, receipts={**state.receipts, receipt.seat: receipt}, changed_ms=now)
     held, effects = state.held(), list[RoundEffect]()
-    for report in sorted(receipt.names if known is None else receipt.names - known.names):
-        if report in state.rejected and report in receipt.verified:
-            effects.append(EvidenceFound(FalseReceipt(held[report], receipt)))
-        if report not in held:
-            effects.extend(_ask_early(context, state, report))
+    fresh = receipt.names if known is None else receipt.names - known.names
+    for report in sorted(state.rejected.intersection(fresh, receipt.verified)):
+        effects.append(EvidenceFound(FalseReceipt(held[report], receipt)))
+    state, asked = _ask_early(context, state, fresh - held.keys(), now)
     state, look = _look_when_complete(context, state, now)
-    return state, (*effects, *look)
+    return state, (*effects, *asked, *look)
 
 
 def _take_announcement(context: RoundContext, state: RoundState, message: Announcement, now: int) -> Outcomes:
@@ -704,17 +704,43 @@ def _ask(context: RoundContext, state: RoundState, now: int) -> Outcomes:
     return replace(state, asked=state.asked + ASKED_AT_ONCE), (again, *requests)
 
 
-def _ask_early(context: RoundContext, state: RoundState, report: Digest) -> tuple[RoundEffect, ...]:
-    """Ask for a report once more validators vouch for it than can all be bad: a close that admits it may come."""
-    seats = tuple(sorted(seat for seat, receipt in state.receipts.items() if report in receipt.names))
-    ask = _vouchers(state, report) == context.epoch_set.faulty_max + 1
-    return _requests(context, state, seats, (report,)) if ask else ()
+def _ask_early(context: RoundContext, state: RoundState, reports: Iterable[Digest], now: int) -> Outcomes:
+    """Ask for reports that more validators vouch for than can all be bad, others each time, until they are here.
+
+    A close that admits them may come, and who lacks one can vote for none that does.
+    """
+    wanted: dict[int, list[Digest]] = {}
+    sought = dict(state.sought)
+    for report in sorted(reports):
+        times, again_ms = sought.get(report, (0, now))
+        vouchers = _vouchers(context, state, report)
+        if now < again_ms or len(vouchers) <= context.epoch_set.faulty_max:
+            continue
+        first = context.index + times * ASKED_AT_ONCE
+        for i in range(min(ASKED_AT_ONCE, len(vouchers))):
+            wanted.setdefault(vouchers[(first + i) % len(vouchers)], []).append(report)
+        sought[report] = (times + 1, now + context.timing.turn_ms)
+    if not wanted:
+        return state, ()
+    requests = [
+        RoundSend(to, ReportRequest(state.terms.round, context.index, tuple(asked))) for to, asked in wanted.items()
+    ]
+    again = RoundTimer(RoundAlarm(state.terms.round), now + context.timing.turn_ms)
+    return replace(state, sought=sought), (*requests, again)
 
 
-def _vouchers(state: RoundState, report: Digest) -> int:
-    """Return how many validators have signed receipts that name a report."""
+def _ask_early_again(context: RoundContext, state: RoundState, now: int) -> Outcomes:
+    """Ask others for the reports that were asked for before the close and have not come."""
+    return (
+        (state, ()) if state.close is not None else _ask_early(context, state, state.sought.keys() - state.held(), now)
+    )
+
+
+def _vouchers(context: RoundContext, state: RoundState, report: Digest) -> list[int]:
+    """Return the other validators that have signed receipts that name a report."""
     seats = (seat for seat, receipt in state.receipts.items() if report in receipt.names)
-    return len({state.terms.seats[seat].validator for seat in seats})
+    accounts = {state.terms.seats[seat].validator for seat in seats}
+    return [int(v.index) for v in context.epoch_set.validators if v.account in accounts and v.index != context.index]
 
 
 def _requests(
@@ -744,7 +770,7 @@ def _answer(context: RoundContext, state: RoundState, message: ReportRequest) ->
 def _take_reply(context: RoundContext, state: RoundState, message: ReportReply, now: int) -> Outcomes:
     """Keep a report that was asked for: one of the final close, or one that enough validators vouch for."""
     report = message.report
-    wanted = report.id in state.missing() or _vouchers(state, report.id) > context.epoch_set.faulty_max
+    wanted = report.id in state.missing() or len(_vouchers(context, state, report.id)) > context.epoch_set.faulty_max
     if not wanted or report.trainer not in context.cohort:
         return state, ()
     check_proof_form(context.agreed, report, message.proof)

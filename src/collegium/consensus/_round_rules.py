@@ -48,6 +48,7 @@ __all__ = [
     "enough_since",
     "has_enough",
     "is_complete",
+    "is_overdue",
     "is_unanimous",
     "least_admitted",
     "leaves_out",
@@ -147,7 +148,22 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
     trainers have reported and stragglers have had their time, or at the deadline, with what there is: as many reports
     as possible such that the seats of Q hold a receipt for every one of them. At the deadline none if that is not more
     than half, where the round may be skipped. Enough means that the sum decodes although `lying_max` seats of Q lie.
+    From twice the deadline on nobody where that may be: for that everybody votes, whatever it knows of.
     """
+    if is_overdue(context, state, now) and context.agreed.may_skip(state.terms.round):
+        choice: tuple[list[Digest], frozenset[int]] | None = ([], frozenset())
+    else:
+        choice = _choice(context, state, now)
+    return None if choice is None else _close_of(context, state, *choice)
+
+
+def is_overdue(context: RoundContext, state: RoundState, now: int) -> bool:
+    """Tell whether a round has taken twice its time: everybody votes for skipping it then, if it may be skipped."""
+    return now >= state.began_ms + SKIPPED_AFTER_DEADLINES * context.timing.deadline_ms
+
+
+def _choice(context: RoundContext, state: RoundState, now: int) -> tuple[list[Digest], frozenset[int]] | None:
+    """Return which reports a close should admit now with which seats, or None while it is worth waiting."""
     late = now >= state.began_ms + context.timing.deadline_ms
     waited = now >= state.changed_ms + context.timing.grace_ms
     complete = (waited or is_unanimous(state)) and is_complete(context, state)
@@ -160,6 +176,10 @@ def close_for(context: RoundContext, state: RoundState, now: int) -> Close | Non
         if not context.agreed.may_skip(state.terms.round):
             return None
         admitted, seats = [], frozenset()
+    return admitted, seats
+
+
+def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Digest], seats: frozenset[int]) -> Close:
     order = tuple(sorted(seats))
     listed, receipts = list_receipts([state.receipts[seat] for seat in order])
     return Close(
@@ -387,13 +407,13 @@ def leaves_out(context: RoundContext, state: RoundState, close: Close, now: int)
         expected = len(_best(context, state, since + context.timing.straggler_ms // 2)[0])
         few = len(close.reports) < max(expected, least_admitted(context, state))
         return f"{len(close.reports)} reports, {expected} were here in good time" if few else None
-    if not close.reports and now >= state.began_ms + SKIPPED_AFTER_DEADLINES * context.timing.deadline_ms:
+    if not close.reports and is_overdue(context, state, now):
         return None
     least = least_admitted(context, state)
     if 0 < len(close.reports) < least:
         return f"{len(close.reports)} reports, {least} or none expected of {len(state.admissible())} that are here"
-    own = close_for(context, state, now)
-    expected = 0 if own is None else len(own.reports)
+    own = _choice(context, state, now)
+    expected = 0 if own is None else len(own[0])
     return None if len(close.reports) >= expected else f"{len(close.reports)} reports, {expected} are admissible here"
 
 

@@ -526,6 +526,7 @@ class RoundState:
     released: Mapping[int, Digest] = field(default_factory=dict)  # by round: what was written down
     releases: Mapping[int, Release] = field(default_factory=dict)
     asked: int = 0  # how many validators were asked for missing reports
+    sought: Mapping[Digest, tuple[int, int]] = field(default_factory=dict)  # before the close: how often, when last
     answered: frozenset[tuple[int, Digest]] = frozenset()
     own: HeaderProposal | None = None  # this validator's
     heard: Mapping[int, HeaderProposal] = field(default_factory=dict)  # by proposer: one a round
