@@ -255,6 +255,23 @@ def test_a_second_report_of_one_trainer_is_refused_and_the_first_stands() -> Non
     assert hall.states[0].reports[committee().trainers[0].address].report.id == upload_of(0).report.id
 
 
+def test_forged_and_repeated_reports_leave_nothing_behind_that_grows() -> None:
+    """What is shared of a report, its masked update above all, is computed after its signature and repetition."""
+    work = SharedWork()
+    hall = Hall.opened(2, work=work)
+    hall.give(0, upload_of(0))
+    before = work.held_bytes
+    for draw in range(1, 4):
+        (refused,) = hall.give(0, upload_of(0, draw))
+        assert isinstance(refused.reason, RepeatedReportError)
+        forged = replace(upload_of(1).report, signature=upload_of(0, draw).report.signature)
+        (refused,) = hall.give(0, replace(upload_of(1), report=forged))
+        assert isinstance(refused.reason, ReportRejectedError)
+    assert work.held_bytes - before < 6 * 1_000 < len(upload_of(0).ciphertext)
+    hall.give(0, upload_of(1))
+    assert work.held_bytes - before > len(upload_of(1).ciphertext), "an honest one is shared"
+
+
 def test_reports_of_strangers_and_other_rounds_are_refused_and_the_next_rounds_wait() -> None:
     hall = Hall.opened(2)
     (refused,) = hall.give(0, upload_of(2))

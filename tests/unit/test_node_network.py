@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -16,6 +19,10 @@ LINK_MS = 50
 
 class RefusedError(CollegiumError):
     """What a computation of these tests refuses with."""
+
+
+class Thing:
+    """What a computation looks at."""
 
 
 @dataclass
@@ -231,3 +238,53 @@ def test_work_inside_work_is_charged_to_the_later_caller_in_full() -> None:
     assert work.charged_ms == 7.0
     work.once("outer", lambda: "never")
     assert work.charged_ms >= 14.0
+
+
+def test_a_kept_refusal_holds_nothing_of_what_was_looked_at() -> None:
+    """Neither the frames that it came from nor those of the callers that it is raised to."""
+    work, kept = SharedWork(), list[weakref.ref[Thing]]()
+
+    def refuse() -> None:
+        thing = Thing()
+        kept.append(weakref.ref(thing))
+        try:
+            raise ValueError(thing)
+        except ValueError as error:
+            raise RefusedError("no", number=7) from error
+
+    for _ in range(3):
+        thing = Thing()
+        kept.append(weakref.ref(thing))
+        with pytest.raises(RefusedError, match="no") as caught:
+            work.once("key", refuse)
+        assert caught.value.values == {"number": 7}
+        del caught, thing
+    gc.collect()
+    assert len(kept) == 4
+    assert [ref() for ref in kept] == [None] * 4
+
+
+def test_shared_work_is_bounded_in_bytes_and_drops_the_oldest_first() -> None:
+    work, calls = SharedWork(bytes_max=3_000), list[str]()
+
+    def compute(name: str) -> bytes:
+        calls.append(name)
+        return bytes(1_000)
+
+    for name in ("a", "b", "c", "a", "c"):
+        work.once(name, partial(compute, name))
+    assert calls == ["a", "b", "c", "a"], "b and c leave room for no third one"
+    assert work.held_bytes <= work.bytes_max
+    assert work.once("huge", lambda: bytes(9_000)) == bytes(9_000), "given, not kept"
+    assert (work.results, work.held_bytes) == ({}, 0)
+
+
+def test_forgotten_work_takes_no_room() -> None:
+    work = SharedWork()
+    for name in ("a", "b"):
+        work.once(name, lambda: bytes(1_000))
+    work.forget(lambda key: key == "b")
+    assert set(work.results) == {"b"}
+    assert 1_000 < work.held_bytes < 2_000
+    work.forget()
+    assert work.held_bytes == 0

@@ -274,6 +274,7 @@ from ._shard_types import (
 )
 from ._sharded_validator import ShardedContext, ShardedValidatorState, sharded_validator_step, start_sharded_validator
 from ._validator import Kept, ValidatorContext, ValidatorState, restore_validator, start_validator, validator_step
+from ._weight import bytes_in
 
 __all__ = [
     "BLOCK_PAYLOAD_BYTES_MAX",
@@ -481,6 +482,7 @@ __all__ = [
     "WrongRoundError",
     "assign_seats",
     "buy_ticket",
+    "bytes_in",
     "change_step",
     "check_announcement",
     "check_certified",

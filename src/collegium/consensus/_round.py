@@ -46,6 +46,7 @@ from ._round_rules import (
     check_keys,
     check_proposal,
     check_release,
+    check_signer,
     check_upload,
     close_for,
     combine_beacon,
@@ -354,15 +355,16 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     if len(upload.boxes) != len(state.terms.seats):
         raise aggregation.ReportRejectedError(f"{len(upload.boxes)} boxes for {len(state.terms.seats)} seats")
     boxes = {seat: upload.boxes[seat] for seat in own}
+    known = state.reports.get(report.trainer)
+    if known is not None and known.report.id != report.id:
+        check_signer(context.work, report)
+        raise RepeatedReportError(
+            f"trainer {report.trainer.hex()} signed {known.report.id.hex()} and {report.id.hex()}"
+        )
     check_proof_form(context.agreed, report, upload.proof)
     ciphertext = check_upload(context.work, state.terms, report, upload.ciphertext, boxes)
     registration = state.registrations.get(report.registration, upload.registration)
     check_registration(context.agreed, state.registered, report, registration)
-    known = state.reports.get(report.trainer)
-    if known is not None and known.report.id != report.id:
-        raise RepeatedReportError(
-            f"trainer {report.trainer.hex()} signed {known.report.id.hex()} and {report.id.hex()}"
-        )
     held, since = Held(report, ciphertext, upload.proof, registration), enough_since(context, state)
     state = replace(state, reports={**state.reports, report.trainer: held}, changed_ms=now)
     copy = sum((report.id, seat) in state.columns for seat in own)

@@ -41,6 +41,7 @@ __all__ = [
     "check_keys",
     "check_proposal",
     "check_release",
+    "check_signer",
     "check_sum",
     "check_upload",
     "close_for",
@@ -93,6 +94,18 @@ class ProposalRefusedError(CollegiumError):
 # ------------------------------------------------------------------------------------------------ admit
 
 
+def check_signer(work: Work, report: Report) -> None:
+    """Check that a report is signed by its trainer: before anything that would be kept of it.
+
+    Raises:
+        ReportRejectedError: signed by somebody else.
+        CollegiumError: not a signature.
+    """
+    signer = work.once(("signer", report.id, report.signature), lambda: recover_address(report.id, report.signature))
+    if signer != report.trainer:
+        raise aggregation.ReportRejectedError(f"report of {report.trainer.hex()} is signed by {signer.hex()}")
+
+
 def check_upload(
     work: Work, terms: RoundTerms, report: Report, ciphertext: bytes, boxes: Mapping[int, bytes | None]
 ) -> npt.NDArray[np.uint64]:
@@ -111,6 +124,7 @@ def check_upload(
     for seat, box in boxes.items():
         if box is not None and (seat >= len(report.boxes) or sha256(box).digest() != report.boxes[seat]):
             raise aggregation.ReportRejectedError(f"the box for seat {seat} is not the one that the report names")
+    check_signer(work, report)
 
     def check() -> npt.NDArray[np.uint64]:
         aggregation.check_report(terms, report)

@@ -12,15 +12,19 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Hashable, Iterable
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 
+from collegium.consensus import bytes_in
 from collegium.errors import CollegiumError
 
 __all__ = ["Delivery", "Network", "Outgoing", "Participant", "SharedWork", "StalledError"]
 
 T = TypeVar("T")
 Message = object
+
+RESULT_BYTES_MAX: Final = 1 << 30  # of shared results in one process
 
 
 class StalledError(CollegiumError):
@@ -66,13 +70,17 @@ class SharedWork:
     """Pure computations done once in this process; each participant is charged for each once, what the first one paid.
 
     A participant that asks again pays nothing: as a process of its own it would remember, too. Grows with the messages
-    of a round; `forget` clears it between rounds.
+    of a round, up to `bytes_max` and then without its oldest results; `forget` clears it between rounds. A refusal is
+    kept without its traceback, whose frames would hold all that was looked at.
     """
 
     results: dict[Hashable, tuple[object, CollegiumError | None, float]] = field(default_factory=dict)
     charged_ms: float = 0.0
     asking: int | None = None  # whose step this is
     payers: dict[Hashable, set[int]] = field(default_factory=dict)
+    bytes_max: int = RESULT_BYTES_MAX
+    sizes: dict[Hashable, int] = field(default_factory=dict)
+    held_bytes: int = 0
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         """Return `compute()` for the first caller of `key`, its result (or refusal) for the later ones."""
@@ -87,10 +95,11 @@ class SharedWork:
                 refusal = error
             inner = self.charged_ms - charged  # nested shared work is charged as if done here
             took = 1e3 * (time.perf_counter() - began) + inner
-            self.results[key] = (value, refusal, took)
+            self.put(key, value, refusal, took)
             self._pays(key)
         else:
-            value, refusal, took = known
+            value, kept, took = known
+            refusal = copy(kept)  # raising one adds to its traceback
             self.charged_ms += took if self._pays(key) else 0.0
         if refusal is not None:
             raise refusal
@@ -98,7 +107,7 @@ class SharedWork:
 
     def _pays(self, key: Hashable) -> bool:
         """Tell whether whoever asks has not paid for this yet, and note that it has now."""
-        if self.asking is None:
+        if self.asking is None or key not in self.results:
             return True
         payers = self.payers.setdefault(key, set())
         fresh = self.asking not in payers
@@ -107,12 +116,22 @@ class SharedWork:
 
     def put(self, key: Hashable, value: object, refusal: CollegiumError | None, took_ms: float) -> None:
         """Enter a result that was computed ahead, elsewhere: whoever asks for it is charged what it took."""
-        self.results[key] = (value, refusal, took_ms)
+        self._drop(key)
+        self.results[key] = (value, copy(refusal), took_ms)
+        self.sizes[key] = bytes_in(key) + bytes_in(value)
+        self.held_bytes += self.sizes[key]
+        while self.held_bytes > self.bytes_max:
+            self._drop(next(iter(self.sizes)))
+
+    def _drop(self, key: Hashable) -> None:
+        self.results.pop(key, None)
+        self.payers.pop(key, None)
+        self.held_bytes -= self.sizes.pop(key, 0)
 
     def forget(self, keep: Callable[[Hashable], bool] = lambda _: False) -> None:
         """Drop all results but those whose keys are to be kept."""
-        self.results = {key: result for key, result in self.results.items() if keep(key)}
-        self.payers = {key: payers for key, payers in self.payers.items() if keep(key)}
+        for key in [key for key in self.results if not keep(key)]:
+            self._drop(key)
 
 
 class Network:
