@@ -18,6 +18,7 @@ from _round_stage import (
     SEATS,
     Archive,
     Hall,
+    Tally,
     admitted,
     committee,
     context_of,
@@ -29,7 +30,7 @@ from _round_stage import (
     wait,
 )
 
-from collegium.aggregation import make_upload
+from collegium.aggregation import ReportRejectedError, make_upload
 from collegium.consensus import (
     OBJECT_BYTES_MAX,
     Announcement,
@@ -47,6 +48,7 @@ from collegium.consensus import (
     ObjectRequest,
     ObjectTooLargeError,
     PeerJoined,
+    ProofRefusedError,
     Refused,
     Registered,
     Release,
@@ -138,6 +140,47 @@ def test_an_early_upload_is_written_down_when_it_comes_and_not_again_when_its_ro
     effects = finish_at(hall, 2, certified)
     assert "KeepUpload" not in names(effects)
     assert "Admitted" in names(effects)
+
+
+@pytest.mark.slow
+def test_an_early_upload_without_its_boxes_does_not_displace_the_honest_copy() -> None:
+    """So a validator could deny a trainer that it passes on the receipts of whoever is a round behind."""
+    hall, certified = over()
+    finish_at(hall, 3, certified)
+    honest = upload_for(hall, 3, 0)
+    stripped = replace(honest, boxes=(None,) * SEATS)
+    half = replace(honest, boxes=(*honest.boxes[:8], *(None,) * 8))
+    for copy in (stripped, half, honest):
+        (kept,) = hall.give(2, copy, 7)
+        assert isinstance(kept, KeepUpload)
+        assert (kept.copy, kept.upload.boxes) == (0, copy.boxes), "in the place of the one before it"
+    for copy in (stripped, half, honest):
+        assert hall.give(2, copy, 7) == [], "nothing new"
+    assert len(hall.states[2].ahead) == 1
+    assert "Admitted" in names(finish_at(hall, 2, certified))
+
+
+@pytest.mark.slow
+def test_an_early_upload_with_other_boxes_or_another_registration_is_refused_by_name() -> None:
+    hall, certified = over()
+    finish_at(hall, 3, certified)
+    honest = upload_for(hall, 3, 0)
+    spoilt = replace(honest, boxes=(*honest.boxes[:-1], b"spoilt"))
+    fewer = replace(honest, boxes=honest.boxes[:-1])
+    for copy in (spoilt, fewer):
+        assert isinstance(refused(hall.give(2, copy, 7)), ReportRejectedError)
+    hall.contexts[2] = replace(hall.contexts[2], agreed=Registering())
+    other = replace(honest, registration=b"another")
+    assert isinstance(refused(hall.give(2, other, 7)), ProofRefusedError)
+    assert not hall.states[2].ahead
+    assert names(hall.give(2, honest)) == ["KeepUpload"]
+
+
+class Registering(Tally):
+    """A task whose reports may bring a registration."""
+
+    def registration_bytes_max(self, round_number: int) -> int:
+        return 100
 
 
 def upload_for(hall: Hall, validator: int, trainer: int) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from _epoch_stage import PEOPLE, RANDOM, TASK, founded, set_of
 from _round_stage import EMPTY_MODEL, Tally, committee, context_of, sum_of, update_of
 
-from collegium.aggregation import RoundTerms, SeatTerms, make_upload
+from collegium.aggregation import RoundTerms, SeatTerms, Upload, make_upload
 from collegium.consensus import (
     ChangeContext,
     ChangePlan,
@@ -373,9 +373,12 @@ def _reports_before_their_epoch(world: World) -> Callable[[Delivery], None]:
         stranger = make_upload(terms, committee().trainers[TRAINERS], update_of(0), RANDOM.split("stranger"))
         forged = replace(first, report=replace(first.report, trainer=other.address))
         unsigned = replace(first, report=replace(first.report, signature=b"\xff" * 65))
-        for upload in (stranger, forged, unsigned, first, second):
+        stripped = replace(first, boxes=(None,) * SEATS)
+        spoilt = replace(first, boxes=tuple(b"spoilt" for _ in first.boxes))
+        for upload in (stranger, forged, unsigned, spoilt, stripped, first, stripped, second):
             assert not node.handle(upload, world.network.now_ms)
-        assert [message for sender, message in node.ahead if sender is None] == [first]
+        (kept,) = (message for sender, message in node.ahead if isinstance(message, Upload))
+        assert (kept.report, kept.boxes) == (first.report, first.boxes)
         message = EpochMessage(1, Tick())
         for _ in range(AHEAD_EACH_MAX + 1):
             node.handle(message, world.network.now_ms, 3)

@@ -181,6 +181,8 @@ from ._round_rules import (
     check_announcement,
     check_certified,
     check_close,
+    check_early,
+    complete_upload,
     total_digest,
 )
 from ._round_sync import ObjectQuotaError, ObjectTooLargeError, UnaskedObjectError
@@ -487,12 +489,14 @@ __all__ = [
     "check_announcement",
     "check_certified",
     "check_close",
+    "check_early",
     "check_proof",
     "check_proof_form",
     "check_registration",
     "check_seat_certificate",
     "check_set_size",
     "chosen_verifiers",
+    "complete_upload",
     "decode_epoch_record",
     "decode_evidence",
     "decode_message",

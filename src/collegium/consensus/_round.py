@@ -43,6 +43,7 @@ from ._round_rules import (
     add_close,
     check_certified,
     check_close,
+    check_early,
     check_keys,
     check_proposal,
     check_release,
@@ -50,6 +51,7 @@ from ._round_rules import (
     check_upload,
     close_for,
     combine_beacon,
+    complete_upload,
     enough_since,
     has_enough,
     is_complete,
@@ -267,30 +269,33 @@ def _forget_answers(state: RoundState, validator: int) -> RoundState:
 
 
 def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> Outcomes:
-    """Keep a message for later: one signed report a trainer, and no more from a validator than an honest one sends.
-
-    A trainer sends once, so its report is written down at once.
-    """
+    """Keep a message for later, and no more from a validator than an honest one sends."""
     if isinstance(message, Upload):
-        report = message.report
-        waiting = [kept.report for _, kept in state.ahead if isinstance(kept, Upload)]
-        if report.trainer not in context.cohort or recover_address(report.id, report.signature) != report.trainer:
-            raise NotInCohortError(f"early report of {report.trainer.hex()} is not a registered trainer's")
-        size = 8 * aggregation.RING_DIMENSION * context.agreed.layout(report.round).blocks
-        if len(message.ciphertext) != size or sha256(message.ciphertext).digest() != report.ciphertext:
-            raise aggregation.ReportRejectedError("the masked update is not the one that the report names")
-        check_proof_form(context.agreed, report, message.proof)
-        if len(message.registration) > context.agreed.registration_bytes_max(report.round):
-            raise ProofRefusedError(f"a registration of {len(message.registration)} bytes is too large")
-        if any((known.trainer, known.round) == (report.trainer, report.round) for known in waiting):
-            return state, ()
-        state = replace(state, ahead=(*state.ahead, (sender, message)))
-        if report.id in state.kept:
-            return state, ()
-        return replace(state, kept=state.kept | {report.id}), (KeepUpload(report.round, 0, message, False),)
+        return _keep_upload(context, state, message, sender)
     if not isinstance(message, SeatReceipt | ProofReject | Announcement | Release | HeaderProposal):
         raise WrongRoundError(f"{type(message).__name__} of a round that has not begun here: nobody needs it yet")
     return _wait(context, state, message, sender), ()
+
+
+def _keep_upload(context: RoundContext, state: RoundState, upload: Upload, sender: int | None) -> Outcomes:
+    """Keep one report a trainer and round for later, with all boxes and the registration that any copy of it has.
+
+    A trainer sends once, so its report is written down at once.
+    """
+    check_early(context, upload)
+    report, whole, ahead = upload.report, upload, list(state.ahead)
+    for place, (_, known) in enumerate(ahead):
+        if isinstance(known, Upload) and (known.report.trainer, known.report.round) == (report.trainer, report.round):
+            more = complete_upload(known, upload)
+            if more is None:
+                return state, ()
+            whole, ahead[place] = more, (sender, more)
+            break
+    else:
+        ahead.append((sender, upload))
+    known_before = whole is upload and report.id in state.kept
+    state = replace(state, ahead=tuple(ahead), kept=state.kept | {report.id})
+    return state, () if known_before else (KeepUpload(report.round, 0, whole, False),)
 
 
 def _wait(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> RoundState:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import Final
@@ -16,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium import aggregation
-from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms
+from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms, Upload
 from collegium.crypto import Digest, recover_address, seal
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
-from ._proving import failed_proofs, is_proved, new_registrations
+from ._proving import ProofRefusedError, check_proof_form, failed_proofs, is_proved, new_registrations
 from ._records import Announcement, Certified, Close, Header, Outcome, Registered, list_receipts
 from ._round_types import Agreed, HeaderProposal, IntArray, Release, RoundContext, RoundState, Work
 from ._seats import assign_seats, check_seat_certificate
@@ -38,6 +39,7 @@ __all__ = [
     "check_announcement",
     "check_certified",
     "check_close",
+    "check_early",
     "check_keys",
     "check_proposal",
     "check_release",
@@ -46,6 +48,7 @@ __all__ = [
     "check_upload",
     "close_for",
     "combine_beacon",
+    "complete_upload",
     "enough_since",
     "has_enough",
     "is_complete",
@@ -131,6 +134,50 @@ def check_upload(
         return aggregation.decode_ciphertext(terms.layout, ciphertext)
 
     return work.once(("report", terms.digest, report.id, report.signature, digest), check)
+
+
+def check_early(context: RoundContext, upload: Upload) -> None:
+    """Check what can be checked of a report whose round's terms are not known yet, or whose registration is not here.
+
+    Whatever is in it is what its trainer signed; what somebody has taken out can come with another copy.
+
+    Raises:
+        NotInCohortError: not signed by a registered trainer.
+        ReportRejectedError, ProofRefusedError: a part is not the one that the report names, or too large.
+    """
+    report = upload.report
+    if report.trainer not in context.cohort or recover_address(report.id, report.signature) != report.trainer:
+        raise NotInCohortError(f"early report of {report.trainer.hex()} is not a registered trainer's")
+    size = 8 * aggregation.RING_DIMENSION * context.agreed.layout(report.round).blocks
+    if len(upload.ciphertext) != size or sha256(upload.ciphertext).digest() != report.ciphertext:
+        raise aggregation.ReportRejectedError("the masked update is not the one that the report names")
+    if not len(upload.boxes) == len(report.boxes) == context.seats:
+        raise aggregation.ReportRejectedError(
+            f"{len(upload.boxes)} boxes, {len(report.boxes)} named, for {context.seats} seats"
+        )
+    for seat, box in enumerate(upload.boxes):
+        if box is not None and sha256(box).digest() != report.boxes[seat]:
+            raise aggregation.ReportRejectedError(f"the box for seat {seat} is not the one that the report names")
+    check_proof_form(context.agreed, report, upload.proof)
+    data = upload.registration
+    if len(data) > context.agreed.registration_bytes_max(report.round):
+        raise ProofRefusedError(f"a registration of {len(data)} bytes is too large")
+    if data and sha256(data).digest() != report.registration:
+        raise ProofRefusedError(f"the registration is not the one that report {report.id.hex()} names")
+
+
+def complete_upload(known: Upload, copy: Upload) -> Upload | None:
+    """Return an early report with what another copy of it has and it lacks; None if that is nothing.
+
+    Whoever passes a report on may leave boxes or the registration out: that must not displace the honest copy.
+    """
+    if copy.report.id != known.report.id:
+        return None
+    boxes = tuple(own if own is not None else other for own, other in zip(known.boxes, copy.boxes, strict=True))
+    registration = known.registration or copy.registration
+    if (boxes, registration) == (known.boxes, known.registration):
+        return None
+    return replace(known, boxes=boxes, registration=registration)
 
 
 def check_announcement(task: Digest, epoch_set: EpochSet, announcement: Announcement) -> None:

@@ -13,8 +13,17 @@ from hashlib import sha256
 from typing import Final
 
 from collegium.aggregation import RoundTerms, Upload
-from collegium.consensus import EpochSigner, EpochVerifier, KeepSecret, PeerJoined, ValidatorContext, terms_after
-from collegium.crypto import SealKey, ThresholdBeacon, recover_address
+from collegium.consensus import (
+    EpochSigner,
+    EpochVerifier,
+    KeepSecret,
+    PeerJoined,
+    ValidatorContext,
+    check_early,
+    complete_upload,
+    terms_after,
+)
+from collegium.crypto import SealKey, ThresholdBeacon
 from collegium.errors import CollegiumError
 
 from ._journal import Journal
@@ -122,17 +131,21 @@ class EpochNode:
         return [*said, *(self._go_on(now_ms) if node is self.node else ())]
 
     def _keep_report(self, upload: Upload) -> None:
-        """Keep one report of each registered trainer for the next epoch's first round; what it says is judged there."""
-        trainer = upload.report.trainer
-        known = (message.report.trainer for _, message in self.ahead if isinstance(message, Upload))
-        if trainer not in self.node.context.round.cohort or trainer in known:
-            return
+        """Keep one report of each registered trainer for the next epoch's first round; what it says is judged there.
+
+        With all boxes and the registration that any copy of it has. In memory alone: it is lost where this member dies.
+        """
         try:
-            signer = recover_address(upload.report.id, upload.report.signature)
+            check_early(self.node.context.round, upload)
         except CollegiumError:
             return
-        if signer == trainer:
-            self.ahead.append((None, upload))
+        for place, (_, known) in enumerate(self.ahead):
+            if isinstance(known, Upload) and known.report.trainer == upload.report.trainer:
+                whole = complete_upload(known, upload)
+                if whole is not None:
+                    self.ahead[place] = (None, whole)
+                return
+        self.ahead.append((None, upload))
 
     def _keep(self, sender: int | None, message: Message) -> None:
         if sum(known == sender for known, _ in self.ahead) < AHEAD_EACH_MAX:
