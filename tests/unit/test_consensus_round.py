@@ -1566,3 +1566,53 @@ def test_a_report_that_one_honest_validator_lacks_does_not_hold_up_the_round(ans
     header = one_header(town.run_round(60_000))
     # a close is agreed on either way; of the one that admits all three reports the silent ones release nothing
     assert header.outcome == ("lost" if answered else "skipped")
+
+
+# ------------------------------------------------------------------------------------------------ what waits
+
+
+def receipt_ahead(seat: int, reports: list[bytes]) -> SeatReceipt:
+    """Return a receipt of the next round, of terms that nobody here knows yet."""
+    terms = replace(committee().terms, round=1)
+    return SeatReceipt(1, aggregation.issue_receipt(terms, seat, reports, committee().accounts[seat]))
+
+
+def test_of_a_seats_receipts_the_longest_waits_and_none_longer_than_the_cohort() -> None:
+    hall = Hall.opened(3)
+    ids = [bytes([i]) * 32 for i in range(4)]
+    for count in (1, 3, 2, 3):
+        assert hall.give(0, receipt_ahead(7, ids[:count]), 7) == []
+    ((_, waiting),) = hall.states[0].ahead
+    assert waiting.receipt.names == set(ids[:3])
+    (refused,) = hall.give(0, receipt_ahead(7, ids), 7)
+    assert isinstance(refused.reason, NotSenderError)
+
+
+def test_one_signed_proposal_of_a_validator_waits() -> None:
+    _, proposal = proposed()
+    hall, ahead = Hall.opened(3), proposed_as(proposal, round=1)
+    (refused,) = hall.give(5, replace(ahead, signature=bytes(65)), 0)
+    assert isinstance(refused.reason, CollegiumError)
+    forged = sign_proposal(ahead, committee().accounts[3])
+    (refused,) = hall.give(5, forged, 0)
+    assert isinstance(refused.reason, NotSenderError)
+    for total in (b"a", b"b"):
+        assert hall.give(5, proposed_as(ahead, total=total * 32), 0) == []
+    ((_, waiting),) = hall.states[5].ahead
+    assert waiting.header.total == b"a" * 32
+
+
+def test_what_waits_is_bounded_in_number_and_in_bytes_for_each_sender() -> None:
+    hall, proposal = Hall.opened(3), proposed()[1]
+    for seat in range(8):
+        assert hall.give(5, receipt_ahead(seat, [bytes(32)]), 9) == []
+    (refused,) = hall.give(5, receipt_ahead(8, [bytes(32)]), 9)
+    assert isinstance(refused.reason, NotSenderError)
+    assert "8 messages" in str(refused.reason)
+    vast = replace(proposal.key_sums[0], rows=np.zeros((1 << 20, 4), np.uint64))
+    release = Release(1, 8, bytes(32), (vast,), b"")
+    (refused,) = hall.give(5, release, 8)
+    assert isinstance(refused.reason, NotSenderError)
+    assert "bytes waiting" in str(refused.reason)
+    assert hall.give(5, replace(release, key_sums=proposal.key_sums[:1]), 8) == [], "an honest one's"
+    assert {origin for origin, _ in hall.states[5].ahead} == {8, 9}

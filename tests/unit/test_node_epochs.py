@@ -30,6 +30,7 @@ from collegium.consensus import (
     PeerJoined,
     ProposalRefusedError,
     Refused,
+    Relay,
     ReportRequest,
     RoundAlarm,
     RoundContext,
@@ -47,7 +48,7 @@ from collegium.consensus._round import begin_behind, round_step
 from collegium.consensus._round_rules import check_proposal
 from collegium.consensus._validator import ValidatorState, _heed_change
 from collegium.crypto import BlsPublicKey, Digest, SealError, SealKey, open_sealed, seal, verify_aggregate
-from collegium.node._epoch_node import AHEAD_EACH_MAX, EpochMessage, EpochNode, _hand_on
+from collegium.node._epoch_node import AHEAD_BYTES_EACH_MAX, AHEAD_EACH_MAX, EpochMessage, EpochNode, _hand_on
 from collegium.node._journal import BlockArchive, Journal, JournalWriteError, MemoryJournal
 from collegium.node._journal_disk import DiskJournal
 from collegium.node._network import Delivery, Network, SharedWork
@@ -384,6 +385,10 @@ def _reports_before_their_epoch(world: World) -> Callable[[Delivery], None]:
             node.handle(message, world.network.now_ms, 3)
         assert sum(sender == 3 for sender, _ in node.ahead) == AHEAD_EACH_MAX
         assert not node.handle(EpochMessage(2, Tick()), world.network.now_ms, 3)
+        large = EpochMessage(1, Relay(2, bytes(AHEAD_BYTES_EACH_MAX // 3)))
+        for _ in range(3):
+            node.handle(large, world.network.now_ms, 2)
+        assert sum(sender == 2 for sender, _ in node.ahead) == 2, "bounded in bytes, too"
         node.ahead.clear()
 
     return send

@@ -16,7 +16,7 @@ from hashlib import sha256
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms, SeatTerms, Upload
-from collegium.crypto import Digest, SealKey, bls_verify, recover_address
+from collegium.crypto import Digest, SealKey, bls_verify
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
@@ -45,7 +45,10 @@ from ._round_rules import (
     check_close,
     check_early,
     check_keys,
+    check_length,
     check_proposal,
+    check_proposer,
+    check_quota,
     check_release,
     check_signer,
     check_upload,
@@ -274,6 +277,10 @@ def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sende
         return _keep_upload(context, state, message, sender)
     if not isinstance(message, SeatReceipt | ProofReject | Announcement | Release | HeaderProposal):
         raise WrongRoundError(f"{type(message).__name__} of a round that has not begun here: nobody needs it yet")
+    if isinstance(message, HeaderProposal):
+        check_proposer(context, message)
+    if isinstance(message, SeatReceipt):
+        check_length(context, message.receipt)
     return _wait(context, state, message, sender), ()
 
 
@@ -299,19 +306,36 @@ def _keep_upload(context: RoundContext, state: RoundState, upload: Upload, sende
 
 
 def _wait(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> RoundState:
-    """Keep a message that cannot be judged yet, within its sender's quota."""
-    _check_quota(context, [origin for origin, _ in state.ahead], sender)
-    return replace(state, ahead=(*state.ahead, (sender, message)))
+    """Keep a message that cannot be judged yet, within its sender's quota; of what is said once the first.
+
+    A seat's receipt takes the place of the one before it, which it repeats.
+    """
+    ahead, said = list(state.ahead), _said(message)
+    for place, (origin, known) in enumerate(ahead):
+        if origin == sender and _said(known) == said:
+            longer = isinstance(known, SeatReceipt) and isinstance(message, SeatReceipt)
+            if not longer or not message.receipt.names > known.receipt.names:
+                return state
+            del ahead[place]
+            break
+    check_quota(context, [kept for origin, kept in ahead if origin == sender], message, round_of(message), sender)
+    return replace(state, ahead=(*ahead, (sender, message)))
 
 
-def _check_quota(context: RoundContext, origins: list[int | None], sender: int | None) -> None:
-    """Refuse what goes beyond an honest sender's share: its seats' receipts, and a handful of other messages."""
-    seats_each = -(-context.seats // len(context.epoch_set.validators))
-    quota = len(context.cohort) * seats_each + 4
-    if sender is None:  # not authenticated, as in hand-directed tests: everybody's share together
-        quota *= len(context.epoch_set.validators)
-    if origins.count(sender) >= quota:
-        raise NotSenderError(f"validator {sender} has {quota} messages waiting already", sender=sender)
+def _said(message: RoundMessage) -> tuple[object, ...]:
+    """Return what an honest validator says once of: round, kind, and seat or speaker."""
+    number, kind = round_of(message), type(message)
+    match message:
+        case SeatReceipt():
+            return number, kind, message.receipt.seat
+        case ProofReject():
+            return number, kind, message.validator, message.report
+        case HeaderProposal():
+            return number, kind, message.proposer
+        case Announcement() | Release():
+            return number, kind, message.validator
+        case _:
+            return number, kind, id(message)
 
 
 def _replay(context: RoundContext, state: RoundState, now: int) -> Outcomes:
@@ -549,8 +573,7 @@ def _take_receipt(context: RoundContext, state: RoundState, message: SeatReceipt
     known = state.receipts.get(receipt.seat)
     if known is not None and (known.names == receipt.names or not known.names <= receipt.names):
         return state, ()
-    if len(receipt.reports) > len(context.cohort):
-        raise NotSenderError(f"receipt of seat {receipt.seat} names {len(receipt.reports)} reports, more than trainers")
+    check_length(context, receipt)
     key = ("receipt", state.terms.digest, receipt.seat, receipt.reports, receipt.verified, receipt.signature)
     context.work.once(key, lambda: aggregation.check_receipt(state.terms, receipt))
     state = replace(state, receipts={**state.receipts, receipt.seat: receipt}, changed_ms=now)
@@ -884,9 +907,7 @@ def _vote(context: RoundContext, header: Header) -> HeaderVote:
 
 
 def _check_proposer(context: RoundContext, state: RoundState, message: HeaderProposal) -> None:
-    account = context.epoch_set.validator(message.proposer).account
-    if recover_address(message.digest(), message.signature) != account:
-        raise NotSenderError(f"proposal of validator {message.proposer} is not signed by it")
+    check_proposer(context, message)
     if state.failed.get(message.proposer, 0) >= FAILURES_MAX:
         raise ProposalRefusedError(f"validator {message.proposer} has made {FAILURES_MAX} proposals that do not hold")
 

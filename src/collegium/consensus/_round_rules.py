@@ -17,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium import aggregation
-from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms, Upload
+from collegium.aggregation import KeySum, OpenedSum, Receipt, Report, RoundTerms, Upload
 from collegium.crypto import Digest, recover_address, seal
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
 from ._proving import ProofRefusedError, check_proof_form, failed_proofs, is_proved, new_registrations
 from ._records import Announcement, Certified, Close, Header, Outcome, Registered, list_receipts
-from ._round_types import Agreed, HeaderProposal, IntArray, Release, RoundContext, RoundState, Work
+from ._round_types import Agreed, HeaderProposal, IntArray, Release, RoundContext, RoundMessage, RoundState, Work
 from ._seats import assign_seats, check_seat_certificate
+from ._weight import bytes_in
 
 __all__ = [
     "CloseRefusedError",
@@ -41,7 +42,10 @@ __all__ = [
     "check_close",
     "check_early",
     "check_keys",
+    "check_length",
     "check_proposal",
+    "check_proposer",
+    "check_quota",
     "check_release",
     "check_signer",
     "check_sum",
@@ -197,6 +201,42 @@ def verify_announcement(work: Work, task: Digest, epoch_set: EpochSet, announcem
     """Check an announcement, once."""
     key = ("announcement", announcement.digest(task), announcement.signature)
     work.once(key, partial(check_announcement, task, epoch_set, announcement))
+
+
+def check_length(context: RoundContext, receipt: Receipt) -> None:
+    """Check that a receipt names no more reports than there are trainers.
+
+    Raises:
+        NotSenderError: it does.
+    """
+    if len(receipt.reports) > len(context.cohort):
+        raise NotSenderError(f"receipt of seat {receipt.seat} names {len(receipt.reports)} reports, more than trainers")
+
+
+def check_quota(
+    context: RoundContext, waiting: Sequence[RoundMessage], message: RoundMessage, number: int, sender: int | None
+) -> None:
+    """Check that a message that cannot be judged yet is within an honest sender's share, in number and in bytes.
+
+    That is a receipt for each of its seats, key sums of its seats and of all seats in a release and a proposal, a key,
+    and a reject for each trainer where there are proofs; of two rounds. `number` is the message's round.
+
+    Raises:
+        NotSenderError: it has too many or too large ones waiting already.
+    """
+    cohort, size = len(context.cohort), context.epoch_set.size
+    each, rejects = -(-context.seats // size), cohort if context.agreed.proof_bytes_max(number) else 0
+    many = 2 * (each + rejects + 3)
+    sums = context.seats * (aggregation.seat_width(context.seats) * aggregation.KEY_ROWS * 8 + 1024)
+    most = 2 * (each * (128 * cohort + 1024) + 2 * sums + 512 * (cohort + size) + (1 << 16))
+    if sender is None:  # not authenticated, as in hand-directed tests: everybody's share together
+        many, most = many * size, most * size
+    kept = [known for known in waiting if not isinstance(known, Upload)]
+    if len(kept) >= many:
+        raise NotSenderError(f"validator {sender} has {many} messages waiting already", sender=sender)
+    held = bytes_in(message) + sum(map(bytes_in, kept))
+    if held > most:
+        raise NotSenderError(f"validator {sender} would have {held} bytes waiting, at most {most}", sender=sender)
 
 
 # ------------------------------------------------------------------------------------------------ close
@@ -562,6 +602,17 @@ def combine_beacon(context: RoundContext, round_number: int, shares: Mapping[int
         return context.work.once(key, lambda: context.beacon.combine(context.epoch, round_number, shares))
     except CollegiumError:
         return None
+
+
+def check_proposer(context: RoundContext, message: HeaderProposal) -> None:
+    """Check that a proposal is signed by its proposer.
+
+    Raises:
+        NotSenderError: it is not.
+    """
+    account = context.epoch_set.validator(message.proposer).account
+    if recover_address(message.digest(), message.signature) != account:
+        raise NotSenderError(f"proposal of validator {message.proposer} is not signed by it")
 
 
 def check_proposal(context: RoundContext, state: RoundState, close: Close, message: HeaderProposal) -> None:

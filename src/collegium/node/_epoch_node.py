@@ -19,6 +19,7 @@ from collegium.consensus import (
     KeepSecret,
     PeerJoined,
     ValidatorContext,
+    bytes_in,
     check_early,
     complete_upload,
     terms_after,
@@ -33,6 +34,7 @@ from ._validator_node import ValidatorNode
 __all__ = ["EpochMessage", "EpochNode"]
 
 AHEAD_EACH_MAX: Final = 64  # messages of the next epoch kept for each member until that epoch begins here
+AHEAD_BYTES_EACH_MAX: Final = 32 << 20  # and so many bytes of them; who drops one asks for what it lacks by then
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ class EpochNode:
         self.ahead.append((None, upload))
 
     def _keep(self, sender: int | None, message: Message) -> None:
-        if sum(known == sender for known, _ in self.ahead) < AHEAD_EACH_MAX:
+        kept = [held for known, held in self.ahead if known == sender]
+        if len(kept) < AHEAD_EACH_MAX and bytes_in(message) + sum(map(bytes_in, kept)) <= AHEAD_BYTES_EACH_MAX:
             self.ahead.append((sender, message))
 
     def _place(self, node: ValidatorNode, member: int) -> int | None:
