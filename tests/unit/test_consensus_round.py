@@ -272,6 +272,19 @@ def test_forged_and_repeated_reports_leave_nothing_behind_that_grows() -> None:
     assert work.held_bytes - before > len(upload_of(1).ciphertext), "an honest one is shared"
 
 
+def test_a_copy_that_brings_nothing_new_delays_no_close() -> None:
+    """Else whoever repeats a report every few milliseconds holds up every round to its deadline."""
+    hall = Hall.opened(1)
+    hall.give(5, replace(upload_of(0), boxes=(*upload_of(0).boxes[:5], None, *upload_of(0).boxes[6:])))
+    hall.give(4, upload_of(0))
+    assert hall.states[4].changed_ms == hall.states[5].changed_ms == 0
+    wait(hall, 15)
+    for validator in (4, 5):
+        hall.give(validator, upload_of(0))
+    assert hall.states[4].changed_ms == 0
+    assert hall.states[5].changed_ms == 15, "the box that was missing"
+
+
 def test_reports_of_strangers_and_other_rounds_are_refused_and_the_next_rounds_wait() -> None:
     hall = Hall.opened(2)
     (refused,) = hall.give(0, upload_of(2))

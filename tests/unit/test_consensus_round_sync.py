@@ -67,7 +67,7 @@ from collegium.consensus import (
     WrongRoundError,
     restore_validator,
 )
-from collegium.consensus._round import begin, finish, release
+from collegium.consensus._round import JOINS_MAX, begin, finish, release
 
 LAST = SEATS - 1
 
@@ -346,6 +346,36 @@ def test_objects_are_given_once_a_round_and_to_validators_alone() -> None:
     assert names(hall.give(3, wanted, sender=LAST)) == ["ObjectReply"], "what it was given may be lost"
     assert hall.give(3, PeerJoined(4)) == []
     assert hall.give(3, wanted, sender=LAST) == []
+
+
+def test_objects_that_nobody_has_are_asked_for_a_limited_number_of_times() -> None:
+    """Each costs a look into the driver's store. What comes later is still given, and counts once."""
+    late = sha256(b"late").digest()
+    hall, store = Hall.opened(2), dict[bytes, bytes]()
+    hall.contexts[3] = replace(hall.contexts[3], objects=store)
+    assert hall.give(3, ObjectRequest(LAST, (late,)), sender=LAST) == []
+    store[late] = b"late"
+    assert names(hall.give(3, ObjectRequest(LAST, (late,)), sender=LAST)) == ["ObjectReply"]
+    for number in range(3):
+        ask = ObjectRequest(LAST, (bytes([number]) * 32, bytes([100 + number]) * 32))
+        for _ in range(2):
+            assert hall.give(3, ask, sender=LAST) == [], "the same ones again are not more"
+    ask = ObjectRequest(LAST, (bytes([200]) * 32, bytes([201]) * 32))
+    assert hall.give(3, ask, sender=LAST) == []
+    assert isinstance(refused(hall.give(3, ask, sender=LAST)), ObjectQuotaError)
+    assert hall.give(3, ObjectRequest(4, (bytes(32),)), sender=4) == []
+
+
+def test_who_joins_again_and_again_is_not_answered_anew_for_ever() -> None:
+    old = sha256(b"old").digest()
+    hall = Hall.opened(2, objects={old: b"old"})
+    ask = ObjectRequest(LAST, (old,))
+    answers = 0
+    for _ in range(JOINS_MAX + 3):
+        answers += len(hall.give(3, ask, sender=LAST))
+        assert hall.give(3, PeerJoined(LAST)) == []
+    assert answers == JOINS_MAX + 1
+    assert names(hall.give(3, replace(ask, validator=4), sender=4)) == ["ObjectReply"], "another one is"
 
 
 def test_old_objects_come_from_the_drivers_store() -> None:

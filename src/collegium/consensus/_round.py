@@ -116,6 +116,7 @@ __all__ = [
 
 ASKED_AT_ONCE = 2  # validators asked for a missing report before waiting for an answer
 NO_SHARE = bytes([0xC0, *bytes(47)])  # the neutral point, which no share makes
+JOINS_MAX = 16  # times in a round that a validator is answered anew because it has joined again
 FAILURES_MAX = 2  # proposals of one validator that did not hold, before no more of them are checked
 
 # ------------------------------------------------------------------------------------------------ begin
@@ -267,8 +268,16 @@ def _check_sender(message: RoundMessage, sender: int | None) -> None:
 
 
 def _forget_answers(state: RoundState, validator: int) -> RoundState:
-    """Answer a validator again that has come back: what it was given may be lost."""
-    return replace(state, answered=frozenset(answer for answer in state.answered if answer[0] != validator))
+    """Answer a validator again that has come back: what it was given may be lost; so often in a round and no more."""
+    joins = state.joins.get(validator, 0) + 1
+    if joins > JOINS_MAX:
+        return state
+    return replace(
+        state,
+        joins={**state.joins, validator: joins},
+        answered=frozenset(answer for answer in state.answered if answer[0] != validator),
+        unknown=frozenset(asked for asked in state.unknown if asked[0] != validator),
+    )
 
 
 def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> Outcomes:
@@ -395,11 +404,13 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     registration = state.registrations.get(report.registration, upload.registration)
     check_registration(context.agreed, state.registered, report, registration)
     held, since = Held(report, ciphertext, upload.proof, registration), enough_since(context, state)
-    state = replace(state, reports={**state.reports, report.trainer: held}, changed_ms=now)
+    state = replace(state, reports={**state.reports, report.trainer: held})
     copy = sum((report.id, seat) in state.columns for seat in own)
     state, examined = _examine(context, state, held, now)
     state, opened = _open_columns(context, state, report, boxes)
     issued, verified = any(isinstance(effect, Admitted) for effect in opened), report.id in state.verified
+    if known is None or issued:  # a copy that brings nothing is no reason to wait
+        state = replace(state, changed_ms=now)
     keep: tuple[RoundEffect, ...] = ()
     if (known is None and report.id not in state.kept) or (issued and (known is not None or verified)):
         own_boxes = tuple(boxes.get(seat) for seat in range(len(upload.boxes)))

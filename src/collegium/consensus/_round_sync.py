@@ -82,14 +82,14 @@ def ask_objects(context: RoundContext, state: RoundState, now: int) -> Outcomes:
 
 
 def give_objects(context: RoundContext, state: RoundState, message: ObjectRequest) -> Outcomes:
-    """Send a validator what it asks for and is here, each object once a round.
+    """Send a validator what it asks for and is here, each object once a round; what is not here counts, too.
 
     Raises:
         UnknownValidatorError: there is no such validator.
         ObjectQuotaError: it asks for more than an honest one can lack.
     """
     context.epoch_set.validator(message.validator)
-    given = sum(validator == message.validator for validator, _ in state.answered)
+    given = sum(validator == message.validator for validator, _ in state.answered | state.unknown)
     if len(message.digests) > _request_max(context) or given > 2 * len(context.cohort) + MODELS_EACH:
         raise ObjectQuotaError(
             f"validator {message.validator} asks for {len(message.digests)} objects after {given} answers",
@@ -99,8 +99,10 @@ def give_objects(context: RoundContext, state: RoundState, message: ObjectReques
     for digest in dict.fromkeys(message.digests):
         asked = (message.validator, digest)
         data = None if asked in state.answered else _find(context, state, digest)
-        if data is not None:
-            state = replace(state, answered=state.answered | {asked})
+        if data is None:
+            state = state if asked in state.answered else replace(state, unknown=state.unknown | {asked})
+        else:
+            state = replace(state, answered=state.answered | {asked}, unknown=state.unknown - {asked})
             effects.append(RoundSend(message.validator, ObjectReply(data)))
     return state, tuple(effects)
 

@@ -528,6 +528,8 @@ class RoundState:
     asked: int = 0  # how many validators were asked for missing reports
     sought: Mapping[Digest, tuple[int, int]] = field(default_factory=dict)  # before the close: how often, when last
     answered: frozenset[tuple[int, Digest]] = frozenset()
+    unknown: frozenset[tuple[int, Digest]] = frozenset()  # by whom: objects asked for that are not here
+    joins: Mapping[int, int] = field(default_factory=dict)  # by validator: how often it came back in this round
     own: HeaderProposal | None = None  # this validator's
     heard: Mapping[int, HeaderProposal] = field(default_factory=dict)  # by proposer: one a round
     failed: Mapping[int, int] = field(default_factory=dict)  # by proposer: proposals that did not hold
