@@ -48,7 +48,7 @@ def proved_upload() -> Upload:
     """An upload with one box alone, a proof and a registration, signed."""
     terms, account, registration = committee().terms, committee().trainers[0], b"registered"
     draft = begin_upload(terms, account.address, update_of(0), RANDOM.split("proved upload"))
-    upload = finish_upload(terms, draft, account, b"a proof", registration=proof_digest(registration))
+    upload = finish_upload(terms, draft, account, b"a proof", registration=proof_digest(registration), staleness=1)
     return replace(deny(upload, 0, range(1, 16)), registration=registration)
 
 

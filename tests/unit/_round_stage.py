@@ -7,10 +7,11 @@ is prepared once and every test starts from a copy. `Town` runs whole validators
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +24,8 @@ from collegium.aggregation import (
     RoundTerms,
     SeatTerms,
     Upload,
+    begin_upload,
+    finish_upload,
     make_upload,
     sign_key_sum,
 )
@@ -428,14 +431,23 @@ class Town:
         for i, effects in started:
             self._carry_out(i, effects)
 
-    def send_reports(self, trainers: Iterable[int]) -> None:
-        """Let trainers do their part of the present round, under the terms that the validators hold."""
+    def send_reports(
+        self, trainers: Iterable[int], stale: Mapping[int, int] = MappingProxyType({})
+    ) -> dict[int, Upload]:
+        """Let trainers do their part of the present round, under the terms that the validators hold; return it.
+
+        `stale`: how many rounds stale some of them say that they are.
+        """
+        sent: dict[int, Upload] = {}
         terms = next(iter(self.states.values())).round.terms
         for trainer in trainers:
             random = RANDOM.split(f"town {terms.round} {trainer}")
-            upload = make_upload(terms, committee().trainers[trainer], update_of(trainer), random)
+            account = committee().trainers[trainer]
+            draft = begin_upload(terms, account.address, update_of(trainer), random)
+            sent[trainer] = finish_upload(terms, draft, account, staleness=stale.get(trainer, 0))
             for to in self.states:
-                self._post(to, self.now + LINK_MS, upload)
+                self._post(to, self.now + LINK_MS, sent[trainer])
+        return sent
 
     def run_round(self, limit_ms: int) -> list[RoundFinished]:
         """Run until every validator here has finished one more round; return what each finished with."""

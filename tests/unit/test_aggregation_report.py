@@ -314,6 +314,34 @@ def test_a_report_is_signed_over_the_registration_that_its_proof_is_about() -> N
         check_report(committee().terms, replace(report, registration=bytes(32)))
 
 
+def stale_upload(weight_max: int, staleness: int) -> tuple[RoundTerms, Upload]:
+    """Return terms under which reports weigh up to so much, and a report that says how stale it is."""
+    terms = committee().terms
+    terms = replace(terms, layout=replace(terms.layout, budget=replace(terms.layout.budget, weight_max=weight_max)))
+    account = committee().trainers[0]
+    draft = begin_upload(terms, account.address, update_of(0), RANDOM.split("stale"))
+    return terms, finish_upload(terms, draft, account, staleness=staleness)
+
+
+@pytest.mark.parametrize(("weight_max", "weights"), [(1, [1]), (4, [4, 2, 1])])
+def test_a_report_says_how_stale_it_is_and_weighs_half_for_each_round(weight_max: int, weights: list[int]) -> None:
+    for staleness, weight in enumerate(weights):
+        terms, upload = stale_upload(weight_max, staleness)
+        assert (terms.staleness_max, terms.weight(staleness)) == (len(weights) - 1, weight)
+        again = Report.from_bytes(upload.report.to_bytes(), SEATS)
+        assert (again.id, again.staleness) == (upload.report.id, staleness)
+        check_report(terms, again)
+        with pytest.raises(ReportRejectedError):
+            check_report(terms, replace(again, staleness=staleness + 1))
+        if staleness:
+            with pytest.raises(ReportRejectedError, match="is signed by"):
+                check_report(terms, replace(again, staleness=staleness - 1))
+    terms, upload = stale_upload(weight_max, len(weights))
+    with pytest.raises(ReportRejectedError, match=f"report is {len(weights)} rounds stale, round 0 takes up to"):
+        check_report(terms, upload.report)
+    assert terms.weight(upload.report.staleness) == 0
+
+
 # ------------------------------------------------------------------------------------------------ a seat's own columns
 
 

@@ -18,6 +18,7 @@ from _round_stage import (
     RANDOM,
     SEATS,
     TASK,
+    EachForItself,
     Hall,
     Tally,
     Tamper,
@@ -42,8 +43,10 @@ from collegium import aggregation, algebra
 from collegium.aggregation import (
     COMMITTEE_DOMAIN,
     KEY_CODE,
+    AuditFailedError,
     ColumnsRejectedError,
     KeySum,
+    Layout,
     ReceiptRejectedError,
     ReportRejectedError,
     SealedColumnsError,
@@ -429,7 +432,7 @@ def closes_to_refuse() -> dict[str, Callable[[Close], Close]]:
         "this is 0": lambda c: replace(c, round=1),
         "close is for round 0": lambda c: replace(c, task=bytes(32)),
         "close is for round 0, this": lambda c: replace(c, terms=bytes(32)),
-        "expected 1 for every report": lambda c: replace(c, weights=(1, 2, 1)),
+        r"expected \(1, 1, 1\)": lambda c: replace(c, weights=(1, 2, 1)),
         "a skipped round names no seats": lambda c: replace(c, reports=(), weights=()),
         "at least 2 hide each other": lambda c: replace(c, reports=c.reports[:1], weights=(1,)),
         "strictly increasing": lambda c: replace(c, reports=c.reports[::-1]),
@@ -1366,6 +1369,61 @@ def test_a_malformed_ciphertext_makes_the_round_invalid_and_the_next_one_works()
     _, certified = played(hall)
     assert certified.header.outcome == "opened"
     assert hall.states[0].model == model_of(range(2))
+
+
+def test_a_report_that_comes_too_late_is_dropped_and_enters_no_later_sum() -> None:
+    hall = with_three_of_four()
+    close = wait(hall, STRAGGLER_MS).close()
+    hall.finalise(close)
+    hall.upload(upload_of(3))  # after the close: it is in nobody's sum
+    hall.finish(hall.spread().certified())
+    assert {state.model for state in hall.states.values()} == {model_of(range(3))}
+    assert not any(state.reports or state.columns for state in hall.states.values())
+    (refused,) = hall.give(5, upload_of(3))  # after the round
+    assert isinstance(refused.reason, WrongRoundError)
+    next_terms = hall.states[5].terms
+    moved = re_sign(upload_of(3), 3, round=next_terms.round, terms=next_terms.digest)
+    (refused,) = hall.give(5, moved)  # as a report of the next round: what it proves is about the old terms
+    assert isinstance(refused.reason, AuditFailedError)
+
+
+# ------------------------------------------------------------------------------------------------ stale reports
+
+
+@dataclass(frozen=True)
+class Patient(Tally):
+    """A task that takes updates from the model of one round before, where there is one."""
+
+    def layout(self, round_number: int) -> Layout:
+        plain = super().layout(round_number)
+        return replace(plain, budget=replace(plain.budget, weight_max=2 if round_number else 1))
+
+
+@pytest.mark.slow
+def test_a_stale_report_counts_half_and_one_that_is_too_stale_not_at_all() -> None:
+    town = Town(4, agreed=Patient(), quorum=3)
+    town.send_reports(range(3), {2: 1})
+    town.send_reports([3])
+    header = one_header(town.run_round(5_000))
+    assert {type(reason) for _, reason in town.refused} == {ReportRejectedError}, "there is no model before the first"
+    assert town.states[0].round.model == model_of([0, 1, 3])
+    town.refused.clear()
+    terms = town.states[0].round.terms
+    sent = town.send_reports(range(4), {2: 1, 3: 2})
+    header = one_header(town.run_round(5_000))
+    weighted = 2 * update_of(0) + 2 * update_of(1) + update_of(2)
+    assert header.outcome == "opened"
+    assert town.states[0].round.model == model_of([0, 1, 3]) + weighted.astype("<i8").tobytes()
+    assert {str(reason) for _, reason in town.refused} == {"report is 2 rounds stale, round 1 takes up to 1"}
+    closes = [decode_payload(c.block.payload) for c in town.committed[0] if c.block.payload]
+    close = next(close for close in closes if isinstance(close, Close) and close.round == 1)
+    by_id = {upload.report.id: upload.report for upload in sent.values()}
+    assert [close.weights[i] for i, r in enumerate(close.reports)] == [2 - by_id[r].staleness for r in close.reports]
+    check_close(EachForItself(), terms, close, by_id, 2, 1)
+    for weights in ((1, 1, 1), (2, 2, 2), (0, 2, 2), close.weights[::-1]):
+        if weights != close.weights:
+            with pytest.raises(CloseRefusedError, match="expected"):
+                check_close(EachForItself(), terms, replace(close, weights=weights), by_id, 2, 1)
 
 
 # ------------------------------------------------------------------------------------------------ whole rounds

@@ -131,6 +131,8 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ("seats = 16", 'seats = 16\n[trainers]\nquorum = "most"', "trainers.quorum", "type"),
         ("seats = 16", "seats = 16\n[trainers]\nquorum = 3", "trainers.quorum", "conflict"),
         ("seats = 16", "seats = 16\n[trainers]\nquorum = 65537", "trainers.quorum", "range"),
+        ("seats = 16", "seats = 16\n[trainers]\nstaleness = 5", "trainers.staleness", "range"),
+        ("seats = 16", "seats = 16\n[trainers]\nstaleness = 0.5", "trainers.staleness", "type"),
         ("seats = 16", "seats = 16\n[chain]\ncheckpoint_every = 0", "chain.checkpoint_every", "range"),
         ("seats = 16", 'seats = 16\n[chain]\nurl = "ftp://host"', "chain.url", "range"),
         ("seats = 16", 'seats = 16\n[chain]\nurl = "http://host:99999"', "chain.url", "range"),
@@ -158,6 +160,21 @@ def test_a_quorum_is_a_count_or_a_share_and_part_of_the_identity(
     assert experiment_from_bytes(experiment_to_bytes(experiment)) == experiment
     assert experiment_to_bytes(experiment) != experiment_to_bytes(decode(SMALLEST))
     assert quorum_of(experiment, 8) == of_eight
+
+
+@pytest.mark.parametrize(
+    ("level", "refused"), [("unproved", False), ("bounded", False), ("attested", True), ("proved", True)]
+)
+def test_stale_reports_are_refused_where_the_evidence_is_about_the_model(level: str, refused: bool) -> None:
+    text = changed('"unproved"', f'"{level}"').replace("seats = 16", "seats = 16\n[trainers]\nstaleness = 1")
+    if refused:
+        assert ("trainers.staleness", "conflict") in problems(text)
+        return
+    experiment = decode(text)
+    assert experiment.trainers.staleness == 1
+    assert experiment_from_bytes(experiment_to_bytes(experiment)) == experiment
+    assert b'"staleness":1' in experiment_to_bytes(experiment)
+    assert b"staleness" not in experiment_to_bytes(decode(SMALLEST))
 
 
 @pytest.mark.parametrize(("trainers", "refused"), [(4, True), (5, False), (9, False), (10, True)])

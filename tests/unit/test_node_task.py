@@ -25,6 +25,7 @@ from collegium.learning import (
     TrainerRows,
 )
 from collegium.node import LearningTask, ModelStateError
+from collegium.node._task import StalenessRefusedError
 
 SCHEMA = Schema((NumericColumn("age", 0.0, 100.0, ()), CategoryColumn("kind", ("x", "y"), ())))
 TASK = LearningTask(
@@ -80,6 +81,25 @@ def test_each_round_has_the_layout_of_what_it_adds() -> None:
     assert TASK.layout(0).entries == total(TASK, 0, b"").size == 3 + 1
     assert TASK.layout(1).entries == total(TASK, 1, model).size == 4 + 1
     assert TASK.layout(7) == TASK.layout(1)
+
+
+def test_weights_double_with_each_round_that_a_report_may_be_stale_and_there_are_models_for() -> None:
+    task = replace(TASK, staleness=2)
+    assert [task.layout(number).budget.weight_max for number in range(5)] == [1, 1, 2, 4, 4]
+    assert all(TASK.layout(number).budget.weight_max == 1 for number in range(5))
+    replace(task, level="bounded")
+    with pytest.raises(StalenessRefusedError, match="staleness 2 at level proved"):
+        replace(task, level="proved")
+
+
+@pytest.mark.parametrize("task", [TASK, BATCHES, NETWORK], ids=["logistic", "batches", "mlp"])
+def test_a_weighted_mean_is_exact(task: LearningTask) -> None:
+    """Equal weights change nothing, and unequal ones weigh rows: a trainer of weight 2 is two trainers of weight 1."""
+    model = states(task, 1)[0]
+    one, two = (task.update(1, model, trainer, BEACON) for trainer in TRAINERS)
+    assert task.step(2, model, 4 * one + 4 * two) == task.step(2, model, one + two)
+    assert task.step(2, model, 4 * one + 2 * two) == task.step(2, model, one + one + two)
+    assert task.step(2, model, 4 * one + 2 * two) != task.step(2, model, one + two)
 
 
 @pytest.mark.parametrize("task", [TASK, BATCHES, NETWORK], ids=["logistic", "batches", "mlp"])

@@ -89,7 +89,7 @@ NO_DIGEST: Digest = bytes(32)
 SEED_BYTES = 16  # 128 bits, as a salt
 SEED_COLUMNS = COMMITTEE_DOMAIN.size // SEATS_MAX  # the fewest columns a seat can own: a seed never spans two seats
 _SALT_TAG = b"collegium/v1/salts\x00"
-_HEAD = struct.Struct("<32sQ20s32s32s32s32s32s32s")  # as the fields of a report, up to its registration
+_HEAD = struct.Struct("<32sQ20s32s32s32s32s32s32sB")  # as the fields of a report, up to its registration; staleness
 
 
 class MalformedReportError(CollegiumError):
@@ -193,6 +193,15 @@ class RoundTerms:
         return hash_fields("mask-matrix", self.task, self.round, self.beacon)
 
     @property
+    def staleness_max(self) -> int:
+        """How many rounds old the model may be that a report's update was trained from: its weight halves with each."""
+        return self.layout.budget.weight_max.bit_length() - 1
+
+    def weight(self, staleness: int) -> int:
+        """Return the weight of a report that is so many rounds stale: fixed by the round's bounds and its own word."""
+        return self.layout.budget.weight_max >> staleness
+
+    @property
     def seat_width(self) -> int:
         """Columns a seat owns."""
         return seat_width(len(self.seats))
@@ -220,6 +229,7 @@ class Report:
     combination: FieldArray  # (2, degree_bound): the polynomial w over the extension
     audit: ColumnRange
     signature: bytes
+    staleness: int = 0  # rounds between the model that the terms name and the one that the update was trained from
 
     @cached_property
     def key_root(self) -> Digest:
@@ -243,6 +253,7 @@ class Report:
             b"".join(self.boxes),
             sha256(algebra.to_bytes(self.combination.reshape(-1))).digest(),
             sha256(self.audit.to_bytes()).digest(),
+            self.staleness,
         )
 
     def to_bytes(self) -> bytes:
@@ -257,6 +268,7 @@ class Report:
             self.audit_root,
             self.proof,
             self.registration,
+            self.staleness,
         )
         combination = algebra.to_bytes(self.combination.reshape(-1))
         return head + b"".join(self.boxes) + combination + self.audit.to_bytes() + self.signature
@@ -272,7 +284,7 @@ class Report:
         if len(data) < fixed + _SIGNATURE_BYTES:
             raise MalformedReportError(f"a report takes more than {fixed} bytes, got {len(data)}", length=len(data))
         head = _HEAD.unpack_from(data)
-        task, number, trainer, terms, ciphertext, committee_root, audit_root, proof, registration = head
+        task, number, trainer, terms, ciphertext, committee_root, audit_root, proof, registration, staleness = head
         boxes = tuple(data[at : at + 32] for at in range(_HEAD.size, _HEAD.size + 32 * seats, 32))
         try:
             combination = algebra.from_bytes(data[fixed - _COMBINATION_BYTES : fixed]).reshape(2, -1)
@@ -297,6 +309,7 @@ class Report:
             combination=combination,
             audit=audit,
             signature=data[-_SIGNATURE_BYTES:],
+            staleness=staleness,
         )
 
 
@@ -382,8 +395,11 @@ def finish_upload(
     proof: bytes = b"",
     claim: KeyClaim | None = None,
     registration: Digest = NO_DIGEST,
+    staleness: int = 0,
 ) -> Upload:
     """Report a draft with the proof about it, share its key among the seats, and sign.
+
+    `staleness`: how many rounds before this one's its model is that the update was trained from.
 
     Raises:
         KeyClaimRefusedError: the proof's claim is not about this draft's key matrix: nobody would admit the report.
@@ -418,6 +434,7 @@ def finish_upload(
         combination=combination,
         audit=audit,
         signature=bytes(_SIGNATURE_BYTES),
+        staleness=staleness,
     )
     signed = replace(unsigned, signature=account.sign(unsigned.id))
     return Upload(signed, draft.ciphertext_bytes, boxes, proof)
@@ -444,7 +461,8 @@ def check_report(terms: RoundTerms, report: Report, claim: KeyClaim | None = Non
     """Check everything in a report that needs neither secret nor proof; with a proof's `claim`, check that as well.
 
     Raises:
-        ReportRejectedError: other terms, a number of boxes other than seats, or not the trainer's signature.
+        ReportRejectedError: other terms, more stale than they allow, a number of boxes other than seats, or not the
+            trainer's signature.
         KeyClaimRefusedError: as `check_claim`.
         AuditFailedError: an audited column does not fit the combination.
         MultiproofError: an audited column is not the committed one.
@@ -454,6 +472,10 @@ def check_report(terms: RoundTerms, report: Report, claim: KeyClaim | None = Non
         raise ReportRejectedError(
             f"report is for round {report.round} under terms {report.terms.hex()[:16]}, "
             f"this is round {terms.round} under {terms.digest.hex()[:16]}"
+        )
+    if not 0 <= report.staleness <= terms.staleness_max:
+        raise ReportRejectedError(
+            f"report is {report.staleness} rounds stale, round {terms.round} takes up to {terms.staleness_max}"
         )
     if len(report.boxes) != len(terms.seats):
         raise ReportRejectedError(f"report names {len(report.boxes)} boxes for {len(terms.seats)} seats")

@@ -281,7 +281,7 @@ def _choice(context: RoundContext, state: RoundState, now: int) -> tuple[list[Di
 
 
 def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Digest], seats: frozenset[int]) -> Close:
-    order = tuple(sorted(seats))
+    order, held = tuple(sorted(seats)), state.held()
     listed, receipts = list_receipts([state.receipts[seat] for seat in order])
     return Close(
         task=state.terms.task,
@@ -289,7 +289,7 @@ def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Diges
         terms=state.terms.digest,
         seats=order,
         reports=tuple(admitted),
-        weights=(1,) * len(admitted),
+        weights=tuple(state.terms.weight(held[report].report.staleness) for report in admitted),
         listed=listed,
         receipts=receipts,
         registered=registers(context.agreed, state, admitted),
@@ -453,8 +453,6 @@ def check_close(
     """
     if (close.task, close.round, close.terms) != (terms.task, terms.round, terms.digest):
         raise CloseRefusedError(f"close is for round {close.round}, this is {terms.round}")
-    if any(weight != 1 for weight in close.weights):
-        raise CloseRefusedError(f"weights {close.weights}, expected 1 for every report")
     if not close.reports:
         _check_skip(close, may_skip)
         return
@@ -479,10 +477,13 @@ def check_close(
         trainers.add(report.trainer)
     if len(trainers) != len(close.reports):
         raise CloseRefusedError("two reports of one trainer in one close")
+    weights = tuple(terms.weight(reports[report].staleness) for report in close.reports)
+    if close.weights != weights:
+        raise CloseRefusedError(f"weights {close.weights}, expected {weights}")
 
 
 def _check_skip(close: Close, may_skip: bool) -> None:
-    if close.seats or close.receipts or close.listed:
+    if close.seats or close.receipts or close.listed or close.weights:
         raise CloseRefusedError("a skipped round names no seats")
     if not may_skip:
         raise CloseRefusedError(f"round {close.round} may not be skipped: nothing could follow it")

@@ -65,6 +65,7 @@ RANGE_LIMIT_MAX = 1 << 10  # likewise
 TERM_MAX = 10**6
 PER_SITE_MAX = 1024
 TRAINERS_MAX = 1 << 16
+STALENESS_MAX = 4  # weights up to 16
 SEATS_MIN, SEATS_MAX = 16, 256
 LINK_MS_MAX = 10_000
 WATTS_MAX = 1000
@@ -170,12 +171,14 @@ class CohortSettings:
     Attributes:
         per_site: among how many trainers each site's rows are divided.
         minimum: how few of all of them one sum may add.
+        staleness: how many rounds old the model may be that an update was trained from.
         quorum: of how many, or of what share of all, the reports suffice to close a round; None: of all.
     """
 
     per_site: int
     minimum: int
     quorum: int | Fraction | None = None
+    staleness: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,9 +344,11 @@ def _rule_mapping(rule: RuleSettings) -> dict[str, object]:
 
 
 def _trainers_mapping(trainers: CohortSettings) -> dict[str, object]:
-    """Return who trains as plain values; the quorum, younger than the format, only where there is one."""
+    """Return who trains as plain values; quorum and staleness, younger than the format, only where there are any."""
     mapping, quorum = asdict(trainers), trainers.quorum
     del mapping["quorum"]
+    if not trainers.staleness:
+        del mapping["staleness"]
     if quorum is not None:
         mapping["quorum"] = _quotient(quorum) if isinstance(quorum, Fraction) else quorum
     return mapping
@@ -392,6 +397,9 @@ def _experiment_from_mapping(
     elif experiment.task.level != "attested" and "attestation" in sections and sections["task"].ok:
         text = f'is given, but task.level is "{experiment.task.level}", which asks for no quotes; leave it out'
         sections["attestation"].note("", "conflict", text)
+    if experiment.trainers.staleness and experiment.task.level in ("proved", "attested") and sections["task"].ok:
+        text = f'is given, but at level "{experiment.task.level}" the evidence is about the model a round starts from'
+        sections["trainers"].note("staleness", "conflict", text)
     if problems:
         raise ExperimentRefusedError(tuple(problems))
     return experiment
@@ -546,6 +554,7 @@ def _trainers(section: Section) -> CohortSettings:
         per_site=section.integer("per_site", 1, PER_SITE_MAX, default=1),
         minimum=section.integer("minimum", 2, PER_SITE_MAX, default=4),
         quorum=section.count_or_share("quorum", 2, TRAINERS_MAX, TERM_MAX),
+        staleness=section.integer("staleness", 0, STALENESS_MAX, default=0),
     )
     if section.ok and isinstance(settings.quorum, int) and settings.quorum < settings.minimum:
         section.note("quorum", "conflict", f"is {settings.quorum}, below trainers.minimum, {settings.minimum}")

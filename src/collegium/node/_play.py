@@ -11,6 +11,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+import numpy as np
+import numpy.typing as npt
+
 from collegium import aggregation
 from collegium.aggregation import Draft, KeyClaim, RoundTerms, Upload
 from collegium.consensus import (
@@ -142,6 +145,9 @@ class TrainersBench:
     """The trainers' side of one round, each as its own machine; what is heavy goes to workers.
 
     A trainer's process has a bench with one place, its own.
+
+    Attributes:
+        trained: by trainer, an update that it has trained already, and how many rounds before this one's model.
     """
 
     task: PlayedTask
@@ -153,6 +159,7 @@ class TrainersBench:
     prove_ms: list[float] = field(default_factory=list)
     cpu_seconds: float = 0.0
     registrations: dict[Digest, bytes] = field(default_factory=dict)
+    trained: Mapping[bytes, tuple[npt.NDArray[np.int64], int]] = field(default_factory=dict)
 
     def uploads(self, trainers: list[Trainer]) -> Iterator[Upload]:
         """Yield every trainer's upload, in their order."""
@@ -190,6 +197,9 @@ class TrainersBench:
 
     def _draft(self, trainer: Trainer) -> Draft:
         # 2. learn: the agreed rule on private rows, in exact integers
+        trained = self.trained.get(trainer.account.address)
+        if trained is not None:
+            return aggregation.begin_upload(self.terms, trainer.account.address, trained[0], self.random)
         update = self.task.update(self.terms.round, self.model, trainer.rows, self.terms.beacon)
         # 3. mask and commit
         return aggregation.begin_upload(self.terms, trainer.account.address, update, self.random)
@@ -209,7 +219,8 @@ class TrainersBench:
             # 5. seal and sign
             data = b"" if pack is None else pack.data
             digest = aggregation.proof_digest(data)
-            upload = aggregation.finish_upload(self.terms, draft, trainer.account, proof, claim, digest)
+            stale = self.trained[trainer.account.address][1] if trainer.account.address in self.trained else 0
+            upload = aggregation.finish_upload(self.terms, draft, trainer.account, proof, claim, digest, stale)
             self.registrations.update({digest: data} if data else {})
             known = self.registered.get(trainer.account.address)
             yield upload if known is not None and known.digest == digest else replace(upload, registration=data)

@@ -288,10 +288,11 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         lying_max=experiment.committee.lying,
         names=genesis.trainers,
         quorum=quorum_of(experiment, len(genesis.trainers)),
+        staleness=experiment.trainers.staleness,
         quotes=_quote_demand(experiment),
     )
     try:
-        task.layout(0), task.layout(1)
+        task.layout(0), task.layout(1 + task.staleness)
     except CollegiumError as error:
         raise TaskTooLargeError(f"this task does not fit: {error}") from error
     return task

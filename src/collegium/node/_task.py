@@ -41,11 +41,15 @@ from ._proofs import (
     shape_of,
 )
 
-__all__ = ["EMPTY_STATE", "LearningTask", "ModelState", "ModelStateError"]
+__all__ = ["EMPTY_STATE", "LearningTask", "ModelState", "ModelStateError", "StalenessRefusedError"]
 
 IntArray = npt.NDArray[np.int64]
 
 EMPTY_STATE = b""
+
+
+class StalenessRefusedError(CollegiumError):
+    """Stale reports are allowed at a level whose proofs or quotes are about the model that the round starts from."""
 
 
 class ModelStateError(CollegiumError):
@@ -72,6 +76,8 @@ class LearningTask:
         lying_max: how many seats of a close may lie without costing the sum.
         spec, rule: the model and the training rule; `spec.inputs` follows from the schema.
         quorum: of how many trainers the reports suffice to close a round before its deadline; None: of all.
+        staleness: how many rounds old the model may be that an update was trained from; 0 where proofs or quotes are
+            about the model.
         names: account and name of each trainer: a batch is drawn for a name.
         quotes: which hardware quotes are accepted, and the time at which they are judged; at level "attested" only.
 
@@ -92,11 +98,16 @@ class LearningTask:
     lying_max: int
     names: tuple[tuple[bytes, str], ...] = ()
     quorum: int | None = None
+    staleness: int = 0
     quotes: QuoteDemand | None = None
 
     def __post_init__(self) -> None:
         if (self.quotes is not None) != (self.level == "attested"):
             raise QuotePolicyError(f"a policy for quotes is {self.quotes is not None} at level {self.level}")
+        if self.staleness and self.level in ("proved", "attested"):
+            raise StalenessRefusedError(
+                f"staleness {self.staleness} at level {self.level}, whose evidence names the model"
+            )
 
     def layout(self, round_number: int) -> Layout:
         """Return the layout and bit budget of a round.
@@ -104,7 +115,14 @@ class LearningTask:
         Raises:
             BudgetError: the rule's integers do not fit the field for so many trainers and rows.
         """
-        return self._scaling_layout if round_number == 0 else self._training_layout
+        if round_number == 0:
+            return self._scaling_layout
+        budget = Budget(self._update_bound, self.trainers_max, weight_max=1 << self.staleness_max(round_number))
+        return Layout(self.spec.parameter_count + 1, budget)
+
+    def staleness_max(self, round_number: int) -> int:
+        """Return how many rounds stale a round's report may be: the first model to train from is that of round 1."""
+        return max(0, min(self.staleness, round_number - 1))
 
     def step(self, round_number: int, model: bytes, total: IntArray) -> bytes:
         """Return the model state after a round.
@@ -334,6 +352,5 @@ class LearningTask:
         return Layout(3 * len(self.schema.numeric) + 1, Budget(bound, self.trainers_max))
 
     @cached_property
-    def _training_layout(self) -> Layout:
-        bound = learning.update_bound(self.spec, self.rule, self.rows_max)
-        return Layout(self.spec.parameter_count + 1, Budget(bound, self.trainers_max))
+    def _update_bound(self) -> int:
+        return learning.update_bound(self.spec, self.rule, self.rows_max)

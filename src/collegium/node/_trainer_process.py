@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from collegium.aggregation import RoundTerms
 from collegium.consensus import Registered, encode_upload, terms_after
 from collegium.crypto import AccountKey, load_secret, os_random
@@ -116,11 +119,12 @@ class TrainerProcess:
         self.disk.close()
 
     async def _round(self, header: FinalHeader | None) -> FinalHeader:
-        """Take part in the round after a final header; return the next final one."""
+        """Take part in the round after a final header, or in a later one that has begun; return the next final one."""
         number = _number(header)
         data, signed = await self._compute(lambda: (self.disk.upload(number), self.disk.reported(number)))
         if signed is None:
-            data = await self._report(header)
+            header, data = await self._report(header)
+            number = _number(header)
         handing_in = asyncio.ensure_future(self._hand_in(number, data or b""))
         try:
             found = None
@@ -133,9 +137,33 @@ class TrainerProcess:
         await self._compute(lambda: self.disk.forget_upload(number))
         return found
 
-    async def _report(self, header: FinalHeader | None) -> bytes | None:
-        """Make the round's upload and keep it; None where there is no encoding left for this round, or no model yet."""
+    async def _report(self, header: FinalHeader | None) -> tuple[FinalHeader | None, bytes | None]:
+        """Make the upload of the round after a header, or of one that began while this trained, and keep it.
+
+        No bytes where there is no encoding left for this round, or no model yet.
+        """
         # 1. task: the final header before this round fixed the terms
+        terms, model = await self._terms(header)
+        registered: Registered | None = None
+        if self.task.registration_bytes_max(terms.round):
+            registered = await patiently(lambda: self.client.registered(self.trainer.account.address))
+        # 2.-5. learn, mask and commit, prove, seal and sign; then write down, before a byte leaves
+        try:
+            trained, learned_s = None, 0.0
+            if self.task.staleness and terms.round:
+                update, learned_s = await self._compute(lambda: self._learn(terms, model))
+                header, late = await self._newest(header)
+                if late:
+                    terms, model = await self._terms(header)
+                # one that is too stale is dropped, and the newest round's trained anew
+                trained = (update, late) if late <= self.task.staleness_max(terms.round) else None
+            return header, await self._compute(lambda: self._make(terms, model, registered, trained, learned_s))
+        except (NotRegisteredError, EncodingUsedError, ModelStateError) as error:
+            self.log.warning("round_missed", round=terms.round, reason=error)
+            return header, None
+
+    async def _terms(self, header: FinalHeader | None) -> tuple[RoundTerms, bytes]:
+        """Return the terms of the round after a header, and the model that they name."""
         if header is None:
             model = EMPTY_STATE
             terms = first_terms(self.genesis, self.task, self.experiment.committee.seats, model)
@@ -143,26 +171,45 @@ class TrainerProcess:
             final = header.certified.header
             model = await patiently(lambda: self.client.object(final.model))
             terms = terms_after(self.task, self.genesis.epoch_set, final)
-        registered: Registered | None = None
-        if self.task.registration_bytes_max(terms.round):
-            registered = await patiently(lambda: self.client.registered(self.trainer.account.address))
-        # 2.-5. learn, mask and commit, prove, seal and sign; then write down, before a byte leaves
-        try:
-            return await self._compute(lambda: self._make(terms, model, registered))
-        except (NotRegisteredError, EncodingUsedError, ModelStateError) as error:
-            self.log.warning("round_missed", round=terms.round, reason=error)
-            return None
+        return terms, model
 
-    def _make(self, terms: RoundTerms, model: bytes, registered: Registered | None) -> bytes:
-        """Return the bytes of this round's upload, which are on disk by then."""
+    async def _newest(self, header: FinalHeader | None) -> tuple[FinalHeader | None, int]:
+        """Return the newest final header if its round is one to report in, and by how many rounds it is newer."""
+        newest = await patiently(self.client.latest)
+        late = _number(newest) - _number(header)
+        if late <= 0 or _number(newest) > self.experiment.task.rounds:
+            return header, 0
+        signed = await self._compute(lambda: self.disk.reported(_number(newest)))
+        return (newest, late) if signed is None else (header, 0)
+
+    def _learn(self, terms: RoundTerms, model: bytes) -> tuple[npt.NDArray[np.int64], float]:
+        """Return the update of a round, and the processor seconds that it took."""
+        cpu_s = time.process_time()
+        update = self.task.update(terms.round, model, self.trainer.rows, terms.beacon)
+        return update, time.process_time() - cpu_s
+
+    def _make(
+        self,
+        terms: RoundTerms,
+        model: bytes,
+        registered: Registered | None,
+        trained: tuple[npt.NDArray[np.int64], int] | None,
+        learned_s: float,
+    ) -> bytes:
+        """Return the bytes of this round's upload, which are on disk by then.
+
+        `trained`: the update, and how stale it is, where it was trained already; `learned_s`: what that took.
+        """
+        account = self.trainer.account.address
         known = {} if registered is None else {registered.trainer: registered}
-        bench = TrainersBench(self.task, terms, model, known, Workers(1), os_random)
+        done = {} if trained is None else {account: trained}
+        bench = TrainersBench(self.task, terms, model, known, Workers(1), os_random, trained=done)
         cpu_s = time.process_time()
         (upload,) = bench.uploads([self.trainer])
         data = encode_upload(upload)
         self.disk.keep_upload(terms.round, upload.report.id, data)
         prove_ms = round(bench.prove_ms[0], 3) if bench.prove_ms else None
-        cpu_seconds = round(time.process_time() - cpu_s, 6)
+        cpu_seconds = round(learned_s + time.process_time() - cpu_s, 6)
         append_figures(self.figures, RoundFigures(terms.round, cpu_seconds=cpu_seconds, prove_ms=prove_ms))
         return data
 
