@@ -1,6 +1,6 @@
 """Writes tests/vectors/aggregation.json with hashlib and Python's integers alone: no transform kernel, no numpy.
 
-The file is {"format": "collegium/vectors/aggregation/2", "cases": [...]}. Every case has `name`, `function`, its
+The file is {"format": "collegium/vectors/aggregation/3", "cases": [...]}. Every case has `name`, `function`, its
 arguments, and either `result` or `error` (the name of the error's class). Bytes are hex, elements of F and entries of
 updates decimal strings, everything else plain. `what` says what was spoilt. A `label` stands for words that anyone can
 derive: word i is the first 8 bytes of SHA-256("label:i"), little endian; a key is 4096 of them modulo p, and the coins
@@ -259,12 +259,14 @@ def binding_cases() -> list[dict[str, Any]]:
         b"".join(boxes),
         sha256(packed(combination)).digest(),
         sha256(packed(symbols) + salts + proof).digest(),
+        2,
     )
     key_root = hashed("matrix", digest["committee_root"], digest["audit_root"])
     public = {
         "terms": stated,
         "trainer": trainer.hex(),
         **{name: digest[name].hex() for name in names[4:]},
+        "staleness": 2,
         "boxes": [box.hex() for box in boxes],
         "combination": [texts(combination[:3]), texts(combination[3:])],
         "audit": {"symbols": [texts(symbols[:6]), texts(symbols[6:])], "salts": salts.hex(), "proof": proof.hex()},
@@ -313,7 +315,7 @@ def main() -> None:
     for case in size_cases() + masking_cases() + binding_cases() + key_sum_cases():
         number = sum(other["function"] == case["function"] for other in cases)
         cases.append({"name": f"{case['function']} {number}", **case})
-    OUT.write_text(json.dumps({"format": "collegium/vectors/aggregation/2", "cases": cases}, indent=1) + "\n")
+    OUT.write_text(json.dumps({"format": "collegium/vectors/aggregation/3", "cases": cases}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ def report_of(case: dict[str, Any]) -> Report:
         combination=matrix(case["combination"]),
         audit=ColumnRange(matrix(audit["symbols"]), bytes.fromhex(audit["salts"]), bytes.fromhex(audit["proof"])),
         signature=bytes(65),
+        staleness=case["staleness"],
         **digests,
     )
 
@@ -143,7 +144,7 @@ def run(case: dict[str, Any]) -> Any:
 
 
 def test_the_format_is_the_one_documented() -> None:
-    assert DOCUMENT["format"] == "collegium/vectors/aggregation/2"
+    assert DOCUMENT["format"] == "collegium/vectors/aggregation/3"
 
 
 @pytest.mark.parametrize("case", DOCUMENT["cases"], ids=lambda case: case["name"])
