@@ -35,3 +35,15 @@ def test_a_trainer_that_signs_two_reports_does_not_stop_the_round(seed: int) -> 
     book = play_plan(plan(seed, 7, validators=people, trainers=("two reports", "honest", "honest"), lying_max=1))
     assert not book.failure
     assert book.rounds >= 2
+
+
+def test_a_proposal_that_comes_early_is_looked_at_in_its_turn() -> None:
+    """Who heard of the final close late put the others' proposals aside, and no alarm of its own was left."""
+    weather = Weather(
+        calm_ms=3_000, hush_ms=6_000, lose=0.02, slow=0.08, repeat=0.05, crash=0.003, split_ms=700, drift=0.05
+    )
+    people = ("liar", "honest", "honest", "honest")
+    trainers = ("some only", "honest", "honest", "honest")
+    timing = replace(TIMING, deadline_ms=3_000)
+    book = play_plan(plan(200, 4, validators=people, trainers=trainers, weather=weather, timing=timing, proved=True))
+    assert not book.failure

@@ -706,7 +706,7 @@ def release(
     share = _beacon_share(context, close.round + 1)
     unsigned = Release(close.round, context.index, close.digest, tuple(key_sums), share)
     message = sign_release(unsigned, state.terms.task, context.account)
-    turn_ms = now + _place(context, state, context.index) * context.timing.turn_ms
+    turn_ms = _turn_ms(context, state, context.index, 0)
     alarms = sorted({turn_ms, now + context.timing.release_ms, max(turn_ms, now + context.timing.release_ms)})
     timers = tuple(RoundTimer(RoundAlarm(close.round), at) for at in alarms)
     said: tuple[RoundEffect, ...] = (ReleaseRecord(close.round, close.digest), RoundBroadcast(message), *timers)
@@ -725,6 +725,12 @@ def _beacon_share(context: RoundContext, number: int) -> bytes:
 def _place(context: RoundContext, state: RoundState, validator: int) -> int:
     """Return whose turn it is: 0 for the close's proposer, 1 for the next validator, and so on around."""
     return (validator - state.proposer) % len(context.epoch_set.validators)
+
+
+def _turn_ms(context: RoundContext, state: RoundState, validator: int, lap: int) -> int:
+    """Return when it is a validator's turn to propose the header, in this lap around all of them."""
+    turns = _place(context, state, validator) + lap * len(context.epoch_set.validators)
+    return state.closed_ms + turns * context.timing.turn_ms
 
 
 def _take_release(context: RoundContext, state: RoundState, message: Release, now: int) -> Outcomes:
@@ -836,25 +842,34 @@ def _take_reply(context: RoundContext, state: RoundState, message: ReportReply, 
 
 def _open(context: RoundContext, state: RoundState, now: int) -> Outcomes:
     """Open the sum when the releases at hand suffice: propose the header in this validator's turn, else vote early."""
-    if state.close is None or state.own is not None or state.lacks_model or state.missing():
+    over = state.certified is not None or state.final is not None
+    if state.close is None or over or state.lacks_model or state.missing():
         return state, ()
-    if now >= state.closed_ms + _place(context, state, context.index) * context.timing.turn_ms:
+    if now >= _turn_ms(context, state, context.index, state.laps):
         return _propose_header(context, state, state.close, now)
     return _vote_early(context, state, state.close)
 
 
 def _propose_header(context: RoundContext, state: RoundState, close: Close, now: int) -> Outcomes:
-    """Propose what the releases at hand give, once: at best all of Q's, after a while what there is."""
+    """Propose what the releases at hand give, once a lap: at best all of Q's, after a while what there is.
+
+    Turns go round again until a header is final: what was proposed in one lap may have lacked a true key sum that
+    others know, and everybody knows more in the next.
+    """
     proposal, waited = _foresee(context, state, close), now >= state.closed_ms + context.timing.release_ms
     key_sums = state.sums_for(close.digest)
     if proposal is None and (waited or key_sums.keys() >= set(close.seats)):
         proposal = _opened(context, state, close, key_sums)
     if proposal is None or (proposal.header.outcome == "lost" and not waited):
         return state, ()
-    proposal = sign_proposal(proposal, context.account)
-    state, early = replace(state, own=proposal, early={}), state.early
-    effects: list[RoundEffect] = [RoundBroadcast(proposal)]
-    for vote in early.values():
+    proposal, laps = sign_proposal(proposal, context.account), state.laps + 1
+    again_ms = max(_turn_ms(context, state, context.index, laps), now + context.timing.turn_ms)
+    again = RoundTimer(RoundAlarm(state.terms.round), again_ms)
+    if state.own is not None and state.own.header.digest == proposal.header.digest:
+        return replace(state, laps=laps), (again,)
+    state = replace(state, own=proposal, votes={}, laps=laps)
+    effects: list[RoundEffect] = [RoundBroadcast(proposal), again]
+    for vote in state.early.values():
         state, more = _take_vote(context, state, vote)
         effects.extend(more)
     return state, tuple(effects)
@@ -902,7 +917,7 @@ def _opened(
 
 def _vote_early(context: RoundContext, state: RoundState, close: Close) -> Outcomes:
     """Vote for the header that the close's proposer must propose, where all that it depends on is here already."""
-    if state.foreseen is not None or state.final is not None or not state.own_seats(context):
+    if state.foreseen is not None or state.own is not None or not state.own_seats(context):
         return state, ()
     proposal = _foresee(context, state, close)
     if proposal is None:
@@ -917,25 +932,29 @@ def _vote(context: RoundContext, header: Header) -> HeaderVote:
 # ------------------------------------------------------------------------------------------------ certify
 
 
-def _check_proposer(context: RoundContext, state: RoundState, message: HeaderProposal) -> None:
+def _check_proposer(context: RoundContext, state: RoundState, message: HeaderProposal, now: int) -> None:
     check_proposer(context, message)
-    if state.failed.get(message.proposer, 0) >= FAILURES_MAX:
-        raise ProposalRefusedError(f"validator {message.proposer} has made {FAILURES_MAX} proposals that do not hold")
+    lap_ms = len(context.epoch_set.validators) * context.timing.turn_ms
+    most = FAILURES_MAX * (1 + (now - state.closed_ms) // lap_ms if state.close is not None else 1)
+    if state.failed.get(message.proposer, 0) >= most:
+        raise ProposalRefusedError(f"validator {message.proposer} has made {most} proposals that do not hold")
 
 
 def _take_proposal(
     context: RoundContext, state: RoundState, message: HeaderProposal, now: int, sender: int | None
 ) -> Outcomes:
     """Redo the public work of a proposed header, if it is its proposer's turn, and vote for it with the own seats."""
-    if message.proposer in state.heard:
+    known = state.heard.get(message.proposer)
+    if known is not None and known.header.digest == message.header.digest:
         return state, ()
-    _check_proposer(context, state, message)
+    _check_proposer(context, state, message, now)
     if state.final is not None:  # too late to vote; it may be what following the final header takes
         if message.header.digest != state.final.header.digest:
             return state, ()
         return finish(context, replace(state, heard={**state.heard, message.proposer: message}), state.final, now)
     half_a_turn = context.timing.turn_ms // 2  # validators hear of a final close at slightly different times
-    turn_ms = state.closed_ms + _place(context, state, message.proposer) * context.timing.turn_ms - half_a_turn
+    held = state.held_up.get(message.proposer, 0)
+    turn_ms = _turn_ms(context, state, message.proposer, held) - half_a_turn
     if state.close is None or state.missing() or now < turn_ms:  # final elsewhere, waiting for reports, or early
         early = state.close is not None and now < turn_ms  # as to who heard of the close late, and then perhaps last
         timers = (RoundTimer(RoundAlarm(state.terms.round), turn_ms),) if early else ()
@@ -950,7 +969,12 @@ def _take_proposal(
 
 def _vote_for(context: RoundContext, state: RoundState, message: HeaderProposal, now: int) -> Outcomes:
     """Vote for a proposal that holds, unless its proposer has this validator's vote for that header already."""
-    state = replace(state, heard={**state.heard, message.proposer: message})
+    held = state.held_up.get(message.proposer, 0)
+    state = replace(
+        state,
+        heard={**state.heard, message.proposer: message},
+        held_up={**state.held_up, message.proposer: held + 1},
+    )
     state, accused = _accuse(context, state, message.header.failed, now)
     voted = message.proposer == state.proposer and message.header == state.foreseen
     if voted or not state.own_seats(context):
@@ -977,10 +1001,10 @@ def _take_vote(context: RoundContext, state: RoundState, message: HeaderVote) ->
     Votes are checked together at a quorum. A signature is unique, so of two for one seat one is bad: check it then.
     """
     account = context.epoch_set.validator(message.validator).account
-    if state.own is None and state.certified is None:
-        return replace(state, early={**state.early, message.validator: message}), ()
-    if state.own is None or state.certified is not None or message.header != state.own.header.digest:
+    if state.certified is not None:
         return state, ()
+    if state.own is None or message.header != state.own.header.digest:  # it may be the next lap's
+        return replace(state, early={**state.early, message.validator: message}), ()
     seats = state.seats_of(account)
     if any(state.votes.get(seat, message.signature) != message.signature for seat in seats):
         bls_verify(seat_keys(context.epoch_set, state.terms)[seats[0]], message.header, message.signature)

@@ -531,10 +531,12 @@ class RoundState:
     unknown: frozenset[tuple[int, Digest]] = frozenset()  # by whom: objects asked for that are not here
     joins: Mapping[int, int] = field(default_factory=dict)  # by validator: how often it came back in this round
     own: HeaderProposal | None = None  # this validator's
-    heard: Mapping[int, HeaderProposal] = field(default_factory=dict)  # by proposer: one a round
+    laps: int = 0  # the lap in which this validator's next turn comes: turns go round until a header is final
+    heard: Mapping[int, HeaderProposal] = field(default_factory=dict)  # by proposer: the last one that held
+    held_up: Mapping[int, int] = field(default_factory=dict)  # by proposer: how many held, one a lap
     failed: Mapping[int, int] = field(default_factory=dict)  # by proposer: proposals that did not hold
     votes: Mapping[int, bytes] = field(default_factory=dict)  # by seat, on the own proposal
-    early: Mapping[int, HeaderVote] = field(default_factory=dict)  # by validator: before there is an own proposal
+    early: Mapping[int, HeaderVote] = field(default_factory=dict)  # by validator: not for the own proposal, or not yet
     foreseen: Header | None = None  # what the close's proposer must propose, and was voted for already
     certified: Certified | None = None
     final: Certified | None = None  # final, but what is here does not suffice to follow it
