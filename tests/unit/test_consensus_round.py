@@ -94,7 +94,7 @@ from collegium.consensus import (
 )
 from collegium.consensus._records import list_receipts
 from collegium.consensus._round import next_payload, payload_accepted, release
-from collegium.consensus._round_rules import check_keys, close_for, is_complete
+from collegium.consensus._round_rules import check_keys, close_for, is_complete, least_admitted
 from collegium.consensus._round_types import RoundState, RoundSubmit
 from collegium.crypto import BadBeaconError, SealKey, SealKeyError, Stream, encode_certificate, make_certificate
 from collegium.errors import CollegiumError
@@ -238,15 +238,15 @@ def test_three_trainers_denying_disjoint_seats_are_left_out_until_the_rest_decod
 
 
 def test_a_trainer_that_denies_four_seats_is_left_out_by_itself() -> None:
-    hall = Hall.opened(3).spread()
-    for sent in (upload_of(0), upload_of(1), deny(upload_of(2), 2, range(4))):
+    hall = Hall.opened(4).spread()
+    for sent in (*(upload_of(trainer) for trainer in range(3)), deny(upload_of(3), 3, range(4))):
         hall.upload(sent)
     hall.spread()
     wait(hall, DEADLINE_MS)
     close, _ = played(hall)
-    assert set(close.reports) == {upload_of(0).report.id, upload_of(1).report.id}
+    assert set(close.reports) == {upload_of(trainer).report.id for trainer in range(3)}
     assert close.seats == tuple(range(SEATS))
-    assert hall.states[0].model == model_of(range(2))
+    assert hall.states[0].model == model_of(range(3))
 
 
 def test_a_second_report_of_one_trainer_is_refused_and_the_first_stands() -> None:
@@ -398,18 +398,18 @@ def test_a_forged_receipt_is_refused_and_the_seats_own_still_counts() -> None:
 
 @pytest.mark.parametrize("reached", [0, 6])
 def test_a_trainer_that_vanishes_half_way_is_not_waited_for_beyond_the_deadline(reached: int) -> None:
-    hall = Hall.opened(3).spread()
-    hall.upload(upload_of(0))
-    hall.upload(upload_of(1))
-    hall.upload(upload_of(2), to=range(reached))
+    hall = Hall.opened(4).spread()
+    for trainer in range(3):
+        hall.upload(upload_of(trainer))
+    hall.upload(upload_of(3), to=range(reached))
     wait(hall.spread(), DEADLINE_MS - 1)
     with pytest.raises(AssertionError, match="not worth closing yet"):
         hall.close()
     wait(hall, 1)
     close, certified = played(hall)
-    assert set(close.reports) == {upload_of(0).report.id, upload_of(1).report.id}
+    assert set(close.reports) == {upload_of(trainer).report.id for trainer in range(3)}
     assert certified.header.outcome == "opened"
-    assert {state.model for state in hall.states.values()} == {model_of(range(2))}
+    assert {state.model for state in hall.states.values()} == {model_of(range(3))}
 
 
 @pytest.mark.parametrize("sent", [0, 1])
@@ -510,6 +510,23 @@ def test_a_close_without_every_receipt_is_refused() -> None:
     fewer = (bytes([named[0] & ~1]), verified, signature)
     with pytest.raises(CloseRefusedError, match="seat 0 has no receipt for report"):
         check_hall(hall, replace(good, receipts=(fewer, *good.receipts[1:])))
+
+
+def test_a_close_that_lists_more_than_can_be_is_refused_before_anything_is_looked_at() -> None:
+    """Whoever may propose must not choose how long everybody looks at it."""
+    hall = admitted(3)
+    good = hall.close()
+    most = committee().terms.layout.budget.trainers_max
+    crowd = tuple(sorted(sha256(bytes([i])).digest() for i in range(most + 1)))
+    receipt = aggregation.issue_receipt(committee().terms, 0, crowd, committee().accounts[0])
+    listed, rows = list_receipts([receipt, *good.signed[1:]])
+    with pytest.raises(CloseRefusedError, match=f"seat 0 signs for {most + 1} reports, at most {most} sum"):
+        check_hall(hall, replace(good, listed=listed, receipts=rows))
+    flood = tuple(i.to_bytes(32, "big") for i in range(most * SEATS + 1))
+    bitmap = b"\xff" * (len(flood) // 8) + bytes([(1 << len(flood) % 8) - 1]) * (len(flood) % 8 > 0)
+    wide = replace(good, listed=flood, receipts=((bitmap, bytes(len(bitmap)), bytes(65)),) * SEATS)
+    with pytest.raises(CloseRefusedError, match=rf"{len(flood)} reports listed, 16 seats can hold {most} each"):
+        check_hall(hall, wide)
 
 
 def test_a_close_may_list_reports_that_it_does_not_admit() -> None:
@@ -1286,6 +1303,30 @@ def test_withheld_receipts_cannot_leave_a_trainer_alone_with_a_minority() -> Non
         assert close is not None
         assert set(close.reports) >= honest or not close.reports
     assert set(hall.close().reports) != victim_and_sybils
+
+
+def test_fewer_than_half_of_the_trainers_never_have_one_other_for_themselves() -> None:
+    """Two bad trainers of five and four seats that withhold receipts for two of the others: three are not enough."""
+    hall = Hall.opened(5, lying_max=1, cohort_min=3).spread()
+    hidden = {upload_of(i).report.id for i in range(2)}
+
+    def withhold(sender: int, to: int, message: Any) -> Any:
+        if not isinstance(message, SeatReceipt) or message.receipt.seat < 12:
+            return message
+        seat, others = message.receipt.seat, message.receipt.names - hidden
+        return SeatReceipt(0, aggregation.issue_receipt(committee().terms, seat, others, committee().accounts[seat]))
+
+    for i in range(5):
+        hall.upload(upload_of(i))
+    wait(hall.spread(withhold), DEADLINE_MS)
+    assert hall.close().reports == ()
+    assert [least_admitted(hall.contexts[0], holding(hall, count)) for count in range(6)] == [3, 3, 3, 3, 3, 4]
+
+
+def holding(hall: Hall, count: int) -> RoundState:
+    """Return validator 0's state with so many of the reports."""
+    reports = dict(list(hall.states[0].reports.items())[:count])
+    return replace(hall.states[0], reports=reports, fetched={})
 
 
 def test_less_than_half_of_the_reports_is_no_close_after_the_deadline_either() -> None:

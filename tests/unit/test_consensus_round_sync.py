@@ -34,10 +34,12 @@ from collegium.aggregation import ReportRejectedError, make_upload
 from collegium.consensus import (
     OBJECT_BYTES_MAX,
     Announcement,
+    BlockRequest,
     Certified,
     Close,
     EpochSigner,
     EpochVerifier,
+    Ignored,
     KeepObject,
     KeepSecret,
     KeepUpload,
@@ -51,6 +53,7 @@ from collegium.consensus import (
     ProofRefusedError,
     Refused,
     Registered,
+    Relay,
     Release,
     ReleaseRecord,
     ReportReply,
@@ -61,11 +64,14 @@ from collegium.consensus import (
     RoundPassed,
     RoundSend,
     SeatReceipt,
+    Send,
     UnaskedObjectError,
     UnregisteredError,
     ValidatorContext,
     WrongRoundError,
     restore_validator,
+    start_validator,
+    validator_step,
 )
 from collegium.consensus._round import JOINS_MAX, begin, finish, release
 
@@ -414,6 +420,22 @@ def surroundings(index: int) -> ValidatorContext:
     who = committee()
     signer = EpochSigner(who.voting[index], who.accounts[index])
     return ValidatorContext(context_of(index, 2), signer, EpochVerifier(who.epoch_set), Archive(), 100)
+
+
+def test_nobody_asks_or_relays_in_another_validators_name() -> None:
+    """Else eight relays would push out what a member wants ordered, and its answers would go to whom it names."""
+    context = surroundings(5)
+    state, _ = start_validator(context, committee().terms, EMPTY_MODEL, {0: committee().first_seals[5]}, 0)
+    final = state.replica.final.digest
+    for message in (Relay(3, b"C of another"), BlockRequest(3, final, bytes(32))):
+        after, (ignored,) = validator_step(context, state, message, 1, sender=7)
+        assert after == state
+        assert isinstance(ignored, Ignored)
+        assert isinstance(ignored.reason, NotSenderError)
+    after, _ = validator_step(context, state, Relay(3, b"C of its own"), 1, sender=3)
+    assert [relay.member for relay in after.replica.pool] == [3]
+    _, effects = validator_step(context, state, BlockRequest(3, final, bytes(32)), 1, sender=3)
+    assert [effect.to for effect in effects if isinstance(effect, Send)] == [3]
 
 
 def test_a_validator_that_begins_again_says_the_same_as_before() -> None:

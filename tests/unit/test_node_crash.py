@@ -19,8 +19,8 @@ from collegium.node import SharedWork
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 ROUNDS = 2
-EFFECTS = 190  # of one validator in two rounds; `test_the_boundaries_are_all_there_are` holds the number
-BOUNDARIES = range(EFFECTS) if FULL else range(3, EFFECTS, 30)
+EFFECTS = 175  # of one validator in two rounds; `test_the_boundaries_are_all_there_are` holds the number
+BOUNDARIES = range(EFFECTS) if FULL else range(3, EFFECTS, 29)
 SHORT_MS, LONG_MS = 40, 450  # down for less than a round, and for more than one
 OPENED_BYTES = 8 * ENTRIES  # what a round that opens adds to the model
 WORK = SharedWork()
@@ -90,7 +90,7 @@ def test_who_dies_while_it_begins_again_comes_back_too(boundary: int, tmp_path: 
 @pytest.mark.slow
 def test_who_was_away_for_many_rounds_asks_for_one_model() -> None:
     """It walks from header to header, and takes the last model by its digest; the rounds between it never computes."""
-    village = Village(None, 1, 100, 900, WORK)
+    village = Village(None, 1, 80, 1_200, WORK)
     village.run(6)
     check(village)
     notes = village.notes[1]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _epoch_stage import PEOPLE, RANDOM, TASK, founded, set_of
@@ -44,6 +45,7 @@ from collegium.consensus import (
     verify_chain,
     verify_handovers,
 )
+from collegium.consensus import _epoch_change as change_module
 from collegium.consensus._round import begin_behind, round_step
 from collegium.consensus._round_rules import check_proposal
 from collegium.consensus._validator import ValidatorState, _heed_change
@@ -296,6 +298,22 @@ def test_a_dead_member_drops_out_and_the_others_go_on_though_one_of_them_lost_it
 
 
 @pytest.mark.slow
+def test_a_next_set_smaller_than_the_present_quorum_ends_the_epoch_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five members, one dead, one whose verdict misses its window: three first keys, where four make a quorum now."""
+    say, slow = change_module._say, bytes(PEOPLE[3].voting.public_key())
+
+    def late(context: Any, state: Any, step: str) -> Any:
+        return (state, ()) if step == "verdict" and context.voting_bytes == slow else say(context, state, step)
+
+    monkeypatch.setattr(change_module, "_say", late)
+    world = World(5, epoch_rounds=5, absent=frozenset({2}))
+    for number in range(6):
+        world.play(number)
+    assert {node.epoch for node in world.nodes.values()} == {1}
+
+
 def test_the_last_round_closes_after_the_handover_and_its_header_is_the_next_sets() -> None:
     world, seen = World(4, epoch_rounds=5), set[str]()
 
@@ -305,7 +323,8 @@ def test_the_last_round_closes_after_the_handover_and_its_header_is_the_next_set
         message = delivery.message.message if isinstance(delivery.message, EpochMessage) else None
         if change is None or context.round.epoch:
             return
-        if change.change.due is not None and change.change.handover is None and "close" not in seen:
+        known = len(state.round.announcements) >= context.round.epoch_set.quorum
+        if known and change.change.due is not None and change.change.handover is None and "close" not in seen:
             seen.add("close")
             late = world.network.now_ms + 60_000
             application = context.ordering(state, late).application
@@ -331,7 +350,7 @@ def test_the_last_round_closes_after_the_handover_and_its_header_is_the_next_set
                 with pytest.raises(ProposalRefusedError) as refusal:
                     check_proposal(context.round, state.round, final, wrong)
                 assert refusal.value.values["field"] == field
-            old = replace(state.round, opened=None)
+            old = replace(state.round, opened=None, foreseen=None, own=None)
             with pytest.raises(ProposalRefusedError):
                 check_proposal(context.round, old, final, message)
 

@@ -147,7 +147,10 @@ def list_receipts(receipts: Sequence[Receipt]) -> tuple[tuple[Digest, ...], tupl
 
 
 def _bitmap(places: Mapping[Digest, int], reports: Iterable[Digest]) -> bytes:
-    return _bits(sum(1 << places[report] for report in reports), places)
+    bitmap = bytearray(-(-len(places) // 8))
+    for report in reports:
+        bitmap[places[report] // 8] |= 1 << places[report] % 8
+    return bytes(bitmap)
 
 
 def _bits(bits: int, listed: Sized) -> bytes:
@@ -155,10 +158,9 @@ def _bits(bits: int, listed: Sized) -> bytes:
 
 
 def _chosen(listed: Sequence[Digest], bitmap: bytes) -> tuple[Digest, ...]:
-    bits = int.from_bytes(bitmap, "little")
-    if bits == (1 << len(listed)) - 1:
+    if bitmap == _bits((1 << len(listed)) - 1, listed):
         return tuple(listed)
-    return tuple(report for place, report in enumerate(listed) if bits >> place & 1)
+    return tuple(report for place, report in enumerate(listed) if bitmap[place // 8] >> place % 8 & 1)
 
 
 def _check_receipts(close: Close) -> bool:

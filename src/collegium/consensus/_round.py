@@ -626,10 +626,15 @@ def payload_accepted(
     if not payload or state.over:
         return not payload
     try:
-        before = [decode_payload(data) for data in ancestors if data]
-        return _accepted(context, state, before, decode_payload(payload), now)
+        *before, wished = (_decoded(context, data) for data in (*ancestors, payload) if data)
+        return _accepted(context, state, before, wished, now)
     except CollegiumError:
         return False
+
+
+def _decoded(context: RoundContext, payload: bytes) -> Close | Certified:
+    """Return a payload decoded, once for all who ask: what waits to be proposed is looked at in every step."""
+    return context.work.once(("payload", payload), lambda: decode_payload(payload))
 
 
 def _accepted(

@@ -397,13 +397,13 @@ def _choices(holders: Mapping[Digest, frozenset[int]], needed: int) -> Iterator[
 
 
 def least_admitted(context: RoundContext, state: RoundState) -> int:
-    """Return how few reports a close may admit, unless it admits none: of more than half of the trainers that sent one.
+    """Return how few reports a close may admit, unless it admits none: one more than half of those that are here.
 
-    So however receipts are withheld, whoever wants a trainer alone among its own needs half of the trainers. Reports
-    that one trainer signed count once: else it could have the round skipped alone.
+    Half is rounded up: whoever has fewer than half of the trainers then has two others beside its own in every sum,
+    however receipts are withheld. Reports that one trainer signed count once: else it could have the round skipped.
     """
     trainers = {held.report.trainer for held in state.admissible().values()}
-    return max(context.cohort_min, len(trainers) // 2 + 1)
+    return max(context.cohort_min, min(-(-len(trainers) // 2) + 1, len(trainers)))
 
 
 def is_complete(context: RoundContext, state: RoundState) -> bool:
@@ -463,12 +463,7 @@ def check_close(
     needed = aggregation.seats_needed(len(terms.seats), lying_max)
     if len(close.seats) < needed or close.seats[-1] >= len(terms.seats):
         raise CloseRefusedError(f"seats {close.seats}, at least {needed} of {len(terms.seats)} needed")
-    for receipt in close.signed:
-        left_out = [report for report in close.reports if report not in receipt.names]
-        if left_out:
-            raise CloseRefusedError(f"seat {receipt.seat} has no receipt for report {left_out[0].hex()}")
-        key = ("receipt", terms.digest, receipt.seat, receipt.reports, receipt.verified, receipt.signature)
-        work.once(key, partial(aggregation.check_receipt, terms, receipt))
+    _check_receipts(work, terms, close)
     trainers = set()
     for report_id in close.reports:
         report = reports.get(report_id)
@@ -480,6 +475,21 @@ def check_close(
     weights = tuple(terms.weight(reports[report].staleness) for report in close.reports)
     if close.weights != weights:
         raise CloseRefusedError(f"weights {close.weights}, expected {weights}")
+
+
+def _check_receipts(work: Work, terms: RoundTerms, close: Close) -> None:
+    """Check that every seat's receipt is its own, names all that is admitted, and no more than a sum can add."""
+    most = terms.layout.budget.trainers_max
+    if len(close.listed) > most * len(close.seats):
+        raise CloseRefusedError(f"{len(close.listed)} reports listed, {len(close.seats)} seats can hold {most} each")
+    for receipt in close.signed:
+        if len(receipt.reports) > most:
+            raise CloseRefusedError(f"seat {receipt.seat} signs for {len(receipt.reports)} reports, at most {most} sum")
+        left_out = [report for report in close.reports if report not in receipt.names]
+        if left_out:
+            raise CloseRefusedError(f"seat {receipt.seat} has no receipt for report {left_out[0].hex()}")
+        key = ("receipt", terms.digest, receipt.seat, receipt.reports, receipt.verified, receipt.signature)
+        work.once(key, partial(aggregation.check_receipt, terms, receipt))
 
 
 def _check_skip(close: Close, may_skip: bool) -> None:

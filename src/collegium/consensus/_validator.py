@@ -30,9 +30,9 @@ from ._epoch_change import (
     restore_change,
 )
 from ._epoch_change_records import is_epoch_record
-from ._messages import Block
+from ._messages import Block, BlockRequest, Relay
 from ._order_keys import Signer, Verifier
-from ._order_state import Archive, Committed, Context, Effect, Input, ReplicaState, Submit, Tick, VoteState
+from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, ReplicaState, Submit, Tick, VoteState
 from ._ordering import initial_state, restore, say_again, step
 from ._proof_evidence import ProofReject
 from ._records import Announcement, Close, Header, Registered, decode_payload
@@ -47,6 +47,7 @@ from ._round import (
     round_step,
     terms_after,
 )
+from ._round_rules import NotSenderError
 from ._round_types import (
     EpochOver,
     HeaderProposal,
@@ -394,7 +395,7 @@ def validator_step(
     if isinstance(message, PeerJoined):
         return _say_again(context, state, message, now)
     if not isinstance(message, ROUND_MESSAGES):
-        return _order(context, state, message, now)
+        return _order(context, state, message, now, sender)
     if isinstance(message, RoundAlarm) and state.round.lacks_model:
         if message.round != state.round.terms.round:
             return state, ()
@@ -407,6 +408,17 @@ def validator_step(
         return state, carried
     state, ticked = _order(context, state, Tick(), now)
     return state, (*carried, *ticked)
+
+
+def _claimed(message: Input) -> int | None:
+    """Return whose an unsigned message says it is; what is signed stands for itself, whoever brings it."""
+    match message:
+        case Relay():
+            return message.member
+        case BlockRequest():
+            return message.requester
+        case _:
+            return None
 
 
 def _say_again(
@@ -423,9 +435,13 @@ def _say_again(
 
 
 def _order(
-    context: ValidatorContext, state: ValidatorState, message: Input, now: int
+    context: ValidatorContext, state: ValidatorState, message: Input, now: int, sender: int | None = None
 ) -> tuple[ValidatorState, Effects]:
     """Take an ordering step and apply to the round whatever became final by it."""
+    claim = _claimed(message)
+    if sender is not None and claim not in (None, sender):
+        reason = NotSenderError(f"{type(message).__name__} of validator {claim} came from validator {sender}")
+        return state, (Ignored(reason),)
     replica, effects = step(context.ordering(state, now), state.replica, message, now)
     likely = _voted_close(state.replica, replica)
     state = replace(state, replica=replica)
