@@ -2,7 +2,8 @@
 
 Write-ahead log, `synchronous=FULL`: a commit returns when the disk has it. The file is held exclusively, so that no
 second process can sign in the same validator's name, and nobody else may read it: it holds sealing keys. Every row
-that no digest protects carries one, as a vote state with one wrong bit could let its validator vote twice.
+that no digest protects carries one, as a vote state with one wrong bit could let its validator vote twice. A bit that
+flips in the log before its steps are in the file is not noticed: SQLite drops these steps as if never finished.
 """
 
 from __future__ import annotations
