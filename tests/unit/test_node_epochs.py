@@ -15,6 +15,7 @@ from _round_stage import EMPTY_MODEL, Tally, committee, context_of, sum_of, upda
 
 from collegium.aggregation import RoundTerms, SeatTerms, Upload, make_upload
 from collegium.consensus import (
+    Announcement,
     ChangeContext,
     ChangePlan,
     ChangePutOff,
@@ -34,6 +35,7 @@ from collegium.consensus import (
     Relay,
     ReportRequest,
     RoundAlarm,
+    RoundBroadcast,
     RoundContext,
     RoundSend,
     RoundTiming,
@@ -453,6 +455,8 @@ def test_a_round_that_is_behind_keeps_the_handovers_key_for_the_next_and_makes_o
     validator, effects = _heed_change(ValidatorState(None, state), told)  # type: ignore[arg-type]
     state, more = round_step(context, validator.round, RoundAlarm(0), 10_000)
     journal.write([effect for effect in (*effects, *more) if isinstance(effect, KeepSecret)])
+    announced = [e.message for e in more if isinstance(e, RoundBroadcast) and isinstance(e.message, Announcement)]
+    assert len(announced) == (not handed)
     kept = journal.read().secrets[1]
     assert state.secrets[1].secret == kept.secret
     box = seal(first.public_bytes, b"columns", b"of the first round")

@@ -160,7 +160,9 @@ def _deadline(context: RoundContext, state: RoundState) -> RoundTimer:
 
 
 def _announce(context: RoundContext, state: RoundState) -> Outcomes:
-    """Announce the next round's sealing key, the same one ever after."""
+    """Announce the next round's sealing key, the same one ever after; none once the handover has fixed that round's."""
+    if state.opened is not None:
+        return state, ()
     number, kept = state.terms.round + 1, list[RoundEffect]()
     secret = state.secrets.get(number)
     if secret is None:
