@@ -324,8 +324,9 @@ def _wait(context: RoundContext, state: RoundState, message: RoundMessage, sende
     ahead, said = list(state.ahead), _said(message)
     for place, (origin, known) in enumerate(ahead):
         if origin == sender and _said(known) == said:
-            longer = isinstance(known, SeatReceipt) and isinstance(message, SeatReceipt)
-            if not longer or not message.receipt.names > known.receipt.names:
+            if not isinstance(known, SeatReceipt) or not isinstance(message, SeatReceipt):
+                return state
+            if not message.receipt.names > known.receipt.names:
                 return state
             del ahead[place]
             break

@@ -447,7 +447,6 @@ def _order(
     state = replace(state, replica=replica)
     if likely:
         state = replace(state, round=replace(state.round, likely=likely))
-        effects = (*effects, RoundTimer(RoundAlarm(state.round.terms.round), now))
     final = (effect.block for effect in effects if isinstance(effect, Committed))
     payloads = [block for block in final if block.payload and not is_epoch_record(block.payload)]
     out: list[Effect | RoundEffect | ChangeEffect] = []
@@ -456,6 +455,8 @@ def _order(
         if isinstance(effect, Committed) and effect.block.payload:
             state, more = _apply(context, state, effect.block, now, over=effect.block not in payloads[-1:])
             out.extend(more)
+    if likely:
+        out.append(RoundTimer(RoundAlarm(state.round.terms.round), now))
     return _submit_records(context, state, out, now)
 
 

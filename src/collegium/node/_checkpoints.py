@@ -1,4 +1,4 @@
-"""Which checkpoints a task has: they follow from its final headers and from how often one is due, and from nothing else.
+"""Which checkpoints a task has: they follow from its final headers and how often one is due, and from nothing else.
 
 So a validator signs the checkpoint that it derives itself, and the relayer derives the same to ask for signatures.
 """
