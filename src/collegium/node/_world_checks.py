@@ -204,7 +204,9 @@ class Truth:
     def _check_header(self, header: Header, close: Close) -> None:
         model = self.models[header.round - 1]
         if header.outcome == "opened":
-            total = np.sum([self.updates[report] for report in close.reports], axis=0)
+            total = np.sum(
+                [self.updates[report] * w for report, w in zip(close.reports, close.weights, strict=True)], axis=0
+            )
             if header.total != total_digest(total):
                 raise SafetyError(f"round {header.round} opened another sum than that of its admitted reports")
             model = self.agreed.step(header.round, model, total)

@@ -104,6 +104,9 @@ class StandInMasking:
     def __getattr__(self, name: str) -> object:
         return getattr(aggregation, name)
 
+    def seat_width(self, seats: int) -> int:
+        return 1
+
     def seats_needed(self, seats: int, lying_max: int = 0) -> int:
         return threshold(seats) + 2 * lying_max
 
