@@ -211,4 +211,4 @@ def test_the_section_alone_is_no_level(tmp_path: Path) -> None:
 def test_a_task_has_a_policy_if_and_only_if_it_is_attested(level: str, given: bool) -> None:
     quotes = QuoteDemand(POLICY, 0) if given else None
     with pytest.raises(QuotePolicyError, match=f"at level {level}"):
-        LearningTask(bytes(32), bytes(32), level, 1, None, None, None, 1, 4, 4, 0, (), quotes)  # type: ignore[arg-type]
+        LearningTask(bytes(32), bytes(32), level, 1, None, None, None, 1, 4, 4, 0, quotes=quotes)  # type: ignore[arg-type]

@@ -209,8 +209,8 @@ def _signers_with_repetition(check: Any) -> Any:
 def _release_early(order: Any) -> Any:
     """Release for a close as soon as its block is stored, that is, voted for."""
 
-    def ordering(context: Any, state: Any, message: Any, now: int) -> Any:
-        state, effects = order(context, state, message, now)
+    def ordering(context: Any, state: Any, message: Any, now: int, sender: int | None = None) -> Any:
+        state, effects = order(context, state, message, now, sender)
         early: list[Any] = []
         for effect in effects:
             if isinstance(effect, Store) and effect.block.payload and state.round.close is None:
