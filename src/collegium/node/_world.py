@@ -297,7 +297,7 @@ class World:
             self._crash(host, kept, outgoing)
             return
         disk = self.plan.disks[host.index]
-        if disk.least_ms and outgoing:
+        if disk.least_ms and outgoing and now < self.weather.calm_ms:
             host.busy_ms = now + self.random.randint(disk.least_ms, disk.most_ms)
         if host.honest:
             self._observe(host)

@@ -46,7 +46,7 @@ class Weather:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """How long one transaction takes, at least and at most."""
+    """How long one transaction takes before it is calm, at least and at most."""
 
     least_ms: int = 0
     most_ms: int = 0
