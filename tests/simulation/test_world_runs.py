@@ -44,6 +44,7 @@ def test_a_broken_protocol_is_caught_and_the_whole_one_passes(mutant) -> None:
     assert mutant.play() == "", "the break was not undone"
 
 
+@pytest.mark.slow
 def test_one_seed_is_one_history_whatever_the_hash_seed() -> None:
     """Sets of bytes come in another order in each interpreter: nothing may depend on it."""
     script = "from collegium.node._world_run import play_seed; print(play_seed(6).digest)"
