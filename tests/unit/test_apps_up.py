@@ -158,7 +158,7 @@ def test_a_round_is_complete_when_a_quorum_tells_of_it_and_it_is_evaluated() -> 
     clock.now_s = 5.0
     assert [picture.hear(f"v{v}", final(0)) for v in (0, 1, 1)] == [None, None, None]  # one tells it twice
     seen = picture.hear("v2", final(0))
-    assert seen is picture.latest
+    assert seen is picture.seen[0]
     assert picture.hear("v3", final(0)) is None
     assert picture.took_s(0) == 5.0
     evaluation = {"event": "evaluation", "round": 1, "auc": 0.75, "accuracy": 0.5, "loss": 1}

@@ -55,7 +55,7 @@ def simulate(
         if mutants:
             good = _mutants(json=json)
         elif replay is not None:
-            good = _replay(replay, sizes, size, json=json)
+            good = _replay(replay, sizes, json=json)
         else:
             good = _schedules(schedules, seed, sizes, size, processes, json=json)
     if not good:
@@ -111,7 +111,7 @@ def _schedules(count: int, seed: int, sizes: tuple[int, int], size: str, process
     return not failures
 
 
-def _replay(seed: int, sizes: tuple[int, int], size: str, *, json: bool) -> bool:
+def _replay(seed: int, sizes: tuple[int, int], *, json: bool) -> bool:
     from collegium.node import play_seed
 
     book = play_seed(seed, sizes)

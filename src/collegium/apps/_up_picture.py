@@ -69,7 +69,6 @@ class MemberSeen:
 
     ready: bool = False
     finished: bool = False
-    round: int | None = None  # that it was the last to speak of
     uploads: int = 0
     upload_bytes: int = 0
     views: int = 0  # leaders that it saw replaced
@@ -132,8 +131,6 @@ class Picture:
         """Take in what a member says; return the round that is complete now, or the checkpoint that is posted."""
         member = self.members.setdefault(name, MemberSeen())
         number = _whole(event, "round")
-        if number is not None and number <= ROUNDS_MAX:
-            member.round = number
         match event["event"]:
             case "ready":
                 member.ready = True
@@ -169,12 +166,6 @@ class Picture:
             return None
         began_s = self.began_s if before is None or before.final_s is None else before.final_s
         return this.final_s - began_s
-
-    @property
-    def latest(self) -> RoundSeen | None:
-        """The last round that is final and, unless it is round 0, evaluated."""
-        done = [seen for seen in self.seen.values() if _is_complete(seen)]
-        return max(done, key=lambda seen: seen.number, default=None)
 
     @property
     def present(self) -> int:
