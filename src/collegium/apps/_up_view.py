@@ -259,13 +259,10 @@ def _members_table(picture: Picture, charges: Sequence[Charge]) -> Table:
 
 
 def _cell(picture: Picture, charge: Charge) -> Text:
-    member = picture.members.get(charge.name)
-    state = charge.state
-    style = _STYLES.get("ready" if member is not None and member.ready else "starting", "")
-    if state != "running":
-        style = _STYLES[state]
+    running = "ready" if picture.is_ready(charge.name) else "starting"
     label = charge.name.partition(" ")[2] or charge.name
-    return Text(f"{printable(label)} {charge.pid or state}", style=style)
+    style = _STYLES[running if charge.state == "running" else charge.state]
+    return Text(f"{printable(label)} {charge.pid or charge.state}", style=style)
 
 
 def _totals(picture: Picture, charges: Sequence[Charge]) -> str:
