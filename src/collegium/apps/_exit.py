@@ -11,7 +11,7 @@ import typer
 from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
-__all__ = ["ExitCode", "UsageError", "empty_folder", "error_lines", "exit_codes", "print_json", "print_lines"]
+__all__ = ["ExitCode", "UsageError", "empty_folder", "exit_codes", "print_json", "print_lines"]
 
 
 class ExitCode:
@@ -37,7 +37,7 @@ def exit_codes() -> Iterator[None]:
     except CollegiumError as error:
         from collegium.node import WorldError
 
-        print_lines("error", error_lines(error))
+        print_lines("error", _error_lines(error))
         raise typer.Exit(ExitCode.WORLD if isinstance(error, WorldError) else ExitCode.USER) from error
     except (OSError, MemoryError) as error:
         print_lines("error", [str(error) or type(error).__name__])
@@ -47,7 +47,7 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERRUPTED) from error
 
 
-def error_lines(error: CollegiumError) -> list[str]:
+def _error_lines(error: CollegiumError) -> list[str]:
     """Return an error's lines: one for each of its problems, where it lists some."""
     problems = error.values.get("problems")
     return [str(problem) for problem in problems] if isinstance(problems, tuple) else [str(error)]

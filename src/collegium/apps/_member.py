@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from collegium.apps._exit import ExitCode, error_lines
-from collegium.apps._printable import printable
-from collegium.errors import CollegiumError
+import typer
+
+from collegium.apps._exit import ExitCode, exit_codes
 
 if TYPE_CHECKING:
     from collegium.node import Role
@@ -44,24 +43,17 @@ def serve(config: Path, role: Role | None = None) -> int:
     Returns:
         The exit code; what went wrong is said on standard error, one line each.
     """
-    from collegium.node import WorldError, expect_role, load_settings, run_role
+    from collegium.node import expect_role, load_settings, run_role
 
-    lines: list[str] = []
-    code = ExitCode.GOOD
     try:
-        settings = load_settings(config)
-        if role is not None:
-            expect_role(settings, role, config)
-        asyncio.run(run_role(settings))
-    except CollegiumError as error:
-        lines, code = error_lines(error), ExitCode.WORLD if isinstance(error, WorldError) else ExitCode.USER
-    except (OSError, MemoryError) as error:
-        lines, code = [str(error) or type(error).__name__], ExitCode.WORLD
-    except KeyboardInterrupt:
-        lines, code = ["interrupted"], ExitCode.INTERRUPTED
+        with exit_codes():
+            settings = load_settings(config)
+            if role is not None:
+                expect_role(settings, role, config)
+            asyncio.run(run_role(settings))
+    except typer.Exit as ended:
+        return ended.exit_code
     except Exception:
         traceback.print_exc()
-        code = ExitCode.BUG
-    for line in lines:
-        print(f"error: {printable(line)}", file=sys.stderr, flush=True)
-    return code
+        return ExitCode.BUG
+    return ExitCode.GOOD
