@@ -292,11 +292,7 @@ def bench_aggregation(
     """
     with exit_codes():
         print_header(LEVEL, json=json)
-        rows = [dict(row) for row in engine_of(context).aggregation_rows(quick=quick)]
-        if json:
-            print_json(rows)
-        else:
-            _print_rows(rows)
+        _show_rows(engine_of(context).aggregation_rows(quick=quick), json=json)
 
 
 @bench.command("proofs")
@@ -326,12 +322,7 @@ def bench_proofs(
     """
     with exit_codes():
         typer.echo(f"collegium {__version__}", err=json)
-        found = engine_of(context).proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds)
-        rows = [dict(row) for row in found]
-        if json:
-            print_json(rows)
-        else:
-            _print_rows(rows)
+        _show_rows(engine_of(context).proof_rows(quick=quick, size=size, ezkl_seconds=ezkl_seconds), json=json)
 
 
 @bench.command("consensus")
@@ -353,12 +344,7 @@ def bench_consensus(
     """
     with exit_codes():
         typer.echo(f"collegium {__version__}", err=json)
-        found = engine_of(context).consensus_rows(quick=quick, part=part)
-        rows = [dict(row) for row in found]
-        if json:
-            print_json(rows)
-        else:
-            _print_rows(rows)
+        _show_rows(engine_of(context).consensus_rows(quick=quick, part=part), json=json)
 
 
 @data.command("new-key")
@@ -625,6 +611,15 @@ def _verification_object(verification: "Verification") -> dict[str, Any]:
 
 
 _BENCH_HEADINGS: Final = ("name", "case", "ours", "peer", "ratio", "unit")
+
+
+def _show_rows(found: Iterable[Mapping[str, Any]], *, json: bool) -> None:
+    """Print a benchmark's rows once all of them are there: a table, or one JSON array."""
+    rows = [dict(row) for row in found]
+    if json:
+        print_json(rows)
+    else:
+        _print_rows(rows)
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
