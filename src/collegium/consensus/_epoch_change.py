@@ -7,9 +7,10 @@ depends on it leaves, and a restart says the same words again: two dealings of o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from collegium.crypto import (
     AccountKey,
@@ -27,15 +28,14 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
-from ._epoch import EpochSet
 from ._epoch_change_records import (
     Answer,
     DealingRecord,
     EpochRecord,
+    Handover,
     NextEpoch,
     TicketRecord,
     Verdict,
-    change_scope,
     decode_epoch_record,
     encode_epoch_record,
     first_key_digest,
@@ -238,7 +238,8 @@ def change_step(context: ChangeContext, state: ChangeState, event: OrderedPayloa
     """Return the next state and, in the order in which they must be carried out, the effects of one event."""
     if isinstance(event, ChangeTick):
         state, said = _act(context, state)
-        return state, (*said, *(_handed_over(context, state) if state.change.handover is not None else ()))
+        handover = state.change.handover
+        return state, (*said, *(() if handover is None else _handed_over(context, state, handover)))
     before = state.change
     try:
         after = follow_payload(context.rules, before, event.payload)
@@ -254,7 +255,7 @@ def change_step(context: ChangeContext, state: ChangeState, event: OrderedPayloa
         state, said = _act(context, replace(state, kept={}))
         return state, (*ended, *said)
     if after.handover is not None and before.handover is None:
-        return state, _handed_over(context, state)
+        return state, _handed_over(context, state, after.handover)
     if after.round != before.round:
         return _act(context, state)
     return state, ()
@@ -265,19 +266,19 @@ def _act(context: ChangeContext, state: ChangeState) -> ChangeOutcome:
     change = state.change
     match change.phase(context.rules.plan):
         case Phase.TICKETS if (
-            change.seed is not None
+            (seed := change.seed) is not None
             and context.rules.candidate(context.voting_bytes) is not None
             and context.voting_bytes not in change.tickets
         ):
-            return _say(context, state, "ticket")
+            return _say(context, state, "ticket", partial(_ticket, context, change, seed))
         case Phase.DEALINGS if (member := _place(context, change)) is not None and member not in change.dealings:
-            return _say(context, state, "dealing")
+            return _say(context, state, "dealing", partial(_dealing, context, change, member))
         case Phase.VERDICTS if (
             (member := _place(context, change)) is not None
             and member not in change.verdicts
             and _has_ordered(context, state, "ticket")  # else its shares are sealed to a key that is lost
         ):
-            return _say(context, state, "verdict")
+            return _say(context, state, "verdict", partial(_verdict, context, state, member))
         case Phase.ANSWERS if (
             (member := _place(context, change)) is not None
             and member not in change.answers
@@ -290,14 +291,13 @@ def _act(context: ChangeContext, state: ChangeState) -> ChangeOutcome:
     return state, ()
 
 
-def _say(context: ChangeContext, state: ChangeState, step: str) -> ChangeOutcome:
-    """Submit this step's record; make it, and keep it with its secret, the first time."""
+def _say(context: ChangeContext, state: ChangeState, step: str, make: Callable[[bytes], EpochRecord]) -> ChangeOutcome:
+    """Submit this step's record; make it from a secret, and keep both, the first time."""
     kept = state.kept.get(step)
     if kept is not None:
         return state, (EpochSubmit(kept.record),)
     secret = context.random(SEED_BYTES)
-    make = {"ticket": _ticket, "dealing": _dealing, "verdict": _verdict}[step]
-    record = encode_epoch_record(make(context, state, secret))
+    record = encode_epoch_record(make(secret))
     keep = KeepEpochSecret(context.rules.epoch, state.change.start, step, secret, record)
     return replace(state, kept={**state.kept, step: keep}), (keep, EpochSubmit(record))
 
@@ -327,28 +327,18 @@ def _place(context: ChangeContext, change: EpochChange) -> int | None:
     return next((int(v.index) for v in members if v.bls_key == context.voting_bytes), None)
 
 
-def _here(context: ChangeContext, change: EpochChange) -> tuple[int, EpochSet, Digest]:
-    """Return this member's place, the drawn set, and the attempt's scope."""
-    place = _place(context, change)
-    assert place is not None  # noqa: S101 - asked before
-    return place, change.drawn(), change_scope(context.rules.epoch_set, context.rules.epoch, change.start)
-
-
 # ------------------------------------------------------------------------------------------------ what is said
 
 
-def _ticket(context: ChangeContext, state: ChangeState, secret: bytes) -> EpochRecord:
-    rules, start, seed = context.rules, state.change.start, state.change.seed
-    assert seed is not None  # noqa: S101 - asked before
+def _ticket(context: ChangeContext, change: EpochChange, seed: Digest, secret: bytes) -> EpochRecord:
+    rules = context.rules
     ticket = buy_ticket(context.voting_key, rules.epoch_set.task, rules.epoch, seed)
-    record = TicketRecord(rules.epoch, start, ticket.bls_key, ticket.proof, SealKey(secret).public_bytes)
-    scope = change_scope(rules.epoch_set, rules.epoch, start)
-    return replace(record, signature=context.account.sign(record.digest(scope)))
+    record = TicketRecord(rules.epoch, change.start, ticket.bls_key, ticket.proof, SealKey(secret).public_bytes)
+    return replace(record, signature=context.account.sign(record.digest(rules.scope(change))))
 
 
-def _dealing(context: ChangeContext, state: ChangeState, secret: bytes) -> EpochRecord:
-    change = state.change
-    place, members, scope = _here(context, change)
+def _dealing(context: ChangeContext, change: EpochChange, place: int, secret: bytes) -> EpochRecord:
+    members, scope = change.drawn(), context.rules.scope(change)
     dealing = deal(Stream(secret), members.size, members.quorum)
     boxes = tuple(
         seal(change.deal_key(share.member), share_purpose(scope, members, place, share.member), share.to_bytes())
@@ -359,10 +349,10 @@ def _dealing(context: ChangeContext, state: ChangeState, secret: bytes) -> Epoch
     return replace(record, signature=context.account.sign(record.digest(scope, members)))
 
 
-def _verdict(context: ChangeContext, state: ChangeState, secret: bytes) -> EpochRecord:
+def _verdict(context: ChangeContext, state: ChangeState, place: int, secret: bytes) -> EpochRecord:
     change = state.change
-    place, members, scope = _here(context, change)
-    fits = {dealer: _open_share(context, state, dealer) is not None for dealer in sorted(change.dealings)}
+    members, scope = change.drawn(), context.rules.scope(change)
+    fits = {dealer: _open_share(context, state, place, dealer) is not None for dealer in sorted(change.dealings)}
     against = tuple(dealer for dealer, fit in fits.items() if not fit and dealer != place)
     key = Announcement(place, change.first_round(context.rules.plan), SealKey(secret).public_bytes, b"")
     key = replace(key, signature=context.account.sign(first_key_digest(scope, members, key)))
@@ -373,7 +363,7 @@ def _verdict(context: ChangeContext, state: ChangeState, secret: bytes) -> Epoch
 def _answer(context: ChangeContext, state: ChangeState, place: int) -> EpochRecord:
     """Return the published shares: each complainant is bad and knows its share, or this dealer is."""
     change = state.change
-    _, members, scope = _here(context, change)
+    members, scope = change.drawn(), context.rules.scope(change)
     dealing = deal(Stream(state.kept["dealing"].secret), members.size, members.quorum)
     shares = tuple((member, dealing.shares[member].to_bytes()) for member in change.complaints(place))
     record = Answer(context.rules.epoch, change.start, place, shares)
@@ -383,16 +373,15 @@ def _answer(context: ChangeContext, state: ChangeState, place: int) -> EpochReco
 # ------------------------------------------------------------------------------------------------ what is received
 
 
-def _open_share(context: ChangeContext, state: ChangeState, dealer: int) -> SecretShare | None:
+def _open_share(context: ChangeContext, state: ChangeState, place: int, dealer: int) -> SecretShare | None:
     """Return this member's share of a dealing: published in an answer, or sealed to it; None unless it fits."""
     change = state.change
-    place, members, scope = _here(context, change)
     dealing, answer = change.dealings[dealer], change.answers.get(dealer)
     published = {} if answer is None else dict(answer.shares)
     if place in published:
         return SecretShare.from_bytes(place, published[place])  # verified before it was ordered
     try:
-        purpose = share_purpose(scope, members, dealer, place)
+        purpose = share_purpose(context.rules.scope(change), change.drawn(), dealer, place)
         opened = open_sealed(SealKey(state.kept["ticket"].secret), purpose, dealing.boxes[place])
         share = SecretShare.from_bytes(place, opened)
         verify_share(dealing.commitments, share)
@@ -401,15 +390,13 @@ def _open_share(context: ChangeContext, state: ChangeState, dealer: int) -> Secr
     return share
 
 
-def _handed_over(context: ChangeContext, state: ChangeState) -> tuple[ChangeEffect, ...]:
+def _handed_over(context: ChangeContext, state: ChangeState, handover: Handover) -> tuple[ChangeEffect, ...]:
     """The handover is final: write the share of the beacon's key down, and tell what comes next."""
     change, rules = state.change, context.rules
-    handover = change.handover
-    assert handover is not None  # noqa: S101 - asked before
     opened = open_handover(rules.epoch_set, handover, rules.work)
     place, share, first_key = _place(context, change), None, None
     if place is not None and "ticket" in state.kept:
-        shares = [_open_share(context, state, dealer) for dealer in handover.dealers]
+        shares = [_open_share(context, state, place, dealer) for dealer in handover.dealers]
         good = [part for part in shares if part is not None]
         share = combine_shares(good) if len(good) == len(shares) else None
     if place is not None and _has_ordered(context, state, "verdict"):

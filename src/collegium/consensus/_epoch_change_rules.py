@@ -203,6 +203,10 @@ class ChangeRules:
         """Return who registered this voting key."""
         return next((c for c in self.plan.candidates if c.bls_key == key), None)
 
+    def scope(self, change: EpochChange) -> Digest:
+        """Return what every signature of the present attempt covers."""
+        return change_scope(self.epoch_set, self.epoch, change.start)
+
 
 # ------------------------------------------------------------------------------------------------ the state
 
@@ -342,7 +346,7 @@ def _draw(rules: ChangeRules, change: EpochChange) -> EpochSet:
     _require("tickets", len(tickets), plan.members_min)
     if seed is None:
         raise _PutOffError("the beacon value that draws the set is unknown")
-    scope = change_scope(rules.epoch_set, rules.epoch, change.start)
+    scope = rules.scope(change)
     ordered = [tickets[key] for key in sorted(tickets)]
     key = ("epoch draw", scope, seed, tuple((t.bls_key, t.proof) for t in ordered))
 
@@ -441,7 +445,7 @@ def _check_ticket(rules: ChangeRules, change: EpochChange, record: TicketRecord)
         raise NotMemberError(f"ticket of {record.bls_key.hex()[:16]}, which is no candidate's key", key=record.bls_key)
     if change.seed is None:
         raise RecordPhaseError(f"a ticket in round {change.round}, whose beacon value is unknown")
-    scope = change_scope(rules.epoch_set, rules.epoch, change.start)
+    scope = rules.scope(change)
     _check_signed(rules, "ticket", record.digest(scope), record.signature, candidate.account)
     _check_sealable(rules.work, record.deal_key)
     check = partial(verify_ticket, rules.epoch_set.task, rules.epoch, change.seed, Ticket(record.bls_key, record.proof))
@@ -449,7 +453,7 @@ def _check_ticket(rules: ChangeRules, change: EpochChange, record: TicketRecord)
 
 
 def _check_dealing(rules: ChangeRules, change: EpochChange, record: DealingRecord) -> None:
-    members, scope = change.drawn(), change_scope(rules.epoch_set, rules.epoch, change.start)
+    members, scope = change.drawn(), rules.scope(change)
     account = _member(members, record.dealer).account
     digest = record.digest(scope, members)
     _check_signed(rules, f"dealing of {record.dealer}", digest, record.signature, account)
@@ -469,7 +473,7 @@ def _check_dealing(rules: ChangeRules, change: EpochChange, record: DealingRecor
 
 
 def _check_verdict(rules: ChangeRules, change: EpochChange, record: Verdict) -> None:
-    members, scope, key = change.drawn(), change_scope(rules.epoch_set, rules.epoch, change.start), record.key
+    members, scope, key = change.drawn(), rules.scope(change), record.key
     account = _member(members, record.member).account
     _check_signed(rules, f"verdict of {record.member}", record.digest(scope, members), record.signature, account)
     silent = [dealer for dealer in record.against if dealer not in change.dealings or dealer == record.member]
@@ -495,7 +499,7 @@ def check_first_key(work: Work, scope: Digest, members: EpochSet, key: Announcem
 
 
 def _check_answer(rules: ChangeRules, change: EpochChange, record: Answer) -> None:
-    members, scope = change.drawn(), change_scope(rules.epoch_set, rules.epoch, change.start)
+    members, scope = change.drawn(), rules.scope(change)
     account = _member(members, record.dealer).account
     digest = record.digest(scope, members)
     _check_signed(rules, f"answer of {record.dealer}", digest, record.signature, account)
