@@ -281,7 +281,6 @@ class _Desk:
             },
             timing=network.timing,
             log=self._log(),
-            metrics=network.metrics,
         )
         return self._member("validator", f"validator {index}", home, settings)
 

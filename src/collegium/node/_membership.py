@@ -348,7 +348,6 @@ def _validator(home: Path, roster: Roster, index: int, network: NetworkSettings)
         peers={other: parse_address(card.listen) for other, card in enumerate(cards) if other != index},
         timing=network.timing,
         log=LogSettings(network.log_level),
-        metrics=network.metrics,
     )
 
 
