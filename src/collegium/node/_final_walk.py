@@ -7,11 +7,12 @@ last one final.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from collegium.consensus import Block, Certified, Close, QuorumCertificate, decode_payload
+from collegium.consensus import Block, Certified, Close, decode_payload
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
@@ -58,59 +59,43 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
 
 @dataclass(eq=False)
 class FinalWalk:
-    """A walk over the final blocks of one epoch, from its genesis on; it keeps what it has passed.
-
-    Attributes:
-        blocks: passed so far, oldest first; `certificates` prove the last of them final.
-    """
+    """A walk over the final blocks of one epoch, from its genesis on."""
 
     client: ValidatorClient
-    blocks: list[Block] = field(default_factory=list)
-    certificates: tuple[QuorumCertificate, ...] = ()
+    _tip: Digest | None = None  # the last block passed; None before the first one
     _close: Close | None = None
-    _rounds: list[FinalRound] = field(default_factory=list)
-    _taken: int = 0
+    _passed: int = 0  # rounds whose header was passed
+    _waiting: deque[FinalRound] = field(default_factory=deque)  # passed, and not asked for yet
     _news: FinalHeader | None = None
-
-    @property
-    def tip(self) -> Digest:
-        """The last block passed, or the genesis."""
-        return self.blocks[-1].digest if self.blocks else self.client.epoch_set.genesis()
 
     async def next_round(self) -> FinalRound:
         """Return the next round, waiting until it is final."""
-        while self._taken == len(self._rounds):
+        while not self._waiting:
             if not await self._advance():
                 await self._wait()
-        self._taken += 1
-        return self._rounds[self._taken - 1]
-
-    async def rounds(self, count: int) -> list[FinalRound]:
-        """Return the first `count` rounds, which are final already or are waited for."""
-        return [await self.next_round() for _ in range(count)]
+        return self._waiting.popleft()
 
     async def _advance(self) -> bool:
         """Pass the blocks that somebody has after the tip; tell whether there were any."""
-        found = await patiently(lambda: self.client.blocks(self.tip))
+        tip = self.client.epoch_set.genesis() if self._tip is None else self._tip
+        found = await patiently(lambda: self.client.blocks(tip))
         for block in found.blocks:
             self._pass(block)
-        if found.blocks:
-            self.certificates = found.certificates
         return bool(found.blocks)
 
     def _pass(self, block: Block) -> None:
-        self.blocks.append(block)
+        self._tip = block.digest
         if not block.payload:
             return
         payload = decode_payload(block.payload)
         number = payload.round if isinstance(payload, Close) else payload.header.round
-        if number != len(self._rounds) or isinstance(payload, Close) == (self._close is not None):
-            raise OutOfOrderError(f"block of view {block.view} orders round {number}, expected {len(self._rounds)}")
+        if number != self._passed or isinstance(payload, Close) == (self._close is not None):
+            raise OutOfOrderError(f"block of view {block.view} orders round {number}, expected {self._passed}")
         if isinstance(payload, Close):
             self._close = payload
         elif self._close is not None:
-            self._rounds.append(FinalRound(self._close, payload))
-            self._close = None
+            self._waiting.append(FinalRound(self._close, payload))
+            self._passed, self._close = self._passed + 1, None
 
     async def _wait(self) -> None:
         """Wait for a header later than those passed, or for a while."""
