@@ -197,10 +197,10 @@ class TrainersBench:
 
     def _draft(self, trainer: Trainer) -> Draft:
         # 2. learn: the agreed rule on private rows, in exact integers
-        trained = self.trained.get(trainer.account.address)
-        if trained is not None:
-            return aggregation.begin_upload(self.terms, trainer.account.address, trained[0], self.random)
-        update = self.task.update(self.terms.round, self.model, trainer.rows, self.terms.beacon)
+        if trainer.account.address in self.trained:
+            update, _ = self.trained[trainer.account.address]
+        else:
+            update = self.task.update(self.terms.round, self.model, trainer.rows, self.terms.beacon)
         # 3. mask and commit
         return aggregation.begin_upload(self.terms, trainer.account.address, update, self.random)
 
@@ -219,7 +219,7 @@ class TrainersBench:
             # 5. seal and sign
             data = b"" if pack is None else pack.data
             digest = aggregation.proof_digest(data)
-            stale = self.trained[trainer.account.address][1] if trainer.account.address in self.trained else 0
+            _, stale = self.trained.get(trainer.account.address, (None, 0))
             upload = aggregation.finish_upload(self.terms, draft, trainer.account, proof, claim, digest, stale)
             self.registrations.update({digest: data} if data else {})
             known = self.registered.get(trainer.account.address)
