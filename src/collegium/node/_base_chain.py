@@ -140,9 +140,13 @@ class BaseChain:
             ChainRecordError: the record is of neither.
             CollegiumError: the embedded chain gives something else than is recorded, or the node is not reachable.
         """
-        if (record.url is None) != (record.transcript is not None):
+        chain: Chain
+        if record.url is not None and record.transcript is None:
+            chain = JsonRpcChain(record.url)
+        elif record.url is None and record.transcript is not None:
+            chain = verify_replay(record.transcript)
+        else:
             raise ChainRecordError("a chain record holds a transcript or names a node, and not both")
-        chain: Chain = JsonRpcChain(record.url) if record.url is not None else _executed(record.transcript)
         facts = [
             CheckpointFacts(checkpoint, gas, size)
             for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
@@ -211,13 +215,6 @@ def decode_chain_record(data: bytes) -> ChainRecord:
     if len(counts) != 1:
         raise ChainRecordError(f"chain record has {sorted(counts)} of each, expected one count of checkpoints")
     return record
-
-
-def _executed(transcript: Transcript | None) -> EmbeddedChain:
-    """Return the embedded chain of a transcript, executed again and compared."""
-    if transcript is None:
-        raise ChainRecordError("a record of the embedded chain without its transcript")
-    return verify_replay(transcript)
 
 
 def _funder() -> AccountKey:
