@@ -26,7 +26,7 @@ from collegium.learning import TrainerRows
 
 from ._attest import ask_command
 from ._client import FinalHeader, ValidatorClient
-from ._consortium import load_account, read_genesis
+from ._consortium import read_genesis
 from ._desk import Verdict
 from ._experiment import Experiment, experiment_from_bytes
 from ._figures import FIGURES, RoundFigures, append_figures
@@ -88,7 +88,8 @@ class TrainerProcess:
         """Read the folder and take up where the journal ends."""
         genesis = read_genesis(settings.genesis)
         experiment = experiment_from_bytes(genesis.experiment)
-        account, name = _trainer_of(settings, genesis)
+        account = AccountKey(load_secret(settings.account_key, "account"))
+        name = _name_of(account.address, genesis)
         rows = TrainerRows(name.rsplit("/", 1)[0], name, read_rows(settings.data, experiment.data.label))
         attest = ask_command(settings.attest, settings.state.parent) if settings.attest else None
         disk = TrainerDisk.open(settings.state)
@@ -99,7 +100,7 @@ class TrainerProcess:
             task=build_task(genesis, experiment),
             client=ValidatorClient.over_tls(genesis.epoch_set, settings.validators, settings.tls.authority),
             disk=disk,
-            trainer=Trainer(load_account(settings.account_key, account), rows, disk.journal(), attest),
+            trainer=Trainer(account, rows, disk.journal(), attest),
             figures=settings.state / FIGURES,
             thread=ThreadPoolExecutor(1, thread_name_prefix="trainer"),
         )
@@ -241,10 +242,9 @@ def _number(header: FinalHeader | None) -> int:
     return 0 if header is None else header.certified.header.round + 1
 
 
-def _trainer_of(settings: TrainerSettings, genesis: Genesis) -> tuple[bytes, str]:
-    """Return this trainer's account and name."""
-    address = AccountKey(load_secret(settings.account_key, "account")).address
+def _name_of(address: bytes, genesis: Genesis) -> str:
+    """Return the name of the trainer with this account."""
     for account, name in genesis.trainers:
         if account == address:
-            return account, name
+            return name
     raise UnknownTrainerError(f"genesis lists no trainer with account 0x{address.hex()}", account=address)
