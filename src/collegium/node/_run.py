@@ -31,6 +31,7 @@ from collegium.settlement import ChainAnswerError, ChainUnreachableError, Transa
 
 from ._attest import Attest
 from ._base_chain import BaseChain, ChainRecord, encode_chain_record
+from ._checkpoints import last_rounds
 from ._events import (
     CheckpointPosted,
     Event,
@@ -139,10 +140,11 @@ def run_experiment(
             [(keys.account, keys.voting) for keys in federation.validators],
         )
         book, store = _Book(), Store(out / STORE)
+        due = last_rounds(experiment.task.rounds, experiment.chain.checkpoint_every)
         with Workers() as workers:
             for number in range(experiment.task.rounds + 1):
                 _play(federation, number, book, store, workers, on_event)
-                if number and (number % experiment.chain.checkpoint_every == 0 or number == experiment.task.rounds):
+                if number in due:
                     _settle(federation, chain, number, on_event)
         return _write(federation, chain, book, out, render_page)
     except (ChainUnreachableError, ChainAnswerError, TransactionNotMinedError) as error:
