@@ -195,9 +195,20 @@ def open_network(
         if index in roles.absent:
             continue
         journal = MemoryJournal()
-        committee, timing = (seats, roles.verifiers), (max(100, VIEW_TIMEOUT_LINKS * link_ms), RoundTiming())
-        own = (index, keys, roles.beacons[index], journal.archive)
-        context = surround(genesis, task, committee, *own, timing, (work, verifier))
+        context = surround(
+            genesis,
+            task,
+            index,
+            keys,
+            roles.beacons[index],
+            journal.archive,
+            seats=seats,
+            verifiers=roles.verifiers,
+            view_timeout_ms=max(100, VIEW_TIMEOUT_LINKS * link_ms),
+            timing=RoundTiming(),
+            work=work,
+            signatures=verifier,
+        )
         disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
         first = (terms, EMPTY_STATE, {0: keys.first_seal})
         nodes[index], outgoing = ValidatorNode.restore(context, journal, *first, 0, disguise)
@@ -221,21 +232,25 @@ class SigningKeys(Protocol):
 def surround(
     genesis: Genesis,
     task: PlayedTask,
-    committee: tuple[int, int],
     index: int,
     keys: SigningKeys,
     beacon: ThresholdBeacon,
     archive: Archive,
-    timing: tuple[int, RoundTiming],
-    shared: tuple[Work, Verifier],
+    *,
+    seats: int,
+    verifiers: int,
+    view_timeout_ms: int,
+    timing: RoundTiming,
+    work: Work,
+    signatures: Verifier,
 ) -> ValidatorContext:
     """Return what does not change for one validator while its task runs.
 
     Args:
-        committee: seats of a round, and validators that the beacon chooses to verify each report's proof.
         beacon: with this validator's share.
-        timing: milliseconds that a view may take, and how long a round waits.
-        shared: work and verified signatures, of which validators in one process keep one memory.
+        verifiers: validators that the beacon chooses to verify each report's proof.
+        timing: how long a round waits.
+        work, signatures: what was computed and verified, of which validators in one process keep one memory.
     """
     surroundings = RoundContext(
         agreed=task,
@@ -245,16 +260,16 @@ def surround(
         voting_key=keys.voting,
         beacon=beacon,
         cohort=frozenset(account for account, _ in genesis.trainers),
-        seats=committee[0],
-        work=shared[0],
+        seats=seats,
+        work=work,
         random=os_random,
-        timing=timing[1],
+        timing=timing,
         cohort_min=task.cohort_min,
         quorum=task.quorum,
         lying_max=task.lying_max,
-        verifiers=committee[1],
+        verifiers=verifiers,
     )
-    return ValidatorContext(surroundings, EpochSigner(keys.voting, keys.account), shared[1], archive, timing[0])
+    return ValidatorContext(surroundings, EpochSigner(keys.voting, keys.account), signatures, archive, view_timeout_ms)
 
 
 def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:

@@ -184,11 +184,20 @@ def _context(
     settings: ValidatorSettings, genesis: Genesis, experiment: Experiment, task: LearningTask, secrets: ValidatorSecrets
 ) -> ValidatorContext:
     """Return the surroundings of this validator's state machine."""
-    committee = (experiment.committee.seats, experiment.committee.verifiers)
-    timing = (settings.timing.view_timeout_ms, settings.timing.round)
-    shared = (SharedWork(), EpochVerifier(genesis.epoch_set))
-    own = (settings.index, secrets, secrets.beacon, BlockArchive())
-    return surround(genesis, task, committee, *own, timing, shared)
+    return surround(
+        genesis,
+        task,
+        settings.index,
+        secrets,
+        secrets.beacon,
+        BlockArchive(),
+        seats=experiment.committee.seats,
+        verifiers=experiment.committee.verifiers,
+        view_timeout_ms=settings.timing.view_timeout_ms,
+        timing=settings.timing.round,
+        work=SharedWork(),
+        signatures=EpochVerifier(genesis.epoch_set),
+    )
 
 
 def _peer_limits(settings: ValidatorSettings, task: LearningTask, seats: int) -> PeerLimits:
