@@ -27,7 +27,6 @@ from collegium.consensus import (
     ShardedValidatorState,
     ShardRelease,
     ShardSend,
-    Timer,
     sharded_validator_step,
     start_sharded_validator,
 )
@@ -35,6 +34,7 @@ from collegium.crypto import Digest, SealKey
 
 from ._journal import BlockArchive
 from ._network import Message, Outgoing
+from ._validator_node import addressed
 
 __all__ = ["ShardedNode"]
 
@@ -91,15 +91,8 @@ class ShardedNode:
         outgoing: list[Outgoing] = []
         for effect in effects:
             match effect:
-                case Broadcast():
-                    others = range(self.context.shards.round.epoch_set.size)
-                    outgoing.extend(Outgoing(effect.message, to) for to in others if to != self.index)
-                case Send():
-                    outgoing.append(Outgoing(effect.message, effect.to))
-                case SetTimer():
-                    outgoing.append(Outgoing(Timer(effect.view), at_ms=effect.at_ms))
-                case RoundTimer():
-                    outgoing.append(Outgoing(effect.alarm, at_ms=effect.at_ms))
+                case Broadcast() | Send() | SetTimer() | RoundTimer():
+                    outgoing += addressed(effect, self.index, self.context.shards.round.epoch_set.size)
                 case ShardBroadcast():
                     outgoing.extend(self._said(effect.message, None))
                 case ShardSend():

@@ -42,8 +42,7 @@ from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, hea
 from ._journal import DURABLE, BlockStore, Journal
 from ._network import Message, Outgoing
 
-__all__ = ["CheckpointRefusedError", "ValidatorNode"]
-
+__all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed"]
 
 Note = (
     Admitted
@@ -60,6 +59,19 @@ Note = (
 
 class CheckpointRefusedError(CollegiumError):
     """A validator was asked to sign a checkpoint of headers other than its final ones."""
+
+
+def addressed(effect: Broadcast | Send | SetTimer | RoundTimer, index: int, size: int) -> list[Outgoing]:
+    """Return what the network must deliver of an effect: to all others, to one, or to this validator at a time."""
+    match effect:
+        case Broadcast():
+            return [Outgoing(effect.message, to) for to in range(size) if to != index]
+        case Send():
+            return [Outgoing(effect.message, effect.to)]
+        case SetTimer():
+            return [Outgoing(Timer(effect.view), at_ms=effect.at_ms)]
+        case RoundTimer():
+            return [Outgoing(effect.alarm, at_ms=effect.at_ms)]
 
 
 @dataclass
@@ -153,15 +165,8 @@ class ValidatorNode:
         outgoing: list[Outgoing] = []
         for effect in effects:
             match effect:
-                case Broadcast():
-                    others = range(self.context.round.epoch_set.size)
-                    outgoing.extend(Outgoing(effect.message, to) for to in others if to != self.index)
-                case Send():
-                    outgoing.append(Outgoing(effect.message, effect.to))
-                case SetTimer():
-                    outgoing.append(Outgoing(Timer(effect.view), at_ms=effect.at_ms))
-                case RoundTimer():
-                    outgoing.append(Outgoing(effect.alarm, at_ms=effect.at_ms))
+                case Broadcast() | Send() | SetTimer() | RoundTimer():
+                    outgoing += addressed(effect, self.index, self.context.round.epoch_set.size)
                 case RoundBroadcast():
                     outgoing.append(Outgoing(self._said(effect.message)))
                 case RoundSend():
