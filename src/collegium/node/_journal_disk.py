@@ -337,7 +337,8 @@ class DiskJournal:
             JournalCorruptError: a row holds another block than was written.
         """
         found = []
-        for data, digest, check in self._rows(f"SELECT data, digest, check_ FROM blocks {rest}", *values):  # noqa: S608
+        rows = self._rows(f"SELECT data, digest, check_ FROM blocks {rest}", *values)  # noqa: S608 - our own words
+        for data, digest, check in rows:
             block = self._decoded("block", decode_message, data)
             if not isinstance(block, Block) or (block.digest, _check("blocks", data)) != (digest, check):
                 raise JournalCorruptError(f"journal {self.path}: a block is not what was written", digest=digest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from collegium.aggregation import RoundTerms, Upload
 from collegium.consensus import (
@@ -145,7 +146,8 @@ class ValidatorNode:
             raise self.stopped
         if sender is None and not isinstance(message, Upload | PeerJoined):
             return []
-        self.state, effects = validator_step(self.context, self.state, message, now_ms, sender)  # type: ignore[arg-type]
+        known: Any = message  # the network carries objects; a step leaves alone what it does not know
+        self.state, effects = validator_step(self.context, self.state, known, now_ms, sender)
         return self.carry_out(effects)
 
     def carry_out(self, effects: Iterable[object]) -> list[Outgoing]:
