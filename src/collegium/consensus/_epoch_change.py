@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from collegium.crypto import (
+    SEED_BYTES,
     AccountKey,
     BlsSecretKey,
     Digest,
@@ -72,8 +73,6 @@ __all__ = [
     "restore_change",
     "start_change",
 ]
-
-SEED_BYTES = 32
 
 # ------------------------------------------------------------------------------------------------ surroundings, events
 

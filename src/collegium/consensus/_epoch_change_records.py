@@ -12,10 +12,11 @@ from typing import Final
 
 import msgspec
 
-from collegium.crypto import BeaconGroup, Digest, hash_fields
+from collegium.crypto import SEAL_KEY_BYTES, SEAL_OVERHEAD_BYTES, BeaconGroup, Digest, hash_fields
 from collegium.errors import CollegiumError
 
 from ._epoch import ACCOUNT_BYTES, BLS_KEY_BYTES, INTEGER_MAX, EpochSet
+from ._messages import ACCOUNT_SIGNATURE_BYTES, BLS_SIGNATURE_BYTES
 from ._records import Announcement
 
 __all__ = [
@@ -38,11 +39,8 @@ __all__ = [
 ]
 
 MEMBERS_MAX: Final = 1024  # of a dealt key: the limit of `crypto.deal`
-BLS_SIGNATURE_BYTES: Final = 48
-ACCOUNT_SIGNATURE_BYTES: Final = 65
-SEAL_KEY_BYTES: Final = 32
 SHARE_BYTES: Final = 32
-BOX_BYTES: Final = SHARE_BYTES + 48  # a sealed share: encapsulated key, ciphertext, tag
+BOX_BYTES: Final = SHARE_BYTES + SEAL_OVERHEAD_BYTES  # a sealed share
 
 
 class MalformedEpochRecordError(CollegiumError):

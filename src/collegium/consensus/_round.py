@@ -51,6 +51,7 @@ from ._round_rules import (
     check_quota,
     check_release,
     check_signer,
+    check_speaker,
     check_upload,
     close_for,
     combine_beacon,
@@ -65,6 +66,7 @@ from ._round_rules import (
     registers,
     total_digest,
     verify_announcement,
+    verify_receipt,
 )
 from ._round_sync import ask_objects, check_object, give_objects, is_here, later, lost, wanted
 from ._round_types import (
@@ -260,13 +262,9 @@ def _check_sender(message: RoundMessage, sender: int | None) -> None:
     """Refuse a message in which one validator speaks for another."""
     match message:
         case Announcement() | Release() | HeaderVote() | ReportRequest() | ProofReject() | ObjectRequest():
-            speaker = message.validator
+            check_speaker(message, message.validator, sender)
         case HeaderProposal():
-            speaker = message.proposer
-        case _:
-            return
-    if sender is not None and sender != speaker:
-        raise NotSenderError(f"{type(message).__name__} of validator {speaker} came from validator {sender}")
+            check_speaker(message, message.proposer, sender)
 
 
 def _forget_answers(state: RoundState, validator: int) -> RoundState:
@@ -588,8 +586,7 @@ def _take_receipt(context: RoundContext, state: RoundState, message: SeatReceipt
     if known is not None and (known.names == receipt.names or not known.names <= receipt.names):
         return state, ()
     check_length(context, receipt)
-    key = ("receipt", state.terms.digest, receipt.seat, receipt.reports, receipt.verified, receipt.signature)
-    context.work.once(key, lambda: aggregation.check_receipt(state.terms, receipt))
+    verify_receipt(context.work, state.terms, receipt)
     state = replace(state, receipts={**state.receipts, receipt.seat: receipt}, changed_ms=now)
     held, effects = state.held(), list[RoundEffect]()
     fresh = receipt.names if known is None else receipt.names - known.names

@@ -48,6 +48,7 @@ __all__ = [
     "check_quota",
     "check_release",
     "check_signer",
+    "check_speaker",
     "check_sum",
     "check_upload",
     "close_for",
@@ -65,6 +66,7 @@ __all__ = [
     "registers",
     "total_digest",
     "verify_announcement",
+    "verify_receipt",
 ]
 
 SKIPPED_AFTER_DEADLINES: Final = 2  # after so many times the deadline every validator votes for skipping the round
@@ -98,6 +100,16 @@ class ProposalRefusedError(CollegiumError):
     """A proposed header is not what its close and key sums give."""
 
 
+def check_speaker(message: object, speaker: int | None, sender: int | None) -> None:
+    """Check that a message in which a validator speaks came from it; None: it is nobody's, or nobody knows who sent it.
+
+    Raises:
+        NotSenderError: it came from another validator.
+    """
+    if sender is not None and speaker not in (None, sender):
+        raise NotSenderError(f"{type(message).__name__} of validator {speaker} came from validator {sender}")
+
+
 # ------------------------------------------------------------------------------------------------ admit
 
 
@@ -128,9 +140,7 @@ def check_upload(
     digest = sha256(ciphertext).digest()
     if digest != report.ciphertext:
         raise aggregation.ReportRejectedError("the masked update is not the one that the report names")
-    for seat, box in boxes.items():
-        if box is not None and (seat >= len(report.boxes) or sha256(box).digest() != report.boxes[seat]):
-            raise aggregation.ReportRejectedError(f"the box for seat {seat} is not the one that the report names")
+    _check_boxes(report, boxes)
     check_signer(work, report)
 
     def check() -> npt.NDArray[np.uint64]:
@@ -138,6 +148,12 @@ def check_upload(
         return aggregation.decode_ciphertext(terms.layout, ciphertext)
 
     return work.once(("report", terms.digest, report.id, report.signature, digest), check)
+
+
+def _check_boxes(report: Report, boxes: Mapping[int, bytes | None]) -> None:
+    for seat, box in boxes.items():
+        if box is not None and (seat >= len(report.boxes) or sha256(box).digest() != report.boxes[seat]):
+            raise aggregation.ReportRejectedError(f"the box for seat {seat} is not the one that the report names")
 
 
 def check_early(context: RoundContext, upload: Upload) -> None:
@@ -159,9 +175,7 @@ def check_early(context: RoundContext, upload: Upload) -> None:
         raise aggregation.ReportRejectedError(
             f"{len(upload.boxes)} boxes, {len(report.boxes)} named, for {context.seats} seats"
         )
-    for seat, box in enumerate(upload.boxes):
-        if box is not None and sha256(box).digest() != report.boxes[seat]:
-            raise aggregation.ReportRejectedError(f"the box for seat {seat} is not the one that the report names")
+    _check_boxes(report, dict(enumerate(upload.boxes)))
     check_proof_form(context.agreed, report, upload.proof)
     data = upload.registration
     if len(data) > context.agreed.registration_bytes_max(report.round):
@@ -201,6 +215,12 @@ def verify_announcement(work: Work, task: Digest, epoch_set: EpochSet, announcem
     """Check an announcement, once."""
     key = ("announcement", announcement.digest(task), announcement.signature)
     work.once(key, partial(check_announcement, task, epoch_set, announcement))
+
+
+def verify_receipt(work: Work, terms: RoundTerms, receipt: Receipt) -> None:
+    """Check a receipt, once."""
+    key = ("receipt", terms.digest, receipt.seat, receipt.reports, receipt.verified, receipt.signature)
+    work.once(key, partial(aggregation.check_receipt, terms, receipt))
 
 
 def check_length(context: RoundContext, receipt: Receipt) -> None:
@@ -304,6 +324,8 @@ def quorum(context: RoundContext) -> int:
 
 def enough_since(context: RoundContext, state: RoundState) -> int | None:
     """Return when the reports of a quorum of trainers had arrived here, leaving out those whose proofs fail."""
+    if len(state.arrived) < quorum(context):
+        return None
     first: dict[bytes, int] = {}
     for report, held in state.admissible().items():
         if report in state.arrived:
@@ -328,7 +350,8 @@ def _best(context: RoundContext, state: RoundState, until_ms: int | None = None)
     whole = frozenset(seat for seat, receipt in state.receipts.items() if receipt.names >= proved)
     if proved and len(whole) >= needed:
         return sorted(proved), whole
-    return _best_choice({report: _seats_with(state, report) for report in proved}, needed)
+    holders = {report: _seats_with(state, report) for report in proved}
+    return max(_choices(holders, needed), key=lambda choice: (len(choice[0]), len(choice[1])))
 
 
 def check_keys(context: RoundContext, state: RoundState, close: Close, now: int) -> None:
@@ -341,8 +364,8 @@ def check_keys(context: RoundContext, state: RoundState, close: Close, now: int)
     Raises:
         CloseRefusedError, CollegiumError: naming what does not hold.
     """
-    late = now >= state.began_ms + SKIPPED_AFTER_DEADLINES * context.timing.deadline_ms
-    due = 0 if late else sum(at_ms + context.timing.keys_ms <= now for at_ms in state.announced_ms)
+    old = sum(at_ms + context.timing.keys_ms <= now for at_ms in state.announced_ms)
+    due = 0 if is_overdue(context, state, now) else old
     least = max(context.epoch_set.quorum, due)
     validators = [announcement.validator for announcement in close.announcements]
     if validators != sorted(set(validators)) or len(validators) < least:
@@ -364,15 +387,6 @@ def registers(agreed: Agreed, state: RoundState, admitted: Sequence[Digest]) -> 
 
 def _seats_with(state: RoundState, report: Digest) -> frozenset[int]:
     return frozenset(seat for seat, receipt in state.receipts.items() if report in receipt.names)
-
-
-def _best_choice(holders: Mapping[Digest, frozenset[int]], needed: int) -> tuple[list[Digest], frozenset[int]]:
-    """Return the choice of most reports, then of most seats; at once where enough seats hold all reports."""
-    everything = sorted(holders)
-    common = _common(holders, everything)
-    if everything and len(common) >= needed:
-        return everything, common
-    return max(_choices(holders, needed), key=lambda choice: (len(choice[0]), len(choice[1])))
 
 
 def _choices(holders: Mapping[Digest, frozenset[int]], needed: int) -> Iterator[tuple[list[Digest], frozenset[int]]]:
@@ -488,8 +502,7 @@ def _check_receipts(work: Work, terms: RoundTerms, close: Close) -> None:
         left_out = [report for report in close.reports if report not in receipt.names]
         if left_out:
             raise CloseRefusedError(f"seat {receipt.seat} has no receipt for report {left_out[0].hex()}")
-        key = ("receipt", terms.digest, receipt.seat, receipt.reports, receipt.verified, receipt.signature)
-        work.once(key, partial(aggregation.check_receipt, terms, receipt))
+        verify_receipt(work, terms, receipt)
 
 
 def _check_skip(close: Close, may_skip: bool) -> None:

@@ -50,6 +50,7 @@ from ._order_wire import (
 from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
 from ._records import Announcement, Certified, Header, MalformedPayloadError, decode_payload, encode_payload
 from ._round_types import (
+    OBJECT_BYTES_MAX,
     Agreed,
     HeaderProposal,
     HeaderVote,
@@ -81,7 +82,7 @@ __all__ = [
 SEATS_MAX: Final = 256  # of a round: `seat_width` allows no more
 REPORT_BYTES_MAX: Final = 1 << 18  # the combination takes 85 KiB of it, boxes' digests 8, the audit's 172 columns 56
 CIPHERTEXT_BYTES_MAX: Final = 8 * RING_DIMENSION * BLOCKS_MAX
-PROOF_BYTES_MAX: Final = 64 << 20  # also of a registration, and of a model
+PROOF_BYTES_MAX: Final = 64 << 20  # also of a registration
 BOX_BYTES_MAX: Final = 1 << 15  # of 512 columns, as each of 16 seats owns them, 16,816
 HEADER_BYTES_MAX: Final = 2 << 20
 REPORTS_MAX: Final = 1 << 14  # more than a close can name in a payload of 16 MiB with receipts of 16 seats
@@ -493,7 +494,7 @@ def _read_reply(data: memoryview) -> ReportReply:
 
 
 def _write_object(reply: ObjectReply) -> Parts:
-    _check_bytes("object", reply.data, 0, PROOF_BYTES_MAX)
+    _check_bytes("object", reply.data, 0, OBJECT_BYTES_MAX)
     return [reply.data]
 
 
@@ -567,7 +568,7 @@ _EVIDENCE: Final = (
     _Kind(97, FalseReceipt, 1 + _PARTS_BYTES_MAX + _RECEIPT_BYTES_MAX, _write_false_receipt, _read_false_receipt),
     _Kind(98, FalseReject, 1 + _PARTS_BYTES_MAX + _REJECT_TAIL.size, _write_false_reject, _read_false_reject),
 )
-_OBJECT: Final = _Kind(74, ObjectReply, 1 + PROOF_BYTES_MAX, _write_object, lambda data: ObjectReply(bytes(data)))
+_OBJECT: Final = _Kind(74, ObjectReply, 1 + OBJECT_BYTES_MAX, _write_object, lambda data: ObjectReply(bytes(data)))
 _MESSAGES: Final = (_UPLOAD, *_ARRAYS, _REPLY, _OBJECT)
 _BY_TYPE: Final = {kind.type: kind for kind in (*_MESSAGES, *_EVIDENCE)}
 
@@ -633,7 +634,7 @@ def decode_round_message(data: bytes) -> RoundMessage:
 
 def encode_peer_message(message: Message | RoundMessage) -> bytes:
     """The canonical bytes of anything that one validator says to another; raises as `encode_round_message` does."""
-    return _encode(message) if type(message) in _BY_TYPE else encode_message(message)  # type: ignore[arg-type]
+    return _encode(message) if isinstance(message, RoundMessage) else encode_message(message)
 
 
 def decode_peer_message(data: bytes) -> Message | RoundMessage:

@@ -12,20 +12,19 @@ from hashlib import sha256
 import numpy as np
 
 from collegium.aggregation import KeySum
-from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
 from ._lottery import draw_committee
 from ._proving import failed_proofs
-from ._records import Announcement, Close, Header, Outcome
+from ._records import Close, Header, Outcome
 from ._round_rules import (
     SKIPPED_AFTER_DEADLINES,
     CloseRefusedError,
     ProposalRefusedError,
-    check_announcement,
     check_sum,
     open_close,
     total_digest,
+    verify_announcement,
 )
 from ._round_types import IntArray
 from ._seats import check_seat_certificate
@@ -47,7 +46,6 @@ __all__ = [
     "ShardOverError",
     "UnvouchedCloseError",
     "check_batch",
-    "check_key",
     "check_merge",
     "check_result_offer",
     "may_skip",
@@ -337,14 +335,4 @@ def check_merge(context: ShardContext, state: ShardedState, header: Header) -> N
     for entry in header.announcements:
         if entry.round != number:
             raise MergeRefusedError(f"sealing key for round {entry.round}, expected {number}", field="announcements")
-        check_key(context, header.task, entry)
-
-
-def check_key(context: ShardContext, task: Digest, announcement: Announcement) -> None:
-    """Check a sealing key once.
-
-    Raises:
-        CollegiumError: see `check_announcement`.
-    """
-    key = ("announcement", announcement.digest(task), announcement.signature)
-    context.round.work.once(key, lambda: check_announcement(task, context.round.epoch_set, announcement))
+        verify_announcement(surroundings.work, header.task, surroundings.epoch_set, entry)

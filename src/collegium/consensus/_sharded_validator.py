@@ -14,18 +14,9 @@ from collegium.crypto import Digest, SealKey
 from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Input, ReplicaState, Tick
 from ._ordering import initial_state, step
-from ._records import Announcement
-from ._round_types import ObjectReply, ObjectRequest, RoundAlarm
+from ._round_types import RoundAlarm
 from ._shard_terms import ShardedTerms
-from ._shard_types import (
-    BeaconWord,
-    RecordOffer,
-    SaidAmongShards,
-    ShardContext,
-    ShardedState,
-    ShardEffect,
-    ShardMessage,
-)
+from ._shard_types import SaidAmongShards, ShardContext, ShardedState, ShardEffect
 from ._shards import apply_sharded, begin_sharded, sharded_accepted, sharded_payload, sharded_step
 
 __all__ = [
@@ -35,7 +26,6 @@ __all__ = [
     "start_sharded_validator",
 ]
 
-SHARD_MESSAGES = (Upload, ShardMessage, RecordOffer, BeaconWord, Announcement, ObjectRequest, ObjectReply, RoundAlarm)
 Effects = tuple[Effect | ShardEffect, ...]
 
 
@@ -108,7 +98,7 @@ def sharded_validator_step(
     Args:
         sender: the validator that the transport authenticated; None for a trainer's gateway or this validator itself.
     """
-    if not isinstance(message, SHARD_MESSAGES):
+    if not isinstance(message, SaidAmongShards | Upload | RoundAlarm):
         return _order(context, state, message, now)
     before = state.shards
     after, effects = sharded_step(context.shards, before, message, now, sender)

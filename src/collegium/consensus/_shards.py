@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -20,7 +21,14 @@ from collegium.crypto import SealKey, recover_address
 from collegium.errors import CollegiumError
 
 from ._records import Announcement, Close, Header, Registered
-from ._round_rules import SKIPPED_AFTER_DEADLINES, NotInCohortError, NotSenderError, WrongRoundError, combine_beacon
+from ._round_rules import (
+    SKIPPED_AFTER_DEADLINES,
+    NotInCohortError,
+    NotSenderError,
+    WrongRoundError,
+    combine_beacon,
+    verify_announcement,
+)
 from ._round_sync import ObjectQuotaError, ObjectTooLargeError, UnaskedObjectError
 from ._round_types import (
     OBJECT_BYTES_MAX,
@@ -35,7 +43,7 @@ from ._round_types import (
 )
 from ._shard_own import close_shard, enter_shard, shard_alarm, shard_step
 from ._shard_records import ShardBatch, ShardClose, Standing, decode_shard_payload, encode_shard_payload, follow
-from ._shard_rules import EarlyRecordError, check_batch, check_key, check_merge, may_skip, merge_totals, merged_header
+from ._shard_rules import EarlyRecordError, check_batch, check_merge, may_skip, merge_totals, merged_header
 from ._shard_terms import NoShardError, ShardedTerms, sharded_terms_after
 from ._shard_types import (
     BeaconWord,
@@ -216,7 +224,7 @@ def _look_again(context: ShardContext, state: ShardedState, now: int) -> ShardOu
         return _ask(context, state, now)
     effects: list[ShardEffect] = []
     for shard in state.own:
-        state, more = _in_shard(state, shard, lambda own: shard_alarm(own, now))
+        state, more = _in_shard(state, shard, partial(shard_alarm, now=now))
         effects.extend(more)
     state, merged = _merge(context, state, now)
     return state, (*effects, *merged)
@@ -227,7 +235,7 @@ def _take_key(context: ShardContext, state: ShardedState, message: Announcement,
         raise NotSenderError(f"Announcement of validator {message.validator} came from validator {sender}")
     if message.validator in state.announcements:
         return state
-    check_key(context, state.terms.task, message)
+    verify_announcement(context.round.work, state.terms.task, context.round.epoch_set, message)
     return replace(state, announcements={**state.announcements, message.validator: message})
 
 
@@ -350,7 +358,7 @@ def apply_sharded(context: ShardContext, state: ShardedState, payload: bytes, no
     effects: list[ShardEffect] = []
     for entry in decoded.closes:
         if entry.shard in state.own:
-            state, more = _in_shard(state, entry.shard, lambda own, entry=entry: close_shard(own, entry.close, now))  # type: ignore[misc]
+            state, more = _in_shard(state, entry.shard, partial(close_shard, close=entry.close, now=now))
             effects.extend(more)
         if entry.close.reports:
             effects.append(_timer(state, now + context.round.timing.deadline_ms))
@@ -372,19 +380,20 @@ def _mergers(context: ShardContext, state: ShardedState) -> tuple[int, ...]:
 
 def _merge(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
     """When all shards are over and their sums here: give the share of the next beacon to whose turn it is to merge."""
-    if state.done_ms is None:
+    done_ms = state.done_ms
+    if done_ms is None:
         return state, ()
     if state.lacking():
         return _ask(context, state, now)
     mergers, turn_ms = _mergers(context, state), context.round.timing.turn_ms
-    due = min(len(mergers), 1 + (now - state.done_ms) // turn_ms)
+    due = min(len(mergers), 1 + (now - done_ms) // turn_ms)
     if state.merge is not None or state.told >= due:
         return state, ()
     word = BeaconWord(state.terms.round, context.round.index, _share(context, state.terms.round + 1))
     said = tuple(ShardSend(to, word) for to in mergers[state.told : due])
     state = replace(state, told=due)
     state, replayed = _replay(context, state, now) if state.ahead else (state, ())
-    return state, (*said, _timer(state, (state.done_ms or now) + due * turn_ms), *replayed)
+    return state, (*said, _timer(state, done_ms + due * turn_ms), *replayed)
 
 
 def _share(context: ShardContext, number: int) -> bytes:

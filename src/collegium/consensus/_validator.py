@@ -47,7 +47,7 @@ from ._round import (
     round_step,
     terms_after,
 )
-from ._round_rules import NotSenderError
+from ._round_rules import NotSenderError, check_speaker
 from ._round_types import (
     EpochOver,
     HeaderProposal,
@@ -350,7 +350,10 @@ def _submit_records(
     out: list[Effect | RoundEffect | ChangeEffect] = []
     records: list[EpochSubmit] = []
     for effect in effects:
-        (records if isinstance(effect, EpochSubmit) else out).append(effect)  # type: ignore[arg-type]
+        if isinstance(effect, EpochSubmit):
+            records.append(effect)
+        else:
+            out.append(effect)
     for record in records:
         state, more = _order(context, state, Submit(record.payload), now)
         out.extend(more)
@@ -438,9 +441,9 @@ def _order(
     context: ValidatorContext, state: ValidatorState, message: Input, now: int, sender: int | None = None
 ) -> tuple[ValidatorState, Effects]:
     """Take an ordering step and apply to the round whatever became final by it."""
-    claim = _claimed(message)
-    if sender is not None and claim not in (None, sender):
-        reason = NotSenderError(f"{type(message).__name__} of validator {claim} came from validator {sender}")
+    try:
+        check_speaker(message, _claimed(message), sender)
+    except NotSenderError as reason:
         return state, (Ignored(reason),)
     replica, effects = step(context.ordering(state, now), state.replica, message, now)
     likely = _voted_close(state.replica, replica)
