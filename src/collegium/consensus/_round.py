@@ -1073,27 +1073,32 @@ def _enter_next(context: RoundContext, ended: RoundState, header: Header, model:
         state, begun = begin_behind(context, terms, ended.secrets, now)
     else:
         state, begun = begin(context, terms, model, ended.secrets, now)
-    state = _remember(state, ended)
-    named = () if ended.close is None else [entry.digest for entry in ended.close.registered]
-    kept = [KeepObject(digest, state.registrations[digest]) for digest in named if digest in state.registrations]
-    registered = tuple(sorted(state.registered.values(), key=lambda entry: entry.trainer))
+    state, told = _remember(state, ended), _tell_end(ended, header, model)
     if model is None:
-        return state, (*kept, RoundPassed(header, registered), *begun)
+        return state, (*told, *begun)
     state, replayed = _replay(context, state, now)
-    return state, (*kept, RoundFinished(header, model, registered), *begun, *replayed)
+    return state, (*told, *begun, *replayed)
 
 
 def _end_epoch(ended: RoundState, header: Header, model: bytes | None) -> Outcomes:
     """Tell what the next epoch starts from; stay, to give others what they lack of this round."""
-    entries = _registered(ended)
-    registered = tuple(sorted(entries.values(), key=lambda entry: entry.trainer))
-    found = {entry.digest: ended.registrations.get(entry.digest) for entry in registered}
-    here = {digest: data for digest, data in found.items() if data is not None}
-    named = () if ended.close is None else [entry.digest for entry in ended.close.registered]
-    kept = tuple(KeepObject(digest, here[digest]) for digest in named if digest in here)
-    passed = RoundPassed(header, registered) if model is None else RoundFinished(header, model, registered)
+    entries, told = _registered(ended), _tell_end(ended, header, model)
+    named = {entry.digest for entry in entries.values()}
+    here = {digest: data for digest, data in ended.registrations.items() if digest in named}
     state = replace(ended, over=True, final=None, registered=entries, secrets={}, ahead=())
-    return state, (*kept, passed, EpochOver(header, model, registered, here))
+    return state, (*told, EpochOver(header, model, _by_trainer(entries), here))
+
+
+def _tell_end(ended: RoundState, header: Header, model: bytes | None) -> tuple[RoundEffect, ...]:
+    """Return what must be kept of a round that is over, and that it is: with its model, or passed by without."""
+    named = () if ended.close is None else [entry.digest for entry in ended.close.registered]
+    kept = (KeepObject(digest, ended.registrations[digest]) for digest in named if digest in ended.registrations)
+    registered = _by_trainer(_registered(ended))
+    return (*kept, RoundPassed(header, registered) if model is None else RoundFinished(header, model, registered))
+
+
+def _by_trainer(registered: Mapping[bytes, Registered]) -> tuple[Registered, ...]:
+    return tuple(registered[trainer] for trainer in sorted(registered))
 
 
 def _registered(ended: RoundState) -> dict[bytes, Registered]:
