@@ -4,14 +4,25 @@ import json as json_text
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
-__all__ = ["ExitCode", "UsageError", "empty_folder", "exit_codes", "print_json", "print_lines"]
+__all__ = [
+    "ExitCode",
+    "JsonOption",
+    "UsageError",
+    "empty_folder",
+    "exit_codes",
+    "print_facts",
+    "print_json",
+    "print_lines",
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; messages go to standard error.")]
 
 
 class ExitCode:
@@ -57,6 +68,12 @@ def print_lines(prefix: str, lines: Iterable[str]) -> None:
     """Write lines to standard error."""
     for line in lines:
         typer.echo(f"{prefix}: {printable(line)}", err=True)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Write labels and what they say to standard output, in two columns."""
+    for label, text in facts:
+        typer.echo(f"{label + ':':<24}{printable(text)}")
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collegium.apps._exit import UsageError, exit_codes
-from collegium.apps._printable import printable
+from collegium.apps._exit import UsageError, exit_codes, print_facts
 
 if TYPE_CHECKING:
     from collegium.node import Address, ConfirmCard, DealCard, JoinCard, Roster
@@ -132,8 +131,9 @@ def assemble(
         roster.write_bytes(made.encode())
         typer.echo(
             f"{len(made.validators)} validators and {len(made.trainers)} trainers; every member compares this digest "
-            f"with every other, over another line:\nroster:                 {made.digest.hex()}"
+            "with every other, over another line:"
         )
+        print_facts([("roster", made.digest.hex())])
 
 
 @member.command("deal")
@@ -150,7 +150,7 @@ def deal(config: ExperimentArgument, home: HomeOption, roster: RosterOption, car
         read = _read_roster(config, roster)
         _check_new(card)
         _write_card(card, deal_in(home, read))
-        typer.echo(f"roster:                 {read.digest.hex()}")
+        print_facts([("roster", read.digest.hex())])
 
 
 @member.command("confirm")
@@ -184,9 +184,7 @@ def settle(config: ExperimentArgument, home: HomeOption, roster: RosterOption, c
 
         read, (deals, confirms) = _read_roster(config, roster), _dealt(cards)
         genesis, configs = settle_in(home, read, deals, confirms, load_experiment(config).network)
-        typer.echo(f"anchor:                 {genesis.anchor.hex()}")
-        for path in configs:
-            typer.echo(f"settings:               {printable(str(path))}")
+        print_facts([("anchor", genesis.anchor.hex()), *(("settings", str(path)) for path in configs)])
 
 
 def _read_cards(folder: Path) -> list[JoinCard | DealCard | ConfirmCard]:
@@ -242,4 +240,4 @@ def _write_card(path: Path, card: JoinCard | DealCard | ConfirmCard) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         file.write(encode_card(card))
-    typer.echo(f"card:                   {printable(str(path))}: {printable(card_name(card))}")
+    print_facts([("card", f"{path}: {card_name(card)}")])

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collegium import __version__
-from collegium.apps._exit import ExitCode, empty_folder, exit_codes, print_json
-from collegium.apps._printable import printable
+from collegium.apps._exit import ExitCode, JsonOption, empty_folder, exit_codes, print_facts, print_json
 
 if TYPE_CHECKING:
     from collegium.node import Consortium, Experiment, Role
@@ -27,7 +26,6 @@ MemberOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="Th
 PortsOption = Annotated[
     bool, typer.Option("--force-free-ports", help="Take any free ports where those of network.port are in use.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; messages go to standard error.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -217,5 +215,4 @@ def _print_founded(consortium: Consortium) -> None:
         first = next(member for member in consortium.members if member.role == role)
         line = f"collegium {role} --config {consortium.config(first)}"
         facts.append((f"{count} {role}{'s' if count > 1 else ''}", line))
-    for label, text in facts:
-        typer.echo(f"{label + ':':<24}{printable(text)}")
+    print_facts(facts)

@@ -25,7 +25,16 @@ from rich.table import Table
 
 from collegium import __version__
 from collegium.apps import _member_cli, _network_cli, _simulate, _status
-from collegium.apps._exit import ExitCode, UsageError, empty_folder, exit_codes, print_json, print_lines
+from collegium.apps._exit import (
+    ExitCode,
+    JsonOption,
+    UsageError,
+    empty_folder,
+    exit_codes,
+    print_facts,
+    print_json,
+    print_lines,
+)
 from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
@@ -152,8 +161,6 @@ data = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(data, name="data")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; messages go to standard error.")]
 
 
 def _show_version(value: bool) -> None:
@@ -530,9 +537,7 @@ def print_header(level: str, *, json: bool) -> None:
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
     """Print what a person wants to know of a run; what the summary lacks is left out."""
-    facts = [(label, text) for label, text in _summary_facts(summary) if text]
-    for label, text in facts:
-        typer.echo(f"{label + ':':<24}{printable(text)}")
+    print_facts((label, text) for label, text in _summary_facts(summary) if text)
 
 
 def _summary_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
