@@ -59,13 +59,12 @@ from ._base_chain import (
 )
 from ._genesis import Genesis, ValidatorEntry, check_genesis, open_beacon
 from ._member_cards import (
-    BadCardError,
     CardSetError,
     ConfirmCard,
     DealCard,
     Roster,
+    bad_card,
     card_digest,
-    card_name,
     share_info,
     sign_card,
 )
@@ -152,7 +151,7 @@ def check_deals(roster: Roster, cards: Sequence[DealCard]) -> tuple[DealCard, ..
     ordered = _one_each(roster, cards, "dealing", lambda card: card.dealer)
     for index, card in enumerate(ordered):
         if (len(card.commitments), len(card.boxes)) != (_quorum(size), size):
-            raise _bad(
+            raise bad_card(
                 card,
                 f"{len(card.commitments)} commitments and {len(card.boxes)} boxes, expected {_quorum(size)} and {size}",
             )
@@ -161,7 +160,7 @@ def check_deals(roster: Roster, cards: Sequence[DealCard]) -> tuple[DealCard, ..
             context = _dealing_context(roster, index)
             verify_possession(BlsPublicKey(card.commitments[0]), context, card.dealt)
         except CollegiumError as error:
-            raise _bad(card, f"its dealing: {error}") from error
+            raise bad_card(card, f"its dealing: {error}") from error
     draft = _draft(roster, ordered)
     for index, card in enumerate(ordered):
         try:
@@ -171,7 +170,7 @@ def check_deals(roster: Roster, cards: Sequence[DealCard]) -> tuple[DealCard, ..
                 raise CardSetError(f"its announcement is of validator {card.announcement.validator}, expected {index}")
             check_announcement(draft.task, draft.epoch_set, card.announcement)
         except CollegiumError as error:
-            raise _bad(card, str(error)) from error
+            raise bad_card(card, str(error)) from error
     return ordered
 
 
@@ -196,7 +195,7 @@ def confirm_dealings(
             share = SecretShare.from_bytes(index, opened)
             verify_share(card.commitments, share)
         except CollegiumError as error:
-            raise _bad(card, f"its share for validator {index} does not fit its commitments: {error}") from error
+            raise bad_card(card, f"its share for validator {index} does not fit its commitments: {error}") from error
         shares.append(share)
     own = combine_shares(shares)
     group = combine_commitments(len(ordered), [card.commitments for card in ordered])
@@ -224,11 +223,11 @@ def check_confirms(roster: Roster, deals: Sequence[DealCard], cards: Sequence[Co
     beacon = open_beacon(_draft(roster, deals))
     for index, card in enumerate(ordered):
         if card.dealings != expected:
-            raise _bad(card, "it confirms other dealings than these: somebody was shown different ones")
+            raise bad_card(card, "it confirms other dealings than these: somebody was shown different ones")
         try:
             beacon.verify_partial(0, 0, index, card.partial)
         except CollegiumError as error:
-            raise _bad(card, f"its share of the first beacon: {error}") from error
+            raise bad_card(card, f"its share of the first beacon: {error}") from error
     return ordered
 
 
@@ -271,7 +270,7 @@ def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard
             if not receipt.succeeded:
                 raise TransactionFailedError("it was reverted")
         except CollegiumError as error:
-            raise _bad(card, f"its registration on the chain: {error}") from error
+            raise bad_card(card, f"its registration on the chain: {error}") from error
     open_first_epoch(chain, deployment, operator, range(len(genesis.validators)))
     return BaseChain(chain, None, operator, genesis.epoch_set, deployment).record()
 
@@ -312,9 +311,9 @@ def _one_each(roster: Roster, cards: Sequence[C], what: str, place: Callable[[C]
     for card in cards:
         index = place(card)
         if card.roster != roster.digest:
-            raise _bad(card, f"it is for roster {card.roster.hex()[:16]}, expected {roster.digest.hex()[:16]}")
+            raise bad_card(card, f"it is for roster {card.roster.hex()[:16]}, expected {roster.digest.hex()[:16]}")
         if not 0 <= index < len(roster.validators) or roster.validators[index].account != card.account:
-            raise _bad(card, f"it claims to be of validator {index}, which is another account")
+            raise bad_card(card, f"it claims to be of validator {index}, which is another account")
         if index in found:
             raise CardSetError(f"two {what}s of validator {index}, expected one", member=index)
         found[index] = card
@@ -334,7 +333,3 @@ def _dealing_context(roster: Roster, dealer: int) -> bytes:
 
 def _quorum(size: int) -> int:
     return size - (size - 1) // 3
-
-
-def _bad(card: DealCard | ConfirmCard, reason: str) -> BadCardError:
-    return BadCardError(f"{card_name(card)}: {reason}", member=card_name(card))

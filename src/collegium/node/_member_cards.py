@@ -52,6 +52,7 @@ __all__ = [
     "TrainerCard",
     "ValidatorCard",
     "assemble",
+    "bad_card",
     "card_digest",
     "card_name",
     "check_join",
@@ -238,9 +239,9 @@ def _check_signature(card: Card) -> None:
     try:
         signer = recover_address(card_digest(card), card.signature)
     except CollegiumError as error:
-        raise _bad(card, f"its signature is none: {error}") from error
+        raise bad_card(card, f"its signature is none: {error}") from error
     if signer != card.account:
-        raise _bad(card, f"it is signed by 0x{signer.hex()}")
+        raise bad_card(card, f"it is signed by 0x{signer.hex()}")
 
 
 def check_join(card: JoinCard, experiment: Digest) -> None:
@@ -250,7 +251,7 @@ def check_join(card: JoinCard, experiment: Digest) -> None:
         BadCardError: it is for another experiment, a key is none or without its proof, an address or name is none.
     """
     if card.experiment != experiment:
-        raise _bad(card, f"it is for experiment {card.experiment.hex()[:16]}, expected {experiment.hex()[:16]}")
+        raise bad_card(card, f"it is for experiment {card.experiment.hex()[:16]}, expected {experiment.hex()[:16]}")
     try:
         match card:
             case ValidatorCard():
@@ -264,21 +265,21 @@ def check_join(card: JoinCard, experiment: Digest) -> None:
                 decode_public_key(card.steward_tls_key)
                 decode_public_key(card.relayer_tls_key)
     except CollegiumError as error:
-        raise _bad(card, str(error)) from error
+        raise bad_card(card, str(error)) from error
     if isinstance(card, ValidatorCard):
         if len(card.box_key) != SEAL_KEY_BYTES:
-            raise _bad(card, f"its box key has {len(card.box_key)} bytes, expected {SEAL_KEY_BYTES}")
+            raise bad_card(card, f"its box key has {len(card.box_key)} bytes, expected {SEAL_KEY_BYTES}")
         for address in (card.listen, card.gateway):
             problem = address_problem(address)
             if problem is not None:
-                raise _bad(card, f"its address {problem}")
+                raise bad_card(card, f"its address {problem}")
     if isinstance(card, TrainerCard):
         bound = card.rows_bound
         if not 1 <= bound <= ROWS_BOUND_MAX or bound & (bound - 1):
-            raise _bad(card, f"its bound on rows is {bound}, expected a power of two up to {ROWS_BOUND_MAX}")
+            raise bad_card(card, f"its bound on rows is {bound}, expected a power of two up to {ROWS_BOUND_MAX}")
         site, slash, number = card.name.rpartition("/")
         if not slash or not site or not (number.isascii() and number.isdigit()) or not card.name.isprintable():
-            raise _bad(card, f"it is called {card.name[:80]!a}, expected its site, a slash and a number")
+            raise bad_card(card, f"it is called {card.name[:80]!a}, expected its site, a slash and a number")
 
 
 def join_context(experiment: Digest, account: bytes) -> Digest:
@@ -296,7 +297,8 @@ def card_digest(card: Card) -> Digest:
     return hash_fields("member-card", msgspec.json.encode(replace(card, signature=b"")))
 
 
-def _bad(card: Card, reason: str) -> BadCardError:
+def bad_card(card: Card, reason: str) -> BadCardError:
+    """Return the refusal of a card, which names whose it is."""
     return BadCardError(f"{card_name(card)}: {reason}", member=card_name(card))
 
 
