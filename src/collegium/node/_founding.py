@@ -252,6 +252,9 @@ def found_genesis(roster: Roster, deals: Sequence[DealCard], confirms: Sequence[
 def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard], operator: AccountKey) -> ChainRecord:
     """Return the embedded chain on which the operator deployed the contracts and every validator registered itself.
 
+    Args:
+        confirms: those that made the genesis, in any order.
+
     Raises:
         BadCardError: a registration is refused; it names the validator.
         CardSetError: the task settles on a node, where every validator registers itself.

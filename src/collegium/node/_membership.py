@@ -43,8 +43,6 @@ from ._experiment import Experiment, experiment_to_bytes
 from ._founding import (
     MemberSecrets,
     NotInRosterError,
-    check_confirms,
-    check_deals,
     confirm_dealings,
     deal_beacon,
     found_chain,
@@ -306,7 +304,7 @@ def settle_in(
         if operator.address != roster.operator.account:
             raise NotInRosterError(f"the roster's operator is 0x{roster.operator.account.hex()}, another account")
         place = len(roster.certificates) - 2
-        record = found_chain(roster, genesis, check_confirms(roster, check_deals(roster, deals), confirms), operator)
+        record = found_chain(roster, genesis, confirms, operator)
         (home / RELAYER / CHAIN).write_bytes(encode_chain_record(record))
         steward = _settle(home / STEWARD, roster, genesis, place, _steward(home / STEWARD, roster))
         return genesis, (steward, _settle(home / RELAYER, roster, genesis, place + 1, _relayer(home / RELAYER, roster)))
