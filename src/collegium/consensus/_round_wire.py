@@ -634,7 +634,7 @@ def decode_round_message(data: bytes) -> RoundMessage:
 
 def encode_peer_message(message: Message | RoundMessage) -> bytes:
     """The canonical bytes of anything that one validator says to another; raises as `encode_round_message` does."""
-    return _encode(message) if type(message) in _BY_TYPE else encode_message(message)  # type: ignore[arg-type]
+    return _encode(message) if isinstance(message, RoundMessage) else encode_message(message)
 
 
 def decode_peer_message(data: bytes) -> Message | RoundMessage:
