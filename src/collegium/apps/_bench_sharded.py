@@ -16,8 +16,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
-from typing import Final, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,7 @@ from collegium.node import Delivery, Network, Outgoing, SharedWork
 
 __all__ = ["Costs", "ShardCase", "ShardedRound", "play_sharded", "sample_shard"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ENTRY_BOUND: Final = 2**15 - 1
@@ -133,9 +135,9 @@ class Stopwatch:
 
     parts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def time(self, part: str, work: Callable[[], T]) -> T:
+    def time(self, part: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         began = time.perf_counter()
-        value = work()
+        value = work(*args, **kwargs)
         self.parts[part].append(1e3 * (time.perf_counter() - began))
         return value
 
@@ -183,14 +185,14 @@ def sample_shard(case: ShardCase) -> Costs:
     for _ in range(case.sample):
         update = generator.integers(-ENTRY_BOUND, ENTRY_BOUND + 1, case.parameters)
         account, random = AccountKey.generate(os_random), Stream(os_random(32))
-        upload = watch.time("upload", lambda: make_upload(terms, account, update, random))  # noqa: B023 - called here
+        upload = watch.time("upload", make_upload, terms, account, update, random)
         _admit(watch, shard, upload, columns)
         ciphertexts.append(upload.ciphertext)
         upload_bytes = len(upload.report.to_bytes()) + len(upload.ciphertext)
         upload_bytes += sum(len(box) for box in upload.boxes if box is not None)
         truth += update
     decoded = [decode_ciphertext(terms.layout, data) for data in ciphertexts]
-    total = watch.time("total", lambda: weighted_total(iter(decoded), weights))
+    total = watch.time("total", weighted_total, iter(decoded), weights)
     opened, key_sum_bytes = _open(watch, shard, columns, total, weights)
     if opened.tobytes() != truth.tobytes():
         raise WrongSumError("the sampled shard's opened sum is not the sum of its updates", case=case)
@@ -213,15 +215,15 @@ def sample_shard(case: ShardCase) -> Costs:
 def _admit(watch: Stopwatch, shard: Shard, upload: Upload, columns: list[list[SeatColumns]]) -> None:
     """Let every seat check the report and its own columns, each for itself."""
     terms = shard.terms
+
+    def check(seat: int, key: SealKey) -> SeatColumns:
+        check_report(terms, upload.report)
+        own = open_columns(terms, upload.report, seat, upload.boxes[seat], key)
+        check_columns(terms, upload.report, seat, own)
+        return own
+
     for seat, key in enumerate(shard.seal_keys):
-
-        def check(seat: int = seat, key: SealKey = key) -> SeatColumns:
-            check_report(terms, upload.report)
-            own = open_columns(terms, upload.report, seat, upload.boxes[seat], key)
-            check_columns(terms, upload.report, seat, own)
-            return own
-
-        columns[seat].append(watch.time("admit", check))
+        columns[seat].append(watch.time("admit", check, seat, key))
 
 
 def _open(
@@ -231,23 +233,23 @@ def _open(
     terms, sums = shard.terms, {}
     close = hash_fields("bench-close", terms.digest)
     for seat, account in enumerate(shard.accounts):
-        rows = watch.time("add_columns", lambda: add_columns(columns[seat], weights, WEIGHTED_MIN))  # noqa: B023
-        sums[seat] = watch.time("sign", lambda: sign_key_sum(terms, close, seat, rows, account))  # noqa: B023
+        rows = watch.time("add_columns", add_columns, columns[seat], weights, WEIGHTED_MIN)
+        sums[seat] = watch.time("sign", sign_key_sum, terms, close, seat, rows, account)
     for key_sum in sums.values():
-        watch.time("check_key_sum", lambda: check_key_sum(terms, close, key_sum))  # noqa: B023
-    opened = watch.time("open", lambda: open_sum(terms, sums, total, len(weights)).total)
-    return opened, len(sums[0].to_bytes())
+        watch.time("check_key_sum", check_key_sum, terms, close, key_sum)
+    opened = watch.time("open", open_sum, terms, sums, total, len(weights))
+    return opened.total, len(sums[0].to_bytes())
 
 
 def _certify(watch: Stopwatch, shard: Shard, digest: Digest) -> bytes:
     """Vote, gather and check one certificate of the committee."""
     quorum, size = seat_quorum(len(shard.voting)), len(shard.voting)
     keys = [BlsPublicKey(bytes(key.public_key())) for key in shard.voting]
-    votes = {seat: watch.time("vote", lambda: key.sign(digest)) for seat, key in enumerate(shard.voting[:quorum])}  # noqa: B023
+    votes = {seat: watch.time("vote", key.sign, digest) for seat, key in enumerate(shard.voting[:quorum])}
     data = watch.time("gather", lambda: encode_certificate(make_certificate(size, votes)))
     verified = decode_certificate(data, size)
     for _ in range(5):
-        watch.time("check_certificate", lambda: verify_certificate(keys, quorum, digest, verified))
+        watch.time("check_certificate", verify_certificate, keys, quorum, digest, verified)
     return data
 
 
@@ -475,13 +477,14 @@ def _validators(world: _World, epoch_set: EpochSet, keys: Keys) -> list[_Validat
     shared, found = EpochVerifier(epoch_set), []
     for index in range(epoch_set.size):
         seats = {shard: seats.count(index) for shard, seats in enumerate(world.committees) if index in seats}
-        costs, shards = world.costs, world.case.shards
         wish = _ChargedWish()
         replica = replica_of(epoch_set, keys, index, _ChargedVerifier(shared, world.work), wish)
-
-        def charge(replica: OrderReplica = replica) -> None:
-            world.charge(shards * (costs.check_certificate + (costs.add_total if replica.decided else 0)))  # noqa: B023
-
-        wish.charge = charge
+        wish.charge = partial(_charge_proposal, world, replica)
         found.append(_Validator(index, world, replica, seats))
     return found
+
+
+def _charge_proposal(world: _World, replica: OrderReplica) -> None:
+    """Charge for judging a proposal: all shards' certificates and, once the closes are final, adding their totals."""
+    costs = world.costs
+    world.charge(world.case.shards * (costs.check_certificate + (costs.add_total if replica.decided else 0)))
