@@ -19,7 +19,6 @@ from collegium.errors import CollegiumError
 __all__ = [
     "BOOT_BYTES",
     "CHUNK_BYTES",
-    "FRAME_BYTES_MAX",
     "Frames",
     "Hello",
     "Lanes",
@@ -33,7 +32,6 @@ __all__ = [
 VERSION: Final = 1
 BOOT_BYTES: Final = 16
 CHUNK_BYTES: Final = 1 << 14
-FRAME_BYTES_MAX: Final = (1 << 32) - 1
 RECORD_BYTES_MAX: Final = 1 + 4 + CHUNK_BYTES
 _HEAD: Final = struct.Struct(">IB")
 _LENGTH: Final = struct.Struct(">I")
