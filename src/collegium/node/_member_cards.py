@@ -24,6 +24,7 @@ import msgspec
 from collegium import learning
 from collegium.consensus import Announcement
 from collegium.crypto import (
+    SEAL_KEY_BYTES,
     AccountKey,
     BlsPublicKey,
     Digest,
@@ -34,7 +35,7 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 
 from ._experiment import Experiment, experiment_from_bytes, experiment_to_bytes
-from ._genesis import Genesis
+from ._genesis import ROWS_MAX, Genesis
 from ._json import decode_canonical
 from ._network_settings import address_problem
 from ._tls import decode_public_key
@@ -67,8 +68,6 @@ __all__ = [
 CARD_BYTES_MAX = 1 << 20
 ROSTER_BYTES_MAX = 64 << 20
 MEMBERS_MAX = 4096
-ROWS_BOUND_MAX = 1 << 24
-SEAL_KEY_BYTES = 32
 
 
 class BadCardError(CollegiumError):
@@ -275,8 +274,8 @@ def check_join(card: JoinCard, experiment: Digest) -> None:
                 raise bad_card(card, f"its address {problem}")
     if isinstance(card, TrainerCard):
         bound = card.rows_bound
-        if not 1 <= bound <= ROWS_BOUND_MAX or bound & (bound - 1):
-            raise bad_card(card, f"its bound on rows is {bound}, expected a power of two up to {ROWS_BOUND_MAX}")
+        if not 1 <= bound <= ROWS_MAX or bound & (bound - 1):
+            raise bad_card(card, f"its bound on rows is {bound}, expected a power of two up to {ROWS_MAX}")
         site, slash, number = card.name.rpartition("/")
         if not slash or not site or not (number.isascii() and number.isdigit()) or not card.name.isprintable():
             raise bad_card(card, f"it is called {card.name[:80]!a}, expected its site, a slash and a number")

@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.utils import CryptographyDeprecationWarning
 
+from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES
 from collegium.errors import CollegiumError
 
 __all__ = [
@@ -75,8 +76,6 @@ AUTHORITY_DAYS: Final = 3650
 LEAF_DAYS: Final = 397
 CLOCK_SKEW: Final = timedelta(hours=1)
 FILE_BYTES_MAX: Final = 16384
-TASK_BYTES: Final = 32
-ACCOUNT_BYTES: Final = 20
 INDEX_MAX: Final = (1 << 16) - 1
 _REFUSALS: Final = (  # what the library raises over bytes that are no certificate
     ValueError,
@@ -141,11 +140,11 @@ class Identity:
         if isinstance(self.member, int):
             fits = self.role is Role.VALIDATOR and 0 <= self.member <= INDEX_MAX
         else:
-            fits = self.role is not Role.VALIDATOR and len(self.member) == ACCOUNT_BYTES
-        if len(self.task) != TASK_BYTES or not fits:
+            fits = self.role is not Role.VALIDATOR and len(self.member) == ADDRESS_BYTES
+        if len(self.task) != DIGEST_BYTES or not fits:
             raise IdentityError(
                 f"no identity: task of {len(self.task)} bytes, {self.role} {self.member!r}; "
-                f"expected {TASK_BYTES} bytes and an index for a validator, an account for others",
+                f"expected {DIGEST_BYTES} bytes and an index for a validator, an account for others",
                 role=self.role,
                 member=self.member,
             )
@@ -199,8 +198,8 @@ class Authority:
 
 def create_authority(task: bytes, now: datetime, days: int = AUTHORITY_DAYS) -> Authority:
     """Return a new authority of `task`, valid from an hour before `now`: a self-signed P-256 certificate."""
-    if len(task) != TASK_BYTES:
-        raise IdentityError(f"task has {len(task)} bytes, expected {TASK_BYTES}", length=len(task))
+    if len(task) != DIGEST_BYTES:
+        raise IdentityError(f"task has {len(task)} bytes, expected {DIGEST_BYTES}", length=len(task))
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"collegium {task.hex()[:16]}")
     builder = _builder(name, name, key.public_key(), now, days)
