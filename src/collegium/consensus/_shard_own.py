@@ -21,6 +21,7 @@ from ._round_rules import (
     NotSenderError,
     WrongRoundError,
     check_close,
+    check_speaker,
     close_for,
     leaves_out,
     registers,
@@ -134,10 +135,7 @@ def _go_on(own: OwnShard, now: int) -> OwnOutcomes:
 def _check_speaker(own: OwnShard, message: InShard, sender: int | None) -> None:
     """Refuse what a validator says for another, or about a shard in which it holds no seats."""
     if isinstance(message, CloseOffer | Voucher | ResultOffer | ResultVote):
-        if sender is not None and sender != message.validator:
-            raise NotSenderError(
-                f"{type(message).__name__} of validator {message.validator} came from validator {sender}"
-            )
+        check_speaker(message, message.validator, sender)
         if message.validator not in own.members:
             raise NotSenderError(f"validator {message.validator} holds no seat of shard {own.shard}")
 

@@ -26,6 +26,7 @@ from ._round_rules import (
     NotInCohortError,
     NotSenderError,
     WrongRoundError,
+    check_speaker,
     combine_beacon,
     verify_announcement,
 )
@@ -231,8 +232,7 @@ def _look_again(context: ShardContext, state: ShardedState, now: int) -> ShardOu
 
 
 def _take_key(context: ShardContext, state: ShardedState, message: Announcement, sender: int | None) -> ShardedState:
-    if sender is not None and sender != message.validator:
-        raise NotSenderError(f"Announcement of validator {message.validator} came from validator {sender}")
+    check_speaker(message, message.validator, sender)
     if message.validator in state.announcements:
         return state
     verify_announcement(context.round.work, state.terms.task, context.round.epoch_set, message)
@@ -404,8 +404,7 @@ def _share(context: ShardContext, number: int) -> bytes:
 
 def _take_word(context: ShardContext, state: ShardedState, message: BeaconWord, sender: int | None) -> ShardOutcomes:
     """As merger: with a quorum of shares and sealing keys, make the header and tell everybody."""
-    if sender is not None and sender != message.validator:
-        raise NotSenderError(f"BeaconWord of validator {message.validator} came from validator {sender}")
+    check_speaker(message, message.validator, sender)
     context.round.epoch_set.validator(message.validator)
     if state.done_ms is None or state.lacking():
         return _wait(context, state, message, sender), ()
@@ -499,8 +498,7 @@ def _give(context: ShardContext, state: ShardedState, message: ObjectRequest, se
         UnknownValidatorError: there is no such validator.
         ObjectQuotaError: it asks for more than an honest one can lack.
     """
-    if sender is not None and sender != message.validator:
-        raise NotSenderError(f"ObjectRequest of validator {message.validator} came from validator {sender}")
+    check_speaker(message, message.validator, sender)
     context.round.epoch_set.validator(message.validator)
     given, most = sum(asker == message.validator for asker, _ in state.answered), context.plan.count + OBJECTS_EACH
     if len(message.digests) > most or given > most:
