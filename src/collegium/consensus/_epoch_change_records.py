@@ -17,7 +17,7 @@ from collegium.errors import CollegiumError
 
 from ._epoch import ACCOUNT_BYTES, BLS_KEY_BYTES, INTEGER_MAX, EpochSet
 from ._messages import ACCOUNT_SIGNATURE_BYTES, BLS_SIGNATURE_BYTES
-from ._records import Announcement
+from ._records import Announcement, decode_canonical
 
 __all__ = [
     "MEMBERS_MAX",
@@ -238,13 +238,7 @@ def decode_epoch_record(data: bytes) -> EpochRecord:
     kind, bytes_max = _KINDS[data[0]]
     if len(data) > bytes_max:
         raise MalformedEpochRecordError(f"{kind.__name__} of {len(data)} bytes, at most {bytes_max}", length=len(data))
-    try:
-        record: EpochRecord = msgspec.msgpack.decode(memoryview(data)[1:], type=kind)
-        canonical = encode_epoch_record(record) == data
-    except (msgspec.MsgspecError, OverflowError, ValueError, RecursionError) as error:
-        raise MalformedEpochRecordError(f"payload is not a {kind.__name__}: {error}") from error
-    if not canonical:
-        raise MalformedEpochRecordError(f"payload is not the canonical encoding of its {kind.__name__}")
+    record: EpochRecord = decode_canonical(data, kind, encode_epoch_record, MalformedEpochRecordError)
     _check_shape(record)
     return record
 

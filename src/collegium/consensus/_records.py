@@ -5,12 +5,12 @@ Digests are over fixed, domain-separated fields, never over a codec's output; th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import pairwise
 from operator import or_
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ __all__ = [
     "MalformedPayloadError",
     "Outcome",
     "Registered",
+    "decode_canonical",
     "decode_payload",
     "encode_payload",
     "list_receipts",
@@ -37,6 +38,7 @@ PAYLOAD_BYTES_MAX = 16 << 20
 ACCOUNT_BYTES = 20
 ACCOUNT_SIGNATURE_BYTES = 65
 
+T = TypeVar("T")
 Outcome = Literal["opened", "skipped", "lost", "invalid"]
 OUTCOMES: tuple[Outcome, ...] = ("opened", "skipped", "lost", "invalid")
 
@@ -259,14 +261,20 @@ def decode_payload(data: bytes) -> Close | Certified:
     if not 1 < len(data) <= PAYLOAD_BYTES_MAX:
         raise MalformedPayloadError(f"payload of {len(data)} bytes, expected 2..{PAYLOAD_BYTES_MAX}")
     kind: type[Close | Certified] = {67: Close, 72: Certified}.get(data[0], Close)
-    try:
-        payload = msgspec.msgpack.decode(data[1:], type=kind)
-        canonical = encode_payload(payload) == data
-    except (msgspec.MsgspecError, OverflowError, ValueError, RecursionError) as error:
-        raise MalformedPayloadError(f"payload is not a {kind.__name__}: {error}") from error
-    if not canonical:
-        raise MalformedPayloadError(f"payload is not the canonical encoding of its {kind.__name__}")
+    payload = decode_canonical(data, kind, encode_payload, MalformedPayloadError)
     _check_shape(payload)
+    return payload
+
+
+def decode_canonical(data: bytes, kind: type[T], encode: Callable[[T], bytes], malformed: type[CollegiumError]) -> T:
+    """Return the value of this kind whose one encoding `data` is, kind byte first; raise `malformed` otherwise."""
+    try:
+        payload = msgspec.msgpack.decode(memoryview(data)[1:], type=kind)
+        canonical = encode(payload) == data
+    except (msgspec.MsgspecError, OverflowError, ValueError, RecursionError) as error:
+        raise malformed(f"payload is not a {kind.__name__}: {error}") from error
+    if not canonical:
+        raise malformed(f"payload is not the canonical encoding of its {kind.__name__}")
     return payload
 
 

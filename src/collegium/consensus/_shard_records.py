@@ -25,6 +25,7 @@ from ._records import (
     Header,
     MalformedPayloadError,
     Outcome,
+    decode_canonical,
     decode_payload,
     encode_payload,
 )
@@ -150,13 +151,7 @@ def decode_shard_payload(data: bytes) -> ShardBatch | Header:
     kind: type[ShardBatch | Header] | None = {BATCH_KIND: ShardBatch, HEADER_KIND: Header}.get(data[:1])
     if kind is None:
         raise MalformedPayloadError(f"payload of kind {data[:1].hex()}, expected a batch of shards or a merged header")
-    try:
-        payload = msgspec.msgpack.decode(data[1:], type=kind)
-        canonical = encode_shard_payload(payload) == data
-    except (msgspec.MsgspecError, OverflowError, ValueError, RecursionError) as error:
-        raise MalformedPayloadError(f"payload is not a {kind.__name__}: {error}") from error
-    if not canonical:
-        raise MalformedPayloadError(f"payload is not the canonical encoding of its {kind.__name__}")
+    payload = decode_canonical(data, kind, encode_shard_payload, MalformedPayloadError)
     if isinstance(payload, Header):
         decode_payload(encode_payload(Certified(payload, b"")))
     else:
