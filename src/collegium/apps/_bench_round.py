@@ -11,14 +11,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collegium.aggregation import Upload
 from collegium.apps._memory import forget_peak, resident_peak
-from collegium.consensus import Admitted, RoundFinished, encode_peer_message, encode_upload
+from collegium.consensus import (
+    Admitted,
+    Message,
+    RoundFinished,
+    RoundMessage,
+    encode_peer_message,
+    encode_upload,
+    seat_quorum,
+)
 from collegium.node import Delivery, Event, Network, Quantiser, RoundStarted, VectorSettings, play_vectors
 from collegium.node import RoundFinished as RoundEnded
 
@@ -135,15 +143,17 @@ class Looker:
 
     def measure(self, link_ms: int, played: RoundEnded) -> RoundMeasure:
         """Return the round that was just played."""
-        quorum = self.seats - (self.seats - 1) // 3
-        last = sorted(self.final, key=lambda place: self.steps[place].ended_ms)[quorum - 1]
+        last = sorted(self.final, key=lambda place: self.steps[place].ended_ms)[seat_quorum(self.seats) - 1]
         path = critical_path(self.steps, last, self.admitted_ms, link_ms)
         return RoundMeasure(link_ms, played.coordination_ms, played.finality_ms, dict(self.kinds), path)
 
     def _size(self, message: object) -> int:
         known = self._sizes.get(id(message))
         if known is None:
-            data = encode_upload(message) if isinstance(message, Upload) else encode_peer_message(message)  # type: ignore[arg-type]
+            if isinstance(message, Upload):
+                data = encode_upload(message)
+            else:  # whatever else travels, validators say to each other
+                data = encode_peer_message(cast(Message | RoundMessage, message))
             known = self._sizes[id(message)] = (message, len(data))  # held, so that no other takes its id
         return known[1]
 
