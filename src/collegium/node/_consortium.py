@@ -39,13 +39,14 @@ from collegium.learning import TrainerRows
 
 from ._base_chain import BaseChain, ChainRecord, encode_chain_record
 from ._events import Event, Message, Warning_, WorldError
-from ._experiment import Experiment, experiment_to_bytes
+from ._experiment import ChainSettings, Experiment, experiment_to_bytes
 from ._genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis, encode_genesis, open_beacon
 from ._json import decode_canonical
 from ._network_settings import (
     PORT_MAX,
     Address,
     LogSettings,
+    NetworkSettings,
     RelayerSettings,
     RoleSettings,
     StewardSettings,
@@ -70,6 +71,11 @@ __all__ = [
     "load_validator_secrets",
     "open_consortium",
     "read_genesis",
+    "relayer_settings",
+    "steward_settings",
+    "trainer_settings",
+    "validator_settings",
+    "write_settings",
 ]
 
 GENESIS, MEMBERS, AUTHORITY = "genesis.json", "members.json", "authority"
@@ -262,25 +268,9 @@ class _Desk:
         save_secret(home / VOTING_KEY, "voting", keys.voting.to_bytes())
         save_secret(home / BEACON_KEY, "beacon", share.to_bytes())
         save_secret(home / SEAL_KEY, "seal", keys.first_seal.secret)
-        network = self.draft.experiment.network
-        settings = ValidatorSettings(
-            genesis=home / GENESIS,
-            index=index,
-            state=home / STATE,
-            account_key=home / ACCOUNT_KEY,
-            voting_key=home / VOTING_KEY,
-            beacon_key=home / BEACON_KEY,
-            seal_key=home / SEAL_KEY,
-            tls=self._tls(home, Role.VALIDATOR, index),
-            listen=self.listeners[LISTENERS * index],
-            gateway=self.listeners[LISTENERS * index + 1],
-            peers={
-                other: self.listeners[LISTENERS * other]
-                for other in range(len(self.draft.validators))
-                if other != index
-            },
-            timing=network.timing,
-            log=self._log(),
+        self._certify(home, Role.VALIDATOR, index)
+        settings = validator_settings(
+            home, index, self.listeners[::LISTENERS], self._gateways(), self.draft.experiment.network
         )
         return self._member("validator", f"validator {index}", home, settings)
 
@@ -290,49 +280,25 @@ class _Desk:
         save_secret(home / ACCOUNT_KEY, "account", account.secret)
         write_rows(home / ROWS, rows.rows, self.draft.experiment.data.label)
         attestation = self.draft.experiment.attestation
-        settings = TrainerSettings(
-            genesis=home / GENESIS,
-            state=home / STATE,
-            account_key=home / ACCOUNT_KEY,
-            data=home / ROWS,
-            attest=() if attestation is None else attestation.command,
-            tls=self._tls(home, Role.TRAINER, account.address),
-            validators=self._gateways(),
-            log=self._log(),
-        )
+        self._certify(home, Role.TRAINER, account.address)
+        attest = () if attestation is None else attestation.command
+        settings = trainer_settings(home, self._gateways(), self._log(), attest)
         return self._member("trainer", f"trainer {rows.name}", home, settings)
 
     def steward(self) -> Member:
         home = self._home("steward")
         save_secret(home / OPERATOR_KEY, "account", self.draft.operator.secret)
         write_rows(home / ROWS, self.draft.test, self.draft.experiment.data.label)
-        settings = StewardSettings(
-            genesis=home / GENESIS,
-            state=home / STATE,
-            operator_key=home / OPERATOR_KEY,
-            test_rows=home / ROWS,
-            tls=self._tls(home, Role.STEWARD, self.draft.operator.address),
-            validators=self._gateways(),
-            log=self._log(),
-        )
+        self._certify(home, Role.STEWARD, self.draft.operator.address)
+        settings = steward_settings(home, self._gateways(), self._log())
         return self._member("steward", "steward", home, settings)
 
     def relayer(self) -> Member:
         home = self._home("relayer")
         save_secret(home / OPERATOR_KEY, "account", self.draft.operator.secret)
         (home / CHAIN).write_bytes(encode_chain_record(self.draft.chain))
-        chain = self.draft.experiment.chain
-        settings = RelayerSettings(
-            genesis=home / GENESIS,
-            state=home / STATE,
-            operator_key=home / OPERATOR_KEY,
-            chain=home / CHAIN,
-            url=chain.url,
-            checkpoint_every=chain.checkpoint_every,
-            tls=self._tls(home, Role.RELAYER, self.draft.operator.address),
-            validators=self._gateways(),
-            log=self._log(),
-        )
+        self._certify(home, Role.RELAYER, self.draft.operator.address)
+        settings = relayer_settings(home, self._gateways(), self._log(), self.draft.experiment.chain)
         return self._member("relayer", "relayer", home, settings)
 
     def _home(self, name: str) -> Path:
@@ -342,22 +308,96 @@ class _Desk:
         (home / GENESIS).write_bytes(encode_genesis(self.draft.genesis))  # a folder is all that its machine needs
         return home
 
-    def _tls(self, home: Path, role: Role, member: int | bytes) -> TlsFiles:
-        files = TlsFiles.inside(home)
+    def _certify(self, home: Path, role: Role, member: int | bytes) -> None:
         identity = Identity(self.draft.genesis.task, role, member)
         hosts = [self.draft.experiment.network.host]
-        save_credentials(files, issue(self.authority, identity, self.now, hosts=hosts), self.authority)
-        return files
+        credentials = issue(self.authority, identity, self.now, hosts=hosts)
+        save_credentials(TlsFiles.inside(home), credentials, self.authority)
 
-    def _gateways(self) -> dict[int, Address]:
-        return dict(enumerate(self.listeners[1::LISTENERS]))
+    def _gateways(self) -> Sequence[Address]:
+        return self.listeners[1::LISTENERS]
 
     def _log(self) -> LogSettings:
         return LogSettings(self.draft.experiment.network.log_level)
 
     def _member(self, role: str, name: str, home: Path, settings: RoleSettings) -> Member:
-        (home / CONFIG).write_bytes(encode_settings(settings, home))
-        return Member(role, name, (home / CONFIG).relative_to(self.folder).as_posix())
+        return Member(role, name, write_settings(home, settings).relative_to(self.folder).as_posix())
+
+
+# ------------------------------------------------------------------------------------------------ settings of a folder
+
+
+def validator_settings(
+    home: Path, index: int, listeners: Sequence[Address], gateways: Sequence[Address], network: NetworkSettings
+) -> ValidatorSettings:
+    """Return the settings of the validator whose folder this is, given where all of them listen."""
+    return ValidatorSettings(
+        genesis=home / GENESIS,
+        index=index,
+        state=home / STATE,
+        account_key=home / ACCOUNT_KEY,
+        voting_key=home / VOTING_KEY,
+        beacon_key=home / BEACON_KEY,
+        seal_key=home / SEAL_KEY,
+        tls=TlsFiles.inside(home),
+        listen=listeners[index],
+        gateway=gateways[index],
+        peers={other: address for other, address in enumerate(listeners) if other != index},
+        timing=network.timing,
+        log=LogSettings(network.log_level),
+    )
+
+
+def trainer_settings(
+    home: Path, gateways: Sequence[Address], log: LogSettings, attest: tuple[str, ...] = ()
+) -> TrainerSettings:
+    """Return the settings of the trainer whose folder this is."""
+    return TrainerSettings(
+        genesis=home / GENESIS,
+        state=home / STATE,
+        account_key=home / ACCOUNT_KEY,
+        data=home / ROWS,
+        attest=attest,
+        tls=TlsFiles.inside(home),
+        validators=dict(enumerate(gateways)),
+        log=log,
+    )
+
+
+def steward_settings(home: Path, gateways: Sequence[Address], log: LogSettings) -> StewardSettings:
+    """Return the settings of the steward whose folder this is."""
+    return StewardSettings(
+        genesis=home / GENESIS,
+        state=home / STATE,
+        operator_key=home / OPERATOR_KEY,
+        test_rows=home / ROWS,
+        tls=TlsFiles.inside(home),
+        validators=dict(enumerate(gateways)),
+        log=log,
+    )
+
+
+def relayer_settings(
+    home: Path, gateways: Sequence[Address], log: LogSettings, chain: ChainSettings
+) -> RelayerSettings:
+    """Return the settings of the relayer whose folder this is."""
+    return RelayerSettings(
+        genesis=home / GENESIS,
+        state=home / STATE,
+        operator_key=home / OPERATOR_KEY,
+        chain=home / CHAIN,
+        url=chain.url,
+        checkpoint_every=chain.checkpoint_every,
+        tls=TlsFiles.inside(home),
+        validators=dict(enumerate(gateways)),
+        log=log,
+    )
+
+
+def write_settings(home: Path, settings: RoleSettings) -> Path:
+    """Write a process's settings into its folder, and return the file."""
+    (home / CONFIG).write_bytes(encode_settings(settings, home))
+    return home / CONFIG
 
 
 # ------------------------------------------------------------------------------------------------ ports

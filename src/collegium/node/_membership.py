@@ -30,14 +30,17 @@ from ._consortium import (
     ACCOUNT_KEY,
     BEACON_KEY,
     CHAIN,
-    CONFIG,
     GENESIS,
     OPERATOR_KEY,
     ROWS,
     SEAL_KEY,
-    STATE,
     VOTING_KEY,
     FolderInUseError,
+    relayer_settings,
+    steward_settings,
+    trainer_settings,
+    validator_settings,
+    write_settings,
 )
 from ._experiment import Experiment, experiment_to_bytes
 from ._founding import (
@@ -67,12 +70,7 @@ from ._network_settings import (
     Address,
     LogSettings,
     NetworkSettings,
-    RelayerSettings,
     RoleSettings,
-    StewardSettings,
-    TrainerSettings,
-    ValidatorSettings,
-    encode_settings,
     format_address,
     parse_address,
 )
@@ -299,24 +297,29 @@ def settle_in(
         WorldError, CollegiumError: a file cannot be written.
     """
     genesis = found_genesis(roster, deals, confirms)
+    gateways = [parse_address(card.gateway) for card in roster.validators]
     if (home / STEWARD).is_dir():
         operator = AccountKey(load_secret(home / STEWARD / OPERATOR_KEY, "account"))
         if operator.address != roster.operator.account:
             raise NotInRosterError(f"the roster's operator is 0x{roster.operator.account.hex()}, another account")
-        place = len(roster.certificates) - 2
+        place, log = len(roster.certificates) - 2, LogSettings()
         record = found_chain(roster, genesis, confirms, operator)
         (home / RELAYER / CHAIN).write_bytes(encode_chain_record(record))
-        steward = _settle(home / STEWARD, roster, genesis, place, _steward(home / STEWARD, roster))
-        return genesis, (steward, _settle(home / RELAYER, roster, genesis, place + 1, _relayer(home / RELAYER, roster)))
+        steward = steward_settings(home / STEWARD, gateways, log)
+        relayer = relayer_settings(home / RELAYER, gateways, log, roster.settled.chain)
+        return genesis, (
+            _settle(home / STEWARD, roster, genesis, place, steward),
+            _settle(home / RELAYER, roster, genesis, place + 1, relayer),
+        )
     account = AccountKey(load_secret(home / ACCOUNT_KEY, "account")).address
     for number, card in enumerate(roster.trainers):
         if card.account == account:
-            place = len(roster.validators) + number
-            return genesis, (_settle(home, roster, genesis, place, _trainer(home, roster)),)
+            trainer = trainer_settings(home, gateways, LogSettings())
+            return genesis, (_settle(home, roster, genesis, len(roster.validators) + number, trainer),)
     index = place_of(roster, account)
-    return genesis, (
-        _settle(home, roster, genesis, index, _validator(home, roster, index, network or NetworkSettings())),
-    )
+    listeners = [parse_address(card.listen) for card in roster.validators]
+    validator = validator_settings(home, index, listeners, gateways, network or NetworkSettings())
+    return genesis, (_settle(home, roster, genesis, index, validator),)
 
 
 def _settle(home: Path, roster: Roster, genesis: Genesis, place: int, settings: RoleSettings) -> Path:
@@ -326,67 +329,7 @@ def _settle(home: Path, roster: Roster, genesis: Genesis, place: int, settings: 
     files.authority.write_bytes(roster.authority)
     load_credentials(files)  # the certificate must be of the key that is here
     (home / GENESIS).write_bytes(encode_genesis(genesis))
-    (home / CONFIG).write_bytes(encode_settings(settings, home))
-    return home / CONFIG
-
-
-def _validator(home: Path, roster: Roster, index: int, network: NetworkSettings) -> ValidatorSettings:
-    cards = roster.validators
-    return ValidatorSettings(
-        genesis=home / GENESIS,
-        index=index,
-        state=home / STATE,
-        account_key=home / ACCOUNT_KEY,
-        voting_key=home / VOTING_KEY,
-        beacon_key=home / BEACON_KEY,
-        seal_key=home / SEAL_KEY,
-        tls=TlsFiles.inside(home),
-        listen=parse_address(cards[index].listen),
-        gateway=parse_address(cards[index].gateway),
-        peers={other: parse_address(card.listen) for other, card in enumerate(cards) if other != index},
-        timing=network.timing,
-        log=LogSettings(network.log_level),
-    )
-
-
-def _trainer(home: Path, roster: Roster) -> TrainerSettings:
-    return TrainerSettings(
-        genesis=home / GENESIS,
-        state=home / STATE,
-        account_key=home / ACCOUNT_KEY,
-        data=home / ROWS,
-        tls=TlsFiles.inside(home),
-        validators=_gateways(roster),
-    )
-
-
-def _steward(home: Path, roster: Roster) -> StewardSettings:
-    return StewardSettings(
-        genesis=home / GENESIS,
-        state=home / STATE,
-        operator_key=home / OPERATOR_KEY,
-        test_rows=home / ROWS,
-        tls=TlsFiles.inside(home),
-        validators=_gateways(roster),
-    )
-
-
-def _relayer(home: Path, roster: Roster) -> RelayerSettings:
-    chain = roster.settled.chain
-    return RelayerSettings(
-        genesis=home / GENESIS,
-        state=home / STATE,
-        operator_key=home / OPERATOR_KEY,
-        chain=home / CHAIN,
-        url=chain.url,
-        checkpoint_every=chain.checkpoint_every,
-        tls=TlsFiles.inside(home),
-        validators=_gateways(roster),
-    )
-
-
-def _gateways(roster: Roster) -> dict[int, Address]:
-    return {index: parse_address(card.gateway) for index, card in enumerate(roster.validators)}
+    return write_settings(home, settings)
 
 
 def _claim(home: Path) -> None:
