@@ -41,7 +41,14 @@ from ._facts import CheckpointFacts
 from ._json import decode_canonical
 from ._validator_node import ValidatorNode
 
-__all__ = ["BaseChain", "ChainRecord", "ChainRecordError", "decode_chain_record", "encode_chain_record"]
+__all__ = [
+    "BaseChain",
+    "ChainRecord",
+    "ChainRecordError",
+    "checkpoint_facts",
+    "decode_chain_record",
+    "encode_chain_record",
+]
 
 RECORD_BYTES_MAX = 64 << 20
 STAKE_WEI = 10**18
@@ -147,11 +154,7 @@ class BaseChain:
             chain = verify_replay(record.transcript)
         else:
             raise ChainRecordError("a chain record holds a transcript or names a node, and not both")
-        facts = [
-            CheckpointFacts(checkpoint, gas, size)
-            for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
-        ]
-        rest = (facts, list(record.certificates), () if record.url is None else record.sent)
+        rest = (checkpoint_facts(record), list(record.certificates), () if record.url is None else record.sent)
         return cls(chain, record.url, operator, epoch_set, record.deployment, *rest)
 
     def settle(self, root: Digest, last_round: int, nodes: Sequence[ValidatorNode]) -> CheckpointFacts:
@@ -215,6 +218,14 @@ def decode_chain_record(data: bytes) -> ChainRecord:
     if len(counts) != 1:
         raise ChainRecordError(f"chain record has {sorted(counts)} of each, expected one count of checkpoints")
     return record
+
+
+def checkpoint_facts(record: ChainRecord) -> list[CheckpointFacts]:
+    """Return what a record says that each checkpoint took."""
+    return [
+        CheckpointFacts(checkpoint, gas, size)
+        for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
+    ]
 
 
 def _funder() -> AccountKey:

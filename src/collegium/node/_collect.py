@@ -23,7 +23,7 @@ from collegium.errors import CollegiumError
 from collegium.learning import Rows, TrainerRows
 from collegium.lineage import Store
 
-from ._base_chain import ChainRecord, decode_chain_record
+from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
 from ._client import FinalBlocks, NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
@@ -186,7 +186,7 @@ async def collect(
         reports=book.reports,
         proof_bytes=book.proof_bytes,
         chain=files.chain,
-        checkpoints=_checkpoint_facts(files.chain, len(rounds)),
+        checkpoints=_settled(files.chain, len(rounds)),
         statement=_statement(genesis, experiment, task, files, rounds, model),
     )
     return write_run(left, experiment, task, out, render_page)
@@ -270,15 +270,12 @@ class _Shelf:
         return data
 
 
-def _checkpoint_facts(record: ChainRecord, rounds: int) -> list[CheckpointFacts]:
+def _settled(record: ChainRecord, rounds: int) -> list[CheckpointFacts]:
     """Return what each checkpoint took; refuse a record that does not settle the whole run."""
     settled = record.checkpoints[-1].last_round + 1 if record.checkpoints else 0
     if settled != rounds:
         raise CollectError(f"the chain's record settles {settled} rounds of {rounds}: has the relayer finished?")
-    return [
-        CheckpointFacts(checkpoint, gas, size)
-        for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
-    ]
+    return checkpoint_facts(record)
 
 
 # ------------------------------------------------------------------------------------------------ the operator's word

@@ -46,7 +46,7 @@ from collegium.errors import CollegiumError
 from collegium.lineage import Store, same_database
 from collegium.settlement import header_root
 
-from ._base_chain import ChainRecord, decode_chain_record
+from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
 from ._chain_check import check_chain
 from ._events import Event, VerifyProgress
 from ._experiment import experiment_from_bytes
@@ -460,10 +460,7 @@ def _check_chain(
         audit.unchecked.append(
             f"what the node at {record.url} holds, gas, times and block numbers: ask it; nothing was executed again"
         )
-    return [
-        CheckpointFacts(checkpoint, gas, size)
-        for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
-    ]
+    return checkpoint_facts(record)
 
 
 def _check_subjects(statement: Statement, genesis: Genesis, rounds: int) -> None:
