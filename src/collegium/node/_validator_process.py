@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -263,7 +262,6 @@ class _Reporter:
     metrics: NodeMetrics
     spans: RoundSpans
     gateway: Gateway | None = None
-    ignored: Counter[Sender] = field(default_factory=Counter)
     watch: _Watch = field(default_factory=_Watch)
 
     def joined(self, machine: Machine) -> Callable[[int], None]:
@@ -316,6 +314,5 @@ class _Reporter:
                 self.metrics.refused(note.sender, type(note.reason).__name__)
                 self.log.debug("refused", what=note.sender, sender=sender, reason=note.reason)
             case Ignored():
-                self.ignored[sender] += 1
                 self.metrics.refused("order", type(note.reason).__name__)
                 self.log.debug("ignored", sender=sender, reason=note.reason)
