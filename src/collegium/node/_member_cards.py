@@ -323,6 +323,11 @@ class Roster:
     authority: bytes = b""
     certificates: tuple[bytes, ...] = ()
 
+    @property
+    def cards(self) -> tuple[JoinCard, ...]:
+        """Every join card."""
+        return (*self.validators, *self.trainers, self.operator)
+
     @cached_property
     def digest(self) -> Digest:
         """What members compare over another line: it binds every card, and certificates as well."""
@@ -384,8 +389,7 @@ def decode_roster(data: bytes) -> Roster:
         BadCardError, CardSetError: see `assemble`.
     """
     roster = decode_canonical(data.removesuffix(b"\n"), Roster, "roster", ROSTER_BYTES_MAX, RosterError)
-    cards: tuple[JoinCard, ...] = (*roster.validators, *roster.trainers, roster.operator)
-    for card in cards:
+    for card in roster.cards:
         _check_signature(card)
     check_roster(roster)
     return roster
@@ -398,10 +402,11 @@ def check_roster(roster: Roster) -> None:
         BadCardError, CardSetError, RosterError: see `assemble`.
     """
     experiment = roster.settled
-    cards: tuple[JoinCard, ...] = (*roster.validators, *roster.trainers, roster.operator)
+    cards = roster.cards
     # 1. each by itself
+    digest = sha256(roster.experiment).digest()
     for card in cards:
-        check_join(card, sha256(roster.experiment).digest())
+        check_join(card, digest)
     # 2. no two share what is one's own
     _check_distinct("account", cards, lambda card: [card.account])
     _check_distinct("voting key", roster.validators, lambda card: [card.bls_key])
