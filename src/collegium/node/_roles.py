@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from ._network_settings import RelayerSettings, RoleSettings, StewardSettings, TrainerSettings, ValidatorSettings
+from ._network_settings import (
+    ROLES,
+    RelayerSettings,
+    RoleSettings,
+    StewardSettings,
+    TrainerSettings,
+    ValidatorSettings,
+)
 
 __all__ = ["preload_roles", "run_role"]
 
@@ -39,7 +46,7 @@ def preload_roles(level: str | None = None) -> None:
     """Import what any role needs, and compile what a task at this level computes with: processes forked after this
     share both.
     """
-    for role in ("validator", "trainer", "steward", "relayer"):
+    for role in ROLES:
         import_module(f"{__package__}._{role}_process")
     if level is not None:
         from ._warm_up import warm_up
