@@ -233,7 +233,10 @@ class Peers:
             raise PeerRefusedError(f"validator {index} is kept away", index=index)
         if link.dialled is None and peer.connections.take(1, now) > 0:
             peer.counters.turned_away += 1
+            peer.counters.closed["connections"] += 1
             self._punish(peer, "connections", "opens connections too often")
+            if peer.link is not None:
+                peer.link.close("banned")
             raise PeerRefusedError(f"validator {index} connects too often", index=index)
 
     def greeted(self, link: Link) -> bool:
@@ -292,10 +295,6 @@ class Peers:
         peer.fault_at = now
         away = self._ban_backoff.seconds(peer.faults)
         peer.banned_until = now + away
-        if reason == "connections":
-            peer.counters.closed[reason] += 1
-            if peer.link is not None:
-                peer.link.close("banned")
         log.warning(
             "validator %d: validator %d cut off: %s (%s); kept away for %.1f s",
             self.index,
