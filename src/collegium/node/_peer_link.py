@@ -209,7 +209,7 @@ class Link(asyncio.Protocol):
         self._wake = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._holds: set[str] = set()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._rate_timer: asyncio.TimerHandle | None = None
         self._flush_planned = False
         self._unwritable = False
         self._born = self._loop.time()
@@ -317,7 +317,7 @@ class Link(asyncio.Protocol):
         if wait > 0:
             self.counters.throttled += 1
             self._hold("rate")
-            self._timers["rate"] = self._loop.call_later(wait, self._release, "rate")
+            self._rate_timer = self._loop.call_later(wait, self._release, "rate")
 
     def _hold(self, reason: str) -> None:
         if not self._holds and self._transport is not None and not self.is_closed:
@@ -417,8 +417,8 @@ class Link(asyncio.Protocol):
             return
         self.is_closed = True
         self.lanes.clear()
-        for timer in self._timers.values():
-            timer.cancel()
+        if self._rate_timer is not None:
+            self._rate_timer.cancel()
         if reason not in ("left", "lost"):
             self._inbox.clear()
             self._inbox_bytes = 0
