@@ -173,7 +173,7 @@ class _Connection(H11Protocol):
         self._head = _Clock(self.loop, limits.head_s, partial(self._cut_off, "slow-request"))
         self._stall = _Clock(self.loop, limits.stall_s, partial(self._cut_off, "slow-reader"))
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Take the connection, unless there are far too many."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections_max + self._limits.connections_spare:
