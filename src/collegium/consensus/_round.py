@@ -16,7 +16,7 @@ from hashlib import sha256
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms, SeatTerms, Upload
-from collegium.crypto import Digest, SealKey, bls_verify
+from collegium.crypto import Digest, SealKey
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
@@ -102,7 +102,7 @@ from ._round_types import (
     sign_proposal,
     sign_release,
 )
-from ._seats import assign_seats, certify_seats, seat_keys, seat_quorum
+from ._seats import add_votes, assign_seats
 
 __all__ = [
     "begin",
@@ -1001,22 +1001,16 @@ def _accuse(context: RoundContext, state: RoundState, failed: tuple[Digest, ...]
 
 
 def _take_vote(context: RoundContext, state: RoundState, message: HeaderVote) -> Outcomes:
-    """As proposer: collect seats until more than two thirds of them certify the own proposal.
-
-    Votes are checked together at a quorum. A signature is unique, so of two for one seat one is bad: check it then.
-    """
+    """As proposer: collect seats until more than two thirds of them certify the own proposal."""
     account = context.epoch_set.validator(message.validator).account
     if state.certified is not None:
         return state, ()
     if state.own is None or message.header != state.own.header.digest:  # it may be the next lap's
         return replace(state, early={**state.early, message.validator: message}), ()
-    seats = state.seats_of(account)
-    if any(state.votes.get(seat, message.signature) != message.signature for seat in seats):
-        bls_verify(seat_keys(context.epoch_set, state.terms)[seats[0]], message.header, message.signature)
-    votes = {**state.votes, **dict.fromkeys(seats, message.signature)}
-    header, certificate = state.own.header, None
-    if len(votes) >= seat_quorum(len(state.terms.seats)):
-        votes, certificate = certify_seats(context.epoch_set, state.terms, message.header, votes)
+    seats, header = state.seats_of(account), state.own.header
+    votes, certificate = add_votes(
+        context.epoch_set, state.terms, state.votes, seats, message.header, message.signature
+    )
     state = replace(state, votes=votes)
     if certificate is None:
         return state, ()

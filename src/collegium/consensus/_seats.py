@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from collegium.aggregation import RoundTerms
 from collegium.crypto import (
     BlsPublicKey,
     Digest,
     bisect_invalid,
+    bls_verify,
     decode_certificate,
     encode_certificate,
     make_certificate,
@@ -18,7 +19,7 @@ from collegium.crypto import (
 from ._epoch import EpochSet
 from ._lottery import draw_committee
 
-__all__ = ["assign_seats", "certify_seats", "check_seat_certificate", "seat_keys", "seat_quorum"]
+__all__ = ["add_votes", "assign_seats", "certify_seats", "check_seat_certificate", "seat_keys", "seat_quorum"]
 
 
 def assign_seats(beacon: Digest, epoch_set: EpochSet, seats: int) -> tuple[int, ...]:
@@ -46,6 +47,29 @@ def certify_seats(
     if len(good) < seat_quorum(len(keys)):
         return good, None
     return good, encode_certificate(make_certificate(len(keys), good))
+
+
+def add_votes(
+    epoch_set: EpochSet,
+    terms: RoundTerms,
+    votes: Mapping[int, bytes],
+    seats: Sequence[int],
+    digest: Digest,
+    signature: bytes,
+) -> tuple[dict[int, bytes], bytes | None]:
+    """Return the votes on `digest` with one validator's seats and, if they are a quorum, the certificate's bytes.
+
+    Votes are checked together at a quorum. A signature is unique, so of two for one seat one is bad: check it then.
+
+    Raises:
+        CollegiumError: another signature than the one known for a seat does not hold.
+    """
+    if any(votes.get(seat, signature) != signature for seat in seats):
+        bls_verify(seat_keys(epoch_set, terms)[seats[0]], digest, signature)
+    votes = {**votes, **dict.fromkeys(seats, signature)}
+    if len(votes) < seat_quorum(len(terms.seats)):
+        return votes, None
+    return certify_seats(epoch_set, terms, digest, votes)
 
 
 def check_seat_certificate(epoch_set: EpochSet, terms: RoundTerms, digest: Digest, certificate: bytes) -> None:

@@ -7,10 +7,11 @@ and certify a result of their shard instead of a header.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from collegium.crypto import BlsSecretKey, SealKey, bls_verify
+from collegium.crypto import BlsSecretKey, SealKey
 from collegium.errors import CollegiumError
 
 from ._proving import is_proved
@@ -38,7 +39,7 @@ from ._round_types import (
     RoundState,
     RoundTimer,
 )
-from ._seats import certify_seats, seat_keys, seat_quorum
+from ._seats import add_votes
 from ._shard_records import CertifiedResult, ShardBatch, ShardClose, encode_shard_payload, voucher_digest
 from ._shard_rules import check_result_offer, result_for
 from ._shard_types import (
@@ -246,7 +247,7 @@ def _take_voucher(own: OwnShard, message: Voucher) -> OwnOutcomes:
     offer = own.offer
     if offer is None or own.done or message.digest != voucher_digest(own.shard, offer):
         return own, ()
-    votes, certificate = _collect(own, dict(own.vouchers), message)
+    votes, certificate = _collect(own, own.vouchers, message)
     own = replace(own, vouchers=votes)
     if certificate is None:
         return own, ()
@@ -256,20 +257,12 @@ def _take_voucher(own: OwnShard, message: Voucher) -> OwnOutcomes:
 
 
 def _collect(
-    own: OwnShard, votes: dict[int, bytes], message: Voucher | ResultVote
+    own: OwnShard, votes: Mapping[int, bytes], message: Voucher | ResultVote
 ) -> tuple[dict[int, bytes], bytes | None]:
-    """Return the votes with one validator's seats, and the certificate if they are a quorum.
-
-    Votes are checked together at a quorum. A signature is unique, so of two for one seat one is bad: check it then.
-    """
-    epoch_set, terms = own.context.epoch_set, own.state.terms
+    """Return the votes with one validator's seats, and the certificate if they are a quorum."""
+    epoch_set = own.context.epoch_set
     seats = own.state.seats_of(epoch_set.validator(message.validator).account)
-    if any(votes.get(seat, message.signature) != message.signature for seat in seats):
-        bls_verify(seat_keys(epoch_set, terms)[seats[0]], message.digest, message.signature)
-    votes = {**votes, **dict.fromkeys(seats, message.signature)}
-    if len(votes) < seat_quorum(len(terms.seats)):
-        return votes, None
-    return certify_seats(epoch_set, terms, message.digest, votes)
+    return add_votes(epoch_set, own.state.terms, votes, seats, message.digest, message.signature)
 
 
 # ------------------------------------------------------------------------------------------------ certify a result
@@ -349,7 +342,7 @@ def _take_vote(own: OwnShard, message: ResultVote) -> OwnOutcomes:
     result = own.result
     if result is None or own.done or message.digest != result.digest:
         return own, ()
-    votes, certificate = _collect(own, dict(own.votes), message)
+    votes, certificate = _collect(own, own.votes, message)
     own = replace(own, votes=votes)
     if certificate is None:
         return own, ()
