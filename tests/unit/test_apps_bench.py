@@ -13,7 +13,6 @@ from collegium.apps import _bench
 from collegium.apps._bench import (
     Case,
     Measure,
-    Spread,
     WrongSumError,
     aggregation_rows,
     case_rows,
@@ -21,6 +20,7 @@ from collegium.apps._bench import (
     run_once,
     updates,
 )
+from collegium.apps._bench_rows import Spread
 
 SMALL = Case(3, 50)
 OURS = Measure(

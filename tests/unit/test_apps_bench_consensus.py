@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from collegium.apps._all_to_all_peer import PREPARE, AllToAllReplica, PeerFrameError, all_to_all_replicas
-from collegium.apps._bench import Spread
 from collegium.apps._bench_consensus import UnknownPartError, consensus_rows, decision_rows, round_rows, sharded_rows
 from collegium.apps._bench_decision import DecisionMeasure, UndecidedError, measure_decisions
 from collegium.apps._bench_round import Hop, Kind, RoundCase, RoundMeasure, Step, critical_path, measure_rounds
+from collegium.apps._bench_rows import Spread
 from collegium.apps._bench_sharded import ShardCase, play_sharded, sample_shard
 from collegium.apps._bench_sockets import measure_sockets
 from collegium.apps._order_replica import Frame, Replica, order_replicas

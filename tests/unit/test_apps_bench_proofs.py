@@ -14,8 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from collegium.aggregation import BudgetError
-from collegium.apps import _bench_proofs, _ezkl_peer, _memory
-from collegium.apps._bench import Spread
+from collegium.apps import _bench_proofs, _bench_rows, _ezkl_peer, _memory
 from collegium.apps._bench_proofs import (
     BoundedCase,
     Clock,
@@ -39,6 +38,7 @@ from collegium.apps._bench_proofs import (
     verify,
     widest_budget,
 )
+from collegium.apps._bench_rows import Spread
 from collegium.apps._ezkl_peer import EzklMeasure, Size, plain_gradients, run_limited
 from collegium.apps.cli import Engine, ExitCode, app
 from collegium.proofs import OpeningRejectedError, ProofCode, Proved
@@ -316,9 +316,9 @@ def test_no_time_is_judged_on_a_loaded_machine() -> None:
 def test_a_machine_is_loaded_when_others_wait_for_its_cores(
     load: float, loaded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_bench_proofs, "cores", lambda: 2)
-    monkeypatch.setattr(_bench_proofs.os, "getloadavg", lambda: (load, 0.0, 0.0))
-    assert _bench_proofs.is_loaded() == loaded
+    monkeypatch.setattr(_bench_rows, "cores", lambda: 2)
+    monkeypatch.setattr(_bench_rows.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    assert _bench_rows.is_loaded() == loaded
 
 
 def test_without_a_target_or_a_step_nothing_is_compared() -> None:

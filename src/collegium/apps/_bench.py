@@ -7,20 +7,15 @@ docs/guide/benchmarks.md. Without the extra `flower` the peer's column stays emp
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +38,7 @@ from collegium.aggregation import (
     sign_key_sum,
     weighted_total,
 )
+from collegium.apps._bench_rows import Row, Spread, figure_row, load_text, machine, note_row, progress
 from collegium.crypto import AccountKey, Digest, SealKey, Stream, hash_fields, os_random
 from collegium.errors import CollegiumError
 
@@ -53,7 +49,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Case",
     "Measure",
-    "Spread",
     "WrongSumError",
     "aggregation_rows",
     "case_rows",
@@ -72,7 +67,6 @@ PEER_REPEATS_LARGE: Final = 3  # for the one case in which a run of the peer tak
 LARGE: Final = 20_000_000  # parameters of all trainers together
 MISSING_PEER: Final = "none, Flower is not installed: pip install 'collegium[flower]'"
 
-Row = dict[str, Any]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
@@ -99,21 +93,6 @@ class Case:
 
 QUICK_CASES: Final = (Case(16, 10_000), Case(16, 100_000))
 CASES: Final = tuple(Case(trainers, parameters) for trainers in (16, 64) for parameters in (10_000, 100_000, 1_000_000))
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some runs, the least and the greatest."""
-
-    median: float
-    least: float
-    greatest: float
-    runs: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Return the spread of at least one value."""
-        return cls(median(values), min(values), max(values), len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,35 +129,16 @@ def aggregation_rows(*, quick: bool) -> Iterator[Row]:
         WrongSumError: an opened sum is not the true one.
     """
     for name, text in machine().items():
-        yield _note(name, text)
-    yield _note("load before", _load())
+        yield note_row(name, text)
+    yield note_row("load before", load_text())
     if _find_peer() is None:
-        yield _note("peer", MISSING_PEER)
+        yield note_row("peer", MISSING_PEER)
     measure_ours(Case(3, 100), updates(Case(3, 100)), repeats=1)  # kernels load or compile here, uncounted
     for case in QUICK_CASES if quick else CASES:
-        print(f"measuring {case.name}", file=sys.stderr, flush=True)
+        progress(f"measuring {case.name}")
         vectors = updates(case)
         yield from case_rows(case, measure_ours(case, vectors), _measure_peer(case, vectors))
-    yield _note("load after", _load())
-
-
-def machine() -> dict[str, str]:
-    """Return what a figure must be read beside: processor, cores this process may use, versions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        flower = version("flwr")
-    except PackageNotFoundError:
-        flower = "none"
-    return {
-        "machine": names[0] if names else platform.machine(),
-        "cores": f"at most {cores}",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "flwr": flower,
-    }
+    yield note_row("load after", load_text())
 
 
 def updates(case: Case) -> list[Floats]:
@@ -396,14 +356,8 @@ def case_rows(case: Case, ours: Measure, peer: SecAggMeasure | None) -> Iterator
     yield _figure("error of mean", case, error, None if peer is None else peer.max_error * 1e6, "millionths, most")
 
 
-def _note(name: str, text: str) -> Row:
-    return {"name": name, "case": text, "ours": None, "peer": None, "ratio": None, "unit": ""}
-
-
 def _figure(name: str, case: Case, ours: float, peer: float | None, unit: str) -> Row:
-    """Return one row; the ratio says how many times more the peer takes."""
-    ratio = None if peer is None else peer / ours
-    return {"name": name, "case": case.name, "ours": ours, "peer": peer, "ratio": ratio, "unit": unit}
+    return figure_row(name, case.name, ours, peer, unit)
 
 
 def _time(name: str, case: Case, ours: Spread, peer: Spread | None) -> Row:
@@ -417,7 +371,3 @@ def _time(name: str, case: Case, ours: Spread, peer: Spread | None) -> Row:
             ranges.append(f"{least:,.3g}-{greatest:,.3g}" if greatest < 1000 else f"{least:,.0f}-{greatest:,.0f}")
     unit = f"ms {' | '.join(ranges)}"
     return _figure(name, case, ours.median * 1e3, None if peer is None else peer.median * 1e3, unit) | bounds
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"

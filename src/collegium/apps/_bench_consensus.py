@@ -5,16 +5,25 @@ What is measured and what is not: docs/guide/benchmarks.md. Targets are printed 
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from collegium.apps._all_to_all_peer import all_to_all_replicas
-from collegium.apps._bench import Row, Spread, machine
 from collegium.apps._bench_decision import PAYLOAD_BYTES, DecisionMeasure, measure_decisions
 from collegium.apps._bench_round import WATTS, RoundCase, RoundMeasure, measure_rounds
+from collegium.apps._bench_rows import (
+    Row,
+    Spread,
+    figure_row,
+    is_loaded,
+    load_text,
+    machine,
+    note_row,
+    progress,
+    spread_row,
+    with_target,
+)
 from collegium.apps._bench_sharded import Costs, ShardCase, ShardedRound, play_sharded, sample_shard
 from collegium.apps._bench_sockets import PROCESSES, SocketMeasure, SocketsStalledError, measure_sockets
 from collegium.apps._order_replica import order_replicas
@@ -23,7 +32,6 @@ from collegium.errors import CollegiumError
 __all__ = ["PARTS", "UnknownPartError", "consensus_rows", "decision_rows", "round_rows", "sharded_rows"]
 
 PARTS: Final = ("decision", "round", "shards")
-LOAD_MAX: Final = 1.5  # of the cores: no time is judged beyond
 COORDINATION_MS: Final = 500.0
 FINALITY_MS: Final = 2_000.0
 DECISION_JOULES: Final = 360.0
@@ -64,65 +72,67 @@ def consensus_rows(*, quick: bool, part: str | None = None) -> Iterator[Row]:
         raise UnknownPartError(f"--part is {part!r}, expected one of {', '.join(PARTS)}", part=part)
     for name, text in machine().items():
         if name != "flwr":
-            yield _note(name, text)
-    yield _note("load before", _load())
+            yield note_row(name, text)
+    yield note_row("load before", load_text())
     if part in (None, "decision"):
         for size in QUICK_SIZES if quick else SIZES:
             yield from _decision(size)
     if part in (None, "round"):
         for case in QUICK_ROUNDS if quick else ROUNDS:
-            _progress(f"rounds of {case.seats} seats, {case.trainers} trainers, {case.parameters:,} parameters")
-            yield from round_rows(case, *measure_rounds(case), loaded=_is_loaded())
+            progress(f"rounds of {case.seats} seats, {case.trainers} trainers, {case.parameters:,} parameters")
+            yield from round_rows(case, *measure_rounds(case), loaded=is_loaded())
     if part in (None, "shards"):
         shards = QUICK_SHARDS if quick else SHARDS
-        _progress(f"{shards.trainers:,} trainers in {shards.shards} shards")
+        progress(f"{shards.trainers:,} trainers in {shards.shards} shards")
         costs = sample_shard(shards)
         yield from sharded_rows(shards, costs, play_sharded(shards, costs))
-    yield _note("load after", _load())
+    yield note_row("load after", load_text())
 
 
 # One decision
 
 
 def _decision(size: int) -> Iterator[Row]:
-    _progress(f"one decision of {size} validators")
+    progress(f"one decision of {size} validators")
     repeats = REPEATS if size <= PAIRS_MAX else REPEATS_LARGE
     ours = measure_decisions(order_replicas, size, LINK_MS, repeats=repeats)
     peer = measure_decisions(all_to_all_replicas, size, LINK_MS, repeats=repeats)
     yield from decision_rows(size, ours, peer)
     if size > PAIRS_MAX:
-        yield _note("over sockets", f"not at {size}: {size * (size - 1) // 2:,} connections")
+        yield note_row("over sockets", f"not at {size}: {size * (size - 1) // 2:,} connections")
         return
     try:
-        _progress(f"{size} validators over sockets")
+        progress(f"{size} validators over sockets")
         yield from socket_rows(
             size, measure_sockets("ours", size, repeats=repeats), measure_sockets("all-to-all", size, repeats=repeats)
         )
     except SocketsStalledError as error:
-        yield _note("over sockets", f"not measured at {size}: {error}")
+        yield note_row("over sockets", f"not measured at {size}: {error}")
 
 
 def decision_rows(size: int, ours: DecisionMeasure, peer: DecisionMeasure) -> Iterator[Row]:
     """Yield what one decision takes in one process, ours and the peer's."""
     case = f"{size} validators"
-    yield _row("decision: messages", case, ours.messages, peer.messages, f"a payload of {PAYLOAD_BYTES:,} B")
-    yield _row("decision: bytes", case, ours.sent_bytes / 1e3, peer.sent_bytes / 1e3, "kB")
-    yield _row("decision: certificate", case, ours.certificate_bytes, peer.certificate_bytes, "B")
-    yield _spread("decision: CPU, all", case, ours.cpu_seconds, peer.cpu_seconds, 1e3, "ms")
-    yield _spread("decision: wall, 1 process", case, ours.wall_seconds, peer.wall_seconds, 1e3, "ms")
-    path = _spread("decision: own machines", case, ours.path_ms, peer.path_ms, 1, "ms")
+    yield figure_row("decision: messages", case, ours.messages, peer.messages, f"a payload of {PAYLOAD_BYTES:,} B")
+    yield figure_row("decision: bytes", case, ours.sent_bytes / 1e3, peer.sent_bytes / 1e3, "kB")
+    yield figure_row("decision: certificate", case, ours.certificate_bytes, peer.certificate_bytes, "B")
+    yield spread_row("decision: CPU, all", case, ours.cpu_seconds, peer.cpu_seconds, 1e3, "ms")
+    yield spread_row("decision: wall, 1 process", case, ours.wall_seconds, peer.wall_seconds, 1e3, "ms")
+    path = spread_row("decision: own machines", case, ours.path_ms, peer.path_ms, 1, "ms")
     yield path | {"unit": f"{path['unit']}, virtual time, {LINK_MS} ms one way"}
     joules, theirs = ours.cpu_seconds.median * WATTS, peer.cpu_seconds.median * WATTS
-    yield _aimed(_row("decision: energy", case, joules, theirs, f"J, {WATTS} W a core"), joules, DECISION_JOULES)
+    yield with_target(
+        figure_row("decision: energy", case, joules, theirs, f"J, {WATTS} W a core"), joules, DECISION_JOULES
+    )
 
 
 def socket_rows(size: int, ours: SocketMeasure, peer: SocketMeasure) -> Iterator[Row]:
     """Yield what one decision takes over sockets."""
     case = f"{size} validators"
     name = f"sockets, {PROCESSES} processes"
-    yield _spread(f"{name}: wall", case, ours.wall_seconds, peer.wall_seconds, 1e3, "ms")
-    yield _spread(f"{name}: CPU", case, ours.cpu_seconds, peer.cpu_seconds, 1e3, "ms")
-    yield _row(f"{name}: memory", case, ours.peak_bytes / 1e6, peer.peak_bytes / 1e6, "MB resident, together")
+    yield spread_row(f"{name}: wall", case, ours.wall_seconds, peer.wall_seconds, 1e3, "ms")
+    yield spread_row(f"{name}: CPU", case, ours.cpu_seconds, peer.cpu_seconds, 1e3, "ms")
+    yield figure_row(f"{name}: memory", case, ours.peak_bytes / 1e6, peer.peak_bytes / 1e6, "MB resident, together")
 
 
 # A whole round
@@ -134,7 +144,7 @@ def round_rows(case: RoundCase, rounds: Sequence[RoundMeasure], peak: int, *, lo
         yield from _link_rows(case, [played for played in rounds if played.link_ms == link], link, loaded)
     first = [played for played in rounds if played.link_ms == case.links_ms[0]]
     yield from _kind_rows(_name(case, case.links_ms[0]), first[-1])
-    yield _row(
+    yield figure_row(
         "round: peak memory", _name(case), peak / 1e6, None, "MB resident, all seats and trainers in one process"
     )
 
@@ -151,33 +161,33 @@ def _link_rows(case: RoundCase, rounds: Sequence[RoundMeasure], link: int, loade
         ("coordination", [played.coordination_ms for played in rounds], COORDINATION_MS),
         ("finality", [played.finality_ms for played in rounds], FINALITY_MS),
     ):
-        row = _spread(f"round: {what}", name, Spread.of(values), None, 1, "ms")
-        yield _aimed(row, row["ours"], target, judged=not loaded) if aimed else row
+        row = spread_row(f"round: {what}", name, Spread.of(values), None, 1, "ms")
+        yield with_target(row, row["ours"], target, judged=not loaded) if aimed else row
     messages, sent = rounds[-1].between
     uploads = rounds[-1].kinds["Upload"].sent_bytes
-    yield _row("round: messages", name, messages, None, "between validators")
-    yield _row("round: bytes", name, sent / 1e6, None, f"MB, {sent / case.seats / 1e6:,.3g} a validator")
-    yield _row("round: uploads", name, uploads / 1e6, None, f"MB, {uploads / case.seats / 1e6:,.3g} a validator")
-    cpu = _spread("round: CPU, all seats", name, Spread.of([played.cpu_seconds for played in rounds]), None, 1, "s")
+    yield figure_row("round: messages", name, messages, None, "between validators")
+    yield figure_row("round: bytes", name, sent / 1e6, None, f"MB, {sent / case.seats / 1e6:,.3g} a validator")
+    yield figure_row("round: uploads", name, uploads / 1e6, None, f"MB, {uploads / case.seats / 1e6:,.3g} a validator")
+    cpu = spread_row("round: CPU, all seats", name, Spread.of([played.cpu_seconds for played in rounds]), None, 1, "s")
     yield cpu
     joules = cpu["ours"] * WATTS
-    energy = _row("round: energy", name, joules, None, f"J, {WATTS} W a core")
-    yield _aimed(energy, joules, DECISION_JOULES, judged=not loaded) if aimed else energy
+    energy = figure_row("round: energy", name, joules, None, f"J, {WATTS} W a core")
+    yield with_target(energy, joules, DECISION_JOULES, judged=not loaded) if aimed else energy
 
 
 def _kind_rows(name: str, played: RoundMeasure) -> Iterator[Row]:
     """Yield the critical path of one round, and every kind of message with what it took."""
     path = played.path
     links, timers = sum(hop.link_ms for hop in path), sum(hop.timer_ms for hop in path)
-    yield _row("path: links", name, links, None, f"ms, {sum(1 for hop in path if hop.link_ms)} hops")
-    yield _row("path: clocks", name, timers, None, "ms waited for a timer")
+    yield figure_row("path: links", name, links, None, f"ms, {sum(1 for hop in path if hop.link_ms)} hops")
+    yield figure_row("path: clocks", name, timers, None, "ms waited for a timer")
     steps = Counter(hop.kind for hop in path)
     compute = {kind: sum(hop.compute_ms for hop in path if hop.kind == kind) for kind in steps}
     for kind, took in sorted(compute.items(), key=lambda item: -item[1]):
-        yield _row(f"path: {kind}", name, took, None, f"ms in {steps[kind]} steps")
+        yield figure_row(f"path: {kind}", name, took, None, f"ms in {steps[kind]} steps")
     for kind, cost in sorted(played.kinds.items(), key=lambda item: -item[1].compute_ms):
         sent = f"{cost.messages:,} messages, {cost.sent_bytes / 1e6:,.3g} MB"
-        yield _row(f"all: {kind}", name, cost.compute_ms, None, f"ms in {cost.deliveries:,} deliveries, {sent}")
+        yield figure_row(f"all: {kind}", name, cost.compute_ms, None, f"ms in {cost.deliveries:,} deliveries, {sent}")
 
 
 # Ten thousand trainers
@@ -189,8 +199,10 @@ def sharded_rows(case: ShardCase, costs: Costs, played: ShardedRound) -> Iterato
     shape = (
         f"{case.shards} sums of at most {case.shard_trainers}, {case.seats} seats each of {case.validators} validators"
     )
-    yield _row("shards: shape", name, None, None, f"{shape}, {case.parameters:,} parameters, {case.link_ms} ms links")
-    yield _row(
+    yield figure_row(
+        "shards: shape", name, None, None, f"{shape}, {case.parameters:,} parameters, {case.link_ms} ms links"
+    )
+    yield figure_row(
         "shards: really played",
         name,
         case.sample,
@@ -199,66 +211,27 @@ def sharded_rows(case: ShardCase, costs: Costs, played: ShardedRound) -> Iterato
     )
     met = case.trainers >= TRAINERS
     said = f"the sampled sum opened true, target at least {TRAINERS:,}: {'met' if met else 'missed'}"
-    yield _row("shards: trainers", name, case.trainers, None, said) | {"target": TRAINERS, "met": met}
+    yield figure_row("shards: trainers", name, case.trainers, None, said) | {"target": TRAINERS, "met": met}
     for part in ("upload", "admit"):
-        yield _spread(f"sampled: {part}", name, costs.spread[part], None, 1, "ms")
+        yield spread_row(f"sampled: {part}", name, costs.spread[part], None, 1, "ms")
     for part in ("open", "check_key_sum", "sign", "vote", "gather", "check_certificate", "add_total"):
-        yield _row(f"sampled: {part.replace('_', ' ')}", name, float(getattr(costs, part)), None, "ms")
-    yield _row("shards: closes final", name, played.closes_ms, None, "ms after the last report, virtual time")
-    yield _row("shards: all certified", name, played.certified_ms, None, "ms")
-    yield _row("shards: header final", name, played.final_ms, None, "ms")
-    yield _row("shards: busiest validator", name, played.seats_most, None, "seats")
-    yield _row("shards: messages", name, played.messages, None, "after the last report")
+        yield figure_row(f"sampled: {part.replace('_', ' ')}", name, float(getattr(costs, part)), None, "ms")
+    yield figure_row("shards: closes final", name, played.closes_ms, None, "ms after the last report, virtual time")
+    yield figure_row("shards: all certified", name, played.certified_ms, None, "ms")
+    yield figure_row("shards: header final", name, played.final_ms, None, "ms")
+    yield figure_row("shards: busiest validator", name, played.seats_most, None, "seats")
+    yield figure_row("shards: messages", name, played.messages, None, "after the last report")
     each = played.sent_bytes / case.validators / 1e6
-    yield _row("shards: bytes", name, played.sent_bytes / 1e6, None, f"MB, {each:,.3g} a validator")
+    yield figure_row("shards: bytes", name, played.sent_bytes / 1e6, None, f"MB, {each:,.3g} a validator")
     totals = case.shards * costs.total_bytes / 1e6
-    yield _row("shards: opened sums", name, totals, None, "MB that each validator fetches besides: no link is charged")
+    yield figure_row(
+        "shards: opened sums", name, totals, None, "MB that each validator fetches besides: no link is charged"
+    )
     uploads = case.trainers * case.seats * costs.upload_bytes / case.validators / 1e6
-    yield _row("shards: uploads", name, uploads, None, "MB a validator, every report to each seat of its shard")
-    yield _row("shards: CPU, admitting", name, played.admission_cpu_seconds, None, "s, all seats, as reports arrive")
-    yield _row("shards: CPU, agreeing", name, played.cpu_seconds, None, "s, all validators, after the last report")
-
-
-# Rows
-
-
-def _row(name: str, case: str, ours: float | None, peer: float | None, unit: str) -> Row:
-    """Return one row; the ratio says how many times more the peer takes."""
-    ratio = None if not ours or peer is None else peer / ours
-    return {"name": name, "case": case, "ours": ours, "peer": peer, "ratio": ratio, "unit": unit}
-
-
-def _spread(name: str, case: str, ours: Spread, peer: Spread | None, scale: float, unit: str) -> Row:
-    """Return a row of medians; its unit holds ranges and runs, ours then the peer's."""
-    ranges, bounds = list[str](), Row()
-    for side, spread in (("ours", ours), ("peer", peer)):
-        if spread is not None:
-            least, greatest = spread.least * scale, spread.greatest * scale
-            bounds |= {f"{side}_min": least, f"{side}_max": greatest, f"{side}_runs": spread.runs}
-            ranges.append(f"{least:,.4g}-{greatest:,.4g} in {spread.runs}" if spread.runs > 1 else "one run")
-    theirs = None if peer is None else peer.median * scale
-    return _row(name, case, ours.median * scale, theirs, f"{unit} {' | '.join(ranges)}") | bounds
-
-
-def _aimed(row: Row, value: float, target: float, *, judged: bool = True) -> Row:
-    """Return a row that says its target and whether it is met; None: the machine was too loaded to tell."""
-    met = value <= target if judged else None
-    verdict = {True: "met", False: "missed", None: "not judged, the machine is loaded"}[met]
-    return row | {"unit": f"{row['unit']}, target at most {target:,g}: {verdict}", "target": target, "met": met}
-
-
-def _note(name: str, text: str) -> Row:
-    return {"name": name, "case": text, "ours": None, "peer": None, "ratio": None, "unit": ""}
-
-
-def _is_loaded() -> bool:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > LOAD_MAX * cores
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
-
-
-def _progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    yield figure_row("shards: uploads", name, uploads, None, "MB a validator, every report to each seat of its shard")
+    yield figure_row(
+        "shards: CPU, admitting", name, played.admission_cpu_seconds, None, "s, all seats, as reports arrive"
+    )
+    yield figure_row(
+        "shards: CPU, agreeing", name, played.cpu_seconds, None, "s, all validators, after the last report"
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from collegium.apps._bench import Spread
+from collegium.apps._bench_rows import Spread
 from collegium.apps._order_replica import Frame, Replica
 from collegium.crypto import Stream, os_random
 from collegium.errors import CollegiumError

@@ -10,7 +10,6 @@ As a module (`python -m collegium.apps._bench_proofs SIZE`) it makes one proof a
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -26,7 +25,19 @@ from numpy.typing import NDArray
 from collegium import learning, proofs
 from collegium.aggregation import Budget, BudgetError, Draft, Layout, RoundTerms, SeatTerms, begin_upload, public_matrix
 from collegium.apps import _ezkl_peer as ezkl_peer
-from collegium.apps._bench import Row, Spread, machine
+from collegium.apps._bench_rows import (
+    Row,
+    Spread,
+    cores,
+    figure_row,
+    is_loaded,
+    load_text,
+    machine,
+    note_row,
+    progress,
+    spread_row,
+    with_target,
+)
 from collegium.apps._ezkl_peer import EzklMeasure, Size
 from collegium.apps._memory import forget_peak, resident, resident_peak
 from collegium.apps._torch_peer import TorchStep, find_torch
@@ -69,7 +80,6 @@ REPEATS: Final = 5
 PEER_STEPS: Final = 5  # timed after each of our proofs, each way, one more uncounted before them
 CASE_SECONDS: Final = 240.0  # after which no repeat is begun
 MEMORY_SECONDS: Final = 300.0
-LOAD_MAX: Final = 1.5  # of the cores: more is not ours, and slows two threads that wait for each other most of all
 STEP_DIFFERENCE_MAX: Final = 0.02  # of the float gradient's norm: 12 fraction bits against float32
 MISSING_TORCH: Final = "none, PyTorch is not installed: pip install 'collegium[torch]'"
 MISSING_EZKL: Final = "none, EZKL is not installed: pip install ezkl==23.0.5 onnx"
@@ -462,11 +472,6 @@ def check_step(case: TrainingCase, update: Integers, peer: TorchStep) -> None:
             )
 
 
-def cores() -> int:
-    """Return how many cores the process may use: as many threads as both sides start."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _times(step: Callable[[], object]) -> list[float]:
     step()
     seconds = []
@@ -549,24 +554,24 @@ def proof_rows(*, quick: bool, size: str | None = None, ezkl_seconds: float = ez
     """
     chosen = cases(quick=quick, size=size)
     for name, text in _facts().items():
-        yield _note(name, text)
-    yield _note("load before", _load())
+        yield note_row(name, text)
+    yield note_row("load before", load_text())
     if find_torch() is None:
-        yield _note("PyTorch", MISSING_TORCH)
+        yield note_row("PyTorch", MISSING_TORCH)
     if not ezkl_peer.is_installed():
-        yield _note("EZKL", MISSING_EZKL)
+        yield note_row("EZKL", MISSING_EZKL)
     verify(make(WARM))  # kernels load or compile here, uncounted
     tried: list[EzklMeasure] = []
     for case in chosen:
-        _progress(f"measuring {case.name}")
+        progress(f"measuring {case.name}")
         ours = measure(case, repeats=REPEATS)
         yield from case_rows(case, ours, loaded=is_loaded())
         yield from memory_rows(case, peak_memory(case.size))
         if isinstance(case, TrainingCase) and case.ezkl and ezkl_peer.is_installed():
-            _progress(f"EZKL on {case.name}: at most {ezkl_seconds:g} s")
+            progress(f"EZKL on {case.name}: at most {ezkl_seconds:g} s")
             tried.append(measure_ezkl(case, tried, ezkl_seconds))
             yield from ezkl_rows(case, ours, tried[-1])
-    yield _note("load after", _load())
+    yield note_row("load after", load_text())
 
 
 def case_rows(case: Case, ours: Measure, *, loaded: bool = False) -> Iterator[Row]:
@@ -581,12 +586,12 @@ def case_rows(case: Case, ours: Measure, *, loaded: bool = False) -> Iterator[Ro
     step = ours.step
     prover = _time("prover", case, ours.prover, step)
     if targets.prover_seconds is not None:
-        prover = _aimed(prover, ours.prover.median * 1e3, targets.prover_seconds * 1e3, judged=not loaded)
+        prover = with_target(prover, ours.prover.median * 1e3, targets.prover_seconds * 1e3, judged=not loaded)
     yield prover
     if step is not None:
         times = ours.prover.median / step.median
         row = _row("prover, in steps", case, ours=times, unit="PyTorch steps")
-        yield row if targets.steps is None else _aimed(row, times, targets.steps, judged=not loaded)
+        yield row if targets.steps is None else with_target(row, times, targets.steps, judged=not loaded)
     for way, spread in ours.steps.items():
         yield _time(f"step by {way}", case, None, spread)
     for part, spread in ours.parts.items():
@@ -594,9 +599,9 @@ def case_rows(case: Case, ours: Measure, *, loaded: bool = False) -> Iterator[Ro
     if ours.committing is not None:
         yield _time("data commitment", case, ours.committing)
     verifier = _time("verifier", case, ours.verifier)
-    yield _aimed(verifier, ours.verifier.median * 1e3, targets.verifier_seconds * 1e3, judged=not loaded)
+    yield with_target(verifier, ours.verifier.median * 1e3, targets.verifier_seconds * 1e3, judged=not loaded)
     size = _row("proof", case, ours=ours.proof_bytes / 1e3, unit="kB")
-    yield size if targets.proof_bytes is None else _aimed(size, ours.proof_bytes / 1e3, targets.proof_bytes / 1e3)
+    yield size if targets.proof_bytes is None else with_target(size, ours.proof_bytes / 1e3, targets.proof_bytes / 1e3)
 
 
 def memory_rows(case: Case, memory: tuple[int, int] | str) -> Iterator[Row]:
@@ -627,33 +632,12 @@ def ezkl_rows(case: TrainingCase, ours: Measure, peer: EzklMeasure) -> Iterator[
 
 
 def _row(name: str, case: Case, *, ours: float | None = None, peer: float | None = None, unit: str = "") -> Row:
-    """Return one row; the ratio says how many times more the peer takes."""
-    ratio = None if ours is None or peer is None else peer / ours
-    return {"name": name, "case": case.name, "ours": ours, "peer": peer, "ratio": ratio, "unit": unit}
+    return figure_row(name, case.name, ours, peer, unit)
 
 
 def _time(name: str, case: Case, ours: Spread | None, peer: Spread | None = None) -> Row:
-    """Return a row of medians in milliseconds; its unit holds ranges and runs, ours then the peer's."""
-    ranges: list[str] = []
-    bounds: Row = {}
-    for side, spread in (("ours", ours), ("peer", peer)):
-        if spread is not None:
-            least, greatest = spread.least * 1e3, spread.greatest * 1e3
-            bounds |= {f"{side}_min": least, f"{side}_max": greatest, f"{side}_runs": spread.runs}
-            ranges.append(f"{least:,.4g}-{greatest:,.4g} in {spread.runs}" if spread.runs > 1 else "one run")
-    medians = {side: spread.median * 1e3 for side, spread in (("ours", ours), ("peer", peer)) if spread is not None}
-    return _row(name, case, **medians, unit=f"ms {' | '.join(ranges)}") | bounds
-
-
-def _aimed(row: Row, value: float, target: float, *, judged: bool = True) -> Row:
-    """Return a row that says its target and whether it is met; None: the machine was too loaded to tell."""
-    met = value <= target if judged else None
-    verdict = {True: "met", False: "missed", None: "not judged, the machine is loaded"}[met]
-    return row | {"unit": f"{row['unit']}, target at most {target:,g}: {verdict}", "target": target, "met": met}
-
-
-def _note(name: str, text: str) -> Row:
-    return {"name": name, "case": text, "ours": None, "peer": None, "ratio": None, "unit": ""}
+    """Return a row of medians in milliseconds."""
+    return spread_row(name, case.name, ours, peer, 1e3, "ms")
 
 
 def _facts() -> dict[str, str]:
@@ -667,19 +651,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "none"
-
-
-def is_loaded() -> bool:
-    """Return whether others keep the cores busy, so that a time says little."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > LOAD_MAX * cores()
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
-
-
-def _progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

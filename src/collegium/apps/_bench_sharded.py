@@ -41,7 +41,8 @@ from collegium.aggregation import (
     sign_key_sum,
     weighted_total,
 )
-from collegium.apps._bench import Spread, WrongSumError
+from collegium.apps._bench import WrongSumError
+from collegium.apps._bench_rows import Spread
 from collegium.apps._order_replica import Frame, Keys, OrderReplica, Wish, epoch_set_of, order_keys, replica_of
 from collegium.consensus import EpochSet, EpochVerifier, draw_committee, seat_quorum
 from collegium.crypto import (

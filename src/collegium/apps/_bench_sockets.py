@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from collegium.apps._all_to_all_peer import all_to_all_replicas
-from collegium.apps._bench import Spread
 from collegium.apps._bench_decision import PAYLOAD_BYTES
+from collegium.apps._bench_rows import Spread
 from collegium.apps._memory import resident_peak
 from collegium.apps._order_replica import Frame, Replica, order_replicas
 from collegium.crypto import Stream, os_random
