@@ -35,7 +35,7 @@ from ._genesis import Genesis, first_terms
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, assemble_rounds
 from ._network_settings import StewardSettings, load_settings
 from ._relayer_process import CHAIN_RECORD
-from ._row_files import read_rows
+from ._row_files import read_rows, read_trainer_rows
 from ._run import STORE, Leavings, RenderPage, attribution, claim_folder, references, write_run
 from ._setup import build_task
 from ._statement import RoundStatement, SiteStatement, Statement, sign_statement
@@ -385,10 +385,7 @@ def _read_files(consortium: Consortium, experiment: Experiment) -> NetworkFiles:
         evaluations=read_evaluations(folder / "steward" / STATE / EVALUATIONS),
         validators=[read_figures(home / STATE / FIGURES) for home in homes["validator"]],
         trainers=[read_figures(home / STATE / FIGURES) for home in homes["trainer"]],
-        trainer_rows=[
-            TrainerRows(name.rsplit("/", 1)[0], name, read_rows(path, label))
-            for name, path in zip(names, rows, strict=True)
-        ]
+        trainer_rows=[read_trainer_rows(path, name, label) for name, path in zip(names, rows, strict=True)]
         if whole
         else None,
         test_rows=read_rows(tested, label) if whole else None,

@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 
 from collegium import learning
-from collegium.learning import Rows
+from collegium.learning import Rows, TrainerRows
 
 from ._events import WorldError
 
-__all__ = ["read_rows", "write_rows"]
+__all__ = ["read_rows", "read_trainer_rows", "write_rows"]
 
 LABELS = ("0", "1")
 
@@ -53,3 +53,8 @@ def read_rows(path: Path, label: str) -> Rows:
     """
     rows, _ = learning.labelled_rows(learning.load_table(path), label=label, positive=(LABELS[1],), negative=LABELS[:1])
     return rows
+
+
+def read_trainer_rows(path: Path, name: str, label: str) -> TrainerRows:
+    """Return the rows of the trainer with this name, which begins with its site's; see `read_rows`."""
+    return TrainerRows(name.rsplit("/", 1)[0], name, read_rows(path, label))

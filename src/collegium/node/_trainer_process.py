@@ -22,7 +22,6 @@ from collegium.aggregation import RoundTerms
 from collegium.consensus import Registered, encode_upload, terms_after
 from collegium.crypto import AccountKey, load_secret, os_random
 from collegium.errors import CollegiumError
-from collegium.learning import TrainerRows
 
 from ._attest import ask_command
 from ._client import FinalHeader, ValidatorClient
@@ -35,7 +34,7 @@ from ._genesis import Genesis, first_terms
 from ._network_settings import TrainerSettings
 from ._play import TrainersBench
 from ._process import first_to_end, open_log, stop_signal
-from ._row_files import read_rows
+from ._row_files import read_trainer_rows
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask, ModelStateError
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer
@@ -90,7 +89,7 @@ class TrainerProcess:
         experiment = experiment_from_bytes(genesis.experiment)
         account = AccountKey(load_secret(settings.account_key, "account"))
         name = _name_of(account.address, genesis)
-        rows = TrainerRows(name.rsplit("/", 1)[0], name, read_rows(settings.data, experiment.data.label))
+        rows = read_trainer_rows(settings.data, name, experiment.data.label)
         attest = ask_command(settings.attest, settings.state.parent) if settings.attest else None
         disk = TrainerDisk.open(settings.state)
         return cls(
