@@ -14,7 +14,7 @@ from collegium.node._world_stage import Stage, only
 
 def test_the_protocol_survives_every_schedule():
     before, after = fork_after_commit(block_before_timeout=True), fork_after_commit(block_before_timeout=False)
-    twice, gap = two_certificates_of_one_view(lambda kept: kept), certified_across_a_gap()
+    twice, gap = two_certificates_of_one_view(), certified_across_a_gap()
     assert [stage.forked() for stage in (before, after, twice, gap)] == [False] * 4
     assert len(before.order(3)) == 2, "validator 3 committed, so the schedule put something at stake"
     assert any(isinstance(reason, BadViewEntryError) for reason in before.ignored)

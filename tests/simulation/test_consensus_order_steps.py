@@ -297,7 +297,7 @@ def test_a_timeout_is_said_again_in_the_same_words_even_after_a_crash():
     stage.give(3, Tick())
     (first,) = stage.expire(3)
     (again,) = stage.expire(3)
-    stage.crash(3, lambda kept: kept)
+    stage.crash(3)
     (after_crash,) = stage.expire(3)
     assert first == again == after_crash
 

@@ -382,7 +382,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "vote lost in a crash",
         "a validator comes back without its vote state",
         "by hand: the villain asks again after a crash",
-        forks(lambda: two_certificates_of_one_view(lambda kept: kept)),
+        forks(two_certificates_of_one_view),
         attribute(OrderHost, "restart", _restart_without_votes),
     ),
     Mutant(

@@ -5,9 +5,6 @@ Random schedules find some of these breaks in thousands of runs and one of them 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from collegium.consensus import Block, Tick, TimeoutCertificate, TimeoutGroup, ViewEntry, Vote, seat_bitmap
 
 from ._world_order import HashVerifier, signed_timeout
@@ -64,7 +61,7 @@ def fork_after_commit(block_before_timeout: bool) -> Stage:
     return stage
 
 
-def two_certificates_of_one_view(forget: Callable[[Any], Any]) -> Stage:
+def two_certificates_of_one_view() -> Stage:
     """The villain proposes twice in view 1; validator 3 votes, crashes, and is asked again."""
     stage = Stage(villain=1)
     one, other = stage.block(1, stage.genesis_entry, b"pay one"), stage.block(1, stage.genesis_entry, b"pay other")
@@ -72,7 +69,7 @@ def two_certificates_of_one_view(forget: Callable[[Any], Any]) -> Stage:
     stage.give(2, one)
     (b2,) = only(Block, said := stage.give(2, *votes, stage.vote(one)))
     votes_2 = only(Vote, said)
-    stage.crash(3, forget)
+    stage.crash(3)
     votes = only(Vote, stage.give(0, other)) + only(Vote, stage.give(3, other)) + [stage.vote(other)]
     if len(votes) < 3:
         return stage

@@ -7,7 +7,7 @@ to both. Everything else they say is handed to the test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from collegium.consensus import (
@@ -113,11 +113,9 @@ class Stage:
             timeouts += only(Timeout, self.give(seat, Timer(self.hosts[seat].state.view)))
         return timeouts
 
-    def crash(self, seat: int, forget: Callable[[Any], Any]) -> None:
-        """Crash and restart from the disk, after `forget` has been at it."""
-        host = self.hosts[seat]
-        host.disk.vote_state = forget(host.disk.vote_state)
-        host.restart()
+    def crash(self, seat: int) -> None:
+        """Crash and restart from the disk."""
+        self.hosts[seat].restart()
         self.give(seat, Tick())
 
     # ------------------------------------------------------------------------------------------------ the villain
