@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from collegium.errors import CollegiumError
@@ -72,6 +72,9 @@ class End:
     joined: list[int] = field(default_factory=list)
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def reaches(self, others: set[int]) -> bool:
+        return others <= self.peers.connected()
+
     def frames_of(self, index: int) -> list[bytes]:
         return [frame for sender, frame in self.received if sender == index]
 
@@ -121,7 +124,7 @@ class Stage:
         """Wait until all these ends are connected with each other."""
         for end in ends:
             wanted = {other.peers.index for other in ends if other is not end}
-            await until(lambda end=end, wanted=wanted: wanted <= end.peers.connected())  # type: ignore[misc]
+            await until(partial(end.reaches, wanted))
 
     async def intrude(self, to: int, files: TlsFiles, hello: bool = True) -> Intruder:
         """Connect to a validator with somebody's certificate and, unless told otherwise, say hello."""

@@ -137,7 +137,7 @@ def test_four_validators_are_asked_and_uploaded_to(site: Site, tmp_path: Path) -
                 await server.stop()
 
     run(scene)
-    assert all([u.data for u in house.desk.submitted] == [data] for house in houses)  # type: ignore[attr-defined]
+    assert all([u.data for u in house.desk.submitted] == [data] for house in houses)
 
 
 def test_true_upload_is_decoded_strictly(site: Site, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_upload_survives_a_restart_of_the_gateway(site: Site, tmp_path: Path) ->
             await client.close()
 
     run(scene)
-    assert [u.data for u in after.desk.submitted] == [data]  # type: ignore[attr-defined]
+    assert [u.data for u in after.desk.submitted] == [data]
     assert after.gateway.metrics.registry.get_sample_value("collegium_upload_bytes_total") <= 2000
 
 

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from _peers_stage import GARBAGE, TASK, End, Intruder, Stage, members, stage, until
@@ -241,7 +242,7 @@ def test_stop_in_the_middle_of_handshakes_loses_no_socket() -> None:
             here.others += [found[1] for found in await calling if isinstance(found, tuple)]
 
     for turns in range(0, 24, 3):
-        play(lambda turns=turns: scene(turns))  # type: ignore[misc]
+        play(partial(scene, turns))
 
 
 def test_an_address_that_cannot_be_listened_on_is_named() -> None:

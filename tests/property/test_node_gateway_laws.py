@@ -78,7 +78,7 @@ def test_any_damage_is_found(place: int, change: int) -> None:
 
 @given(st.binary(max_size=200))
 def test_event_of_a_liar_is_read_or_refused(data: bytes) -> None:
-    line = Line(0, None, ClientLimits())  # type: ignore[arg-type]
+    line = Line(0, None, ClientLimits())  # type: ignore[arg-type]  # nobody is asked anything
     for lines in (data, b"id: 1\nevent: a\ndata: " + data, b"id: " + data + b"\nevent: a\ndata: {}"):
         try:
             event = line._event(lines)

@@ -123,7 +123,7 @@ class StageDesk:
     trainers: frozenset[bytes] = frozenset(key.address for key in TRAINERS)
     standing: Readiness = field(default_factory=lambda: Readiness(ROUND, 3, 3, True))
     verdicts: list[Verdict] = field(default_factory=list)
-    submitted: list[Upload] = field(default_factory=list)
+    submitted: list[Any] = field(default_factory=list)  # uploads, or what the stage's decoder makes of bytes
     blocks: tuple[Committed, ...] = ()
     objects: dict[Digest, bytes] = field(default_factory=dict)
     names: dict[Digest, Digest] = field(default_factory=dict)

@@ -101,7 +101,7 @@ def test_upload_in_two_parts_is_admitted(tmp_path: Path) -> None:
         assert (again.status_code, again.json()["outcome"]) == (200, "admitted")
 
     run(scene)
-    assert [upload.data for upload in house.desk.submitted] == [data]  # type: ignore[attr-defined]
+    assert [upload.data for upload in house.desk.submitted] == [data]
     assert house.files() == [".json"]
     rendered = house.gateway.metrics.render().decode()
     assert 'collegium_uploads_total{outcome="admitted"} 1.0' in rendered
@@ -137,7 +137,7 @@ def test_upload_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert (await after.append(place, 700, data[700:])).json()["outcome"] == "admitted"
 
     run(resumed)
-    assert [upload.data for upload in after.desk.submitted] == [data]  # type: ignore[attr-defined]
+    assert [upload.data for upload in after.desk.submitted] == [data]
     settled = House.of(tmp_path)
     assert run(lambda: settled.http.get(place)).json()["outcome"] == "admitted"
 

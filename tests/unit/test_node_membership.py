@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -94,7 +95,7 @@ class Founding:
         """Return all cards of the kind, one of them replaced by what its validator signed instead."""
         own = sign_card(card, self.account(self.folder(index)))
         others = self.deals if isinstance(card, DealCard) else self.confirms
-        return [own if place == index else other for place, other in enumerate(others)]  # type: ignore[return-value]
+        return [own if place == index else other for place, other in enumerate(others)]  # type: ignore[return-value]  # of one kind
 
 
 def found(home: Path) -> Founding:
@@ -217,10 +218,10 @@ def validator_card(founding: Founding, index: int) -> tuple[ValidatorCard, Accou
     return founding.roster.validators[index], founding.account(founding.folder(index))
 
 
-def joined(founding: Founding, index: int, **changes: object) -> list[JoinCard]:
+def joined(founding: Founding, index: int, **changes: Any) -> list[JoinCard]:
     """Return all join cards, that of a validator changed and signed again."""
     card, account = validator_card(founding, index)
-    spoiled = sign_card(replace(card, **changes), account)  # type: ignore[arg-type]
+    spoiled = sign_card(replace(card, **changes), account)
     return [spoiled if other == card else other for other in founding.joins]
 
 
@@ -287,11 +288,11 @@ def test_a_claim_that_does_not_hold_is_named(founding: Founding, changes: dict[s
     ],
 )
 def test_a_trainer_s_claim_that_does_not_hold_is_named(
-    founding: Founding, changes: dict[str, object], reason: str
+    founding: Founding, changes: dict[str, Any], reason: str
 ) -> None:
     card = founding.roster.trainers[0]
     account = founding.account(founding.home / "trainer-0")
-    spoiled: TrainerCard = sign_card(replace(card, **changes), account)  # type: ignore[arg-type]
+    spoiled = sign_card(replace(card, **changes), account)
     with pytest.raises(BadCardError, match=reason):
         assemble(founding.experiment, [spoiled if other == card else other for other in founding.joins])
 
@@ -433,9 +434,9 @@ def test_a_box_for_somebody_else_names_the_dealer(founding: Founding, member: Pa
     ],
 )
 def test_a_dealing_that_does_not_hold_names_its_dealer(
-    founding: Founding, spoil: Callable[[DealCard, DealCard], dict[str, object]], reason: str
+    founding: Founding, spoil: Callable[[DealCard, DealCard], dict[str, Any]], reason: str
 ) -> None:
-    spoiled = replace(founding.deals[2], **spoil(founding.deals[2], founding.deals[0]))  # type: ignore[arg-type]
+    spoiled = replace(founding.deals[2], **spoil(founding.deals[2], founding.deals[0]))
     with pytest.raises(BadCardError, match=reason) as caught:
         check_deals(founding.roster, founding.signed(2, spoiled))
     assert founding.roster.validators[2].account.hex() in str(caught.value)
