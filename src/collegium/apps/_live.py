@@ -23,7 +23,7 @@ from collegium.node import (
     Warning_,
 )
 
-__all__ = ["LiveTable", "PlainLines", "Watcher", "watch"]
+__all__ = ["LiveTable", "PlainLines", "Watcher", "checkpoint_line", "event_line", "watch"]
 
 ROWS_SHOWN_MAX = 16
 ABSENT = "-"
@@ -149,14 +149,19 @@ def event_line(event: Event) -> str | None:
         case RoundFinished():
             return _round_line(event)
         case CheckpointPosted():
-            return (
-                f"checkpoint of rounds {event.first_round} to {event.last_round}: {event.gas:,} gas, "
-                f"{event.calldata_bytes} bytes, {printable(event.digest)}"
-            )
+            return checkpoint_line(event)
         case VerifyProgress(check=check, done=done, count=count) if done == count:
             return f"checked {printable(check)}: {done}"
         case _:
             return None
+
+
+def checkpoint_line(event: CheckpointPosted) -> str:
+    """Return a posted checkpoint in one line."""
+    return (
+        f"checkpoint of rounds {event.first_round} to {event.last_round}: {event.gas:,} gas, "
+        f"{event.calldata_bytes} bytes, {printable(event.digest)}"
+    )
 
 
 def _round_line(event: RoundFinished) -> str:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["CheckpointSeen", "LogTail", "MemberSeen", "Picture", "RoundSeen"]
+from collegium.node import CheckpointPosted
+
+__all__ = ["LogTail", "MemberSeen", "Picture", "RoundSeen"]
 
 READ_BYTES_MAX: Final = 1 << 20
 LINE_BYTES_MAX: Final = 1 << 16
@@ -89,17 +91,6 @@ class RoundSeen:
     loss: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointSeen:
-    """A checkpoint as the relayer tells of it."""
-
-    first_round: int
-    last_round: int
-    gas: int
-    calldata_bytes: int
-    digest: str
-
-
 @dataclass(eq=False)
 class Picture:
     """The network as its logs show it.
@@ -117,7 +108,7 @@ class Picture:
     members: dict[str, MemberSeen] = field(default_factory=dict)
     seen: dict[int, RoundSeen] = field(default_factory=dict)
     sent: dict[int, set[str]] = field(default_factory=dict)  # by round: whose upload a quorum has taken
-    checkpoints: list[CheckpointSeen] = field(default_factory=list)
+    checkpoints: list[CheckpointPosted] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.began_s = self.now_s()
@@ -127,7 +118,7 @@ class Picture:
         member = self.members.setdefault(name, MemberSeen())
         member.ready = member.finished = False
 
-    def hear(self, name: str, event: Mapping[str, Any]) -> RoundSeen | CheckpointSeen | None:
+    def hear(self, name: str, event: Mapping[str, Any]) -> RoundSeen | CheckpointPosted | None:
         """Take in what a member says; return the round that is complete now, or the checkpoint that is posted."""
         member = self.members.setdefault(name, MemberSeen())
         number = _whole(event, "round")
@@ -189,12 +180,12 @@ class Picture:
         seen.auc, seen.accuracy, seen.loss = (_real(event, key) for key in ("auc", "accuracy", "loss"))
         return seen if _is_complete(seen) and not was_complete else None
 
-    def _checkpoint(self, event: Mapping[str, Any]) -> CheckpointSeen | None:
+    def _checkpoint(self, event: Mapping[str, Any]) -> CheckpointPosted | None:
         numbers = [_whole(event, key) for key in ("first_round", "last_round", "gas", "calldata_bytes")]
         if None in numbers or any(seen.last_round == numbers[1] for seen in self.checkpoints):
             return None
         first, last, gas, size = (number or 0 for number in numbers)
-        self.checkpoints.append(CheckpointSeen(first, last, gas, size, str(event.get("digest", ""))[:80]))
+        self.checkpoints.append(CheckpointPosted(first, last, gas, size, str(event.get("digest", ""))[:80]))
         return self.checkpoints[-1]
 
 

@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from collegium.apps._live import event_line
+from collegium.apps._live import checkpoint_line, event_line
 from collegium.apps._printable import printable
 from collegium.apps._supervisor import Charge, Died, Finished, GaveUp, Happening, Started, how_it_ended
-from collegium.apps._up_picture import CheckpointSeen, Picture, RoundSeen
-from collegium.node import Event
+from collegium.apps._up_picture import Picture, RoundSeen
+from collegium.node import CheckpointPosted, Event
 
 __all__ = [
     "LiveNetwork",
@@ -53,7 +53,7 @@ class NetworkView(AbstractContextManager["NetworkView"], Protocol):
     def happened(self, happening: Happening) -> None:
         """Show that a member started, died, finished or was given up."""
 
-    def seen(self, seen: RoundSeen | CheckpointSeen) -> None:
+    def seen(self, seen: RoundSeen | CheckpointPosted) -> None:
         """Show that a round is complete or a checkpoint is posted."""
 
     def update(self, picture: Picture, charges: Sequence[Charge]) -> None:
@@ -92,7 +92,7 @@ class PlainNetwork:
         """Write what happened to a member."""
         self._write(happening_line(happening))
 
-    def seen(self, seen: RoundSeen | CheckpointSeen) -> None:
+    def seen(self, seen: RoundSeen | CheckpointPosted) -> None:
         """Write the line of a round or a checkpoint."""
         self._write(seen_line(seen, self._picture))
 
@@ -144,9 +144,9 @@ class LiveNetwork:
             return
         self._news.append(Text(happening_line(happening), style="green" if isinstance(happening, Started) else "red"))
 
-    def seen(self, seen: RoundSeen | CheckpointSeen) -> None:
+    def seen(self, seen: RoundSeen | CheckpointPosted) -> None:
         """Add a checkpoint to the news; rounds are in their table."""
-        if isinstance(seen, CheckpointSeen):
+        if isinstance(seen, CheckpointPosted):
             self._news.append(Text(seen_line(seen, self._picture), style="cyan"))
 
     def update(self, picture: Picture, charges: Sequence[Charge]) -> None:
@@ -185,14 +185,11 @@ def happening_line(happening: Happening) -> str:
             return f"{name} has finished"
 
 
-def seen_line(seen: RoundSeen | CheckpointSeen, picture: Picture | None) -> str:
+def seen_line(seen: RoundSeen | CheckpointPosted, picture: Picture | None) -> str:
     """Return a round or a checkpoint in one line."""
     if isinstance(seen, RoundSeen):
         return round_line(seen, picture)
-    return (
-        f"checkpoint of rounds {seen.first_round} to {seen.last_round}: {seen.gas:,} gas, "
-        f"{seen.calldata_bytes} bytes, {printable(seen.digest)}"
-    )
+    return checkpoint_line(seen)
 
 
 def round_line(seen: RoundSeen, picture: Picture | None) -> str:
