@@ -32,6 +32,7 @@ from ._experiment import Experiment
 from ._facts import CheckpointFacts
 from ._figures import FIGURES, RoundFigures, read_figures
 from ._genesis import Genesis, first_terms
+from ._journal import HEADER_KIND
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, assemble_rounds
 from ._network_settings import StewardSettings, load_settings
 from ._relayer_process import CHAIN_RECORD
@@ -41,7 +42,6 @@ from ._setup import build_task
 from ._statement import RoundStatement, SiteStatement, Statement, sign_statement
 from ._steward_process import EVALUATIONS
 from ._task import EMPTY_STATE, LearningTask
-from ._validator_desk import HEADER_KIND
 
 __all__ = ["CollectError", "NetworkFiles", "OneByOne", "collect", "collect_run"]
 

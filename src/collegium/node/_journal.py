@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, get_args
+from typing import Final, Protocol, get_args
 
 from collegium.consensus import (
     Block,
@@ -40,6 +40,7 @@ from ._events import WorldError
 
 __all__ = [
     "DURABLE",
+    "HEADER_KIND",
     "BlockArchive",
     "BlockStore",
     "Durable",
@@ -68,6 +69,7 @@ Durable = (
     | ForgetEpochSecrets
 )
 DURABLE = get_args(Durable)
+HEADER_KIND: Final = b"H"  # how a block's payload begins that is a certified header
 
 
 class ReleaseRefusedError(CollegiumError):
@@ -167,7 +169,7 @@ def payloads_after(blocks: Sequence[Block], header: Header | None) -> tuple[Bloc
         block = blocks[place]
         if not block.payload:
             continue
-        if header is not None and block.payload[:1] == b"H":
+        if header is not None and block.payload[:1] == HEADER_KIND:
             payload = decode_payload(block.payload)
             if isinstance(payload, Certified) and payload.header.digest == header.digest:
                 return tuple(reversed(found))

@@ -33,6 +33,7 @@ from collegium.crypto import Digest
 
 from ._checkpoints import checkpoints
 from ._desk import Readiness, Verdict, upload_lengths
+from ._journal import HEADER_KIND
 from ._journal_disk import DiskJournal
 from ._machine import Alarm, Leaves, Machine, Parcel, Sender
 from ._network import Outgoing, SharedWork
@@ -55,7 +56,6 @@ T = TypeVar("T")
 FOUNDING_MS: Final = 3_600_000  # for every trainer to come to round 0, before it is closed with those that are there
 NEVER_MS: Final = 1 << 40
 DOUBLINGS_MAX: Final = 4
-HEADER_KIND: Final = b"H"  # how a block's payload begins that is a certified header
 
 
 def round_deadline_ms(deadline_ms: int, round_number: int, rounds: int, lost: int) -> int:
