@@ -43,6 +43,7 @@ __all__ = [
     "check_early",
     "check_keys",
     "check_length",
+    "check_not_opened",
     "check_proposal",
     "check_proposer",
     "check_quota",
@@ -50,6 +51,7 @@ __all__ = [
     "check_signer",
     "check_speaker",
     "check_sum",
+    "check_sums",
     "check_upload",
     "close_for",
     "combine_beacon",
@@ -64,11 +66,13 @@ __all__ = [
     "open_close",
     "quorum",
     "registers",
+    "total_bytes",
     "total_digest",
     "verify_announcement",
     "verify_receipt",
 ]
 
+TOTAL_TAG: Final = b"collegium/v1/total"  # before the entries of an opened sum in what is hashed
 SKIPPED_AFTER_DEADLINES: Final = 2  # after so many times the deadline every validator votes for skipping the round
 
 
@@ -573,12 +577,52 @@ def check_sum(work: Work, terms: RoundTerms, close: Digest, key_sum: KeySum) -> 
     work.once(key, lambda: aggregation.check_key_sum(terms, close, key_sum))
 
 
+def check_sums(
+    work: Work, terms: RoundTerms, close: Digest, key_sums: Sequence[KeySum], named: str
+) -> dict[int, KeySum]:
+    """Return the key sums of a proposal or a result by seat, after checking that each is a seat's own, one a seat.
+
+    Raises:
+        ProposalRefusedError: two are one seat's.
+        CollegiumError: as `check_sum`.
+    """
+    by_seat = {key_sum.seat: key_sum for key_sum in key_sums}
+    if len(key_sums) > len(by_seat):
+        raise ProposalRefusedError(f"two key sums of one seat in a {named}", field="key_sums")
+    for key_sum in key_sums:
+        check_sum(work, terms, close, key_sum)
+    return by_seat
+
+
 # ------------------------------------------------------------------------------------------------ open and certify
 
 
 def total_digest(total: IntArray) -> Digest:
     """Return the digest of an opened weighted sum (int64 entries, little endian)."""
-    return sha256(b"collegium/v1/total" + total.astype("<i8").tobytes()).digest()
+    return sha256(total_bytes(total)).digest()
+
+
+def total_bytes(total: IntArray) -> bytes:
+    """Return an opened sum as an object whose SHA-256 is `total_digest`."""
+    return TOTAL_TAG + total.astype("<i8").tobytes()
+
+
+def check_not_opened(
+    work: Work, agreed: Agreed, state: RoundState, close: Close, outcome: Outcome, key_sums: Mapping[int, KeySum]
+) -> None:
+    """Check that nobody loses a sum that this validator can open with what it holds itself.
+
+    Raises:
+        ProposalRefusedError: the outcome is that it does not open, and it does.
+    """
+    if outcome not in ("lost", "invalid"):
+        return
+    known = state.sums_for(close.digest)
+    for others in (known, {**key_sums, **known}):
+        if open_close(work, agreed, state, close, others)[0] == "opened":
+            raise ProposalRefusedError(
+                f"the sum is not {outcome}: it opens with key sums that are known here", field="outcome"
+            )
 
 
 def open_close(
@@ -647,21 +691,13 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         CollegiumError: naming the first thing that is not what it must be.
     """
     header, work = message.header, context.work
-    if len(message.key_sums) > len({key_sum.seat for key_sum in message.key_sums}):
-        raise ProposalRefusedError("two key sums of one seat in a proposal", field="key_sums")
-    for key_sum in message.key_sums:
-        check_sum(work, state.terms, close.digest, key_sum)
-    key_sums = {key_sum.seat: key_sum for key_sum in message.key_sums}
+    key_sums = check_sums(work, state.terms, close.digest, message.key_sums, "proposal")
     named = tuple((seat, key_sums[seat].digest) for seat in sorted(key_sums))
     own = (state.foreseen, None if state.own is None else state.own.header)
     if header in own and header.key_sums == named:
         return  # this validator has computed the same one
     outcome, opened, model = open_close(work, context.agreed, state, close, key_sums)
-    if outcome in ("lost", "invalid"):  # nobody may lose a sum that this validator can open with what it holds itself
-        known = state.sums_for(close.digest)
-        for others in (known, {**key_sums, **known}):
-            if open_close(work, context.agreed, state, close, others)[0] == "opened":
-                raise ProposalRefusedError(f"the sum is not {outcome}: it opens with key sums that are known here")
+    check_not_opened(work, context.agreed, state, close, outcome, key_sums)
     expected: dict[str, object] = {
         "task": state.terms.task,
         "round": close.round,

@@ -19,10 +19,13 @@ from ._proving import failed_proofs
 from ._records import Close, Header, Outcome
 from ._round_rules import (
     SKIPPED_AFTER_DEADLINES,
+    TOTAL_TAG,
     CloseRefusedError,
     ProposalRefusedError,
-    check_sum,
+    check_not_opened,
+    check_sums,
     open_close,
+    total_bytes,
     total_digest,
     verify_announcement,
 )
@@ -52,11 +55,8 @@ __all__ = [
     "merge_totals",
     "merged_header",
     "result_for",
-    "total_bytes",
     "total_of",
 ]
-
-TOTAL_TAG = b"collegium/v1/total"  # what `total_digest` hashes before the entries
 
 
 class UnvouchedCloseError(CollegiumError):
@@ -183,13 +183,8 @@ def check_shard_result(
 # ------------------------------------------------------------------------------------------------ results in a shard
 
 
-def total_bytes(total: IntArray) -> bytes:
-    """Return an opened sum as an object whose SHA-256 is `total_digest`."""
-    return TOTAL_TAG + total.astype("<i8").tobytes()
-
-
 def total_of(data: bytes, entries: int) -> IntArray:
-    """Return the sum that an object holds.
+    """Return the sum that an object, written by `total_bytes`, holds.
 
     Raises:
         MergeRefusedError: not the object of a sum of so many entries.
@@ -217,7 +212,7 @@ def result_for(own: OwnShard, close: Close, key_sums: Mapping[int, KeySum]) -> t
         close=close.digest,
         outcome=outcome,
         key_sums=tuple((seat, key_sums[seat].digest) for seat in sorted(key_sums)),
-        total=bytes(32) if opened is None else total_digest(opened.total),
+        total=sha256(total).digest() if total else bytes(32),
         lying=() if opened is None else opened.lying,
         failed=failed_proofs(context.work, context.agreed, state, close) if outcome == "invalid" else (),
     )
@@ -232,19 +227,10 @@ def check_result_offer(own: OwnShard, close: Close, offer: ResultOffer) -> bytes
         ProposalRefusedError: it is not what its close and key sums give, or what is here opens the sum after all.
         CollegiumError: a key sum is malformed or not signed.
     """
-    if len(offer.key_sums) > len({key_sum.seat for key_sum in offer.key_sums}):
-        raise ProposalRefusedError("two key sums of one seat in a result", field="key_sums")
-    for key_sum in offer.key_sums:
-        check_sum(own.context.work, own.state.terms, close.digest, key_sum)
-    key_sums = {key_sum.seat: key_sum for key_sum in offer.key_sums}
+    work = own.context.work
+    key_sums = check_sums(work, own.state.terms, close.digest, offer.key_sums, "result")
     expected, total = result_for(own, close, key_sums)
-    if expected.outcome in ("lost", "invalid"):
-        held = own.state.sums_for(close.digest)
-        for others in (held, {**key_sums, **held}):
-            if open_close(own.context.work, own.context.agreed, own.state, close, others)[0] == "opened":
-                raise ProposalRefusedError(
-                    f"the sum is not {expected.outcome}: it opens with key sums that are known here", field="outcome"
-                )
+    check_not_opened(work, own.context.agreed, own.state, close, expected.outcome, key_sums)
     if offer.result != expected:
         raise ProposalRefusedError(f"result of shard {own.shard} is not what its key sums give", field="result")
     return total
