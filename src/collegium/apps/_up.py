@@ -173,17 +173,17 @@ class NetworkRun:
 
     def _check_enough(self, gave_up: GaveUp) -> None:
         """Raise if the task cannot be done by those who are left."""
-        lost = [charge for charge in self.supervisor.charges if charge.state == "given up"]
-        role = next(charge.role for charge in lost if charge.name == gave_up.name)
-        count = sum(charge.role == role for charge in lost)
-        members = sum(charge.role == role for charge in self.supervisor.charges)
+        charges = self.supervisor.charges
+        role = next(charge.role for charge in charges if charge.name == gave_up.name)
+        states = [charge.state for charge in charges if charge.role == role]
+        left = len(states) - states.count("given up")
         needed = {
             "validator": self.consortium.genesis.epoch_set.quorum,
             "trainer": self.experiment.trainers.minimum,
-        }.get(role, members)
-        if members - count < needed:
+        }.get(role, len(states))
+        if left < needed:
             raise MembersLostError(
-                f"{gave_up.name} cannot run: {_last_words(gave_up.log)} ({members - count} of {members} "
+                f"{gave_up.name} cannot run: {_last_words(gave_up.log)} ({left} of {len(states)} "
                 f"{role}s are left, {needed} are needed)"
             )
 
