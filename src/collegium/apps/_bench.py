@@ -52,8 +52,11 @@ __all__ = [
     "WrongSumError",
     "aggregation_rows",
     "case_rows",
+    "columns_of",
     "measure_ours",
+    "new_round",
     "run_once",
+    "size_of",
     "updates",
 ]
 
@@ -257,16 +260,22 @@ def run_once(case: Case, vectors: Sequence[Floats]) -> Run:
 
 
 def _new_committee(case: Case) -> Committee:
-    """Return a fresh round: a new beacon, so that no public matrix is ready, and new keys."""
-    validators = tuple(AccountKey.generate(os_random) for _ in range(SEATS))
-    seal_keys = tuple(SealKey.generate(os_random) for _ in range(SEATS))
+    terms, validators, seal_keys = new_round(SEATS, case.parameters, case.trainers)
+    return Committee(terms, tuple(AccountKey.generate(os_random) for _ in range(case.trainers)), validators, seal_keys)
+
+
+def new_round(
+    count: int, parameters: int, trainers_max: int
+) -> tuple[RoundTerms, tuple[AccountKey, ...], tuple[SealKey, ...]]:
+    """Return a fresh round of so many seats: a new beacon, so that no public matrix is ready, and new keys."""
+    validators = tuple(AccountKey.generate(os_random) for _ in range(count))
+    seal_keys = tuple(SealKey.generate(os_random) for _ in range(count))
     seats = tuple(
         SeatTerms(account.address, key.public_bytes) for account, key in zip(validators, seal_keys, strict=True)
     )
-    layout = Layout(case.parameters, Budget(ENTRY_BOUND, trainers_max=case.trainers, lanes=2))
+    layout = Layout(parameters, Budget(ENTRY_BOUND, trainers_max=trainers_max, lanes=2))
     zero: Digest = bytes(32)
-    terms = RoundTerms(zero, 1, zero, zero, os_random(32), seats, layout)
-    return Committee(terms, tuple(AccountKey.generate(os_random) for _ in range(case.trainers)), validators, seal_keys)
+    return RoundTerms(zero, 1, zero, zero, os_random(32), seats, layout), validators, seal_keys
 
 
 def _upload(run: Run, terms: RoundTerms, account: AccountKey, vector: Floats) -> Upload:
@@ -275,19 +284,30 @@ def _upload(run: Run, terms: RoundTerms, account: AccountKey, vector: Floats) ->
     started = time.perf_counter()
     upload = make_upload(terms, account, _quantise(vector), Stream(os_random(32)))
     run.trainer_seconds.append(time.perf_counter() - started)
-    run.bytes_up += len(upload.report.to_bytes()) + len(upload.ciphertext)
-    run.bytes_up += sum(len(box) for box in upload.boxes if box is not None)
+    run.bytes_up += size_of(upload)
     return upload
+
+
+def size_of(upload: Upload) -> int:
+    """Return the bytes of report, masked update and sealed boxes."""
+    boxes = sum(len(box) for box in upload.boxes if box is not None)
+    return len(upload.report.to_bytes()) + len(upload.ciphertext) + boxes
 
 
 def _admit(run: Run, committee: Committee, upload: Upload, columns: list[list[SeatColumns]]) -> None:
     """Let every seat check the report and its own columns, each for itself."""
     for seat, (watch, key) in enumerate(zip(run.checking, committee.seal_keys, strict=True)):
         with watch.running():
-            check_report(committee.terms, upload.report)
-            own = open_columns(committee.terms, upload.report, seat, upload.boxes[seat], key)
-            check_columns(committee.terms, upload.report, seat, own)
+            own = columns_of(committee.terms, upload, seat, key)
         columns[seat].append(own)
+
+
+def columns_of(terms: RoundTerms, upload: Upload, seat: int, key: SealKey) -> SeatColumns:
+    """Return one seat's columns of an upload, its report and they checked."""
+    check_report(terms, upload.report)
+    own = open_columns(terms, upload.report, seat, upload.boxes[seat], key)
+    check_columns(terms, upload.report, seat, own)
+    return own
 
 
 def _quantise(vector: Floats) -> Integers:

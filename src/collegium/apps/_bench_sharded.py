@@ -24,24 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collegium.aggregation import (
-    Budget,
-    Layout,
     RoundTerms,
     SeatColumns,
-    SeatTerms,
-    Upload,
     add_columns,
-    check_columns,
     check_key_sum,
-    check_report,
     decode_ciphertext,
     make_upload,
-    open_columns,
     open_sum,
     sign_key_sum,
     weighted_total,
 )
-from collegium.apps._bench import WrongSumError
+from collegium.apps._bench import ENTRY_BOUND, WEIGHTED_MIN, WrongSumError, columns_of, new_round, size_of
 from collegium.apps._bench_rows import Spread
 from collegium.apps._order_replica import Frame, Keys, OrderReplica, Wish, epoch_set_of, order_keys, replica_of
 from collegium.consensus import EpochSet, EpochVerifier, draw_committee, seat_quorum
@@ -66,8 +59,6 @@ __all__ = ["Costs", "ShardCase", "ShardedRound", "play_sharded", "sample_shard"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ENTRY_BOUND: Final = 2**15 - 1
-WEIGHTED_MIN: Final = 2
 LIMIT_MS: Final = 10**7
 
 
@@ -161,12 +152,7 @@ class Shard:
 
 def new_shard(case: ShardCase) -> Shard:
     """Return a fresh shard with a full committee."""
-    accounts = tuple(AccountKey.generate(os_random) for _ in range(case.seats))
-    seal_keys = tuple(SealKey.generate(os_random) for _ in range(case.seats))
-    seats = tuple(SeatTerms(a.address, key.public_bytes) for a, key in zip(accounts, seal_keys, strict=True))
-    layout = Layout(case.parameters, Budget(ENTRY_BOUND, trainers_max=case.shard_trainers, lanes=2))
-    zero: Digest = bytes(32)
-    terms = RoundTerms(zero, 1, zero, zero, os_random(32), seats, layout)
+    terms, accounts, seal_keys = new_round(case.seats, case.parameters, case.shard_trainers)
     return Shard(terms, accounts, seal_keys, tuple(BlsSecretKey.generate(os_random) for _ in range(case.seats)))
 
 
@@ -187,10 +173,10 @@ def sample_shard(case: ShardCase) -> Costs:
         update = generator.integers(-ENTRY_BOUND, ENTRY_BOUND + 1, case.parameters)
         account, random = AccountKey.generate(os_random), Stream(os_random(32))
         upload = watch.time("upload", make_upload, terms, account, update, random)
-        _admit(watch, shard, upload, columns)
+        for seat, key in enumerate(shard.seal_keys):  # each for itself
+            columns[seat].append(watch.time("admit", columns_of, terms, upload, seat, key))
         ciphertexts.append(upload.ciphertext)
-        upload_bytes = len(upload.report.to_bytes()) + len(upload.ciphertext)
-        upload_bytes += sum(len(box) for box in upload.boxes if box is not None)
+        upload_bytes = size_of(upload)
         truth += update
     decoded = [decode_ciphertext(terms.layout, data) for data in ciphertexts]
     total = watch.time("total", weighted_total, iter(decoded), weights)
@@ -211,20 +197,6 @@ def sample_shard(case: ShardCase) -> Costs:
         total_bytes=8 * case.parameters,
         spread={name: watch.spread(name) for name in ("upload", "admit")},
     )
-
-
-def _admit(watch: Stopwatch, shard: Shard, upload: Upload, columns: list[list[SeatColumns]]) -> None:
-    """Let every seat check the report and its own columns, each for itself."""
-    terms = shard.terms
-
-    def check(seat: int, key: SealKey) -> SeatColumns:
-        check_report(terms, upload.report)
-        own = open_columns(terms, upload.report, seat, upload.boxes[seat], key)
-        check_columns(terms, upload.report, seat, own)
-        return own
-
-    for seat, key in enumerate(shard.seal_keys):
-        columns[seat].append(watch.time("admit", check, seat, key))
 
 
 def _open(
