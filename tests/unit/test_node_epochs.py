@@ -306,8 +306,8 @@ def test_a_next_set_smaller_than_the_present_quorum_ends_the_epoch_all_the_same(
     """Five members, one dead, one whose verdict misses its window: three first keys, where four make a quorum now."""
     say, slow = change_module._say, bytes(PEOPLE[3].voting.public_key())
 
-    def late(context: Any, state: Any, step: str) -> Any:
-        return (state, ()) if step == "verdict" and context.voting_bytes == slow else say(context, state, step)
+    def late(context: Any, state: Any, step: str, make: Any) -> Any:
+        return (state, ()) if step == "verdict" and context.voting_bytes == slow else say(context, state, step, make)
 
     monkeypatch.setattr(change_module, "_say", late)
     world = World(5, epoch_rounds=5, absent=frozenset({2}))
