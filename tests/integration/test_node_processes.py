@@ -55,7 +55,7 @@ class Finished:
     network: LiveNetwork
     experiment: Experiment
     run: Path
-    summary: dict[str, object]
+    summary: dict[str, Any]
     cut_off: list[str]
 
     @property
@@ -146,9 +146,9 @@ def is_cut_off(network: LiveNetwork, name: str, attack: Any) -> bool:
 def test_the_run_verifies_as_any_other_does(finished: Finished) -> None:
     verdict = check(finished.run, finished.consortium.genesis.anchor.hex())
     assert verdict.ok, verdict.failure
-    assert [row["outcome"] for row in finished.summary["rounds"]] == ["opened"] * (LAST + 1)  # type: ignore[attr-defined]
-    assert any("talked over sockets" in note for note in finished.summary["notes"])  # type: ignore[attr-defined]
-    figure = finished.summary["rounds"][1]["finality_ms"]  # type: ignore[index]
+    assert [row["outcome"] for row in finished.summary["rounds"]] == ["opened"] * (LAST + 1)
+    assert any("talked over sockets" in note for note in finished.summary["notes"])
+    figure = finished.summary["rounds"][1]["finality_ms"]
     assert figure is None or figure >= 0
     damaged = finished.run / "ledger.bin"
     before = damaged.read_bytes()
@@ -213,7 +213,7 @@ def test_a_killed_trainer_signs_one_report_a_round(finished: Finished) -> None:
 def test_the_relayer_posts_each_checkpoint_once_across_a_kill(finished: Finished) -> None:
     ends = [line["last_round"] for line in finished.network.events("relayer", "checkpoint")]
     assert ends == [2, 4, 5]
-    assert [entry["last_round"] for entry in finished.summary["checkpoints"]] == [2, 4, 5]  # type: ignore[attr-defined]
+    assert [entry["last_round"] for entry in finished.summary["checkpoints"]] == [2, 4, 5]
 
 
 def test_the_stewards_lines_are_signed_and_about_the_final_models(finished: Finished) -> None:

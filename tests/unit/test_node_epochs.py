@@ -55,7 +55,7 @@ from collegium.crypto import BlsPublicKey, Digest, SealError, SealKey, open_seal
 from collegium.node._epoch_node import AHEAD_BYTES_EACH_MAX, AHEAD_EACH_MAX, EpochMessage, EpochNode, _hand_on
 from collegium.node._journal import BlockArchive, Journal, JournalWriteError, MemoryJournal
 from collegium.node._journal_disk import DiskJournal
-from collegium.node._network import Delivery, Network, SharedWork
+from collegium.node._network import Delivery, Network, Outgoing, SharedWork
 from collegium.node._validator_node import CheckpointRefusedError, ValidatorNode
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, header_root
 
@@ -137,14 +137,14 @@ class World:
 
         return open_journal
 
-    def boot(self, member: int) -> list[object]:
+    def boot(self, member: int) -> list[Outgoing]:
         first = (self.terms, EMPTY_MODEL, {0: SEALS[member]})
         node, outgoing = EpochNode.restore(
             member, self.accounts, self.disk(member), self.context(member), *first, self.network.now_ms
         )
         self.nodes[member] = node
         self.network.join(member, node)
-        return list(outgoing)
+        return outgoing
 
     def kill(self, member: int) -> None:
         """Lose everything of a member but its disk."""
@@ -157,8 +157,7 @@ class World:
                 del self.disks[key]
 
     def bring_back(self, member: int) -> None:
-        outgoing = self.boot(member)
-        self.network.send(member, outgoing)  # type: ignore[arg-type]
+        self.network.send(member, self.boot(member))
         for other in self.nodes:
             self.network.post(other, PeerJoined(member), self.network.now_ms, self.network.measured_ms)
 
@@ -511,7 +510,7 @@ def test_a_validator_signs_checkpoints_of_its_own_task_and_epoch_only() -> None:
         ({"last_round": 3}, "differs"),
     ):
         with pytest.raises(CheckpointRefusedError, match=said):
-            node.sign_checkpoint(replace(good, **changes))  # type: ignore[arg-type]
+            node.sign_checkpoint(replace(good, **changes))
     with pytest.raises(CheckpointRefusedError, match="does not end a finished epoch"):
         node.sign_handover(good)
 
