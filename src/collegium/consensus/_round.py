@@ -105,6 +105,7 @@ from ._round_types import (
 from ._seats import add_votes, assign_seats
 
 __all__ = [
+    "announcement_for",
     "begin",
     "begin_behind",
     "finish",
@@ -165,15 +166,20 @@ def _announce(context: RoundContext, state: RoundState) -> Outcomes:
     """Announce the next round's sealing key, the same one ever after; none once the handover has fixed that round's."""
     if state.opened is not None:
         return state, ()
-    number, kept = state.terms.round + 1, list[RoundEffect]()
-    secret = state.secrets.get(number)
+    secrets, kept, announcement = announcement_for(context, state.terms.task, state.terms.round + 1, state.secrets)
+    return replace(state, secrets=secrets, announced=True), (*kept, RoundBroadcast(announcement))
+
+
+def announcement_for(
+    context: RoundContext, task: Digest, number: int, secrets: Mapping[int, SealKey]
+) -> tuple[Mapping[int, SealKey], tuple[KeepSecret, ...], Announcement]:
+    """Return the secrets with the one for this round, made and kept unless it is there, and its key, announced."""
+    secret, kept = secrets.get(number), tuple[KeepSecret, ...]()
     if secret is None:
         secret = SealKey.generate(context.random)
-        state = replace(state, secrets={**state.secrets, number: secret})
-        kept = [KeepSecret(number, secret)]
+        secrets, kept = {**secrets, number: secret}, (KeepSecret(number, secret),)
     unsigned = Announcement(context.index, number, secret.public_bytes, b"")
-    announcement = replace(unsigned, signature=context.account.sign(unsigned.digest(state.terms.task)))
-    return replace(state, announced=True), (*kept, RoundBroadcast(announcement))
+    return secrets, kept, replace(unsigned, signature=context.account.sign(unsigned.digest(task)))
 
 
 # ------------------------------------------------------------------------------------------------ step

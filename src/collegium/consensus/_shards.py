@@ -21,6 +21,7 @@ from collegium.crypto import SealKey, recover_address
 from collegium.errors import CollegiumError
 
 from ._records import Announcement, Close, Header, Registered
+from ._round import announcement_for
 from ._round_rules import (
     SKIPPED_AFTER_DEADLINES,
     NotInCohortError,
@@ -34,7 +35,6 @@ from ._round_sync import ObjectQuotaError, ObjectTooLargeError, UnaskedObjectErr
 from ._round_types import (
     OBJECT_BYTES_MAX,
     KeepObject,
-    KeepSecret,
     ObjectReply,
     ObjectRequest,
     Refused,
@@ -87,21 +87,10 @@ def begin_sharded(
         for shard, members in enumerate(terms.members)
         if index in members
     }
-    state, announced = _announce(context, replace(state, own=own))
+    secrets, kept, announcement = announcement_for(context.round, terms.task, terms.round + 1, due)
+    state = replace(state, own=own, secrets=secrets)
     alarms = (now + timing.deadline_ms, now + SKIPPED_AFTER_DEADLINES * timing.deadline_ms)
-    return state, (*announced, *(_timer(state, at_ms) for at_ms in alarms))
-
-
-def _announce(context: ShardContext, state: ShardedState) -> ShardOutcomes:
-    number, kept = state.terms.round + 1, list[ShardEffect]()
-    secret = state.secrets.get(number)
-    if secret is None:
-        secret = SealKey.generate(context.round.random)
-        state = replace(state, secrets={**state.secrets, number: secret})
-        kept = [KeepSecret(number, secret)]
-    unsigned = Announcement(context.round.index, number, secret.public_bytes, b"")
-    announcement = replace(unsigned, signature=context.round.account.sign(unsigned.digest(state.terms.task)))
-    return state, (*kept, ShardBroadcast(announcement))
+    return state, (*kept, ShardBroadcast(announcement), *(_timer(state, at_ms) for at_ms in alarms))
 
 
 def _timer(state: ShardedState, at_ms: int) -> RoundTimer:
