@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -34,13 +34,18 @@ from ._order_state import BlockEquivocation, Evidence, VoteEquivocation, VoteSta
 __all__ = [
     "KIND_BYTES_MAX",
     "MESSAGE_BYTES_MAX",
+    "Kind",
     "MessageTooLongError",
     "NotCanonicalMessageError",
+    "Parts",
     "UnknownMessageKindError",
+    "array_kind",
     "decode_evidence",
+    "decode_kind",
     "decode_message",
     "decode_vote_state",
     "encode_evidence",
+    "encode_kind",
     "encode_message",
     "encode_vote_state",
 ]
@@ -141,25 +146,81 @@ def _timeout(fields: _Timeout) -> Timeout:
 
 # ----------------------------------------------------------------------------------------------------------- kinds
 
+_ENCODER: Final = msgspec.msgpack.Encoder()
+Parts = list[bytes]
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """How one type is written: its kind byte, its size, and the two directions."""
+class Kind:
+    """How one type is written: its kind byte, its size, and the two directions without the kind byte."""
 
     byte: int
     type: type
     bytes_max: int
-    wire: Any
-    to_fields: Callable[[Any], Any]
-    from_fields: Callable[[Any], Any]
+    write: Callable[[Any], Parts]
+    read: Callable[[memoryview], Any]
+
+
+def array_kind(
+    byte: int,
+    kind: type[T],
+    bytes_max: int,
+    wire: Any,
+    to_fields: Callable[[T], Any],
+    from_fields: Callable[[Any], T],
+    check: Callable[[T], None] = lambda _: None,
+) -> Kind:
+    """Return a kind that is written as a MessagePack array; both directions check the value."""
+    decoder = msgspec.msgpack.Decoder(wire)
+
+    def write(value: T) -> Parts:
+        check(value)
+        return [_ENCODER.encode(to_fields(value))]
+
+    def read(data: memoryview) -> T:
+        try:
+            fields = decoder.decode(data)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise MalformedMessageError(f"{kind.__name__}: {error}", kind=byte) from error
+        value = from_fields(fields)
+        check(value)
+        if _ENCODER.encode(to_fields(value)) != data:
+            raise NotCanonicalMessageError(f"{kind.__name__} of {len(data) + 1} bytes is not canonical", kind=byte)
+        return value
+
+    return Kind(byte, kind, bytes_max, write, read)
+
+
+def encode_kind(kinds: Mapping[type, Kind], value: object) -> bytes:
+    """Return a value's kind byte and its parts."""
+    kind = kinds[type(value)]
+    return b"".join([bytes([kind.byte]), *kind.write(value)])
+
+
+def decode_kind(kinds: Iterable[Kind], data: bytes) -> Any:
+    """Return the value of one of these kinds that `data` is.
+
+    Raises:
+        UnknownMessageKindError, MessageTooLongError, MalformedMessageError, NotCanonicalMessageError: see there.
+    """
+    kind = next((k for k in kinds if data[:1] == bytes([k.byte])), None)
+    if kind is None:
+        found = data[0] if data else None
+        raise UnknownMessageKindError(f"kind {found}, expected one of {[k.byte for k in kinds]}", kind=found)
+    if len(data) > kind.bytes_max:
+        raise MessageTooLongError(
+            f"{kind.type.__name__} of {len(data)} bytes, expected at most {kind.bytes_max}", length=len(data)
+        )
+    return kind.read(memoryview(data)[1:])
 
 
 _MESSAGES: Final = (
-    _Kind(1, Block, BLOCK_BYTES_MAX, _Block, _block_fields, _block),
-    _Kind(2, Vote, 512, _Vote, _vote_fields, _vote),
-    _Kind(3, Timeout, ENTRY_BYTES_MAX + 256, _Timeout, _timeout_fields, _timeout),
-    _Kind(4, ViewEntry, ENTRY_BYTES_MAX + 256, _Entry, _entry_fields, _entry),
-    _Kind(
+    array_kind(1, Block, BLOCK_BYTES_MAX, _Block, _block_fields, _block),
+    array_kind(2, Vote, 512, _Vote, _vote_fields, _vote),
+    array_kind(3, Timeout, ENTRY_BYTES_MAX + 256, _Timeout, _timeout_fields, _timeout),
+    array_kind(4, ViewEntry, ENTRY_BYTES_MAX + 256, _Entry, _entry_fields, _entry),
+    array_kind(
         5,
         BlockRequest,
         256,
@@ -167,7 +228,7 @@ _MESSAGES: Final = (
         lambda r: (r.requester, r.known, r.wanted),
         lambda fields: BlockRequest(*fields),
     ),
-    _Kind(
+    array_kind(
         6,
         BlockResponse,
         MESSAGE_BYTES_MAX,
@@ -175,7 +236,7 @@ _MESSAGES: Final = (
         lambda r: [_block_fields(b) for b in r.blocks],
         lambda fields: BlockResponse(tuple(_block(f) for f in fields)),
     ),
-    _Kind(
+    array_kind(
         7,
         Relay,
         BLOCK_PAYLOAD_BYTES_MAX + 64,
@@ -185,7 +246,7 @@ _MESSAGES: Final = (
     ),
 )
 _EVIDENCE: Final = (
-    _Kind(
+    array_kind(
         32,
         BlockEquivocation,
         1024,
@@ -193,7 +254,7 @@ _EVIDENCE: Final = (
         lambda e: (_header_fields(e.first), _header_fields(e.second)),
         lambda fields: BlockEquivocation(SignedHeader(*fields[0]), SignedHeader(*fields[1])),
     ),
-    _Kind(
+    array_kind(
         33,
         VoteEquivocation,
         1024,
@@ -202,7 +263,7 @@ _EVIDENCE: Final = (
         lambda fields: VoteEquivocation(_vote(fields[0]), _vote(fields[1])),
     ),
 )
-_VOTE_STATE: Final = _Kind(
+_VOTE_STATE: Final = array_kind(
     48,
     VoteState,
     3 * ENTRY_BYTES_MAX,
@@ -218,33 +279,6 @@ _VOTE_STATE: Final = _Kind(
 )
 _BY_TYPE: Final = {kind.type: kind for kind in (*_MESSAGES, *_EVIDENCE, _VOTE_STATE)}
 KIND_BYTES_MAX: Final = {kind.byte: kind.bytes_max for kind in _MESSAGES}  # of a message, by its first byte
-_DECODERS: Final = {kind.byte: msgspec.msgpack.Decoder(kind.wire) for kind in _BY_TYPE.values()}
-_ENCODER: Final = msgspec.msgpack.Encoder()
-
-T = TypeVar("T")
-
-
-def _encode(value: object) -> bytes:
-    kind = _BY_TYPE[type(value)]
-    return bytes([kind.byte]) + _ENCODER.encode(kind.to_fields(value))
-
-
-def _decode(data: bytes, kinds: tuple[_Kind, ...]) -> Any:
-    kind = next((k for k in kinds if data[:1] == bytes([k.byte])), None)
-    if kind is None:
-        found = data[0] if data else None
-        raise UnknownMessageKindError(f"kind {found}, expected one of {[k.byte for k in kinds]}", kind=found)
-    if len(data) > kind.bytes_max:
-        raise MessageTooLongError(
-            f"{kind.type.__name__} of {len(data)} bytes, expected at most {kind.bytes_max}", length=len(data)
-        )
-    try:
-        value = kind.from_fields(_DECODERS[kind.byte].decode(memoryview(data)[1:]))
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise MalformedMessageError(f"{kind.type.__name__}: {error}", kind=kind.byte) from error
-    if _encode(value) != data:
-        raise NotCanonicalMessageError(f"{kind.type.__name__} of {len(data)} bytes is not canonical", kind=kind.byte)
-    return value
 
 
 # --------------------------------------------------------------------------------------------------------- surface
@@ -252,7 +286,7 @@ def _decode(data: bytes, kinds: tuple[_Kind, ...]) -> Any:
 
 def encode_message(message: Message) -> bytes:
     """The canonical bytes of a message."""
-    return _encode(message)
+    return encode_kind(_BY_TYPE, message)
 
 
 def decode_message(data: bytes) -> Message:
@@ -264,27 +298,27 @@ def decode_message(data: bytes) -> Message:
         MalformedMessageError: not a MessagePack array of the right fields, or a field out of bounds.
         NotCanonicalMessageError: a second way to write a message.
     """
-    message: Message = _decode(data, _MESSAGES)
+    message: Message = decode_kind(_MESSAGES, data)
     return message
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
     """The canonical bytes of a proof of misbehaviour."""
-    return _encode(evidence)
+    return encode_kind(_BY_TYPE, evidence)
 
 
 def decode_evidence(data: bytes) -> Evidence:
     """The evidence that `data` is; raises as `decode_message` does. It is not verified: see `verify_evidence`."""
-    evidence: Evidence = _decode(data, _EVIDENCE)
+    evidence: Evidence = decode_kind(_EVIDENCE, data)
     return evidence
 
 
 def encode_vote_state(vote_state: VoteState) -> bytes:
     """What a validator writes to its disk before it sends anything."""
-    return _encode(vote_state)
+    return encode_kind(_BY_TYPE, vote_state)
 
 
 def decode_vote_state(data: bytes) -> VoteState:
     """What a validator reads back after a crash; raises as `decode_message` does."""
-    vote_state: VoteState = _decode(data, (_VOTE_STATE,))
+    vote_state: VoteState = decode_kind((_VOTE_STATE,), data)
     return vote_state

@@ -8,13 +8,11 @@ to find that out. Layouts and bounds: docs/spec/wire.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -41,10 +39,12 @@ from ._epoch import EPOCH_SET_SIZE_MAX, INTEGER_MAX
 from ._messages import ACCOUNT_SIGNATURE_BYTES, BLS_SIGNATURE_BYTES, MalformedMessageError, Message
 from ._order_wire import (
     KIND_BYTES_MAX,
-    MessageTooLongError,
-    NotCanonicalMessageError,
-    UnknownMessageKindError,
+    Kind,
+    Parts,
+    array_kind,
+    decode_kind,
     decode_message,
+    encode_kind,
     encode_message,
 )
 from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
@@ -94,7 +94,6 @@ KEY_SUMS_BYTES_MAX: Final = 8 * KEY_ROWS * COMMITTEE_DOMAIN.size + SEATS_MAX * (
 _WIDTHS: Final = frozenset(seat_width(16 << i) for i in range(5))
 
 FieldArray = npt.NDArray[np.uint64]
-Parts = list[bytes]
 
 
 # ----------------------------------------------------------------------------------------------------------- checks
@@ -202,50 +201,6 @@ def _header(data: bytes) -> Header:
 # ------------------------------------------------------------------------------------------------ kinds
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How one type is written: its kind byte, its size, and the two directions without the kind byte."""
-
-    byte: int
-    type: type
-    bytes_max: int
-    write: Callable[[Any], Parts]
-    read: Callable[[memoryview], Any]
-
-
-_ENCODER: Final = msgspec.msgpack.Encoder()
-
-
-def _array(
-    byte: int,
-    kind: type,
-    bytes_max: int,
-    wire: Any,
-    check: Callable[[Any], None],
-    to_fields: Callable[[Any], Any],
-    from_fields: Callable[[Any], Any],
-) -> _Kind:
-    """Return a kind that is written as a MessagePack array; both directions check the value."""
-    decoder = msgspec.msgpack.Decoder(wire)
-
-    def write(value: Any) -> Parts:
-        check(value)
-        return [_ENCODER.encode(to_fields(value))]
-
-    def read(data: memoryview) -> Any:
-        try:
-            fields = decoder.decode(data)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise MalformedMessageError(f"{kind.__name__}: {error}", kind=byte) from error
-        value = from_fields(fields)
-        check(value)
-        if _ENCODER.encode(to_fields(value)) != data:
-            raise NotCanonicalMessageError(f"{kind.__name__} of {len(data)} bytes is not canonical", kind=byte)
-        return value
-
-    return _Kind(byte, kind, bytes_max, write, read)
-
-
 def _check_seat_receipt(message: SeatReceipt) -> None:
     _check_number("round", message.round)
     _check_receipt(message.receipt)
@@ -294,12 +249,11 @@ def _check_object_request(message: ObjectRequest) -> None:
 
 
 _ARRAYS: Final = (
-    _array(
+    array_kind(
         65,
         SeatReceipt,
         SMALL_BYTES_MAX + 2 * REPORTS_MAX * DIGEST_BYTES,
         tuple[int, int, bytes, bytes, bytes],
-        _check_seat_receipt,
         lambda m: (
             m.round,
             m.receipt.seat,
@@ -308,69 +262,70 @@ _ARRAYS: Final = (
             m.receipt.signature,
         ),
         lambda f: SeatReceipt(f[0], Receipt(f[1], _digests(f[2]), _digests(f[3]), f[4])),
+        _check_seat_receipt,
     ),
-    _array(
+    array_kind(
         66,
         ProofReject,
         SMALL_BYTES_MAX,
         tuple[int, bytes, int, bytes],
-        _check_reject,
         lambda m: (m.round, m.report, m.validator, m.signature),
         lambda f: ProofReject(*f),
+        _check_reject,
     ),
-    _array(
+    array_kind(
         67,
         Announcement,
         SMALL_BYTES_MAX,
         tuple[int, int, bytes, bytes],
-        _check_announcement,
         lambda m: (m.validator, m.round, m.seal_key, m.signature),
         lambda f: Announcement(*f),
+        _check_announcement,
     ),
-    _array(
+    array_kind(
         68,
         Release,
         SMALL_BYTES_MAX + KEY_SUMS_BYTES_MAX,
         tuple[int, int, bytes, list[bytes], bytes, bytes],
-        _check_release,
         lambda m: (m.round, m.validator, m.close, [k.to_bytes() for k in m.key_sums], m.beacon_share, m.signature),
         lambda f: Release(f[0], f[1], f[2], _key_sums(f[3]), f[4], f[5]),
+        _check_release,
     ),
-    _array(
+    array_kind(
         69,
         HeaderProposal,
         SMALL_BYTES_MAX + HEADER_BYTES_MAX + KEY_SUMS_BYTES_MAX,
         tuple[bytes, list[bytes], int, bytes],
-        _check_proposal,
         lambda m: (_header_bytes(m.header), [k.to_bytes() for k in m.key_sums], m.proposer, m.signature),
         lambda f: HeaderProposal(_header(f[0]), _key_sums(f[1]), f[2], f[3]),
+        _check_proposal,
     ),
-    _array(
+    array_kind(
         70,
         HeaderVote,
         SMALL_BYTES_MAX,
         tuple[int, bytes, int, bytes],
-        _check_vote,
         lambda m: (m.round, m.header, m.validator, m.signature),
         lambda f: HeaderVote(*f),
+        _check_vote,
     ),
-    _array(
+    array_kind(
         71,
         ReportRequest,
         SMALL_BYTES_MAX + REPORTS_MAX * (DIGEST_BYTES + 2),
         tuple[int, int, list[bytes]],
-        _check_request,
         lambda m: (m.round, m.validator, m.reports),
         lambda f: ReportRequest(f[0], f[1], tuple(f[2])),
+        _check_request,
     ),
-    _array(
+    array_kind(
         73,
         ObjectRequest,
         SMALL_BYTES_MAX + REPORTS_MAX * (DIGEST_BYTES + 2),
         tuple[int, list[bytes]],
-        _check_object_request,
         lambda m: (m.validator, m.digests),
         lambda f: ObjectRequest(f[0], tuple(f[1])),
+        _check_object_request,
     ),
 )
 
@@ -561,14 +516,14 @@ def _read_false_reject(data: memoryview) -> FalseReject:
     return FalseReject(held, reject)
 
 
-_UPLOAD: Final = _Kind(64, Upload, 1 + _PARTS_BYTES_MAX + SEATS_MAX * (4 + BOX_BYTES_MAX), _write_upload, _read_upload)
-_REPLY: Final = _Kind(72, ReportReply, 1 + _REPLY_HEAD.size + _PARTS_BYTES_MAX, _write_reply, _read_reply)
+_UPLOAD: Final = Kind(64, Upload, 1 + _PARTS_BYTES_MAX + SEATS_MAX * (4 + BOX_BYTES_MAX), _write_upload, _read_upload)
+_REPLY: Final = Kind(72, ReportReply, 1 + _REPLY_HEAD.size + _PARTS_BYTES_MAX, _write_reply, _read_reply)
 _EVIDENCE: Final = (
-    _Kind(96, FailingProof, 1 + _PARTS_BYTES_MAX, lambda e: _write_held(e.held), _read_failing),
-    _Kind(97, FalseReceipt, 1 + _PARTS_BYTES_MAX + _RECEIPT_BYTES_MAX, _write_false_receipt, _read_false_receipt),
-    _Kind(98, FalseReject, 1 + _PARTS_BYTES_MAX + _REJECT_TAIL.size, _write_false_reject, _read_false_reject),
+    Kind(96, FailingProof, 1 + _PARTS_BYTES_MAX, lambda e: _write_held(e.held), _read_failing),
+    Kind(97, FalseReceipt, 1 + _PARTS_BYTES_MAX + _RECEIPT_BYTES_MAX, _write_false_receipt, _read_false_receipt),
+    Kind(98, FalseReject, 1 + _PARTS_BYTES_MAX + _REJECT_TAIL.size, _write_false_reject, _read_false_reject),
 )
-_OBJECT: Final = _Kind(74, ObjectReply, 1 + OBJECT_BYTES_MAX, _write_object, lambda data: ObjectReply(bytes(data)))
+_OBJECT: Final = Kind(74, ObjectReply, 1 + OBJECT_BYTES_MAX, _write_object, lambda data: ObjectReply(bytes(data)))
 _MESSAGES: Final = (_UPLOAD, *_ARRAYS, _REPLY, _OBJECT)
 _BY_TYPE: Final = {kind.type: kind for kind in (*_MESSAGES, *_EVIDENCE)}
 
@@ -590,23 +545,6 @@ if (
     raise ImportError("a box must hold the columns of one of 16 seats")
 
 
-def _encode(value: object) -> bytes:
-    kind = _BY_TYPE[type(value)]
-    return b"".join([bytes([kind.byte]), *kind.write(value)])
-
-
-def _decode(data: bytes, kinds: Iterable[_Kind]) -> Any:
-    kind = next((k for k in kinds if data[:1] == bytes([k.byte])), None)
-    if kind is None:
-        found = data[0] if data else None
-        raise UnknownMessageKindError(f"kind {found}, expected one of {[k.byte for k in kinds]}", kind=found)
-    if len(data) > kind.bytes_max:
-        raise MessageTooLongError(
-            f"{kind.type.__name__} of {len(data)} bytes, expected at most {kind.bytes_max}", length=len(data)
-        )
-    return kind.read(memoryview(data)[1:])
-
-
 # --------------------------------------------------------------------------------------------------------- surface
 
 
@@ -616,7 +554,7 @@ def encode_round_message(message: RoundMessage) -> bytes:
     Raises:
         MalformedMessageError: a field is out of its bounds, so that nobody would decode the bytes.
     """
-    return _encode(message)
+    return encode_kind(_BY_TYPE, message)
 
 
 def decode_round_message(data: bytes) -> RoundMessage:
@@ -628,13 +566,13 @@ def decode_round_message(data: bytes) -> RoundMessage:
         MalformedMessageError: not the fields of its kind, or one out of bounds.
         NotCanonicalMessageError: a second way to write a message.
     """
-    message: RoundMessage = _decode(data, _MESSAGES)
+    message: RoundMessage = decode_kind(_MESSAGES, data)
     return message
 
 
 def encode_peer_message(message: Message | RoundMessage) -> bytes:
     """The canonical bytes of anything that one validator says to another; raises as `encode_round_message` does."""
-    return _encode(message) if isinstance(message, RoundMessage) else encode_message(message)
+    return encode_kind(_BY_TYPE, message) if isinstance(message, RoundMessage) else encode_message(message)
 
 
 def decode_peer_message(data: bytes) -> Message | RoundMessage:
@@ -646,23 +584,23 @@ def decode_peer_message(data: bytes) -> Message | RoundMessage:
 
 def encode_upload(upload: Upload) -> bytes:
     """The body that a trainer sends; raises as `encode_round_message` does."""
-    return _encode(upload)
+    return encode_kind(_BY_TYPE, upload)
 
 
 def decode_upload(data: bytes) -> Upload:
     """The upload that a trainer's body is; raises as `decode_round_message` does."""
-    upload: Upload = _decode(data, (_UPLOAD,))
+    upload: Upload = decode_kind((_UPLOAD,), data)
     return upload
 
 
 def encode_proof_evidence(evidence: ProofEvidence) -> bytes:
     """The canonical bytes of what convicts somebody over a proof; raises as `encode_round_message` does."""
-    return _encode(evidence)
+    return encode_kind(_BY_TYPE, evidence)
 
 
 def decode_proof_evidence(data: bytes) -> ProofEvidence:
     """The evidence that `data` is; raises as `decode_round_message` does. `verify_proof_evidence` verifies it."""
-    evidence: ProofEvidence = _decode(data, _EVIDENCE)
+    evidence: ProofEvidence = decode_kind(_EVIDENCE, data)
     return evidence
 
 
