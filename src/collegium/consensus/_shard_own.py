@@ -142,14 +142,17 @@ def _check_speaker(own: OwnShard, message: InShard, sender: int | None) -> None:
 
 
 def _among_members(own: OwnShard, effects: tuple[RoundEffect, ...]) -> tuple[ShardEffect, ...]:
-    """Return the effects of the round's machine with what it tells everybody told to the shard's members."""
+    """Return the effects of the round's machine with what it tells everybody told to the shard's members.
+
+    That is never a key, which is announced for all shards, nor a header or a vote: releases have no beacon share here.
+    """
     out: list[ShardEffect] = []
     for effect in effects:
         match effect:
             case RoundBroadcast():
-                out.extend(_to_members(own, effect.message))  # type: ignore[arg-type]
+                out.extend(_to_members(own, effect.message))  # type: ignore[arg-type]  # see above
             case RoundSend():
-                out.append(_to(own, effect.to, effect.message))  # type: ignore[arg-type]
+                out.append(_to(own, effect.to, effect.message))  # type: ignore[arg-type]  # see above
             case ReleaseRecord():
                 out.append(ShardRelease(effect.round, own.shard, effect.close))
             case _:

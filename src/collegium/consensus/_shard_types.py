@@ -114,6 +114,8 @@ InShard = (
     | Release
     | ReportRequest
     | ReportReply
+    | ObjectRequest
+    | ObjectReply
     | CloseOffer
     | Voucher
     | ResultOffer
