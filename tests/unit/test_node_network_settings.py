@@ -42,6 +42,7 @@ ROLES: dict[str, RoleSettings] = {
         timing=TimingSettings(900, RoundTiming(grace_ms=1, deadline_ms=2, release_ms=3, turn_ms=4, verify_ms=5)),
         limits=LimitSettings(mailbox_messages=7),
         log=LogSettings("debug", HOME / "log.jsonl"),
+        metrics=False,
     ),
     "trainer": TrainerSettings(
         genesis=HOME / "genesis.json",
@@ -124,7 +125,7 @@ def test_what_is_not_said_has_its_documented_default() -> None:
     settings = decode_settings(SMALLEST.encode(), HOME / "config.toml")
     assert isinstance(settings, ValidatorSettings)
     assert (settings.timing, settings.limits) == (TimingSettings(), LimitSettings())
-    assert settings.log == LogSettings("info", None)
+    assert (settings.log, settings.metrics) == (LogSettings("info", None), True)
     assert settings.genesis == HOME / "genesis.json"
 
 
@@ -146,7 +147,7 @@ def test_what_is_not_said_has_its_documented_default() -> None:
         ('peers = "127.0.0.1:20000"', 'peers = "::1:20000"', "listen.peers", "range"),
         ('peers = "127.0.0.1:20000"', 'peers = "[host]:20000"', "listen.peers", "range"),
         ('peers = "127.0.0.1:20000"', 'peers = "127.0.0.1:21000"', "listen.gateway", "conflict"),
-        ("[listen]", '[listen]\nmetrics = "yes"', "listen.metrics", "unknown"),
+        ("[listen]", '[listen]\nmetrics = "yes"', "listen.metrics", "type"),
         ('1 = "127.0.0.1:20001"', '01 = "127.0.0.1:20001"', "peers.'01'", "unknown"),
         ('1 = "127.0.0.1:20001"', '256 = "127.0.0.1:20001"', "peers.256", "range"),
         ('1 = "127.0.0.1:20001"', "1 = 20001", "peers.1", "type"),

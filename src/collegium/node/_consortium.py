@@ -345,6 +345,7 @@ def validator_settings(
         peers={other: address for other, address in enumerate(listeners) if other != index},
         timing=network.timing,
         log=LogSettings(network.log_level),
+        metrics=network.metrics,
     )
 
 

@@ -133,6 +133,7 @@ class ValidatorSettings:
         listen: where other validators reach it.
         gateway: where trainers, steward and relayer reach it.
         peers: where to reach every other validator, by index.
+        metrics: whether the gateway serves /metrics.
     """
 
     genesis: Path
@@ -149,6 +150,7 @@ class ValidatorSettings:
     timing: TimingSettings = field(default_factory=TimingSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    metrics: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +228,14 @@ class NetworkSettings:
         host: where every process listens.
         port: of the first listener, the others follow it; None means ports that are free.
         log_level: of every process.
+        metrics: whether validators serve /metrics.
     """
 
     validators: int | None = None
     host: str = "127.0.0.1"
     port: int | None = None
     log_level: LogLevel = "info"
+    metrics: bool = True
     timing: TimingSettings = field(default_factory=TimingSettings)
 
 
@@ -362,6 +366,7 @@ class _Reader:
             tls=self._tls(),
             listen=_address(listen, "peers"),
             gateway=_address(listen, "gateway"),
+            metrics=listen.boolean("metrics", default=True),
             peers=self._addresses("peers"),
             timing=self._timing(),
             limits=self._limits(),
@@ -501,6 +506,7 @@ def network_settings(section: Section) -> NetworkSettings:
         host=section.text("host", HOST_LENGTH_MAX, default=NetworkSettings().host),
         port=section.optional_integer("port", 1, PORT_MAX),
         log_level=_log_level(section, "log_level"),
+        metrics=section.boolean("metrics", default=True),
         timing=_timing(section),
     )
     problem = None if not settings.host else address_problem(format_address((settings.host, 1)))
@@ -624,7 +630,11 @@ def _validator_sections(settings: ValidatorSettings, folder: Path) -> dict[str, 
     return {
         "node": {"role": "validator", "index": settings.index, **_common(settings, folder)},
         "keys": {name: _relative(path, folder) for name, path in keys.items()},
-        "listen": {"peers": format_address(settings.listen), "gateway": format_address(settings.gateway)},
+        "listen": {
+            "peers": format_address(settings.listen),
+            "gateway": format_address(settings.gateway),
+            "metrics": settings.metrics,
+        },
         "timing": {"view_timeout_ms": settings.timing.view_timeout_ms, **waits},
         "limits": {key.name: getattr(settings.limits, key.name) for key in fields(LimitSettings)},
     }
@@ -643,7 +653,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _toml(sections: Mapping[str, Mapping[str, object]]) -> bytes:
-    """Return sections of text, whole numbers and lists of text as TOML."""
+    """Return sections of text, whole numbers, truth values and lists of text as TOML."""
     lines = []
     for name, section in sections.items():
         lines.append(f"[{name}]")

@@ -85,6 +85,16 @@ class Section:
         """Return a whole number from `lower` to `upper`, or None when the key is absent."""
         return self.integer(key, lower, upper) if self.has(key) else None
 
+    def boolean(self, key: str, *, default: bool) -> bool:
+        """Return a truth value."""
+        value = self._take(key, "true or false", required=False)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.note(key, "type", f"is {shown(value)}, expected true or false")
+            return default
+        return value
+
     def fraction(
         self, key: str, lower: Fraction, upper: Fraction, term_max: int, default: Fraction | None = None
     ) -> Fraction:
