@@ -116,6 +116,15 @@ def test_critical_path_goes_through_the_message_or_the_work_that_was_waited_for(
     assert critical_path(steps, 5, 116.0, 50) == (Hop("Other", 20.0, 0.0, 0.0), Hop("Alarm", 1.0, 0.0, 14.0))
 
 
+@pytest.mark.parametrize(
+    ("since_ms", "first"),
+    [(10.0, Hop("Vote", 4.0, 50.0, 0.0)), (12.5, Hop("Vote", 4.0, 47.5, 0.0)), (62.0, Hop("Vote", 2.0, 0.0, 0.0))],
+)
+def test_what_was_under_way_when_the_path_begins_counts_from_there_on(since_ms: float, first: Hop) -> None:
+    steps = [Step(0, "Upload", None, 0.0, 10.0, 10.0), Step(1, "Vote", 0, 60.0, 64.0, 4.0)]
+    assert critical_path(steps, 1, since_ms, 50) == (first,)
+
+
 @pytest.mark.slow
 def test_round_is_measured_by_link_and_its_path_adds_up_to_its_finality() -> None:
     rounds, peak = measure_rounds(RoundCase(16, (50, 0), trainers=4, parameters=64))

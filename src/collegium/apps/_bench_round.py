@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final, cast
 
@@ -186,8 +186,18 @@ def critical_path(steps: Sequence[Step], last: int, since_ms: float, link_ms: in
                 timer = step.arrived_ms - steps[earlier].ended_ms
         path.append(Hop(step.kind, step.compute_ms, link, timer))
         if earlier is None or steps[earlier].ended_ms <= since_ms + 1e-6:
+            if earlier is not None:
+                path[-1] = _shortened(path[-1], since_ms - steps[earlier].ended_ms)
             return tuple(reversed(path))
         place = earlier
+
+
+def _shortened(hop: Hop, spare_ms: float) -> Hop:
+    """Return a hop without its first `spare_ms`: the link and the timer come before the compute."""
+    link_ms = max(0.0, hop.link_ms - spare_ms)
+    timer_ms = max(0.0, hop.timer_ms - max(0.0, spare_ms - hop.link_ms))
+    compute_ms = hop.compute_ms - max(0.0, spare_ms - hop.link_ms - hop.timer_ms)
+    return replace(hop, compute_ms=compute_ms, link_ms=link_ms, timer_ms=timer_ms)
 
 
 def measure_rounds(case: RoundCase) -> tuple[list[RoundMeasure], int]:
