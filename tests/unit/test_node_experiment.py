@@ -245,6 +245,66 @@ def test_bounds_of_a_committee() -> None:
     assert [seat_quorum(seats) for seats in sizes] == [11, 22, 43, 86, 171]
 
 
+# Epochs
+
+
+def with_epochs(settings: str, rounds: int = 20) -> str:
+    return changed("seats = 16", f"seats = 16\n{settings}").replace("rounds = 3", f"rounds = {rounds}", 1)
+
+
+def test_epochs_are_part_of_the_identity_where_they_end_and_of_no_older_one() -> None:
+    experiment = decode(with_epochs("epoch_rounds = 9\nwindow_rounds = 2\nmembers_min = 13"))
+    committee = experiment.committee
+    assert (committee.epoch_rounds, committee.window_rounds, committee.members_min) == (9, 2, 13)
+    assert experiment_from_bytes(experiment_to_bytes(experiment)) == experiment
+    assert b'"epoch_rounds":9' in experiment_to_bytes(experiment)
+    plain = decode(SMALLEST)
+    assert (plain.committee.epoch_rounds, plain.committee.window_rounds, plain.committee.members_min) == (None, 1, None)
+    assert not any(word in experiment_to_bytes(plain) for word in (b"epoch", b"window", b"members"))
+    whole = decode(with_epochs("epoch_rounds = 5"))
+    assert experiment_from_bytes(experiment_to_bytes(whole)) == whole
+
+
+@pytest.mark.parametrize(
+    ("settings", "rounds", "where", "kind"),
+    [
+        ("epoch_rounds = 4", 20, "committee.epoch_rounds", "range"),
+        ("epoch_rounds = 12\nwindow_rounds = 3", 20, "committee.epoch_rounds", "range"),
+        ("epoch_rounds = 6", 5, "committee.epoch_rounds", "range"),
+        ("epoch_rounds = 0", 20, "committee.epoch_rounds", "range"),
+        ("epoch_rounds = 5.0", 20, "committee.epoch_rounds", "type"),
+        ("epoch_rounds = 5\nwindow_rounds = 0", 20, "committee.window_rounds", "range"),
+        ("window_rounds = 2", 20, "committee.window_rounds", "conflict"),
+        ("members_min = 11", 20, "committee.members_min", "conflict"),
+        ("epoch_rounds = 5\nmembers_min = 17", 20, "committee.members_min", "liveness"),
+        ("epoch_rounds = 5\nmembers_min = 16\nabsent = 1", 20, "committee.members_min", "liveness"),
+    ],
+)
+def test_epochs_that_could_not_end_are_refused(settings: str, rounds: int, where: str, kind: str) -> None:
+    assert problems(with_epochs(settings, rounds)) == [(where, kind)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "rounds"),
+    [
+        ("epoch_rounds = 5", 5),
+        ("epoch_rounds = 13\nwindow_rounds = 3", 20),
+        ("epoch_rounds = 5\nmembers_min = 15\nabsent = 1", 20),
+    ],
+)
+def test_the_shortest_epochs_and_the_largest_minimum_are_accepted(settings: str, rounds: int) -> None:
+    assert decode(with_epochs(settings, rounds)).committee.epoch_rounds is not None
+
+
+def test_liars_that_hold_more_seats_once_the_absent_have_dropped_out_are_refused() -> None:
+    """Three of 32 lie, one is absent: then 31 share 32 seats, and each liar may hold two."""
+    committee = "absent = 1\nlying = 3\nepoch_rounds = 5"
+    assert problems(with_epochs(committee).replace("seats = 16", "seats = 32")) == [("[committee]", "liveness")]
+    fits = decode(with_epochs(committee.replace("lying = 3", "lying = 2")).replace("seats = 16", "seats = 32"))
+    assert fits.committee.lying_seats_max == 4
+    assert decode(changed("seats = 16", "seats = 16\nlying = 2")).committee.lying_seats_max == 2
+
+
 # Schema
 
 SCHEMA = """

@@ -42,6 +42,7 @@ from ._epoch_change_records import (
     is_epoch_record,
 )
 from ._epoch_change_rules import (
+    CHANGE_WINDOWS,
     BadAnswerError,
     BadChangePlanError,
     BadDealingError,
@@ -280,6 +281,7 @@ from ._weight import bytes_in
 
 __all__ = [
     "BLOCK_PAYLOAD_BYTES_MAX",
+    "CHANGE_WINDOWS",
     "EPOCH_SET_SIZE_MAX",
     "MESSAGE_BYTES_MAX",
     "OBJECT_BYTES_MAX",

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
 from hashlib import sha256
+from typing import Final
 
 from collegium.crypto import (
     BeaconGroup,
@@ -57,6 +58,7 @@ from ._records import Announcement, Certified, decode_payload
 from ._round_types import Work
 
 __all__ = [
+    "CHANGE_WINDOWS",
     "BadAnswerError",
     "BadChangePlanError",
     "BadDealingError",
@@ -81,7 +83,7 @@ __all__ = [
     "take_record",
 ]
 
-WINDOWS = 4
+CHANGE_WINDOWS: Final = 4
 
 
 class BadChangePlanError(CollegiumError):
@@ -183,7 +185,7 @@ class ChangePlan:
     @property
     def attempt_rounds(self) -> int:
         """Rounds of one attempt."""
-        return WINDOWS * max(self.window_rounds, 1) + 1
+        return CHANGE_WINDOWS * max(self.window_rounds, 1) + 1
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ class EpochChange:
             return Phase.WAITING
         if passed >= plan.attempt_rounds:
             return Phase.OVER
-        return Phase(passed // plan.window_rounds) if passed < WINDOWS * plan.window_rounds else Phase.HANDOVER
+        return Phase(passed // plan.window_rounds) if passed < CHANGE_WINDOWS * plan.window_rounds else Phase.HANDOVER
 
     def first_round(self, plan: ChangePlan) -> int:
         """Return the round with which the next epoch begins if this attempt succeeds."""

@@ -15,7 +15,7 @@ from typing import Final, Literal, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 from collegium.aggregation import COMMITTEE_DOMAIN, KEY_CODE
-from collegium.consensus import seat_quorum
+from collegium.consensus import CHANGE_WINDOWS, seat_quorum
 from collegium.errors import CollegiumError
 from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
 from collegium.proofs import QuotePolicy, decode_policy, encode_policy
@@ -192,6 +192,9 @@ class CommitteeSettings:
         verifiers: validators that the beacon chooses to verify each report's proof.
         link_ms: one-way delay of each message in the virtual network.
         watts: assumed power of one busy core, for the energy estimate.
+        epoch_rounds: rounds of an epoch whose change succeeds at the first attempt; None: one epoch that does not end.
+        window_rounds: rounds of each of the four windows of a change (docs/spec/epochs.md).
+        members_min: validators without which no epoch changes; None: all but a third.
     """
 
     seats: int
@@ -200,6 +203,14 @@ class CommitteeSettings:
     verifiers: int
     link_ms: int
     watts: Fraction
+    epoch_rounds: int | None = None
+    window_rounds: int = 1
+    members_min: int | None = None
+
+    @property
+    def lying_seats_max(self) -> int:
+        """Seats that may lie in one round: once absent validators have dropped out, a liar may hold more than one."""
+        return self.lying if self.epoch_rounds is None else self.lying * -(-self.seats // (self.seats - self.absent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +315,7 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         "model": asdict(experiment.model) | {"hidden": experiment.model.hidden or None},
         "rule": _rule_mapping(rule),
         "trainers": _trainers_mapping(experiment.trainers),
-        "committee": asdict(committee) | {"watts": _quotient(committee.watts)},
+        "committee": _committee_mapping(committee),
         "chain": asdict(experiment.chain),
     }
     if attestation is not None:  # younger than the format
@@ -354,6 +365,15 @@ def _trainers_mapping(trainers: CohortSettings) -> dict[str, object]:
     return mapping
 
 
+def _committee_mapping(committee: CommitteeSettings) -> dict[str, object]:
+    """Return the committee as plain values; epochs, younger than the format, only where they end."""
+    mapping = asdict(committee) | {"watts": _quotient(committee.watts)}
+    if committee.epoch_rounds is None:
+        for key in ("epoch_rounds", "window_rounds", "members_min"):
+            del mapping[key]
+    return mapping
+
+
 def _decimal(text: str) -> Decimal:
     """Return the exact number; not-a-number, which every reader refuses, where the exponent is beyond all reason."""
     try:
@@ -400,6 +420,10 @@ def _experiment_from_mapping(
     if experiment.trainers.staleness and experiment.task.level in ("proved", "attested") and sections["task"].ok:
         text = f'is given, but at level "{experiment.task.level}" the evidence is about the model a round starts from'
         sections["trainers"].note("staleness", "conflict", text)
+    epoch_rounds = experiment.committee.epoch_rounds
+    if epoch_rounds is not None and epoch_rounds > experiment.task.rounds and sections["task"].ok:
+        text = f"is {epoch_rounds}, expected at most task.rounds, {experiment.task.rounds}: no epoch would follow"
+        sections["committee"].note("epoch_rounds", "range", text)
     if problems:
         raise ExperimentRefusedError(tuple(problems))
     return experiment
@@ -570,11 +594,16 @@ def _committee(section: Section) -> CommitteeSettings:
         verifiers=section.integer("verifiers", 1, SEATS_MAX, default=4),
         link_ms=section.integer("link_ms", 0, LINK_MS_MAX, default=50),
         watts=section.fraction("watts", Fraction(1, TERM_MAX), Fraction(WATTS_MAX), TERM_MAX, default=Fraction(15)),
+        epoch_rounds=section.optional_integer("epoch_rounds", 1, ROUNDS_MAX),
+        window_rounds=section.integer("window_rounds", 1, ROUNDS_MAX, default=1),
+        members_min=section.optional_integer("members_min", 1, SEATS_MAX),
     )
     if section.ok and settings.seats & (settings.seats - 1):
         section.note("seats", "range", f"is {settings.seats}, expected a power of two: 16, 32, 64, 128 or 256")
     if section.ok:
         _check_liveness(section, settings)
+    if section.ok:
+        _check_epochs(section, settings)
     section.close()
     return settings
 
@@ -597,6 +626,33 @@ def _check_liveness(section: Section, settings: CommitteeSettings) -> None:
             "liveness",
             f"no round would become final: {seats} seats - {absent} absent - {lying} lying = {working} working, "
             f"expected at least {seats} - floor({seats - 1} / 3) = {quorum}",
+        )
+
+
+def _check_epochs(section: Section, settings: CommitteeSettings) -> None:
+    """Note epochs that could not end, or a committee that could not open a sum once the absent have dropped out."""
+    seats, present, length = settings.seats, settings.seats - settings.absent, settings.epoch_rounds
+    if length is None:
+        for key in ("window_rounds", "members_min"):
+            if section.has(key):
+                section.note(key, "conflict", "is given, but epoch_rounds is not: there is one epoch; leave it out")
+        return
+    attempt = CHANGE_WINDOWS * settings.window_rounds + 1
+    if length < attempt:
+        text = (
+            f"is {length}, expected at least {CHANGE_WINDOWS} x window_rounds + 1 = {attempt}: a change takes as long"
+        )
+        section.note("epoch_rounds", "range", text)
+    if settings.members_min is not None and settings.members_min > present:
+        text = f"is {settings.members_min}, expected at most {present}: {seats} seats - {settings.absent} absent"
+        section.note("members_min", "liveness", text)
+    lying, spoiled_max = settings.lying_seats_max, seats_spoiled_max(seats)
+    if 2 * lying > spoiled_max or seats - lying < seat_quorum(seats):
+        section.note(
+            "",
+            "liveness",
+            f"once the absent have dropped out, {present} validators share {seats} seats and the {settings.lying} that "
+            f"lie hold up to {lying}: expected at most {min(spoiled_max // 2, seats - seat_quorum(seats))}",
         )
 
 
