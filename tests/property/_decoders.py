@@ -63,6 +63,7 @@ from collegium.consensus import (
     decode_proof_evidence,
     decode_round_message,
     decode_shard_payload,
+    decode_sharded_message,
     decode_upload,
     decode_vote_state,
     encode_evidence,
@@ -72,6 +73,7 @@ from collegium.consensus import (
     encode_proof_evidence,
     encode_round_message,
     encode_shard_payload,
+    encode_sharded_message,
     encode_upload,
     encode_vote_state,
 )
@@ -244,6 +246,14 @@ def peer_messages() -> Sequence[bytes]:
     return [encode_peer_message(value) for value in (*ordering_values(), *wire.small_values())]
 
 
+def sharded_messages() -> Sequence[bytes]:
+    return [encode_sharded_message(value) for value in (*ordering_values(), *wire.shard_values()[-2:])]
+
+
+def messages_in_shards() -> Sequence[bytes]:
+    return [encode_sharded_message(value) for value in wire.shard_values()[:-2]]
+
+
 def reports_on_the_wire() -> Sequence[bytes]:
     return [encode_round_message(value) for value in wire.large_values()[:2]]
 
@@ -260,6 +270,8 @@ CONSENSUS = (
     Decoder("payload of shards", decode_shard_payload, shard_payloads, "msgpack", 1, encode_shard_payload),
     Decoder("round message", decode_round_message, small_messages, "msgpack", 1, encode_round_message),
     Decoder("peer message", decode_peer_message, peer_messages, "msgpack", 1, encode_peer_message),
+    Decoder("message among shards", decode_sharded_message, sharded_messages, "msgpack", 1, encode_sharded_message),
+    Decoder("message in a shard", decode_sharded_message, messages_in_shards, "msgpack", 12, encode_sharded_message),
     Decoder("report on the wire", decode_round_message, reports_on_the_wire, encode=encode_round_message, cost=4),
     Decoder("upload", decode_upload, lambda: reports_on_the_wire()[:1], encode=encode_upload, cost=4),
     Decoder("proof evidence", decode_proof_evidence, proof_evidence, encode=encode_proof_evidence, cost=4),
@@ -1037,6 +1049,7 @@ REACHED = {
     "consensus/_round_wire.py decode_round_message": "round message",
     "consensus/_round_wire.py decode_upload": "upload",
     "consensus/_shard_records.py decode_shard_payload": "payload of shards",
+    "consensus/_shard_wire.py decode_sharded_message": "message among shards",
     "crypto/_bls.py BlsSecretKey.from_bytes": "BLS secret",
     "crypto/_certificate.py decode_certificate": "certificate",
     "crypto/_dealing.py SecretShare.from_bytes": "secret share",

@@ -21,6 +21,9 @@ from collegium.aggregation import (
 from collegium.algebra import P
 from collegium.consensus import (
     Announcement,
+    BeaconWord,
+    Close,
+    CloseOffer,
     FailingProof,
     FalseReceipt,
     FalseReject,
@@ -30,10 +33,18 @@ from collegium.consensus import (
     Held,
     ObjectRequest,
     ProofReject,
+    RecordOffer,
     Release,
     ReportReply,
     ReportRequest,
+    ResultOffer,
+    ResultVote,
     SeatReceipt,
+    ShardBatch,
+    ShardMessage,
+    ShardResult,
+    Voucher,
+    encode_shard_payload,
 )
 
 
@@ -91,3 +102,21 @@ def large_values() -> tuple[Any, ...]:
         FalseReceipt(kept, receipt),
         FalseReject(kept, ProofReject(5, kept.report.id, 300, bytes(65))),
     )
+
+
+@cache
+def shard_values() -> tuple[Any, ...]:
+    """One short message of each kind that is said where a round has shards, every field of it filled."""
+    digest, signature, share = bytes(range(32)), bytes(range(65)), bytes(range(48))
+    close = Close(digest, 5, digest, (3,), (digest,), (1,), (digest,), ((b"\1", b"\1", signature),))
+    result = ShardResult(digest, 5, 2, "proved", digest, "opened", ((3, digest),), digest, (4,), (digest,))
+    record = encode_shard_payload(ShardBatch(digest, 5, lost=(0, 2)))
+    receipt, reject, _, release, _, _, request, objects = small_values()
+    offers = (
+        CloseOffer(7, close),
+        Voucher(7, digest, share),
+        ResultOffer(7, result, (key_sum(512, 1),)),
+        ResultVote(7, digest, share),
+    )
+    inside = (*offers, receipt, reject, release, request, objects)
+    return (*(ShardMessage(5, 2, message) for message in inside), RecordOffer(5, record), BeaconWord(5, 7, share))

@@ -275,6 +275,7 @@ from ._shard_types import (
     ShardSend,
     Voucher,
 )
+from ._shard_wire import SHARDED_BYTES_MAX, decode_sharded_message, encode_sharded_message, sharded_bytes_max
 from ._sharded_validator import ShardedContext, ShardedValidatorState, sharded_validator_step, start_sharded_validator
 from ._validator import Kept, ValidatorContext, ValidatorState, restore_validator, start_validator, validator_step
 from ._weight import bytes_in
@@ -292,6 +293,7 @@ __all__ = [
     "RESPONSE_BLOCKS_MAX",
     "ROUND_MESSAGE_BYTES_MAX",
     "SEATS_MAX",
+    "SHARDED_BYTES_MAX",
     "SHARDS_MAX",
     "Admitted",
     "Agreed",
@@ -507,6 +509,7 @@ __all__ = [
     "decode_proof_evidence",
     "decode_round_message",
     "decode_shard_payload",
+    "decode_sharded_message",
     "decode_upload",
     "decode_vote_state",
     "draw_committee",
@@ -519,6 +522,7 @@ __all__ = [
     "encode_proof_evidence",
     "encode_round_message",
     "encode_shard_payload",
+    "encode_sharded_message",
     "encode_upload",
     "encode_vote_state",
     "failure_probability",
@@ -538,6 +542,7 @@ __all__ = [
     "restore_validator",
     "seat_bitmap",
     "seat_quorum",
+    "sharded_bytes_max",
     "sharded_terms_after",
     "sharded_validator_step",
     "sign_proposal",

@@ -198,7 +198,7 @@ def encode_kind(kinds: Mapping[type, Kind], value: object) -> bytes:
     return b"".join([bytes([kind.byte]), *kind.write(value)])
 
 
-def decode_kind(kinds: Iterable[Kind], data: bytes) -> Any:
+def decode_kind(kinds: Iterable[Kind], data: bytes | memoryview) -> Any:
     """Return the value of one of these kinds that `data` is.
 
     Raises:

@@ -64,9 +64,16 @@ from ._round_types import (
 )
 
 __all__ = [
+    "KEY_SUMS_BYTES_MAX",
     "PEER_BYTES_MAX",
     "PROOF_EVIDENCE_BYTES_MAX",
+    "ROUND_KINDS",
     "ROUND_MESSAGE_BYTES_MAX",
+    "SMALL_BYTES_MAX",
+    "check_bytes",
+    "check_key_sums",
+    "check_number",
+    "check_place",
     "decode_peer_message",
     "decode_proof_evidence",
     "decode_round_message",
@@ -76,6 +83,7 @@ __all__ = [
     "encode_round_message",
     "encode_upload",
     "peer_bytes_max",
+    "read_key_sums",
     "upload_bytes_max",
 ]
 
@@ -99,13 +107,13 @@ FieldArray = npt.NDArray[np.uint64]
 # ----------------------------------------------------------------------------------------------------------- checks
 
 
-def _check_bytes(what: str, value: bytes, low: int, high: int | None = None) -> None:
+def check_bytes(what: str, value: bytes, low: int, high: int | None = None) -> None:
     most = low if high is None else high
     if not low <= len(value) <= most:
         raise MalformedMessageError(f"{what} has {len(value)} bytes, expected {low}..{most}", length=len(value))
 
 
-def _check_number(what: str, value: int, high: int = INTEGER_MAX) -> None:
+def check_number(what: str, value: int, high: int = INTEGER_MAX) -> None:
     if not 0 <= value <= high:
         raise MalformedMessageError(f"{what} is {value}, expected 0..{high}", number=value)
 
@@ -115,35 +123,35 @@ def _check_count(what: str, count: int, low: int, high: int) -> None:
         raise MalformedMessageError(f"{count} {what}, expected {low}..{high}", count=count)
 
 
-def _check_place(round_number: int, validator: int) -> None:
-    _check_number("round", round_number)
-    _check_number("validator", validator, EPOCH_SET_SIZE_MAX - 1)
+def check_place(round_number: int, validator: int) -> None:
+    check_number("round", round_number)
+    check_number("validator", validator, EPOCH_SET_SIZE_MAX - 1)
 
 
 def _check_receipt(receipt: Receipt) -> None:
-    _check_number("seat", receipt.seat, SEATS_MAX - 1)
+    check_number("seat", receipt.seat, SEATS_MAX - 1)
     _check_count("reports in a receipt", len(receipt.reports), 0, REPORTS_MAX)
     for ids in (receipt.reports, receipt.verified):
         for report in ids:
-            _check_bytes("report", report, DIGEST_BYTES)
+            check_bytes("report", report, DIGEST_BYTES)
         if any(left >= right for left, right in pairwise(ids)):
             raise MalformedMessageError("reports in a receipt are not strictly increasing")
     if not receipt.names.issuperset(receipt.verified):
         raise MalformedMessageError("a receipt has verified a report that it does not name")
-    _check_bytes("receipt's signature", receipt.signature, ACCOUNT_SIGNATURE_BYTES)
+    check_bytes("receipt's signature", receipt.signature, ACCOUNT_SIGNATURE_BYTES)
 
 
 def _check_reject(reject: ProofReject) -> None:
-    _check_place(reject.round, reject.validator)
-    _check_bytes("report", reject.report, DIGEST_BYTES)
-    _check_bytes("signature", reject.signature, ACCOUNT_SIGNATURE_BYTES)
+    check_place(reject.round, reject.validator)
+    check_bytes("report", reject.report, DIGEST_BYTES)
+    check_bytes("signature", reject.signature, ACCOUNT_SIGNATURE_BYTES)
 
 
-def _check_key_sums(key_sums: Sequence[KeySum]) -> None:
+def check_key_sums(key_sums: Sequence[KeySum]) -> None:
     _check_count("key sums", len(key_sums), 0, SEATS_MAX)
     for key_sum in key_sums:
-        _check_number("round of a key sum", key_sum.round)
-        _check_bytes("key sum's signature", key_sum.signature, ACCOUNT_SIGNATURE_BYTES)
+        check_number("round of a key sum", key_sum.round)
+        check_bytes("key sum's signature", key_sum.signature, ACCOUNT_SIGNATURE_BYTES)
         if key_sum.rows.shape[0] not in _WIDTHS or key_sum.rows.shape[1:] != (KEY_ROWS,):
             raise MalformedMessageError(f"key sum of shape {key_sum.rows.shape} is no seat's")
 
@@ -177,7 +185,7 @@ def _key_sum(data: bytes) -> KeySum:
         raise MalformedMessageError(f"key sum: {error}") from error
 
 
-def _key_sums(parts: Sequence[bytes]) -> tuple[KeySum, ...]:
+def read_key_sums(parts: Sequence[bytes]) -> tuple[KeySum, ...]:
     _check_count("key sums", len(parts), 0, SEATS_MAX)
     return tuple(_key_sum(part) for part in parts)
 
@@ -188,7 +196,7 @@ def _header_bytes(header: Header) -> bytes:
 
 
 def _header(data: bytes) -> Header:
-    _check_bytes("header", data, 1, HEADER_BYTES_MAX)
+    check_bytes("header", data, 1, HEADER_BYTES_MAX)
     try:
         payload = decode_payload(data)
     except MalformedPayloadError as error:
@@ -202,45 +210,45 @@ def _header(data: bytes) -> Header:
 
 
 def _check_seat_receipt(message: SeatReceipt) -> None:
-    _check_number("round", message.round)
+    check_number("round", message.round)
     _check_receipt(message.receipt)
 
 
 def _check_announcement(message: Announcement) -> None:
-    _check_place(message.round, message.validator)
-    _check_bytes("sealing key", message.seal_key, SEAL_KEY_BYTES)
-    _check_bytes("signature", message.signature, ACCOUNT_SIGNATURE_BYTES)
+    check_place(message.round, message.validator)
+    check_bytes("sealing key", message.seal_key, SEAL_KEY_BYTES)
+    check_bytes("signature", message.signature, ACCOUNT_SIGNATURE_BYTES)
 
 
 def _check_release(message: Release) -> None:
-    _check_place(message.round, message.validator)
-    _check_bytes("close", message.close, DIGEST_BYTES)
-    _check_key_sums(message.key_sums)
-    _check_bytes("beacon share", message.beacon_share, BLS_SIGNATURE_BYTES)
-    _check_bytes("signature", message.signature, ACCOUNT_SIGNATURE_BYTES)
+    check_place(message.round, message.validator)
+    check_bytes("close", message.close, DIGEST_BYTES)
+    check_key_sums(message.key_sums)
+    check_bytes("beacon share", message.beacon_share, BLS_SIGNATURE_BYTES)
+    check_bytes("signature", message.signature, ACCOUNT_SIGNATURE_BYTES)
 
 
 def _check_proposal(message: HeaderProposal) -> None:
-    _check_place(message.header.round, message.proposer)
-    _check_key_sums(message.key_sums)
-    _check_bytes("signature", message.signature, ACCOUNT_SIGNATURE_BYTES)
+    check_place(message.header.round, message.proposer)
+    check_key_sums(message.key_sums)
+    check_bytes("signature", message.signature, ACCOUNT_SIGNATURE_BYTES)
 
 
 def _check_vote(message: HeaderVote) -> None:
-    _check_place(message.round, message.validator)
-    _check_bytes("header", message.header, DIGEST_BYTES)
-    _check_bytes("signature", message.signature, BLS_SIGNATURE_BYTES)
+    check_place(message.round, message.validator)
+    check_bytes("header", message.header, DIGEST_BYTES)
+    check_bytes("signature", message.signature, BLS_SIGNATURE_BYTES)
 
 
 def _check_asked(validator: int, digests: Sequence[bytes]) -> None:
-    _check_number("validator", validator, EPOCH_SET_SIZE_MAX - 1)
+    check_number("validator", validator, EPOCH_SET_SIZE_MAX - 1)
     _check_count("digests asked for", len(digests), 1, REPORTS_MAX)
     for digest in digests:
-        _check_bytes("digest", digest, DIGEST_BYTES)
+        check_bytes("digest", digest, DIGEST_BYTES)
 
 
 def _check_request(message: ReportRequest) -> None:
-    _check_number("round", message.round)
+    check_number("round", message.round)
     _check_asked(message.validator, message.reports)
 
 
@@ -288,7 +296,7 @@ _ARRAYS: Final = (
         SMALL_BYTES_MAX + KEY_SUMS_BYTES_MAX,
         tuple[int, int, bytes, list[bytes], bytes, bytes],
         lambda m: (m.round, m.validator, m.close, [k.to_bytes() for k in m.key_sums], m.beacon_share, m.signature),
-        lambda f: Release(f[0], f[1], f[2], _key_sums(f[3]), f[4], f[5]),
+        lambda f: Release(f[0], f[1], f[2], read_key_sums(f[3]), f[4], f[5]),
         _check_release,
     ),
     array_kind(
@@ -297,7 +305,7 @@ _ARRAYS: Final = (
         SMALL_BYTES_MAX + HEADER_BYTES_MAX + KEY_SUMS_BYTES_MAX,
         tuple[bytes, list[bytes], int, bytes],
         lambda m: (_header_bytes(m.header), [k.to_bytes() for k in m.key_sums], m.proposer, m.signature),
-        lambda f: HeaderProposal(_header(f[0]), _key_sums(f[1]), f[2], f[3]),
+        lambda f: HeaderProposal(_header(f[0]), read_key_sums(f[1]), f[2], f[3]),
         _check_proposal,
     ),
     array_kind(
@@ -351,7 +359,7 @@ def _write_parts(report: Report, ciphertext: bytes, proof: bytes, registration: 
     parts = [report.to_bytes(), ciphertext, proof, registration]
     lengths = [len(part) for part in parts]
     _check_parts(len(report.boxes), lengths)
-    _check_number("round of a report", report.round)
+    check_number("round of a report", report.round)
     return [_PARTS_HEAD.pack(len(report.boxes), *lengths), *parts]
 
 
@@ -405,7 +413,7 @@ def _read_parts(reader: _Reader, following: int = 0) -> tuple[Report, memoryview
         report = Report.from_bytes(encoded, seats)
     except MalformedReportError as error:
         raise MalformedMessageError(str(error)) from error
-    _check_number("round of a report", report.round)
+    check_number("round of a report", report.round)
     return report, ciphertext, proof, registration
 
 
@@ -415,7 +423,7 @@ def _write_upload(upload: Upload) -> Parts:
         raise MalformedMessageError(f"{len(upload.boxes)} boxes, the report names {len(upload.report.boxes)}")
     for box in upload.boxes:
         if box is not None:
-            _check_bytes("box", box, 1, BOX_BYTES_MAX)
+            check_bytes("box", box, 1, BOX_BYTES_MAX)
     boxes = [b"" if box is None else box for box in upload.boxes]
     lengths = struct.pack(f"<{len(boxes)}I", *(len(box) for box in boxes))
     return [*_write_parts(upload.report, upload.ciphertext, upload.proof, upload.registration), lengths, *boxes]
@@ -434,7 +442,7 @@ def _read_upload(data: memoryview) -> Upload:
 
 
 def _write_reply(reply: ReportReply) -> Parts:
-    _check_number("round", reply.round)
+    check_number("round", reply.round)
     parts = _write_parts(reply.report, reply.ciphertext, reply.proof, reply.registration)
     return [_REPLY_HEAD.pack(reply.round), *parts]
 
@@ -442,14 +450,14 @@ def _write_reply(reply: ReportReply) -> Parts:
 def _read_reply(data: memoryview) -> ReportReply:
     reader = _Reader(data)
     (round_number,) = reader.unpack(_REPLY_HEAD)
-    _check_number("round", round_number)
+    check_number("round", round_number)
     report, ciphertext, proof, registration = _read_parts(reader)
     reader.done()
     return ReportReply(round_number, report, bytes(ciphertext), proof, registration)
 
 
 def _write_object(reply: ObjectReply) -> Parts:
-    _check_bytes("object", reply.data, 0, OBJECT_BYTES_MAX)
+    check_bytes("object", reply.data, 0, OBJECT_BYTES_MAX)
     return [reply.data]
 
 
@@ -526,6 +534,7 @@ _EVIDENCE: Final = (
 _OBJECT: Final = Kind(74, ObjectReply, 1 + OBJECT_BYTES_MAX, _write_object, lambda data: ObjectReply(bytes(data)))
 _MESSAGES: Final = (_UPLOAD, *_ARRAYS, _REPLY, _OBJECT)
 _BY_TYPE: Final = {kind.type: kind for kind in (*_MESSAGES, *_EVIDENCE)}
+ROUND_KINDS: Final[Mapping[type, Kind]] = MappingProxyType({kind.type: kind for kind in _MESSAGES})
 
 ROUND_MESSAGE_BYTES_MAX: Final = max(kind.bytes_max for kind in _MESSAGES)
 PROOF_EVIDENCE_BYTES_MAX: Final = max(kind.bytes_max for kind in _EVIDENCE)
