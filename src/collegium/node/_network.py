@@ -5,6 +5,9 @@ whatever the machine does. The *measured* clock rides along on every message: it
 took on this machine, each validator being its own machine, so that latency is reported with compute in it and yet no
 measurement can change what happens. Work that several validators share (checking the same public report) is done once
 and charged to each.
+
+A step takes the processor time of all of this process's threads, not the time on the wall: what other processes do
+meanwhile is nobody's step. Threads at work together count each, so a step is never charged less than it would take.
 """
 
 from __future__ import annotations
@@ -86,7 +89,7 @@ class SharedWork:
         """Return `compute()` for the first caller of `key`, its result (or refusal) for the later ones."""
         known = self.results.get(key)
         if known is None:
-            began, charged = time.perf_counter(), self.charged_ms
+            began, charged = time.process_time(), self.charged_ms
             value: object = None
             refusal: CollegiumError | None = None
             try:
@@ -94,7 +97,7 @@ class SharedWork:
             except CollegiumError as error:
                 refusal = error
             inner = self.charged_ms - charged  # nested shared work is charged as if done here
-            took = 1e3 * (time.perf_counter() - began) + inner
+            took = 1e3 * (time.process_time() - began) + inner
             self.put(key, value, refusal, took)
             self._pays(key)
         else:
@@ -187,9 +190,9 @@ class Network:
 
     def _deliver(self, to: int, message: Message, measured_ms: float, sender: int | None) -> Delivery:
         self.work.charged_ms, self.work.asking = 0.0, to
-        began = time.perf_counter()
+        began = time.process_time()
         outgoing = list(self.participants[to].handle(message, self.now_ms, sender))
-        compute_ms = 1e3 * (time.perf_counter() - began) + self.work.charged_ms
+        compute_ms = 1e3 * (time.process_time() - began) + self.work.charged_ms
         ended = max(self._free_ms[to], measured_ms) + compute_ms
         self._free_ms[to] = ended
         self.measured_ms = max(self.measured_ms, ended)
