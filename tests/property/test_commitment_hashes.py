@@ -86,6 +86,23 @@ def test_a_run_has_the_proof_of_its_list(first: int, length: int) -> None:
         verify_multiproof(TREE.root, 64, run, leaves, proof)
 
 
+@given(positions=st.sets(st.integers(0, 63), min_size=1), flipped=st.integers(0, 32 * 64 - 1))
+def test_any_positions_climb_to_the_root_with_exactly_their_siblings(positions: set[int], flipped: int) -> None:
+    listed = sorted(positions)
+    proof = TREE.prove(listed)
+    assert len(proof) == multiproof_length(64, listed)
+    leaves = [sha256(bytes([i])).digest() for i in listed]
+    verify_multiproof(TREE.root, 64, listed, leaves, proof)
+    whole = bytearray(b"".join(leaves) + proof)
+    whole[flipped % len(whole)] ^= 1
+    cut = 32 * len(leaves)
+    wrong = [bytes(whole[at : at + 32]) for at in range(0, cut, 32)]
+    with pytest.raises(MultiproofError, match="root comes out"):
+        verify_multiproof(TREE.root, 64, listed, wrong, bytes(whole[cut:]))
+    with pytest.raises(MultiproofError, match="these positions need"):
+        verify_multiproof(TREE.root, 64, listed, leaves, proof + bytes(32))
+
+
 @pytest.mark.parametrize("run", [range(0), range(60, 65), range(-1, 3), range(5, 2, -1)])
 def test_a_run_outside_the_tree_is_refused(run: range) -> None:
     with pytest.raises(MultiproofError, match="positions"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 import numpy as np
@@ -14,11 +15,21 @@ from collegium.crypto import Digest
 from ._kernels import sha256_rows
 from ._sha_kernels import AVAILABLE, sha256_parts
 
-__all__ = ["DIGEST_BYTES", "ByteRows", "as_digests", "as_rows", "hash_rows", "hash_rows_plain", "hash_slices"]
+__all__ = [
+    "DIGEST_BYTES",
+    "ByteRows",
+    "as_digests",
+    "as_rows",
+    "hash_rows",
+    "hash_rows_plain",
+    "hash_slices",
+    "padded_message",
+]
 
 DIGEST_BYTES = 32
 _BLOCK_BYTES = 64
 _LENGTH_BYTES = 8
+_MESSAGES_KEPT = 64  # shapes of messages whose padding is remembered: a tag and a width each
 _ROWS_MIN = 32  # below it the kernel gains nothing, and who builds small trees need not wait until it is loaded
 
 ByteRows = npt.NDArray[np.uint8]
@@ -38,7 +49,7 @@ def hash_rows(tag: bytes, left: ByteRows, right: ByteRows) -> ByteRows:
     parts = _for_kernel(left), _for_kernel(right)
     if AVAILABLE:
         return _hash_parts(tag, parts[0], 0, left.shape[1], parts[1])
-    padded, out = _padded(tag, left.shape[1] + right.shape[1]), np.empty((count, DIGEST_BYTES), np.uint8)
+    padded, out = padded_message(tag, left.shape[1] + right.shape[1]), np.empty((count, DIGEST_BYTES), np.uint8)
     sha256_rows(padded, *parts, len(tag), out)
     return out
 
@@ -52,13 +63,14 @@ def hash_slices(tag: bytes, rows: ByteRows, low: int, high: int) -> ByteRows:
 
 
 def _hash_parts(tag: bytes, left: ByteRows, low: int, high: int, right: ByteRows) -> ByteRows:
-    padded, out = _padded(tag, high - low + right.shape[1]), np.empty((len(left), DIGEST_BYTES), np.uint8)
+    padded, out = padded_message(tag, high - low + right.shape[1]), np.empty((len(left), DIGEST_BYTES), np.uint8)
     over_rows(sha256_parts, len(left), len(left) * len(padded) >> 4, padded, left, low, high, right, len(tag), out)
     return out
 
 
-def _padded(tag: bytes, width: int) -> npt.NDArray[np.uint8]:
-    """Return one message, its variable part 0, padded to whole blocks (FIPS 180-4, 5.1.1)."""
+@lru_cache(maxsize=_MESSAGES_KEPT)
+def padded_message(tag: bytes, width: int) -> npt.NDArray[np.uint8]:
+    """Return one message, its variable part 0, padded to whole blocks (FIPS 180-4, 5.1.1): for kernels to copy."""
     length = len(tag) + width
     blocks = -(-(length + 1 + _LENGTH_BYTES) // _BLOCK_BYTES)
     end = (8 * length).to_bytes(_LENGTH_BYTES, "big")

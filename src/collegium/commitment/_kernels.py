@@ -136,3 +136,24 @@ def sha256_rows(padded, left, right, left_start, out):
         for lane in range(lanes):
             for i in range(8):
                 digests[first + lane, i] = _swap_bytes(chain[i, lane])
+
+
+@njit(cache=True, nogil=True)
+def siblings_missing(positions, levels):
+    """How many siblings the way from increasing positions to the root, `levels` up, cannot compute; overwrites them."""
+    count = positions.shape[0]
+    missing = 0
+    for _ in range(levels):
+        above = 0
+        i = 0
+        while i < count:
+            position = positions[i]
+            if position & 1 == 0 and i + 1 < count and positions[i + 1] == position + 1:
+                i += 1
+            else:
+                missing += 1
+            i += 1
+            positions[above] = position >> 1
+            above += 1
+        count = above
+    return missing

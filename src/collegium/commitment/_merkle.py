@@ -17,7 +17,10 @@ import numpy.typing as npt
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
-from ._hashes import DIGEST_BYTES, ByteRows, as_rows, hash_rows
+from . import _hashes
+from ._hashes import DIGEST_BYTES, ByteRows, as_rows, hash_rows, padded_message
+from ._kernels import siblings_missing
+from ._sha_kernels import climb
 
 __all__ = ["MerkleTree", "MultiproofError", "as_array", "multiproof_length", "verify_multiproof"]
 
@@ -72,8 +75,7 @@ class MerkleTree:
 
 def multiproof_length(leaf_count: int, positions: Sequence[int]) -> int:
     """Return the exact size in bytes of the multiproof of `positions` in a tree of `leaf_count` leaves."""
-    steps = _steps(leaf_count, _checked_positions(leaf_count, positions).tobytes())
-    return DIGEST_BYTES * sum(step.absent.size for step in steps)
+    return DIGEST_BYTES * _missing(leaf_count, _checked_positions(leaf_count, positions))
 
 
 def verify_multiproof(
@@ -85,21 +87,46 @@ def verify_multiproof(
         MultiproofError: positions not strictly increasing or out of range; a number of leaves or a proof length other
             than the set demands; or a root that does not come out.
     """
-    steps = _steps(leaf_count, _checked_positions(leaf_count, positions).tobytes())
-    expected = DIGEST_BYTES * sum(step.absent.size for step in steps)
+    known = _checked_positions(leaf_count, positions)
+    expected = DIGEST_BYTES * _missing(leaf_count, known)
     if len(leaves) != len(positions):
         raise MultiproofError(f"{len(positions)} positions but {len(leaves)} leaves", leaves=len(leaves))
     if len(proof) != expected:
         raise MultiproofError(f"multiproof has {len(proof)} bytes, these positions need {expected}", length=len(proof))
-    missing = np.frombuffer(proof, np.uint8).reshape(-1, DIGEST_BYTES)  # in the order in which it is asked for
-    digests = _rows(leaves)
-    for step in steps:
+    siblings = np.frombuffer(proof, np.uint8).reshape(-1, DIGEST_BYTES)  # in the order in which they are asked for
+    climbed = (_climb if _hashes.AVAILABLE else _climb_plain)(leaf_count, known, _rows(leaves), siblings)
+    if climbed != root:
+        raise MultiproofError(f"root comes out as {climbed.hex()}, committed is {root.hex()}", root=root)
+
+
+def _missing(leaf_count: int, known: Positions) -> int:
+    """Return how many digests the multiproof of checked positions brings."""
+    return int(siblings_missing(known.copy(), leaf_count.bit_length() - 1))
+
+
+def _climb_plain(leaf_count: int, known: Positions, leaves: ByteRows, missing: ByteRows) -> Digest:
+    """Return the root above leaves at checked positions and the siblings that are missing, a level at a time."""
+    digests = leaves
+    for step in _steps(leaf_count, known.tobytes()):
         here = step.absent.size
         children = np.empty((step.known.size + here, DIGEST_BYTES), np.uint8)
         children[step.known], children[step.absent], missing = digests, missing[:here], missing[here:]
         digests = _parents(children)
-    if digests.tobytes() != root:
-        raise MultiproofError(f"root comes out as {digests.tobytes().hex()}, committed is {root.hex()}", root=root)
+    return digests.tobytes()
+
+
+def _climb(leaf_count: int, known: Positions, leaves: ByteRows, missing: ByteRows) -> Digest:
+    """Return what `_climb_plain` returns, by one compiled loop over all levels."""
+    digests = leaves.copy()
+    climb(
+        padded_message(_NODE, 2 * DIGEST_BYTES),
+        len(_NODE),
+        known.copy(),
+        digests,
+        missing.copy(),
+        leaf_count.bit_length() - 1,
+    )
+    return digests[0].tobytes()
 
 
 class _Step(NamedTuple):

@@ -98,6 +98,21 @@ def _block(emit):
 _compress = _block(_emit_block)
 
 
+@njit(inline="always")
+def _hash(message, state, blocks, out):
+    """The digest of a padded message of so many blocks, to the 32 bytes of `out`; `state` is overwritten."""
+    for j in range(8):
+        state[j] = _START[j]
+    for block in range(blocks):
+        _compress(state, message, block << uint64(6))
+    for j in range(8):
+        word = state[j]
+        out[4 * j] = np.uint8(word >> np.uint32(24))
+        out[4 * j + 1] = np.uint8((word >> np.uint32(16)) & np.uint32(255))
+        out[4 * j + 2] = np.uint8((word >> np.uint32(8)) & np.uint32(255))
+        out[4 * j + 3] = np.uint8(word & np.uint32(255))
+
+
 @njit(cache=True, nogil=True)
 def sha256_parts(start, stop, padded, left, low, high, right, place, out):
     """Digests of messages [start, stop) that differ in `left[i, low:high]` and then `right[i]`, from `place` on."""
@@ -112,13 +127,42 @@ def sha256_parts(start, stop, padded, left, low, high, right, place, out):
             message[uint64(place) + j] = row[uint64(low) + j]
         for j in range(uint64(right.shape[1])):
             message[middle + j] = right[i, j]
-        for j in range(8):
-            state[j] = _START[j]
-        for block in range(blocks):
-            _compress(state, message, block << uint64(6))
-        for j in range(8):
-            word = state[j]
-            out[i, 4 * j] = np.uint8(word >> np.uint32(24))
-            out[i, 4 * j + 1] = np.uint8((word >> np.uint32(16)) & np.uint32(255))
-            out[i, 4 * j + 2] = np.uint8((word >> np.uint32(8)) & np.uint32(255))
-            out[i, 4 * j + 3] = np.uint8(word & np.uint32(255))
+        _hash(message, state, blocks, out[i])
+
+
+@njit(cache=True, nogil=True)
+def climb(padded, place, positions, digests, proof, levels):
+    """Leaves at `positions` to the root, `levels` up, which `digests[0]` becomes; both arrays are overwritten.
+
+    `padded` is an inner node's message with its padding, its two digests from `place` on; `proof` has the siblings that
+    are missing, in their order, as many as the positions take.
+    """
+    message = padded.copy()
+    state = np.empty(8, np.uint32)
+    blocks = uint64(message.shape[0]) >> uint64(6)
+    first = uint64(place)
+    second = first + uint64(32)
+    count = positions.shape[0]
+    used = 0
+    for _ in range(levels):
+        above = 0
+        i = 0
+        while i < count:
+            position = positions[i]
+            if position & 1:
+                left, right = proof[used], digests[i]
+                used += 1
+            elif i + 1 < count and positions[i + 1] == position + 1:
+                left, right = digests[i], digests[i + 1]
+                i += 1
+            else:
+                left, right = digests[i], proof[used]
+                used += 1
+            i += 1
+            for j in range(uint64(32)):
+                message[first + j] = left[j]
+                message[second + j] = right[j]
+            _hash(message, state, blocks, digests[above])
+            positions[above] = position >> 1
+            above += 1
+        count = above
