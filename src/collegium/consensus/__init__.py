@@ -144,6 +144,7 @@ from ._order_wire import (
 )
 from ._ordering import ConflictingMessageError, NotAddressedError, OutOfWindowError, initial_state, restore, step
 from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
+from ._proofs_due import DueProof, proofs_due
 from ._proving import (
     ContinuationError,
     NoEvidenceError,
@@ -334,6 +335,7 @@ __all__ = [
     "Context",
     "ContinuationError",
     "DealingRecord",
+    "DueProof",
     "EarlyRecordError",
     "Effect",
     "EpochChange",
@@ -535,6 +537,7 @@ __all__ = [
     "open_handover",
     "peer_bytes_max",
     "proof_key",
+    "proofs_due",
     "registration_key",
     "replay_change",
     "restore",

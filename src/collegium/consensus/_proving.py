@@ -35,6 +35,7 @@ __all__ = [
     "is_vouched",
     "must_verify",
     "new_registrations",
+    "overdue_proofs",
     "proof_key",
     "registration_key",
     "verify_proof_evidence",
@@ -239,6 +240,19 @@ def is_proved(context: RoundContext, state: RoundState, report: Report, close: C
         return False
     receipts = (*state.receipts.values(), *(() if close is None else close.signed))
     return is_vouched(state.terms, report, receipts, context.verifiers)
+
+
+def overdue_proofs(context: RoundContext, state: RoundState, now: int) -> tuple[Held, ...]:
+    """Return the reports whose proofs the chosen validators have not vouched for in time: everybody verifies them."""
+    if state.close is not None:
+        return ()
+    return tuple(
+        held
+        for report, held in state.held().items()
+        if report in state.arrived
+        and now >= state.arrived[report] + context.timing.verify_ms
+        and not is_proved(context, state, held.report)
+    )
 
 
 def failed_proofs(work: Work, agreed: Agreed, state: RoundState, close: Close) -> tuple[Digest, ...]:

@@ -25,12 +25,11 @@ from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, Proo
 from ._proving import (
     ProofRefusedError,
     check_proof,
-    check_proof_form,
-    check_registration,
     check_reject,
     failed_proofs,
     is_proved,
     must_verify,
+    overdue_proofs,
 )
 from ._records import Announcement, Certified, Close, Header, Registered, decode_payload, encode_payload
 from ._round_rules import (
@@ -52,12 +51,12 @@ from ._round_rules import (
     check_release,
     check_signer,
     check_speaker,
-    check_upload,
     close_for,
     combine_beacon,
     complete_upload,
     enough_since,
     has_enough,
+    held_of,
     is_complete,
     is_unanimous,
     leaves_out,
@@ -406,11 +405,7 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
         raise RepeatedReportError(
             f"trainer {report.trainer.hex()} signed {known.report.id.hex()} and {report.id.hex()}"
         )
-    check_proof_form(context.agreed, report, upload.proof)
-    ciphertext = check_upload(context.work, state.terms, report, upload.ciphertext, boxes)
-    registration = state.registrations.get(report.registration, upload.registration)
-    check_registration(context.agreed, state.registered, report, registration)
-    held, since = Held(report, ciphertext, upload.proof, registration), enough_since(context, state)
+    held, since = held_of(context, state, upload, boxes), enough_since(context, state)
     state = replace(state, reports={**state.reports, report.trainer: held})
     copy = sum((report.id, seat) in state.columns for seat in own)
     state, examined = _examine(context, state, held, now)
@@ -558,11 +553,9 @@ def _verify(context: RoundContext, state: RoundState, held: Held, now: int) -> O
 def _verify_overdue(context: RoundContext, state: RoundState, now: int) -> Outcomes:
     """Verify the proofs that the chosen validators have not vouched for in time."""
     effects: list[RoundEffect] = []
-    for report, held in state.held().items():
-        due = report in state.arrived and now >= state.arrived[report] + context.timing.verify_ms
-        if due and state.close is None and not is_proved(context, state, held.report):
-            state, more = _verify(context, state, held, now)
-            effects.extend(more)
+    for held in overdue_proofs(context, state, now):
+        state, more = _verify(context, state, held, now)
+        effects.extend(more)
     return state, tuple(effects)
 
 
@@ -831,11 +824,7 @@ def _take_reply(context: RoundContext, state: RoundState, message: ReportReply, 
     wanted = report.id in state.missing() or len(_vouchers(context, state, report.id)) > context.epoch_set.faulty_max
     if not wanted or report.trainer not in context.cohort:
         return state, ()
-    check_proof_form(context.agreed, report, message.proof)
-    ciphertext = check_upload(context.work, state.terms, report, message.ciphertext, {})
-    registration = state.registrations.get(report.registration, message.registration)
-    check_registration(context.agreed, state.registered, report, registration)
-    held = Held(report, ciphertext, message.proof, registration)
+    held = held_of(context, state, message, {})
     state = replace(state, fetched={**state.fetched, report.id: held})
     state, examined = _examine(context, state, held, now)
     state, look = _look_when_complete(context, state, now)

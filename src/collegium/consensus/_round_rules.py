@@ -22,9 +22,27 @@ from collegium.crypto import Digest, recover_address, seal
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
-from ._proving import ProofRefusedError, check_proof_form, failed_proofs, is_proved, new_registrations
+from ._proof_evidence import Held
+from ._proving import (
+    ProofRefusedError,
+    check_proof_form,
+    check_registration,
+    failed_proofs,
+    is_proved,
+    new_registrations,
+)
 from ._records import Announcement, Certified, Close, Header, Outcome, Registered, list_receipts
-from ._round_types import Agreed, HeaderProposal, IntArray, Release, RoundContext, RoundMessage, RoundState, Work
+from ._round_types import (
+    Agreed,
+    HeaderProposal,
+    IntArray,
+    Release,
+    ReportReply,
+    RoundContext,
+    RoundMessage,
+    RoundState,
+    Work,
+)
 from ._seats import assign_seats, check_seat_certificate
 from ._weight import bytes_in
 
@@ -58,6 +76,7 @@ __all__ = [
     "complete_upload",
     "enough_since",
     "has_enough",
+    "held_of",
     "is_complete",
     "is_overdue",
     "is_unanimous",
@@ -158,6 +177,22 @@ def _check_boxes(report: Report, boxes: Mapping[int, bytes | None]) -> None:
     for seat, box in boxes.items():
         if box is not None and (seat >= len(report.boxes) or sha256(box).digest() != report.boxes[seat]):
             raise aggregation.ReportRejectedError(f"the box for seat {seat} is not the one that the report names")
+
+
+def held_of(
+    context: RoundContext, state: RoundState, message: Upload | ReportReply, boxes: Mapping[int, bytes | None]
+) -> Held:
+    """Return a report with what belongs to it, after every check but that of its proof; `boxes` are the own seats'.
+
+    Raises:
+        CollegiumError: naming what does not hold.
+    """
+    report = message.report
+    check_proof_form(context.agreed, report, message.proof)
+    ciphertext = check_upload(context.work, state.terms, report, message.ciphertext, boxes)
+    registration = state.registrations.get(report.registration, message.registration)
+    check_registration(context.agreed, state.registered, report, registration)
+    return Held(report, ciphertext, message.proof, registration)
 
 
 def check_early(context: RoundContext, upload: Upload) -> None:

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from collegium.aggregation import Upload
 from collegium.consensus import (
     Certified,
     Close,
     Committed,
+    DueProof,
     Header,
     Message,
     Refused,
@@ -28,6 +29,7 @@ from collegium.consensus import (
     Timer,
     decode_payload,
     encode_peer_message,
+    proofs_due,
 )
 from collegium.crypto import Digest
 
@@ -38,6 +40,7 @@ from ._journal_disk import DiskJournal
 from ._machine import Alarm, Leaves, Machine, Parcel, Sender
 from ._network import Outgoing, SharedWork
 from ._play import lasts
+from ._proof_threads import ProofResults, ProofThreads, Verified
 from ._round_archive import RoundArchive, leave_behind
 from ._round_spans import step_of
 from ._validator_node import ValidatorNode
@@ -127,8 +130,15 @@ class Watcher(Protocol):
 class NodeSteps:
     """The machine's thread around a node: each step's messages are written as bytes there, once for all receivers."""
 
-    def __init__(self, node: ValidatorNode, archive: RoundArchive, watcher: Watcher, rounds: int) -> None:
-        self.node, self.archive, self._watcher, self._rounds = node, archive, watcher, rounds
+    def __init__(
+        self,
+        node: ValidatorNode,
+        archive: RoundArchive,
+        watcher: Watcher,
+        rounds: int,
+        proofs: ProofThreads | None = None,
+    ) -> None:
+        self.node, self.archive, self._watcher, self._rounds, self.proofs = node, archive, watcher, rounds, proofs
         self._timing = node.context.round.timing
         self._others = tuple(i for i in range(node.context.round.epoch_set.size) if i != node.index)
         self.standing = self._stand()
@@ -136,7 +146,31 @@ class NodeSteps:
         self._pace()
 
     def step(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
-        """Handle one message; what it brought about is on disk before this returns."""
+        """Handle one message, or have it wait for proofs; what it brought about is on disk before this returns."""
+        if not isinstance(message, Verified):
+            due = self._due(message, now_ms, sender)
+        else:
+            self._enter(message.results)
+            due = () if message.whole else self._due(message.message, now_ms, sender)
+            message = message.message
+        if due and self.proofs is not None:
+            return [partial(self.proofs.begin, sender, message, due)]
+        return self._handle(message, now_ms, sender)
+
+    def _due(self, message: object, now_ms: int, sender: Sender) -> tuple[DueProof, ...]:
+        """Return the proofs that handling a message is about to verify, if threads can do it before."""
+        if self.proofs is None:
+            return ()
+        handled: Any = message.upload if isinstance(message, Submission) else message
+        return proofs_due(self.node.context.round, self.node.state.round, handled, now_ms, sender)
+
+    def _enter(self, results: ProofResults) -> None:
+        work = self.node.context.round.work
+        if isinstance(work, SharedWork):
+            for key, result in results.items():
+                work.put(key, *result)
+
+    def _handle(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
         submission = message if isinstance(message, Submission) else None
         handled = message if submission is None else submission.upload
         state, before = self.node.state.round, self.standing
@@ -163,7 +197,9 @@ class NodeSteps:
         self.node.context = replace(self.node.context, round=replace(self.node.context.round, timing=timing))
 
     def close(self) -> None:
-        """Let go of the files, when no step is to come."""
+        """Let go of files and threads, when no step is to come."""
+        if self.proofs is not None:
+            self.proofs.close()
         self.archive.close()
         if isinstance(self.node.journal, DiskJournal):
             self.node.journal.close()

@@ -42,6 +42,7 @@ from ._network import Outgoing, SharedWork
 from ._network_settings import ValidatorSettings
 from ._peers import PeerLimits, Peers
 from ._process import first_to_end, open_log, stop_signal
+from ._proof_threads import ProofThreads
 from ._round_archive import RoundArchive
 from ._round_spans import RoundSpans, SpanWriter
 from ._setup import build_task, surround
@@ -114,7 +115,10 @@ class ValidatorProcess:
         reporter = _Reporter(settings, log, feed, metrics, spans)
         machine = Machine(settings.index, MailboxLimits(settings.limits.mailbox_messages))
         context = _context(settings, genesis, experiment, task, secrets)
-        steps, first = await machine.compute(lambda: _restore(settings, genesis, task, context, secrets, reporter))
+        proofs = ProofThreads(task, machine.mailbox.add)
+        steps, first = await machine.compute(
+            lambda: _restore(settings, genesis, task, context, secrets, reporter, proofs)
+        )
         # 3. sockets
 
         async def on_frame(sender: int, frame: bytes) -> None:
@@ -176,6 +180,7 @@ class ValidatorProcess:
                 self.log.info("ready", round=self.steps.standing.round)
             self.metrics.set_peers(len(self.peers.connected()))
             self.metrics.set_queue("mailbox", len(self.machine.mailbox))
+            self.metrics.set_queue("proofs", 0 if self.steps.proofs is None else self.steps.proofs.waiting)
             await asyncio.sleep(WATCH_S)
 
 
@@ -217,6 +222,7 @@ def _restore(
     context: ValidatorContext,
     secrets: ValidatorSecrets,
     reporter: _Reporter,
+    proofs: ProofThreads,
 ) -> tuple[NodeSteps, list[Outgoing]]:
     """Return the node as its journal says, new if that is empty, and what it has to say first."""
     journal = DiskJournal(settings.state / JOURNAL, ROUNDS_KEPT)
@@ -224,7 +230,7 @@ def _restore(
     terms = first_terms(genesis, task, context.round.seats, EMPTY_STATE)
     seal = {} if secrets.seal is None else {0: secrets.seal}
     node, first = ValidatorNode.restore(context, journal, terms, EMPTY_STATE, seal, monotonic_ms())
-    return NodeSteps(node, archive, reporter, task.rounds), first
+    return NodeSteps(node, archive, reporter, task.rounds, proofs), first
 
 
 @dataclass

@@ -21,7 +21,7 @@ from collegium.errors import CollegiumError
 
 from ._events import WorldError
 
-__all__ = ["WORKERS_VARIABLE", "Done", "WorkerCountError", "Workers"]
+__all__ = ["WORKERS_VARIABLE", "Done", "WorkerCountError", "Workers", "worker_count"]
 
 T = TypeVar("T")
 
@@ -30,11 +30,11 @@ COUNT_MAX = 1024
 
 
 class WorkerCountError(CollegiumError):
-    """COLLEGIUM_WORKERS is not a number of processes."""
+    """COLLEGIUM_WORKERS is not a number of processes or threads."""
 
 
-def _default_count() -> int:
-    """Return how many processes to work in: what COLLEGIUM_WORKERS says, else the cores that this one may use."""
+def worker_count() -> int:
+    """Return how many processes or threads to work in: what COLLEGIUM_WORKERS says, else as many as cores."""
     said = os.environ.get(WORKERS_VARIABLE, "")
     if not said:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -77,7 +77,7 @@ class Workers:
         WorkerCountError: the variable holds something else.
     """
 
-    count: int = field(default_factory=_default_count)
+    count: int = field(default_factory=worker_count)
     _pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
