@@ -41,7 +41,11 @@ from collegium.consensus import (
     BlockResponse,
     Certified,
     CertifiedResult,
+    ChangeOffer,
     Close,
+    FollowMessage,
+    FollowReply,
+    FollowRequest,
     Message,
     QuorumCertificate,
     Registered,
@@ -57,6 +61,7 @@ from collegium.consensus import (
     VoteEquivocation,
     VoteState,
     decode_evidence,
+    decode_follow_message,
     decode_message,
     decode_payload,
     decode_peer_message,
@@ -67,6 +72,7 @@ from collegium.consensus import (
     decode_upload,
     decode_vote_state,
     encode_evidence,
+    encode_follow_message,
     encode_message,
     encode_payload,
     encode_peer_message,
@@ -122,6 +128,7 @@ from collegium.node import (
 )
 from collegium.node._base_chain import ChainRecord, decode_chain_record, encode_chain_record
 from collegium.node._chain_check import _decode_transaction
+from collegium.node._epoch_wire import EpochMessage, decode_epoch_message, encode_epoch_message
 from collegium.node._evaluations import RoundEvaluation, read_evaluations, sign_evaluation
 from collegium.node._figures import RoundFigures, append_figures, read_figures
 from collegium.node._gateway_problems import decode_problem, encode_problem
@@ -242,8 +249,25 @@ def small_messages() -> Sequence[bytes]:
     return [encode_round_message(value) for value in wire.small_values()]
 
 
+def following_values() -> tuple[FollowMessage, ...]:
+    block = ordering_values()[0]
+    assert isinstance(block, Block)
+    certificates = (block.parent_certificate, block.parent_certificate)
+    return FollowRequest(DIGEST), FollowReply((block, block), certificates), ChangeOffer(b"Ta record")
+
+
+def following() -> Sequence[bytes]:
+    return [encode_follow_message(value) for value in following_values()]
+
+
 def peer_messages() -> Sequence[bytes]:
-    return [encode_peer_message(value) for value in (*ordering_values(), *wire.small_values())]
+    values = (*ordering_values(), *following_values(), *wire.small_values())
+    return [encode_peer_message(value) for value in values]
+
+
+def frames_between_validators() -> Sequence[bytes]:
+    values = (*ordering_values(), *following_values(), *wire.small_values())
+    return [encode_epoch_message(EpochMessage(7, value)) for value in values]
 
 
 def sharded_messages() -> Sequence[bytes]:
@@ -272,6 +296,8 @@ CONSENSUS = (
     Decoder("peer message", decode_peer_message, peer_messages, "msgpack", 1, encode_peer_message),
     Decoder("message among shards", decode_sharded_message, sharded_messages, "msgpack", 1, encode_sharded_message),
     Decoder("message in a shard", decode_sharded_message, messages_in_shards, "msgpack", 12, encode_sharded_message),
+    Decoder("message of a follower", decode_follow_message, following, "msgpack", 1, encode_follow_message),
+    Decoder("frame of a validator", decode_epoch_message, frames_between_validators, encode=encode_epoch_message),
     Decoder("report on the wire", decode_round_message, reports_on_the_wire, encode=encode_round_message, cost=4),
     Decoder("upload", decode_upload, lambda: reports_on_the_wire()[:1], encode=encode_upload, cost=4),
     Decoder("proof evidence", decode_proof_evidence, proof_evidence, encode=encode_proof_evidence, cost=4),
@@ -1041,6 +1067,7 @@ REACHED = {
     "commitment/_matrix.py ColumnRange.from_bytes": "opened columns",
     "consensus/_epoch_change_records.py decode_epoch_record": "epoch record",
     "consensus/_order_wire.py decode_evidence": "misbehaviour",
+    "consensus/_order_wire.py decode_follow_message": "message of a follower",
     "consensus/_order_wire.py decode_message": "ordering message",
     "consensus/_order_wire.py decode_vote_state": "vote state",
     "consensus/_records.py decode_payload": "block payload",
@@ -1060,6 +1087,7 @@ REACHED = {
     "learning/_table.py load_table": "table .csv",
     "lineage/_record.py decode_attributes": "attributes of a record",
     "node/_base_chain.py decode_chain_record": "chain record",
+    "node/_epoch_wire.py decode_epoch_message": "frame of a validator",
     "node/_experiment.py decode_experiment": "experiment file",
     "node/_experiment.py experiment_from_bytes": "experiment",
     "node/_experiment.py load_experiment": "experiment file",

@@ -72,20 +72,6 @@ def test_coset_transform(coefficients: list[int], shift: int, log_blowup: int) -
     assert algebra.coset_intt(values, shift).tolist() == coefficients + [0] * (size - len(coefficients))
 
 
-@given(
-    st.integers(0, 7).flatmap(lambda log: st.tuples(st.just(1 << log), st.sets(st.integers(0, (1 << log) - 1)))),
-    st.lists(scalars, min_size=1, max_size=128),
-    non_zero,
-)
-def test_a_transform_at_some_positions_is_these_of_the_whole(
-    wanted: tuple[int, set[int]], coefficients: list[Ext], shift: int
-) -> None:
-    size, positions = wanted
-    polynomial, at = ext(coefficients[:size]), np.array(sorted(positions), np.int64)
-    whole = algebra.ext_coset_ntt(polynomial, shift, size)
-    np.testing.assert_array_equal(algebra.ext_coset_ntt_at(polynomial, shift, size, at), whole[:, at])
-
-
 @given(powers_of_two(6))
 def test_cyclic_and_negacyclic_transform(a: list[int]) -> None:
     assert algebra.ntt(field(a)).tolist() == _reference.coset_ntt(a, 1, len(a))

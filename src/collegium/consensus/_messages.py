@@ -21,6 +21,10 @@ __all__ = [
     "Block",
     "BlockRequest",
     "BlockResponse",
+    "ChangeOffer",
+    "FollowMessage",
+    "FollowReply",
+    "FollowRequest",
     "MalformedMessageError",
     "Message",
     "QuorumCertificate",
@@ -41,6 +45,8 @@ BLS_SIGNATURE_BYTES: Final = 48
 ACCOUNT_SIGNATURE_BYTES: Final = 65
 BLOCK_PAYLOAD_BYTES_MAX: Final = 16 << 20
 RESPONSE_BLOCKS_MAX: Final = 16
+PROOF_CERTIFICATES_MAX: Final = 256  # that prove a block final: one more for each view that was given up in between
+RECORD_BYTES_MAX: Final = 1 << 18  # of an epoch change; a handover is longer, and nobody has to offer one
 BITMAP_BYTES_MAX: Final = EPOCH_SET_SIZE_MAX // 8
 
 
@@ -362,3 +368,41 @@ class Relay:
 
 
 Message = Block | Vote | Timeout | ViewEntry | BlockRequest | BlockResponse | Relay
+
+# ------------------------------------------------------------------------------------------------------ following
+
+
+@dataclass(frozen=True, slots=True)
+class FollowRequest:
+    """A candidate asks for the final blocks after `known`, its last one or the epoch's genesis."""
+
+    known: Digest
+
+    def __post_init__(self) -> None:
+        _check_bytes("known digest", self.known, DIGEST_BYTES, DIGEST_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowReply:
+    """Final blocks, each the parent of the next, at most 16, and the certificates that prove the last one final."""
+
+    blocks: tuple[Block, ...]
+    certificates: tuple[QuorumCertificate, ...]
+
+    def __post_init__(self) -> None:
+        _check_number("count of blocks", len(self.blocks), 1, RESPONSE_BLOCKS_MAX)
+        _check_number("count of certificates", len(self.certificates), 2, PROOF_CERTIFICATES_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOffer:
+    """A candidate without a place in the present epoch has something to say in its change: a record to be ordered."""
+
+    payload: bytes
+
+    def __post_init__(self) -> None:
+        _check_bytes("record", self.payload, 1, RECORD_BYTES_MAX)
+
+
+FollowMessage = FollowRequest | FollowReply | ChangeOffer
+"""What is said outside ordering and rounds: to, and by, candidates that have no place in an epoch."""

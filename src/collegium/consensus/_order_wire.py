@@ -14,10 +14,16 @@ from ._epoch import EPOCH_SET_SIZE_MAX
 from ._messages import (
     BITMAP_BYTES_MAX,
     BLOCK_PAYLOAD_BYTES_MAX,
+    PROOF_CERTIFICATES_MAX,
+    RECORD_BYTES_MAX,
     Ballot,
     Block,
     BlockRequest,
     BlockResponse,
+    ChangeOffer,
+    FollowMessage,
+    FollowReply,
+    FollowRequest,
     MalformedMessageError,
     Message,
     QuorumCertificate,
@@ -32,6 +38,7 @@ from ._messages import (
 from ._order_state import BlockEquivocation, Evidence, VoteEquivocation, VoteState
 
 __all__ = [
+    "FOLLOW_BYTES_MAX",
     "KIND_BYTES_MAX",
     "MESSAGE_BYTES_MAX",
     "Kind",
@@ -41,10 +48,12 @@ __all__ = [
     "UnknownMessageKindError",
     "array_kind",
     "decode_evidence",
+    "decode_follow_message",
     "decode_kind",
     "decode_message",
     "decode_vote_state",
     "encode_evidence",
+    "encode_follow_message",
     "encode_kind",
     "encode_message",
     "encode_vote_state",
@@ -245,6 +254,25 @@ _MESSAGES: Final = (
         lambda fields: Relay(*fields),
     ),
 )
+_FOLLOWING: Final = (
+    array_kind(8, FollowRequest, 64, tuple[bytes], lambda r: (r.known,), lambda fields: FollowRequest(*fields)),
+    array_kind(
+        9,
+        FollowReply,
+        MESSAGE_BYTES_MAX + PROOF_CERTIFICATES_MAX * CERTIFICATE_BYTES_MAX,
+        tuple[list[_Block], list[_Certificate]],
+        lambda r: ([_block_fields(b) for b in r.blocks], [_certificate_fields(c) for c in r.certificates]),
+        lambda f: FollowReply(tuple(_block(b) for b in f[0]), tuple(_certificate(c) for c in f[1])),
+    ),
+    array_kind(
+        10,
+        ChangeOffer,
+        RECORD_BYTES_MAX + 64,
+        tuple[bytes],
+        lambda r: (r.payload,),
+        lambda fields: ChangeOffer(*fields),
+    ),
+)
 _EVIDENCE: Final = (
     array_kind(
         32,
@@ -277,8 +305,9 @@ _VOTE_STATE: Final = array_kind(
     ),
     lambda f: VoteState(f[0], f[1], f[2], _entry(f[3]), None if f[4] is None else _timeout(f[4])),
 )
-_BY_TYPE: Final = {kind.type: kind for kind in (*_MESSAGES, *_EVIDENCE, _VOTE_STATE)}
+_BY_TYPE: Final = {kind.type: kind for kind in (*_MESSAGES, *_FOLLOWING, *_EVIDENCE, _VOTE_STATE)}
 KIND_BYTES_MAX: Final = {kind.byte: kind.bytes_max for kind in _MESSAGES}  # of a message, by its first byte
+FOLLOW_BYTES_MAX: Final = {kind.byte: kind.bytes_max for kind in _FOLLOWING}
 
 
 # --------------------------------------------------------------------------------------------------------- surface
@@ -299,6 +328,17 @@ def decode_message(data: bytes) -> Message:
         NotCanonicalMessageError: a second way to write a message.
     """
     message: Message = decode_kind(_MESSAGES, data)
+    return message
+
+
+def encode_follow_message(message: FollowMessage) -> bytes:
+    """The canonical bytes of what a candidate without a place says, or is told."""
+    return encode_kind(_BY_TYPE, message)
+
+
+def decode_follow_message(data: bytes) -> FollowMessage:
+    """What a candidate without a place says, or is told; raises as `decode_message` does."""
+    message: FollowMessage = decode_kind(_FOLLOWING, data)
     return message
 
 

@@ -36,14 +36,23 @@ from collegium.commitment import multiproof_length
 from collegium.crypto import DIGEST_BYTES, SEAL_KEY_BYTES, SEAL_OVERHEAD_BYTES
 
 from ._epoch import EPOCH_SET_SIZE_MAX, INTEGER_MAX
-from ._messages import ACCOUNT_SIGNATURE_BYTES, BLS_SIGNATURE_BYTES, MalformedMessageError, Message
+from ._messages import (
+    ACCOUNT_SIGNATURE_BYTES,
+    BLS_SIGNATURE_BYTES,
+    FollowMessage,
+    MalformedMessageError,
+    Message,
+)
 from ._order_wire import (
+    FOLLOW_BYTES_MAX,
     KIND_BYTES_MAX,
     Kind,
     Parts,
     array_kind,
+    decode_follow_message,
     decode_kind,
     decode_message,
+    encode_follow_message,
     encode_kind,
     encode_message,
 )
@@ -539,11 +548,11 @@ ROUND_KINDS: Final[Mapping[type, Kind]] = MappingProxyType({kind.type: kind for 
 ROUND_MESSAGE_BYTES_MAX: Final = max(kind.bytes_max for kind in _MESSAGES)
 PROOF_EVIDENCE_BYTES_MAX: Final = max(kind.bytes_max for kind in _EVIDENCE)
 PEER_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
-    {**KIND_BYTES_MAX, **{kind.byte: kind.bytes_max for kind in _MESSAGES}}
+    {**KIND_BYTES_MAX, **FOLLOW_BYTES_MAX, **{kind.byte: kind.bytes_max for kind in _MESSAGES}}
 )
 """The most bytes of a message between validators, kind byte included, by that byte, whatever the task."""
 
-if set(KIND_BYTES_MAX) & {kind.byte for kind in _BY_TYPE.values()}:
+if {*KIND_BYTES_MAX, *FOLLOW_BYTES_MAX} & {kind.byte for kind in _BY_TYPE.values()}:
     raise ImportError("a kind byte names an ordering message and a round's")
 if (
     SEAL_OVERHEAD_BYTES
@@ -579,15 +588,19 @@ def decode_round_message(data: bytes) -> RoundMessage:
     return message
 
 
-def encode_peer_message(message: Message | RoundMessage) -> bytes:
+def encode_peer_message(message: Message | FollowMessage | RoundMessage) -> bytes:
     """The canonical bytes of anything that one validator says to another; raises as `encode_round_message` does."""
-    return encode_kind(_BY_TYPE, message) if isinstance(message, RoundMessage) else encode_message(message)
+    if isinstance(message, RoundMessage):
+        return encode_kind(_BY_TYPE, message)
+    return encode_follow_message(message) if isinstance(message, FollowMessage) else encode_message(message)
 
 
-def decode_peer_message(data: bytes) -> Message | RoundMessage:
-    """What one validator says to another, of either family; raises as `decode_round_message` does."""
+def decode_peer_message(data: bytes) -> Message | FollowMessage | RoundMessage:
+    """What one validator says to another, of any family; raises as `decode_round_message` does."""
     if data and data[0] in KIND_BYTES_MAX:
         return decode_message(data)
+    if data and data[0] in FOLLOW_BYTES_MAX:
+        return decode_follow_message(data)
     return decode_round_message(data)
 
 
