@@ -26,8 +26,9 @@ from _tapped_member import Ears
 from collegium.apps._supervisor import Died, Happening, Started
 from collegium.apps._up_picture import LogTail
 from collegium.apps._up_view import PlainNetwork
-from collegium.consensus import Block, EpochSet, Kept, Release, decode_peer_message
+from collegium.consensus import Block, EpochSet, Kept, Release
 from collegium.node._consortium import read_genesis
+from collegium.node._epoch_wire import decode_epoch_message
 from collegium.node._journal_disk import DiskJournal
 
 LOOK_S = 0.05
@@ -64,7 +65,7 @@ class Scene:
                 self.events.setdefault(path.stem, []).append(dict(event))
         for speaker, frame in self.ears.listen():
             if frame[0] in (BLOCK, RELEASE):
-                message = decode_peer_message(frame)
+                message = decode_epoch_message(frame).message
                 if isinstance(message, Block):
                     self.view = max(self.view, message.view)
                 elif isinstance(message, Release):
@@ -166,7 +167,8 @@ class Onlooker(PlainNetwork):
         """Return what is on a validator's disk while it does not run; read from a copy."""
         folder = self.scene.folder / name
         folder.mkdir()
-        for file in sorted((self.scene.folder / "validators" / f"{victim:02d}" / "state").glob("journal.db*")):
+        state = self.scene.folder / "validators" / f"{victim:02d}" / "state"
+        for file in sorted((state / "epochs" / "00000").glob("journal.db*")):
             shutil.copy(file, folder / file.name)
         journal = DiskJournal(folder / "journal.db")
         try:

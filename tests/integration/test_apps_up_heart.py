@@ -41,8 +41,6 @@ from collegium.consensus import (
     ViewEntry,
     Vote,
     decode_payload,
-    decode_peer_message,
-    encode_peer_message,
 )
 from collegium.crypto import AccountKey, load_secret
 from collegium.learning import TrainerRows
@@ -60,6 +58,7 @@ from collegium.node import (
     open_consortium,
 )
 from collegium.node._client_line import ClientLimits, open_lines
+from collegium.node._epoch_wire import EpochMessage, decode_epoch_message, encode_epoch_message
 from collegium.node._ledger import OrderedRound, decode_index, decode_ledger, ordered_rounds
 from collegium.node._network_settings import StewardSettings
 from collegium.node._round_spans import ROUND_STEPS
@@ -107,7 +106,7 @@ class Finished:
     @property
     def heard(self) -> list[tuple[int, Any]]:
         """Everything heard of anybody that could contradict itself, each word once, with who said it."""
-        return [(speaker, decode_peer_message(frame)) for speaker, frame in self.onlooker.scene.ears.words]
+        return [(speaker, decode_epoch_message(frame).message) for speaker, frame in self.onlooker.scene.ears.words]
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +289,7 @@ def unwritten(death: Death) -> list[str]:
     kept, lost = death.kept, []
     state, first = kept.vote_state, 0 if kept.header is None else kept.header.round + 1
     assert state is not None
-    for message in map(decode_peer_message, sorted(death.said)):
+    for message in (decode_epoch_message(frame).message for frame in sorted(death.said)):
         match message:
             case Vote() if message.view > state.voted_view:
                 lost.append(f"vote of view {message.view}")
@@ -308,9 +307,12 @@ def unwritten(death: Death) -> list[str]:
 def test_what_a_killed_validator_had_said_was_on_its_disk(finished: Finished) -> None:
     for death in finished.onlooker.deaths:
         assert unwritten(death) == []
-        votes = [message for message in map(decode_peer_message, death.said) if isinstance(message, Vote)]
+        said = (decode_epoch_message(frame).message for frame in death.said)
+        votes = [message for message in said if isinstance(message, Vote)]
         later = replace(votes[0], ballot=replace(votes[0].ballot, view=1 << 20))
-        assert unwritten(replace(death, said=death.said | {encode_peer_message(later)})) == [f"vote of view {1 << 20}"]
+        assert unwritten(replace(death, said=death.said | {encode_epoch_message(EpochMessage(0, later))})) == [
+            f"vote of view {1 << 20}"
+        ]
 
 
 def test_what_was_on_its_disk_when_it_was_killed_is_never_taken_back(finished: Finished) -> None:

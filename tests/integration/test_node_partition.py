@@ -209,7 +209,7 @@ def kept_by(cut: Cut, name: str) -> Kept:
     settings = settings_of(cut.network.consortium, name)
     assert isinstance(settings, ValidatorSettings)
     epoch_set = cut.network.consortium.genesis.epoch_set
-    journal = DiskJournal(settings.state / "journal.db")
+    journal = DiskJournal(settings.state / "epochs" / "00000" / "journal.db")
     try:
         blocks, headers = list(journal.archive.blocks), journal.headers()
         for block in blocks:

@@ -22,7 +22,7 @@ from _network_stage import LiveNetwork, consortium_of, opened
 from _run_stage import check
 
 from collegium.apps._page import render_page
-from collegium.consensus import BlockRequest, Certified, Close, decode_payload, encode_peer_message
+from collegium.consensus import BlockRequest, Certified, Close, decode_payload
 from collegium.crypto import AccountKey, load_secret, os_random
 from collegium.learning import TrainerRows
 from collegium.node import (
@@ -34,6 +34,7 @@ from collegium.node import (
     collect_run,
     load_settings,
 )
+from collegium.node._epoch_wire import EpochMessage, encode_epoch_message
 from collegium.node._evaluations import EvaluationError, check_evaluation, read_evaluations, sign_evaluation
 from collegium.node._ledger import decode_ledger
 from collegium.node._peer_frames import encode_hello
@@ -122,7 +123,7 @@ def is_cut_off(network: LiveNetwork, name: str, attack: Any) -> bool:
     assert isinstance(own, ValidatorSettings)
     assert isinstance(target, ValidatorSettings)
     context = client_context(own.tls)
-    question = encode_peer_message(BlockRequest(own.index, bytes(32), bytes(32)))
+    question = encode_epoch_message(EpochMessage(0, BlockRequest(own.index, bytes(32), bytes(32))))
     with (
         socket.create_connection(target.listen, timeout=60) as plain,
         context.wrap_socket(plain, server_hostname="validator") as connection,

@@ -20,6 +20,7 @@ from collegium.consensus import (
     Close,
     Committed,
     EpochSet,
+    HandoverProof,
     Header,
     QuorumCertificate,
     Registered,
@@ -31,7 +32,7 @@ from collegium.consensus import (
 from collegium.crypto import AccountKey, BlsSecretKey, Digest, Stream, aggregate_signatures
 from collegium.errors import CollegiumError
 from collegium.node._client_line import ClientLimits, Line
-from collegium.node._desk import Readiness, Verdict
+from collegium.node._desk import Passed, Readiness, Verdict
 from collegium.node._event_feed import EventFeed
 from collegium.node._gateway import Gateway, GatewayLimits
 from collegium.node._upload_spool import SpoolLimits, UploadSpool
@@ -121,6 +122,8 @@ class StageDesk:
     task: Digest = TASK
     rounds: dict[int, range] = field(default_factory=lambda: {ROUND: LENGTHS, ROUND + 1: LENGTHS})
     trainers: frozenset[bytes] = frozenset(key.address for key in TRAINERS)
+    handovers: dict[int, HandoverProof | Passed] = field(default_factory=dict)
+    asked_handovers: list[tuple[int, int | None]] = field(default_factory=list)
     standing: Readiness = field(default_factory=lambda: Readiness(ROUND, 3, 3, True))
     verdicts: list[Verdict] = field(default_factory=list)
     submitted: list[Any] = field(default_factory=list)  # uploads, or what the stage's decoder makes of bytes
@@ -152,9 +155,13 @@ class StageDesk:
         headers = [committed for committed in self.blocks if committed.block.payload[:1] == b"H"]
         return headers[-1] if headers else None
 
-    async def blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
+    async def blocks_after(self, block: Digest, count: int, epoch: int | None = None) -> Sequence[Committed] | None:
         known = [epoch_set().genesis(), *(committed.block.digest for committed in self.blocks)]
         return self.blocks[known.index(block) :][:count] if block in known else None
+
+    async def handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
+        self.asked_handovers.append((epoch, number))
+        return self.handovers.get(epoch)
 
     async def object(self, digest: Digest) -> bytes | None:
         return self.objects.get(digest)

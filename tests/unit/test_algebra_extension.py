@@ -7,11 +7,9 @@ from collegium.algebra import (
     NoInverseError,
     NotCanonicalError,
     P,
-    TransformSizeError,
     eq_table,
     evaluate_ext,
     ext_coset_ntt,
-    ext_coset_ntt_at,
     ext_dot,
     ext_inverse,
     ext_inverse_array,
@@ -104,15 +102,6 @@ def test_a_polynomial_over_k_is_transformed_part_by_part() -> None:
     assert ext_coset_ntt(A, 7, 4).shape == (2, 4)
     with pytest.raises(FieldArrayError):
         ext_coset_ntt(A[:1], 7, 4)
-
-
-@pytest.mark.parametrize("positions", [[-1], [0, 64], [2**40]])
-def test_positions_outside_a_transform_are_refused(positions: list[int]) -> None:
-    assert ext_coset_ntt_at(A, 7, 64, np.array([0, 63])).shape == (2, 2)
-    with pytest.raises(TransformSizeError, match="positions"):
-        ext_coset_ntt_at(A, 7, 64, np.array(positions))
-    with pytest.raises(TransformSizeError, match="do not fit a transform of size 1"):
-        ext_coset_ntt_at(A, 7, 1, np.array([0]))
 
 
 def test_the_first_variable_is_the_most_significant_bit() -> None:

@@ -220,7 +220,7 @@ def test_blocks_follow_the_known_one(tmp_path: Path) -> None:
 def test_blocks_of_a_liar_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str) -> None:
     desk = StageDesk(0)
 
-    async def blocks_after(block: bytes, count: int) -> list[Committed]:
+    async def blocks_after(block: bytes, count: int, epoch: int | None = None) -> list[Committed]:
         blocks = list(chain(6))
         return blocks[1:] if lie == "gap" else [*blocks[:5], replace(blocks[5], certificate_chain=())]
 

@@ -12,7 +12,7 @@ from _epoch_stage import PEOPLE, RANDOM, TASK
 from _epoch_world import SEATS, TRAINERS, World
 from _round_stage import committee, context_of, sum_of, update_of
 
-from collegium.aggregation import Upload, make_upload
+from collegium.aggregation import make_upload
 from collegium.consensus import (
     Announcement,
     ChangePutOff,
@@ -232,8 +232,10 @@ def _reports_before_their_epoch(world: World) -> Callable[[Delivery], None]:
         spoilt = replace(first, boxes=tuple(b"spoilt" for _ in first.boxes))
         for upload in (stranger, forged, unsigned, spoilt, stripped, first, stripped, second):
             assert not node.handle(upload, world.network.now_ms)
-        (kept,) = (message for sender, message in node.ahead if isinstance(message, Upload))
+        (kept,) = node.early.values()
         assert (kept.report, kept.boxes) == (first.report, first.boxes)
+        (written,) = (item for item in node.node.journal.read().uploads if item.round == 5)
+        assert (written.upload.report, written.upload.boxes) == (first.report, first.boxes)
         message = EpochMessage(1, Tick())
         for _ in range(AHEAD_EACH_MAX + 1):
             node.handle(message, world.network.now_ms, 3)
@@ -244,6 +246,8 @@ def _reports_before_their_epoch(world: World) -> Callable[[Delivery], None]:
             node.handle(large, world.network.now_ms, 2)
         assert sum(sender == 2 for sender, _ in node.ahead) == 2, "bounded in bytes, too"
         node.ahead.clear()
+        node.early.clear()
+        node.node.journal.forget_round(5)
 
     return send
 

@@ -554,7 +554,11 @@ def test_ready_only_in_the_present_round_and_connected_to_a_quorum(tmp_path: Pat
     async def scene() -> None:
         assert (await house.http.get("/healthz")).json() == {"alive": True}
         assert (await house.http.get("/readyz")).json()["ready"] is True
-        for standing in (Readiness(ROUND, 2, 3, True), Readiness(ROUND, 4, 3, False)):
+        for standing in (
+            Readiness(ROUND, 2, 3, True),
+            Readiness(ROUND, 4, 3, False),
+            Readiness(ROUND, 4, 3, True, 2, 9),
+        ):
             house.desk.standing = standing
             answer = await house.http.get("/readyz")
             assert (answer.status_code, answer.json()["ready"]) == (503, False)

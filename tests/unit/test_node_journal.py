@@ -238,7 +238,7 @@ def test_a_sealing_key_that_is_forgotten_by_name_leaves_the_disk_and_no_other_do
     journal, other = make(path), SealKey(sha256(b"another sealing key").digest())
     journal.write([KeepSecret(5, SECRET), KeepSecret(6, other)])
     for _ in range(2):
-        journal.forget_secret(5)
+        journal.forget_round(5)
         assert {number: key.secret for number, key in journal.read().secrets.items()} == {6: other.secret}
     files = b"".join(file.read_bytes() for file in sorted(path.parent.glob("*")))
     assert SECRET.secret not in files

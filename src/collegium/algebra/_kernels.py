@@ -7,7 +7,6 @@ p = 2^64 - 2^32 + 1, so 2^64 = E and 2^96 = -1 (mod p) with E = 2^32 - 1. Carrie
 through LLVM's overflow intrinsics: comparing afterwards costs four times as much in the transforms.
 """
 
-import numpy as np
 from llvmlite import ir
 from numba import njit, types, uint64
 from numba.extending import intrinsic
@@ -310,57 +309,6 @@ def transform(start, stop, values, tree):
                     x[j + half + quarter] = jit_sub(difference0, right)
             nodes <<= uint64(2)
             half >>= uint64(2)
-
-
-@njit(inline="always")
-def half_forward(x0, x1, c, left):
-    """One level of `transform` on a node of which one child alone is wanted: the left one, or else the right one."""
-    if left:
-        for j in range(x0.shape[0]):
-            x0[j] = lane_add(x0[j], lane_mul(c, x1[j]))
-    else:
-        for j in range(x0.shape[0]):
-            x1[j] = lane_sub(x0[j], lane_mul(c, x1[j]))
-
-
-@njit(cache=True, nogil=True)
-def transform_at(coefficients, tree, positions, out):
-    """Of each row's `transform`, the residues at some leaves: only nodes above these are walked, one level a pass."""
-    size = uint64(tree.shape[0])
-    wanted = np.zeros(uint64(2) * size, np.bool_)
-    for i in range(positions.shape[0]):
-        node = size + uint64(positions[i])
-        while node > uint64(0) and not wanted[node]:
-            wanted[node] = True
-            node >>= uint64(1)
-    x = np.empty(size, np.uint64)
-    for row in range(uint64(coefficients.shape[0])):
-        x[: coefficients.shape[1]] = coefficients[row]
-        x[coefficients.shape[1] :] = uint64(0)
-        nodes = uint64(1)
-        half = size >> uint64(1)
-        while half >= uint64(1):
-            for b in range(nodes):
-                node = nodes + b
-                if not wanted[node]:
-                    continue
-                left = wanted[node << uint64(1)]
-                right = wanted[(node << uint64(1)) + uint64(1)]
-                base = (b * half) << uint64(1)
-                if half < uint64(_VECTOR_MIN):
-                    for j in range(base, base + half):
-                        u = x[j]
-                        v = jit_mul(tree[node], x[j + half])
-                        x[j] = jit_add(u, v)
-                        x[j + half] = jit_sub(u, v)
-                elif left and right:
-                    halves_forward(x[base : base + half], x[base + half : base + half + half], tree[node])
-                else:
-                    half_forward(x[base : base + half], x[base + half : base + half + half], tree[node], left)
-            nodes <<= uint64(1)
-            half >>= uint64(1)
-        for i in range(positions.shape[0]):
-            out[row, i] = x[uint64(positions[i])]
 
 
 @njit(cache=True, nogil=True)

@@ -22,7 +22,6 @@ __all__ = [
     "coset_intt",
     "coset_ntt",
     "ext_coset_ntt",
-    "ext_coset_ntt_at",
     "intt",
     "negacyclic_intt",
     "negacyclic_mul",
@@ -163,29 +162,6 @@ def ext_coset_ntt(coefficients: FieldArray, shift: int, size: int) -> FieldArray
         TransformSizeError, NoInverseError, FieldArrayError, NotCanonicalError: as `coset_ntt`.
     """
     return coset_ntt(ext_array(coefficients), shift, size)
-
-
-def ext_coset_ntt_at(coefficients: FieldArray, shift: int, size: int, positions: npt.NDArray[np.int64]) -> FieldArray:
-    """`ext_coset_ntt(coefficients, shift, size)[:, positions]`, for the work that these positions take.
-
-    Raises:
-        TransformSizeError: as `coset_ntt`, or a position is not in [0, size).
-        NoInverseError, FieldArrayError, NotCanonicalError: as `coset_ntt`.
-    """
-    checked, at = ext_array(coefficients), np.require(positions, np.int64, ("C", "W"))
-    _log2(size, TWO_ADICITY)
-    if checked.shape[1] > size:
-        raise TransformSizeError(
-            f"{checked.shape[1]} coefficients do not fit a transform of size {size}",
-            size=size,
-            coefficients=checked.shape[1],
-        )
-    if at.size and not 0 <= int(at.min()) <= int(at.max()) < size:
-        raise TransformSizeError(f"positions {at.min()} to {at.max()} of a transform of size {size}", size=size)
-    tree, _, _ = transform_trees(size, _shift(shift))
-    out = np.empty((2, at.size), np.uint64)
-    _kernels.transform_at(checked, tree, at, out)
-    return out
 
 
 def negacyclic_ntt(a: FieldArray) -> FieldArray:

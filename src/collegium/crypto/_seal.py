@@ -1,6 +1,6 @@
 """Public-key encryption: HPKE (RFC 9180), base mode, X25519 + HKDF-SHA256 + AES-128-GCM."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -27,15 +27,10 @@ class SealKey:
     """
 
     secret: bytes
-    _key: X25519PrivateKey = field(init=False)  # the library's, made once: it multiplies to find the public key
 
     def __post_init__(self) -> None:
         if len(self.secret) != SEAL_KEY_BYTES:
             raise MalformedSecretError(f"seal secret has {len(self.secret)} bytes, expected {SEAL_KEY_BYTES}")
-        object.__setattr__(self, "_key", X25519PrivateKey.from_private_bytes(self.secret))
-
-    def __reduce__(self) -> tuple[type["SealKey"], tuple[bytes]]:
-        return SealKey, (self.secret,)
 
     @classmethod
     def generate(cls, random: Randomness) -> "SealKey":
@@ -45,7 +40,7 @@ class SealKey:
     @property
     def public_bytes(self) -> bytes:
         """The 32-byte public key."""
-        return self._key.public_key().public_bytes_raw()
+        return X25519PrivateKey.from_private_bytes(self.secret).public_key().public_bytes_raw()
 
     def __repr__(self) -> str:
         return "SealKey(<secret>)"
@@ -75,6 +70,6 @@ def open_sealed(secret: SealKey, info: bytes, box: bytes) -> bytes:
         SealError: too short, damaged, sealed to another key or with another `info`. Which one cannot be told.
     """
     try:
-        return _SUITE.decrypt(box, secret._key, info)
+        return _SUITE.decrypt(box, X25519PrivateKey.from_private_bytes(secret.secret), info)
     except (InvalidTag, ValueError):
         raise SealError(f"box of {len(box)} bytes does not open with this key and purpose", length=len(box)) from None

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from collegium.aggregation import RING_DIMENSION, Upload
-from collegium.consensus import Agreed, Committed, Registered, upload_bytes_max
+from collegium.consensus import Agreed, Committed, HandoverProof, Registered, upload_bytes_max
 from collegium.crypto import Digest
 
-__all__ = ["Desk", "Outcome", "Readiness", "Verdict", "upload_lengths"]
+__all__ = ["Desk", "Outcome", "Passed", "Readiness", "Verdict", "upload_lengths"]
 
 Outcome = Literal["admitted", "kept", "refused", "too-early", "too-late"]
 
@@ -43,20 +43,30 @@ class Readiness:
 
     Attributes:
         round: the round it is in.
-        connected: validators that it is connected to, itself included.
+        connected: members of the epoch set that it is connected to, itself included.
         quorum: how many of them make a quorum.
         current: it knows of no final header that it has not followed.
+        epoch: the epoch that it is in.
+        back_at: it has no place in this epoch's set: it follows, and may have one again from this round on, the first
+            of the next epoch if nothing puts the change off. None for a member.
     """
 
     round: int
     connected: int
     quorum: int
     current: bool
+    epoch: int = 0
+    back_at: int | None = None
 
     @property
     def ready(self) -> bool:
-        """In the present round, and connected to a quorum."""
-        return self.current and self.connected >= self.quorum
+        """A member, in the present round, and connected to a quorum."""
+        return self.current and self.connected >= self.quorum and self.back_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The round after one that is final here is of the same epoch."""
 
 
 class Desk(Protocol):
@@ -94,8 +104,19 @@ class Desk(Protocol):
         """Return the block of the last final header with the certificates that prove it; None before the first one."""
         ...
 
-    async def blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
-        """Return up to `count` final blocks after `block` (or the genesis), oldest first; None if it is unknown."""
+    async def blocks_after(self, block: Digest, count: int, epoch: int | None = None) -> Sequence[Committed] | None:
+        """Return up to `count` final blocks after `block` (or the epoch's genesis), oldest first; None if unknown.
+
+        Args:
+            epoch: whose blocks; None: the present one's.
+        """
+        ...
+
+    async def handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
+        """Return the handover that ended an epoch, with its proof; `Passed` if the epoch goes on after round `number`.
+
+        None if neither is known here.
+        """
         ...
 
     async def object(self, digest: Digest) -> bytes | None:

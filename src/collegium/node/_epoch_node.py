@@ -2,22 +2,39 @@
 
 Places in an epoch set change from epoch to epoch; on the network everybody is known by its place among the candidates.
 So each message carries its epoch, and here places are translated. When an epoch is over its node stays to give others
-what they lack, until the epoch after it has handed over as well.
+what they lack, until the epoch after it has handed over as well; who comes later is given it from the journal. In an
+epoch in which a candidate has no place it is an `Observer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final
 
 from collegium.aggregation import RoundTerms, Upload
 from collegium.consensus import (
+    PROOF_CERTIFICATES_MAX,
+    RESPONSE_BLOCKS_MAX,
+    Block,
+    BlockRequest,
+    ChangeOffer,
+    EpochSet,
     EpochSigner,
     EpochVerifier,
+    FollowReply,
+    FollowRequest,
+    HandoverProof,
+    Header,
     KeepSecret,
+    KeepUpload,
+    NextEpoch,
+    ObjectRequest,
     PeerJoined,
+    ReportRequest,
+    Tick,
+    Timeout,
     ValidatorContext,
     bytes_in,
     check_early,
@@ -27,22 +44,37 @@ from collegium.consensus import (
 from collegium.crypto import SealKey, ThresholdBeacon
 from collegium.errors import CollegiumError
 
-from ._journal import Journal
+from ._epoch_wire import EpochMessage
+from ._journal import HANDOVER_KIND, BlockStore, Journal
 from ._network import Message, Outgoing
+from ._observer import NOWHERE, Observer
 from ._validator_node import ValidatorNode
 
-__all__ = ["EpochMessage", "EpochNode"]
+__all__ = ["EpochMessage", "EpochNode", "PastEpoch"]
 
 AHEAD_EACH_MAX: Final = 64  # messages of the next epoch kept for each member until that epoch begins here
 AHEAD_BYTES_EACH_MAX: Final = 32 << 20  # and so many bytes of them; who drops one asks for what it lacks by then
+REPLY_BYTES_MAX: Final = 4 << 20  # of payloads in one answer to a follower; one block comes whatever its size
+REOPEN_MS: Final = 1_000  # between two times that an old epoch's journal is opened for somebody
 
 
-@dataclass(frozen=True)
-class EpochMessage:
-    """What a validator says in an epoch."""
+class NoPlaceError(CollegiumError):
+    """A member is asked for what only members of the present epoch set have."""
 
-    epoch: int
-    message: Message
+
+@dataclass(frozen=True, eq=False)
+class PastEpoch:
+    """An epoch that is over: as whom this member saw it, what became final in it, and what it handed over to."""
+
+    context: ValidatorContext
+    headers: tuple[Header, ...]
+    opened: NextEpoch
+    proof: HandoverProof
+
+    @property
+    def epoch(self) -> int:
+        """Its number."""
+        return self.context.round.epoch
 
 
 @dataclass
@@ -52,16 +84,26 @@ class EpochNode:
     Attributes:
         member: its place among the candidates: its address.
         accounts: of the candidates, by place.
-        open_journal: returns the journal of an epoch, the same whenever it is asked.
+        open_journal: returns the journal of an epoch, the same whenever it is asked while that is open.
+        close_journal: is told of an epoch whose journal is needed no more for now.
         nodes: of the present epoch, and of the one before it; the present one is the last.
-        ahead: messages of the epoch to come, and reports for its first round.
+        ahead: messages of the epoch to come.
+        early: reports for its first round, by trainer; they are in the present epoch's journal.
+        past: the epochs that are over, from the first one on.
+        followers: candidates that asked for what follows on the last final block here, which they have.
     """
 
     member: int
     accounts: Sequence[bytes]
     open_journal: Callable[[int], Journal]
-    nodes: list[ValidatorNode] = field(default_factory=list)
-    ahead: list[tuple[int | None, Message]] = field(default_factory=list)
+    close_journal: Callable[[int], None] = lambda _: None
+    nodes: list[ValidatorNode | Observer] = field(default_factory=list)
+    ahead: list[tuple[int, EpochMessage]] = field(default_factory=list)
+    early: dict[bytes, Upload] = field(default_factory=dict)
+    past: list[PastEpoch] = field(default_factory=list)
+    followers: dict[int, bytes] = field(default_factory=dict)
+    _reopened: tuple[int, Journal, ValidatorNode | None] | None = None
+    _reopened_ms: int = -REOPEN_MS
 
     @classmethod
     def restore(
@@ -74,41 +116,79 @@ class EpochNode:
         model: bytes,
         secrets: dict[int, SealKey],
         now_ms: int,
+        close_journal: Callable[[int], None] = lambda _: None,
     ) -> tuple[EpochNode, list[Outgoing]]:
         """Return a member as its journals say it is, from the first epoch on, and what it has to say.
 
         Args:
-            member, accounts, open_journal: see the class.
+            member, accounts, open_journal, close_journal: see the class.
             context, terms, model, secrets: of the task's first epoch, as `ValidatorNode.restore` takes them.
             now_ms: a clock that may have begun anew.
         """
-        self = cls(member, accounts, open_journal)
+        self = cls(member, accounts, open_journal, close_journal)
         node, said = ValidatorNode.restore(context, open_journal(context.round.epoch), terms, model, secrets, now_ms)
         self.nodes = [node]
-        return self, [*self._leave(node, said), *self._go_on(now_ms)]
+        out = [*self._leave(node, said), *self._go_on(now_ms)]
+        self._find_early()
+        return self, out
 
     @property
-    def node(self) -> ValidatorNode:
-        """The node of the present epoch, or of the last one that this member had a place in."""
+    def present(self) -> ValidatorNode | Observer:
+        """What this member is in the present epoch."""
         return self.nodes[-1]
 
     @property
+    def node(self) -> ValidatorNode:
+        """The node of the present epoch.
+
+        Raises:
+            NoPlaceError: this member has no place in it.
+        """
+        if isinstance(self.present, Observer):
+            raise NoPlaceError(f"member {self.member} has no place in epoch {self.epoch}", epoch=self.epoch)
+        return self.present
+
+    @property
+    def epoch_set(self) -> EpochSet:
+        """The present epoch's."""
+        return self.present.context.round.epoch_set
+
+    @property
     def epoch(self) -> int:
-        """The present node's epoch."""
-        return self.node.context.round.epoch
+        """The present epoch, as far as this member knows."""
+        return self.epoch_set.epoch
+
+    def of_epoch(self, epoch: int) -> ValidatorNode | None:
+        """Return the node of the present epoch or of the one before; None where this member has no place in it."""
+        nodes = (node for node in self.nodes if isinstance(node, ValidatorNode))
+        return next((node for node in nodes if node.context.round.epoch == epoch), None)
+
+    def context_of(self, epoch: int) -> ValidatorContext | None:
+        """Return this member's surroundings in an epoch; None if it has not come there."""
+        if epoch == self.epoch:
+            return self.present.context
+        return next((past.context for past in self.past if past.epoch == epoch), None)
+
+    def headers(self) -> Iterator[Header]:
+        """Return all final headers here, oldest first."""
+        for past in self.past:
+            yield from past.headers
+        yield from self.present.headers
 
     def handle(self, message: Message, now_ms: int, sender: int | None = None) -> Iterable[Outgoing]:
         """Take a message of a member or (None) of a trainer, and return what to send, addressed by member."""
         if isinstance(message, Upload | PeerJoined):
             return self._handle_local(message, now_ms)
-        if not isinstance(message, EpochMessage):
+        if not isinstance(message, EpochMessage) or sender is None:
             return []
+        if isinstance(message.message, FollowRequest | FollowReply | ChangeOffer):
+            return self._handle_follower(message, now_ms, sender)
         for node in self.nodes:
             if node.context.round.epoch == message.epoch:
                 return self._give(node, message.message, now_ms, sender)
         if message.epoch == self.epoch + 1:
             self._keep(sender, message)
-        return []
+        return self._look_back(message, now_ms, sender) if message.epoch < self.epoch else []
 
     def _handle_local(self, message: Upload | PeerJoined, now_ms: int) -> list[Outgoing]:
         """Take a report, or the news that a member can be reached: its place differs from epoch to epoch."""
@@ -117,51 +197,74 @@ class EpochNode:
             for node in self.nodes:
                 place = self._place(node, message.index)
                 if place is not None:
-                    out += self._leave(node, node.handle(PeerJoined(place), now_ms))
+                    out += self._leave(node, _joined(node, place, now_ms))
             return out
-        opened = self.node.state.round.opened
+        node = self.present
+        if not isinstance(node, ValidatorNode):
+            return []
+        opened = node.state.round.opened
         if opened is not None and message.report.round == opened.first_round:
-            self._keep_report(message)
+            self._keep_report(node, message)
             return []
-        return [*self._leave(self.node, self.node.handle(message, now_ms)), *self._go_on(now_ms)]
+        return self._said(node, node.handle(message, now_ms), now_ms)
 
-    def _give(self, node: ValidatorNode, message: Message, now_ms: int, sender: int | None) -> list[Outgoing]:
-        place = None if sender is None else self._place(node, sender)
-        if place is None:
-            return []
-        said = self._leave(node, node.handle(message, now_ms, place))
-        return [*said, *(self._go_on(now_ms) if node is self.node else ())]
+    def _give(self, node: ValidatorNode | Observer, message: object, now_ms: int, sender: int) -> list[Outgoing]:
+        """Give a message of a member to the node of its epoch; to one without a place only one's own clock speaks."""
+        if isinstance(node, Observer):
+            heard = isinstance(message, Tick) and sender == self.member
+            return self._said(node, node.tick() if heard else [], now_ms)
+        place = self._place(node, sender)
+        return [] if place is None else self._said(node, node.handle(message, now_ms, place), now_ms)
 
-    def _keep_report(self, upload: Upload) -> None:
+    def _said(self, node: ValidatorNode | Observer, outgoing: Iterable[Outgoing], now_ms: int) -> list[Outgoing]:
+        """Return what a step of a node sends, with what follows from it: news for followers, and the next epoch."""
+        out = self._leave(node, outgoing)
+        if node is self.present:
+            if self.followers and node.commits:
+                out += self._tell_followers(node)
+            out += self._go_on(now_ms)
+        return out
+
+    def _keep_report(self, node: ValidatorNode, upload: Upload) -> None:
         """Keep one report of each registered trainer for the next epoch's first round; what it says is judged there.
 
-        With all boxes and the registration that any copy of it has. In memory alone: it is lost where this member dies.
+        With all boxes and the registration that any copy of it has. It is on disk when this returns.
         """
         try:
-            check_early(self.node.context.round, upload)
+            check_early(node.context.round, upload)
         except CollegiumError:
             return
-        for place, (_, known) in enumerate(self.ahead):
-            if isinstance(known, Upload) and known.report.trainer == upload.report.trainer:
-                whole = complete_upload(known, upload)
-                if whole is not None:
-                    self.ahead[place] = (None, whole)
+        known, whole = self.early.get(upload.report.trainer), upload
+        if known is not None:
+            completed = complete_upload(known, upload)
+            if completed is None:
                 return
-        self.ahead.append((None, upload))
+            whole = completed
+        node.write([KeepUpload(upload.report.round, 0, whole, False)])
+        self.early[upload.report.trainer] = whole
 
-    def _keep(self, sender: int | None, message: Message) -> None:
+    def _find_early(self) -> None:
+        """Find the reports again that were kept for the next epoch's first round before a crash."""
+        node = self.present
+        opened = node.state.round.opened if isinstance(node, ValidatorNode) else None
+        if opened is not None:
+            kept = node.journal.read().uploads
+            self.early = {k.upload.report.trainer: k.upload for k in kept if k.round == opened.first_round}
+
+    def _keep(self, sender: int, message: EpochMessage) -> None:
         kept = [held for known, held in self.ahead if known == sender]
         if len(kept) < AHEAD_EACH_MAX and bytes_in(message) + sum(map(bytes_in, kept)) <= AHEAD_BYTES_EACH_MAX:
             self.ahead.append((sender, message))
 
-    def _place(self, node: ValidatorNode, member: int) -> int | None:
+    def _place(self, node: ValidatorNode | Observer, member: int) -> int | None:
         """Return a member's place in a node's epoch set."""
-        account = self.accounts[member]
-        validators = node.context.round.epoch_set.validators
-        return next((int(v.index) for v in validators if v.account == account), None)
+        return place_of(self.accounts[member], node.context.round.epoch_set)
 
-    def _leave(self, node: ValidatorNode, outgoing: Iterable[Outgoing]) -> list[Outgoing]:
+    def _leave(self, node: ValidatorNode | Observer, outgoing: Iterable[Outgoing]) -> list[Outgoing]:
         """Return what a node sends, under its epoch and to members."""
+        outgoing = list(outgoing)
+        if not outgoing:
+            return []
         epoch_set = node.context.round.epoch_set
         members = [self.accounts.index(validator.account) for validator in epoch_set.validators]
         out: list[Outgoing] = []
@@ -177,51 +280,182 @@ class EpochNode:
     # -------------------------------------------------------------------------------------------- the next epoch
 
     def _go_on(self, now_ms: int) -> list[Outgoing]:
-        """Enter the next epoch when the present one is over, if this member has a place in it; again if need be."""
+        """Enter the next epoch when the present one is over; again if need be."""
         out: list[Outgoing] = []
         while (entered := self._enter(now_ms)) is not None:
             out += entered
         return out
 
     def _enter(self, now_ms: int) -> list[Outgoing] | None:
-        ended = self.node
+        ended = self.present
         over, handed = ended.epoch_over, ended.handed_over
-        if over is None or handed is None or handed.member is None:
+        if over is None or handed is None:
             return None
-        opened, before = handed.opened, ended.context
-        surroundings = before.round
-        beacon = ThresholdBeacon(surroundings.agreed.task, opened.group, ended.next_share())
-        context = replace(
-            before,
-            round=replace(surroundings, epoch_set=opened.epoch_set, index=handed.member, beacon=beacon),
-            signer=EpochSigner(surroundings.voting_key, surroundings.account),
-            verifier=EpochVerifier(opened.epoch_set),
-            genesis=opened.genesis,
-            change=None
-            if before.change is None
-            else before.change.following(opened, sha256(over.header.beacon).digest()),
-        )
-        terms = terms_after(surroundings.agreed, opened.epoch_set, over.header)
-        first = ended.next_secrets()
+        opened = handed.opened
+        context = _context_after(ended, opened, NOWHERE if handed.member is None else handed.member, over.header)
         journal = self.open_journal(opened.epoch_set.epoch)
-        node, said = ValidatorNode.restore(context, journal, terms, over.model, first, now_ms, ended.disguise, over)
-        _hand_on(opened.first_round, ended.journal, node)
+        node: ValidatorNode | Observer
+        if handed.member is None:
+            node, said = Observer.restore(context, journal, over)
+        else:
+            terms = terms_after(context.round.agreed, opened.epoch_set, over.header)
+            secrets, disguise = ended.journal.read().secrets, getattr(ended, "disguise", None)
+            first = (terms, over.model, secrets, now_ms, disguise, over)
+            node, said = ValidatorNode.restore(context, journal, *first)
+        for gone in self.nodes[:-1]:
+            self.close_journal(gone.context.round.epoch)
+        self.past.append(PastEpoch(ended.context, tuple(ended.headers), opened, _proof_of(ended.journal.archive)))
         self.nodes = [ended, node]
         out = self._leave(node, said)
-        waiting, self.ahead = self.ahead, []
+        reports = [kept.upload for kept in ended.journal.read().uploads if kept.round == opened.first_round]
+        waiting, self.ahead, self.early, self.followers = self.ahead, [], {}, {}
+        if isinstance(node, ValidatorNode) and node.state.round.terms.round == opened.first_round:
+            for report in reports:
+                out += self.handle(report, now_ms)
+        _hand_on(opened.first_round, ended.journal, node)
         for sender, message in waiting:
             out += self.handle(message, now_ms, sender)
         return out
 
+    # -------------------------------------------------------------------------------------------- who is behind
 
-def _hand_on(first_round: int, ended: Journal, entered: ValidatorNode) -> None:
+    def archive(self, epoch: int, now_ms: int) -> BlockStore | None:
+        """Return the final blocks of an epoch; None if they are not here, or another old epoch's was just opened."""
+        for node in self.nodes:
+            if node.context.round.epoch == epoch:
+                return node.journal.archive
+        journal = self._reopen(epoch, now_ms)
+        return None if journal is None else journal.archive
+
+    def _handle_follower(self, message: EpochMessage, now_ms: int, sender: int) -> list[Outgoing]:
+        """Answer a candidate that follows, have ordered what it says in the change, or take what follows oneself."""
+        node, inner = self.present, message.message
+        if isinstance(inner, FollowRequest):
+            return self._answer(message.epoch, inner.known, sender, now_ms)
+        if message.epoch != self.epoch:
+            return []
+        if isinstance(inner, ChangeOffer):
+            return (
+                self._said(node, node.offer(inner.payload, now_ms), now_ms) if isinstance(node, ValidatorNode) else []
+            )
+        place = self._place(node, sender)
+        if isinstance(inner, FollowReply) and isinstance(node, Observer) and place is not None:
+            return self._said(node, node.take(inner, place), now_ms)
+        return []
+
+    def _answer(self, epoch: int, known: bytes, sender: int, now_ms: int) -> list[Outgoing]:
+        """Give the final blocks after a known one; where there are none yet, when there are."""
+        archive = self.archive(epoch, now_ms)
+        reply = None if archive is None else _reply(archive, known)
+        if reply is not None:
+            return [Outgoing(EpochMessage(epoch, reply), sender)]
+        if epoch == self.epoch:
+            self.followers[sender] = known
+        return []
+
+    def _tell_followers(self, node: ValidatorNode | Observer) -> list[Outgoing]:
+        """Answer those that wait for the next final block, once: who wants more asks again."""
+        node.commits = 0
+        waiting, self.followers = self.followers, {}
+        out: list[Outgoing] = []
+        for follower, known in waiting.items():
+            reply = _reply(node.journal.archive, known)
+            if reply is not None:
+                out.append(Outgoing(EpochMessage(self.epoch, reply), follower))
+        return out
+
+    def _look_back(self, message: EpochMessage, now_ms: int, sender: int) -> list[Outgoing]:
+        """Answer a member that is still in an epoch whose node is gone here."""
+        if not isinstance(message.message, BlockRequest | ReportRequest | ObjectRequest | Timeout):
+            return []
+        journal = self._reopen(message.epoch, now_ms)
+        place = place_of(self.accounts[sender], self._past(message.epoch).context.round.epoch_set) if journal else None
+        if journal is None or place is None:
+            return []
+        node = self._old_node(message.epoch, journal, now_ms)
+        return [] if node is None else self._leave(node, node.handle(message.message, now_ms, place))
+
+    def _past(self, epoch: int) -> PastEpoch:
+        return self.past[epoch - self.past[0].epoch]
+
+    def _reopen(self, epoch: int, now_ms: int) -> Journal | None:
+        """Return the journal of an epoch that is over; one at a time is open, and another one not at once."""
+        if self._reopened is not None and self._reopened[0] == epoch:
+            return self._reopened[1]
+        known = bool(self.past) and self.past[0].epoch <= epoch < self.nodes[0].context.round.epoch
+        if not known or now_ms - self._reopened_ms < REOPEN_MS:
+            return None
+        if self._reopened is not None:
+            self.close_journal(self._reopened[0])
+        self._reopened, self._reopened_ms = (epoch, self.open_journal(epoch), None), now_ms
+        return self._reopened[1]
+
+    def _old_node(self, epoch: int, journal: Journal, now_ms: int) -> ValidatorNode | None:
+        """Return the node of an epoch that is over, if this member had a place in it."""
+        context = self._past(epoch).context
+        node = None if self._reopened is None else self._reopened[2]
+        if node is None and context.round.index != NOWHERE:
+            header = self._past(epoch).headers[-1]
+            terms = terms_after(context.round.agreed, self._past(epoch).opened.epoch_set, header)
+            node, _ = ValidatorNode.restore(context, journal, terms, None, {}, now_ms)
+            self._reopened = (epoch, journal, node)
+        return node
+
+
+def place_of(account: bytes, epoch_set: EpochSet) -> int | None:
+    """Return the place of an account's owner in an epoch set."""
+    return next((int(v.index) for v in epoch_set.validators if v.account == account), None)
+
+
+def _joined(node: ValidatorNode | Observer, place: int, now_ms: int) -> Iterable[Outgoing]:
+    """Tell a node that a member can be reached again."""
+    return node.joined(place) if isinstance(node, Observer) else node.handle(PeerJoined(place), now_ms)
+
+
+def _context_after(ended: ValidatorNode | Observer, opened: NextEpoch, index: int, header: Header) -> ValidatorContext:
+    """Return a member's surroundings in the epoch that follows on one that is over."""
+    before = ended.context
+    surroundings = before.round
+    beacon = ThresholdBeacon(surroundings.agreed.task, opened.group, ended.next_share())
+    first_value = sha256(header.beacon).digest()
+    return replace(
+        before,
+        round=replace(surroundings, epoch_set=opened.epoch_set, index=index, beacon=beacon),
+        signer=EpochSigner(surroundings.voting_key, surroundings.account),
+        verifier=EpochVerifier(opened.epoch_set),
+        genesis=opened.genesis,
+        change=None if before.change is None else before.change.following(opened, first_value),
+    )
+
+
+def _reply(archive: BlockStore, known: bytes) -> FollowReply | None:
+    """Return the final blocks after a known one, as many as fit, with what proves the last; None if there are none."""
+    found: list[Block] = []
+    for block in archive.after(known, RESPONSE_BLOCKS_MAX):
+        if found and sum(len(each.payload) for each in (*found, block)) > REPLY_BYTES_MAX:
+            break
+        found.append(block)
+    while found:
+        chain = archive.proofs[found[-1].digest]
+        if len(chain) <= PROOF_CERTIFICATES_MAX:
+            return FollowReply(tuple(found), chain)
+        found.pop()
+    return None
+
+
+def _proof_of(archive: BlockStore) -> HandoverProof:
+    """Return the block that orders an epoch's handover, with what proves it final."""
+    block = next(block for block in reversed(archive.blocks) if block.payload[:1] == HANDOVER_KIND)
+    return HandoverProof(block, archive.proofs[block.digest])
+
+
+def _hand_on(first_round: int, ended: Journal, entered: ValidatorNode | Observer) -> None:
     """Move an epoch's first sealing key into the epoch's own journal, which forgets it when that round is over.
 
-    It is written there before it is deleted here: whoever dies between has it twice, and does this again.
+    It is written there before it is deleted here, like the reports that came early: whoever dies between has it twice,
+    and does this again.
     """
     key = ended.read().secrets.get(first_round)
-    if key is None:
-        return
-    if entered.state.round.terms.round == first_round:
+    if key is not None and isinstance(entered, ValidatorNode) and entered.state.round.terms.round == first_round:
         entered.journal.write([KeepSecret(first_round, key)])
-    ended.forget_secret(first_round)
+    ended.forget_round(first_round)

@@ -28,7 +28,7 @@ from collegium.consensus import RESPONSE_BLOCKS_MAX, Committed
 from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES, Digest
 from collegium.errors import CollegiumError
 
-from ._desk import Desk, Verdict
+from ._desk import Desk, Passed, Verdict
 from ._event_feed import FINAL_EVENT, EventFeed, NodeEvent
 from ._gateway_problems import (
     PROBLEM_TYPE,
@@ -128,6 +128,7 @@ class Gateway:
             Route("/v1/uploads/{identity}", self._append, methods=["PATCH"]),
             Route("/v1/round", self._round),
             Route("/v1/blocks", self._blocks),
+            Route("/v1/handovers/{epoch}", self._handover),
             Route("/v1/objects/{digest}", self._object),
             Route("/v1/names/{digest}", self._named),
             Route("/v1/registrations/{trainer}", self._registered),
@@ -312,16 +313,28 @@ class Gateway:
             await _until(news, request, left)
 
     async def _blocks(self, request: Request) -> Response:
-        """Give final blocks after a known one, with the certificates of the last."""
+        """Give an epoch's final blocks after a known one, with the certificates of the last."""
         after = _query_digest(request, "after")
         if after is None:
             raise MalformedRequestError("parameter after is missing, expected a block's digest, or the genesis'")
         count = min(max(1, _query_number(request, "count", RESPONSE_BLOCKS_MAX)), RESPONSE_BLOCKS_MAX)
+        epoch = _query_number(request, "epoch", 0) if "epoch" in request.query_params else None
         async with self._fetching:
-            found = await self._answer(self.desk.blocks_after(after, count))
+            found = await self._answer(self.desk.blocks_after(after, count, epoch))
             if found is None:
                 raise UnknownItemError(f"block {after.hex()} is not final here")
             return _Given(self._loans, object(), _cut(found, self.limits.blocks_bytes_max))
+
+    async def _handover(self, request: Request) -> Response:
+        """Give the block that ended an epoch, with its proof; 204 if the epoch goes on after a round that is final."""
+        epoch = _number("epoch", request.path_params["epoch"])
+        after = _query_number(request, "round", 0) if "round" in request.query_params else None
+        found = await self._answer(self.desk.handover(epoch, after))
+        if found is None:
+            raise UnknownItemError(f"whether epoch {epoch} has ended is not final here")
+        if isinstance(found, Passed):
+            return Response(status_code=204)
+        return Response(encode_ledger((found.block,), found.certificate_chain), media_type=BYTES_TYPE)
 
     async def _object(self, request: Request) -> Response:
         """Give an object, piece by piece."""

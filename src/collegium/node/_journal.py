@@ -40,6 +40,7 @@ from ._events import WorldError
 
 __all__ = [
     "DURABLE",
+    "HANDOVER_KIND",
     "HEADER_KIND",
     "BlockArchive",
     "BlockStore",
@@ -70,6 +71,7 @@ Durable = (
 )
 DURABLE = get_args(Durable)
 HEADER_KIND: Final = b"H"  # how a block's payload begins that is a certified header
+HANDOVER_KIND: Final = b"N"  # and one that ends an epoch
 
 
 class ReleaseRefusedError(CollegiumError):
@@ -145,8 +147,8 @@ class Journal(Protocol):
         """Return the shares of beacon keys that were written down: of the next epoch, once it is known."""
         ...
 
-    def forget_secret(self, number: int) -> None:
-        """Delete a round's sealing key: it is another epoch's, and in that one's journal.
+    def forget_round(self, number: int) -> None:
+        """Delete a round's sealing key and reports: they are another epoch's, and in that one's journal.
 
         Raises:
             JournalWriteError: the disk is full or failed.
@@ -305,9 +307,10 @@ class MemoryJournal:
         """See `Journal`."""
         return tuple(self.shares.values())
 
-    def forget_secret(self, number: int) -> None:
+    def forget_round(self, number: int) -> None:
         """See `Journal`."""
         self.secrets.pop(number, None)
+        self.uploads = {key: upload for key, upload in self.uploads.items() if key[0] != number}
 
     def get(self, digest: Digest, /) -> bytes | None:
         """See `Journal`."""

@@ -61,9 +61,10 @@ from ._journal import (
     payloads_after,
 )
 
-__all__ = ["DiskArchive", "DiskJournal"]
+__all__ = ["DiskArchive", "DiskJournal", "EpochJournals"]
 
 FORMAT: Final = b"collegium journal 1"
+JOURNAL: Final = "journal.db"  # in an epoch's folder
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vote (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL, check_ BLOB NOT NULL);
@@ -176,10 +177,11 @@ class DiskJournal:
         if ended:
             self._cut_log()
 
-    def forget_secret(self, number: int) -> None:
+    def forget_round(self, number: int) -> None:
         """See `Journal`."""
         with self._transaction():
             self._execute("DELETE FROM secrets WHERE round = ?", (number,))
+            self._execute("DELETE FROM uploads WHERE round = ?", (number,))
         self._cut_log()
 
     def _cut_log(self) -> None:
@@ -436,6 +438,56 @@ class DiskJournal:
         if sha256(data).digest() != digest:
             raise JournalCorruptError(f"journal {self.path}: object {digest.hex()} is not what was written")
         return data
+
+
+class EpochJournals:
+    """A validator's journals in one folder, one file an epoch; each is open until it is closed.
+
+    Args:
+        folder: made if it is missing.
+        rounds_kept: of each (`DiskJournal`).
+    """
+
+    def __init__(self, folder: Path, rounds_kept: int | None = None) -> None:
+        self.folder, self.rounds_kept = folder, rounds_kept
+        self._open: dict[int, DiskJournal] = {}
+        self._written = 0  # to those that are closed
+
+    @property
+    def bytes_written(self) -> int:
+        """To all, since they were opened."""
+        return self._written + sum(journal.bytes_written for journal in self._open.values())
+
+    def path(self, epoch: int) -> Path:
+        """Return where an epoch's journal lies."""
+        return self.folder / f"{epoch:05d}" / JOURNAL
+
+    def open(self, epoch: int) -> DiskJournal:
+        """Return an epoch's journal, new if there is none.
+
+        Raises:
+            JournalInUseError, JournalCorruptError, JournalWriteError: see `DiskJournal`.
+        """
+        if epoch not in self._open:
+            path = self.path(epoch)
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise JournalWriteError(f"journal {path} cannot be made: {error}") from error
+            self._open[epoch] = DiskJournal(path, self.rounds_kept)
+        return self._open[epoch]
+
+    def close(self, epoch: int) -> None:
+        """Let go of an epoch's file."""
+        journal = self._open.pop(epoch, None)
+        if journal is not None:
+            self._written += journal.bytes_written
+            journal.close()
+
+    def close_all(self) -> None:
+        """Let go of all files."""
+        for epoch in list(self._open):
+            self.close(epoch)
 
 
 class DiskArchive:

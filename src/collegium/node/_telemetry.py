@@ -40,6 +40,9 @@ class NodeMetrics:
         counter, gauge = self._counter, self._gauge
         self._rounds = counter("rounds", "Rounds that became final here.", "outcome")
         self._round = gauge("round", "The round that this node is in.")
+        self._epoch = gauge("epoch", "The epoch that this node is in.")
+        self._member = gauge("member", "1: this validator has a place in the epoch's set. 0: it follows without one.")
+        self._member.set(1)
         self._view = gauge("view", "The view that ordering is in.")
         self._view_changes = counter("view_changes", "Views that were given up.")
         self._peers = gauge("peers_connected", "Other validators that this one is connected to.")
@@ -64,6 +67,11 @@ class NodeMetrics:
     def entered(self, round_number: int) -> None:
         """Note the round that begins."""
         self._round.set(round_number)
+
+    def in_epoch(self, epoch: int, *, member: bool) -> None:
+        """Note the epoch that begins, and whether this validator has a place in it."""
+        self._epoch.set(epoch)
+        self._member.set(int(member))
 
     def finished(self, outcome: str) -> None:
         """Count a final round."""

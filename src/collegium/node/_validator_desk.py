@@ -1,7 +1,8 @@
 """A validator between its state machine, its peers and its gateway: what goes in, what is told, what is answered.
 
 The node belongs to the machine's thread: whatever reads it runs there, between two steps. What the gateway asks often
-is answered from `Standing`, which each step leaves behind on the event loop's side.
+is answered from `Standing`, which each step leaves behind on the event loop's side. What is asked of the present round
+the present epoch's node answers; final blocks, handovers and checkpoints of epochs that are over are answered as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from collegium.aggregation import Upload
@@ -18,27 +20,31 @@ from collegium.consensus import (
     Close,
     Committed,
     DueProof,
+    HandoverProof,
     Header,
-    Message,
     Refused,
     Registered,
     RoundFinished,
-    RoundMessage,
     RoundPassed,
     RoundState,
     Timer,
+    ValidatorContext,
     decode_payload,
-    encode_peer_message,
+    is_epoch_record,
     proofs_due,
 )
 from collegium.crypto import Digest
 
 from ._checkpoints import checkpoints
-from ._desk import Readiness, Verdict, upload_lengths
+from ._desk import Passed, Readiness, Verdict, upload_lengths
+from ._epoch_node import EpochNode, place_of
+from ._epoch_wire import EpochMessage, encode_epoch_message
+from ._gateway_problems import BusyError
 from ._journal import HEADER_KIND
-from ._journal_disk import DiskJournal
-from ._machine import Alarm, Leaves, Machine, Parcel, Sender
+from ._journal_disk import EpochJournals
+from ._machine import Alarm, Leaves, Machine, Parcel, Sender, monotonic_ms
 from ._network import Outgoing, SharedWork
+from ._observer import Observer
 from ._play import lasts
 from ._proof_threads import ProofResults, ProofThreads, Verified
 from ._round_archive import RoundArchive, leave_behind
@@ -82,8 +88,12 @@ def round_deadline_ms(deadline_ms: int, round_number: int, rounds: int, lost: in
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a validator is, as the loop's side knows it after each step."""
+    """Where a validator is, as the loop's side knows it after each step.
 
+    `back_at` is the first round, at the earliest, of the next epoch, for a candidate outside the present one's set.
+    """
+
+    epoch: int
     round: int
     view: int
     current: bool  # it knows of no final header that it has not followed
@@ -91,6 +101,7 @@ class Standing:
     certified: bool = False  # this validator has a certificate of the header that it proposed
     step: str = "admit"  # of ROUND_STEPS
     persisted: int = 0  # bytes that the journal wrote since the process began
+    back_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +143,24 @@ class NodeSteps:
 
     def __init__(
         self,
-        node: ValidatorNode,
+        epochs: EpochNode,
+        journals: EpochJournals,
         archive: RoundArchive,
         watcher: Watcher,
         rounds: int,
         proofs: ProofThreads | None = None,
     ) -> None:
-        self.node, self.archive, self._watcher, self._rounds, self.proofs = node, archive, watcher, rounds, proofs
-        self._timing = node.context.round.timing
-        self._others = tuple(i for i in range(node.context.round.epoch_set.size) if i != node.index)
+        self.epochs, self.journals, self.archive, self._watcher = epochs, journals, archive, watcher
+        self._rounds, self.proofs = rounds, proofs
+        self._timing = epochs.present.context.round.timing
         self.standing = self._stand()
         self.final = self._last_header()
         self._pace()
+
+    @property
+    def context(self) -> ValidatorContext:
+        """The surroundings in the present epoch."""
+        return self.epochs.present.context
 
     def step(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
         """Handle one message, or have it wait for proofs; what it brought about is on disk before this returns."""
@@ -159,13 +176,22 @@ class NodeSteps:
 
     def _due(self, message: object, now_ms: int, sender: Sender) -> tuple[DueProof, ...]:
         """Return the proofs that handling a message is about to verify, if threads can do it before."""
-        if self.proofs is None:
+        node = self.epochs.present
+        if self.proofs is None or isinstance(node, Observer):
             return ()
         handled: Any = message.upload if isinstance(message, Submission) else message
-        return proofs_due(self.node.context.round, self.node.state.round, handled, now_ms, sender)
+        place = sender
+        if isinstance(handled, EpochMessage):
+            if handled.epoch != self.epochs.epoch or sender is None:
+                return ()
+            place = place_of(self.epochs.accounts[sender], self.epochs.epoch_set)
+            if place is None:
+                return ()
+            handled = handled.message
+        return proofs_due(node.context.round, node.state.round, handled, now_ms, place)
 
     def _enter(self, results: ProofResults) -> None:
-        work = self.node.context.round.work
+        work = self.context.round.work
         if isinstance(work, SharedWork):
             for key, result in results.items():
                 work.put(key, *result)
@@ -173,89 +199,117 @@ class NodeSteps:
     def _handle(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
         submission = message if isinstance(message, Submission) else None
         handled = message if submission is None else submission.upload
-        state, before = self.node.state.round, self.standing
-        outgoing = list(self.node.handle(handled, now_ms, sender))
+        states = {id(node): node.state.round for node in self.epochs.nodes if isinstance(node, ValidatorNode)}
+        before = self.standing
+        outgoing = list(self.epochs.handle(handled, now_ms, sender))
         leaves = self.leaves(outgoing)
-        notes = [self._read(note, state, handled) for note in self.node.notes]
-        self.node.notes.clear()
+        said = handled.message if isinstance(handled, EpochMessage) else handled
+        notes = [
+            self._read(note, node, states.get(id(node)), said) for node in self.epochs.nodes for note in node.notes
+        ]
+        for node in self.epochs.nodes:
+            node.notes.clear()
         self.standing = self._stand()
         if self.standing.round != before.round:
             self._pace()
-            if isinstance(self.node.context.round.work, SharedWork):
-                self.node.context.round.work.forget(lasts)
+            if isinstance(self.context.round.work, SharedWork):
+                self.context.round.work.forget(lasts)
         if submission is not None:
             verdict = self._verdict(submission.upload, before.round, notes)
             leaves.append(partial(submission.answer, verdict))
-        leaves.append(self._told(type(handled).__name__, sender, notes, before, self.standing))
+        leaves.append(self._told(type(said).__name__, sender, notes, before, self.standing))
         return leaves
 
     def _pace(self) -> None:
         """Set the deadline of the present round."""
-        lost = sum(header.outcome != "opened" for header in self.node.headers)
+        node = self.epochs.present
+        if isinstance(node, Observer):
+            return
+        lost = sum(header.outcome != "opened" for header in self.epochs.headers())
         deadline_ms = round_deadline_ms(self._timing.deadline_ms, self.standing.round, self._rounds, lost)
         timing = replace(self._timing, deadline_ms=deadline_ms)
-        self.node.context = replace(self.node.context, round=replace(self.node.context.round, timing=timing))
+        node.context = replace(node.context, round=replace(node.context.round, timing=timing))
 
     def close(self) -> None:
         """Let go of files and threads, when no step is to come."""
         if self.proofs is not None:
             self.proofs.close()
         self.archive.close()
-        if isinstance(self.node.journal, DiskJournal):
-            self.node.journal.close()
+        self.journals.close_all()
 
     def leaves(self, outgoing: Sequence[Outgoing]) -> list[Leaves]:
-        """Return what the node sends, written as bytes."""
-        return [self._leaf(item) for item in outgoing]
+        """Return what the node sends, written as bytes: what several are told in succession is written once."""
+        found: list[Leaves] = []
+        for _, group in groupby(outgoing, _word):
+            found.append(self._leaf(list(group)))
+        return found
 
-    def _leaf(self, item: Outgoing) -> Leaves:
-        message = item.message
+    def _leaf(self, items: list[Outgoing]) -> Leaves:
+        """Return one message to those that it is for."""
+        item, said = items[0], cast(EpochMessage, items[0].message)
         if item.at_ms is not None:
-            return Alarm(message, item.at_ms, "view" if isinstance(message, Timer) else None)
-        own = item.to is None or item.to == self.node.index
-        to = self._others if item.to is None else tuple({item.to} - {self.node.index})
-        frame = encode_peer_message(cast(Message | RoundMessage, message)) if to else b""
-        return Parcel(frame, to, message if own else None)
+            return Alarm(said, item.at_ms, ("view", said.epoch) if isinstance(said.message, Timer) else None)
+        member = self.epochs.member
+        to = tuple(item.to for item in items if item.to is not None and item.to != member)
+        own = any(item.to == member for item in items)
+        return Parcel(encode_epoch_message(said) if to else b"", to, said if own else None)
 
     def _stand(self) -> Standing:
-        state = self.node.state
-        given_up = state.replica.vote_state.entry.timeout_certificate is not None
-        current = state.round.final is None and not state.round.lacks_model
-        certified = state.round.certified is not None
-        step = step_of(state.round, len(self.node.context.round.cohort))
-        persisted = self.node.journal.bytes_written if isinstance(self.node.journal, DiskJournal) else 0
-        return Standing(state.round.terms.round, state.replica.view, current, given_up, certified, step, persisted)
+        node, persisted = self.epochs.present, self.journals.bytes_written
+        if isinstance(node, Observer):
+            return Standing(
+                self.epochs.epoch,
+                node.round,
+                node.view,
+                current=False,
+                given_up=False,
+                persisted=persisted,
+                back_at=node.back_at,
+            )
+        state = node.state
+        return Standing(
+            epoch=self.epochs.epoch,
+            round=state.round.terms.round,
+            view=state.replica.view,
+            current=state.round.final is None and not state.round.lacks_model,
+            given_up=state.replica.vote_state.entry.timeout_certificate is not None,
+            certified=state.round.certified is not None,
+            step=step_of(state.round, len(node.context.round.cohort)),
+            persisted=persisted,
+        )
 
-    def _read(self, note: object, state: RoundState, message: object) -> object:
+    def _read(self, note: object, node: ValidatorNode | Observer, state: RoundState | None, message: object) -> object:
         """Return a note with what the loop's side cannot look up; keep what a final round leaves behind.
 
         Args:
-            state: the round's before the step.
+            node: who noted it.
+            state: the round's before the step; None where this validator holds none.
         """
         if not isinstance(note, RoundFinished | RoundPassed):
             return note
-        number, close, view = note.header.round, None, 0
-        for block in reversed(self.node.archive.blocks):
-            if not block.payload:
+        number, close, view, archive = note.header.round, None, 0, node.journal.archive
+        for block in reversed(archive.blocks):
+            if not block.payload or is_epoch_record(block.payload):
                 continue
             payload = decode_payload(block.payload)
             if isinstance(payload, Certified) and payload.header.digest == note.header.digest:
                 view = block.view
-                self.final = Committed(block, self.node.archive.proofs[block.digest])
+                self.final = Committed(block, archive.proofs[block.digest])
             elif isinstance(payload, Close) and payload.round == number:
                 close = payload
                 break
-        if close is not None and state.terms.round == number:
+        if close is not None and state is not None and state.terms.round == number:
             model = note.model if isinstance(note, RoundFinished) else b""
             leave_behind(self.archive, state, message, close, note.header, model)
         return FinalRound(note.header, 0 if close is None else len(close.reports), view)
 
     def _last_header(self) -> Committed | None:
         """Return the block of the last final header with its proof."""
-        archive = self.node.archive
-        for block in reversed(archive.blocks):
-            if block.payload[:1] == HEADER_KIND:
-                return Committed(block, archive.proofs[block.digest])
+        for node in reversed(self.epochs.nodes):
+            archive = node.journal.archive
+            for block in reversed(archive.blocks):
+                if block.payload[:1] == HEADER_KIND:
+                    return Committed(block, archive.proofs[block.digest])
         return None
 
     def _told(
@@ -270,11 +324,15 @@ class NodeSteps:
 
     def _verdict(self, upload: Upload, round_before: int, notes: Sequence[object]) -> Verdict:
         """Return what became of an upload in the step that it came in."""
-        report, state = upload.report, self.node.state.round
+        report, node = upload.report, self.epochs.present
         if report.round < round_before:
             return Verdict("too-late")
+        if isinstance(node, Observer):
+            return Verdict("too-early")  # and when it is asked again, no round is open here
+        state = node.state.round
         if report.round > round_before:
             waiting = [message.report.id for _, message in state.ahead if isinstance(message, Upload)]
+            waiting += [kept.report.id for kept in self.epochs.early.values()]
             if report.round > round_before + 1:
                 return Verdict("too-early")
             other = _refusal(notes, "NotKeptError", "another report of this trainer waits for the round")
@@ -284,6 +342,12 @@ class NodeSteps:
         if here and report.id not in state.rejected:
             return Verdict("admitted")
         return _refusal(notes, "ReportRejectedError", "its proof does not verify")
+
+
+def _word(item: Outgoing) -> tuple[int, int | None]:
+    """Return what tells messages of one step apart."""
+    said = item.message
+    return id(said.message if isinstance(said, EpochMessage) else said), item.at_ms
 
 
 def _refusal(notes: Sequence[object], name: str, detail: str) -> Verdict:
@@ -299,43 +363,49 @@ class ValidatorDesk:
     """The validator as its gateway sees it (`Desk`).
 
     Args:
-        connected: how many other validators the transport is connected to.
+        connected: which other validators the transport is connected to.
         rounds, checkpoint_every: how many rounds the task has after round 0, and how often a checkpoint is due.
     """
 
     machine: Machine
     steps: NodeSteps
-    connected: Callable[[], int]
+    connected: Callable[[], frozenset[int]]
     rounds: int
     checkpoint_every: int
 
     @property
     def task(self) -> Digest:
         """The task's identity."""
-        return self.steps.node.context.round.epoch_set.task
+        return self.steps.epochs.epoch_set.task
 
     @property
     def index(self) -> int:
-        """This validator's place in the epoch set."""
+        """This validator's place among the candidates."""
         return self.machine.index
 
     def open_rounds(self) -> Mapping[int, range]:
-        """Return the rounds that uploads may be for now, with the lengths that one can have."""
-        context, number = self.steps.node.context.round, self.steps.standing.round
+        """Return the rounds that uploads may be for now, with the lengths that one can have; none outside the set."""
+        context, standing = self.steps.context.round, self.steps.standing
+        if standing.back_at is not None:
+            return {}
         return {
             open_round: upload_lengths(context.agreed, open_round, context.seats)
-            for open_round in (number, number + 1)
+            for open_round in (standing.round, standing.round + 1)
             if open_round <= self.rounds
         }
 
     def cohort(self) -> frozenset[bytes]:
         """Return the account addresses of the task's registered trainers."""
-        return self.steps.node.context.round.cohort
+        return self.steps.context.round.cohort
 
     def readiness(self) -> Readiness:
         """Return how this validator stands."""
-        standing, quorum = self.steps.standing, self.steps.node.context.round.epoch_set.quorum
-        return Readiness(standing.round, self.connected() + 1, quorum, standing.current)
+        standing, epoch_set = self.steps.standing, self.steps.epochs.epoch_set
+        members = {self.steps.epochs.accounts.index(validator.account) for validator in epoch_set.validators}
+        connected = len(members & {*self.connected(), self.index})
+        return Readiness(
+            standing.round, connected, epoch_set.quorum, standing.current, standing.epoch, standing.back_at
+        )
 
     async def submit(self, upload: Upload) -> Verdict:
         """Hand an upload to the round; awaits while too much waits already, then until it was handled."""
@@ -348,13 +418,17 @@ class ValidatorDesk:
         """Return the block of the last final header with its proof."""
         return self.steps.final
 
-    async def blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
-        """Return up to `count` final blocks after `block`, with the certificates of the last."""
-        return await self._ask(lambda: self._blocks_after(block, count))
+    async def blocks_after(self, block: Digest, count: int, epoch: int | None = None) -> Sequence[Committed] | None:
+        """Return up to `count` final blocks of an epoch after `block`, with the certificates of the last."""
+        return await self._ask(lambda: self._blocks_after(block, count, epoch))
+
+    async def handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
+        """Return what ended an epoch; `Passed` if it goes on after a round, None if that is not known here."""
+        return await self._ask(lambda: self._handover(epoch, number))
 
     async def object(self, digest: Digest) -> bytes | None:
         """Return what has this SHA-256."""
-        return await self._ask(lambda: self.steps.archive.object(digest) or self.steps.node.journal.get(digest))
+        return await self._ask(lambda: self.steps.archive.object(digest) or self._kept(digest))
 
     async def object_named(self, identity: Digest) -> Digest | None:
         """Return the SHA-256 of the report or key sum of this identity."""
@@ -362,7 +436,7 @@ class ValidatorDesk:
 
     async def registered(self, trainer: bytes) -> Registered | None:
         """Return what final closes say that this trainer has registered last."""
-        return await self._ask(lambda: self.steps.node.state.round.registered.get(trainer))
+        return await self._ask(lambda: self._registered(trainer))
 
     async def checkpoint_signature(self, last_round: int) -> bytes | None:
         """Return this validator's signature of the checkpoint that ends with a round."""
@@ -371,14 +445,36 @@ class ValidatorDesk:
     async def _ask(self, question: Callable[[], T]) -> T:
         return await self.machine.compute(question)
 
-    def _blocks_after(self, block: Digest, count: int) -> Sequence[Committed] | None:
-        archive, genesis = self.steps.node.archive, self.steps.node.context.round.epoch_set.genesis()
-        if block != genesis and archive.proofs.get(block) is None:
+    def _kept(self, digest: Digest) -> bytes | None:
+        found = (node.journal.get(digest) for node in reversed(self.steps.epochs.nodes))
+        return next((data for data in found if data is not None), None)
+
+    def _registered(self, trainer: bytes) -> Registered | None:
+        node = self.steps.epochs.present
+        return (node.registered if isinstance(node, Observer) else node.state.round.registered).get(trainer)
+
+    def _blocks_after(self, block: Digest, count: int, epoch: int | None) -> Sequence[Committed] | None:
+        epochs = self.steps.epochs
+        number = epochs.epoch if epoch is None else epoch
+        context = epochs.context_of(number)
+        if context is None:
+            return None
+        archive = epochs.archive(number, monotonic_ms())
+        if archive is None:
+            raise BusyError(f"blocks of epoch {number} are not at hand: another old epoch's were just looked at")
+        if block != context.ordering(None, 0).genesis and archive.proofs.get(block) is None:
             return None
         return [Committed(found, archive.proofs[found.digest]) for found in archive.after(block, count)]
 
+    def _handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
+        epochs = self.steps.epochs
+        for past in epochs.past:
+            if past.epoch == epoch:
+                return past.proof
+        return Passed() if epoch == epochs.epoch and number is not None and self.steps.standing.round > number else None
+
     def _checkpoint_signature(self, last_round: int) -> bytes | None:
-        node = self.steps.node
+        node = self.steps.epochs.node
         headers = [header.digest for header in node.headers]
         due = checkpoints(node.context.round.epoch_set, headers, self.rounds, self.checkpoint_every)
         wanted = [checkpoint for checkpoint in due if checkpoint.last_round == last_round]

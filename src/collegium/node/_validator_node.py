@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from collegium.aggregation import RoundTerms, Upload
 from collegium.consensus import (
     Admitted,
     Broadcast,
     ChangePutOff,
+    Committed,
     EpochOver,
     EpochRefused,
     EvidenceFound,
@@ -23,6 +24,7 @@ from collegium.consensus import (
     Ignored,
     PeerJoined,
     Refused,
+    Relay,
     RoundBroadcast,
     RoundFinished,
     RoundPassed,
@@ -33,6 +35,8 @@ from collegium.consensus import (
     Timer,
     ValidatorContext,
     ValidatorState,
+    is_epoch_record,
+    record_accepted,
     restore_validator,
     validator_step,
 )
@@ -40,11 +44,12 @@ from collegium.crypto import BlsPublicKey, SealKey, SecretShare, hash_fields
 from collegium.errors import CollegiumError
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, header_root
 
-from ._journal import DURABLE, BlockStore, Journal
+from ._journal import DURABLE, BlockStore, Durable, Journal
 from ._network import Message, Outgoing
 
 __all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed"]
 
+OFFERS_MAX: Final = 4  # of the 8 payloads that wait under a validator's name
 Note = (
     Admitted
     | RoundFinished
@@ -80,7 +85,8 @@ class ValidatorNode:
     """One validator: its state, its journal, and what it noticed since somebody looked.
 
     `disguise` replaces outgoing round messages: how a simulated liar lies. A node whose journal failed has `stopped`:
-    it raises that error for ever, and says nothing more.
+    it raises that error for ever, and says nothing more. `commits` counts blocks that became final, until somebody who
+    tells followers of them begins anew.
     """
 
     context: ValidatorContext
@@ -92,6 +98,7 @@ class ValidatorNode:
     handed_over: HandedOver | None = None
     epoch_over: EpochOver | None = None
     certified_round: int = -1
+    commits: int = 0
     stopped: CollegiumError | None = None
 
     @classmethod
@@ -159,11 +166,8 @@ class ValidatorNode:
         effects = tuple(effects)
         durable = [effect for effect in effects if isinstance(effect, DURABLE)]
         if durable:
-            try:
-                self.journal.write(durable)
-            except CollegiumError as error:
-                self.stopped = error
-                raise
+            self.write(durable)
+            self.commits += sum(isinstance(effect, Committed) for effect in durable)
         outgoing: list[Outgoing] = []
         for effect in effects:
             match effect:
@@ -178,6 +182,31 @@ class ValidatorNode:
         if self.state.round.certified is not None:
             self.certified_round = self.state.round.terms.round
         return outgoing
+
+    def write(self, effects: Iterable[Durable]) -> None:
+        """Write down what must survive, or stop.
+
+        Raises:
+            CollegiumError: the journal failed.
+        """
+        try:
+            self.journal.write(effects)
+        except CollegiumError as error:
+            self.stopped = error
+            raise
+
+    def offer(self, payload: bytes, now_ms: int) -> Iterable[Outgoing]:
+        """Have a record ordered that a candidate without a place here brings, if it may be ordered now.
+
+        It waits among what this validator wants ordered itself, of which a part stays free for that.
+        """
+        change, state = self.context.change, self.state.change
+        if change is None or state is None or not is_epoch_record(payload):
+            return []
+        own = sum(relay.member == self.index for relay in self.state.replica.pool)
+        if own >= OFFERS_MAX or not record_accepted(change.rules, state.change, (), payload):
+            return []
+        return self.handle(Relay(self.index, payload), now_ms, self.index)
 
     def _note(self, effect: object) -> None:
         """Remember what is neither written nor sent."""
@@ -198,10 +227,6 @@ class ValidatorNode:
         epoch = self.context.round.epoch + 1
         found = [kept for kept in self.journal.beacon_shares() if kept.epoch == epoch]
         return SecretShare.from_bytes(found[-1].member, found[-1].scalar) if found else None
-
-    def next_secrets(self) -> Mapping[int, SealKey]:
-        """Return the sealing keys of rounds that are not over: after an epoch, of the next one's first round."""
-        return self.journal.read().secrets
 
     def sign_checkpoint(self, checkpoint: Checkpoint) -> bytes:
         """Sign a checkpoint of headers that are final here; that `previous` is the one before it the contract compares.

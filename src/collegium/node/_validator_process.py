@@ -10,25 +10,35 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from collegium.consensus import (
     Admitted,
+    ChangeContext,
+    ChangePutOff,
+    ChangeRules,
+    EpochRefused,
     EpochVerifier,
     EvidenceFound,
+    HandedOver,
     Ignored,
     PeerJoined,
     Refused,
     RoundAlarm,
     Tick,
     ValidatorContext,
-    decode_peer_message,
     decode_upload,
     peer_bytes_max,
 )
+from collegium.crypto import os_random
+from collegium.errors import CollegiumError
 
 from ._consortium import ValidatorSecrets, load_validator_secrets, read_genesis
+from ._epoch_node import EpochNode
+from ._epoch_wire import EpochMessage, decode_epoch_message, frame_limits
+from ._epochs import change_plan
 from ._event_feed import EventFeed
 from ._experiment import Experiment, experiment_from_bytes
 from ._figures import FIGURES, RoundFigures, append_figures
@@ -36,7 +46,7 @@ from ._gateway import Gateway
 from ._gateway_server import GatewayServer
 from ._genesis import Genesis, first_terms
 from ._journal import BlockArchive
-from ._journal_disk import DiskJournal
+from ._journal_disk import JOURNAL, EpochJournals
 from ._machine import Machine, MailboxLimits, Sender, monotonic_ms
 from ._network import Outgoing, SharedWork
 from ._network_settings import ValidatorSettings
@@ -51,21 +61,24 @@ from ._telemetry import NodeMetrics, short
 from ._tls import gateway_context, peer_tls
 from ._upload_spool import SpoolLimits, UploadSpool
 from ._validator_desk import FinalRound, NodeSteps, Standing, ValidatorDesk
-from ._validator_node import ValidatorNode
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-__all__ = ["ValidatorProcess", "run_validator"]
+__all__ = ["FormerJournalError", "ValidatorProcess", "run_validator"]
 
 TICK_S: Final = 2.0  # between two looks at what may have become due, each with a question to a peer for news
 WATCH_S: Final = 0.25  # between two looks whether this validator takes part
 ROUNDS_KEPT: Final = 2  # whose uploads and models stay in the journal; what others may ask for is in the archive
-JOURNAL: Final = "journal.db"  # in the folder of its state
+EPOCHS: Final = "epochs"  # in the folder of its state: a folder with a journal for each epoch
 ARCHIVE: Final = "archive.db"
 SPOOL: Final = "uploads"
 SPANS: Final = "spans.jsonl"
 SPANS_VARIABLE: Final = "COLLEGIUM_SPANS"  # 1: OpenTelemetry's spans of every round are written to SPANS
+
+
+class FormerJournalError(CollegiumError):
+    """A journal lies where an older version kept it."""
 
 
 async def run_validator(settings: ValidatorSettings) -> None:
@@ -122,7 +135,7 @@ class ValidatorProcess:
         # 3. sockets
 
         async def on_frame(sender: int, frame: bytes) -> None:
-            await machine.mailbox.put(sender, decode_peer_message(frame), len(frame))
+            await machine.mailbox.put(sender, decode_epoch_message(frame), len(frame))
 
         peers = Peers(
             settings.index,
@@ -133,7 +146,7 @@ class ValidatorProcess:
             _peer_limits(settings, task, experiment.committee.seats),
         )
         rounds, every = experiment.task.rounds, experiment.chain.checkpoint_every
-        desk = ValidatorDesk(machine, steps, lambda: len(peers.connected()), rounds, every)
+        desk = ValidatorDesk(machine, steps, peers.connected, rounds, every)
         spool_limits = SpoolLimits(bytes_max=settings.limits.spool_bytes)
         spool = UploadSpool(settings.state / SPOOL, genesis.task, settings.index, spool_limits)
         gateway = Gateway(desk, spool, feed, decode_upload, metrics)
@@ -167,17 +180,23 @@ class ValidatorProcess:
     async def _tick(self) -> None:
         """Have the machine look again every while, at first at once."""
         while True:
-            self.machine.tell_self(Tick())
-            self.machine.tell_self(RoundAlarm(self.steps.standing.round))
+            standing = self.steps.standing
+            for message in (Tick(), RoundAlarm(standing.round)):
+                self.machine.tell_self(EpochMessage(standing.epoch, message))
             await asyncio.sleep(TICK_S)
 
     async def _watch(self) -> None:
-        """Say once when this validator takes part, and keep the figures that nobody tells."""
-        said = False
+        """Say when this validator takes part, or follows without a place, and keep the figures that nobody tells."""
+        said: tuple[int, bool] | None = None
         while True:
-            if not said and self.desk.readiness().ready:
-                said = True
-                self.log.info("ready", round=self.steps.standing.round)
+            standing, ready = self.steps.standing, self.desk.readiness().ready
+            outside = standing.back_at is not None
+            if (ready or outside) and said != (standing.epoch, outside):
+                said = (standing.epoch, outside)
+                if outside:
+                    self.log.info("outside", epoch=standing.epoch, round=standing.round, back_at=standing.back_at)
+                else:
+                    self.log.info("ready", epoch=standing.epoch, round=standing.round)
             self.metrics.set_peers(len(self.peers.connected()))
             self.metrics.set_queue("mailbox", len(self.machine.mailbox))
             self.metrics.set_queue("proofs", 0 if self.steps.proofs is None else self.steps.proofs.waiting)
@@ -187,8 +206,9 @@ class ValidatorProcess:
 def _context(
     settings: ValidatorSettings, genesis: Genesis, experiment: Experiment, task: LearningTask, secrets: ValidatorSecrets
 ) -> ValidatorContext:
-    """Return the surroundings of this validator's state machine."""
-    return surround(
+    """Return the surroundings of this validator's state machine in the task's first epoch."""
+    work, plan = SharedWork(), change_plan(genesis, experiment.committee)
+    context = surround(
         genesis,
         task,
         settings.index,
@@ -199,9 +219,13 @@ def _context(
         verifiers=experiment.committee.verifiers,
         view_timeout_ms=settings.timing.view_timeout_ms,
         timing=settings.timing.round,
-        work=SharedWork(),
+        work=work,
         signatures=EpochVerifier(genesis.epoch_set),
     )
+    if plan is None:
+        return context
+    rules, first_value = ChangeRules(plan, genesis.epoch_set, work), sha256(genesis.beacon).digest()
+    return replace(context, change=ChangeContext(rules, 0, first_value, secrets.account, secrets.voting, os_random))
 
 
 def _peer_limits(settings: ValidatorSettings, task: LearningTask, seats: int) -> PeerLimits:
@@ -209,7 +233,7 @@ def _peer_limits(settings: ValidatorSettings, task: LearningTask, seats: int) ->
     scaling, training = (peer_bytes_max(task, number, seats) for number in (0, 1))
     limits = settings.limits
     return PeerLimits(
-        limit_of=lambda kind: max(scaling.get(kind, 0), training.get(kind, 0)),
+        limit_of=frame_limits(scaling, training),
         messages_rate_max=limits.peer_messages_per_s,
         bytes_rate_max=limits.peer_bytes_per_s,
     )
@@ -224,13 +248,31 @@ def _restore(
     reporter: _Reporter,
     proofs: ProofThreads,
 ) -> tuple[NodeSteps, list[Outgoing]]:
-    """Return the node as its journal says, new if that is empty, and what it has to say first."""
-    journal = DiskJournal(settings.state / JOURNAL, ROUNDS_KEPT)
+    """Return the member as its journals say, new if there are none, and what it has to say first."""
+    former = settings.state / JOURNAL
+    if former.exists():  # begun anew beside it, this validator could sign things twice
+        raise FormerJournalError(
+            f"{former} is the journal of an older version; move it, and what lies beside it under its name, into "
+            f"{settings.state / EPOCHS / '00000'}",
+            path=str(former),
+        )
+    journals = EpochJournals(settings.state / EPOCHS, ROUNDS_KEPT)
     archive = RoundArchive.open(settings.state / ARCHIVE)
     terms = first_terms(genesis, task, context.round.seats, EMPTY_STATE)
     seal = {} if secrets.seal is None else {0: secrets.seal}
-    node, first = ValidatorNode.restore(context, journal, terms, EMPTY_STATE, seal, monotonic_ms())
-    return NodeSteps(node, archive, reporter, task.rounds, proofs), first
+    accounts = [entry.account for entry in genesis.validators]
+    member, first = EpochNode.restore(
+        settings.index,
+        accounts,
+        journals.open,
+        context,
+        terms,
+        EMPTY_STATE,
+        seal,
+        monotonic_ms(),
+        journals.close,
+    )
+    return NodeSteps(member, journals, archive, reporter, task.rounds, proofs), first
 
 
 @dataclass
@@ -292,6 +334,10 @@ class _Reporter:
                 self.metrics.view_changed()
                 self.log.info("view_changed", view=after.view)
                 self.feed.publish("view_changed", view=after.view)
+        if (after.epoch, after.back_at is None) != (before.epoch, before.back_at is None):
+            self.metrics.in_epoch(after.epoch, member=after.back_at is None)
+            self.log.info("epoch_began", epoch=after.epoch, round=after.round, member=after.back_at is None)
+            self.feed.publish("epoch_began", epoch=after.epoch, member=after.back_at is None)
         if after.round != before.round:
             self.metrics.entered(after.round)
             self.feed.publish("round_began", round=after.round)
@@ -313,6 +359,16 @@ class _Reporter:
                 fields = {"round": header.round, "outcome": header.outcome, "reports": note.reports, "view": note.view}
                 self.log.info("round_final", **fields, header=short(header.digest), model=short(header.model))
                 self.feed.publish("round_final", **fields)
+            case HandedOver():
+                opened = note.opened
+                members = opened.epoch_set.size
+                self.log.info(
+                    "handed_over", epoch=opened.epoch_set.epoch, first_round=opened.first_round, members=members
+                )
+            case ChangePutOff():
+                self.log.warning("change_put_off", epoch=note.epoch, start=note.start, reason=note.reason)
+            case EpochRefused():
+                self.log.warning("change_refused", reason=note.reason)
             case EvidenceFound():
                 self.log.warning("evidence", kind=type(note.evidence).__name__)
                 self.metrics.refused("evidence", type(note.evidence).__name__)
