@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from collegium.apps._bench_rows import Spread
 from collegium.apps._order_replica import Frame, Replica
+from collegium.consensus import quorum_size
 from collegium.crypto import Stream, os_random
 from collegium.errors import CollegiumError
 from collegium.node import Delivery, Network, Outgoing, SharedWork, StalledError
@@ -114,7 +115,7 @@ def measure_decisions(replicas: Replicas, size: int, link_ms: int, *, repeats: i
             raise UndecidedError(f"decision {number} of {size} replicas: {missing} did not decide", missing=missing)
         cpu.append(time.process_time() - began_cpu)
         wall.append(max(watch.wall) - began)
-        path.append(sorted(watch.measured_ms)[size - (size - 1) // 3 - 1] - began_ms)
+        path.append(sorted(watch.measured_ms)[quorum_size(size) - 1] - began_ms)
         messages, sent = network.messages - messages, sum(host.sent_bytes for host in hosts) - sent
     return DecisionMeasure(
         messages=messages,

@@ -42,10 +42,11 @@ def status(
       collegium status consortium/trainers/03/config.toml
     """
     with exit_codes():
+        from collegium.consensus import quorum_size
         from collegium.node import network_status
 
         found = network_status(network)
-        ready, quorum = sum(each.ready for each in found), _quorum(found)
+        ready, quorum = sum(each.ready for each in found), quorum_size(len(found))
         if json:
             print_json([_status_object(each) for each in found])
         else:
@@ -53,11 +54,6 @@ def status(
             typer.echo(f"{ready} of {len(found)} validators are ready, {quorum} are needed")
         if ready < quorum:
             raise typer.Exit(ExitCode.WORLD)
-
-
-def _quorum(found: Sequence[ValidatorStatus]) -> int:
-    """Return how many validators a decision takes: all but a third of them, rounded down."""
-    return len(found) - (len(found) - 1) // 3
 
 
 def _print_table(found: Sequence[ValidatorStatus]) -> None:

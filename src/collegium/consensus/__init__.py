@@ -9,6 +9,8 @@ from ._epoch import (
     Validator,
     ValidatorIndex,
     ViewNumber,
+    faulty_max,
+    quorum_size,
 )
 from ._epoch_change import (
     ChangeContext,
@@ -543,6 +545,7 @@ __all__ = [
     "encode_upload",
     "encode_vote_state",
     "failure_probability",
+    "faulty_max",
     "first_sharded_terms",
     "genesis_certificate",
     "initial_state",
@@ -553,6 +556,7 @@ __all__ = [
     "peer_bytes_max",
     "proof_key",
     "proofs_due",
+    "quorum_size",
     "record_accepted",
     "registration_key",
     "replay_change",

@@ -16,6 +16,8 @@ __all__ = [
     "Validator",
     "ValidatorIndex",
     "ViewNumber",
+    "faulty_max",
+    "quorum_size",
 ]
 
 ValidatorIndex = NewType("ValidatorIndex", int)
@@ -26,6 +28,16 @@ BLS_KEY_BYTES: Final = 96
 ACCOUNT_BYTES: Final = 20
 DIGEST_BYTES: Final = 32
 INTEGER_MAX: Final = 2**63 - 1
+
+
+def faulty_max(count: int) -> int:
+    """Return how many of `count` may be arbitrarily bad: f = floor((n - 1) / 3)."""
+    return (count - 1) // 3
+
+
+def quorum_size(count: int) -> int:
+    """Return n - f, more than two thirds of `count`: two quorums share n - 2f > f of them, hence an honest one."""
+    return count - faulty_max(count)
 
 
 class BadEpochSetError(CollegiumError):
@@ -108,13 +120,13 @@ class EpochSet:
 
     @property
     def faulty_max(self) -> int:
-        """Validators that may be arbitrarily bad: f = floor((n - 1) / 3)."""
-        return (self.size - 1) // 3
+        """Validators that may be arbitrarily bad, f."""
+        return faulty_max(self.size)
 
     @property
     def quorum(self) -> int:
-        """n - f, more than two thirds of n: two quorums share n - 2f > f validators, hence an honest one."""
-        return self.size - self.faulty_max
+        """Validators that make a certificate, n - f."""
+        return quorum_size(self.size)
 
     def leader(self, view: int) -> ValidatorIndex:
         """Whose turn it is in `view` (from 1): round robin over the listed order."""

@@ -36,7 +36,7 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
-from ._epoch import EpochSet, Validator, ValidatorIndex
+from ._epoch import EpochSet, Validator, ValidatorIndex, quorum_size
 from ._epoch_change_records import (
     MEMBERS_MAX,
     Answer,
@@ -169,7 +169,7 @@ class ChangePlan:
             raise BadChangePlanError(f"{count} candidates, expected 1..{MEMBERS_MAX}", candidates=count)
         if len({c.bls_key for c in self.candidates}) != count or len({c.account for c in self.candidates}) != count:
             raise BadChangePlanError(f"{count} candidates share keys or accounts", candidates=count)
-        object.__setattr__(self, "members_min", self.members_min or count - (count - 1) // 3)
+        object.__setattr__(self, "members_min", self.members_min or quorum_size(count))
         object.__setattr__(self, "members_max", self.members_max or count)
         if not 1 <= self.members_min <= self.members_max <= count:
             raise BadChangePlanError(

@@ -16,7 +16,7 @@ from typing import Final
 from collegium.crypto import BlsPublicKey, BlsSecretKey, BlsVrf, Digest, hash_fields
 from collegium.errors import CollegiumError
 
-from ._epoch import EpochSet, Validator, ValidatorIndex
+from ._epoch import EpochSet, Validator, ValidatorIndex, faulty_max
 
 __all__ = [
     "SEATS_MAX",
@@ -217,7 +217,7 @@ def check_set_size(size: int, bad_share: Fraction, bits: int) -> None:
     Raises:
         UnsafeSetSizeError: the numbers do not carry the promise; the message says what they carry.
     """
-    probability = failure_probability(size, bad_share, (size - 1) // 3 + 1)
+    probability = failure_probability(size, bad_share, faulty_max(size) + 1)
     if probability * 2**bits > 1:
         carried = (probability.denominator // probability.numerator).bit_length() - 1
         raise UnsafeSetSizeError(

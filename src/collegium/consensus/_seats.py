@@ -16,7 +16,7 @@ from collegium.crypto import (
     verify_certificate,
 )
 
-from ._epoch import EpochSet
+from ._epoch import EpochSet, quorum_size
 from ._lottery import draw_committee
 
 __all__ = ["add_votes", "assign_seats", "certify_seats", "check_seat_certificate", "seat_keys", "seat_quorum"]
@@ -34,7 +34,7 @@ def assign_seats(beacon: Digest, epoch_set: EpochSet, seats: int) -> tuple[int, 
 
 def seat_quorum(seats: int) -> int:
     """Return how many of `seats` make a certificate: more than two thirds."""
-    return seats - (seats - 1) // 3
+    return quorum_size(seats)
 
 
 def certify_seats(

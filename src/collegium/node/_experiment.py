@@ -15,7 +15,7 @@ from typing import Final, Literal, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 from collegium.aggregation import COMMITTEE_DOMAIN, KEY_CODE
-from collegium.consensus import CHANGE_WINDOWS, seat_quorum
+from collegium.consensus import CHANGE_WINDOWS, faulty_max, seat_quorum
 from collegium.errors import CollegiumError
 from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
 from collegium.proofs import QuotePolicy, decode_policy, encode_policy
@@ -662,7 +662,7 @@ def _network(section: Section, committee: Section) -> NetworkSettings:
     if not section.ok or not committee.ok or settings.validators is None:
         return settings
     seats, size = committee.integer("seats", SEATS_MIN, SEATS_MAX), settings.validators
-    away, spoiled_max = (size - 1) // 3, seats_spoiled_max(seats)
+    away, spoiled_max = faulty_max(size), seats_spoiled_max(seats)
     if size > seats:
         section.note("validators", "range", f"is {size}, expected at most {seats}, as many as committee.seats")
     elif away * -(-seats // size) > spoiled_max:

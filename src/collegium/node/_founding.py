@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from collegium.consensus import Announcement, check_announcement
+from collegium.consensus import Announcement, check_announcement, quorum_size
 from collegium.crypto import (
     AccountKey,
     BlsPublicKey,
@@ -120,7 +120,7 @@ def deal_beacon(roster: Roster, secrets: MemberSecrets) -> DealCard:
     """Return a validator's dealing for a roster; what it dealt is forgotten when this returns."""
     index, size = place_of(roster, secrets.account.address), len(roster.validators)
     task = roster.draft.task
-    dealing = deal(os_random, size, _quorum(size))
+    dealing = deal(os_random, size, quorum_size(size))
     unsigned = Announcement(index, 0, secrets.first_seal.public_bytes, b"")
     boxes = tuple(
         seal(card.box_key, share_info(roster.digest, index, member), share.to_bytes())
@@ -150,11 +150,9 @@ def check_deals(roster: Roster, cards: Sequence[DealCard]) -> tuple[DealCard, ..
     size = len(roster.validators)
     ordered = _one_each(roster, cards, "dealing", lambda card: card.dealer)
     for index, card in enumerate(ordered):
-        if (len(card.commitments), len(card.boxes)) != (_quorum(size), size):
-            raise bad_card(
-                card,
-                f"{len(card.commitments)} commitments and {len(card.boxes)} boxes, expected {_quorum(size)} and {size}",
-            )
+        counts, expected = (len(card.commitments), len(card.boxes)), (quorum_size(size), size)
+        if counts != expected:
+            raise bad_card(card, "{} commitments and {} boxes, expected {} and {}".format(*counts, *expected))
         try:
             combine_commitments(size, [card.commitments])
             context = _dealing_context(roster, index)
@@ -332,7 +330,3 @@ def _dealings_digest(cards: Sequence[DealCard]) -> Digest:
 
 def _dealing_context(roster: Roster, dealer: int) -> bytes:
     return hash_fields("member-card/dealing", roster.digest, dealer)
-
-
-def _quorum(size: int) -> int:
-    return size - (size - 1) // 3

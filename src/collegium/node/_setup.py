@@ -26,6 +26,7 @@ from collegium.consensus import (
     ValidatorContext,
     Verifier,
     Work,
+    quorum_size,
     sign_release,
 )
 from collegium.crypto import (
@@ -436,8 +437,7 @@ def found(
     `draft` says what the task is and who trains; its validators and its beacon are filled in.
     """
     size = len(validators)
-    threshold = size - (size - 1) // 3
-    dealings = [deal(os_random, size, threshold) for _ in range(size)]
+    dealings = [deal(os_random, size, quorum_size(size)) for _ in range(size)]
     draft = replace(draft, beacon_commitments=tuple(dealing.commitments for dealing in dealings))
     entries = tuple(
         validator_entry(draft.task, index, keys, absent=index in absent) for index, keys in enumerate(validators)

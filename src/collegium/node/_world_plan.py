@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from collegium.consensus import RoundTiming
+from collegium.consensus import RoundTiming, faulty_max
 
 __all__ = ["SIZES", "Disk", "TrainerRole", "ValidatorRole", "Weather", "WorldPlan", "plan_world"]
 
@@ -93,7 +93,7 @@ def plan_world(
     """Return what this seed decides; the same on every machine."""
     rng = Random(f"plan {seed}")  # noqa: S311 - a simulated choice, no secret
     size = rng.randint(*sizes)
-    faulty = (size - 1) // 3
+    faulty = faulty_max(size)
     dishonest = rng.choice((0, faulty, faulty, faulty))
     roles = ["honest"] * size
     for index in rng.sample(range(size), dishonest):

@@ -25,6 +25,7 @@ from collegium.consensus import (
     Validator,
     ValidatorIndex,
     assign_seats,
+    quorum_size,
 )
 from collegium.crypto import (
     AccountKey,
@@ -149,7 +150,7 @@ def make_cast(size: int, seats: int, real: bool) -> Cast:
     voting = tuple(BlsSecretKey.generate(random.split(f"voting {i}")) for i in range(size))
     seals = tuple(SealKey.generate(random.split(f"seal {i}")) for i in range(size))
     trainers = tuple(AccountKey.generate(random.split(f"trainer {i}")) for i in range(TRAINERS_MAX))
-    dealing = deal(random.split("beacon"), size, size - (size - 1) // 3)
+    dealing = deal(random.split("beacon"), size, quorum_size(size))
     group = combine_commitments(size, [dealing.commitments])
     members = [Validator(ValidatorIndex(i), bytes(voting[i].public_key()), accounts[i].address, 1) for i in range(size)]
     epoch_set = EpochSet(TASK, 0, tuple(members))
