@@ -14,15 +14,16 @@ from _round_stage import EMPTY_MODEL, LINK_MS, Archive, committee, context_of
 from test_consensus_proving import BAD, PROOF_BYTES_MAX, Proving, chosen, proved
 
 from collegium.aggregation import KeyClaim, Report, RoundTerms, Upload
-from collegium.consensus import DueProof, EpochSigner, EpochVerifier, Tick, ValidatorContext, proofs_due
+from collegium.consensus import DueProof, EpochSigner, EpochVerifier, RoundState, Tick, ValidatorContext, proofs_due
 from collegium.node import SharedWork
 from collegium.node._desk import Verdict
-from collegium.node._journal import MemoryJournal
+from collegium.node._epoch_node import EpochNode
+from collegium.node._epoch_wire import EpochMessage
+from collegium.node._journal_disk import EpochJournals
 from collegium.node._machine import Leaves, Machine, Sender
 from collegium.node._proof_threads import ProofLimits, ProofThreads, Verified
 from collegium.node._round_archive import RoundArchive
 from collegium.node._validator_desk import NodeSteps, Standing, Submission
-from collegium.node._validator_node import ValidatorNode
 
 WAIT_S = 60.0
 GOOD, FORGED = proved(0), proved(0, letters=BAD)
@@ -65,7 +66,6 @@ class Scene:
     agreed: Gated = field(default_factory=Gated)
     limits: ProofLimits = field(default_factory=ProofLimits)
     beside: bool = True
-    journal: MemoryJournal = field(default_factory=MemoryJournal)
     machine: Machine = field(init=False)
     steps: NodeSteps = field(init=False)
     handled: list[str] = field(default_factory=list)
@@ -76,10 +76,14 @@ class Scene:
         signer, verifier = EpochSigner(who.voting[INDEX], who.accounts[INDEX]), EpochVerifier(who.epoch_set)
         context = ValidatorContext(surroundings, signer, verifier, Archive(), 10 * LINK_MS)
         seals = {0: who.first_seals[INDEX]}
-        node, _ = ValidatorNode.restore(context, self.journal, who.terms, EMPTY_MODEL, seals, 0)
+        journals = EpochJournals(self.folder / "epochs", 2)
+        accounts = [validator.account for validator in who.epoch_set.validators]
+        first = (context, who.terms, EMPTY_MODEL, seals, 0)
+        member, _ = EpochNode.restore(INDEX, accounts, journals.open, *first, journals.close)
         self.machine = Machine(INDEX)
         proofs = ProofThreads(self.agreed, self.machine.mailbox.add, self.limits, 2) if self.beside else None
-        self.steps = NodeSteps(node, RoundArchive.open(self.folder / "archive.db"), Deaf(), 3, proofs)
+        archive = RoundArchive.open(self.folder / "archive.db")
+        self.steps = NodeSteps(member, journals, archive, Deaf(), 3, proofs)
 
     def step(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
         leaves = self.steps.step(message, now_ms, sender)
@@ -95,6 +99,16 @@ class Scene:
         async with asyncio.timeout(WAIT_S):
             while not condition():
                 await asyncio.sleep(0.001)
+
+    @property
+    def round(self) -> RoundState:
+        """The validator's state in the present round."""
+        return self.steps.epochs.node.state.round
+
+    @property
+    def written(self) -> int:
+        """How many uploads are on the disk."""
+        return len(self.steps.journals.open(0).read().uploads)
 
     @property
     def waiting(self) -> int:
@@ -127,13 +141,13 @@ def test_other_messages_pass_one_that_waits_for_its_proof(tmp_path: Path) -> Non
         verdict = await scene.submit(GOOD)
         await scene.until(lambda: scene.waiting == 1)
         for _ in range(3):
-            scene.machine.tell_self(Tick())
-        await scene.until(lambda: scene.handled.count("Tick") == 3)
+            scene.machine.tell_self(EpochMessage(0, Tick()))
+        await scene.until(lambda: scene.handled.count("EpochMessage") == 3)
         assert not verdict.done()
-        assert not scene.steps.node.state.round.reports
+        assert not scene.round.reports
         scene.agreed.gate.set()
         assert await verdict == Verdict("admitted")
-        assert GOOD.report.id in scene.steps.node.state.round.verified
+        assert GOOD.report.id in scene.round.verified
         assert scene.waiting == 0
 
     played(scene, play)
@@ -148,7 +162,7 @@ def test_a_forged_proof_is_refused_in_the_same_way_and_costs_one_verification(tm
     async def play() -> None:
         verdict = await (await scene.submit(FORGED))
         assert (verdict.outcome, verdict.reason) == ("refused", "BadProofError")
-        assert FORGED.report.id in scene.steps.node.state.round.rejected
+        assert FORGED.report.id in scene.round.rejected
         again = await (await scene.submit(FORGED))
         other = await (await scene.submit(GOOD))
         assert (again.outcome, again.reason) == ("refused", "ReportRejectedError")
@@ -193,9 +207,9 @@ def test_proofs_of_two_trainers_are_verified_at_once(tmp_path: Path) -> None:
 
 def due_of(scene: Scene, trainer: int) -> DueProof:
     """Return what verifying a trainer's proof takes, whoever is chosen to do it."""
-    context, upload = scene.steps.node.context.round, proved(trainer)
+    context, upload = scene.steps.context.round, proved(trainer)
     context = replace(context, verifiers=99)
-    (due,) = proofs_due(context, scene.steps.node.state.round, upload, 0)
+    (due,) = proofs_due(context, scene.round, upload, 0)
     return due
 
 
@@ -232,17 +246,17 @@ def test_a_validator_that_dies_while_a_report_waits_takes_it_when_it_comes_again
         await scene.until(lambda: scene.waiting == 1)
 
     async def lives() -> None:
-        assert not scene.steps.node.state.round.reports
+        assert not scene.round.reports
+        assert scene.written == 0
         assert await (await scene.submit(GOOD)) == Verdict("admitted")
+        assert scene.written == 1
 
     played(scene, dies)
-    assert not scene.journal.uploads
     played(scene, lives)
-    assert len(scene.journal.uploads) == 1
     verified = len(scene.agreed.threads)
 
     async def remembers() -> None:
-        assert GOOD.report.id in scene.steps.node.state.round.verified
+        assert GOOD.report.id in scene.round.verified
         assert await (await scene.submit(GOOD)) == Verdict("admitted")
 
     played(scene, remembers)
