@@ -1,4 +1,5 @@
-// Compile src/*.sol and write one artifact a contract: ABI, bytecode and the hash of every source it was made from.
+// Compile contracts and write one artifact each: ABI, bytecode and the hash of every source it was made from. Those of
+// src go into the package, those of test, which stand in for other people's contracts, to the tests' data.
 //   node compile.js            write the artifacts
 //   node compile.js --check    compile and compare byte for byte with the artifacts; exit 1 on a difference
 "use strict";
@@ -8,9 +9,11 @@ const fs = require("node:fs");
 const path = require("node:path");
 const solc = require("solc");
 
-const SOURCES = path.join(__dirname, "src");
-const ARTIFACTS = path.join(__dirname, "..", "src", "collegium", "settlement", "artifacts");
-const CONTRACTS = ["Registry", "Settlement"];
+const ROOT = path.join(__dirname, "..");
+const PACKAGE = path.join(ROOT, "src", "collegium", "settlement", "artifacts");
+const TESTS = path.join(ROOT, "tests", "data", "contracts");
+const CONTRACTS = ["Availability", "Registry", "Settlement", "Slashing"];
+const TEST_CONTRACTS = ["TestCourt", "TestToken"];
 const SETTINGS = {
   evmVersion: "prague",
   viaIR: true,
@@ -19,9 +22,15 @@ const SETTINGS = {
   outputSelection: { "*": { "*": ["abi", "evm.bytecode.object"] } },
 };
 
-// The text of a source by the name that imports use: our own by file name, a package's by its path in node_modules.
+// Where each contract's source is, by the name that imports use, and where its artifact goes.
+const TARGETS = [
+  ...CONTRACTS.map((contract) => ({ contract, source: `src/${contract}.sol`, folder: PACKAGE })),
+  ...TEST_CONTRACTS.map((contract) => ({ contract, source: `test/${contract}.sol`, folder: TESTS })),
+];
+
+// The text of a source by the name that imports use: our own by its path here, a package's by its path in node_modules.
 function read(name) {
-  const own = path.join(SOURCES, name);
+  const own = path.join(__dirname, name);
   return fs.readFileSync(fs.existsSync(own) ? own : path.join(__dirname, "node_modules", name), "utf8");
 }
 
@@ -32,7 +41,7 @@ function compile() {
     return used.get(name);
   };
   const sources = {};
-  for (const contract of CONTRACTS) sources[`${contract}.sol`] = { content: load(`${contract}.sol`) };
+  for (const { source } of TARGETS) sources[source] = { content: load(source) };
   const input = JSON.stringify({ language: "Solidity", sources, settings: SETTINGS });
   const output = JSON.parse(solc.compile(input, { import: (name) => ({ contents: load(name) }) }));
   for (const problem of output.errors ?? []) console.error(problem.formattedMessage);
@@ -50,10 +59,10 @@ function hashOf(used) {
 
 function artifacts() {
   const { output, sourceHash } = compile();
-  return CONTRACTS.map((contract) => {
-    const { abi, evm } = output.contracts[`${contract}.sol`][contract];
+  return TARGETS.map(({ contract, source, folder }) => {
+    const { abi, evm } = output.contracts[source][contract];
     const artifact = { contract, compiler: solc.version(), sourceHash, abi, bytecode: evm.bytecode.object };
-    return [path.join(ARTIFACTS, `${contract}.json`), `${JSON.stringify(artifact, null, 1)}\n`];
+    return [path.join(folder, `${contract}.json`), `${JSON.stringify(artifact, null, 1)}\n`];
   });
 }
 
@@ -62,7 +71,7 @@ function main() {
   for (const [file, text] of artifacts()) {
     const name = path.basename(file);
     if (!check) {
-      fs.mkdirSync(ARTIFACTS, { recursive: true });
+      fs.mkdirSync(path.dirname(file), { recursive: true });
       fs.writeFileSync(file, text);
       console.log(`${name}: ${JSON.parse(text).bytecode.length / 2} bytes of creation code`);
     } else if (!fs.existsSync(file) || fs.readFileSync(file, "utf8") !== text) {

@@ -2,11 +2,13 @@
 pragma solidity ^0.8.28;
 
 import {Memory} from "@openzeppelin/contracts/utils/Memory.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {BLS12381} from "./BLS12381.sol";
 import {DataContract} from "./DataContract.sol";
 import {EpochSet} from "./EpochSet.sol";
+import {MerkleTree} from "./MerkleTree.sol";
 import {Registry} from "./Registry.sol";
 
 /// @title Checkpoints of one learning task, each accepted on a certificate of the current epoch set.
@@ -54,7 +56,6 @@ contract Settlement {
     error InvalidCertificate(bytes32 digest);
     error UnknownCheckpoint(bytes32 digest);
     error RoundOutsideCheckpoint(uint256 round);
-    error WrongProofLength(uint256 given, uint256 expected);
 
     /// @dev Rounds a checkpoint may cover: header proofs have at most 16 siblings.
     uint256 public constant ROUNDS_MAX = 1 << 16;
@@ -63,9 +64,6 @@ contract Settlement {
     bytes private constant CHECKPOINT_TAG = "\x17\x00\x00\x00\x00\x00\x00\x00collegium/v1/checkpoint";
     bytes private constant HANDOVER_TAG = "\x1b\x00\x00\x00\x00\x00\x00\x00collegium/v1/epoch-handover";
     bytes8 private constant LENGTH_32 = hex"2000000000000000";
-
-    /// @dev Start of every inner node of a header tree.
-    bytes private constant NODE_TAG = "collegium/v1/node\x00";
 
     bytes32 public immutable task;
     address public immutable deployer;
@@ -85,11 +83,20 @@ contract Settlement {
     /// @param stakeMinimum in wei.
     /// @param unbondingSeconds for how long a set that was relieved can be called to account; must also exceed the time
     /// from drawing a set to opening it.
-    constructor(bytes32 task_, uint48 firstRound, uint256 stakeMinimum, uint256 unbondingSeconds) {
+    /// @param slashing where the contract is, or will be, that may take stakes (see `Slashing`); 0 if none may.
+    /// @param token in which stakes are paid; 0 for the chain's own coin.
+    constructor(
+        bytes32 task_,
+        uint48 firstRound,
+        uint256 stakeMinimum,
+        uint256 unbondingSeconds,
+        address slashing,
+        IERC20 token
+    ) {
         task = task_;
         deployer = msg.sender;
         nextRound = firstRound;
-        registry = new Registry(stakeMinimum, unbondingSeconds);
+        registry = new Registry(stakeMinimum, unbondingSeconds, slashing, token);
     }
 
     /// @notice Open epoch 0 with these validators, the first at seat 0. The deployer can do so once.
@@ -135,6 +142,12 @@ contract Settlement {
         emit Checkpointed(epoch_, firstRound, lastRound, previous, headerRoot, digest, bitmap);
     }
 
+    /// @notice Revert unless a quorum of the set in office signed `digest`, whatever it says. For other contracts: what
+    /// they ask about must say under a domain tag which contract of which chain it is for, and of which epoch.
+    function requireCertificate(bytes32 digest, uint256 bitmap, bytes calldata signature) external view {
+        _requireCertificate(digest, bitmap, signature);
+    }
+
     /// @notice Whether `header` is the header digest of `round` under an accepted checkpoint.
     /// @param siblings from the leaf's to the one below the root.
     function includesHeader(Checkpoint calldata accepted, uint256 round, bytes32 header, bytes32[] calldata siblings)
@@ -145,18 +158,8 @@ contract Settlement {
         bytes32 digest = checkpointDigest(accepted);
         if (checkpointBefore[uint256(accepted.lastRound) + 1] != digest) revert UnknownCheckpoint(digest);
         if (round < accepted.firstRound || round > accepted.lastRound) revert RoundOutsideCheckpoint(round);
-        uint256 depth = Math.log2(uint256(accepted.lastRound) - accepted.firstRound + 1, Math.Rounding.Ceil);
-        if (siblings.length != depth) revert WrongProofLength(siblings.length, depth);
-
-        uint256 index = round - accepted.firstRound;
-        bytes32 node = header;
-        for (uint256 level = 0; level < depth; ++level) {
-            bytes32 sibling = siblings[level];
-            node = (index >> level) & 1 == 0
-                ? sha256(abi.encodePacked(NODE_TAG, node, sibling))
-                : sha256(abi.encodePacked(NODE_TAG, sibling, node));
-        }
-        return node == accepted.headerRoot;
+        uint256 rounds = uint256(accepted.lastRound) - accepted.firstRound + 1;
+        return MerkleTree.root(header, round - accepted.firstRound, rounds, siblings) == accepted.headerRoot;
     }
 
     /// @notice Where the keys of the current set are, by seat; empty before the first epoch opens.

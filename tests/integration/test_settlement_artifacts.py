@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = Path("src", "collegium", "settlement", "artifacts")
+TEST_ARTIFACTS = Path("tests", "data", "contracts")
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 
@@ -22,7 +23,8 @@ def copy(tmp_path: Path) -> Path:
     """A tree with the same sources, compiler and artifacts, to be changed."""
     shutil.copytree(ROOT / "contracts", tmp_path / "contracts", ignore=shutil.ignore_patterns("node_modules"))
     (tmp_path / "contracts" / "node_modules").symlink_to(ROOT / "contracts" / "node_modules")
-    shutil.copytree(ROOT / ARTIFACTS, tmp_path / ARTIFACTS)
+    for folder in (ARTIFACTS, TEST_ARTIFACTS):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
 

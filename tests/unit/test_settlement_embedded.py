@@ -126,7 +126,7 @@ def test_a_transaction_that_reverts_costs_gas_and_says_so() -> None:
     data = contract("Registry").call("unbond", 0)
     with pytest.raises(ContractRefusedError) as refusal:
         transact(chain, ALICE, deployment.registry, data)
-    assert refusal.value.values == {"error": "UnknownValidator", "arguments": (0,)}
+    assert refusal.value.values == {"error": "UnknownMember", "arguments": (0,)}
     assert len(chain.sent) == 1
     with pytest.raises(TransactionFailedError):
         transact(chain, ALICE, deployment.registry, data, gas_max=100_000)

@@ -35,6 +35,7 @@ from collegium.settlement import (
     contract,
     contract_address,
     read_checkpoints,
+    settlement_creation,
     verify_replay,
 )
 
@@ -133,7 +134,7 @@ def check_chain(record: ChainRecord, url: str | None, epoch_set: EpochSet, opera
 def _set_up_calls(epoch_set: EpochSet, operator: bytes, deployment: Deployment) -> Iterator[_Call]:
     """Yield what founds a task: the contracts, one registration for each validator, and the first epoch."""
     settlement, registry = contract("Settlement"), contract("Registry")
-    creation = settlement.creation(epoch_set.task, 0, STAKE_MIN_WEI, UNBONDING_S)
+    creation = settlement_creation(epoch_set.task, first_round=0, stake_min_wei=STAKE_MIN_WEI, unbonding_s=UNBONDING_S)
     yield _Call("the contracts' creation", operator, b"", 0, creation, CREATION_GAS_MAX)
     for validator in epoch_set.validators:
         key = g2_uncompressed(BlsPublicKey(validator.bls_key))

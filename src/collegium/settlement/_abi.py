@@ -18,7 +18,7 @@ from collegium.settlement._errors import ArtifactError, ChainAnswerError, Contra
 __all__ = ["Contract", "contract", "refusal"]
 
 SELECTOR_BYTES = 4
-CONTRACTS = ("Registry", "Settlement")
+CONTRACTS = ("Registry", "Settlement", "Slashing", "Availability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,23 @@ def contract(name: str) -> Contract:
     """
     path = resources.files("collegium.settlement") / "artifacts" / f"{name}.json"
     try:
-        artifact = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(f"artifact of contract {name!r} cannot be read: {error}", name=name) from error
+    return read_artifact(name, text)
+
+
+def read_artifact(name: str, text: str) -> Contract:
+    """Return the contract of an artifact, which is JSON with the ABI and the bytecode in hex.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    try:
+        artifact = json.loads(text)
         members = [(entry["type"], _member(entry)) for entry in artifact["abi"]]
         bytecode = bytes.fromhex(artifact["bytecode"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"artifact of contract {name!r} cannot be read: {error}", name=name) from error
     return Contract(
         name=name,

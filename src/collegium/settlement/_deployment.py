@@ -26,12 +26,16 @@ __all__ = [
     "read_checkpoints",
     "read_head",
     "register_validator",
+    "settlement_creation",
     "unbond",
     "withdraw",
 ]
 
 STAKE_MIN_WEI: Final = 10**18
 UNBONDING_S: Final = 14 * 24 * 3600
+
+NOBODY: Final = bytes(20)  # as the contract that may take stakes: none may
+NATIVE: Final = bytes(20)  # as a token: the chain's own coin
 
 _ANYONE = bytes(20)
 
@@ -88,6 +92,8 @@ def deploy(
     first_round: int = 0,
     stake_min_wei: int = STAKE_MIN_WEI,
     unbonding_s: int = UNBONDING_S,
+    slashing: bytes = NOBODY,
+    token: bytes = NATIVE,
 ) -> Deployment:
     """Create the contracts of a task in one transaction; `account` may open the first epoch.
 
@@ -95,12 +101,32 @@ def deploy(
         first_round: with which the first checkpoint will start.
         unbonding_s: seconds from a validator's `unbond`, or from leaving its last epoch set if that is later, to the
             earliest `withdraw`.
+        slashing: where the contract that may take stakes is or will be (`found_slashing`); NOBODY for none.
+        token: the ERC-20 contract in whose units stakes are; NATIVE for the chain's coin.
     """
-    creation = contract("Settlement").creation(task, first_round, stake_min_wei, unbonding_s)
+    creation = settlement_creation(
+        task,
+        first_round=first_round,
+        stake_min_wei=stake_min_wei,
+        unbonding_s=unbonding_s,
+        slashing=slashing,
+        token=token,
+    )
     receipt = transact(chain, account, None, creation)
-    if receipt.contract is None:
-        raise ChainAnswerError(f"receipt of creation {receipt.transaction.hex()} names no contract")
-    return attach(chain, receipt.contract, receipt.block)
+    return attach(chain, created(receipt), receipt.block)
+
+
+def settlement_creation(
+    task: Digest,
+    *,
+    first_round: int,
+    stake_min_wei: int,
+    unbonding_s: int,
+    slashing: bytes = NOBODY,
+    token: bytes = NATIVE,
+) -> bytes:
+    """Return the data of the transaction that creates a task's contracts; see `deploy`."""
+    return contract("Settlement").creation(task, first_round, stake_min_wei, unbonding_s, slashing, token)
 
 
 def attach(chain: Chain, settlement: bytes, block: int) -> Deployment:
@@ -109,9 +135,9 @@ def attach(chain: Chain, settlement: bytes, block: int) -> Deployment:
     Raises:
         ChainAnswerError: what is there does not answer as that contract.
     """
-    (registry,) = _ask(chain, "Settlement", settlement, "registry")
-    (task,) = _ask(chain, "Settlement", settlement, "task")
-    return Deployment(task, settlement, _address(registry), block)
+    (registry,) = ask(chain, "Settlement", settlement, "registry")
+    (task,) = ask(chain, "Settlement", settlement, "task")
+    return Deployment(task, settlement, address_of(registry), block)
 
 
 def register_validator(
@@ -133,7 +159,7 @@ def register_validator(
     registry = contract("Registry")
     data = registry.call("register", g2_uncompressed(key), g1_uncompressed(proof))
     receipt = transact(chain, account, deployment.registry, data, value=stake_wei, gas_max=gas_max)
-    return int(_event(receipt, "Registry", deployment.registry, "Registered")["id"])
+    return int(event_of(receipt, "Registry", deployment.registry, "Registered")["id"])
 
 
 def unbond(chain: Chain, deployment: Deployment, account: Account, validator: int) -> int:
@@ -143,7 +169,7 @@ def unbond(chain: Chain, deployment: Deployment, account: Account, validator: in
         The timestamp, in seconds, from which it may withdraw; later if it has, or is still given, a seat.
     """
     receipt = transact(chain, account, deployment.registry, contract("Registry").call("unbond", validator))
-    return int(_event(receipt, "Registry", deployment.registry, "Unbonding")["earliest"])
+    return int(event_of(receipt, "Registry", deployment.registry, "Unbonding")["earliest"])
 
 
 def withdraw(chain: Chain, deployment: Deployment, account: Account, validator: int) -> int:
@@ -153,7 +179,7 @@ def withdraw(chain: Chain, deployment: Deployment, account: Account, validator: 
         ContractRefusedError: StillUnbonding (with the timestamp of the end), InCurrentEpoch and others, by name.
     """
     receipt = transact(chain, account, deployment.registry, contract("Registry").call("withdraw", validator))
-    return int(_event(receipt, "Registry", deployment.registry, "Withdrawn")["stake"])
+    return int(event_of(receipt, "Registry", deployment.registry, "Withdrawn")["stake"])
 
 
 def open_first_epoch(chain: Chain, deployment: Deployment, account: Account, validators: Sequence[int]) -> Receipt:
@@ -170,7 +196,7 @@ def open_epoch(
     Args:
         certificate: the current set's, of `handover_digest`.
     """
-    data = contract("Settlement").call("openEpoch", tuple(validators), *_certificate(certificate))
+    data = contract("Settlement").call("openEpoch", tuple(validators), *certificate_arguments(certificate))
     return transact(chain, account, deployment.settlement, data)
 
 
@@ -197,7 +223,7 @@ def post_checkpoint(
             previous=checkpoint.previous,
         )
     rounds = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round)
-    data = contract("Settlement").call("checkpoint", *rounds, checkpoint.root, *_certificate(certificate))
+    data = contract("Settlement").call("checkpoint", *rounds, checkpoint.root, *certificate_arguments(certificate))
     receipt = transact(chain, account, deployment.settlement, data)
     return CheckpointReceipt(receipt.transaction, receipt.block, receipt.gas, len(data))
 
@@ -205,10 +231,10 @@ def post_checkpoint(
 def read_head(chain: Chain, deployment: Deployment) -> Head:
     """Return what the contract expects next."""
     at = deployment.settlement
-    (epoch,) = _ask(chain, "Settlement", at, "epoch")
-    (keys,) = _ask(chain, "Settlement", at, "seatKeys")
-    (next_round,) = _ask(chain, "Settlement", at, "nextRound")
-    (previous,) = _ask(chain, "Settlement", at, "checkpointBefore", next_round)
+    (epoch,) = ask(chain, "Settlement", at, "epoch")
+    (keys,) = ask(chain, "Settlement", at, "seatKeys")
+    (next_round,) = ask(chain, "Settlement", at, "nextRound")
+    (previous,) = ask(chain, "Settlement", at, "checkpointBefore", next_round)
     return Head(epoch, len(keys), next_round, previous)
 
 
@@ -252,21 +278,31 @@ def includes_header(
     """Ask the contract whether `header` is that of a round under an accepted checkpoint (`header_proof` proves it)."""
     fields = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round, checkpoint.previous, checkpoint.root)
     arguments = (fields, round_number, header, tuple(siblings))
-    (included,) = _ask(chain, "Settlement", deployment.settlement, "includesHeader", *arguments)
+    (included,) = ask(chain, "Settlement", deployment.settlement, "includesHeader", *arguments)
     return bool(included)
 
 
-def _ask(chain: Chain, name: str, address: bytes, function: str, *arguments: object) -> tuple[Any, ...]:
+def ask(chain: Chain, name: str, address: bytes, function: str, *arguments: object) -> tuple[Any, ...]:
+    """Return what a contract answers to a call that changes nothing.
+
+    Raises:
+        ChainAnswerError: what is at this address does not answer as that contract.
+    """
     asked = contract(name)
     return asked.result(function, chain.call(_ANYONE, address, asked.call(function, *arguments)))
 
 
-def _certificate(certificate: Certificate) -> tuple[int, bytes]:
-    """Return bitmap and signature as the contract takes them: bit i of the number is seat i."""
+def certificate_arguments(certificate: Certificate) -> tuple[int, bytes]:
+    """Return bitmap and signature as a contract takes them: bit i of the number is seat i."""
     return int.from_bytes(certificate.bitmap, "little"), g1_uncompressed(certificate.signature)
 
 
-def _event(receipt: Receipt, name: str, address: bytes, event: str) -> dict[str, Any]:
+def event_of(receipt: Receipt, name: str, address: bytes, event: str) -> dict[str, Any]:
+    """Return the first event of this kind that a contract emitted in a transaction.
+
+    Raises:
+        ChainAnswerError: there is none.
+    """
     topic = contract(name).topic(event)
     for log in receipt.logs:
         if log.address == address and log.topics[:1] == (topic,):
@@ -274,5 +310,17 @@ def _event(receipt: Receipt, name: str, address: bytes, event: str) -> dict[str,
     raise ChainAnswerError(f"transaction {receipt.transaction.hex()} succeeded without the event {event}")
 
 
-def _address(text: str) -> bytes:
+def address_of(text: str) -> bytes:
+    """Return an address as bytes from the hex in which the ABI's decoder gives it."""
     return bytes.fromhex(text.removeprefix("0x"))
+
+
+def created(receipt: Receipt) -> bytes:
+    """Return the address of the contract that a transaction created.
+
+    Raises:
+        ChainAnswerError: the receipt names none.
+    """
+    if receipt.contract is None:
+        raise ChainAnswerError(f"receipt of creation {receipt.transaction.hex()} names no contract")
+    return receipt.contract
