@@ -23,6 +23,7 @@ from collegium.aggregation import RoundTerms, SeatTerms, Upload, make_upload
 from collegium.consensus import (
     Announcement,
     Ballot,
+    BeaconWord,
     Block,
     Close,
     EpochSet,
@@ -33,6 +34,7 @@ from collegium.consensus import (
     RoundContext,
     RoundTiming,
     SeatReceipt,
+    ShardMessage,
     Timeout,
     Validator,
     ValidatorContext,
@@ -204,6 +206,13 @@ class Words:
                 self._note(("receipt", message.round, receipt.seat, receipt.reports), receipt)
             case Announcement():
                 self._note(("announcement", message.round), message)
+            case ShardMessage(number, shard, Release() as said):
+                sums = tuple(key_sum.digest for key_sum in said.key_sums)
+                self._note(("release", number, shard), (said.close, sums, said.signature))
+            case ShardMessage(number, shard, SeatReceipt() as said):
+                self._note(("receipt", number, shard, said.receipt.seat, said.receipt.reports), said.receipt)
+            case BeaconWord():
+                self._note(("word", message.round), message)
 
     def _note(self, key: tuple[Any, ...], value: Any) -> None:
         assert self.said.setdefault(key, value) == value, f"another {key[0]} of {key[1:]} than before"
@@ -231,7 +240,7 @@ class Village:
         self.queue: list[tuple[int, int, int, Any, int | None]] = []
         self.fates = {i: Fate(dies_at if i == victim else None) for i in range(VALIDATORS)}
         self.words = {i: Words() for i in range(VALIDATORS)}
-        self.nodes: dict[int, ValidatorNode] = {}
+        self.nodes: dict[int, Any] = {}
         self.journals: dict[int, Any] = {}
         self.sent = -1  # the last round that trainers have reported in
         self.uploads: dict[int, list[Upload]] = {}
@@ -250,14 +259,20 @@ class Village:
             return MemoryJournal()
         return DiskJournal(self.folder / f"{index}-0.db", rounds_kept=1)
 
+    def _restore(self, index: int, journal: Any) -> tuple[Any, list[Any]]:
+        who, context = keys(), context_of(index, self.work, str(self.lives))
+        first = (who.terms, EMPTY_MODEL, {0: who.seals[index]})
+        return ValidatorNode.restore(context, journal, *first, self.now)
+
+    def _round(self, index: int) -> Any:
+        """Return what a validator knows of its present round."""
+        return self.nodes[index].state.round
+
     def _begin(self, index: int, journal: Any) -> None:
-        who = keys()
         self.journals[index] = journal
         mortal = MortalJournal(journal, self.fates[index])
-        context = context_of(index, self.work, str(self.lives))
         try:
-            first = (who.terms, EMPTY_MODEL, {0: who.seals[index]})
-            node, outgoing = ValidatorNode.restore(context, mortal, *first, self.now)  # type: ignore[arg-type]
+            node, outgoing = self._restore(index, mortal)
             self.nodes[index] = node
             self._send(index, outgoing)
         except Killed:
@@ -294,8 +309,8 @@ class Village:
         """Run until every validator has ended this many rounds."""
         while (
             len(self.nodes) < VALIDATORS
-            or any(n.state.round.terms.round < rounds for n in self.nodes.values())
-            or (any(n.state.round.lacks_model for n in self.nodes.values()))
+            or any(self._round(i).terms.round < rounds for i in self.nodes)
+            or any(self._round(i).lacks_model for i in self.nodes)
         ):
             self._report(rounds)
             assert self.queue, "nothing is left to happen"
@@ -337,15 +352,18 @@ class Village:
 
     def _report(self, rounds: int) -> None:
         """Trainers report when a round begins anywhere, once; who is down then never gets it from them."""
-        states = [node.state.round for node in self.nodes.values() if not node.state.round.lacks_model]
+        states = [self._round(i) for i in self.nodes if not self._round(i).lacks_model]
         state = max(states, key=lambda s: s.terms.round, default=None)
         if state is None or state.terms.round <= self.sent or state.terms.round >= rounds:
             return
         self.sent = state.terms.round
-        self.uploads[self.sent] = [_upload(state.terms, trainer) for trainer in range(TRAINERS)]
+        self.uploads[self.sent] = self._uploads(state.terms)
         for trainer, upload in enumerate(self.uploads[self.sent]):
             for to in range(VALIDATORS):
                 self._post(to, self.now + LINK_MS + 5 * trainer, upload)
+
+    def _uploads(self, terms: Any) -> list[Upload]:
+        return [_upload(terms, trainer) for trainer in range(TRAINERS)]
 
     def _send(self, sender: int, outgoing: Iterable[Any]) -> None:
         for item in outgoing:
@@ -373,7 +391,8 @@ class Village:
                 journal.close()
 
     def model(self, index: int) -> bytes:
-        return self.nodes[index].state.round.model
+        model: bytes = self._round(index).model
+        return model
 
     def due(self, index: int) -> bytes:
         """Return the model that the closes in a validator's archive give."""

@@ -186,7 +186,8 @@ class City:
             signer = EpochSigner(who.voting[i], who.accounts[i])
             context = ShardedContext(surroundings, signer, verifier, BlockArchive(), 10 * LINK_MS)
             terms, disguise = first_terms(size, count, partition_rounds), (disguises or {}).get(i)
-            city.nodes[i], said = ShardedNode.start(context, terms, EMPTY_MODEL, {0: who.seals[i]}, 0, disguise)
+            first = (terms, EMPTY_MODEL, {0: who.seals[i]}, 0)
+            city.nodes[i], said = ShardedNode.restore(context, MemoryJournal(), *first, disguise)
             city.network.join(i, city.nodes[i])
             outgoing.append((i, said))
         for i, said in outgoing:

@@ -270,6 +270,7 @@ from ._shard_terms import (
     TooManyShardsError,
     first_sharded_terms,
     sharded_terms_after,
+    sharded_terms_at,
     split_cohort,
 )
 from ._shard_types import (
@@ -287,7 +288,13 @@ from ._shard_types import (
     Voucher,
 )
 from ._shard_wire import SHARDED_BYTES_MAX, decode_sharded_message, encode_sharded_message, sharded_bytes_max
-from ._sharded_validator import ShardedContext, ShardedValidatorState, sharded_validator_step, start_sharded_validator
+from ._sharded_validator import (
+    ShardedContext,
+    ShardedValidatorState,
+    restore_sharded_validator,
+    sharded_validator_step,
+    start_sharded_validator,
+)
 from ._validator import Kept, ValidatorContext, ValidatorState, restore_validator, start_validator, validator_step
 from ._weight import bytes_in
 
@@ -562,11 +569,13 @@ __all__ = [
     "replay_change",
     "restore",
     "restore_change",
+    "restore_sharded_validator",
     "restore_validator",
     "seat_bitmap",
     "seat_quorum",
     "sharded_bytes_max",
     "sharded_terms_after",
+    "sharded_terms_at",
     "sharded_validator_step",
     "sign_proposal",
     "sign_release",

@@ -40,6 +40,7 @@ from ._round_rules import (
     RepeatedReportError,
     WrongRoundError,
     add_close,
+    add_early,
     check_certified,
     check_close,
     check_early,
@@ -53,7 +54,6 @@ from ._round_rules import (
     check_speaker,
     close_for,
     combine_beacon,
-    complete_upload,
     enough_since,
     has_enough,
     held_of,
@@ -304,18 +304,12 @@ def _keep_upload(context: RoundContext, state: RoundState, upload: Upload, sende
     A trainer sends once, so its report is written down at once.
     """
     check_early(context, upload)
-    report, whole, ahead = upload.report, upload, list(state.ahead)
-    for place, (_, known) in enumerate(ahead):
-        if isinstance(known, Upload) and (known.report.trainer, known.report.round) == (report.trainer, report.round):
-            more = complete_upload(known, upload)
-            if more is None:
-                return state, ()
-            whole, ahead[place] = more, (sender, more)
-            break
-    else:
-        ahead.append((sender, upload))
+    added = add_early(state.ahead, upload, sender)
+    if added is None:
+        return state, ()
+    (ahead, whole), report = added, upload.report
     known_before = whole is upload and report.id in state.kept
-    state = replace(state, ahead=tuple(ahead), kept=state.kept | {report.id})
+    state = replace(state, ahead=ahead, kept=state.kept | {report.id})
     return state, () if known_before else (KeepUpload(report.round, 0, whole, False),)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,7 @@ __all__ = [
     "RepeatedReportError",
     "WrongRoundError",
     "add_close",
+    "add_early",
     "check_announcement",
     "check_certified",
     "check_close",
@@ -90,6 +91,8 @@ __all__ = [
     "verify_announcement",
     "verify_receipt",
 ]
+
+T = TypeVar("T")
 
 TOTAL_TAG: Final = b"collegium/v1/total"  # before the entries of an opened sum in what is hashed
 SKIPPED_AFTER_DEADLINES: Final = 2  # after so many times the deadline every validator votes for skipping the round
@@ -235,6 +238,21 @@ def complete_upload(known: Upload, copy: Upload) -> Upload | None:
     if (boxes, registration) == (known.boxes, known.registration):
         return None
     return replace(known, boxes=boxes, registration=registration)
+
+
+def add_early(
+    ahead: tuple[tuple[int | None, T], ...], upload: Upload, sender: int | None
+) -> tuple[tuple[tuple[int | None, T | Upload], ...], Upload] | None:
+    """Return what waits with one report a trainer and round, and the upload as it waits; None if it brings nothing."""
+    report, after = upload.report, list[tuple[int | None, T | Upload]](ahead)
+    for place, (_, known) in enumerate(after):
+        if isinstance(known, Upload) and (known.report.trainer, known.report.round) == (report.trainer, report.round):
+            more = complete_upload(known, upload)
+            if more is None:
+                return None
+            after[place] = (sender, more)
+            return tuple(after), more
+    return (*after, (sender, upload)), upload
 
 
 def check_announcement(task: Digest, epoch_set: EpochSet, announcement: Announcement) -> None:

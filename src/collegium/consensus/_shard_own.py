@@ -28,6 +28,7 @@ from ._round_rules import (
     registers,
 )
 from ._round_types import (
+    PeerJoined,
     Refused,
     Release,
     ReleaseRecord,
@@ -59,7 +60,7 @@ from ._shard_types import (
     Voucher,
 )
 
-__all__ = ["close_shard", "enter_shard", "shard_alarm", "shard_step"]
+__all__ = ["answer_again", "close_shard", "enter_shard", "shard_alarm", "shard_step"]
 
 OFFERS_MAX: Final = 16  # closes that one validator offers, or is heard on, in a round
 FAILURES_MAX: Final = 2  # results of one validator that did not hold, before no more of them are checked
@@ -73,10 +74,31 @@ def enter_shard(context: ShardContext, state: ShardedState, shard: int, secret: 
     cohort = state.terms.cohorts(context.round.cohort)[shard]
     surroundings = replace(context.in_shard, cohort=cohort, quorum=_quorum(context, len(cohort)))
     secrets = {} if secret is None else {terms.round: secret}
+    released = state.released.get((terms.round, shard))
     first = RoundState(
-        terms, state.model, now, secrets, registered=dict(state.registered), changed_ms=now, announced=True
+        terms,
+        state.model,
+        now,
+        secrets,
+        registered=dict(state.registered),
+        changed_ms=now,
+        released={} if released is None else {terms.round: released},
+        kept=state.kept,
+        announced=True,
     )
     return OwnShard(shard, surroundings, state.terms.members[shard], first)
+
+
+def answer_again(own: OwnShard, validator: int) -> OwnShard:
+    """Answer a validator again that has come back; what it offered it may offer again."""
+    after, _ = round_step(own.context, own.state, PeerJoined(validator), 0)
+    return replace(
+        own,
+        state=after,
+        heard={other: offers for other, offers in own.heard.items() if other != validator},
+        vouched=frozenset(entry for entry in own.vouched if entry[0] != validator),
+        voted=own.voted - {validator},
+    )
 
 
 def _quorum(context: ShardContext, trainers: int) -> int | None:
@@ -205,6 +227,8 @@ def _same(left: Close, right: Close) -> bool:
 
 def _hear_close(own: OwnShard, message: CloseOffer, now: int) -> OwnOutcomes:
     heard = own.heard.get(message.validator, 0)
+    if (message.validator, voucher_digest(own.shard, message.close)) in own.vouched:
+        return own, ()
     if own.state.close is not None or heard >= OFFERS_MAX:
         raise WrongRoundError(f"offer {heard + 1} of validator {message.validator}, or after the close is final")
     waiting = {**own.waiting, message.validator: message.close}
@@ -220,7 +244,7 @@ def _vouch_waiting(own: OwnShard, now: int) -> OwnOutcomes:
             digest = voucher_digest(own.shard, close)
             voucher = Voucher(own.index, digest, _sign(own, digest))
             waiting = {other: kept for other, kept in own.waiting.items() if other != validator}
-            own = replace(own, waiting=waiting, vouched=own.vouched | {digest})
+            own = replace(own, waiting=waiting, vouched=own.vouched | {(validator, digest)})
             effects.append(_to(own, validator, voucher))
     return own, tuple(effects)
 

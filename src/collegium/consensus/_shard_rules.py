@@ -298,12 +298,12 @@ def check_merge(context: ShardContext, state: ShardedState, header: Header) -> N
     """Redo the merge and check every field of the header over it; every total must be here.
 
     Raises:
-        EarlyRecordError: some shard is not over, or its total not here.
+        EarlyRecordError: some shard is not over, or its total or the round's model not here.
         MergeRefusedError: naming the first field that is not what it must be.
         BadBeaconError: not the beacon's value.
         CollegiumError: a sealing key is not its validator's, or one that nobody can seal to.
     """
-    if not state.over or state.lacking() or state.done_ms is None:
+    if not state.ready or state.done_ms is None:
         raise EarlyRecordError(f"header of round {header.round} before its shards are over and their sums here")
     surroundings, number = context.round, state.terms.round + 1
     key = ("beacon value", surroundings.epoch, number, header.beacon)

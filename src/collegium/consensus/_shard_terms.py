@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -25,6 +25,7 @@ __all__ = [
     "TooManyShardsError",
     "first_sharded_terms",
     "sharded_terms_after",
+    "sharded_terms_at",
     "split_cohort",
 ]
 
@@ -181,6 +182,18 @@ def sharded_terms_after(agreed: Agreed, epoch_set: EpochSet, before: ShardedTerm
     keys = {entry.validator: entry.seal_key for entry in header.announcements}
     start = (number, header.digest, header.model, beacon, partition)
     return _terms(agreed, epoch_set, before.plan, start, header.seats, keys)
+
+
+def sharded_terms_at(
+    agreed: Agreed, epoch_set: EpochSet, first: ShardedTerms, headers: Sequence[Header]
+) -> ShardedTerms:
+    """Return the terms after these headers, of all rounds from the first one on; the first terms if there are none."""
+    if not headers:
+        return first
+    number, each = headers[-1].round + 1, first.plan.partition_rounds
+    dealt = number - number % each
+    partition = first.partition if dealt <= first.round else sha256(headers[dealt - 1 - first.round].beacon).digest()
+    return sharded_terms_after(agreed, epoch_set, replace(first, partition=partition), headers[-1])
 
 
 def _terms(

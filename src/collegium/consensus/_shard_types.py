@@ -197,7 +197,7 @@ class OwnShard:
         vouchers: by seat, for the own offer.
         waiting: the last close that each validator offered and that could not be vouched for yet.
         heard: how many closes each validator has offered.
-        vouched: digests that this validator has vouched for.
+        vouched: by whom offered, and the digests that this validator has vouched for.
         result: this validator's; None until it is its turn.
         votes: by seat, on the own result.
         judged: the last result offered by each validator that could not be judged yet.
@@ -217,7 +217,7 @@ class OwnShard:
     vouchers: Mapping[int, bytes] = field(default_factory=dict)
     waiting: Mapping[int, Close] = field(default_factory=dict)
     heard: Mapping[int, int] = field(default_factory=dict)
-    vouched: frozenset[Digest] = frozenset()
+    vouched: frozenset[tuple[int, Digest]] = frozenset()
     result: ShardResult | None = None
     votes: Mapping[int, bytes] = field(default_factory=dict)
     judged: Mapping[int, ResultOffer] = field(default_factory=dict)
@@ -242,7 +242,7 @@ class ShardedState:
     """What one validator knows of the present round: much of its own shards, little of the others.
 
     Attributes:
-        own: the shards in which it holds seats.
+        own: the shards in which it holds seats; none while the round's model is not here.
         standings: what is final about each shard.
         closed_ms: when each shard's close became final, on this validator's clock.
         done_ms: when the last shard was over; None while one is not.
@@ -253,10 +253,14 @@ class ShardedState:
         words: shares of the next beacon, by validator.
         told: how many mergers have this validator's share.
         merge: the header over all shards that waits for a block.
-        final: a final header whose model is not here; then `behind` are the payloads that became final after it.
+        final: a final header whose model is not here.
+        lacks_model: rounds were passed: `model` is empty until the one that the terms name has arrived.
+        released: by round and shard, for which close: what was written down before this validator began again.
         ahead: what cannot be judged yet, with its sender.
+        kept: reports whose uploads were written down before they could be judged.
         asked, answered: how many validators were asked for objects; what was given to whom.
         sync_ms, sought: when to ask again, and the objects that were asked for.
+        joins: by validator: how often it came back in this round.
     """
 
     terms: ShardedTerms
@@ -277,12 +281,20 @@ class ShardedState:
     told: int = 0
     merge: Header | None = None
     final: Header | None = None
-    behind: tuple[tuple[bytes, int], ...] = ()
+    lacks_model: bool = False
+    released: Mapping[tuple[int, int], Digest] = field(default_factory=dict)
     ahead: tuple[tuple[int | None, SaidAmongShards | Upload], ...] = ()
+    kept: frozenset[Digest] = frozenset()
     asked: int = 0
     answered: frozenset[tuple[int, Digest]] = frozenset()
     sync_ms: int = 0
     sought: frozenset[Digest] = frozenset()
+    joins: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the round can be merged here: every shard is over, its sum here, and the model that they move."""
+        return self.over and not self.lacks_model and not self.lacking()
 
     @property
     def over(self) -> bool:

@@ -1,27 +1,47 @@
 """A validator of a task with several committees a round: ordering and shards side by side, as in `_validator`.
 
-Not there yet: what `_validator` does about crashes, connections that come back, and the change of epochs.
+What survives a crash, and why that suffices, is docs/spec/shards.md's section on durability. Epochs do not change hands
+here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from collegium.aggregation import Upload
 from collegium.crypto import Digest, SealKey
 
 from ._order_keys import Signer, Verifier
-from ._order_state import Archive, Committed, Context, Effect, Input, ReplicaState, Tick
-from ._ordering import initial_state, step
-from ._round_types import RoundAlarm
-from ._shard_terms import ShardedTerms
-from ._shard_types import SaidAmongShards, ShardContext, ShardedState, ShardEffect
-from ._shards import apply_sharded, begin_sharded, sharded_accepted, sharded_payload, sharded_step
+from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, ReplicaState, Tick
+from ._ordering import initial_state, restore, say_again, step
+from ._proof_evidence import ProofReject
+from ._records import Announcement, Header
+from ._round_rules import NotSenderError, check_speaker
+from ._round_types import KeepUpload, PeerJoined, Release, RoundAlarm, RoundTimer, SeatReceipt
+from ._shard_terms import ShardedTerms, sharded_terms_at
+from ._shard_types import (
+    BeaconWord,
+    CloseOffer,
+    RecordOffer,
+    ResultOffer,
+    ResultVote,
+    SaidAmongShards,
+    ShardBroadcast,
+    ShardContext,
+    ShardedState,
+    ShardEffect,
+    ShardMessage,
+    ShardSend,
+    Voucher,
+)
+from ._shards import apply_sharded, begin_sharded, sharded_accepted, sharded_payload, sharded_step, verified_before
+from ._validator import Kept, claimed
 
 __all__ = [
     "ShardedContext",
     "ShardedValidatorState",
+    "restore_sharded_validator",
     "sharded_validator_step",
     "start_sharded_validator",
 ]
@@ -57,10 +77,22 @@ class ShardedContext:
 
 @dataclass(frozen=True)
 class ShardedValidatorState:
-    """Both machines' states."""
+    """Both machines' states, and what was said here in a round: to whom (None: all) and about what.
+
+    Attributes:
+        said_once: of each subject the last word, with its receiver.
+        said_round: the round of these.
+    """
 
     replica: ReplicaState
     shards: ShardedState
+    said_once: Mapping[tuple[object, ...], tuple[int | None, SaidAmongShards]] = field(default_factory=dict)
+    said_round: int = -1
+
+    @property
+    def said(self) -> tuple[tuple[int | None, SaidAmongShards], ...]:
+        """Return what was said in the present round and is not about objects or reports, which are asked for again."""
+        return tuple(self.said_once.values()) if self.said_round == self.shards.terms.round else ()
 
 
 @dataclass(frozen=True)
@@ -82,14 +114,75 @@ def start_sharded_validator(
     context: ShardedContext, terms: ShardedTerms, model: bytes, secrets: Mapping[int, SealKey], now: int
 ) -> tuple[ShardedValidatorState, Effects]:
     """Return a validator at the beginning of round 0."""
-    state, effects = begin_sharded(context.shards, terms, model, secrets, now)
-    return ShardedValidatorState(initial_state(context.ordering(None, now)), state), effects
+    return restore_sharded_validator(context, terms, model, secrets, Kept(), (), now)
+
+
+def restore_sharded_validator(
+    context: ShardedContext,
+    terms: ShardedTerms,
+    model: bytes | None,
+    secrets: Mapping[int, SealKey],
+    kept: Kept,
+    headers: Sequence[Header],
+    now: int,
+) -> tuple[ShardedValidatorState, Effects]:
+    """Return a validator as it was when it last wrote something down, and what it must say again.
+
+    As `restore_validator`: the round is entered at the last header whose end was written down, what trainers sent is
+    admitted once more, and what is known to be final is applied to it once more.
+
+    Args:
+        context: as before the crash.
+        terms, model: of round 0.
+        secrets: round 0's sealing key, which no journal has.
+        kept: what was written down.
+        headers: those of all rounds whose end was written down, oldest first.
+        now: a clock that may have begun anew.
+    """
+    shards, surroundings = context.shards, context.ordering(None, now)
+    if headers:
+        terms, model = sharded_terms_at(shards.round.agreed, shards.round.epoch_set, terms, headers), kept.model
+    registered = {entry.trainer: entry for entry in kept.registered}
+    secrets = {**secrets, **kept.secrets}
+    first, begun = begin_sharded(shards, terms, model, secrets, now, registered, kept.shard_released)
+    if kept == Kept():
+        return _carry(ShardedValidatorState(initial_state(surroundings), first), begun)
+    replica = restore(surroundings, kept.vote_state, kept.final, kept.stored)
+    state, out = _carry(ShardedValidatorState(replica, first), begun)
+    effects: list[Effect | ShardEffect] = list(out)
+    soon = terms.round + 1
+    state, more = _admit_again(context, state, [item for item in kept.uploads if item.round <= soon], now)
+    effects.extend(more)
+    for block in kept.payloads:
+        after, applied = apply_sharded(shards, state.shards, block.payload, now)
+        state, more = _carry(replace(state, shards=after), applied)
+        effects.extend(more)
+    state, more = _admit_again(context, state, [item for item in kept.uploads if item.round > soon], now)
+    effects.extend(more)
+    state, more = sharded_validator_step(context, state, RoundAlarm(state.shards.terms.round), now)
+    return state, (*effects, *more)
+
+
+def _admit_again(
+    context: ShardedContext, state: ShardedValidatorState, uploads: Iterable[KeepUpload], now: int
+) -> tuple[ShardedValidatorState, Effects]:
+    """Admit what trainers sent before a crash; what was verified then need not be verified again."""
+    out: list[Effect | ShardEffect] = []
+    for item in uploads:
+        if item.round < state.shards.terms.round:
+            continue
+        before = verified_before(state.shards, item) if item.verified else state.shards
+        after, effects = sharded_step(context.shards, before, item.upload, now)
+        written = tuple(effect for effect in effects if not isinstance(effect, KeepUpload))
+        state, more = _carry(replace(state, shards=after), written)
+        out.extend(more)
+    return state, tuple(out)
 
 
 def sharded_validator_step(
     context: ShardedContext,
     state: ShardedValidatorState,
-    message: Input | SaidAmongShards | Upload | RoundAlarm,
+    message: Input | SaidAmongShards | Upload | RoundAlarm | PeerJoined,
     now: int,
     sender: int | None = None,
 ) -> tuple[ShardedValidatorState, Effects]:
@@ -98,32 +191,107 @@ def sharded_validator_step(
     Args:
         sender: the validator that the transport authenticated; None for a trainer's gateway or this validator itself.
     """
+    if isinstance(message, PeerJoined):
+        return _say_again(context, state, message, now)
     if not isinstance(message, SaidAmongShards | Upload | RoundAlarm):
-        return _order(context, state, message, now)
+        return _order(context, state, message, now, sender)
     before = state.shards
+    behind = before.lacks_model or before.final is not None
+    if isinstance(message, RoundAlarm) and behind and not state.replica.high_block_known:
+        return _catch_up(context, state, message, now)
     after, effects = sharded_step(context.shards, before, message, now, sender)
-    state = replace(state, shards=after)
-    news = after.pending is not before.pending or after.merge is not before.merge
-    if not news and not isinstance(message, RoundAlarm):
+    state, effects = _carry(replace(state, shards=after), effects)
+    alarm = isinstance(message, RoundAlarm)
+    if not alarm and after.pending is before.pending and after.merge is before.merge:
         return state, effects
     late = now >= after.began_ms + context.shards.round.timing.deadline_ms
-    if not late and sharded_payload(context.shards, after, (), now) is None:
-        return state, effects
+    if late or behind or sharded_payload(context.shards, after, (), now) is not None:
+        state, ticked = _order(context, state, Tick(), now)
+        return state, (*effects, *ticked)
+    return state, effects
+
+
+def _catch_up(
+    context: ShardedContext, state: ShardedValidatorState, alarm: RoundAlarm, now: int
+) -> tuple[ShardedValidatorState, Effects]:
+    """More rounds may be over than is known here: ask for blocks, not for a model that may not be needed."""
+    if alarm.round != state.shards.terms.round:
+        return state, ()
     state, ticked = _order(context, state, Tick(), now)
-    return state, (*effects, *ticked)
+    return state, (*ticked, RoundTimer(alarm, now + context.shards.round.timing.turn_ms))
+
+
+def _say_again(
+    context: ShardedContext, state: ShardedValidatorState, joined: PeerJoined, now: int
+) -> tuple[ShardedValidatorState, Effects]:
+    """Tell a validator that has just come, or come back, what it may have missed of this one in the present round."""
+    if joined.index == context.shards.round.index:
+        return state, ()
+    after, _ = sharded_step(context.shards, state.shards, joined, now)
+    words = (message for to, message in state.said if to in (None, joined.index))
+    ordered = say_again(context.ordering(state, now), state.replica, joined.index)
+    return replace(state, shards=after), (*ordered, *(ShardSend(joined.index, message) for message in words))
 
 
 def _order(
-    context: ShardedContext, state: ShardedValidatorState, message: Input, now: int
+    context: ShardedContext, state: ShardedValidatorState, message: Input, now: int, sender: int | None = None
 ) -> tuple[ShardedValidatorState, Effects]:
     """Take an ordering step and apply to the round whatever became final by it."""
+    try:
+        check_speaker(message, claimed(message), sender)
+    except NotSenderError as reason:
+        return state, (Ignored(reason),)
     replica, effects = step(context.ordering(state, now), state.replica, message, now)
     state = replace(state, replica=replica)
     out: list[Effect | ShardEffect] = []
     for effect in effects:
         out.append(effect)
         if isinstance(effect, Committed) and effect.block.payload:
-            after, more = apply_sharded(context.shards, state.shards, effect.block.payload, now)
-            state = replace(state, shards=after)
+            after, applied = apply_sharded(context.shards, state.shards, effect.block.payload, now)
+            state, more = _carry(replace(state, shards=after), applied)
             out.extend(more)
     return state, tuple(out)
+
+
+def _carry(
+    state: ShardedValidatorState, effects: tuple[ShardEffect, ...]
+) -> tuple[ShardedValidatorState, tuple[ShardEffect, ...]]:
+    """Pass effects on, and remember what they say in the present round; what was said in one before is forgotten."""
+    number, said = state.shards.terms.round, dict(state.said_once)
+    if number != state.said_round:
+        said = {}
+    for effect in effects:
+        if isinstance(effect, ShardBroadcast | ShardSend):
+            subject = _subject(effect.message, number)
+            to = effect.to if isinstance(effect, ShardSend) else None
+            if subject is not None:
+                said[(to, *subject)] = (to, effect.message)
+    return replace(state, said_once=said, said_round=number), effects
+
+
+def _subject(message: SaidAmongShards, number: int) -> tuple[object, ...] | None:
+    """Return what a message of this round is the last word on; None if it is one that is asked for and not told."""
+    match message:
+        case Announcement():
+            return (Announcement,) if message.round == number + 1 else None
+        case RecordOffer() if message.round == number:
+            return RecordOffer, message.payload
+        case BeaconWord() if message.round == number:
+            return (BeaconWord,)
+        case ShardMessage() if message.round == number:
+            return _subject_in_shard(message)
+    return None
+
+
+def _subject_in_shard(message: ShardMessage) -> tuple[object, ...] | None:
+    inner = message.message
+    match inner:
+        case SeatReceipt():
+            return message.shard, SeatReceipt, inner.receipt.seat
+        case ProofReject():
+            return message.shard, ProofReject, inner.report
+        case Voucher() | ResultVote():
+            return message.shard, type(inner), inner.digest
+        case CloseOffer() | ResultOffer() | Release():
+            return message.shard, type(inner)
+    return None

@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Final
 
 from collegium.aggregation import Upload
-from collegium.crypto import SealKey, recover_address
+from collegium.crypto import Digest, SealKey
 from collegium.errors import CollegiumError
 
 from ._records import Announcement, Close, Header, Registered
@@ -35,14 +35,17 @@ from ._round_sync import ObjectQuotaError, ObjectTooLargeError, UnaskedObjectErr
 from ._round_types import (
     OBJECT_BYTES_MAX,
     KeepObject,
+    KeepUpload,
     ObjectReply,
     ObjectRequest,
+    PeerJoined,
     Refused,
     RoundAlarm,
     RoundFinished,
+    RoundPassed,
     RoundTimer,
 )
-from ._shard_own import close_shard, enter_shard, shard_alarm, shard_step
+from ._shard_own import answer_again, close_shard, enter_shard, shard_alarm, shard_step
 from ._shard_records import ShardBatch, ShardClose, Standing, decode_shard_payload, encode_shard_payload, follow
 from ._shard_rules import EarlyRecordError, check_batch, check_merge, may_skip, merge_totals, merged_header
 from ._shard_terms import NoShardError, ShardedTerms, sharded_terms_after
@@ -59,12 +62,20 @@ from ._shard_types import (
     ShardOutcomes,
     ShardSend,
 )
+from ._shard_waiting import keep_early, wait
 
-__all__ = ["apply_sharded", "begin_sharded", "sharded_accepted", "sharded_payload", "sharded_step"]
+__all__ = [
+    "apply_sharded",
+    "begin_sharded",
+    "sharded_accepted",
+    "sharded_payload",
+    "sharded_step",
+    "verified_before",
+]
 
 ASKED_AT_ONCE: Final = 2  # validators asked for the same object before waiting for an answer
 OBJECTS_EACH: Final = 8  # given to one validator in a round beside one sum a shard
-RECORDS_AHEAD: Final = 8  # messages of one validator that wait beside those of its seats
+JOINS_MAX: Final = 16  # times in a round that a validator is answered anew because it has joined again
 
 # ------------------------------------------------------------------------------------------------ begin
 
@@ -72,22 +83,41 @@ RECORDS_AHEAD: Final = 8  # messages of one validator that wait beside those of 
 def begin_sharded(
     context: ShardContext,
     terms: ShardedTerms,
-    model: bytes,
+    model: bytes | None,
     secrets: Mapping[int, SealKey],
     now: int,
     registered: Mapping[bytes, Registered] | None = None,
+    released: Mapping[tuple[int, int], Digest] | None = None,
 ) -> ShardOutcomes:
-    """Enter a round: its shards with own seats, and the announcement of the next round's sealing key."""
+    """Enter a round; without its model (None), ask for that, unless the next round is final before it is here."""
     due = {number: key for number, key in secrets.items() if number >= terms.round}
     standings = (Standing(),) * terms.plan.count
-    state = ShardedState(terms, model, now, due, {}, standings, registered=dict(registered or {}))
-    index, timing = context.round.index, context.round.timing
+    state = ShardedState(
+        terms,
+        b"" if model is None else model,
+        now,
+        due,
+        {},
+        standings,
+        registered=dict(registered or {}),
+        lacks_model=model is None,
+        released={key: close for key, close in (released or {}).items() if key[0] >= terms.round},
+    )
+    if model is None:
+        at_ms = now + context.round.timing.grace_ms
+        return replace(state, sync_ms=at_ms, sought=frozenset((terms.model,))), (_timer(state, at_ms),)
+    return _enter_shards(context, state, now)
+
+
+def _enter_shards(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
+    """With the round's model: enter the shards with own seats, and announce the next round's sealing key."""
+    index, timing, terms = context.round.index, context.round.timing, state.terms
     own = {
-        shard: enter_shard(context, state, shard, due.get(terms.round), now)
+        shard: enter_shard(context, state, shard, state.secrets.get(terms.round), now)
         for shard, members in enumerate(terms.members)
         if index in members
     }
-    secrets, kept, announcement = announcement_for(context.round, terms.task, terms.round + 1, due)
+    secrets, kept, announcement = announcement_for(context.round, terms.task, terms.round + 1, state.secrets)
     state = replace(state, own=own, secrets=secrets)
     alarms = (now + timing.deadline_ms, now + SKIPPED_AFTER_DEADLINES * timing.deadline_ms)
     return state, (*kept, ShardBroadcast(announcement), *(_timer(state, at_ms) for at_ms in alarms))
@@ -103,7 +133,7 @@ def _timer(state: ShardedState, at_ms: int) -> RoundTimer:
 def sharded_step(
     context: ShardContext,
     state: ShardedState,
-    message: SaidAmongShards | Upload | RoundAlarm,
+    message: SaidAmongShards | Upload | RoundAlarm | PeerJoined,
     now: int,
     sender: int | None = None,
 ) -> ShardOutcomes:
@@ -116,18 +146,32 @@ def sharded_step(
         match message:
             case RoundAlarm():
                 return _look_again(context, state, now) if message.round == state.terms.round else (state, ())
-            case ObjectRequest():
-                return _give(context, state, message, sender)
-            case ObjectReply():
-                return _take_object(context, state, message, now)
-        number = _round_of(message)
-        if number not in (state.terms.round, state.terms.round + 1):
-            raise WrongRoundError(f"{type(message).__name__} of round {number}, this is {state.terms.round}")
-        if number > state.terms.round or state.final is not None:
-            return _wait(context, state, message, sender), ()
-        return _handle(context, state, message, now, sender)
+            case PeerJoined():
+                return _forget_answers(state, message.index), ()
+            case _:
+                return _receive(context, state, message, now, sender)
     except CollegiumError as error:
         return state, (Refused(state.terms.round, type(message).__name__, error),)
+
+
+def _receive(
+    context: ShardContext, state: ShardedState, message: SaidAmongShards | Upload, now: int, sender: int | None
+) -> ShardOutcomes:
+    """Handle a message of this round, keep one that cannot be judged yet; objects belong to no round."""
+    match message:
+        case ObjectRequest():
+            return _give(context, state, message, sender)
+        case ObjectReply():
+            return _take_object(context, state, message, now)
+    number = _round_of(message)
+    if number not in (state.terms.round, state.terms.round + 1):
+        raise WrongRoundError(f"{type(message).__name__} of round {number}, this is {state.terms.round}")
+    lacking = state.lacks_model and isinstance(message, Upload | ShardMessage | BeaconWord)
+    if number > state.terms.round or lacking:
+        return _keep(context, state, message, sender)
+    state, effects = _handle(context, state, message, now, sender)
+    state, followed = _follow(context, state, now)
+    return state, (*effects, *followed)
 
 
 def _handle(
@@ -179,28 +223,50 @@ def _in_shard(
     return state, effects
 
 
-def _wait(
+def _keep(
     context: ShardContext, state: ShardedState, message: SaidAmongShards | Upload, sender: int | None
-) -> ShardedState:
-    """Keep a message that cannot be judged yet: one upload a trainer, and a quota for each validator."""
+) -> ShardOutcomes:
+    """Keep what cannot be judged yet."""
     if isinstance(message, Upload):
-        report = message.report
-        waiting = {kept.report.trainer for _, kept in state.ahead if isinstance(kept, Upload)}
-        if report.trainer not in context.round.cohort or recover_address(report.id, report.signature) != report.trainer:
-            raise NotInCohortError(f"early report of {report.trainer.hex()} is not a registered trainer's")
-        return state if report.trainer in waiting else replace(state, ahead=(*state.ahead, (sender, message)))
-    size = context.round.epoch_set.size
-    quota = RECORDS_AHEAD + 4 * -(-len(state.terms.validators) // size) + 2 * context.plan.count
-    if sender is None:
-        quota *= size
-    if [origin for origin, _ in state.ahead].count(sender) >= quota:
-        raise NotSenderError(f"validator {sender} has {quota} messages waiting already", sender=sender)
-    return replace(state, ahead=(*state.ahead, (sender, message)))
+        return keep_early(context, state, message, sender)
+    if isinstance(message, ShardMessage) and message.round == state.terms.round:
+        members = state.terms.members
+        if message.shard >= len(members) or context.round.index not in members[message.shard]:
+            raise NoShardError(f"this validator holds no seat of shard {message.shard}")
+    return wait(context, state, message, sender), ()
+
+
+def _forget_answers(state: ShardedState, validator: int) -> ShardedState:
+    """Answer a validator again that has come back: what it was given may be lost; so often in a round and no more."""
+    joins = state.joins.get(validator, 0) + 1
+    if joins > JOINS_MAX:
+        return state
+    return replace(
+        state,
+        own={shard: answer_again(own, validator) for shard, own in state.own.items()},
+        joins={**state.joins, validator: joins},
+        answered=frozenset(answer for answer in state.answered if answer[0] != validator),
+    )
+
+
+def verified_before(state: ShardedState, item: KeepUpload) -> ShardedState:
+    """Return the state that knows the proof of a report, and what it is about, to have been verified here."""
+    report, own = item.upload.report, dict(state.own)
+    for shard, mine in own.items():
+        known = replace(
+            mine.state,
+            verified=mine.state.verified | {report.id},
+            vetted=mine.state.vetted | {report.registration},
+        )
+        own[shard] = replace(mine, state=known)
+    return replace(state, own=own)
 
 
 def _replay(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
-    """Look again at the messages that could not be judged."""
-    waiting, state = state.ahead, replace(state, ahead=())
+    """Look again at the messages of this round that could not be judged."""
+    number = state.terms.round
+    waiting = [item for item in state.ahead if _round_of(item[1]) == number]
+    state = replace(state, ahead=tuple(item for item in state.ahead if _round_of(item[1]) > number))
     effects: list[ShardEffect] = []
     for sender, message in waiting:
         state, more = sharded_step(context, state, message, now, sender)
@@ -210,14 +276,14 @@ def _replay(context: ShardContext, state: ShardedState, now: int) -> ShardOutcom
 
 def _look_again(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
     """The clock has moved on: do what has become due in the own shards, and in merging."""
-    if state.final is not None:
-        return _ask(context, state, now)
     effects: list[ShardEffect] = []
     for shard in state.own:
         state, more = _in_shard(state, shard, partial(shard_alarm, now=now))
         effects.extend(more)
+    state, asked = _ask(context, state, now)
     state, merged = _merge(context, state, now)
-    return state, (*effects, *merged)
+    state, finished = _follow(context, state, now)
+    return state, (*effects, *asked, *merged, *finished)
 
 
 def _take_key(context: ShardContext, state: ShardedState, message: Announcement, sender: int | None) -> ShardedState:
@@ -245,7 +311,7 @@ def _take_record(
         raise NoShardError(f"shard {shard}, the round has {len(state.standings)}")
     standing = state.standings[shard]
     if payload.results and standing.close is None:
-        return _wait(context, state, message, sender), ()
+        return wait(context, state, message, sender), ()
     if standing.over or (payload.closes and standing.close is not None) or shard in state.pending:
         return state, ()
     check_batch(context, state, state.standings, payload, now)
@@ -332,8 +398,10 @@ def sharded_accepted(
 
 def apply_sharded(context: ShardContext, state: ShardedState, payload: bytes, now: int) -> ShardOutcomes:
     """A payload is final: closes are released for, results merged, a header ends the round."""
-    if state.final is not None:
-        return replace(state, behind=(*state.behind, (payload, now))), ()
+    if state.final is not None:  # more is final: the model between is not needed any more
+        state, passed = _enter_next(context, state, state.final, None, now)
+        state, more = apply_sharded(context, state, payload, now)
+        return state, (*passed, *more)
     try:
         decoded = decode_shard_payload(payload)
     except CollegiumError as error:  # cannot be: a quorum accepted it
@@ -353,6 +421,8 @@ def apply_sharded(context: ShardContext, state: ShardedState, payload: bytes, no
             effects.append(_timer(state, now + context.round.timing.deadline_ms))
     if state.over and state.done_ms is None:
         state = replace(state, done_ms=now, keys_due=len(state.announcements))
+    if state.lacks_model:  # it asks, for what is needed by then, when the clock has moved on
+        return state, tuple(effects)
     state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now)
     state, merged = _merge(context, state, now)
@@ -370,10 +440,8 @@ def _mergers(context: ShardContext, state: ShardedState) -> tuple[int, ...]:
 def _merge(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
     """When all shards are over and their sums here: give the share of the next beacon to whose turn it is to merge."""
     done_ms = state.done_ms
-    if done_ms is None:
+    if done_ms is None or not state.ready or state.final is not None:
         return state, ()
-    if state.lacking():
-        return _ask(context, state, now)
     mergers, turn_ms = _mergers(context, state), context.round.timing.turn_ms
     due = min(len(mergers), 1 + (now - done_ms) // turn_ms)
     if state.merge is not None or state.told >= due:
@@ -395,8 +463,10 @@ def _take_word(context: ShardContext, state: ShardedState, message: BeaconWord, 
     """As merger: with a quorum of shares and sealing keys, make the header and tell everybody."""
     check_speaker(message, message.validator, sender)
     context.round.epoch_set.validator(message.validator)
-    if state.done_ms is None or state.lacking():
-        return _wait(context, state, message, sender), ()
+    if state.final is not None:
+        return state, ()
+    if state.done_ms is None or not state.ready:
+        return wait(context, state, message, sender), ()
     state = replace(state, words={**state.words, message.validator: message})
     quorum = context.round.epoch_set.quorum
     if state.merge is not None or min(len(state.words), len(state.announcements)) < quorum:
@@ -419,7 +489,7 @@ def _take_merge(
     try:
         check_merge(context, state, header)
     except EarlyRecordError:
-        return _wait(context, state, message, sender), ()
+        return wait(context, state, message, sender), ()
     return replace(state, merge=header), ()
 
 
@@ -427,16 +497,32 @@ def _take_merge(
 
 
 def _finish(context: ShardContext, state: ShardedState, header: Header, now: int) -> ShardOutcomes:
-    """A merged header is final: take its model and begin the next round, or ask for the model if it is not here."""
-    if not state.lacking() and state.over:
-        model = merge_totals(context, state)[2]
-        if sha256(model).digest() == header.model:
-            return _enter_next(context, state, header, model, now)
-    return _ask(context, replace(state, final=header), now)
+    """A merged header is final: take its model and begin the next round.
+
+    Who lacks a sum waits for it and, a little later, for the model itself; who lacks the round's own model passes on.
+    """
+    if state.lacks_model:
+        return _enter_next(context, state, header, None, now)
+    at_ms = now + context.round.timing.turn_ms // 2
+    state = replace(state, final=header, sync_ms=at_ms, sought=state.sought | {header.model})
+    after, followed = _follow(context, state, now)
+    return after, followed or (_timer(state, at_ms),)
 
 
-def _enter_next(context: ShardContext, ended: ShardedState, header: Header, model: bytes, now: int) -> ShardOutcomes:
-    """Begin the round after a final header; forget the one before it, its secrets included."""
+def _follow(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
+    """Follow a final header if what that takes is here by now."""
+    if state.final is None or not state.ready:
+        return state, ()
+    model = merge_totals(context, state)[2]
+    if sha256(model).digest() != state.final.model:  # cannot be: a quorum redid it; the model itself is asked for
+        return state, ()
+    return _enter_next(context, state, state.final, model, now)
+
+
+def _enter_next(
+    context: ShardContext, ended: ShardedState, header: Header, model: bytes | None, now: int
+) -> ShardOutcomes:
+    """Begin the round after a final header, with its model or (None) without; forget the one before it, secrets too."""
     terms = sharded_terms_after(context.round.agreed, context.round.epoch_set, ended.terms, header)
     fresh = {
         entry.trainer: entry
@@ -444,16 +530,31 @@ def _enter_next(context: ShardContext, ended: ShardedState, header: Header, mode
         for entry in (() if standing.close is None else standing.close.registered)
     }
     registered = {**ended.registered, **fresh}
-    state, begun = begin_sharded(context, terms, model, ended.secrets, now, registered)
-    state = replace(state, ahead=tuple(item for item in ended.ahead if _round_of(item[1]) >= terms.round))
     known = tuple(sorted(registered.values(), key=lambda entry: entry.trainer))
-    effects: list[ShardEffect] = [KeepObject(header.model, model), RoundFinished(header, model, known), *begun]
-    state, more = _replay(context, state, now)
-    effects.extend(more)
-    for payload, _ in ended.behind:
-        state, more = apply_sharded(context, state, payload, now)
-        effects.extend(more)
-    return state, tuple(effects)
+    ahead = tuple(item for item in ended.ahead if _round_of(item[1]) >= terms.round)
+    kept = ended.kept & frozenset(item.report.id for _, item in ahead if isinstance(item, Upload))
+    state, begun = begin_sharded(context, terms, model, ended.secrets, now, registered, ended.released)
+    state = replace(state, ahead=ahead, kept=kept)
+    if model is None:
+        return state, (RoundPassed(header, known), *begun)
+    state, replayed = _replay(context, state, now)
+    return state, (KeepObject(header.model, model), RoundFinished(header, model, known), *begun, *replayed)
+
+
+def _take_model(context: ShardContext, state: ShardedState, model: bytes, now: int) -> ShardOutcomes:
+    """Go on in a round whose model has arrived: admit what waited, then do what its final closes ask for."""
+    state = replace(state, model=model, lacks_model=False)
+    state, entered = _enter_shards(context, state, now)
+    state, replayed = _replay(context, state, now)
+    effects = [KeepObject(state.terms.model, model), *entered, *replayed]
+    for shard in state.own:
+        close = state.standings[shard].close
+        if close is not None:
+            state, more = _in_shard(state, shard, partial(close_shard, close=close, now=now))
+            effects.extend(more)
+    state, asked = _ask(context, state, now)
+    state, merged = _merge(context, state, now)
+    return state, (*effects, *asked, *merged)
 
 
 # ------------------------------------------------------------------------------------------------ objects by digest
@@ -464,7 +565,9 @@ def _ask(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
     index, size = context.round.index, context.round.epoch_set.size
     wanted = [(state.terms.members[shard], digest) for shard, digest in state.lacking()]
     if state.final is not None:
-        wanted = [(tuple(range(size)), state.final.model)]
+        wanted.append((tuple(range(size)), state.final.model))
+    elif state.lacks_model:
+        wanted.append((tuple(range(size)), state.terms.model))
     if now < state.sync_ms:
         wanted = [(holders, digest) for holders, digest in wanted if digest not in state.sought]
     if not wanted:
@@ -500,7 +603,8 @@ def _give(context: ShardContext, state: ShardedState, message: ObjectRequest, se
         asked = (message.validator, digest)
         data = state.totals.get(digest)
         if data is None:
-            data = state.model if digest == state.terms.model else context.round.objects.get(digest)
+            here = digest == state.terms.model and not state.lacks_model
+            data = state.model if here else context.round.objects.get(digest)
         if data is not None and asked not in state.answered:
             state = replace(state, answered=state.answered | {asked})
             effects.append(ShardSend(message.validator, ObjectReply(data)))
@@ -518,11 +622,15 @@ def _take_object(context: ShardContext, state: ShardedState, message: ObjectRepl
     digest = sha256(message.data).digest()
     if state.final is not None and digest == state.final.model:
         return _enter_next(context, state, state.final, message.data, now)
+    if state.lacks_model and digest == state.terms.model:
+        return _take_model(context, state, message.data, now)
     if digest in state.totals or digest == state.terms.model:  # two are asked at once, and both answer
         return state, ()
     if digest not in {wanted for _, wanted in state.lacking()}:
         raise UnaskedObjectError(f"object {digest.hex()} is not one that was asked for", digest=digest)
     state = replace(state, totals={**state.totals, digest: message.data})
-    state, replayed = _replay(context, state, now) if not state.lacking() else (state, ())
+    if state.final is not None:
+        return _follow(context, state, now)
+    state, replayed = _replay(context, state, now) if state.ready else (state, ())
     state, merged = _merge(context, state, now)
     return state, (*replayed, *merged)

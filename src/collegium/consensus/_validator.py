@@ -73,7 +73,15 @@ from ._round_types import (
     SeatReceipt,
 )
 
-__all__ = ["Kept", "ValidatorContext", "ValidatorState", "restore_validator", "start_validator", "validator_step"]
+__all__ = [
+    "Kept",
+    "ValidatorContext",
+    "ValidatorState",
+    "claimed",
+    "restore_validator",
+    "start_validator",
+    "validator_step",
+]
 
 ARCHIVED_AT_ONCE = 256
 ROUND_MESSAGES = (
@@ -149,6 +157,7 @@ class Kept:
         released: for which close, by round.
         uploads: in the order in which they were written.
         epoch_secrets: what this validator has said in the change of epochs, and has not forgotten.
+        shard_released: for which close, by round and shard, where a round has several.
     """
 
     vote_state: VoteState | None = None
@@ -163,6 +172,7 @@ class Kept:
     released: Mapping[int, Digest] = field(default_factory=dict)
     uploads: tuple[KeepUpload, ...] = ()
     epoch_secrets: tuple[KeepEpochSecret, ...] = ()
+    shard_released: Mapping[tuple[int, int], Digest] = field(default_factory=dict)
 
 
 Effects = tuple[Effect | RoundEffect | ChangeEffect, ...]
@@ -413,7 +423,7 @@ def validator_step(
     return state, (*carried, *ticked)
 
 
-def _claimed(message: Input) -> int | None:
+def claimed(message: Input) -> int | None:
     """Return whose an unsigned message says it is; what is signed stands for itself, whoever brings it."""
     match message:
         case Relay():
@@ -442,7 +452,7 @@ def _order(
 ) -> tuple[ValidatorState, Effects]:
     """Take an ordering step and apply to the round whatever became final by it."""
     try:
-        check_speaker(message, _claimed(message), sender)
+        check_speaker(message, claimed(message), sender)
     except NotSenderError as reason:
         return state, (Ignored(reason),)
     replica, effects = step(context.ordering(state, now), state.replica, message, now)

@@ -29,9 +29,11 @@ from collegium.consensus import (
     ReleaseRecord,
     RoundFinished,
     RoundPassed,
+    ShardRelease,
     Store,
     VoteState,
     decode_payload,
+    decode_shard_payload,
 )
 from collegium.crypto import Digest, SealKey
 from collegium.errors import CollegiumError
@@ -60,6 +62,7 @@ Durable = (
     | Store
     | Committed
     | ReleaseRecord
+    | ShardRelease
     | KeepSecret
     | KeepUpload
     | KeepObject
@@ -72,10 +75,11 @@ Durable = (
 DURABLE = get_args(Durable)
 HEADER_KIND: Final = b"H"  # how a block's payload begins that is a certified header
 HANDOVER_KIND: Final = b"N"  # and one that ends an epoch
+MERGED_KIND: Final = b"M"  # and one that is the header over all shards
 
 
 class ReleaseRefusedError(CollegiumError):
-    """A validator was about to write down a second release of one round, for another close."""
+    """A validator was about to write down a second release of one round, or of a shard of one, for another close."""
 
 
 class ForeignJournalError(CollegiumError):
@@ -171,14 +175,24 @@ def payloads_after(blocks: Sequence[Block], header: Header | None) -> tuple[Bloc
         block = blocks[place]
         if not block.payload:
             continue
-        if header is not None and block.payload[:1] == HEADER_KIND:
-            payload = decode_payload(block.payload)
-            if isinstance(payload, Certified) and payload.header.digest == header.digest:
-                return tuple(reversed(found))
+        ended = None if header is None else _header_in(block.payload)
+        if header is not None and ended is not None and ended.digest == header.digest:
+            return tuple(reversed(found))
         found.append(block)
     if header is not None:
         raise JournalCorruptError(f"no committed block has the header of round {header.round}", round=header.round)
     return tuple(reversed(found))
+
+
+def _header_in(payload: bytes) -> Header | None:
+    """Return the header with which a block ends its round; None if it ends none."""
+    if payload[:1] == HEADER_KIND:
+        decoded = decode_payload(payload)
+        return decoded.header if isinstance(decoded, Certified) else None
+    if payload[:1] == MERGED_KIND:
+        merged = decode_shard_payload(payload)
+        return merged if isinstance(merged, Header) else None
+    return None
 
 
 # ------------------------------------------------------------------------------------------------ in memory
@@ -218,6 +232,7 @@ class MemoryJournal:
     vote_state: VoteState | None = None
     blocks: dict[Digest, Block] = field(default_factory=dict)
     releases: dict[int, Digest] = field(default_factory=dict)
+    shard_releases: dict[tuple[int, int], Digest] = field(default_factory=dict)
     secrets: dict[int, SealKey] = field(default_factory=dict)
     uploads: dict[tuple[int, Digest, int], KeepUpload] = field(default_factory=dict)
     objects: dict[Digest, bytes] = field(default_factory=dict)
@@ -247,9 +262,8 @@ class MemoryJournal:
                 self.archive.append(effect)
                 view = effect.block.view
                 self.blocks = {digest: block for digest, block in self.blocks.items() if block.view > view}
-            case ReleaseRecord():
-                if self.releases.setdefault(effect.round, effect.close) != effect.close:
-                    raise ReleaseRefusedError(f"round {effect.round} was released for another close")
+            case ReleaseRecord() | ShardRelease():
+                self._put_release(effect)
             case KeepSecret():
                 self.secrets[effect.round] = effect.secret
             case KeepUpload():
@@ -266,6 +280,14 @@ class MemoryJournal:
                 gone = (effect.epoch, effect.start)
                 self.epoch_secrets = {key: kept for key, kept in self.epoch_secrets.items() if key[:2] != gone}
 
+    def _put_release(self, record: ReleaseRecord | ShardRelease) -> None:
+        if isinstance(record, ShardRelease):
+            known = self.shard_releases.setdefault((record.round, record.shard), record.close)
+        else:
+            known = self.releases.setdefault(record.round, record.close)
+        if known != record.close:
+            raise ReleaseRefusedError(f"round {record.round} was released for another close", round=record.round)
+
     def _end(self, ended: RoundFinished | RoundPassed) -> None:
         """Enter a final header, and drop what only its round needed."""
         number = ended.header.round
@@ -278,6 +300,7 @@ class MemoryJournal:
         self.secrets = {of: secret for of, secret in self.secrets.items() if of > number}
         self.uploads = {key: upload for key, upload in self.uploads.items() if key[0] > number}
         self.releases = {of: close for of, close in self.releases.items() if of > number}
+        self.shard_releases = {of: close for of, close in self.shard_releases.items() if of[0] > number}
 
     def read(self) -> Kept:
         """See `Journal`."""
@@ -297,6 +320,7 @@ class MemoryJournal:
             released=dict(self.releases),
             uploads=tuple(self.uploads.values()),
             epoch_secrets=tuple(self.epoch_secrets.values()),
+            shard_released=dict(self.shard_releases),
         )
 
     def headers(self) -> list[Header]:

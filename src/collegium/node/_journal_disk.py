@@ -37,6 +37,7 @@ from collegium.consensus import (
     ReleaseRecord,
     RoundFinished,
     RoundPassed,
+    ShardRelease,
     Store,
     ViewEntry,
     decode_message,
@@ -72,6 +73,9 @@ CREATE TABLE IF NOT EXISTS blocks (
     digest BLOB PRIMARY KEY, view INTEGER NOT NULL, height INTEGER UNIQUE, data BLOB NOT NULL, check_ BLOB NOT NULL,
     chain BLOB, chain_check BLOB);
 CREATE TABLE IF NOT EXISTS releases (round INTEGER PRIMARY KEY, close BLOB NOT NULL, check_ BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS shard_releases (
+    round INTEGER NOT NULL, shard INTEGER NOT NULL, close BLOB NOT NULL, check_ BLOB NOT NULL,
+    PRIMARY KEY (round, shard)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS secrets (round INTEGER PRIMARY KEY, secret BLOB NOT NULL, check_ BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS uploads (
     place INTEGER PRIMARY KEY, round INTEGER NOT NULL, report BLOB NOT NULL, copy INTEGER NOT NULL,
@@ -227,7 +231,7 @@ class DiskJournal:
                 self._put_block(effect.block)
             case Committed():
                 self._commit_block(effect)
-            case ReleaseRecord():
+            case ReleaseRecord() | ShardRelease():
                 self._put_release(effect)
             case KeepSecret():
                 key = (effect.round, effect.secret.secret)
@@ -276,11 +280,15 @@ class DiskJournal:
         execute("UPDATE blocks SET height = ?, chain = ?, chain_check = ? WHERE digest = ? AND height IS NULL", row)
         execute("DELETE FROM blocks WHERE height IS NULL AND view <= ?", (block.view,))
 
-    def _put_release(self, record: ReleaseRecord) -> None:
-        row = (record.round, record.close)
-        self._execute("INSERT OR IGNORE INTO releases VALUES (?, ?, ?)", (*row, _check("releases", *row)))
-        found = self._connection.execute("SELECT close FROM releases WHERE round = ?", (record.round,)).fetchone()
-        if found != (record.close,):
+    def _put_release(self, record: ReleaseRecord | ShardRelease) -> None:
+        table, where, place = "releases", "round = ?", (record.round,)  # type: str, str, tuple[int, ...]
+        if isinstance(record, ShardRelease):
+            table, where, place = "shard_releases", "round = ? AND shard = ?", (record.round, record.shard)
+        row: tuple[int | bytes, ...] = (*place, record.close)
+        marks = ", ".join("?" for _ in (*row, "check"))
+        self._execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", (*row, _check(table, *row)))  # noqa: S608
+        query = f"SELECT close FROM {table} WHERE {where}"  # noqa: S608 - our own words
+        if self._connection.execute(query, place).fetchone() != (record.close,):
             raise ReleaseRefusedError(f"round {record.round} was released for another close", round=record.round)
 
     def _end(self, ended: RoundFinished | RoundPassed) -> None:
@@ -394,6 +402,12 @@ class DiskJournal:
                 KeepEpochSecret(*row)
                 for row in self._checked("epoch_secrets", "epoch, start, step, secret, record", "ORDER BY start")
             ),
+            shard_released={
+                (number, shard): close
+                for number, shard, close in self._checked(
+                    "shard_releases", "round, shard, close", "WHERE round >= ?", first
+                )
+            },
         )
 
     def _uploads(self, first: int) -> tuple[KeepUpload, ...]:

@@ -1,0 +1,116 @@
+"""What a validator of a round with shards keeps until it can be judged: of honest senders everything, and no more.
+
+That is what is said of the next round, and all of the present one while its model is not here. Within a quota for each
+sender, in number and in bytes; an upload is written down at once, as trainers send once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from collegium import aggregation
+from collegium.aggregation import Upload
+
+from ._proof_evidence import ProofReject
+from ._records import Announcement
+from ._round_rules import NotSenderError, WrongRoundError, add_early, check_early, check_length
+from ._round_types import KeepUpload, Release, SeatReceipt
+from ._shard_types import (
+    BeaconWord,
+    CloseOffer,
+    RecordOffer,
+    ResultOffer,
+    SaidAmongShards,
+    ShardContext,
+    ShardedState,
+    ShardMessage,
+    ShardOutcomes,
+)
+from ._weight import bytes_in
+
+__all__ = ["keep_early", "wait"]
+
+SAID_IN_SHARD: Final = (SeatReceipt, ProofReject, Release, CloseOffer, ResultOffer)  # and needed later
+EACH_IN_SHARD: Final = 3  # of a validator in one of its shards beside receipts and rejects: release, close, result
+RECORDS_EACH: Final = 3  # of one validator about one of its shards, or the header
+
+
+def keep_early(context: ShardContext, state: ShardedState, upload: Upload, sender: int | None) -> ShardOutcomes:
+    """Keep one report a trainer and round for later, with all boxes and the registration that any copy of it has.
+
+    Raises:
+        NotInCohortError, ReportRejectedError, ProofRefusedError: see `check_early`.
+    """
+    check_early(context.in_shard, upload)
+    added = add_early(state.ahead, upload, sender)
+    if added is None:
+        return state, ()
+    ahead, whole = added
+    report = upload.report
+    known_before = whole is upload and report.id in state.kept
+    state = replace(state, ahead=ahead, kept=state.kept | {report.id})
+    return state, () if known_before else (KeepUpload(report.round, 0, whole, False),)
+
+
+def wait(context: ShardContext, state: ShardedState, message: SaidAmongShards, sender: int | None) -> ShardedState:
+    """Keep a message that cannot be judged yet, in the place of what its sender said of the same before.
+
+    Raises:
+        WrongRoundError: nobody needs it later.
+        NoShardError, NotSenderError: of a shard that is not here, or more or larger than an honest sender's.
+    """
+    inner = message.message if isinstance(message, ShardMessage) else message
+    if isinstance(message, ShardMessage) and not isinstance(inner, SAID_IN_SHARD):
+        raise WrongRoundError(f"{type(inner).__name__} of round {message.round}: nobody needs it before it begins")
+    if isinstance(inner, SeatReceipt):
+        check_length(context.round, inner.receipt)
+    same = _subject(message)
+    ahead = [item for item in state.ahead if not (item[0] == sender and _subject(item[1]) == same)]
+    _check_quota(context, state, [kept for origin, kept in ahead if origin == sender], message, sender)
+    return replace(state, ahead=(*ahead, (sender, message)))
+
+
+def _subject(message: SaidAmongShards | Upload) -> tuple[object, ...]:
+    """Return what an honest validator says one thing of, the last of which counts."""
+    match message:
+        case ShardMessage(number, shard, SeatReceipt() as inner):
+            return number, shard, SeatReceipt, inner.receipt.seat
+        case ShardMessage(number, shard, ProofReject() as inner):
+            return number, shard, ProofReject, inner.report
+        case ShardMessage(number, shard, inner):
+            return number, shard, type(inner)
+        case RecordOffer():
+            return message.round, RecordOffer, message.payload
+        case Announcement() | BeaconWord():
+            return message.round, type(message)
+        case _:
+            return (id(message),)
+
+
+def _check_quota(
+    context: ShardContext,
+    state: ShardedState,
+    kept: list[SaidAmongShards | Upload],
+    message: SaidAmongShards,
+    sender: int | None,
+) -> None:
+    """Check that what waits is within an honest sender's share, of two rounds.
+
+    Raises:
+        NotSenderError: it is not.
+    """
+    size, trainers, seats = context.round.epoch_set.size, len(context.round.cohort), context.plan.seats
+    held = -(-len(state.terms.validators) // size)
+    rejects = trainers if context.round.agreed.proof_bytes_max(state.terms.round) else 0
+    many = 2 * (held + min(held, context.plan.count) * (EACH_IN_SHARD + RECORDS_EACH) + rejects + RECORDS_EACH)
+    sums = seats * (aggregation.seat_width(seats) * aggregation.KEY_ROWS * 8 + 1024)
+    most = many * (sums + 128 * trainers + 512 * size + (1 << 16))
+    if sender is None:  # not authenticated, as in hand-directed tests: everybody's share together
+        many, most = many * size, most * size
+    waiting = [known for known in kept if not isinstance(known, Upload)]
+    if len(waiting) >= many:
+        raise NotSenderError(f"validator {sender} has {many} messages waiting already", sender=sender)
+    weight = bytes_in(message) + sum(map(bytes_in, waiting))
+    if weight > most:
+        raise NotSenderError(f"validator {sender} would have {weight} bytes waiting, at most {most}", sender=sender)
