@@ -17,7 +17,8 @@ from typing import Any
 from _run_stage import ignore, write_experiment
 
 from collegium.apps._zygote import Zygote
-from collegium.node import Consortium, Experiment, found_consortium, load_experiment
+from collegium.node import Consortium, Experiment, StewardSettings, found_consortium, load_experiment, load_settings
+from collegium.node._client_line import ClientLimits, open_lines
 
 TARGET = "collegium.apps._member:main"
 WAIT_S = 240.0  # generous: machines may be busy
@@ -89,6 +90,19 @@ class LiveNetwork:
         names = [member.name for member in self.consortium.members]
         logs = {name: self.log_of(name) for name in names}
         return "\n".join(f"{name}: {path.read_text()[-1500:]}" for name, path in logs.items() if path.exists())
+
+
+async def metrics_of(consortium: Consortium) -> dict[int, str]:
+    """Return what every validator's gateway says to a monitor."""
+    settings = load_settings(consortium.folder / "steward" / "config.toml")
+    assert isinstance(settings, StewardSettings)
+    task, authority = consortium.genesis.epoch_set.task, settings.tls.authority
+    lines = open_lines(task, settings.validators, authority, ClientLimits())
+    try:
+        return {index: (await line.ask("/metrics", 1 << 20)).body.decode() for index, line in lines.items()}
+    finally:
+        for line in lines.values():
+            await line.close()
 
 
 def opened(consortium: Consortium) -> Iterator[LiveNetwork]:

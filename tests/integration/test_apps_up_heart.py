@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 import pytest
 from _killed_stage import MOMENTS, Death, Onlooker
+from _network_stage import metrics_of
 from _run_stage import check
+from prometheus_client.parser import text_string_to_metric_families
 
 from collegium.aggregation import Report
 from collegium.apps._page import render_page
@@ -57,13 +59,12 @@ from collegium.node import (
     network_status,
     open_consortium,
 )
-from collegium.node._client_line import ClientLimits, open_lines
 from collegium.node._epoch_wire import EpochMessage, decode_epoch_message, encode_epoch_message
 from collegium.node._ledger import OrderedRound, decode_index, decode_ledger, ordered_rounds
-from collegium.node._network_settings import StewardSettings
 from collegium.node._round_spans import ROUND_STEPS
 from collegium.node._row_files import read_rows
 from collegium.node._setup import build_task
+from collegium.node._telemetry import NodeMetrics
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 HERE = str(Path(__file__).parent)
@@ -148,19 +149,6 @@ def heart(home: Path) -> Experiment:
     (home / "demo.toml").write_text(text)
     experiment = load_experiment(home / "demo.toml")
     return replace(experiment, task=replace(experiment.task, rounds=LAST))
-
-
-async def metrics_of(consortium: Consortium) -> dict[int, str]:
-    """Return what every validator's gateway says to a monitor."""
-    settings = load_settings(consortium.folder / "steward" / "config.toml")
-    assert isinstance(settings, StewardSettings)
-    task, authority = consortium.genesis.epoch_set.task, settings.tls.authority
-    lines = open_lines(task, settings.validators, authority, ClientLimits())
-    try:
-        return {index: (await line.ask("/metrics", 1 << 20)).body.decode() for index, line in lines.items()}
-    finally:
-        for line in lines.values():
-            await line.close()
 
 
 # ------------------------------------------------------------------------------------------------ no round is lost
@@ -335,6 +323,20 @@ def test_nobody_is_accused(finished: Finished) -> None:
         assert 'what="evidence"' not in text
         (line,) = [line for line in text.splitlines() if line.startswith("collegium_persisted_bytes_total ")]
         assert float(line.split()[1]) > 0
+
+
+# two of these say what waits just now, one that somebody misbehaves, one that the first epoch is over
+QUIET = {"collegium_queue_length", "collegium_uploads_open", "collegium_cut_offs", "collegium_epoch"}
+
+
+def test_everything_that_is_measured_moves(finished: Finished) -> None:
+    moved: set[str] = set()
+    for text in finished.metrics.values():
+        for family in text_string_to_metric_families(text):
+            moved.update(family.name for sample in family.samples if sample.value and "_created" not in sample.name)
+    measured = {family.name for family in NodeMetrics().registry.collect()}
+    assert measured - moved - QUIET == set()
+    assert measured > QUIET
 
 
 def test_validators_say_how_they_stand_those_that_were_killed_too(finished: Finished) -> None:

@@ -6,6 +6,7 @@ while the validator is away, somebody with its certificate talks garbage to the 
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import ssl
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _network_stage import LiveNetwork, consortium_of, opened
+from _network_stage import LiveNetwork, consortium_of, metrics_of, opened
 from _run_stage import check
 
 from collegium.apps._page import render_page
@@ -58,6 +59,7 @@ class Finished:
     run: Path
     summary: dict[str, Any]
     cut_off: list[str]
+    metrics: dict[str, str]
 
     @property
     def consortium(self) -> Consortium:
@@ -93,7 +95,8 @@ def play(network: LiveNetwork, experiment: Experiment, run: Path) -> Finished:
     network.wait(lambda: set(network.running) <= set(validators), "trainers, steward and relayer to finish")
     network.wait(lambda: all(network.has(name, "round_final", round=LAST) for name in validators), "the last round")
     summary = collect_run(network.consortium, experiment, run, render_page)
-    return Finished(network, experiment, run, summary, cut_off)
+    metrics = {f"validator {index}": text for index, text in asyncio.run(metrics_of(network.consortium)).items()}
+    return Finished(network, experiment, run, summary, cut_off, metrics)
 
 
 # ------------------------------------------------------------------------------------------------ a hostile member
@@ -202,6 +205,14 @@ def test_a_killed_validator_comes_back_and_follows_every_round(finished: Finishe
 def test_a_hostile_member_is_cut_off_each_time_by_everybody(finished: Finished) -> None:
     others = [name for name in finished.network.names("validator") if name != KILLED]
     assert sorted(finished.cut_off) == sorted(others * len(ATTACKS))
+
+
+def test_whoever_cuts_somebody_off_says_so_to_its_monitor(finished: Finished) -> None:
+    for name in finished.cut_off:
+        text = finished.metrics[name]
+        assert 'collegium_cut_offs_total{reason="' in text
+        (sent,) = [line for line in text.splitlines() if line.startswith("collegium_sent_bytes_total ")]
+        assert float(sent.split()[1]) > 0
 
 
 def test_a_killed_trainer_signs_one_report_a_round(finished: Finished) -> None:

@@ -233,6 +233,7 @@ class House:
         desk: StageDesk | None = None,
         spool: SpoolLimits | None = None,
         limits: GatewayLimits | None = None,
+        serves_metrics: bool = True,
     ) -> House:
         desk = desk or StageDesk()
         gateway = Gateway(
@@ -240,6 +241,7 @@ class House:
             UploadSpool(folder / f"spool {desk.index}", TASK, desk.index, spool or SpoolLimits()),
             EventFeed(),
             plain_decode,
+            serves_metrics=serves_metrics,
             limits=limits or GatewayLimits(),
         )
         transport = httpx.ASGITransport(app=gateway.app(), raise_app_exceptions=True)

@@ -108,6 +108,19 @@ def test_upload_in_two_parts_is_admitted(tmp_path: Path) -> None:
     assert "collegium_upload_bytes_total 1000.0" in rendered
 
 
+@pytest.mark.parametrize(("served", "status"), [(True, 200), (False, 404)])
+def test_metrics_are_served_where_the_settings_say_so(tmp_path: Path, served: bool, status: int) -> None:
+    house = House.of(tmp_path, serves_metrics=served)
+
+    async def scene() -> None:
+        answer = await house.http.get("/metrics")
+        assert answer.status_code == status
+        assert ("collegium_uploads_open 0.0" in answer.text) == served
+        assert (await house.http.get("/healthz")).status_code == 200
+
+    run(scene)
+
+
 def test_files_are_the_owners_alone(tmp_path: Path) -> None:
     house, data = House.of(tmp_path), upload_bytes()
 

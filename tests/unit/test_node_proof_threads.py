@@ -51,7 +51,7 @@ class Gated(Proving):
 class Deaf:
     """Is told of steps and notes nothing."""
 
-    def stepped(self, kind: str, before: Standing, after: Standing) -> None:
+    def stepped(self, kind: str, before: Standing, after: Standing, took_s: float) -> None:
         """Do nothing."""
 
     def noted(self, sender: Sender, note: object) -> None:

@@ -111,9 +111,9 @@ def test_metrics_have_their_names() -> None:
     metrics.refused("Vote", "ForgedSignatureError")
     metrics.cut_off("flood")
     metrics.persisted(100)
-    metrics.sent(200)
-    with metrics.step("Upload"):
-        pass
+    metrics.peers_so_far(150, {})
+    metrics.peers_so_far(200, {"garbage": 2})
+    metrics.stepped("Upload", 0.002)
     text = metrics.render().decode()
     for line in (
         "collegium_round 3.0",
@@ -126,9 +126,21 @@ def test_metrics_have_their_names() -> None:
         'collegium_cut_offs_total{reason="flood"} 1.0',
         "collegium_persisted_bytes_total 100.0",
         "collegium_sent_bytes_total 200.0",
-        'collegium_step_seconds_count{message="Upload"} 1.0',
+        'collegium_cut_offs_total{reason="garbage"} 2.0',
+        'collegium_step_seconds_bucket{le="0.001",message="Upload"} 0.0',
+        'collegium_step_seconds_bucket{le="0.0025",message="Upload"} 1.0',
     ):
         assert line in text
+
+
+def test_what_the_transport_counted_before_is_not_counted_again() -> None:
+    metrics = NodeMetrics()
+    for sent, cut_offs in ((10, {"flood": 1}), (10, {"flood": 1}), (25, {"flood": 3, "slow": 1})):
+        metrics.peers_so_far(sent, cut_offs)
+    text = metrics.render().decode()
+    assert "collegium_sent_bytes_total 25.0" in text
+    assert 'collegium_cut_offs_total{reason="flood"} 3.0' in text
+    assert 'collegium_cut_offs_total{reason="slow"} 1.0' in text
 
 
 def test_labels_are_bounded() -> None:

@@ -102,6 +102,7 @@ class Gateway:
     Args:
         decode: reads an upload's bytes strictly, or raises.
         feed: what listeners hear; the validator's process publishes into it.
+        serves_metrics: whether whoever can connect may read them.
     """
 
     desk: Desk
@@ -109,6 +110,7 @@ class Gateway:
     feed: EventFeed
     decode: Callable[[bytes], Upload]
     metrics: NodeMetrics = field(default_factory=NodeMetrics)
+    serves_metrics: bool = True
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     _finishing: asyncio.Semaphore = field(init=False)
     _fetching: asyncio.Semaphore = field(init=False)
@@ -136,8 +138,9 @@ class Gateway:
             Route("/v1/events", self._events),
             Route("/healthz", self._alive),
             Route("/readyz", self._ready),
-            Route("/metrics", self._measured),
         ]
+        if self.serves_metrics:
+            routes.append(Route("/metrics", self._measured))
         handlers: dict[Any, Any] = {
             CollegiumError: self._refuse,
             HTTPException: self._no_page,

@@ -7,11 +7,10 @@ Spans of rounds are `_round_spans`' business. Nothing here is needed for the pro
 
 from __future__ import annotations
 
+import collections
 import logging
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -37,6 +36,7 @@ class NodeMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._seen: dict[str, set[str]] = {}
+        self._sent_so_far, self._cut_so_far = 0, collections.Counter[str]()
         counter, gauge = self._counter, self._gauge
         self._rounds = counter("rounds", "Rounds that became final here.", "outcome")
         self._round = gauge("round", "The round that this node is in.")
@@ -85,14 +85,9 @@ class NodeMetrics:
         """Count views that were given up."""
         self._view_changes.inc(count)
 
-    @contextmanager
-    def step(self, message: str) -> Iterator[None]:
-        """Measure one step of the state machine, by the message's kind."""
-        began = perf_counter()
-        try:
-            yield
-        finally:
-            self._step_seconds.labels(self._label("message", message)).observe(perf_counter() - began)
+    def stepped(self, message: str, took_s: float) -> None:
+        """Note how long one step of the state machine took, by the message's kind."""
+        self._step_seconds.labels(self._label("message", message)).observe(took_s)
 
     def persisted(self, count: int) -> None:
         """Count bytes that the journal wrote."""
@@ -108,9 +103,16 @@ class NodeMetrics:
         """Note how long a queue is."""
         self._queues.labels(self._label("queue", queue)).set(length)
 
-    def sent(self, count: int) -> None:
-        """Count bytes sent to other validators."""
-        self._sent_bytes.inc(count)
+    def peers_so_far(self, sent_bytes: int, cut_offs: Mapping[str, int]) -> None:
+        """Count what the transport has sent to other validators, and the peers that it has cut off, since last told.
+
+        Args:
+            sent_bytes, cut_offs: in all since the process began; the latter by reason.
+        """
+        self._sent_bytes.inc(sent_bytes - self._sent_so_far)
+        for reason, count in (collections.Counter(cut_offs) - self._cut_so_far).items():
+            self._cut_offs.labels(self._label("cut-off", reason)).inc(count)
+        self._sent_so_far, self._cut_so_far = sent_bytes, collections.Counter(cut_offs)
 
     def refused(self, what: str, reason: str) -> None:
         """Count a refusal by the name of its error."""

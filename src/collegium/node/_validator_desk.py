@@ -8,6 +8,7 @@ the present epoch's node answers; final blocks, handovers and checkpoints of epo
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -129,8 +130,8 @@ class Submission:
 class Watcher(Protocol):
     """Is told on the loop's side what a step brought about: logs, metrics, events, spans."""
 
-    def stepped(self, kind: str, before: Standing, after: Standing) -> None:
-        """Note that a message of a kind was handled."""
+    def stepped(self, kind: str, before: Standing, after: Standing, took_s: float) -> None:
+        """Note that a message of a kind was handled, and how long that took."""
         ...
 
     def noted(self, sender: Sender, note: object) -> None:
@@ -197,6 +198,7 @@ class NodeSteps:
                 work.put(key, *result)
 
     def _handle(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
+        began_s = time.perf_counter()
         submission = message if isinstance(message, Submission) else None
         handled = message if submission is None else submission.upload
         states = {id(node): node.state.round for node in self.epochs.nodes if isinstance(node, ValidatorNode)}
@@ -217,7 +219,7 @@ class NodeSteps:
         if submission is not None:
             verdict = self._verdict(submission.upload, before.round, notes)
             leaves.append(partial(submission.answer, verdict))
-        leaves.append(self._told(type(said).__name__, sender, notes, before, self.standing))
+        leaves.append(self._told(type(said).__name__, sender, notes, before, began_s))
         return leaves
 
     def _pace(self) -> None:
@@ -313,10 +315,12 @@ class NodeSteps:
         return None
 
     def _told(
-        self, kind: str, sender: Sender, notes: list[object], before: Standing, after: Standing
+        self, kind: str, sender: Sender, notes: list[object], before: Standing, began_s: float
     ) -> Callable[[], None]:
+        after, took_s = self.standing, time.perf_counter() - began_s
+
         def tell() -> None:
-            self._watcher.stepped(kind, before, after)
+            self._watcher.stepped(kind, before, after, took_s)
             for note in notes:
                 self._watcher.noted(sender, note)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -149,7 +150,7 @@ class ValidatorProcess:
         desk = ValidatorDesk(machine, steps, peers.connected, rounds, every)
         spool_limits = SpoolLimits(bytes_max=settings.limits.spool_bytes)
         spool = UploadSpool(settings.state / SPOOL, genesis.task, settings.index, spool_limits)
-        gateway = Gateway(desk, spool, feed, decode_upload, metrics)
+        gateway = Gateway(desk, spool, feed, decode_upload, metrics, serves_metrics=settings.metrics)
         reporter.gateway = gateway
         tls, place = gateway_context(settings.tls), settings.gateway
         server = GatewayServer(gateway.app(), tls, *place, metrics, stopping=feed.close)
@@ -197,7 +198,10 @@ class ValidatorProcess:
                     self.log.info("outside", epoch=standing.epoch, round=standing.round, back_at=standing.back_at)
                 else:
                     self.log.info("ready", epoch=standing.epoch, round=standing.round)
+            peers = self.peers.counters.values()
+            cut_offs = sum((Counter(peer.cut_offs) for peer in peers), Counter[str]())
             self.metrics.set_peers(len(self.peers.connected()))
+            self.metrics.peers_so_far(sum(peer.bytes_out for peer in peers), cut_offs)
             self.metrics.set_queue("mailbox", len(self.machine.mailbox))
             self.metrics.set_queue("proofs", 0 if self.steps.proofs is None else self.steps.proofs.waiting)
             await asyncio.sleep(WATCH_S)
@@ -321,8 +325,9 @@ class _Reporter:
 
         return on_joined
 
-    def stepped(self, kind: str, before: Standing, after: Standing) -> None:
+    def stepped(self, kind: str, before: Standing, after: Standing, took_s: float) -> None:
         """Note where the validator is after a step."""
+        self.metrics.stepped(kind, took_s)
         self.metrics.persisted(after.persisted - before.persisted)
         if after.round == before.round:
             self.spans.at(after.round, after.step)
