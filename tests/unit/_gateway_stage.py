@@ -32,7 +32,7 @@ from collegium.consensus import (
 from collegium.crypto import AccountKey, BlsSecretKey, Digest, Stream, aggregate_signatures
 from collegium.errors import CollegiumError
 from collegium.node._client_line import ClientLimits, Line
-from collegium.node._desk import Passed, Readiness, Verdict
+from collegium.node._desk import FinalBlocks, Passed, Readiness, Verdict
 from collegium.node._event_feed import EventFeed
 from collegium.node._gateway import Gateway, GatewayLimits
 from collegium.node._upload_spool import SpoolLimits, UploadSpool
@@ -155,9 +155,15 @@ class StageDesk:
         headers = [committed for committed in self.blocks if committed.block.payload[:1] == b"H"]
         return headers[-1] if headers else None
 
-    async def blocks_after(self, block: Digest, count: int, epoch: int | None = None) -> Sequence[Committed] | None:
+    async def blocks_after(
+        self, block: Digest, count: int, bytes_max: int, epoch: int | None = None
+    ) -> FinalBlocks | None:
         known = [epoch_set().genesis(), *(committed.block.digest for committed in self.blocks)]
-        return self.blocks[known.index(block) :][:count] if block in known else None
+        if block not in known:
+            return None
+        after = [committed.block for committed in self.blocks[known.index(block) :][:count]]
+        proofs = {committed.block.digest: committed.certificate_chain for committed in self.blocks}
+        return FinalBlocks.of(after, bytes_max, proofs.__getitem__)
 
     async def handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
         self.asked_handovers.append((epoch, number))

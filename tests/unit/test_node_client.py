@@ -40,7 +40,7 @@ from collegium.node._client_line import (
     Line,
 )
 from collegium.node._client_upload import UploadDeadlineError
-from collegium.node._desk import Readiness, Verdict
+from collegium.node._desk import FinalBlocks, Readiness, Verdict
 from collegium.node._event_feed import NodeEvent
 from collegium.settlement import NO_CHECKPOINT, Checkpoint
 
@@ -220,9 +220,9 @@ def test_blocks_follow_the_known_one(tmp_path: Path) -> None:
 def test_blocks_of_a_liar_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str) -> None:
     desk = StageDesk(0)
 
-    async def blocks_after(block: bytes, count: int, epoch: int | None = None) -> list[Committed]:
-        blocks = list(chain(6))
-        return blocks[1:] if lie == "gap" else [*blocks[:5], replace(blocks[5], certificate_chain=())]
+    async def blocks_after(block: bytes, count: int, bytes_max: int, epoch: int | None = None) -> FinalBlocks:
+        blocks, proof = tuple(committed.block for committed in chain(6)), chain(6)[5].certificate_chain
+        return FinalBlocks(blocks[1:], proof) if lie == "gap" else FinalBlocks(blocks, ())
 
     monkeypatch.setattr(desk, "blocks_after", blocks_after)
     client = client_of(houses(tmp_path, [desk]))

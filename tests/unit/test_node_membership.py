@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from _proofs_quotes_vendor import SNP_POLICY
 from _tiny_network import tiny_experiment
 
 from collegium.crypto import (
@@ -24,9 +25,11 @@ from collegium.crypto import (
     seal,
 )
 from collegium.node import (
+    AttestationSettings,
     Experiment,
     FolderInUseError,
     Genesis,
+    LogSettings,
     RelayerSettings,
     StewardSettings,
     TrainerSettings,
@@ -65,6 +68,7 @@ from collegium.node._membership import (
     settle_in,
 )
 from collegium.node._row_files import read_rows
+from collegium.proofs import QuotePolicy
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -170,6 +174,25 @@ def test_every_member_makes_the_same_genesis_and_its_own_settings(founding: Foun
                 record = decode_chain_record(found.chain.read_bytes())
                 assert record.transcript is not None
                 assert len(record.transcript.transactions) == 1 + VALIDATORS + 1
+
+
+def test_every_process_logs_and_attests_as_its_members_own_file_says(founding: Founding, tmp_path: Path) -> None:
+    attestation = AttestationSettings(QuotePolicy(snp=SNP_POLICY), 1_700_000_000, ("./quote", "--fresh"))
+    network = replace(founding.experiment.network, log_level="debug", metrics=False)
+    own = replace(founding.experiment, network=network, attestation=attestation)
+    plain: list[LogSettings] = []
+    for name, kind in (("validator-2", ValidatorSettings), ("trainer-1", TrainerSettings), ("operator", None)):
+        homes = [Path(shutil.copytree(founding.home / name, tmp_path / f"{name} {what}")) for what in ("own", "plain")]
+        folders = (founding.roster, founding.deals, founding.confirms)
+        told, untold = (settle_in(home, *folders, said)[1] for home, said in zip(homes, (own, None), strict=True))
+        for config in told:
+            found = load_settings(config)
+            assert kind is None or isinstance(found, kind)
+            assert found.log == LogSettings("debug")
+            assert not isinstance(found, ValidatorSettings) or not found.metrics
+            assert not isinstance(found, TrainerSettings) or found.attest == ("./quote", "--fresh")
+        plain += [load_settings(config).log for config in untold]
+    assert plain == [LogSettings("info")] * 4
 
 
 def test_no_card_holds_a_secret(founding: Founding) -> None:

@@ -183,7 +183,7 @@ def settle(config: ExperimentArgument, home: HomeOption, roster: RosterOption, c
         from collegium.node import load_experiment, settle_in
 
         read, (deals, confirms) = _read_roster(config, roster), _dealt(cards)
-        genesis, configs = settle_in(home, read, deals, confirms, load_experiment(config).network)
+        genesis, configs = settle_in(home, read, deals, confirms, load_experiment(config))
         print_facts([("anchor", genesis.anchor.hex()), *(("settings", str(path)) for path in configs)])
 
 

@@ -7,17 +7,36 @@ takes too long is not waited for: its coroutine is cancelled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, Protocol
 
 from collegium.aggregation import RING_DIMENSION, Upload
-from collegium.consensus import Agreed, Committed, HandoverProof, Registered, upload_bytes_max
+from collegium.consensus import Agreed, Block, Committed, HandoverProof, QuorumCertificate, Registered, upload_bytes_max
 from collegium.crypto import Digest
 
-__all__ = ["Desk", "Outcome", "Passed", "Readiness", "Verdict", "upload_lengths"]
+__all__ = ["Desk", "FinalBlocks", "Outcome", "Passed", "Readiness", "Verdict", "upload_lengths"]
 
 Outcome = Literal["admitted", "kept", "refused", "too-early", "too-late"]
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBlocks:
+    """Blocks one after the other, and the certificates that prove the last one final, and with it all."""
+
+    blocks: tuple[Block, ...]
+    certificates: tuple[QuorumCertificate, ...]
+
+    @classmethod
+    def of(
+        cls, found: Sequence[Block], bytes_max: int, proof: Callable[[Digest], tuple[QuorumCertificate, ...]]
+    ) -> FinalBlocks:
+        """Return as many of these as fit, one at least if there is one, with what `proof` says of the last one."""
+        totals = accumulate(len(block.payload) for block in found)
+        fitting = sum(1 for total in totals if total <= bytes_max)
+        blocks = tuple(found[: max(1, fitting)])
+        return cls(blocks, proof(blocks[-1].digest) if blocks else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +123,13 @@ class Desk(Protocol):
         """Return the block of the last final header with the certificates that prove it; None before the first one."""
         ...
 
-    async def blocks_after(self, block: Digest, count: int, epoch: int | None = None) -> Sequence[Committed] | None:
+    async def blocks_after(
+        self, block: Digest, count: int, bytes_max: int, epoch: int | None = None
+    ) -> FinalBlocks | None:
         """Return up to `count` final blocks after `block` (or the epoch's genesis), oldest first; None if unknown.
 
         Args:
+            bytes_max: of their payloads together; one block comes whatever its size.
             epoch: whose blocks; None: the present one's.
         """
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from collegium.aggregation import Upload
-from collegium.consensus import RESPONSE_BLOCKS_MAX, Committed
+from collegium.consensus import RESPONSE_BLOCKS_MAX
 from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES, Digest
 from collegium.errors import CollegiumError
 
@@ -323,10 +323,10 @@ class Gateway:
         count = min(max(1, _query_number(request, "count", RESPONSE_BLOCKS_MAX)), RESPONSE_BLOCKS_MAX)
         epoch = _query_number(request, "epoch", 0) if "epoch" in request.query_params else None
         async with self._fetching:
-            found = await self._answer(self.desk.blocks_after(after, count, epoch))
+            found = await self._answer(self.desk.blocks_after(after, count, self.limits.blocks_bytes_max, epoch))
             if found is None:
                 raise UnknownItemError(f"block {after.hex()} is not final here")
-            return _Given(self._loans, object(), _cut(found, self.limits.blocks_bytes_max))
+            return _Given(self._loans, object(), encode_ledger(found.blocks, found.certificates))
 
     async def _handover(self, request: Request) -> Response:
         """Give the block that ended an epoch, with its proof; 204 if the epoch goes on after a round that is final."""
@@ -558,19 +558,6 @@ async def _pieces(data: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(data)
     for at in range(0, len(view), CHUNK_BYTES):
         yield view[at : at + CHUNK_BYTES]
-
-
-def _cut(found: Sequence[Committed], bytes_max: int) -> bytes:
-    """Return as many blocks as fit, one at least where there is one, with the certificates of the last."""
-    end, total = 0, 0
-    for committed in found:
-        total += len(committed.block.payload)
-        if end and total > bytes_max:
-            break
-        end += 1
-    return encode_ledger(
-        [committed.block for committed in found[:end]], found[end - 1].certificate_chain if end else ()
-    )
 
 
 def _number(what: str, text: str) -> int:

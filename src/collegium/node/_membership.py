@@ -282,27 +282,29 @@ def settle_in(
     roster: Roster,
     deals: Sequence[DealCard],
     confirms: Sequence[ConfirmCard],
-    network: NetworkSettings | None = None,
+    own: Experiment | None = None,
 ) -> tuple[Genesis, tuple[Path, ...]]:
     """Check all cards, and write what this member's processes start with; return genesis and the settings' files.
 
     Every member computes the genesis itself: equal cards give an equal genesis, byte for byte.
 
     Args:
-        network: how long this member's process waits, and what it logs; the defaults if None.
+        own: the experiment as this member's file has it: how long its process waits, what it logs, whether it serves
+            metrics, and what prints its attestations; the defaults if None.
 
     Raises:
         NotInRosterError: the roster lists nobody with this folder's account.
         BadCardError, CardSetError: a card does not hold.
         WorldError, CollegiumError: a file cannot be written.
     """
-    genesis = found_genesis(roster, deals, confirms)
+    genesis, network = found_genesis(roster, deals, confirms), NetworkSettings() if own is None else own.network
+    log, attestation = LogSettings(network.log_level), None if own is None else own.attestation
     gateways = [parse_address(card.gateway) for card in roster.validators]
     if (home / STEWARD).is_dir():
         operator = AccountKey(load_secret(home / STEWARD / OPERATOR_KEY, "account"))
         if operator.address != roster.operator.account:
             raise NotInRosterError(f"the roster's operator is 0x{roster.operator.account.hex()}, another account")
-        place, log = len(roster.certificates) - 2, LogSettings()
+        place = len(roster.certificates) - 2
         record = found_chain(roster, genesis, confirms, operator)
         (home / RELAYER / CHAIN).write_bytes(encode_chain_record(record))
         steward = steward_settings(home / STEWARD, gateways, log)
@@ -314,11 +316,11 @@ def settle_in(
     account = AccountKey(load_secret(home / ACCOUNT_KEY, "account")).address
     for number, card in enumerate(roster.trainers):
         if card.account == account:
-            trainer = trainer_settings(home, gateways, LogSettings())
+            trainer = trainer_settings(home, gateways, log, () if attestation is None else attestation.command)
             return genesis, (_settle(home, roster, genesis, len(roster.validators) + number, trainer),)
     index = place_of(roster, account)
     listeners = [parse_address(card.listen) for card in roster.validators]
-    validator = validator_settings(home, index, listeners, gateways, network or NetworkSettings())
+    validator = validator_settings(home, index, listeners, gateways, network)
     return genesis, (_settle(home, roster, genesis, index, validator),)
 
 

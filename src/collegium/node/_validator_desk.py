@@ -37,7 +37,7 @@ from collegium.consensus import (
 from collegium.crypto import Digest
 
 from ._checkpoints import checkpoints
-from ._desk import Passed, Readiness, Verdict, upload_lengths
+from ._desk import FinalBlocks, Passed, Readiness, Verdict, upload_lengths
 from ._epoch_node import EpochNode, place_of
 from ._epoch_wire import EpochMessage, encode_epoch_message
 from ._gateway_problems import BusyError
@@ -422,9 +422,11 @@ class ValidatorDesk:
         """Return the block of the last final header with its proof."""
         return self.steps.final
 
-    async def blocks_after(self, block: Digest, count: int, epoch: int | None = None) -> Sequence[Committed] | None:
+    async def blocks_after(
+        self, block: Digest, count: int, bytes_max: int, epoch: int | None = None
+    ) -> FinalBlocks | None:
         """Return up to `count` final blocks of an epoch after `block`, with the certificates of the last."""
-        return await self._ask(lambda: self._blocks_after(block, count, epoch))
+        return await self._ask(lambda: self._blocks_after(block, count, bytes_max, epoch))
 
     async def handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
         """Return what ended an epoch; `Passed` if it goes on after a round, None if that is not known here."""
@@ -457,7 +459,7 @@ class ValidatorDesk:
         node = self.steps.epochs.present
         return (node.registered if isinstance(node, Observer) else node.state.round.registered).get(trainer)
 
-    def _blocks_after(self, block: Digest, count: int, epoch: int | None) -> Sequence[Committed] | None:
+    def _blocks_after(self, block: Digest, count: int, bytes_max: int, epoch: int | None) -> FinalBlocks | None:
         epochs = self.steps.epochs
         number = epochs.epoch if epoch is None else epoch
         context = epochs.context_of(number)
@@ -468,7 +470,7 @@ class ValidatorDesk:
             raise BusyError(f"blocks of epoch {number} are not at hand: another old epoch's were just looked at")
         if block != context.ordering(None, 0).genesis and archive.proofs.get(block) is None:
             return None
-        return [Committed(found, archive.proofs[found.digest]) for found in archive.after(block, count)]
+        return FinalBlocks.of(archive.after(block, count), bytes_max, archive.proofs.__getitem__)
 
     def _handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
         epochs = self.steps.epochs
