@@ -1,6 +1,8 @@
 """Puts the stage of whole runs where the tests of this folder can import it, and plays one run for all of them."""
 
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,23 @@ def proved(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
 def copy(played: PlayedRun, tmp_path: Path) -> Copy:
     """A copy of the run to damage."""
     return Copy.of(played.path, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[str]:
+    """The address of a fresh anvil."""
+    anvil = Path(__file__).parents[2] / "contracts" / "node_modules" / ".bin" / "anvil"
+    command = [anvil, "--host", "127.0.0.1", "--port", "0", "--chain-id", "31337"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            address = next(line.split()[-1] for line in process.stdout if line.startswith("Listening on"))
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def development_key() -> str:
+    """The key of the account that pays: the first of anvil's published development accounts."""
+    return "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"

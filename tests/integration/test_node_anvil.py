@@ -1,14 +1,9 @@
-"""A run settled on a real node: anvil on a free loopback port, the same contracts over JSON-RPC.
-
-The account that pays is the first of anvil's published development accounts.
-"""
+"""A run settled on a real node: anvil on a free loopback port, the same contracts over JSON-RPC."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +16,14 @@ from collegium.settlement import JsonRpcChain, attach, header_root, read_checkpo
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 
-ANVIL = Path(__file__).parents[2] / "contracts" / "node_modules" / ".bin" / "anvil"
-DEVELOPMENT_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
-
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[str]:
-    """The address of a fresh anvil."""
-    command = [ANVIL, "--host", "127.0.0.1", "--port", "0", "--chain-id", "31337"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            address = next(line.split()[-1] for line in process.stdout if line.startswith("Listening on"))
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-
-
-@pytest.fixture(scope="module")
-def settled(node: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+def settled(node: str, development_key: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
     """A run whose checkpoints went to the node."""
     folder = tmp_path_factory.mktemp("settled")
     experiment = write_experiment(folder, ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{node}"'))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEY)
+        patch.setenv("COLLEGIUM_CHAIN_KEY", development_key)
         return play(experiment, folder / "run")
 
 
@@ -74,8 +53,8 @@ def test_the_same_checkpoints_cost_the_same_bytes_as_on_the_embedded_chain(
     assert [entry["calldata_bytes"] for entry in on_node] == [entry["calldata_bytes"] for entry in embedded]
 
 
-def test_the_account_that_pays_leaves_no_key_behind(settled: PlayedRun) -> None:
-    key = bytes.fromhex(DEVELOPMENT_KEY[2:])
+def test_the_account_that_pays_leaves_no_key_behind(settled: PlayedRun, development_key: str) -> None:
+    key = bytes.fromhex(development_key[2:])
     for path in settled.path.rglob("*"):
         if path.is_file():
             data = path.read_bytes()

@@ -29,6 +29,8 @@ def main(arguments: Sequence[str]) -> int:
             raise RuntimeError("our bug")
         case "where":
             print(os.getppid(), PRELOADED[0], os.getpgid(0), flush=True)
+        case "environment":
+            print(*sorted(name for name in os.environ if name.startswith("COLLEGIUM_")), "end", flush=True)
         case "say":
             print(json.dumps({"event": more[0], "round": int(more[1])}), file=sys.stderr, flush=True)
         case "wait":

@@ -52,6 +52,19 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def test_the_key_that_pays_for_a_chain_is_in_no_members_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLEGIUM_CHAIN_KEY", "11" * 32)
+    monkeypatch.setenv("COLLEGIUM_OTHER", "1")
+    with Zygote("_fake_member:main", {"PYTHONPATH": HERE, "COLLEGIUM_GIVEN": "1"}) as zygote:
+        zygote.wait_until_ready()
+        zygote.start(["environment"], tmp_path / "log")
+        names = until(tmp_path / "log", "end").split()
+    assert {"COLLEGIUM_OTHER", "COLLEGIUM_GIVEN"} < set(names)
+    assert "COLLEGIUM_CHAIN_KEY" not in names
+
+
 def test_a_forked_process_shares_what_was_imported_and_ends_with_its_code(zygote: Zygote, tmp_path: Path) -> None:
     pid = zygote.start(["where"], tmp_path / "log")
     assert next_end(zygote) == Ended(pid, 0)

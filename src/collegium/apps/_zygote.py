@@ -49,6 +49,7 @@ ONE_THREAD: Final = {
     "MKL_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+UNSHARED: Final = frozenset({"COLLEGIUM_CHAIN_KEY"})  # whoever founds pays with it; no process needs it
 
 Target = Callable[[Sequence[str]], int]
 
@@ -89,6 +90,7 @@ class Zygote:
     def __enter__(self) -> Self:
         own, theirs = socket.socketpair()
         command = [sys.executable, "-m", "collegium.apps._zygote", self.target, str(theirs.fileno()), str(os.getpid())]
+        shared = {name: value for name, value in os.environ.items() if name not in UNSHARED}
         with theirs:
             # A session of its own: Ctrl-C in the terminal is for the supervisor, which stops the others in order.
             self._server = subprocess.Popen(
@@ -96,7 +98,7 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **ONE_THREAD, **self.environment},
+                env={**shared, **ONE_THREAD, **self.environment},
                 start_new_session=True,
             )
         self._socket = own

@@ -20,12 +20,15 @@ from collegium.errors import CollegiumError
 from collegium.settlement import (
     NO_CHECKPOINT,
     Chain,
+    ChainAnswerError,
+    ChainUnreachableError,
     Checkpoint,
     Deployment,
     EmbeddedChain,
     Genesis,
     JsonRpcChain,
     SentTransaction,
+    TransactionNotMinedError,
     Transcript,
     deploy,
     open_first_epoch,
@@ -42,6 +45,8 @@ from ._json import decode_canonical
 from ._validator_node import ValidatorNode
 
 __all__ = [
+    "CHAIN_FAILURES",
+    "FUNDER_VARIABLE",
     "BaseChain",
     "ChainRecord",
     "ChainRecordError",
@@ -61,6 +66,7 @@ EMBEDDED_CHAIN_ID = 1337
 EMBEDDED_TIMESTAMP_S = 1_700_000_000  # of block 0; the embedded chain's time is virtual
 MAINNET_CHAIN_ID = 1
 FUNDER_VARIABLE = "COLLEGIUM_CHAIN_KEY"
+CHAIN_FAILURES = (ChainUnreachableError, ChainAnswerError, TransactionNotMinedError)  # the world's, and may pass
 
 
 class ChainRecordError(CollegiumError):

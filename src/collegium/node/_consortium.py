@@ -37,7 +37,7 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.learning import TrainerRows
 
-from ._base_chain import BaseChain, ChainRecord, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, encode_chain_record
 from ._events import Event, Message, Warning_, WorldError
 from ._experiment import ChainSettings, Experiment, experiment_to_bytes
 from ._genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis, encode_genesis, open_beacon
@@ -161,7 +161,7 @@ def found_consortium(
     Raises:
         FolderInUseError: the folder is not empty.
         PortsTakenError: see `force_free_ports`.
-        WorldError: the disk refuses.
+        WorldError: the disk or the base chain refuses.
         CollegiumError: data, schema or sizes are refused, each with its reason.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -230,9 +230,12 @@ class _Draft:
         )
         genesis, beacons = found(draft, validators, frozenset())
         build_task(genesis, experiment)  # refuses what does not fit before anything is written
-        on_event(Message("the base chain is founded: contracts, registrations, the first epoch"))
         keys = [(own.account, own.voting) for own in validators]
-        chain = BaseChain.found(experiment.chain.url, operator, genesis.epoch_set, keys).record()
+        try:
+            chain = BaseChain.found(experiment.chain.url, operator, genesis.epoch_set, keys).record()
+        except CHAIN_FAILURES as error:
+            raise WorldError(str(error)) from error
+        on_event(Message("the base chain is founded: contracts, registrations, the first epoch"))
         shares = [beacon.share for beacon in beacons if beacon.share is not None]
         return cls(experiment, genesis, validators, shares, trainers, operator, split.test, chain)
 

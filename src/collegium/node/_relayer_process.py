@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -19,14 +20,11 @@ import rlp
 from collegium.crypto import Digest, decode_certificate, encode_certificate, make_certificate
 from collegium.settlement import (
     Chain,
-    ChainAnswerError,
-    ChainUnreachableError,
     Checkpoint,
     Receipt,
-    TransactionNotMinedError,
 )
 
-from ._base_chain import BaseChain, ChainRecordError, decode_chain_record, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecordError, decode_chain_record, encode_chain_record
 from ._checkpoints import checkpoints, last_rounds
 from ._client import ValidatorClient
 from ._consortium import load_account, read_genesis
@@ -57,11 +55,29 @@ async def run_relayer(settings: RelayerSettings) -> None:
     """
     with open_log(settings.log, "relayer") as log:
         async with stop_signal() as stopping:
-            process = await asyncio.to_thread(RelayerProcess.open, settings, log)
+            process = await _opened(settings, log, stopping)
+            if process is None:
+                return
             try:
                 await first_to_end(process.relay(), stopping.wait())
             finally:
                 await process.client.close()
+
+
+async def _opened(
+    settings: RelayerSettings, log: FilteringBoundLogger, stopping: asyncio.Event
+) -> RelayerProcess | None:
+    """Return the relayer, opened again and again while the chain does not answer; None when told to stop before."""
+    pause_s = PAUSE_S_FIRST
+    while not stopping.is_set():
+        try:
+            return await asyncio.to_thread(RelayerProcess.open, settings, log)
+        except CHAIN_FAILURES as error:
+            log.warning("chain_silent", reason=error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), pause_s)
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+    return None
 
 
 @dataclass(eq=False)
@@ -130,7 +146,7 @@ class RelayerProcess:
             try:
                 await asyncio.to_thread(self._post, checkpoint, signatures)
                 break
-            except (ChainUnreachableError, ChainAnswerError, TransactionNotMinedError) as error:
+            except CHAIN_FAILURES as error:
                 self.log.warning("chain_silent", reason=error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)

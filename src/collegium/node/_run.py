@@ -27,10 +27,10 @@ from collegium.crypto import Digest, os_random
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation, Rows, TrainerRows
 from collegium.lineage import Store
-from collegium.settlement import ChainAnswerError, ChainUnreachableError, TransactionNotMinedError, header_root
+from collegium.settlement import header_root
 
 from ._attest import Attest
-from ._base_chain import BaseChain, ChainRecord, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, encode_chain_record
 from ._checkpoints import last_rounds
 from ._events import (
     CheckpointPosted,
@@ -147,7 +147,7 @@ def run_experiment(
                 if number in due:
                     _settle(federation, chain, number, on_event)
         return _write(federation, chain, book, out, render_page)
-    except (ChainUnreachableError, ChainAnswerError, TransactionNotMinedError) as error:
+    except CHAIN_FAILURES as error:
         raise WorldError(str(error)) from error
     except OSError as error:
         raise WorldError(f"{error.filename or out}: {error.strerror or error}") from error

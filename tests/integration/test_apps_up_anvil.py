@@ -1,0 +1,105 @@
+"""`collegium up` against a chain by URL: a network that founds, settles and verifies on a real node."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from _network_stage import NETWORK
+from _run_stage import PROVED, write_experiment
+
+from collegium.node import decode_genesis
+from collegium.node._base_chain import decode_chain_record
+from collegium.settlement import JsonRpcChain, attach, read_checkpoints
+
+pytestmark = [pytest.mark.node, pytest.mark.slow]
+
+ROUNDS = 2
+CLOSED = "http://127.0.0.1:1"
+
+
+def up(folder: Path, url: str, key: str | None, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a small network whose checkpoints go to a node, as a person does."""
+    chain = ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{url}"')
+    config = write_experiment(folder, PROVED, chain, *NETWORK)
+    command = [sys.executable, "-m", "collegium.apps.cli", "up", config, "--rounds", str(ROUNDS)]
+    command += ["--folder", folder / "consortium", "--out", folder / "run", *options]
+    return subprocess.run(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(key),
+        check=False,
+    )
+
+
+def environment(key: str | None) -> Mapping[str, str]:
+    found = {name: value for name, value in os.environ.items() if name != "COLLEGIUM_CHAIN_KEY"}
+    return found if key is None else {**found, "COLLEGIUM_CHAIN_KEY": key}
+
+
+@dataclass
+class Settled:
+    """A network that has finished, and what it said."""
+
+    folder: Path
+    url: str
+    text: str
+
+
+@pytest.fixture(scope="module")
+def settled(node: str, development_key: str, tmp_path_factory: pytest.TempPathFactory) -> Settled:
+    folder = tmp_path_factory.mktemp("settled")
+    done = up(folder, node, development_key)
+    assert done.returncode == 0, done.stdout
+    return Settled(folder, node, done.stdout)
+
+
+def test_a_network_settles_on_a_node_and_its_run_verifies(settled: Settled) -> None:
+    assert "verified, and it is the run that the anchor names" in settled.text
+    assert f"proofs: {4 * (ROUNDS + 1)} of level proved verified" in settled.text
+    assert "chain: certificates of 1 checkpoints verified" in settled.text
+    assert f"not checked: what the node at {settled.url} holds" in settled.text
+    record = decode_chain_record((settled.folder / "run" / "chain.json").read_bytes())
+    genesis = decode_genesis((settled.folder / "run" / "genesis.json").read_bytes())
+    chain = JsonRpcChain(settled.url)
+    attached = attach(chain, record.deployment.settlement, record.deployment.block)
+    assert attached.task == genesis.task
+    held = read_checkpoints(chain, attached)
+    assert held == record.checkpoints
+    assert [(checkpoint.first_round, checkpoint.last_round) for checkpoint in held] == [(0, ROUNDS)]
+
+
+def test_the_key_that_pays_is_nowhere_in_the_network(settled: Settled, development_key: str) -> None:
+    digits = development_key.removeprefix("0x").encode()
+    for path in settled.folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert digits not in data, path
+            assert bytes.fromhex(digits.decode()) not in data, path
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "code", "line"),
+    [
+        ("http://127.0.0.1:8545", None, 2, "error: a real node needs an account that pays: set COLLEGIUM_CHAIN_KEY"),
+        (CLOSED, "11" * 32, 3, "error: no answer to eth_chainId from the node"),
+    ],
+    ids=["no key", "nobody there"],
+)
+def test_without_a_key_or_a_node_nothing_is_founded(
+    tmp_path: Path, url: str, key: str | None, code: int, line: str
+) -> None:
+    done = up(tmp_path, url, key)
+    assert done.returncode == code, done.stdout
+    errors = [said for said in done.stdout.splitlines() if said.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith(line)
+    assert "Traceback" not in done.stdout
+    assert not (tmp_path / "consortium").exists()
