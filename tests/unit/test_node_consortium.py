@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,7 +41,9 @@ from collegium.node._consortium import free_ports, load_account, load_validator_
 from collegium.node._genesis import check_genesis, open_beacon
 from collegium.node._row_files import read_rows
 from collegium.node._setup import read_data
-from collegium.node._tls import load_authority, load_credentials
+from collegium.node._telemetry import logger
+from collegium.node._tls import TlsFiles, certificate_digest, load_authority, load_credentials
+from collegium.node._validator_process import ValidatorProcess
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PRIVATE = (".key", "rows.csv")
@@ -275,3 +280,20 @@ def test_a_network_that_cannot_be_is_refused_by_its_name(tmp_path: Path, network
     with pytest.raises(ExperimentRefusedError) as caught:
         tiny_experiment(tmp_path, network)
     assert [(problem.where, problem.kind) for problem in caught.value.problems] == [(where, kind)]
+
+
+def test_a_validators_process_believes_the_certificates_that_its_settings_pin(folder: Path) -> None:
+    settings = load_settings(folder / "validators" / "00" / "config.toml")
+    assert isinstance(settings, ValidatorSettings)
+    homes = {index: folder / "validators" / f"{index:02d}" for index in settings.peers}
+    pins = {i: certificate_digest(TlsFiles.inside(home).certificate.read_bytes()) for i, home in homes.items()}
+
+    async def pinned(said: dict[int, bytes]) -> Mapping[int, bytes]:
+        process = await ValidatorProcess.open(replace(settings, pins=said), logger("validator", 0, io.StringIO()))
+        try:
+            return process.peers._tls.pins
+        finally:
+            await process.close()
+
+    assert asyncio.run(pinned(pins)) == pins
+    assert asyncio.run(pinned({})) == {}

@@ -43,6 +43,7 @@ ROLES: dict[str, RoleSettings] = {
         limits=LimitSettings(mailbox_messages=7),
         log=LogSettings("debug", HOME / "log.jsonl"),
         metrics=False,
+        pins={0: bytes(32), 3: bytes(range(32))},
     ),
     "trainer": TrainerSettings(
         genesis=HOME / "genesis.json",
@@ -125,7 +126,7 @@ def test_what_is_not_said_has_its_documented_default() -> None:
     settings = decode_settings(SMALLEST.encode(), HOME / "config.toml")
     assert isinstance(settings, ValidatorSettings)
     assert (settings.timing, settings.limits) == (TimingSettings(), LimitSettings())
-    assert (settings.log, settings.metrics) == (LogSettings("info", None), True)
+    assert (settings.log, settings.metrics, settings.pins) == (LogSettings("info", None), True, {})
     assert settings.genesis == HOME / "genesis.json"
 
 
@@ -158,6 +159,12 @@ def test_what_is_not_said_has_its_documented_default() -> None:
         ("[peers]", '[log]\nlevel = "loud"\n[peers]', "log.level", "range"),
         ("[peers]", "[validators]\n[peers]", "[validators]", "unknown"),
         ("[peers]", "[peer]", "[peer]", "unknown"),
+        ("[peers]", "[pins]\n[peers]", "[pins]", "missing"),
+        ("[peers]", f'[pins]\n1 = "{63 * "0"}"\n[peers]', "pins.1", "range"),
+        ("[peers]", f'[pins]\n1 = "{64 * "A"}"\n[peers]', "pins.1", "range"),
+        ("[peers]", "[pins]\n1 = 0\n[peers]", "pins.1", "type"),
+        ("[peers]", f'[pins]\n2 = "{64 * "0"}"\n[peers]', "pins.2", "conflict"),
+        ("[peers]", f'[pins]\nfirst = "{64 * "0"}"\n[peers]', "pins.'first'", "unknown"),
     ],
 )
 def test_smallest_change_is_refused_by_its_name(old: str, new: str, where: str, kind: str) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from collegium.consensus import RoundTiming
 from collegium.errors import CollegiumError
@@ -48,6 +49,7 @@ __all__ = [
     "role_of",
 ]
 
+T = TypeVar("T")
 Address: TypeAlias = tuple[str, int]
 """Host and port."""
 Role: TypeAlias = Literal["validator", "trainer", "steward", "relayer"]
@@ -62,6 +64,7 @@ PORT_MAX = (1 << 16) - 1
 VALIDATORS_MAX = 256
 MILLISECONDS_MAX = 3_600_000
 WORDS_MAX = 64
+DIGEST_BYTES = 32
 URL_LENGTH_MAX = 512
 
 
@@ -134,6 +137,7 @@ class ValidatorSettings:
         gateway: where trainers, steward and relayer reach it.
         peers: where to reach every other validator, by index.
         metrics: whether the gateway serves /metrics.
+        pins: SHA-256 of the only certificate (DER) that a validator may show, by index; of others any of its name.
     """
 
     genesis: Path
@@ -151,6 +155,7 @@ class ValidatorSettings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: bool = True
+    pins: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,13 +324,13 @@ def decode_settings(data: bytes, path: Path) -> RoleSettings:
 
 _SECTIONS: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType(
     {
-        "validator": ("node", "keys", "tls", "listen", "peers", "timing", "limits", "log"),
+        "validator": ("node", "keys", "tls", "listen", "peers", "pins", "timing", "limits", "log"),
         "trainer": ("node", "keys", "data", "tls", "validators", "log"),
         "steward": ("node", "keys", "data", "tls", "validators", "log"),
         "relayer": ("node", "keys", "chain", "tls", "validators", "log"),
     }
 )
-_OPTIONAL: Final = ("timing", "limits", "log")
+_OPTIONAL: Final = ("pins", "timing", "limits", "log")
 
 
 class _Reader:
@@ -371,7 +376,10 @@ class _Reader:
             timing=self._timing(),
             limits=self._limits(),
             log=self._log(),
+            pins=self._pins(),
         )
+        for strange in sorted(settings.pins.keys() - settings.peers.keys()):
+            self._problems.append(Problem(f"pins.{strange}", "conflict", "is no validator that [peers] lists"))
         if node.ok and index in settings.peers:
             node.note("index", "conflict", f"is {index}, which [peers] lists too; a validator is no peer of its own")
         if listen.ok and settings.listen == settings.gateway:
@@ -436,9 +444,15 @@ class _Reader:
 
     def _addresses(self, name: str) -> dict[int, Address]:
         """Return the addresses of a section whose keys are validators' indices."""
-        section = self._section(name)
-        table = self._mapping.get(name)
-        addresses: dict[int, Address] = {}
+        return self._by_index(name, _address, '0 = "127.0.0.1:20001"')
+
+    def _pins(self) -> dict[int, bytes]:
+        return self._by_index("pins", _pin, f'0 = "{64 * "0"}"') if "pins" in self._mapping else {}
+
+    def _by_index(self, name: str, read: Callable[[Section, str], T], example: str) -> dict[int, T]:
+        """Return what a section says of validators, whose indices are its keys."""
+        section, table = self._section(name), self._mapping.get(name)
+        found: dict[int, T] = {}
         for key in table if isinstance(table, dict) else ():
             if not (key.isascii() and key.isdigit() and len(key) <= 3 and str(int(key)) == key):
                 section.has(key)
@@ -447,10 +461,10 @@ class _Reader:
                 section.has(key)
                 section.note(key, "range", f"is no validator, expected an index below {VALIDATORS_MAX}")
             else:
-                addresses[int(key)] = _address(section, key)
+                found[int(key)] = read(section, key)
         if isinstance(table, dict) and not table:
-            section.note("", "missing", 'is empty, expected a line such as 0 = "127.0.0.1:20001" for each validator')
-        return dict(sorted(addresses.items()))
+            section.note("", "missing", f"is empty, expected a line such as {example} for each validator")
+        return dict(sorted(found.items()))
 
     def _timing(self) -> TimingSettings:
         section = self._section("timing")
@@ -539,6 +553,15 @@ def _address(section: Section, key: str) -> Address:
     return ("", 0) if not text or problem is not None else parse_address(text)
 
 
+def _pin(section: Section, key: str) -> bytes:
+    text = section.text(key, 2 * DIGEST_BYTES)
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        if text:
+            section.note(key, "range", f"is {shown(text)}, expected a certificate's SHA-256: 64 hexadecimal digits")
+        return b""
+    return bytes.fromhex(text)
+
+
 def address_problem(text: str) -> str | None:
     """Return what is wrong with `host:port`, or None."""
     host, colon, port = text.rpartition(":")
@@ -616,7 +639,10 @@ def encode_settings(settings: RoleSettings, folder: Path) -> bytes:
     tls = {key.name: _relative(getattr(settings.tls, key.name), folder) for key in fields(TlsFiles)}
     addresses = settings.peers if isinstance(settings, ValidatorSettings) else settings.validators
     name = "peers" if isinstance(settings, ValidatorSettings) else "validators"
-    return _toml({**sections, "tls": tls, name: _listed(addresses), "log": log})
+    pins = settings.pins if isinstance(settings, ValidatorSettings) else {}
+    listed: Mapping[str, object] = {str(index): digest.hex() for index, digest in sorted(pins.items())}
+    pinned = {"pins": listed} if listed else {}
+    return _toml({**sections, "tls": tls, name: _listed(addresses), **pinned, "log": log})
 
 
 def _validator_sections(settings: ValidatorSettings, folder: Path) -> dict[str, Mapping[str, object]]:

@@ -141,7 +141,7 @@ class ValidatorProcess:
         peers = Peers(
             settings.index,
             {**settings.peers, settings.index: settings.listen},
-            peer_tls(settings.tls, genesis.task),
+            peer_tls(settings.tls, genesis.task, settings.pins),
             on_frame,
             reporter.joined(machine),
             _peer_limits(settings, task, experiment.committee.seats),
