@@ -22,16 +22,20 @@ from collegium.node._client_line import ClientLimits, open_lines
 
 TARGET = "collegium.apps._member:main"
 WAIT_S = 240.0  # generous: machines may be busy
+VALIDATORS = 4
 NETWORK = (
     ("absent = 1\n", ""),
     ("lying = 1\n", ""),
-    ("[chain]", "[network]\nvalidators = 4\n[chain]"),
+    ("[chain]", f"[network]\nvalidators = {VALIDATORS}\n[chain]"),
 )
 
 
-def consortium_of(folder: Path, *changes: tuple[str, str]) -> tuple[Consortium, Experiment]:
+def consortium_of(
+    folder: Path, *changes: tuple[str, str], validators: int = VALIDATORS
+) -> tuple[Consortium, Experiment]:
     """Found the consortium of the small experiment, with pieces of its text replaced."""
-    experiment = load_experiment(write_experiment(folder, *NETWORK, *changes))
+    more = (*changes, (f"validators = {VALIDATORS}\n", f"validators = {validators}\n"))
+    experiment = load_experiment(write_experiment(folder, *NETWORK, *more))
     return found_consortium(experiment, folder / "network", ignore, datetime.now(UTC)), experiment
 
 

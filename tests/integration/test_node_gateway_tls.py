@@ -23,6 +23,7 @@ from collegium.consensus import decode_upload, encode_upload
 from collegium.node._client import NobodyAnsweredError, ValidatorClient
 from collegium.node._client_line import ClientLimits, GatewayUnreachableError, open_lines
 from collegium.node._desk import Verdict
+from collegium.node._epochs import Epochs
 from collegium.node._event_feed import NodeEvent
 from collegium.node._gateway import GatewayLimits
 from collegium.node._gateway_server import GatewayServer, ServerLimits
@@ -83,7 +84,7 @@ async def serving(
 
 def client_at(site: Site, places: dict[int, tuple[str, int]], limits: ClientLimits = CLIENT) -> ValidatorClient:
     lines = open_lines(TASK, places, site.files[0].authority, limits)
-    return ValidatorClient(epoch_set(), lines, limits, Random(0))
+    return ValidatorClient(Epochs(epoch_set(), None), lines, limits, Random(0))
 
 
 async def opened(site: Site, place: tuple[str, int]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -24,6 +24,7 @@ from collegium.consensus import Block, Certified, Close, Header, decode_payload,
 from collegium.node import Consortium, TrainerSettings, ValidatorSettings, load_settings
 from collegium.node._client import FinalHeader, ValidatorClient
 from collegium.node._desk import Readiness
+from collegium.node._epochs import Epochs
 from collegium.node._figures import FIGURES, read_figures
 from collegium.node._final_walk import patiently
 from collegium.node._journal_disk import DiskJournal
@@ -90,7 +91,9 @@ class Cut:
         epoch_set = self.network.consortium.genesis.epoch_set
 
         async def asked() -> tuple[Readiness, FinalHeader | None]:
-            client = ValidatorClient.over_tls(epoch_set, {index: settings.gateway}, settings.tls.authority)
+            client = ValidatorClient.over_tls(
+                Epochs(epoch_set, None), {index: settings.gateway}, settings.tls.authority
+            )
             try:
                 async with asyncio.timeout(WAIT_S):
                     return await patiently(lambda: client.readiness(index)), await patiently(client.latest)

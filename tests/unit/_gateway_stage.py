@@ -122,6 +122,7 @@ class StageDesk:
     task: Digest = TASK
     rounds: dict[int, range] = field(default_factory=lambda: {ROUND: LENGTHS, ROUND + 1: LENGTHS})
     trainers: frozenset[bytes] = frozenset(key.address for key in TRAINERS)
+    later: dict[int, tuple[Committed, ...]] = field(default_factory=dict)
     handovers: dict[int, HandoverProof | Passed] = field(default_factory=dict)
     asked_handovers: list[tuple[int, int | None]] = field(default_factory=list)
     standing: Readiness = field(default_factory=lambda: Readiness(ROUND, 3, 3, True))
@@ -158,16 +159,20 @@ class StageDesk:
     async def blocks_after(
         self, block: Digest, count: int, bytes_max: int, epoch: int | None = None
     ) -> FinalBlocks | None:
-        known = [epoch_set().genesis(), *(committed.block.digest for committed in self.blocks)]
+        blocks = self.later.get(epoch or 0, self.blocks)
+        known = [blocks[0].block.parent if blocks else epoch_set().genesis(), *(c.block.digest for c in blocks)]
         if block not in known:
             return None
-        after = [committed.block for committed in self.blocks[known.index(block) :][:count]]
-        proofs = {committed.block.digest: committed.certificate_chain for committed in self.blocks}
+        after = [committed.block for committed in blocks[known.index(block) :][:count]]
+        proofs = {committed.block.digest: committed.certificate_chain for committed in blocks}
         return FinalBlocks.of(after, bytes_max, proofs.__getitem__)
 
     async def handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
         self.asked_handovers.append((epoch, number))
         return self.handovers.get(epoch)
+
+    async def handover_signature(self, epoch: int) -> bytes | None:
+        return self.signatures.get(epoch)
 
     async def object(self, digest: Digest) -> bytes | None:
         return self.objects.get(digest)

@@ -16,6 +16,7 @@ from collegium.node._desk import Readiness
 
 READY = Readiness(round=3, connected=4, quorum=3, current=True)
 BEHIND = Readiness(round=2, connected=4, quorum=3, current=False)
+OUTSIDE = Readiness(round=12, connected=4, quorum=3, current=False, epoch=2, back_at=15)
 ALONE = Readiness(round=3, connected=1, quorum=3, current=True)
 
 
@@ -33,13 +34,20 @@ def ask(monkeypatch: pytest.MonkeyPatch, *said: Readiness | str, options: tuple[
 def test_a_network_of_which_a_quorum_is_ready_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     code, shown = ask(monkeypatch, READY, READY, READY, "validator 3, GET /readyz: it is\x1b gone")
     assert code == ExitCode.GOOD
-    assert "0  127.0.0.1:7000             3          4  ready" in shown
-    assert "3  127.0.0.1:7003             -          -  validator 3, GET /readyz: it is" in shown
+    assert "0  127.0.0.1:7000             0      3          4  ready" in shown
+    assert "3  127.0.0.1:7003             -      -          -  validator 3, GET /readyz: it is" in shown
     assert "\x1b" not in shown
     assert shown.endswith("3 of 4 validators are ready, 3 are needed\n")
 
 
-@pytest.mark.parametrize(("said", "state"), [(BEHIND, "catching up"), (ALONE, "too few connections")])
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (BEHIND, "catching up"),
+        (ALONE, "too few connections"),
+        (OUTSIDE, "outside this epoch's set, back in round 15 at the earliest"),
+    ],
+)
 def test_one_fewer_is_not_enough_and_the_table_says_why(
     monkeypatch: pytest.MonkeyPatch, said: Readiness, state: str
 ) -> None:
@@ -49,12 +57,21 @@ def test_one_fewer_is_not_enough_and_the_table_says_why(
     assert shown.endswith("2 of 4 validators are ready, 3 are needed\n")
 
 
+def test_what_is_needed_is_a_quorum_of_the_present_epochs_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five candidates one has no place: three of the other four decide, as these say."""
+    member = Readiness(round=12, connected=3, quorum=3, current=True, epoch=2)
+    code, shown = ask(monkeypatch, member, member, member, "gone", OUTSIDE)
+    assert code == ExitCode.GOOD
+    assert shown.endswith("3 of 5 validators are ready, 3 are needed\n")
+
+
 def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     code, shown = ask(monkeypatch, READY, "gone", options=("--json",))
     assert code == ExitCode.WORLD
     first, second = json.loads(shown)
     assert (first["ready"], first["round"], first["problem"]) == (True, 3, None)
     assert (second["ready"], second["round"], second["problem"]) == (False, None, "gone")
+    assert (first["epoch"], first["back_at"], second["epoch"], second["back_at"]) == (0, None, None, None)
 
 
 def test_what_cannot_be_asked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ from collegium.node._client_line import (
 )
 from collegium.node._client_upload import UploadDeadlineError
 from collegium.node._desk import FinalBlocks, Readiness, Verdict
+from collegium.node._epochs import Epochs
 from collegium.node._event_feed import NodeEvent
 from collegium.settlement import NO_CHECKPOINT, Checkpoint
 
@@ -53,7 +54,7 @@ def houses(folder: Path, desks: list[StageDesk] | None = None) -> list[House]:
 
 def client_of(rows: list[House], limits: ClientLimits = LIMITS, seed: int = 0) -> ValidatorClient:
     lines = {house.desk.index: house.line(limits) for house in rows}
-    return ValidatorClient(epoch_set(), lines, limits, Random(seed))
+    return ValidatorClient(Epochs(epoch_set(), None), lines, limits, Random(seed))
 
 
 def desks(*blocks: tuple[Committed, ...]) -> list[StageDesk]:
@@ -283,7 +284,7 @@ def test_refusals_keep_their_names(tmp_path: Path) -> None:
 def test_nothing_is_followed_elsewhere() -> None:
     lines = {0: answering(0, 307, fields={"location": "https://elsewhere/v1/round"})}
     with pytest.raises(NobodyAnsweredError, match="LedgerError"):
-        run(ValidatorClient(epoch_set(), lines, LIMITS, Random(0)).latest)
+        run(ValidatorClient(Epochs(epoch_set(), None), lines, LIMITS, Random(0)).latest)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ def test_silence_has_a_name() -> None:
 def test_readiness_is_read_strictly(tmp_path: Path) -> None:
     house = House.of(tmp_path, StageDesk(standing=Readiness(3, 1, 3, True)))
     assert run(lambda: client_of([house]).readiness(0)) == Readiness(3, 1, 3, True)
-    odd = ValidatorClient(epoch_set(), {0: answering(0, 503)}, LIMITS)
+    odd = ValidatorClient(Epochs(epoch_set(), None), {0: answering(0, 503)}, LIMITS)
     with pytest.raises(GatewayAnswerError, match="readiness"):
         run(lambda: odd.readiness(0))
 
@@ -415,7 +416,7 @@ def bad_lines(limits: ClientLimits, rows: list[House]) -> dict[int, Line]:
 def test_dead_and_lying_gateways_do_not_hold_up_the_others(tmp_path: Path) -> None:
     rows = houses(tmp_path)
     lines = {0: rows[0].line(LIMITS), **bad_lines(LIMITS, rows)}
-    client = ValidatorClient(epoch_set(), lines, LIMITS, Random(0))
+    client = ValidatorClient(Epochs(epoch_set(), None), lines, LIMITS, Random(0))
 
     async def scene() -> None:
         told: asyncio.Queue[tuple[int, object]] = asyncio.Queue()
@@ -434,7 +435,7 @@ def test_dead_and_lying_gateways_do_not_hold_up_the_others(tmp_path: Path) -> No
 def test_deadline_names_the_last_failure(tmp_path: Path) -> None:
     limits = replace(LIMITS, upload_s=0.5)
     lines = bad_lines(limits, houses(tmp_path))
-    outcomes = upload(ValidatorClient(epoch_set(), lines, limits, Random(0)), upload_bytes())
+    outcomes = upload(ValidatorClient(Epochs(epoch_set(), None), lines, limits, Random(0)), upload_bytes())
     assert [type(outcome) for outcome in outcomes.values()] == [UploadDeadlineError] * 3
     assert [type(outcome.__cause__) for outcome in outcomes.values() if isinstance(outcome, CollegiumError)] == [
         GatewayUnreachableError,
@@ -446,7 +447,7 @@ def test_deadline_names_the_last_failure(tmp_path: Path) -> None:
 def test_standing_gateway_that_goes_nowhere_is_a_liar(tmp_path: Path) -> None:
     fields = {"location": "/v1/uploads/" + "0" * 64, "upload-offset": "0"}
     line = answering(0, 204, fields=fields)
-    client = ValidatorClient(epoch_set(), {0: line}, replace(LIMITS, upload_s=0.2), Random(0))
+    client = ValidatorClient(Epochs(epoch_set(), None), {0: line}, replace(LIMITS, upload_s=0.2), Random(0))
     found = upload(client, upload_bytes())[0]
     assert isinstance(found, UploadDeadlineError)
     assert "stands at 0" in str(found)

@@ -12,7 +12,7 @@ from collegium.apps._exit import ExitCode, exit_codes, print_json
 from collegium.apps._printable import printable
 
 if TYPE_CHECKING:
-    from collegium.node import ValidatorStatus
+    from collegium.node import Readiness, ValidatorStatus
 
 __all__ = ["register"]
 
@@ -42,11 +42,10 @@ def status(
       collegium status consortium/trainers/03/config.toml
     """
     with exit_codes():
-        from collegium.consensus import quorum_size
         from collegium.node import network_status
 
         found = network_status(network)
-        ready, quorum = sum(each.ready for each in found), quorum_size(len(found))
+        ready, quorum = sum(each.ready for each in found), _quorum(found)
         if json:
             print_json([_status_object(each) for each in found])
         else:
@@ -56,15 +55,34 @@ def status(
             raise typer.Exit(ExitCode.WORLD)
 
 
+def _quorum(found: Sequence[ValidatorStatus]) -> int:
+    """Return how many validators a decision takes, as those say that are ready and in the latest epoch.
+
+    Where nobody is: all but a third of the network's, rounded down.
+    """
+    from collegium.consensus import quorum_size
+
+    ready = [each.readiness for each in found if each.readiness is not None and each.ready]
+    latest = max((said.epoch for said in ready), default=0)
+    return max((said.quorum for said in ready if said.epoch == latest), default=quorum_size(len(found)))
+
+
 def _print_table(found: Sequence[ValidatorStatus]) -> None:
-    typer.echo(f"{'validator':>9}  {'gateway':<21}  {'round':>5}  {'connected':>9}  state")
+    typer.echo(f"{'validator':>9}  {'gateway':<21}  {'epoch':>5}  {'round':>5}  {'connected':>9}  state")
     for each in found:
         host, port = each.place
-        round_number, connected, state = "-", "-", printable(each.problem)
-        if each.readiness is not None:
-            round_number, connected = str(each.readiness.round), str(each.readiness.connected)
-            state = "ready" if each.ready else "catching up" if not each.readiness.current else "too few connections"
-        typer.echo(f"{each.index:>9}  {printable(f'{host}:{port}'):<21}  {round_number:>5}  {connected:>9}  {state}")
+        epoch, round_number, connected, state = "-", "-", "-", printable(each.problem)
+        if (said := each.readiness) is not None:
+            epoch, round_number, connected = str(said.epoch), str(said.round), str(said.connected)
+            state = _state(said)
+        place = printable(f"{host}:{port}")
+        typer.echo(f"{each.index:>9}  {place:<21}  {epoch:>5}  {round_number:>5}  {connected:>9}  {state}")
+
+
+def _state(said: Readiness) -> str:
+    if said.back_at is not None:
+        return f"outside this epoch's set, back in round {said.back_at} at the earliest"
+    return "ready" if said.ready else "catching up" if not said.current else "too few connections"
 
 
 def _status_object(each: ValidatorStatus) -> dict[str, Any]:
@@ -73,8 +91,10 @@ def _status_object(each: ValidatorStatus) -> dict[str, Any]:
         "validator": each.index,
         "gateway": f"{each.place[0]}:{each.place[1]}",
         "ready": each.ready,
+        "epoch": None if said is None else said.epoch,
         "round": None if said is None else said.round,
         "connected": None if said is None else said.connected,
         "current": None if said is None else said.current,
+        "back_at": None if said is None else said.back_at,
         "problem": each.problem or None,
     }

@@ -16,6 +16,7 @@ from ._consortium import (
     found_consortium,
     open_consortium,
 )
+from ._desk import Readiness
 from ._events import (
     CheckpointPosted,
     Event,
@@ -234,6 +235,7 @@ __all__ = [
     "Quantiser",
     "QuoteCommandError",
     "QuoteDemand",
+    "Readiness",
     "Register",
     "RegisterError",
     "RegisterModeError",

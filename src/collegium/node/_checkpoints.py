@@ -1,4 +1,4 @@
-"""Which checkpoints a task has: they follow from its final headers and how often one is due, and from nothing else.
+"""Which checkpoints a task has: they follow from its final headers, its epochs and how often one is due alone.
 
 So a validator signs the checkpoint that it derives itself, and the relayer derives the same to ask for signatures.
 """
@@ -11,22 +11,37 @@ from collegium.consensus import EpochSet
 from collegium.crypto import Digest
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
 
+from ._epochs import KnownEpoch
+
 __all__ = ["checkpoints", "last_rounds"]
 
 
-def last_rounds(rounds: int, every: int) -> tuple[int, ...]:
-    """Return the last round of each checkpoint of a task that has rounds 0 to `rounds`."""
-    return tuple(number for number in range(1, rounds + 1) if number % every == 0 or number == rounds)
+def last_rounds(rounds: int, every: int, later: Sequence[KnownEpoch] = ()) -> tuple[int, ...]:
+    """Return the last round of each checkpoint of a task that has rounds 0 to `rounds`.
+
+    Args:
+        later: epochs after the first, as far as they are known: a checkpoint ends with its epoch.
+    """
+    ends = {epoch.first_round - 1 for epoch in later}
+    return tuple(n for n in range(1, rounds + 1) if n % every == 0 or n == rounds or n in ends)
 
 
-def checkpoints(epoch_set: EpochSet, headers: Sequence[Digest], rounds: int, every: int) -> tuple[Checkpoint, ...]:
-    """Return the checkpoints that are due, given the digests of the final headers from round 0 on."""
+def checkpoints(
+    epoch_set: EpochSet, headers: Sequence[Digest], rounds: int, every: int, later: Sequence[KnownEpoch] = ()
+) -> tuple[Checkpoint, ...]:
+    """Return the checkpoints that are due, given the digests of the final headers from round 0 on.
+
+    Args:
+        epoch_set: the first epoch's.
+        later: the epochs after it to which these headers lead.
+    """
     due: list[Checkpoint] = []
-    for last in last_rounds(rounds, every):
+    for last in last_rounds(rounds, every, later):
         if last >= len(headers):
             break
         first = due[-1].last_round + 1 if due else 0
         previous = due[-1].digest if due else NO_CHECKPOINT
         root = header_root(headers[first : last + 1])
-        due.append(Checkpoint(epoch_set.task, epoch_set.epoch, first, last, previous, root))
+        epoch = max((known.epoch for known in later if known.first_round <= first), default=epoch_set.epoch)
+        due.append(Checkpoint(epoch_set.task, epoch, first, last, previous, root))
     return tuple(due)

@@ -24,7 +24,7 @@ from collegium.consensus import (
     Block,
     Certified,
     EpochSet,
-    EpochVerifier,
+    HandoverProof,
     QuorumCertificate,
     Registered,
     decode_payload,
@@ -36,6 +36,7 @@ from collegium.errors import CollegiumError
 from ._client_line import ClientLimits, GatewayAnswerError, Line, open_lines
 from ._client_upload import upload_to
 from ._desk import Readiness, Verdict
+from ._epochs import Epochs, KnownEpoch, place_of
 from ._event_feed import NodeEvent
 from ._ledger import decode_ledger
 from ._upload_ticket import make_ticket
@@ -77,38 +78,44 @@ class FinalBlocks:
 
 
 class ValidatorClient:
-    """Asks the validators of one epoch.
+    """Asks a task's validators: what only members know, those of the present epoch as far as handovers were proved.
 
     Args:
-        lines: the gateways to ask, by validator's index (`open_lines`).
+        epochs: of the task; more are learned as validators prove them.
+        lines: the gateways to ask, by validator's place among the candidates (`open_lines`).
         random: which of them are asked first, and how long a retry waits.
     """
 
     def __init__(
         self,
-        epoch_set: EpochSet,
+        epochs: Epochs,
         lines: Mapping[int, Line],
         limits: ClientLimits | None = None,
         random: Random | None = None,
     ) -> None:
-        self.epoch_set = epoch_set
+        self.epochs = epochs
         self._lines = dict(lines)
         self._limits = limits or ClientLimits()
         self._random = random or SystemRandom()
-        self._verifier = EpochVerifier(epoch_set)
         self._known: FinalHeader | None = None
+        self._candidates = [validator.account for validator in epochs.get(0).epoch_set.validators]
 
     @classmethod
     def over_tls(
         cls,
-        epoch_set: EpochSet,
+        epochs: Epochs,
         places: Mapping[int, tuple[str, int]],
         authority: Path,
         limits: ClientLimits | None = None,
     ) -> ValidatorClient:
         """Return a client of the gateways at these hosts and ports, known by the consortium's authority."""
         chosen = limits or ClientLimits()
-        return cls(epoch_set, open_lines(epoch_set.task, places, authority, chosen), chosen)
+        return cls(epochs, open_lines(epochs.present.epoch_set.task, places, authority, chosen), chosen)
+
+    @property
+    def epoch_set(self) -> EpochSet:
+        """Who is in office, as far as is known here."""
+        return self.epochs.present.epoch_set
 
     async def close(self) -> None:
         """Hang up everywhere."""
@@ -126,12 +133,19 @@ class ValidatorClient:
         Raises:
             NobodyAnsweredError: no answer that verifies.
         """
+        while True:
+            present = self.epochs.present
+            found = await self._latest_of(present, after, wait_s)
+            if self.epochs.present is present or (found is not None and wait_s > 0):
+                return found  # else those who were asked are in office no more
+
+    async def _latest_of(self, members: KnownEpoch, after: FinalHeader | None, wait_s: float) -> FinalHeader | None:
         ask = partial(self._ask_latest, after=after, wait_s=wait_s)
-        enough, hedge_s = self.epoch_set.faulty_max + 1, wait_s + self._limits.hedge_s
+        enough, hedge_s = members.epoch_set.faulty_max + 1, wait_s + self._limits.hedge_s
         news = -1 if after is None else after.certified.header.round
         found: list[FinalHeader] = []
         count = 0
-        async with aclosing(self._each(ask, enough, hedge_s)) as answers:
+        async with aclosing(self._each(ask, enough, hedge_s, members)) as answers:
             async for answer in answers:
                 count += 1
                 if answer is not None and answer.certified.header.round > news:
@@ -140,8 +154,45 @@ class ValidatorClient:
                     break
         return max(found, key=lambda header: header.certified.header.round, default=None)
 
-    async def blocks(self, after: Digest, count: int = RESPONSE_BLOCKS_MAX) -> FinalBlocks:
-        """Return final blocks after `after` (a block, or the epoch's genesis), each the parent of the next.
+    async def epoch_after(self, header: FinalHeader) -> KnownEpoch:
+        """Return the epoch of the round after a final header: the header's own, or the one that begins then.
+
+        That one begins is proved; that none does, one more of the members than can be bad must say.
+
+        Raises:
+            DisagreementError: too few say so, as may be while an epoch ends.
+            NobodyAnsweredError: no answer that serves.
+        """
+        number, known, plan = header.certified.header.round + 1, self.epochs.get(header.block.epoch), self.epochs.plan
+        settled = plan is None or number < known.first_round + plan.epoch_rounds
+        if settled or self.epochs.present.epoch > known.epoch:
+            return self.epochs.of_round(number)
+
+        async def ask(line: Line) -> bool:
+            query = {"round": str(number - 1)}
+            answer = await line.ask(f"/v1/handovers/{known.epoch}", self._limits.blocks_bytes_max, query=query)
+            if answer.status == 204:
+                return False
+            self._learn(line, answer.body)
+            return True
+
+        enough, passed = known.epoch_set.faulty_max + 1, 0
+        async with aclosing(self._each(ask, enough, self._limits.hedge_s, known)) as answers:
+            async for ended in answers:
+                passed += not ended
+                if ended or passed >= enough:
+                    return self.epochs.of_round(number)
+        raise DisagreementError(
+            f"{passed} validators say that epoch {known.epoch} goes on after round {number - 1}, expected {enough}",
+            answers=passed,
+            expected=enough,
+        )
+
+    async def blocks(self, after: Digest, count: int = RESPONSE_BLOCKS_MAX, epoch: int | None = None) -> FinalBlocks:
+        """Return an epoch's final blocks after `after` (a block, or its genesis), each the parent of the next.
+
+        Args:
+            epoch: None: the present one, as far as is known here.
 
         None where somebody says that there are no more: whoever wants to be sure asks for the last header.
 
@@ -149,11 +200,13 @@ class ValidatorClient:
             NobodyAnsweredError: no answer that verifies.
         """
 
+        known = self.epochs.present if epoch is None else self.epochs.get(epoch)
+
         async def ask(line: Line) -> FinalBlocks:
-            query = {"after": after.hex(), "count": str(count)}
+            query = {"after": after.hex(), "count": str(count), "epoch": str(known.epoch)}
             answer = await line.ask("/v1/blocks", self._limits.blocks_bytes_max, query=query)
             try:
-                return self._check_blocks(after, *decode_ledger(answer.body))
+                return self._check_blocks(known, after, *decode_ledger(answer.body))
             except CollegiumError as error:
                 raise line.malformed("blocks", error) from error
 
@@ -207,7 +260,7 @@ class ValidatorClient:
             return found
 
         enough, said = self.epoch_set.faulty_max + 1, Counter[Registered | None]()
-        async with aclosing(self._each(ask, enough, self._limits.hedge_s)) as answers:
+        async with aclosing(self._each(ask, enough, self._limits.hedge_s, self.epochs.present)) as answers:
             async for answer in answers:
                 said[answer] += 1
                 if said[answer] >= enough:
@@ -220,25 +273,46 @@ class ValidatorClient:
         )
 
     async def checkpoint_signatures(self, checkpoint: Checkpoint, enough: int | None = None) -> dict[int, bytes]:
-        """Return validators' signatures of a checkpoint, each verified: a quorum's, or `enough`, or all there are.
+        """Return signatures of a checkpoint by place in its epoch's set, verified: a quorum's, or `enough`, or all.
 
         Raises:
+            UnknownEpochError: it is of an epoch that is not known yet.
             NobodyAnsweredError: none.
         """
+        path = f"/v1/checkpoints/{checkpoint.last_round}"
+        return await self._signatures(self.epochs.get(checkpoint.epoch), path, checkpoint.digest, enough)
+
+    async def handover_signatures(self, epoch: int, digest: Digest, enough: int | None = None) -> dict[int, bytes]:
+        """Return signatures, by the members that an epoch relieves, of what the base chain asks to open the next one.
+
+        Args:
+            epoch: the one that is over.
+            digest: `handover_digest`.
+            enough: instead of a quorum.
+
+        Raises:
+            UnknownEpochError, NobodyAnsweredError: as `checkpoint_signatures`.
+        """
+        return await self._signatures(self.epochs.get(epoch), f"/v1/handovers/{epoch}/signature", digest, enough)
+
+    async def _signatures(self, members: KnownEpoch, path: str, digest: Digest, enough: int | None) -> dict[int, bytes]:
+        epoch_set = members.epoch_set
 
         async def ask(line: Line) -> tuple[int, bytes]:
-            answer = await line.ask(f"/v1/checkpoints/{checkpoint.last_round}", SMALL_BYTES_MAX)
-            key = BlsPublicKey(self.epoch_set.validator(line.validator).bls_key)
+            place = place_of(self._candidates[line.validator], epoch_set)
+            if place is None:
+                raise GatewayAnswerError(f"validator {line.validator} has no place in epoch {members.epoch}")
+            answer = await line.ask(path, SMALL_BYTES_MAX)
             try:
-                bls_verify(key, checkpoint.digest, answer.body)
+                bls_verify(BlsPublicKey(epoch_set.validator(place).bls_key), digest, answer.body)
             except CollegiumError as error:
-                raise line.malformed("signature of a checkpoint", error) from error
-            return line.validator, answer.body
+                raise line.malformed(f"signature at {path}", error) from error
+            return place, answer.body
 
-        wanted, found = enough or self.epoch_set.quorum, dict[int, bytes]()
-        async with aclosing(self._each(ask, wanted, self._limits.hedge_s)) as answers:
-            async for validator, signature in answers:
-                found[validator] = signature
+        wanted, found = enough or epoch_set.quorum, dict[int, bytes]()
+        async with aclosing(self._each(ask, wanted, self._limits.hedge_s, members)) as answers:
+            async for place, signature in answers:
+                found[place] = signature
                 if len(found) >= wanted:
                     break
         return found
@@ -252,7 +326,7 @@ class ValidatorClient:
         account: AccountKey,
         told: Callable[[int, Verdict | CollegiumError], None] | None = None,
     ) -> dict[int, Verdict | CollegiumError]:
-        """Upload to every validator until each has spoken, and return its verdict, or why it has none.
+        """Upload to every member of the round's epoch until each has spoken; return its verdict, or why it has none.
 
         Goes on through broken connections and restarts until the round is over there; cancel it when that is known.
 
@@ -276,7 +350,7 @@ class ValidatorClient:
                 told(line.validator, outcome)
 
         async with asyncio.TaskGroup() as group:
-            for line in self._shuffled():
+            for line in self._shuffled(self.epochs.of_round(round_number)):
                 group.create_task(send(line))
         return dict(sorted(outcomes.items()))
 
@@ -306,14 +380,16 @@ class ValidatorClient:
                 return answer
         raise AssertionError("`_each` yields or raises")
 
-    async def _each(self, ask: Callable[[Line], Awaitable[T]], at_once: int, hedge_s: float) -> AsyncGenerator[T]:
+    async def _each(
+        self, ask: Callable[[Line], Awaitable[T]], at_once: int, hedge_s: float, members: KnownEpoch | None = None
+    ) -> AsyncGenerator[T]:
         """Yield good answers as they come: `at_once` validators are asked, another one for each that fails, and one
-        every `hedge_s` in which nobody answers.
+        every `hedge_s` in which nobody answers. Only `members` of an epoch are asked, or (None) all candidates.
 
         Raises:
             NobodyAnsweredError: all were asked, and none answered well.
         """
-        waiting, reasons, good = self._shuffled(), dict[int, str](), 0
+        waiting, reasons, good = self._shuffled(members), dict[int, str](), 0
         asked: dict[asyncio.Task[T], int] = {}
 
         def ask_another() -> None:
@@ -351,8 +427,12 @@ class ValidatorClient:
                 f"none of {len(reasons)} validators gave an answer that verifies: {said}", reasons=reasons
             )
 
-    def _shuffled(self) -> list[Line]:
-        return self._random.sample(sorted(self._lines.values(), key=lambda line: line.validator), len(self._lines))
+    def _shuffled(self, members: KnownEpoch | None = None) -> list[Line]:
+        lines = [line for _, line in sorted(self._lines.items())]
+        if members is not None:
+            accounts = {validator.account for validator in members.epoch_set.validators}
+            lines = [line for line in lines if self._candidates[line.validator] in accounts]
+        return self._random.sample(lines, len(lines))
 
     # -------------------------------------------------------------------------------------------- one, verified
 
@@ -365,18 +445,42 @@ class ValidatorClient:
             return None
         try:
             blocks, certificates = decode_ledger(answer.body)
-            return self._check_header(blocks, certificates)
+            if len(blocks) != 1:
+                raise GatewayAnswerError(f"{len(blocks)} blocks, expected the one of the last final header")
+        except CollegiumError as error:
+            raise line.malformed("final header", error) from error
+        await self._walk_to(blocks[0].epoch, line)
+        try:
+            return self._check_header(blocks[0], certificates)
         except CollegiumError as error:
             raise line.malformed("final header", error) from error
 
-    def _check_header(self, blocks: tuple[Block, ...], certificates: tuple[QuorumCertificate, ...]) -> FinalHeader:
+    async def _walk_to(self, epoch: int, line: Line) -> None:
+        """Learn the epochs up to one, from the handovers that a validator proves.
+
+        Raises:
+            CollegiumError: it does not prove them.
+        """
+        while (ended := self.epochs.present.epoch) < epoch:
+            answer = await line.ask(f"/v1/handovers/{ended}", self._limits.blocks_bytes_max)
+            self._learn(line, answer.body)
+
+    def _learn(self, line: Line, data: bytes) -> None:
+        """Take a handover as a validator tells it."""
+        try:
+            blocks, certificates = decode_ledger(data)
+            if len(blocks) != 1:
+                raise GatewayAnswerError(f"{len(blocks)} blocks, expected the one that orders a handover")
+            self.epochs.hand_over(HandoverProof(blocks[0], certificates))
+        except CollegiumError as error:
+            raise line.malformed("handover", error) from error
+
+    def _check_header(self, block: Block, certificates: tuple[QuorumCertificate, ...]) -> FinalHeader:
         """Return the verified header."""
-        if len(blocks) != 1:
-            raise GatewayAnswerError(f"{len(blocks)} blocks, expected the one of the last final header")
-        block = blocks[0]
         if self._known is not None and self._known.block.digest == block.digest:
             return self._known
-        verify_final(self.epoch_set, self.epoch_set.genesis(), block.digest, certificates, self._verifier)
+        epoch = self.epochs.get(block.epoch)
+        verify_final(epoch.epoch_set, epoch.genesis, block.digest, certificates, epoch.verifier)
         certified = decode_payload(block.payload)
         if not isinstance(certified, Certified):
             raise GatewayAnswerError("a final close, expected a certified header")
@@ -384,7 +488,7 @@ class ValidatorClient:
         return self._known
 
     def _check_blocks(
-        self, after: Digest, blocks: tuple[Block, ...], certificates: tuple[QuorumCertificate, ...]
+        self, epoch: KnownEpoch, after: Digest, blocks: tuple[Block, ...], certificates: tuple[QuorumCertificate, ...]
     ) -> FinalBlocks:
         """Return blocks that form a chain upwards from `after` and whose last one is final, hence all of them."""
         parents = [after, *(block.digest for block in blocks)]
@@ -392,7 +496,7 @@ class ValidatorClient:
         if broken:
             raise GatewayAnswerError(f"the block of view {broken[0]} is no child of the one before", view=broken[0])
         if blocks:
-            verify_final(self.epoch_set, self.epoch_set.genesis(), parents[-1], certificates, self._verifier)
+            verify_final(epoch.epoch_set, epoch.genesis, parents[-1], certificates, epoch.verifier)
         return FinalBlocks(blocks, certificates if blocks else ())
 
     async def _ask_object(self, line: Line, digest: Digest) -> bytes:

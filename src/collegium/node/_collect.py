@@ -27,6 +27,7 @@ from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
 from ._client import FinalBlocks, NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
+from ._epochs import Epochs
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
 from ._experiment import Experiment
 from ._facts import CheckpointFacts
@@ -96,7 +97,7 @@ def collect_run(
     async def gather() -> dict[str, object]:
         epoch_set, limits = consortium.genesis.epoch_set, ClientLimits()
         lines = open_lines(epoch_set.task, settings.validators, settings.tls.authority, limits)
-        clients = [ValidatorClient(epoch_set, {index: line}, limits) for index, line in lines.items()]
+        clients = [ValidatorClient(Epochs(epoch_set, None), {index: line}, limits) for index, line in lines.items()]
         try:
             return await collect(OneByOne(clients), consortium.genesis, experiment, files, out, render_page)
         finally:

@@ -141,6 +141,10 @@ class Desk(Protocol):
         """
         ...
 
+    async def handover_signature(self, epoch: int) -> bytes | None:
+        """Return this validator's signature, for the base chain, of what follows on an epoch; None if it has none."""
+        ...
+
     async def object(self, digest: Digest) -> bytes | None:
         """Return what has this SHA-256: model, registration, report, ciphertext, proof or key sum; None if unknown."""
         ...

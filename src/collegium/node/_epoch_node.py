@@ -27,6 +27,7 @@ from collegium.consensus import (
     FollowRequest,
     HandoverProof,
     Header,
+    Ignored,
     KeepSecret,
     KeepUpload,
     NextEpoch,
@@ -36,6 +37,7 @@ from collegium.consensus import (
     Tick,
     Timeout,
     ValidatorContext,
+    WrongEpochError,
     bytes_in,
     check_early,
     complete_upload,
@@ -45,6 +47,7 @@ from collegium.crypto import SealKey, ThresholdBeacon
 from collegium.errors import CollegiumError
 
 from ._epoch_wire import EpochMessage
+from ._epochs import KnownEpoch, place_of
 from ._journal import HANDOVER_KIND, BlockStore, Journal
 from ._network import Message, Outgoing
 from ._observer import NOWHERE, Observer
@@ -76,6 +79,12 @@ class PastEpoch:
         """Its number."""
         return self.context.round.epoch
 
+    @property
+    def following(self) -> KnownEpoch:
+        """The epoch that it handed over to."""
+        opened = self.opened
+        return KnownEpoch(opened.epoch_set, opened.genesis, opened.first_round, opened.group)
+
 
 @dataclass
 class EpochNode:
@@ -90,6 +99,7 @@ class EpochNode:
         ahead: messages of the epoch to come.
         early: reports for its first round, by trainer; they are in the present epoch's journal.
         past: the epochs that are over, from the first one on.
+        notes: what was refused before any epoch's node saw it.
         followers: candidates that asked for what follows on the last final block here, which they have.
     """
 
@@ -102,6 +112,7 @@ class EpochNode:
     early: dict[bytes, Upload] = field(default_factory=dict)
     past: list[PastEpoch] = field(default_factory=list)
     followers: dict[int, bytes] = field(default_factory=dict)
+    notes: list[object] = field(default_factory=list)
     _reopened: tuple[int, Journal, ValidatorNode | None] | None = None
     _reopened_ms: int = -REOPEN_MS
 
@@ -183,12 +194,16 @@ class EpochNode:
             return []
         if isinstance(message.message, FollowRequest | FollowReply | ChangeOffer):
             return self._handle_follower(message, now_ms, sender)
-        for node in self.nodes:
-            if node.context.round.epoch == message.epoch:
-                return self._give(node, message.message, now_ms, sender)
+        node = next((node for node in self.nodes if node.context.round.epoch == message.epoch), None)
+        if node is not None:
+            return self._give(node, message.message, now_ms, sender)
+        if message.epoch < self.epoch:
+            return self._look_back(message, now_ms, sender)
         if message.epoch == self.epoch + 1:
             self._keep(sender, message)
-        return self._look_back(message, now_ms, sender) if message.epoch < self.epoch else []
+        else:
+            self._refuse(message, sender)
+        return []
 
     def _handle_local(self, message: Upload | PeerJoined, now_ms: int) -> list[Outgoing]:
         """Take a report, or the news that a member can be reached: its place differs from epoch to epoch."""
@@ -214,7 +229,10 @@ class EpochNode:
             heard = isinstance(message, Tick) and sender == self.member
             return self._said(node, node.tick() if heard else [], now_ms)
         place = self._place(node, sender)
-        return [] if place is None else self._said(node, node.handle(message, now_ms, place), now_ms)
+        if place is None:
+            self._refuse(EpochMessage(node.context.round.epoch, message), sender)
+            return []
+        return self._said(node, node.handle(message, now_ms, place), now_ms)
 
     def _said(self, node: ValidatorNode | Observer, outgoing: Iterable[Outgoing], now_ms: int) -> list[Outgoing]:
         """Return what a step of a node sends, with what follows from it: news for followers, and the next epoch."""
@@ -224,6 +242,11 @@ class EpochNode:
                 out += self._tell_followers(node)
             out += self._go_on(now_ms)
         return out
+
+    def _refuse(self, message: EpochMessage, sender: int) -> None:
+        """Note by name that a member speaks in an epoch in which there is nothing to be said here."""
+        said = f"member {sender} speaks in epoch {message.epoch}, this is {self.epoch}"
+        self.notes.append(Ignored(WrongEpochError(said, epoch=message.epoch, sender=sender)))
 
     def _keep_report(self, node: ValidatorNode, upload: Upload) -> None:
         """Keep one report of each registered trainer for the next epoch's first round; what it says is judged there.
@@ -367,6 +390,7 @@ class EpochNode:
     def _look_back(self, message: EpochMessage, now_ms: int, sender: int) -> list[Outgoing]:
         """Answer a member that is still in an epoch whose node is gone here."""
         if not isinstance(message.message, BlockRequest | ReportRequest | ObjectRequest | Timeout):
+            self._refuse(message, sender)
             return []
         journal = self._reopen(message.epoch, now_ms)
         place = place_of(self.accounts[sender], self._past(message.epoch).context.round.epoch_set) if journal else None
@@ -400,11 +424,6 @@ class EpochNode:
             node, _ = ValidatorNode.restore(context, journal, terms, None, {}, now_ms)
             self._reopened = (epoch, journal, node)
         return node
-
-
-def place_of(account: bytes, epoch_set: EpochSet) -> int | None:
-    """Return the place of an account's owner in an epoch set."""
-    return next((int(v.index) for v in epoch_set.validators if v.account == account), None)
 
 
 def _joined(node: ValidatorNode | Observer, place: int, now_ms: int) -> Iterable[Outgoing]:

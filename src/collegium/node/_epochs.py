@@ -48,7 +48,9 @@ __all__ = [
     "OutOfOrderError",
     "UnknownEpochError",
     "change_plan",
+    "epochs_of",
     "handover_proof",
+    "place_of",
 ]
 
 
@@ -78,6 +80,11 @@ def change_plan(genesis: Genesis, committee: CommitteeSettings) -> ChangePlan | 
         window_rounds=committee.window_rounds,
         members_min=committee.members_min or 0,
     )
+
+
+def place_of(account: bytes, epoch_set: EpochSet) -> int | None:
+    """Return the place of an account's owner in an epoch set."""
+    return next((int(v.index) for v in epoch_set.validators if v.account == account), None)
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,11 @@ class Epochs:
             KnownEpoch(opened.epoch_set, opened.genesis, opened.first_round, opened.group, proof.block.digest)
         )
         return self.present
+
+
+def epochs_of(genesis: Genesis, committee: CommitteeSettings) -> Epochs:
+    """Return a task's epochs as its genesis alone tells them: the first one, and when and among whom it changes."""
+    return Epochs(genesis.epoch_set, change_plan(genesis, committee))
 
 
 def handover_proof(blocks: Sequence[Block], place: int, certificates: Sequence[QuorumCertificate]) -> HandoverProof:

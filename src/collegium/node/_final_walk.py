@@ -1,7 +1,6 @@
 """All rounds of a task as they become final, one after the other: for whoever must miss none.
 
-Blocks come from validators that need not be trusted: each block is the parent of the next, and certificates prove the
-last one final.
+Blocks come from validators that need not be trusted: `OrderWalk` believes what proves them, from epoch to epoch.
 """
 
 from __future__ import annotations
@@ -12,14 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from collegium.consensus import Block, Certified, Close, decode_payload
-from collegium.crypto import Digest
-from collegium.errors import CollegiumError
-
 from ._client import DisagreementError, FinalHeader, NobodyAnsweredError, ValidatorClient
 from ._client_line import GatewayAnswerError, GatewayRefusedError, GatewayUnreachableError
+from ._epochs import FinalRound, OrderWalk
 
-__all__ = ["FinalRound", "FinalWalk", "OutOfOrderError", "patiently"]
+__all__ = ["FinalWalk", "patiently"]
 
 T = TypeVar("T")
 PAUSE_S_FIRST: Final = 0.5
@@ -32,18 +28,6 @@ UNANSWERED: Final = (
     GatewayAnswerError,
 )
 WAIT_S: Final = 15.0  # that one question for news stays open
-
-
-class OutOfOrderError(CollegiumError):
-    """Final blocks order rounds in a way that no quorum would."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinalRound:
-    """A round as ordered: what it adds, and its certified header."""
-
-    close: Close
-    certified: Certified
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
@@ -59,14 +43,15 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
 
 @dataclass(eq=False)
 class FinalWalk:
-    """A walk over the final blocks of one epoch, from its genesis on."""
+    """A walk over a task's final blocks, from its genesis on; what it learns of epochs its client knows, too."""
 
     client: ValidatorClient
-    _tip: Digest | None = None  # the last block passed; None before the first one
-    _close: Close | None = None
-    _passed: int = 0  # rounds whose header was passed
+    order: OrderWalk = field(init=False)
     _waiting: deque[FinalRound] = field(default_factory=deque)  # passed, and not asked for yet
     _news: FinalHeader | None = None
+
+    def __post_init__(self) -> None:
+        self.order = OrderWalk(self.client.epochs)
 
     async def next_round(self) -> FinalRound:
         """Return the next round, waiting until it is final."""
@@ -77,25 +62,10 @@ class FinalWalk:
 
     async def _advance(self) -> bool:
         """Pass the blocks that somebody has after the tip; tell whether there were any."""
-        tip = self.client.epoch_set.genesis() if self._tip is None else self._tip
-        found = await patiently(lambda: self.client.blocks(tip))
-        for block in found.blocks:
-            self._pass(block)
+        order = self.order
+        found = await patiently(lambda: self.client.blocks(order.tip, epoch=order.epoch.epoch))
+        self._waiting += order.take(found.blocks, found.certificates)
         return bool(found.blocks)
-
-    def _pass(self, block: Block) -> None:
-        self._tip = block.digest
-        if not block.payload:
-            return
-        payload = decode_payload(block.payload)
-        number = payload.round if isinstance(payload, Close) else payload.header.round
-        if number != self._passed or isinstance(payload, Close) == (self._close is not None):
-            raise OutOfOrderError(f"block of view {block.view} orders round {number}, expected {self._passed}")
-        if isinstance(payload, Close):
-            self._close = payload
-        elif self._close is not None:
-            self._waiting.append(FinalRound(self._close, payload))
-            self._passed, self._close = self._passed + 1, None
 
     async def _wait(self) -> None:
         """Wait for a header later than those passed, or for a while."""

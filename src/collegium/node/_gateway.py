@@ -131,6 +131,7 @@ class Gateway:
             Route("/v1/round", self._round),
             Route("/v1/blocks", self._blocks),
             Route("/v1/handovers/{epoch}", self._handover),
+            Route("/v1/handovers/{epoch}/signature", self._handover_signature),
             Route("/v1/objects/{digest}", self._object),
             Route("/v1/names/{digest}", self._named),
             Route("/v1/registrations/{trainer}", self._registered),
@@ -282,7 +283,9 @@ class Gateway:
         if round_number in rounds:
             return rounds[round_number]
         said = f"round {round_number}, this validator takes uploads of rounds {sorted(rounds)}"
-        if rounds and round_number > max(rounds):
+        standing = self.desk.readiness()
+        waits = standing.back_at is not None and round_number >= standing.round  # it may have a place in that one
+        if waits or (rounds and round_number > max(rounds)):
             raise RoundNotBegunError(said, round=round_number)
         raise RoundOverError(said, round=round_number)
 
@@ -338,6 +341,14 @@ class Gateway:
         if isinstance(found, Passed):
             return Response(status_code=204)
         return Response(encode_ledger((found.block,), found.certificate_chain), media_type=BYTES_TYPE)
+
+    async def _handover_signature(self, request: Request) -> Response:
+        """Give this validator's signature that the base chain asks of those whom an epoch's end relieves."""
+        epoch = _number("epoch", request.path_params["epoch"])
+        signature = await self._answer(self.desk.handover_signature(epoch))
+        if signature is None:
+            raise UnknownItemError(f"epoch {epoch} is not over here, or this validator had no place in it")
+        return Response(signature, media_type=BYTES_TYPE)
 
     async def _object(self, request: Request) -> Response:
         """Give an object, piece by piece."""

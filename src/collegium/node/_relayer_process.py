@@ -28,6 +28,7 @@ from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecordError, decode_cha
 from ._checkpoints import checkpoints, last_rounds
 from ._client import ValidatorClient
 from ._consortium import load_account, read_genesis
+from ._epochs import epochs_of
 from ._events import WorldError
 from ._experiment import experiment_from_bytes
 from ._final_walk import FinalWalk, patiently
@@ -112,7 +113,9 @@ class RelayerProcess:
             every=experiment.chain.checkpoint_every,
             chain=BaseChain.resume(record, operator, genesis.epoch_set),
             state=settings.state,
-            client=ValidatorClient.over_tls(genesis.epoch_set, settings.validators, settings.tls.authority),
+            client=ValidatorClient.over_tls(
+                epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
+            ),
         )
         if settings.url is not None:  # a node remembers what it was sent; the embedded chain dies with this process
             process.chain.chain = cast(Chain, _Noted(process.chain.chain, process._note))

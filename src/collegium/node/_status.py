@@ -17,6 +17,7 @@ from ._client import ValidatorClient
 from ._client_line import ClientLimits
 from ._consortium import read_genesis
 from ._desk import Readiness
+from ._epochs import Epochs
 from ._network_settings import RelayerSettings, RoleSettings, StewardSettings, TrainerSettings, load_settings
 
 __all__ = ["StatusError", "ValidatorStatus", "network_status"]
@@ -60,8 +61,8 @@ def network_status(path: Path) -> tuple[ValidatorStatus, ...]:
         raise StatusError(
             f"{config} is a validator's; expected a trainer's, the steward's or the relayer's, which name every gateway"
         )
-    epoch_set = read_genesis(settings.genesis).epoch_set
-    client = ValidatorClient.over_tls(epoch_set, settings.validators, settings.tls.authority, LIMITS)
+    epochs = Epochs(read_genesis(settings.genesis).epoch_set, None)
+    client = ValidatorClient.over_tls(epochs, settings.validators, settings.tls.authority, LIMITS)
     return asyncio.run(_ask_all(client, settings.validators))
 
 

@@ -14,9 +14,10 @@ from collegium.learning import Rows
 
 from ._client import ValidatorClient
 from ._consortium import load_account, read_genesis
+from ._epochs import FinalRound, epochs_of
 from ._evaluations import EvaluationError, EvaluationFile, RoundEvaluation, check_evaluation, sign_evaluation
 from ._experiment import experiment_from_bytes
-from ._final_walk import FinalRound, FinalWalk, patiently
+from ._final_walk import FinalWalk, patiently
 from ._genesis import Genesis
 from ._network_settings import StewardSettings
 from ._process import first_to_end, open_log, stop_signal
@@ -74,7 +75,9 @@ class StewardProcess:
             account=load_account(settings.operator_key, genesis.operator),
             rows=read_rows(settings.test_rows, experiment.data.label),
             file=EvaluationFile.open(settings.state / EVALUATIONS),
-            client=ValidatorClient.over_tls(genesis.epoch_set, settings.validators, settings.tls.authority),
+            client=ValidatorClient.over_tls(
+                epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
+            ),
         )
 
     async def evaluate(self) -> None:

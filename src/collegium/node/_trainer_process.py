@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium.aggregation import RoundTerms
-from collegium.consensus import Registered, encode_upload, terms_after
+from collegium.consensus import EpochSet, Registered, encode_upload, terms_after
 from collegium.crypto import AccountKey, load_secret, os_random
 from collegium.errors import CollegiumError
 
@@ -27,6 +27,7 @@ from ._attest import ask_command
 from ._client import FinalHeader, ValidatorClient
 from ._consortium import read_genesis
 from ._desk import Verdict
+from ._epochs import epochs_of
 from ._experiment import Experiment, experiment_from_bytes
 from ._figures import FIGURES, RoundFigures, append_figures
 from ._final_walk import WAIT_S, patiently
@@ -97,7 +98,9 @@ class TrainerProcess:
             genesis=genesis,
             experiment=experiment,
             task=build_task(genesis, experiment),
-            client=ValidatorClient.over_tls(genesis.epoch_set, settings.validators, settings.tls.authority),
+            client=ValidatorClient.over_tls(
+                epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
+            ),
             disk=disk,
             trainer=Trainer(account, rows, disk.journal(), attest),
             figures=settings.state / FIGURES,
@@ -121,6 +124,7 @@ class TrainerProcess:
     async def _round(self, header: FinalHeader | None) -> FinalHeader:
         """Take part in the round after a final header, or in a later one that has begun; return the next final one."""
         number = _number(header)
+        await self._epoch_set(header)  # whose members the upload goes to
         data, signed = await self._compute(lambda: (self.disk.upload(number), self.disk.reported(number)))
         if signed is None:
             header, data = await self._report(header)
@@ -170,8 +174,14 @@ class TrainerProcess:
         else:
             final = header.certified.header
             model = await patiently(lambda: self.client.object(final.model))
-            terms = terms_after(self.task, self.genesis.epoch_set, final)
+            terms = terms_after(self.task, await self._epoch_set(header), final)
         return terms, model
+
+    async def _epoch_set(self, header: FinalHeader | None) -> EpochSet:
+        """Return the epoch set of the round after a final header."""
+        if header is None:
+            return self.genesis.epoch_set
+        return (await patiently(lambda: self.client.epoch_after(header))).epoch_set
 
     async def _newest(self, header: FinalHeader | None) -> tuple[FinalHeader | None, int]:
         """Return the newest final header if its round is one to report in, and by how many rounds it is newer."""
@@ -214,16 +224,16 @@ class TrainerProcess:
         return data
 
     async def _hand_in(self, number: int, data: bytes) -> None:
-        """Upload to every validator until each has spoken; it counts as sent when a quorum has taken it."""
+        """Upload to every member of the epoch until each has spoken; it counts as sent when a quorum has taken it."""
         if not data:
             return
-        taken = 0
+        taken, quorum = 0, self.client.epochs.of_round(number).epoch_set.quorum
 
         def told(validator: int, verdict: Verdict | CollegiumError) -> None:
             nonlocal taken
             if isinstance(verdict, Verdict) and verdict.outcome in ("admitted", "kept"):
                 taken += 1
-                if taken == self.genesis.epoch_set.quorum:
+                if taken == quorum:
                     self.log.info("upload_sent", round=number, bytes=len(data))
             elif not isinstance(verdict, Verdict) or verdict.outcome == "refused":
                 said = verdict if not isinstance(verdict, Verdict) else f"{verdict.reason}: {verdict.detail}"

@@ -34,18 +34,20 @@ from collegium.consensus import (
     is_epoch_record,
     proofs_due,
 )
-from collegium.crypto import Digest
+from collegium.crypto import BlsPublicKey, Digest
+from collegium.settlement import Checkpoint, handover_digest
 
 from ._checkpoints import checkpoints
 from ._desk import FinalBlocks, Passed, Readiness, Verdict, upload_lengths
-from ._epoch_node import EpochNode, place_of
+from ._epoch_node import EpochNode
 from ._epoch_wire import EpochMessage, encode_epoch_message
+from ._epochs import place_of
 from ._gateway_problems import BusyError
 from ._journal import HEADER_KIND
 from ._journal_disk import EpochJournals
 from ._machine import Alarm, Leaves, Machine, Parcel, Sender, monotonic_ms
 from ._network import Outgoing, SharedWork
-from ._observer import Observer
+from ._observer import NOWHERE, Observer
 from ._play import lasts
 from ._proof_threads import ProofResults, ProofThreads, Verified
 from ._round_archive import RoundArchive, leave_behind
@@ -209,6 +211,8 @@ class NodeSteps:
         notes = [
             self._read(note, node, states.get(id(node)), said) for node in self.epochs.nodes for note in node.notes
         ]
+        notes += self.epochs.notes
+        self.epochs.notes.clear()
         for node in self.epochs.nodes:
             node.notes.clear()
         self.standing = self._stand()
@@ -448,6 +452,10 @@ class ValidatorDesk:
         """Return this validator's signature of the checkpoint that ends with a round."""
         return await self._ask(lambda: self._checkpoint_signature(last_round))
 
+    async def handover_signature(self, epoch: int) -> bytes | None:
+        """Return this validator's signature, for the base chain, of what follows on an epoch."""
+        return await self._ask(lambda: self._handover_signature(epoch))
+
     async def _ask(self, question: Callable[[], T]) -> T:
         return await self.machine.compute(question)
 
@@ -480,8 +488,29 @@ class ValidatorDesk:
         return Passed() if epoch == epochs.epoch and number is not None and self.steps.standing.round > number else None
 
     def _checkpoint_signature(self, last_round: int) -> bytes | None:
-        node = self.steps.epochs.node
-        headers = [header.digest for header in node.headers]
-        due = checkpoints(node.context.round.epoch_set, headers, self.rounds, self.checkpoint_every)
-        wanted = [checkpoint for checkpoint in due if checkpoint.last_round == last_round]
-        return node.sign_checkpoint(wanted[0]) if wanted else None
+        wanted = [checkpoint for checkpoint in self._due() if checkpoint.last_round == last_round]
+        return self._sign(wanted[0].epoch, wanted[0].digest) if wanted else None
+
+    def _handover_signature(self, epoch: int) -> bytes | None:
+        past = next((past for past in self.steps.epochs.past if past.epoch == epoch), None)
+        last = next((c for c in self._due() if past is not None and c.last_round == past.headers[-1].round), None)
+        if past is None or last is None:
+            return None
+        members = past.opened.epoch_set
+        keys = [BlsPublicKey(validator.bls_key) for validator in members.validators]
+        return self._sign(epoch, handover_digest(members.task, members.epoch, last.digest, keys))
+
+    def _due(self) -> tuple[Checkpoint, ...]:
+        """Return all checkpoints that the final headers here make."""
+        epochs = self.steps.epochs
+        headers = [header.digest for header in epochs.headers()]
+        first = epochs.past[0].context if epochs.past else epochs.present.context
+        later = [past.following for past in epochs.past]
+        return checkpoints(first.round.epoch_set, headers, self.rounds, self.checkpoint_every, later)
+
+    def _sign(self, epoch: int, digest: Digest) -> bytes | None:
+        """Sign as a member of an epoch; nothing where this validator had no place in it."""
+        context = self.steps.epochs.context_of(epoch)
+        if context is None or context.round.index == NOWHERE:
+            return None
+        return context.round.voting_key.sign(digest)
