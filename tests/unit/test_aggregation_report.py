@@ -168,6 +168,9 @@ def test_a_report_is_signed_by_its_trainer_over_everything() -> None:
     check_report(committee().terms, re_sign(upload_of(0), 0, boxes=other_boxes).report)
     with pytest.raises(ReportRejectedError, match="is signed by"):
         check_report(committee().terms, re_sign(upload_of(0), 1).report)
+    with pytest.raises(ReportRejectedError, match="is signed by"):  # who has found that out need not recover it again
+        check_report(committee().terms, REPORT, signer=upload_of(1).report.trainer)
+    check_report(committee().terms, REPORT, signer=REPORT.trainer)
 
 
 # ------------------------------------------------------------------------------------------------ the audit

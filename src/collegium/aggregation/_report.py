@@ -457,8 +457,12 @@ def _seal_columns(
         return None
 
 
-def check_report(terms: RoundTerms, report: Report, claim: KeyClaim | None = None) -> None:
+def check_report(
+    terms: RoundTerms, report: Report, claim: KeyClaim | None = None, *, signer: bytes | None = None
+) -> None:
     """Check everything in a report that needs neither secret nor proof; with a proof's `claim`, check that as well.
+
+    `signer`: who is known to have signed it, where the signature was checked before; recovered here unless given.
 
     Raises:
         ReportRejectedError: other terms, more stale than they allow, a number of boxes other than seats, or not the
@@ -488,7 +492,7 @@ def check_report(terms: RoundTerms, report: Report, claim: KeyClaim | None = Non
     _check_audit(report, factors, positions)
     verify_columns(report.audit_root, AUDIT_DOMAIN, positions, report.audit)
     # 5. sign
-    signer = recover_address(report.id, report.signature)
+    signer = recover_address(report.id, report.signature) if signer is None else signer
     if signer != report.trainer:
         raise ReportRejectedError(f"report of {report.trainer.hex()} is signed by {signer.hex()}")
 

@@ -170,7 +170,7 @@ def check_upload(
     check_signer(work, report)
 
     def check() -> npt.NDArray[np.uint64]:
-        aggregation.check_report(terms, report)
+        aggregation.check_report(terms, report, signer=report.trainer)  # `check_signer` has found it out
         return aggregation.decode_ciphertext(terms.layout, ciphertext)
 
     return work.once(("report", terms.digest, report.id, report.signature, digest), check)

@@ -1,7 +1,5 @@
 """A Fiat-Shamir transcript: a SHA-256 hash chain that prover and verifier feed alike."""
 
-import struct
-
 import numpy as np
 import numpy.typing as npt
 
@@ -61,10 +59,11 @@ class Transcript:
         if not 0 <= count <= bound < 1 << 63:
             raise ChallengeRangeError(f"cannot draw {count} distinct indices below {bound}", count=count, bound=bound)
         stream = self._begin(label, "indices", count, bound)
+        limit = np.uint64((1 << 64) - 1 - (1 << 64) % max(bound, 1))
         drawn: set[int] = set()
         while (missing := count - len(drawn)) > 0:  # so many words cannot be too many
-            words = struct.unpack(f"<{missing}Q", stream(8 * missing))
-            drawn.update(word % bound for word in words if word < (1 << 64) - (1 << 64) % bound)
+            words = np.frombuffer(stream(8 * missing), "<u8")
+            drawn.update((words[words <= limit] % np.uint64(bound)).tolist())
         return np.array(sorted(drawn), np.int64)
 
     def _begin(self, label: str, kind: str, count: int, bound: int = 0) -> "_Expansion":
