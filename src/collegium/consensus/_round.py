@@ -11,7 +11,6 @@ and effects, and never raises on what others send.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from hashlib import sha256
 
 from collegium import aggregation
@@ -32,6 +31,7 @@ from ._proving import (
     overdue_proofs,
 )
 from ._records import Announcement, Certified, Close, Header, Registered, decode_payload, encode_payload
+from ._replace import replace
 from ._round_rules import (
     CloseRefusedError,
     NotInCohortError,
