@@ -291,6 +291,27 @@ def test_two_votes_of_one_view_convict_their_voter(town):
             verify_evidence(town.epoch_set, bad)
 
 
+def test_a_verifier_asks_the_memory_that_it_is_given(town):
+    block = town.block(1, town.genesis)
+    digest = block.ballot.digest(town.epoch_set)
+    signed = {seat: town.vote(block, seat).signature for seat in range(4)}
+    asked = []
+
+    def once(key, compute):
+        asked.append(key)
+        return compute()
+
+    verifier = EpochVerifier(town.epoch_set, once)
+    assert verifier.bad_seats(digest, signed) == frozenset()
+    assert len(asked) == 2  # the sum, and whether it holds
+    whole = verifier.aggregate(signed)
+    assert asked[2] == asked[0]
+    assert verifier.aggregate_holds((0, 1, 2, 3), digest, whole)
+    assert asked[3] == asked[1]
+    assert not verifier.aggregate_holds((0, 1, 2), digest, whole)
+    assert verifier.bad_seats(digest, {**signed, 1: signed[2]}) == {1}
+
+
 def test_bad_votes_are_named_and_good_ones_remembered(town):
     block = town.block(1, town.genesis)
     digest = block.ballot.digest(town.epoch_set)

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -259,37 +259,6 @@ class ShardedRound:
     admission_cpu_seconds: float
 
 
-class _ChargedVerifier:
-    """One memory of checked signatures for all validators of the process; each is charged for its own first look."""
-
-    def __init__(self, verifier: EpochVerifier, work: SharedWork) -> None:
-        self._verifier, self._work, self._seen = verifier, work, set[object]()
-
-    def _once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
-        if key in self._seen:
-            return cast(T, self._work.results[key][0])
-        self._seen.add(key)
-        return self._work.once(key, compute)
-
-    def vote_holds(self, seat: int, digest: Digest, signature: bytes) -> bool:
-        return self._once(("vote", seat, digest, signature), lambda: self._verifier.vote_holds(seat, digest, signature))
-
-    def aggregate_holds(self, seats: tuple[int, ...], digest: Digest, signature: bytes) -> bool:
-        key = ("aggregate", seats, digest, signature)
-        return self._once(key, lambda: self._verifier.aggregate_holds(seats, digest, signature))
-
-    def block_holds(self, seat: int, digest: Digest, signature: bytes) -> bool:
-        key = ("block", seat, digest, signature)
-        return self._once(key, lambda: self._verifier.block_holds(seat, digest, signature))
-
-    def bad_seats(self, digest: Digest, signatures: Mapping[int, bytes]) -> frozenset[int]:
-        key = ("bad", digest, tuple(sorted(signatures.items())))
-        return self._once(key, lambda: self._verifier.bad_seats(digest, signatures))
-
-    def aggregate(self, signatures: Mapping[int, bytes]) -> bytes:
-        return self._verifier.aggregate(signatures)
-
-
 @dataclass(slots=True)
 class _ChargedWish(Wish):
     """What the epoch set orders; whoever judges a proposal pays for checking all shards' certificates in it."""
@@ -447,11 +416,11 @@ def play_sharded(case: ShardCase, costs: Costs) -> ShardedRound:
 
 
 def _validators(world: _World, epoch_set: EpochSet, keys: Keys) -> list[_Validator]:
-    shared, found = EpochVerifier(epoch_set), []
+    verifier, found = EpochVerifier(epoch_set, world.work.once), []
     for index in range(epoch_set.size):
         seats = {shard: seats.count(index) for shard, seats in enumerate(world.committees) if index in seats}
         wish = _ChargedWish()
-        replica = replica_of(epoch_set, keys, index, _ChargedVerifier(shared, world.work), wish)
+        replica = replica_of(epoch_set, keys, index, verifier, wish)
         wish.charge = partial(_charge_proposal, world, replica)
         found.append(_Validator(index, world, replica, seats))
     return found

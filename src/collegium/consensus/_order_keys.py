@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from hashlib import sha256
+from typing import Final, Protocol, TypeVar, cast
 
 from collegium.crypto import (
     AccountKey,
@@ -25,6 +26,14 @@ from ._epoch import EpochSet
 __all__ = ["EpochSigner", "EpochVerifier", "Signer", "Verifier"]
 
 CACHE_ENTRIES_MAX: Final = 8192
+
+T = TypeVar("T")
+
+
+class Once(Protocol):
+    """A memory: returns what `compute` gives, computed or known under this key."""
+
+    def __call__(self, key: Hashable, compute: Callable[[], T], /) -> T: ...
 
 
 class Signer(Protocol):
@@ -82,28 +91,33 @@ class EpochVerifier:
 
     The same certificate arrives many times: in a block, in timeouts, in view entries. Each is checked once. The
     memory holds 8192 entries and forgets the oldest; it changes no answer, so validators of one process may share
-    one verifier.
+    one verifier, or give it a memory of their own, which also sees who asks.
+
+    Args:
+        epoch_set: whose keys.
+        once: returns what its second argument gives, for the key that is its first.
 
     Raises (on construction):
         an error of `crypto` if a key is not a point of the right subgroup.
     """
 
-    def __init__(self, epoch_set: EpochSet) -> None:
+    def __init__(self, epoch_set: EpochSet, once: Once | None = None) -> None:
         self._keys = {int(v.index): BlsPublicKey(v.bls_key) for v in epoch_set.validators}
         self._accounts = [v.account for v in epoch_set.validators]
-        self._good: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._good: OrderedDict[Hashable, object] = OrderedDict()
+        self._once: Once = self._remembered if once is None else once
 
     def vote_holds(self, seat: int, digest: Digest, signature: bytes) -> bool:
         key = ((seat,), digest, signature)
-        return self._known(key) or (self._holds_one(seat, digest, signature) and self._remember(key))
+        return self._once(key, lambda: self._holds_one(seat, digest, signature))
 
     def aggregate_holds(self, seats: tuple[int, ...], digest: Digest, signature: bytes) -> bool:
         key = (seats, digest, signature)
-        return self._known(key) or (self._holds_many(seats, digest, signature) and self._remember(key))
+        return self._once(key, lambda: self._holds_many(seats, digest, signature))
 
     def block_holds(self, seat: int, digest: Digest, signature: bytes) -> bool:
         key = ("account", seat, digest, signature)
-        return self._known(key) or (self._holds_account(seat, digest, signature) and self._remember(key))
+        return self._once(key, lambda: self._holds_account(seat, digest, signature))
 
     def bad_seats(self, digest: Digest, signatures: Mapping[int, bytes]) -> frozenset[int]:
         unchecked = {s: sig for s, sig in signatures.items() if not self._known(((s,), digest, sig))}
@@ -116,19 +130,22 @@ class EpochVerifier:
         return frozenset(bisect_invalid(self._keys, digest, unchecked))
 
     def aggregate(self, signatures: Mapping[int, bytes]) -> bytes:
-        return aggregate_signatures([signatures[seat] for seat in sorted(signatures)])
+        parts = [signatures[seat] for seat in sorted(signatures)]
+        return self._once(("sum", sha256(b"".join(parts)).digest()), lambda: aggregate_signatures(parts))
 
-    def _known(self, key: tuple[object, ...]) -> bool:
+    def _known(self, key: Hashable) -> bool:
+        return key in self._good
+
+    def _remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
         if key in self._good:
             self._good.move_to_end(key)
-            return True
-        return False
-
-    def _remember(self, key: tuple[object, ...]) -> bool:
-        self._good[key] = None
-        if len(self._good) > CACHE_ENTRIES_MAX:
-            self._good.popitem(last=False)
-        return True
+            return cast(T, self._good[key])
+        value = compute()
+        if value is not False:  # what is bad is thrown out, and would crowd out what comes again
+            self._good[key] = value
+            if len(self._good) > CACHE_ENTRIES_MAX:
+                self._good.popitem(last=False)
+        return value
 
     def _holds_one(self, seat: int, digest: Digest, signature: bytes) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from collegium.aggregation import RoundTerms
 from collegium.crypto import (
@@ -15,6 +16,7 @@ from collegium.crypto import (
     make_certificate,
     verify_certificate,
 )
+from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet, quorum_size
 from ._lottery import draw_committee
@@ -40,11 +42,21 @@ def seat_quorum(seats: int) -> int:
 def certify_seats(
     epoch_set: EpochSet, terms: RoundTerms, digest: Digest, votes: Mapping[int, bytes]
 ) -> tuple[dict[int, bytes], bytes | None]:
-    """Return the votes whose signature holds and, if they are a quorum, the certificate's bytes."""
+    """Return the votes whose signature holds and, if they are a quorum, the certificate's bytes.
+
+    The certificate of all of them is made and checked first: if it holds, it proves what it must, however its votes add
+    up. Only if it does not are the bad votes looked for, each on its own.
+    """
     keys = seat_keys(epoch_set, terms)
+    quorum = seat_quorum(len(keys))
+    if len(votes) >= quorum:
+        with suppress(CollegiumError):
+            certificate = make_certificate(len(keys), votes)
+            verify_certificate(keys, quorum, digest, certificate)
+            return dict(votes), encode_certificate(certificate)
     bad = frozenset(bisect_invalid(dict(enumerate(keys)), digest, votes))
     good = {seat: signature for seat, signature in votes.items() if seat not in bad}
-    if len(good) < seat_quorum(len(keys)):
+    if len(good) < quorum:
         return good, None
     return good, encode_certificate(make_certificate(len(keys), good))
 

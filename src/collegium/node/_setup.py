@@ -189,7 +189,7 @@ def open_network(
     """Return the live validators, each at the beginning of round 0, and the network between them."""
     work = SharedWork()
     network, nodes = Network(work, link_ms), {}
-    verifier, seats = EpochVerifier(genesis.epoch_set), len(roles.keys)
+    verifier, seats = EpochVerifier(genesis.epoch_set, work.once), len(roles.keys)
     terms = first_terms(genesis, task, seats, EMPTY_STATE)
     first_messages = []
     for index, keys in enumerate(roles.keys):
