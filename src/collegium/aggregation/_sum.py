@@ -176,10 +176,9 @@ def add_columns(columns: Sequence[SeatColumns], weights: Sequence[int], weighted
     carrying = sum(1 for weight in weights if weight > 0)
     if carrying < weighted_min or min(weights, default=0) < 0:
         raise WeightsRefusedError(f"{carrying} reports carry weight, at least {weighted_min} must", carrying=carrying)
-    total = np.zeros((columns[0].symbols.shape[0], KEY_ROWS), np.uint64)
-    for opened, weight in zip(columns, weights, strict=True):
-        total = algebra.add(total, opened.symbols if weight == 1 else algebra.scale(opened.symbols, weight))
-    return total
+    stacked = np.stack([opened.symbols.reshape(-1) for opened in columns])
+    factors = np.array([weights, [0] * len(weights)], np.uint64)  # as elements of K
+    return np.ascontiguousarray(algebra.fold(stacked, factors)[0].reshape(-1, KEY_ROWS))
 
 
 def sign_key_sum(terms: RoundTerms, close: Digest, seat: int, rows: FieldArray, account: AccountKey) -> KeySum:

@@ -16,6 +16,7 @@ from ._kernels import sha256_rows
 from ._sha_kernels import AVAILABLE, sha256_parts
 
 __all__ = [
+    "AVAILABLE",
     "DIGEST_BYTES",
     "ByteRows",
     "as_digests",

@@ -126,7 +126,8 @@ def _climb(leaf_count: int, known: Positions, leaves: ByteRows, missing: ByteRow
         missing.copy(),
         leaf_count.bit_length() - 1,
     )
-    return digests[0].tobytes()
+    root: Digest = digests[0].tobytes()
+    return root
 
 
 class _Step(NamedTuple):
