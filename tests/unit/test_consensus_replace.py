@@ -1,8 +1,10 @@
 """A quick copy of a state is what the plain one is, and refuses what it refuses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as plain
 from functools import cached_property
+from typing import ClassVar
 
 import pytest
 
@@ -13,12 +15,18 @@ from collegium.consensus._replace import replace
 class State:
     """As a round's state: frozen, with a value derived from its fields."""
 
+    DERIVED: ClassVar[Mapping[str, frozenset[str]]] = {"many": frozenset({"names"})}
+
     number: int
     names: tuple[str, ...] = ()
 
     @cached_property
     def doubled(self) -> int:
         return 2 * self.number
+
+    @cached_property
+    def many(self) -> list[str]:
+        return [*self.names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,14 @@ def test_a_copy_is_the_plain_copy_and_leaves_the_first_one_alone() -> None:
     assert replace(state) == state
     with pytest.raises(AttributeError):
         changed.number = 5  # type: ignore[misc]
+
+
+def test_what_is_said_to_be_derived_is_kept_until_its_source_changes() -> None:
+    state = State(3, ("a",))
+    many = state.many
+    assert replace(state, number=4).many is many
+    assert replace(state, names=("b",)).many == ["b"]
+    assert plain(state, number=4).many is not many
 
 
 @pytest.mark.parametrize("copy", [replace, plain])

@@ -10,6 +10,7 @@ from collegium.crypto import (
     SealKey,
     SealKeyError,
     Stream,
+    check_seal_key,
     hash_fields,
     keccak256,
     open_sealed,
@@ -36,8 +37,14 @@ def test_two_boxes_of_one_plaintext_differ() -> None:
     assert seal(KEY.public_bytes, INFO, b"x") != seal(KEY.public_bytes, INFO, b"x")
 
 
-@pytest.mark.parametrize("key", [bytes(32), bytes([1, *bytes(31)]), b"", KEY.public_bytes + b"\0"])
+ORDER_8 = bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800")  # RFC 7748, section 7
+
+
+@pytest.mark.parametrize("key", [bytes(32), bytes([1, *bytes(31)]), ORDER_8, b"", KEY.public_bytes + b"\0"])
 def test_a_key_to_which_nobody_alone_holds_the_secret_is_refused(key: bytes) -> None:
+    check_seal_key(KEY.public_bytes)
+    with pytest.raises(SealKeyError):
+        check_seal_key(key)
     with pytest.raises(SealKeyError):
         seal(key, INFO, b"x")
 

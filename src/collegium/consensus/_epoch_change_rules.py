@@ -27,10 +27,10 @@ from collegium.crypto import (
     Digest,
     IdentityPointError,
     SecretShare,
+    check_seal_key,
     combine_commitments,
     hash_fields,
     recover_address,
-    seal,
     verify_possession,
     verify_share,
 )
@@ -438,7 +438,7 @@ def _check_signed(rules: ChangeRules, what: str, digest: Digest, signature: byte
 
 
 def _check_sealable(work: Work, key: bytes) -> None:
-    work.once(("epoch sealable", key), lambda: seal(key, b"can this key be sealed to?", b""))
+    work.once(("epoch sealable", key), lambda: check_seal_key(key))
 
 
 def _check_ticket(rules: ChangeRules, change: EpochChange, record: TicketRecord) -> None:

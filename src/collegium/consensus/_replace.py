@@ -17,7 +17,9 @@ if TYPE_CHECKING:  # the same function to who checks that a field exists and tak
 else:
 
     def replace(instance: Any, /, **changes: Any) -> Any:
-        """Return a copy of a dataclass with some fields changed; what it derived from its fields is derived anew.
+        """Return a copy of a dataclass with some fields changed; what it derived from changed ones is derived anew.
+
+        A class that has `DERIVED`, name -> the fields that this is derived from, keeps it while those stay.
 
         Raises:
             TypeError: there is no such field.
@@ -29,7 +31,12 @@ else:
             unknown = sorted(changes.keys() - names)
             raise TypeError(f"{type(instance).__name__} has no field {', '.join(unknown)}")
         held, copy = vars(instance), object.__new__(type(instance))
-        vars(copy).update(held if len(held) == len(names) else {name: held[name] for name in names})
+        vars(copy).update(held)
+        if len(held) > len(names):
+            sources = getattr(type(instance), "DERIVED", {})
+            for name in held.keys() - names:
+                if name not in sources or not changes.keys().isdisjoint(sources[name]):
+                    del vars(copy)[name]
         vars(copy).update(changes)
         return copy
 

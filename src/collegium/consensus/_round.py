@@ -107,6 +107,7 @@ __all__ = [
     "announcement_for",
     "begin",
     "begin_behind",
+    "decoded_payload",
     "finish",
     "next_payload",
     "payload_accepted",
@@ -619,15 +620,23 @@ def payload_accepted(
     if not payload or state.over:
         return not payload
     try:
-        *before, wished = (_decoded(context, data) for data in (*ancestors, payload) if data)
+        *before, wished = (decoded_payload(context, data) for data in (*ancestors, payload) if data)
         return _accepted(context, state, before, wished, now)
     except CollegiumError:
         return False
 
 
-def _decoded(context: RoundContext, payload: bytes) -> Close | Certified:
+def decoded_payload(context: RoundContext, payload: bytes) -> Close | Certified:
     """Return a payload decoded, once for all who ask: what waits to be proposed is looked at in every step."""
-    return context.work.once(("payload", payload), lambda: decode_payload(payload))
+
+    def decode() -> Close | Certified:
+        decoded = decode_payload(payload)
+        if isinstance(decoded, Close):  # what it derives from its fields is kept with it: whoever shares it pays for it
+            for receipt in decoded.signed:
+                _ = receipt.names, decoded.digest
+        return decoded
+
+    return context.work.once(("payload", payload), decode)
 
 
 def _accepted(
@@ -661,7 +670,7 @@ def _add_ahead(context: RoundContext, state: RoundState) -> RoundState:
     """Add up what a close admits that was voted for here, while others vote: so much less to do once it is final."""
     if not state.likely:
         return state
-    close, state = decode_payload(state.likely), replace(state, likely=b"")
+    close, state = decoded_payload(context, state.likely), replace(state, likely=b"")
     if isinstance(close, Close) and close.reports and state.close is None and state.held().keys() >= set(close.reports):
         add_close(context.work, state, close)
     return state

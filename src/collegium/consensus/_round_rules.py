@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, OpenedSum, Receipt, Report, RoundTerms, Upload
-from collegium.crypto import Digest, recover_address, seal
+from collegium.crypto import Digest, check_seal_key, recover_address
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
@@ -265,7 +265,7 @@ def check_announcement(task: Digest, epoch_set: EpochSet, announcement: Announce
     signer = recover_address(announcement.digest(task), announcement.signature)
     if signer != epoch_set.validator(announcement.validator).account:
         raise ProposalRefusedError(f"sealing key of validator {announcement.validator} is signed by {signer.hex()}")
-    seal(announcement.seal_key, b"can this key be sealed to?", b"")
+    check_seal_key(announcement.seal_key)
 
 
 def verify_announcement(work: Work, task: Digest, epoch_set: EpochSet, announcement: Announcement) -> None:
@@ -488,17 +488,22 @@ def is_complete(context: RoundContext, state: RoundState) -> bool:
     admissible = state.admissible()
     if len({held.report.trainer for held in admissible.values()}) != len(context.cohort) - state.failing():
         return False
-    whole = sum(receipt.names.issuperset(admissible) for receipt in state.receipts.values())
+    reports = frozenset(admissible)
+    whole = sum(receipt.names >= reports for receipt in state.receipts.values())
     if whole < enough and min((len(_seats_with(state, report)) for report in admissible), default=0) < enough:
         return False
+    if not context.agreed.proof_bytes_max(state.terms.round):
+        return True
     return all(is_proved(context, state, held.report) for held in admissible.values())
 
 
 def is_unanimous(state: RoundState) -> bool:
     """Tell whether every seat that can open columns has signed for every admissible report: nobody else will."""
     able = [i for i, seat in enumerate(state.terms.seats) if seat.seal_key is not None]
-    admissible = state.admissible()
-    return all(i in state.receipts and state.receipts[i].names.issuperset(admissible) for i in able)
+    if not state.receipts.keys() >= set(able):
+        return False
+    admissible = frozenset(state.admissible())
+    return all(state.receipts[i].names >= admissible for i in able)
 
 
 def _common(holders: Mapping[Digest, frozenset[int]], admitted: list[Digest]) -> frozenset[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, Protocol, TypeVar
+from typing import ClassVar, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -497,6 +497,8 @@ class RoundState:
     Sizes: reports and columns are bounded by the cohort, receipts by seats x cohort, votes and releases by validators,
     what waits (`ahead`), what was `answered` and rejects by a quota for each sender.
     """
+
+    DERIVED: ClassVar[Mapping[str, frozenset[str]]] = {"_held": frozenset({"reports", "fetched"})}  # see `_replace`
 
     terms: RoundTerms
     model: bytes

@@ -35,10 +35,11 @@ from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, ReplicaState, Submit, Tick, VoteState
 from ._ordering import initial_state, restore, say_again, step
 from ._proof_evidence import ProofReject
-from ._records import Announcement, Close, Header, Registered, decode_payload
+from ._records import Announcement, Close, Header, Registered
 from ._round import (
     begin,
     begin_behind,
+    decoded_payload,
     finish,
     next_payload,
     payload_accepted,
@@ -492,7 +493,7 @@ def _apply(
     if context.change is not None and is_epoch_record(block.payload):
         return state, changed
     try:
-        payload = decode_payload(block.payload)
+        payload = decoded_payload(context.round, block.payload)
     except CollegiumError as error:  # cannot be: a quorum accepted it
         return state, (Refused(state.round.terms.round, "final block", error),)
     if isinstance(payload, Close):

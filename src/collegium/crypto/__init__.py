@@ -65,7 +65,7 @@ from collegium.crypto._hash import DIGEST_BYTES, Digest, hash_fields
 from collegium.crypto._isolate import bisect_invalid
 from collegium.crypto._keyfile import MemberKeys, SecretKind, load_keys, load_secret, save_keys, save_secret
 from collegium.crypto._random import SEED_BYTES, Randomness, Stream, os_random
-from collegium.crypto._seal import SEAL_KEY_BYTES, SEAL_OVERHEAD_BYTES, SealKey, open_sealed, seal
+from collegium.crypto._seal import SEAL_KEY_BYTES, SEAL_OVERHEAD_BYTES, SealKey, check_seal_key, open_sealed, seal
 from collegium.crypto._transcript import Transcript
 
 __all__ = [
@@ -122,6 +122,7 @@ __all__ = [
     "aggregate_signatures",
     "bisect_invalid",
     "bls_verify",
+    "check_seal_key",
     "combine_commitments",
     "combine_shares",
     "deal",

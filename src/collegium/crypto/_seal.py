@@ -10,12 +10,13 @@ from collegium.crypto._errors import MalformedSecretError, SealError, SealKeyErr
 from collegium.crypto._hash import check_length
 from collegium.crypto._random import Randomness
 
-__all__ = ["SEAL_KEY_BYTES", "SEAL_OVERHEAD_BYTES", "SealKey", "open_sealed", "seal"]
+__all__ = ["SEAL_KEY_BYTES", "SEAL_OVERHEAD_BYTES", "SealKey", "check_seal_key", "open_sealed", "seal"]
 
 SEAL_KEY_BYTES = 32
 SEAL_OVERHEAD_BYTES = 32 + 16  # encapsulated key and tag
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_128_GCM)
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(SEAL_KEY_BYTES))  # no secret: it only meets keys that are tried out
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -46,6 +47,18 @@ class SealKey:
         return "SealKey(<secret>)"
 
 
+def check_seal_key(public_key: bytes) -> None:
+    """Check that one can seal to a key, whatever for: any secret times a point of small order is zero.
+
+    Raises:
+        SealKeyError: as `seal`.
+    """
+    try:
+        _PROBE.exchange(_public_key(public_key))
+    except ValueError as error:
+        raise _small_order(public_key) from error
+
+
 def seal(public_key: bytes, info: bytes, plaintext: bytes) -> bytes:
     """Return a box, encapsulated key (32) || ciphertext || tag (16), that only `public_key`'s owner opens.
 
@@ -55,12 +68,20 @@ def seal(public_key: bytes, info: bytes, plaintext: bytes) -> bytes:
     Raises:
         SealKeyError: `public_key` is not 32 bytes or is a point of small order.
     """
-    if len(public_key) != SEAL_KEY_BYTES:
-        raise SealKeyError(f"seal key has {len(public_key)} bytes, expected {SEAL_KEY_BYTES}", length=len(public_key))
     try:
-        return _SUITE.encrypt(plaintext, X25519PublicKey.from_public_bytes(public_key), info)
+        return _SUITE.encrypt(plaintext, _public_key(public_key), info)
     except ValueError as error:
-        raise SealKeyError(f"seal key {public_key.hex()} is a point of small order", key=public_key) from error
+        raise _small_order(public_key) from error
+
+
+def _public_key(data: bytes) -> X25519PublicKey:
+    if len(data) != SEAL_KEY_BYTES:
+        raise SealKeyError(f"seal key has {len(data)} bytes, expected {SEAL_KEY_BYTES}", length=len(data))
+    return X25519PublicKey.from_public_bytes(data)
+
+
+def _small_order(data: bytes) -> SealKeyError:
+    return SealKeyError(f"seal key {data.hex()} is a point of small order", key=data)
 
 
 def open_sealed(secret: SealKey, info: bytes, box: bytes) -> bytes:
