@@ -16,7 +16,7 @@ from collegium.apps._bench_decision import DecisionMeasure, UndecidedError, meas
 from collegium.apps._bench_round import Hop, Kind, RoundCase, RoundMeasure, Step, critical_path, measure_rounds
 from collegium.apps._bench_rows import Spread
 from collegium.apps._bench_sharded import ShardCase, play_sharded, sample_shard
-from collegium.apps._bench_sockets import measure_sockets
+from collegium.apps._bench_sockets import SocketHosts, SocketsStalledError
 from collegium.apps._order_replica import Frame, Replica, order_replicas
 from collegium.apps.cli import Engine, ExitCode, app
 
@@ -92,11 +92,14 @@ def test_peer_refuses_frames_that_are_not_their_senders() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["ours", "all-to-all"])
-def test_processes_decide_over_mutual_tls(protocol: str) -> None:
-    measure = measure_sockets(protocol, 4, repeats=1, processes=2)
-    assert measure.wall_seconds.runs == 1
-    assert measure.peak_bytes > 0
+def test_the_same_processes_decide_over_mutual_tls_by_either_protocol() -> None:
+    with SocketHosts(processes=2) as hosts:
+        for protocol, size in (("ours", 4), ("all-to-all", 4), ("ours", 3)):
+            measure = hosts.measure(protocol, size, repeats=1)
+            assert measure.wall_seconds.runs == 1
+            assert measure.peak_bytes > 0
+        with pytest.raises(SocketsStalledError, match="a process ended"):
+            hosts.measure("neither", 4, repeats=1)
 
 
 # A whole round

@@ -25,7 +25,7 @@ from collegium.apps._bench_rows import (
     with_target,
 )
 from collegium.apps._bench_sharded import Costs, ShardCase, ShardedRound, play_sharded, sample_shard
-from collegium.apps._bench_sockets import PROCESSES, SocketMeasure, SocketsStalledError, measure_sockets
+from collegium.apps._bench_sockets import PROCESSES, SocketHosts, SocketMeasure, SocketsStalledError
 from collegium.apps._order_replica import order_replicas
 from collegium.errors import CollegiumError
 
@@ -75,8 +75,9 @@ def consensus_rows(*, quick: bool, part: str | None = None) -> Iterator[Row]:
             yield note_row(name, text)
     yield note_row("load before", load_text())
     if part in (None, "decision"):
-        for size in QUICK_SIZES if quick else SIZES:
-            yield from _decision(size)
+        with SocketHosts() as hosts:
+            for size in QUICK_SIZES if quick else SIZES:
+                yield from _decision(size, hosts)
     if part in (None, "round"):
         for case in QUICK_ROUNDS if quick else ROUNDS:
             progress(f"rounds of {case.seats} seats, {case.trainers} trainers, {case.parameters:,} parameters")
@@ -92,7 +93,7 @@ def consensus_rows(*, quick: bool, part: str | None = None) -> Iterator[Row]:
 # One decision
 
 
-def _decision(size: int) -> Iterator[Row]:
+def _decision(size: int, hosts: SocketHosts) -> Iterator[Row]:
     progress(f"one decision of {size} validators")
     repeats = REPEATS if size <= PAIRS_MAX else REPEATS_LARGE
     ours = measure_decisions(order_replicas, size, LINK_MS, repeats=repeats)
@@ -104,7 +105,7 @@ def _decision(size: int) -> Iterator[Row]:
     try:
         progress(f"{size} validators over sockets")
         yield from socket_rows(
-            size, measure_sockets("ours", size, repeats=repeats), measure_sockets("all-to-all", size, repeats=repeats)
+            size, hosts.measure("ours", size, repeats=repeats), hosts.measure("all-to-all", size, repeats=repeats)
         )
     except SocketsStalledError as error:
         yield note_row("over sockets", f"not measured at {size}: {error}")

@@ -13,21 +13,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from collegium.apps._all_to_all_peer import all_to_all_replicas
 from collegium.apps._bench_decision import PAYLOAD_BYTES
 from collegium.apps._bench_rows import Spread
-from collegium.apps._memory import resident_peak
+from collegium.apps._memory import forget_peak, resident_peak
 from collegium.apps._order_replica import Frame, Replica, order_replicas
 from collegium.crypto import Stream, os_random
 from collegium.errors import CollegiumError
 from collegium.node import PeerLimits, Peers, TlsFiles, create_authority, identity_from_uri, issue, peer_tls
 from collegium.node import save_credentials as save
 
-__all__ = ["PROCESSES", "SocketMeasure", "SocketsStalledError", "measure_sockets"]
+__all__ = ["PROCESSES", "SocketHosts", "SocketMeasure", "SocketsStalledError"]
 
 PROCESSES: Final = 4
+START_SECONDS: Final = 120.0  # until a process has imported what it needs
 CONNECT_SECONDS: Final = 120.0  # until everybody is connected with everybody
 DECISION_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
@@ -48,7 +50,7 @@ class SocketMeasure:
     Attributes:
         wall_seconds: from telling all processes until the last one's replicas have decided.
         cpu_seconds: of all processes together, TLS included.
-        connect_seconds: from starting the first process until everybody is connected; once.
+        connect_seconds: from telling the processes whom they host until everybody is connected; once.
         peak_bytes: resident, of all processes together.
     """
 
@@ -69,26 +71,54 @@ class Plan:
     folder: str
 
 
-def measure_sockets(protocol: str, size: int, *, repeats: int, processes: int = PROCESSES) -> SocketMeasure:
-    """Let `size` replicas of a protocol, "ours" or "all-to-all", decide over loopback.
+class SocketHosts:
+    """Processes that host validators: started at the first measurement and used for all, as starting takes seconds."""
 
-    Raises:
-        SocketsStalledError: see there.
-    """
-    with tempfile.TemporaryDirectory(prefix="collegium-bench-") as folder:
-        _make_certificates(Path(folder), size)
-        plan = Plan(protocol, size, os_random(32), (), folder)
-        shares = [tuple(range(first, size, processes)) for first in range(processes)]
-        began = time.perf_counter()
-        children = [_Child.start(replace(plan, own=own)) for own in shares]
+    def __init__(self, processes: int = PROCESSES) -> None:
+        self._count, self._children = processes, list[_Child]()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; another measurement starts others."""
+        for child in self._children:
+            child.stop()
+        self._children = []
+
+    def measure(self, protocol: str, size: int, *, repeats: int) -> SocketMeasure:
+        """Let `size` replicas of a protocol, "ours" or "all-to-all", decide over loopback.
+
+        Raises:
+            SocketsStalledError: see there.
+        """
         try:
-            places = {index: place for told in _gather(children, CONNECT_SECONDS) for index, place in told.items()}
-            _tell(children, places)
-            _gather(children, CONNECT_SECONDS)
-            return _decide(children, time.perf_counter() - began, repeats)
-        finally:
-            for child in children:
-                child.stop()
+            if not self._children:
+                self._children = [_Child.start() for _ in range(self._count)]
+                _gather(self._children, START_SECONDS)
+            with tempfile.TemporaryDirectory(prefix="collegium-bench-") as folder:
+                return self._measure(Plan(protocol, size, os_random(32), (), folder), repeats)
+        except BaseException:
+            self.close()  # they may be anywhere
+            raise
+
+    def _measure(self, plan: Plan, repeats: int) -> SocketMeasure:
+        _make_certificates(Path(plan.folder), plan.size)
+        began = time.perf_counter()
+        for first, child in enumerate(self._children):
+            _tell([child], replace(plan, own=tuple(range(first, plan.size, self._count))))
+        places = {index: place for told in _gather(self._children, CONNECT_SECONDS) for index, place in told.items()}
+        _tell(self._children, places)
+        _gather(self._children, CONNECT_SECONDS)
+        measured = _decide(self._children, time.perf_counter() - began, repeats)
+        _tell(self._children, None)
+        _gather(self._children, CONNECT_SECONDS)
+        return measured
 
 
 def _decide(children: list[_Child], connect_seconds: float, repeats: int) -> SocketMeasure:
@@ -123,16 +153,17 @@ class _Child:
     pipe: Connection
 
     @classmethod
-    def start(cls, plan: Plan) -> _Child:
+    def start(cls) -> _Child:
         context = multiprocessing.get_context("spawn")
         ours, its = context.Pipe()
-        process = context.Process(target=run_process, args=(plan, its), daemon=True)
+        process = context.Process(target=run_process, args=(its,), daemon=True)
         process.start()
         its.close()
         return cls(process, ours)
 
     def stop(self) -> None:
         with suppress(OSError):  # it has ended
+            self.pipe.send(None)  # of a measurement, where it is in one
             self.pipe.send(None)
         self.process.join(5)
         if self.process.is_alive():
@@ -173,9 +204,13 @@ def _gather(children: list[_Child], seconds: float) -> list[Any]:
 # A process
 
 
-def run_process(plan: Plan, pipe: Connection) -> None:
-    """Host some validators until told to stop."""
-    asyncio.run(_Hosts(plan).serve(pipe))
+def run_process(pipe: Connection) -> None:
+    """Host some validators of one measurement after another, until told to stop."""
+    pipe.send("started")
+    while (plan := pipe.recv()) is not None:
+        forget_peak()
+        asyncio.run(_Hosts(plan).serve(pipe))
+        pipe.send("stopped")
 
 
 class _Hosts:
