@@ -221,6 +221,17 @@ def test_an_auditor_replays_an_epoch_and_finds_the_same_handover() -> None:
         replay_change(town.plan, town.epoch_set, 0, town.first_value, missing)
 
 
+def test_an_auditor_lets_no_round_close_before_a_handover_that_is_due_and_no_epoch_go_on_after_it() -> None:
+    """Whoever has a quorum of an epoch's keys could order so; no honest quorum votes for it."""
+    _, _, towns = history()
+    town = towns[0]
+    at = next(i for i, payload in enumerate(town.order) if payload[:1] == b"N")
+    with pytest.raises(HandoverRefusedError, match="round 4 closes before the handover that is due"):
+        replay_change(town.plan, town.epoch_set, 0, town.first_value, [*town.order[:at], b"C"])
+    with pytest.raises(HandoverRefusedError, match="epoch 0 goes on after its last round, 4"):
+        replay_change(town.plan, town.epoch_set, 0, town.first_value, [*town.order, town.order[0]])
+
+
 # ------------------------------------------------------------------------------------------------ bytes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
@@ -16,9 +16,11 @@ from ._epoch_change_rules import (
     ChangePlan,
     ChangeRules,
     EpochChange,
+    HandoverRefusedError,
     WrongChangeError,
     begin_change,
     follow_payload,
+    handover_due,
     open_handover,
 )
 from ._messages import Block, QuorumCertificate
@@ -28,6 +30,7 @@ from ._order_validity import WrongEpochError
 __all__ = ["HandoverProof", "NotAHandoverError", "replay_change", "verify_handover", "verify_handovers"]
 
 T = TypeVar("T")
+CLOSE_KIND: Final = b"C"  # how the payload begins that closes a round
 
 
 class NotAHandoverError(CollegiumError):
@@ -113,10 +116,18 @@ def replay_change(
         payloads: what `verify_chain` returned.
 
     Raises:
+        HandoverRefusedError: a round closes before the handover without which it may not, or the epoch goes on after
+            it.
         CollegiumError: as `follow_payload`, of the first payload that does not follow.
     """
     rules = ChangeRules(plan, epoch_set, _EachTime())
     change = begin_change(plan, first_round, value)
     for payload in payloads:
+        if change.handover is not None and change.round >= change.handover.first_round:
+            raise HandoverRefusedError(f"epoch {epoch_set.epoch} goes on after its last round, {change.round - 1}")
+        if payload[:1] == CLOSE_KIND and handover_due(change) is not None:
+            raise HandoverRefusedError(
+                f"round {change.round} closes before the handover that is due", round=change.round
+            )
         change = follow_payload(rules, change, payload)
     return change
