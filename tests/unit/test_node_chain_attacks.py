@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import msgspec
 import pytest
 import rlp
 
@@ -15,6 +16,7 @@ from collegium.consensus import EpochSet, Validator, ValidatorIndex
 from collegium.crypto import (
     AccountKey,
     BadCertificateError,
+    BlsPublicKey,
     BlsSecretKey,
     Certificate,
     QuorumNotReachedError,
@@ -33,6 +35,7 @@ from collegium.node._base_chain import (
     encode_chain_record,
 )
 from collegium.node._chain_check import check_chain
+from collegium.node._epochs import KnownEpoch
 from collegium.settlement import (
     Checkpoint,
     EmbeddedChain,
@@ -41,6 +44,7 @@ from collegium.settlement import (
     ReplayMismatchError,
     SentTransaction,
     deploy,
+    handover_digest,
     header_root,
     open_first_epoch,
     possession_context,
@@ -429,3 +433,107 @@ def test_the_main_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     MainNetwork.chain_id = 31337
     with pytest.raises(AttributeError, match="estimate_gas"):  # it went on, to pay the first account
         BaseChain.found(NODE, keys().operator, keys().epoch_set, [])
+
+
+# ------------------------------------------------------------------------------------------------ two epochs
+
+
+@cache
+def later() -> KnownEpoch:
+    """Return the epoch after the first, from round 2 on: three of the four members, in another order."""
+    members = [keys().epoch_set.validators[place] for place in (2, 0, 3)]
+    validators = tuple(replace(member, index=ValidatorIndex(seat)) for seat, member in enumerate(members))
+    return KnownEpoch(EpochSet(TASK, 1, validators), bytes(32), 2)
+
+
+def relieve(chain: BaseChain, voting: Sequence[BlsSecretKey]) -> None:
+    """Have these keys sign that the later set follows, and send it."""
+    members = [BlsPublicKey(member.bls_key) for member in later().epoch_set.validators]
+    digest = handover_digest(TASK, 1, chain.facts[-1].checkpoint.digest, members)
+    chain.hand_over(later().epoch_set, {seat: key.sign(digest) for seat, key in enumerate(voting)})
+
+
+def settled_first() -> BaseChain:
+    pairs = list(zip(keys().accounts, keys().voting, strict=True))
+    chain = BaseChain.found(None, keys().operator, keys().epoch_set, pairs)
+    signers: Any = [_Signer(index, key) for index, key in enumerate(keys().voting)]
+    chain.settle(header_root([bytes(32), bytes(32)]), 1, signers)
+    return chain
+
+
+def later_signers() -> Any:
+    return [_Signer(seat, keys().voting[place]) for seat, place in enumerate((2, 0, 3))]
+
+
+@cache
+def long_record() -> ChainRecord:
+    """Return the record of a run of two epochs, interrupted and gone on with after the handover."""
+    chain = settled_first()
+    relieve(chain, keys().voting)
+    again = BaseChain.resume(chain.record(), keys().operator, keys().epoch_set, [later().epoch_set])
+    assert again.epoch_set == later().epoch_set
+    again.settle(header_root([bytes(32)]), 2, later_signers())
+    return again.record()
+
+
+def test_a_set_is_relieved_by_the_one_that_it_signs_for_and_settles_no_more() -> None:
+    check_chain(long_record(), None, keys().epoch_set, keys().operator.address, [later()])
+    assert decode_chain_record(encode_chain_record(long_record())) == long_record()
+    chain = settled_first()
+    with pytest.raises(CollegiumError, match="InvalidCertificate"):
+        relieve(chain, [keys().voting[place] for place in (0, 1, 3)])  # one of them in another's seat
+    relieve(chain, keys().voting)
+    chain.epoch_set = keys().epoch_set
+    old: Any = [_Signer(index, key) for index, key in enumerate(keys().voting)]
+    with pytest.raises(CollegiumError, match="WrongEpoch"):
+        chain.settle(header_root([bytes(32)]), 2, old)
+
+
+def test_a_record_is_gone_on_with_by_whoever_knows_its_epochs() -> None:
+    with pytest.raises(ChainRecordError, match="the record has 1 handovers, 0 epochs are known"):
+        BaseChain.resume(long_record(), keys().operator, keys().epoch_set)
+    fresh = BaseChain.resume(record(), keys().operator, keys().epoch_set, [later().epoch_set])
+    assert fresh.epoch_set == keys().epoch_set
+
+
+@pytest.mark.parametrize(
+    ("change", "after", "reason"),
+    [
+        (lambda old: old, (), "1 handovers, the ledger 0 epochs after 0"),
+        (lambda old: replace(old, handovers=msgspec.UNSET), (2,), "0 handovers, the ledger 1 epochs after 0"),
+        (lambda old: old, (1,), "goes beyond epoch 0"),
+        (lambda old: old, (3,), "does not follow the one before"),
+        (lambda old: replace(old, handovers=(replace(old.handed_over[0], gas=7),)), (2,), "handovers cost"),
+        (
+            lambda old: replace(old, checkpoints=(old.checkpoints[0], replace(old.checkpoints[1], epoch=0))),
+            (2,),
+            "does not follow the one before",
+        ),
+    ],
+)
+def test_a_record_of_other_epochs_than_the_ledgers_is_refused(
+    change: Callable[[ChainRecord], ChainRecord], after: tuple[int, ...], reason: str
+) -> None:
+    epochs = [replace(later(), first_round=first) for first in after]
+    with pytest.raises(ChainRecordError, match=reason):
+        check_chain(change(long_record()), None, keys().epoch_set, keys().operator.address, epochs)
+
+
+def test_a_set_that_the_one_before_did_not_sign_for_is_refused() -> None:
+    """The operator may send any transaction; who may be in office is for the set in office to say."""
+    members = [BlsPublicKey(member.bls_key) for member in later().epoch_set.validators]
+    digest = handover_digest(TASK, 1, long_record().checkpoints[0].digest, members)
+    own = make_certificate(SIZE, {seat: keys().voting[place].sign(digest) for seat, place in enumerate((2, 0, 3))})
+    forged = replace(
+        long_record(), handovers=(replace(long_record().handed_over[0], certificate=encode_certificate(own)),)
+    )
+    with pytest.raises(BadCertificateError):
+        check_chain(forged, None, keys().epoch_set, keys().operator.address, [later()])
+    reordered = replace(later(), epoch_set=EpochSet(TASK, 1, _reversed(later().epoch_set)))
+    with pytest.raises(BadCertificateError):
+        check_chain(long_record(), None, keys().epoch_set, keys().operator.address, [reordered])
+
+
+def _reversed(epoch_set: EpochSet) -> tuple[Validator, ...]:
+    members = enumerate(reversed(epoch_set.validators))
+    return tuple(replace(member, index=ValidatorIndex(seat)) for seat, member in members)

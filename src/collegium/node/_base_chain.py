@@ -31,6 +31,7 @@ from collegium.settlement import (
     TransactionNotMinedError,
     Transcript,
     deploy,
+    open_epoch,
     open_first_epoch,
     possession_context,
     post_checkpoint,
@@ -50,6 +51,7 @@ __all__ = [
     "BaseChain",
     "ChainRecord",
     "ChainRecordError",
+    "HandoverRecord",
     "checkpoint_facts",
     "decode_chain_record",
     "encode_chain_record",
@@ -74,6 +76,14 @@ class ChainRecordError(CollegiumError):
 
 
 @dataclass(frozen=True)
+class HandoverRecord:
+    """A handover on the chain: the certificate of the set that it relieved (bitmap and signature), and its gas."""
+
+    certificate: bytes
+    gas: int
+
+
+@dataclass(frozen=True)
 class ChainRecord:
     """Everything that was sent to the base chain.
 
@@ -81,6 +91,7 @@ class ChainRecord:
         url: of the node; None for the embedded chain, which `transcript` then holds whole.
         sent: the operator's and validators' transactions to a node, in order; empty for the embedded chain.
         certificates: one a checkpoint: bitmap and signature of the epoch set.
+        handovers: one an epoch that was opened after the first; not there in a task of one epoch.
     """
 
     url: str | None
@@ -91,11 +102,17 @@ class ChainRecord:
     certificates: tuple[bytes, ...]
     gas: tuple[int, ...]
     calldata_bytes: tuple[int, ...]
+    handovers: tuple[HandoverRecord, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def handed_over(self) -> tuple[HandoverRecord, ...]:
+        """The handovers, none in a task of one epoch."""
+        return () if isinstance(self.handovers, msgspec.UnsetType) else self.handovers
 
 
 @dataclass
 class BaseChain:
-    """The operator's side of the base chain while a run goes on."""
+    """The operator's side of the base chain while a run goes on; `epoch_set` is in office there."""
 
     chain: Chain
     url: str | None
@@ -105,6 +122,11 @@ class BaseChain:
     facts: list[CheckpointFacts] = field(default_factory=list)
     certificates: list[bytes] = field(default_factory=list)
     sent_before: tuple[SentTransaction, ...] = ()  # to a node, by whoever wrote the record that this goes on from
+    handovers: list[HandoverRecord] = field(default_factory=list)
+    numbers: Mapping[bytes, int] = field(init=False)  # in the chain's registry, by account: of the first epoch's set
+
+    def __post_init__(self) -> None:
+        self.numbers = {validator.account: int(validator.index) for validator in self.epoch_set.validators}
 
     @classmethod
     def found(
@@ -146,8 +168,14 @@ class BaseChain:
         return cls(chain, url, operator, epoch_set, deployment)
 
     @classmethod
-    def resume(cls, record: ChainRecord, operator: AccountKey, epoch_set: EpochSet) -> BaseChain:
+    def resume(
+        cls, record: ChainRecord, operator: AccountKey, epoch_set: EpochSet, later: Sequence[EpochSet] = ()
+    ) -> BaseChain:
         """Go on where a record ends: the embedded chain is executed again, a node is asked.
+
+        Args:
+            epoch_set: the first epoch's.
+            later: those of the epochs after it, as many as the record has handovers or more.
 
         Raises:
             ChainRecordError: the record is of neither.
@@ -160,8 +188,13 @@ class BaseChain:
             chain = verify_replay(record.transcript)
         else:
             raise ChainRecordError("a chain record holds a transcript or names a node, and not both")
+        handovers = list(record.handed_over)
+        if len(handovers) > len(later):
+            raise ChainRecordError(f"the record has {len(handovers)} handovers, {len(later)} epochs are known")
         rest = (checkpoint_facts(record), list(record.certificates), () if record.url is None else record.sent)
-        return cls(chain, record.url, operator, epoch_set, record.deployment, *rest)
+        self = cls(chain, record.url, operator, epoch_set, record.deployment, *rest, handovers)
+        self.epoch_set = later[len(handovers) - 1] if handovers else epoch_set
+        return self
 
     def settle(self, root: Digest, last_round: int, nodes: Sequence[ValidatorNode]) -> CheckpointFacts:
         """Have the epoch set sign the headers up to `last_round` and post the certificate."""
@@ -186,6 +219,30 @@ class BaseChain:
         receipt = post_checkpoint(self.chain, self.deployment, self.operator, checkpoint, certificate)
         return self.enter(checkpoint, encode_certificate(certificate), receipt.gas, receipt.calldata_bytes)
 
+    def relieve(self, following: EpochSet, nodes: Sequence[ValidatorNode]) -> HandoverRecord:
+        """Have the epoch set in office, whose rounds are all settled, sign that another follows; put that in office."""
+        if not self.facts:
+            raise ChainRecordError(f"epoch {following.epoch} cannot be opened before a checkpoint of the one before it")
+        last = self.facts[-1].checkpoint
+        return self.hand_over(following, {node.index: node.sign_handover(last) for node in nodes})
+
+    def hand_over(self, following: EpochSet, signatures: Mapping[int, bytes]) -> HandoverRecord:
+        """Open the next epoch with the certificate that signatures of the set in office make.
+
+        Raises:
+            CollegiumError: they are no quorum's, or the chain is not reachable or refuses.
+        """
+        certificate = make_certificate(self.epoch_set.size, signatures)
+        seats = [self.numbers[validator.account] for validator in following.validators]
+        receipt = open_epoch(self.chain, self.deployment, self.operator, seats, certificate)
+        return self.enter_handover(following, encode_certificate(certificate), receipt.gas)
+
+    def enter_handover(self, following: EpochSet, certificate: bytes, gas: int) -> HandoverRecord:
+        """Note a handover that is on the chain, and what it took."""
+        self.handovers.append(HandoverRecord(certificate, gas))
+        self.epoch_set = following
+        return self.handovers[-1]
+
     def enter(self, checkpoint: Checkpoint, certificate: bytes, gas: int, calldata_bytes: int) -> CheckpointFacts:
         """Note a checkpoint that is on the chain, and what it took."""
         facts = CheckpointFacts(checkpoint, gas, calldata_bytes)
@@ -205,6 +262,7 @@ class BaseChain:
             certificates=tuple(self.certificates),
             gas=tuple(entry.gas for entry in self.facts),
             calldata_bytes=tuple(entry.calldata_bytes for entry in self.facts),
+            handovers=tuple(self.handovers) or msgspec.UNSET,
         )
 
 
@@ -223,6 +281,8 @@ def decode_chain_record(data: bytes) -> ChainRecord:
     counts = {len(record.checkpoints), len(record.certificates), len(record.gas), len(record.calldata_bytes)}
     if len(counts) != 1:
         raise ChainRecordError(f"chain record has {sorted(counts)} of each, expected one count of checkpoints")
+    if record.handovers == ():
+        raise ChainRecordError("chain record has an empty list of handovers, expected none or a list that holds some")
     return record
 
 

@@ -7,7 +7,7 @@ than they make: a hostile record cannot keep a verifier busy.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ import rlp
 from collegium.consensus import EpochSet
 from collegium.crypto import (
     BlsPublicKey,
+    Digest,
     decode_certificate,
     g1_uncompressed,
     g2_uncompressed,
@@ -27,6 +28,7 @@ from collegium.errors import CollegiumError
 from collegium.settlement import (
     NO_CHECKPOINT,
     Chain,
+    Checkpoint,
     Deployment,
     EmbeddedChain,
     Genesis,
@@ -34,6 +36,7 @@ from collegium.settlement import (
     attach,
     contract,
     contract_address,
+    handover_digest,
     read_checkpoints,
     settlement_creation,
     verify_replay,
@@ -50,6 +53,7 @@ from ._base_chain import (
     ChainRecord,
     ChainRecordError,
 )
+from ._epochs import KnownEpoch
 
 __all__ = ["check_chain"]
 
@@ -78,6 +82,22 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
+class _Settled:
+    """A checkpoint that the set in office certified."""
+
+    checkpoint: Checkpoint
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A set that the one in office put in its place."""
+
+    epoch_set: EpochSet
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _Transaction:
     """A transaction that was sent, as its signed bytes say."""
 
@@ -90,14 +110,17 @@ class _Transaction:
     data: bytes
 
 
-def check_chain(record: ChainRecord, url: str | None, epoch_set: EpochSet, operator: bytes) -> None:
+def check_chain(
+    record: ChainRecord, url: str | None, epoch_set: EpochSet, operator: bytes, later: Sequence[KnownEpoch] = ()
+) -> None:
     """Check every certificate and transaction and, on the embedded chain, execute all again and read the result back.
 
     Args:
         record: what the run says of its chain; its checkpoints are those of the ledger's headers.
         url: the node that the experiment names, None for the embedded chain: a record cannot choose the weaker check.
-        epoch_set: who must have registered, in this order, and certified each checkpoint.
+        epoch_set: who must have registered, in this order, and certified the first epoch's checkpoints.
         operator: account that deployed the contracts and posted the checkpoints.
+        later: the epochs after the first that must have been put in office, each by the one before it.
 
     Raises:
         CollegiumError: naming what does not hold.
@@ -105,30 +128,56 @@ def check_chain(record: ChainRecord, url: str | None, epoch_set: EpochSet, opera
     if record.url != url:
         raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, expected {url or 'embedded'}")
     # 1. certificates
-    keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
-    previous, settled = NO_CHECKPOINT, 0
-    for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
-        found = (checkpoint.task, checkpoint.epoch, checkpoint.previous, checkpoint.first_round)
-        if found != (epoch_set.task, epoch_set.epoch, previous, settled):
-            raise ChainRecordError(f"checkpoint of round {checkpoint.last_round} does not follow the one before")
-        if not settled <= checkpoint.last_round < ROUNDS_MAX:
-            raise ChainRecordError(f"checkpoint of rounds {settled} to {checkpoint.last_round} settles no rounds")
-        verify_certificate(keys, epoch_set.quorum, checkpoint.digest, decode_certificate(data, len(keys)))
-        previous, settled = checkpoint.digest, checkpoint.last_round + 1
+    steps = _certified_steps(record, epoch_set, later)
     # 2. addresses: they follow from who created what
     settlement = contract_address(operator, 0)
     deployment = Deployment(epoch_set.task, settlement, contract_address(settlement, 1), record.deployment.block)
     if record.deployment != deployment:
         raise ChainRecordError(f"the contracts are at {settlement.hex()} and its registry, the record says otherwise")
     # 3. transactions
-    calls = [*_set_up_calls(epoch_set, operator, deployment), *_checkpoint_calls(record, operator)]
-    sizes = tuple(len(call.data) for call in calls[-len(record.checkpoints) :])
+    settling = [_step_call(record, step, epoch_set, operator) for step in steps]
+    calls = [*_set_up_calls(epoch_set, operator, deployment), *settling]
+    sizes = tuple(len(call.data) for call, step in zip(settling, steps, strict=True) if isinstance(step, _Settled))
     if record.calldata_bytes != sizes:
         raise ChainRecordError(f"checkpoints take {sizes} bytes, the record says {record.calldata_bytes}")
     if url is None:
-        _check_embedded(record, calls, epoch_set, operator)
+        _check_embedded(record, calls, steps, epoch_set, operator)
     else:
         _check_node(record, calls, epoch_set, operator)
+
+
+def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[KnownEpoch]) -> list[_Settled | _Opened]:
+    """Check every certificate, each by the set in office, and return in order what they settled or opened."""
+    previous, settled, steps = NO_CHECKPOINT, 0, list[_Settled | _Opened]()
+    waiting, handovers = deque(later), deque(record.handed_over)
+    if len(handovers) != len(waiting):
+        raise ChainRecordError(f"the record has {len(handovers)} handovers, the ledger {len(waiting)} epochs after 0")
+    for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
+        if waiting and waiting[0].first_round == settled:
+            following, handover = waiting.popleft().epoch_set, handovers.popleft()
+            keys = [BlsPublicKey(member.bls_key) for member in following.validators]
+            digest = handover_digest(epoch_set.task, following.epoch, previous, keys)
+            _check_certificate(epoch_set, digest, handover.certificate)
+            steps.append(_Opened(following, handover.certificate))
+            epoch_set = following
+        found = (checkpoint.task, checkpoint.epoch, checkpoint.previous, checkpoint.first_round)
+        if found != (epoch_set.task, epoch_set.epoch, previous, settled):
+            raise ChainRecordError(f"checkpoint of round {checkpoint.last_round} does not follow the one before")
+        if not settled <= checkpoint.last_round < ROUNDS_MAX:
+            raise ChainRecordError(f"checkpoint of rounds {settled} to {checkpoint.last_round} settles no rounds")
+        if waiting and checkpoint.last_round >= waiting[0].first_round:
+            raise ChainRecordError(f"checkpoint of round {checkpoint.last_round} goes beyond epoch {checkpoint.epoch}")
+        _check_certificate(epoch_set, checkpoint.digest, data)
+        steps.append(_Settled(checkpoint, data))
+        previous, settled = checkpoint.digest, checkpoint.last_round + 1
+    if waiting:
+        raise ChainRecordError(f"no checkpoint ends where epoch {waiting[0].epoch} begins, {waiting[0].first_round}")
+    return steps
+
+
+def _check_certificate(epoch_set: EpochSet, digest: Digest, data: bytes) -> None:
+    keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
+    verify_certificate(keys, epoch_set.quorum, digest, decode_certificate(data, len(keys)))
 
 
 def _set_up_calls(epoch_set: EpochSet, operator: bytes, deployment: Deployment) -> Iterator[_Call]:
@@ -151,18 +200,29 @@ def _set_up_calls(epoch_set: EpochSet, operator: bytes, deployment: Deployment) 
     yield _Call("the first epoch's opening", operator, deployment.settlement, 0, opening, OPENING_GAS_MAX)
 
 
-def _checkpoint_calls(record: ChainRecord, operator: bytes) -> Iterator[_Call]:
-    """Yield what settles the record's checkpoints with the record's certificates."""
-    for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
-        bitmap, signature = data[:-48], data[-48:]
+def _step_call(record: ChainRecord, step: _Settled | _Opened, epoch_set: EpochSet, operator: bytes) -> _Call:
+    """Return what settles a checkpoint, or puts an epoch set in office, with the record's certificate."""
+    bitmap, signature = step.certificate[:-48], step.certificate[-48:]
+    certificate, at = (int.from_bytes(bitmap, "little"), g1_uncompressed(signature)), record.deployment.settlement
+    if isinstance(step, _Settled):
+        checkpoint = step.checkpoint
         rounds = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round)
-        certificate = (int.from_bytes(bitmap, "little"), g1_uncompressed(signature))
         call = contract("Settlement").call("checkpoint", *rounds, checkpoint.root, *certificate)
         what = f"the checkpoint of rounds {checkpoint.first_round} to {checkpoint.last_round}"
-        yield _Call(what, operator, record.deployment.settlement, 0, call, CHECKPOINT_GAS_MAX)
+        return _Call(what, operator, at, 0, call, CHECKPOINT_GAS_MAX)
+    numbers = {validator.account: int(validator.index) for validator in epoch_set.validators}
+    seats = tuple(numbers[member.account] for member in step.epoch_set.validators)
+    call = contract("Settlement").call("openEpoch", seats, *certificate)
+    return _Call(f"the opening of epoch {step.epoch_set.epoch}", operator, at, 0, call, OPENING_GAS_MAX)
 
 
-def _check_embedded(record: ChainRecord, calls: Sequence[_Call], epoch_set: EpochSet, operator: bytes) -> None:
+def _check_embedded(
+    record: ChainRecord,
+    calls: Sequence[_Call],
+    steps: Sequence[_Settled | _Opened],
+    epoch_set: EpochSet,
+    operator: bytes,
+) -> None:
     """Check an embedded chain's transactions, execute them again, and compare what the contracts then hold."""
     transcript = record.transcript
     if transcript is None or record.sent:
@@ -180,27 +240,35 @@ def _check_embedded(record: ChainRecord, calls: Sequence[_Call], epoch_set: Epoc
     attached = attach(chain, record.deployment.settlement, chain.receipts[0].block)
     if attached != record.deployment:
         raise ChainRecordError(f"the chain holds the deployment {attached}, the record {record.deployment}")
-    _check_seats(chain, attached, epoch_set)
+    _check_seats(chain, attached, epoch_set, steps)
     if read_checkpoints(chain, attached) != record.checkpoints:
         raise ChainRecordError("the chain holds other checkpoints than the record")
-    gas = tuple(receipt.gas for receipt in chain.receipts[len(calls) - len(record.checkpoints) :])
+    receipts = list(zip(steps, chain.receipts[len(calls) - len(steps) :], strict=True))
+    gas = tuple(receipt.gas for step, receipt in receipts if isinstance(step, _Settled))
     if gas != record.gas:
         raise ChainRecordError(f"checkpoints cost {gas} gas, the record says {record.gas}")
+    opening = tuple(receipt.gas for step, receipt in receipts if isinstance(step, _Opened))
+    recorded = tuple(handover.gas for handover in record.handed_over)
+    if opening != recorded:
+        raise ChainRecordError(f"handovers cost {opening} gas, the record says {recorded}")
 
 
-def _check_seats(chain: EmbeddedChain, deployment: Deployment, epoch_set: EpochSet) -> None:
-    """Check that the contract counts the votes of exactly the epoch set's keys, seat by seat."""
+def _check_seats(
+    chain: EmbeddedChain, deployment: Deployment, epoch_set: EpochSet, steps: Sequence[_Settled | _Opened]
+) -> None:
+    """Check that the contract counts the votes of exactly the last epoch set's keys, seat by seat."""
     registry, settlement = contract("Registry"), contract("Settlement")
-    keys = []
+    keys = dict[bytes, object]()
     for validator, receipt in zip(epoch_set.validators, chain.receipts[1:], strict=False):
         registered = [registry.event("Registered", log) for log in receipt.logs]
         found = [(event["id"], _address(event["account"]), event["stake"]) for event in registered]
         if found != [(validator.index, validator.account, validator.stake)]:
             raise ChainRecordError(f"the chain registered {found}, expected validator {validator.index}")
-        keys.append(registered[0]["key"])
+        keys[validator.account] = registered[0]["key"]
+    in_office = next((step.epoch_set for step in reversed(steps) if isinstance(step, _Opened)), epoch_set)
     (seated,) = settlement.result("seatKeys", _ask(chain, deployment.settlement, settlement.call("seatKeys")))
-    if list(seated) != keys:
-        raise ChainRecordError("the keys of the chain's epoch set are not those of the genesis, seat by seat")
+    if list(seated) != [keys[member.account] for member in in_office.validators]:
+        raise ChainRecordError(f"the chain's keys are not those of the set of epoch {in_office.epoch}, seat by seat")
 
 
 def _check_node(record: ChainRecord, calls: Sequence[_Call], epoch_set: EpochSet, operator: bytes) -> None:

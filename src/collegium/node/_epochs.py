@@ -13,6 +13,7 @@ from functools import cached_property
 from collegium.aggregation import RoundTerms
 from collegium.consensus import (
     Agreed,
+    Announcement,
     Block,
     BrokenChainError,
     Certified,
@@ -95,6 +96,7 @@ class KnownEpoch:
         genesis: what its first block names as its parent.
         first_round: with which it begins.
         group: its beacon's key; None for epoch 0, whose key follows from the genesis (`open_beacon`).
+        keys: its members' sealing keys for that round, as the handover fixes them; none for epoch 0.
         handover: digest of the block that ordered the handover to it; None for epoch 0.
     """
 
@@ -102,6 +104,7 @@ class KnownEpoch:
     genesis: Digest
     first_round: int
     group: BeaconGroup | None = None
+    keys: tuple[Announcement, ...] = ()
     handover: Digest | None = None
 
     @property
@@ -185,7 +188,9 @@ class Epochs:
                     f"epoch {ended.epoch + 1} seats {member.account.hex()}, no candidate of the task"
                 )
         self._known.append(
-            KnownEpoch(opened.epoch_set, opened.genesis, opened.first_round, opened.group, proof.block.digest)
+            KnownEpoch(
+                opened.epoch_set, opened.genesis, opened.first_round, opened.group, opened.keys, proof.block.digest
+            )
         )
         return self.present
 
