@@ -195,6 +195,25 @@ def test_a_checkpoint_that_says_whether_it_was_verified_is_believed(stated: obje
     assert shown in Page(render_page(changed(checkpoints=[SUMMARY["checkpoints"][0] | {"verified": stated}]))).text
 
 
+EPOCHS = [
+    {"epoch": 0, "first_round": 0, "members": [0, 1, 2, 3, 4], "gas": None},
+    {"epoch": 1, "first_round": 5, "members": [4, 0, 1, 2], "gas": 535_592},
+]
+
+
+def test_epochs_are_told_where_they_end() -> None:
+    assert "Who was in office" not in Page(render_page(SUMMARY)).text
+    text = Page(render_page(changed(epochs=EPOCHS))).text
+    assert "0 0 5 0-4 –" in text
+    assert "1 5 4 0-2, 4 535,592" in text
+    for key in EPOCHS[0]:
+        rows = copy.deepcopy(EPOCHS)
+        del rows[1][key]
+        Page(render_page(changed(epochs=rows)))
+    with pytest.raises(MalformedSummaryError):
+        render_page(changed(epochs=[3]))
+
+
 @pytest.mark.parametrize("key", sorted(SUMMARY))
 def test_any_key_may_be_absent(key: str) -> None:
     summary = changed()

@@ -94,6 +94,7 @@ def render_page(summary: Mapping[str, Any]) -> str:
         "proofs_known": any(_number(row, "proof_bytes") for row in rounds),
         "outcomes_known": any(_text(row, "outcome") for row in rounds),
         "checkpoints": [_checkpoint_row(row) for row in _rows(summary, "checkpoints")],
+        "epochs": [_epoch_row(row) for row in _rows(summary, "epochs")],
         "sites": [_site_row(row) for row in sites],
         "alone_known": any(_number(row, "auc_alone") is not None for row in sites),
         "site_totals": [_grouped(_total(sites, key)) for key in ("train_rows", "test_rows", "trainers")],
@@ -289,6 +290,21 @@ def _checkpoint_row(row: Mapping[str, Any]) -> dict[str, str]:
         "gas": _grouped(gas),
         "calldata_bytes": _grouped(_number(row, "calldata_bytes")),
         "verified": ("yes" if verified else "no") if known else ABSENT,
+    }
+
+
+def _epoch_row(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return an epoch's cells; runs of consecutive places are written as one."""
+    members = sorted({int(place) for place in _numbers(row, "members")})
+    starts = [place for place in members if place - 1 not in members]
+    ends = [place for place in members if place + 1 not in members]
+    spans = (str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True))
+    return {
+        "epoch": _grouped(_number(row, "epoch")),
+        "first_round": _grouped(_number(row, "first_round")),
+        "count": _grouped(len(members)),
+        "members": ", ".join(spans) or ABSENT,
+        "gas": _grouped(_number(row, "gas")),
     }
 
 
