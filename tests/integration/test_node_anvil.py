@@ -102,3 +102,47 @@ def test_a_record_that_brings_its_own_chain_is_refused(settled: PlayedRun, playe
     failure = copy.relist().failure
     assert failure is not None
     assert failure.startswith("chain.json: the record of a node holds a transcript")
+
+
+# ------------------------------------------------------------------------------------------------ epochs
+
+
+@pytest.fixture(scope="module")
+def relieved(node: str, development_key: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    """A run of two epochs whose sets the node put in office."""
+    folder = tmp_path_factory.mktemp("relieved")
+    changes = (
+        ("rounds = 3", "rounds = 5"),
+        ("absent = 1", "absent = 1\nepoch_rounds = 5"),
+        ("checkpoint_every = 2", f'checkpoint_every = 10\nurl = "{node}"'),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLLEGIUM_CHAIN_KEY", development_key)
+        return play(write_experiment(folder, *changes), folder / "run")
+
+
+def test_a_node_puts_each_set_in_office_and_takes_checkpoints_of_no_other(node: str, relieved: PlayedRun) -> None:
+    chain = JsonRpcChain(node)
+    deployment = record(relieved)["deployment"]
+    attached = attach(chain, b64decode(deployment["settlement"]), deployment["block"])
+    held = read_checkpoints(chain, attached)
+    assert [(c.epoch, c.first_round, c.last_round) for c in held] == [(0, 0, 4), (1, 5, 5)]
+    assert (read_head(chain, attached).epoch, read_head(chain, attached).seats) == (1, 15)
+    verdict = check(relieved.path, relieved.anchor)
+    assert verdict.ok, verdict.failure
+    assert any(
+        "2 checkpoints verified, 1 epoch sets put in office by the one before" in line for line in verdict.checks
+    )
+
+
+def test_a_handover_changed_in_the_record_of_a_node_is_refused(relieved: PlayedRun, tmp_path: Path) -> None:
+    copy = Copy.of(relieved.path, tmp_path / "copy")
+    data = (copy.path / "chain.json").read_bytes()
+    held = record(relieved)
+    for text in (held["handovers"][0]["certificate"], held["sent"][-2]["raw"]):
+        at = data.index(text.encode()) + 20
+        flipped = data[:at] + (b"A" if data[at : at + 1] != b"A" else b"B") + data[at + 1 :]
+        with copy.changed("chain.json", flipped, listed=True):
+            failure = check(copy.path).failure
+            assert failure is not None
+            assert failure.startswith("chain.json: ")

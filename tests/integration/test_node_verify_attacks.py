@@ -18,15 +18,16 @@ import pytest
 from _run_stage import Copy, PlayedRun, check, ignore, play, write_experiment
 
 from collegium.apps._page import render_page
-from collegium.consensus import ProposalRefusedError
+from collegium.consensus import Header, ProposalRefusedError
 from collegium.crypto import ThresholdBeacon, combine_commitments, combine_shares, deal, os_random
 from collegium.node import GenesisError, Verification, load_experiment, set_up, verify_run
 from collegium.node import _setup as founding
 from collegium.node import _verify as verifying
+from collegium.node._epochs import Epochs
 from collegium.node._genesis import Genesis, check_genesis, decode_genesis, encode_genesis, open_beacon
 from collegium.node._ledger import decode_ledger, ordered_rounds
 from collegium.node._statement import Statement, decode_statement, encode_statement, sign_statement
-from collegium.node._verify import _check_order
+from collegium.node._verify import _check_publishing, _Office
 
 pytestmark = pytest.mark.slow
 
@@ -246,11 +247,17 @@ def test_a_genesis_out_of_bounds_is_refused(
 
 def test_a_stored_header_lists_what_a_live_one_must(played: PlayedRun) -> None:
     genesis = played.federation.genesis
+    office = _Office(Epochs(genesis.epoch_set, None), open_beacon(genesis))
+
+    def check_lists(header: Header) -> None:
+        _check_publishing(header)
+        office.check_keys(genesis.task, header)
+
     blocks, tip = decode_ledger((played.path / "ledger.bin").read_bytes())
     header = ordered_rounds(genesis.epoch_set, blocks, tip)[1].certified.header
-    _check_order(genesis, header)
+    check_lists(header)
     seals, sums, quorum = header.announcements, header.key_sums, genesis.epoch_set.quorum
-    _check_order(genesis, replace(header, announcements=seals[:quorum]))
+    check_lists(replace(header, announcements=seals[:quorum]))
     for wrong, reason in (
         (replace(header, announcements=seals[::-1]), "sealing keys of validators"),
         (replace(header, announcements=(*seals, seals[-1])), "sealing keys of validators"),
@@ -260,7 +267,7 @@ def test_a_stored_header_lists_what_a_live_one_must(played: PlayedRun) -> None:
         (replace(header, key_sums=(*sums, sums[-1])), "key sums of seats"),
     ):
         with pytest.raises(ProposalRefusedError, match=reason):
-            _check_order(genesis, wrong)
+            check_lists(wrong)
 
 
 # ------------------------------------------------------------------------------------------------ a folder's name

@@ -126,14 +126,22 @@ from collegium.node import (
     first_vector_state,
     load_statistics,
 )
-from collegium.node._base_chain import ChainRecord, decode_chain_record, encode_chain_record
+from collegium.node._base_chain import ChainRecord, HandoverRecord, decode_chain_record, encode_chain_record
 from collegium.node._chain_check import _decode_transaction
 from collegium.node._epoch_wire import EpochMessage, decode_epoch_message, encode_epoch_message
 from collegium.node._evaluations import RoundEvaluation, read_evaluations, sign_evaluation
 from collegium.node._figures import RoundFigures, append_figures, read_figures
 from collegium.node._gateway_problems import decode_problem, encode_problem
 from collegium.node._genesis import Genesis, ValidatorEntry, encode_genesis
-from collegium.node._ledger import ObjectIndex, decode_index, decode_ledger, encode_index, encode_ledger
+from collegium.node._ledger import (
+    ObjectIndex,
+    decode_index,
+    decode_ledger,
+    decode_segments,
+    encode_index,
+    encode_ledger,
+    encode_segments,
+)
 from collegium.node._manifest import MANIFEST, check_manifest, write_manifest
 from collegium.node._member_cards import _KINDS as CARD_KINDS
 from collegium.node._member_cards import (
@@ -609,7 +617,8 @@ def chain_records() -> Sequence[bytes]:
         (4,),
     )
     embedded = replace(of_node, url=None, sent=(), transcript=decode_transcript(transcript_bytes()))
-    return [encode_chain_record(of_node), encode_chain_record(embedded)]
+    relieved = replace(of_node, handovers=(HandoverRecord(b"\7" + SHARE, 500_000),))
+    return [encode_chain_record(record) for record in (of_node, embedded, relieved)]
 
 
 SETTLEMENT = (
@@ -717,6 +726,15 @@ def decode_whole_ledger(data: bytes) -> bytes:
     return encode_ledger(*decode_ledger(data))
 
 
+def ledgers_of_epochs() -> Sequence[bytes]:
+    (single,) = ledgers()
+    return [encode_segments([*decode_segments(single), *decode_segments(single)])]
+
+
+def decode_whole_segments(data: bytes) -> bytes:
+    return encode_segments(decode_segments(data))
+
+
 def indices() -> Sequence[bytes]:
     pairs, singles = ((DIGEST, bytes(32)),), (DIGEST,)
     return [encode_index(ObjectIndex(pairs, pairs, singles, singles, singles, singles))]
@@ -789,6 +807,7 @@ NODE = (
     Decoder("experiment", experiment_from_bytes, experiments, "json", encode=experiment_to_bytes, cost=2),
     Decoder("genesis", decode_genesis, genesis_files, "json", encode=encode_genesis),
     Decoder("ledger", decode_whole_ledger, ledgers, encode=lambda data: data),
+    Decoder("ledger of epochs", decode_whole_segments, ledgers_of_epochs, encode=lambda data: data),
     Decoder("index", decode_index, indices, "json", encode=encode_index),
     Decoder("statement", decode_statement, statements, "json", encode=encode_statement),
     Decoder("manifest", read_manifest, manifests, "text", repair=with_digest, cost=4),
@@ -1096,6 +1115,7 @@ REACHED = {
     "node/_json.py decode_canonical": "genesis",
     "node/_ledger.py decode_index": "index",
     "node/_ledger.py decode_ledger": "ledger",
+    "node/_ledger.py decode_segments": "ledger of epochs",
     "node/_member_cards.py decode_card": "member's card",
     "node/_member_cards.py decode_roster": "roster",
     "node/_network_settings.py decode_settings": "settings",

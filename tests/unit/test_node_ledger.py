@@ -27,11 +27,14 @@ from collegium.errors import CollegiumError
 from collegium.node._ledger import (
     LedgerError,
     ObjectIndex,
+    Segment,
     assemble_rounds,
     decode_index,
     decode_ledger,
+    decode_segments,
     encode_index,
     encode_ledger,
+    encode_segments,
     ordered_rounds,
 )
 
@@ -89,9 +92,10 @@ def test_a_ledger_cut_anywhere_is_refused() -> None:
 
 def test_trailing_bytes_and_endless_frames_are_refused() -> None:
     refused(ledger() + b"\0", "ends inside a length")
-    refused(ledger() + frame(b""), "ledger, block")
+    refused(ledger() + frame(b""), "ledger, epoch 1: it has no end of blocks")
+    refused(frame(b"") * (1 << 14), "more than 4096 epochs")
     refused(b"\xff\xff\xff\xff" + ledger(), "ends inside a frame of 4294967295 bytes")
-    refused(ledger() + frame(b"\xc1"), "ledger, block")
+    refused(ledger() + frame(b"\xc1"), "ledger, epoch 0, block")
 
 
 def test_a_ledger_holds_blocks_then_certificates_and_nothing_else() -> None:
@@ -102,6 +106,23 @@ def test_a_ledger_holds_blocks_then_certificates_and_nothing_else() -> None:
     refused(frame(vote) + frame(b""), "holds a Vote where a block is expected")
     refused(frame(block) + frame(b"") + frame(block), "something that is no certificate")
     refused(frame(block), "no end of blocks")
+    refused(ledger() + frame(b"") + ledger(), "ledger holds 2 epochs, expected one")
+
+
+def test_a_ledger_of_epochs_survives_its_bytes_and_one_of_one_epoch_is_as_it_was() -> None:
+    blocks, tip = history()
+    first, second = Segment(blocks[:3], tip[:1]), Segment(blocks[3:], tip)
+    whole = encode_segments([first, second])
+    assert decode_segments(whole) == (first, second)
+    assert encode_segments(decode_segments(whole)) == whole
+    assert encode_segments([Segment(blocks, tip)]) == ledger()
+    assert decode_segments(ledger()) == (Segment(blocks, tip),)
+    with pytest.raises(LedgerError, match="ends inside a frame"):
+        decode_segments(whole[:-1])
+    with pytest.raises(LedgerError, match="ledger, epoch 1, block 0"):
+        decode_segments(ledger() + frame(b"") + frame(b"\xc1") + frame(b""))
+    with pytest.raises(LedgerError, match="epoch 2: it has no end of blocks"):
+        decode_segments(whole + frame(b""))
 
 
 # ------------------------------------------------------------------------------------------------ order

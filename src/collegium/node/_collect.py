@@ -27,14 +27,14 @@ from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
 from ._client import FinalBlocks, NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
-from ._epochs import Epochs
+from ._epochs import Epochs, epochs_of
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
 from ._experiment import Experiment
 from ._facts import CheckpointFacts
 from ._figures import FIGURES, RoundFigures, read_figures
 from ._genesis import Genesis, first_terms
 from ._journal import HEADER_KIND
-from ._ledger import LedgerError, ObjectIndex, OrderedRound, assemble_rounds
+from ._ledger import LedgerError, ObjectIndex, OrderedRound, Segment, assemble_rounds
 from ._network_settings import StewardSettings, load_settings
 from ._relayer_process import CHAIN_RECORD
 from ._row_files import read_rows, read_trainer_rows
@@ -180,8 +180,8 @@ async def collect(
         terms = terms_after(task, genesis.epoch_set, ordered.certified.header)
     left = Leavings(
         genesis=genesis,
-        blocks=blocks,
-        tip=tip,
+        segments=(Segment(tuple(blocks), tip),),
+        epochs=epochs_of(genesis, experiment.committee),
         rounds=rounds,
         index=book.index(),
         reports=book.reports,

@@ -12,13 +12,23 @@ from itertools import pairwise
 
 from collegium.settlement import Checkpoint
 
+from ._epochs import Epochs
 from ._experiment import Experiment
 from ._genesis import Genesis
 from ._ledger import OrderedRound
 from ._statement import Statement
 from ._task import LearningTask
 
-__all__ = ["LEVEL_NOTES", "CheckpointFacts", "RoundFacts", "notes", "round_facts", "summarise"]
+__all__ = [
+    "LEVEL_NOTES",
+    "CheckpointFacts",
+    "EpochFacts",
+    "RoundFacts",
+    "epoch_facts",
+    "notes",
+    "round_facts",
+    "summarise",
+]
 
 SECONDS_PER_KWH = 3.6e6
 
@@ -64,6 +74,11 @@ NETWORK_CLOCK_NOTE = (
     "core, an estimate. The operator signs them; verify cannot measure them again."
 )
 
+EPOCH_NOTE = (
+    "Epochs end in this run: validators that are away when a set is drawn are not in it. Where a set has fewer "
+    "validators than there are seats, seats are drawn anew every round, so a seat's number is not one validator's."
+)
+
 
 def notes(level: str, clock: str = "virtual") -> tuple[str, ...]:
     """Return what a reader of a run at this level must know; `clock` is that of the statement."""
@@ -96,6 +111,41 @@ class CheckpointFacts:
     calldata_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class EpochFacts:
+    """An epoch of a task whose epochs end: from which round on, of which validators by their place in the genesis.
+
+    `gas` is what putting its set in office took on the chain; None for the first epoch.
+    """
+
+    epoch: int
+    first_round: int
+    members: tuple[int, ...]
+    gas: int | None
+
+
+def epoch_facts(epochs: Epochs, rounds: int, gas: Sequence[int]) -> tuple[EpochFacts, ...]:
+    """Return the facts of the epochs that have a round of 0 to `rounds`; none where there is one that does not end.
+
+    Args:
+        gas: of each handover on the chain.
+    """
+    if epochs.plan is None:
+        return ()
+    places = {candidate.account: place for place, candidate in enumerate(epochs.plan.candidates)}
+    spent = dict(enumerate(gas, 1))
+    return tuple(
+        EpochFacts(
+            known.epoch,
+            known.first_round,
+            tuple(places[member.account] for member in known.epoch_set.validators),
+            spent.get(known.epoch),
+        )
+        for known in epochs.known
+        if known.first_round <= rounds
+    )
+
+
 def round_facts(ordered: OrderedRound, seats: int, proof_bytes: int) -> RoundFacts:
     """Return the facts of one round; `proof_bytes` are those of the proofs that its admitted reports name."""
     header = ordered.certified.header
@@ -120,12 +170,13 @@ def summarise(
     rounds: Sequence[RoundFacts],
     checkpoints: Sequence[CheckpointFacts],
     statement: Statement,
+    epochs: Sequence[EpochFacts] = (),
 ) -> dict[str, object]:
-    """Return the run's summary: what `run --json` prints, without `verified`."""
+    """Return the run's summary: what `run --json` prints, without `verified`; epochs only where they end."""
     chain_bytes = _chain_bytes(checkpoints)
     watts = float(experiment.committee.watts)
     last = statement.rounds[-1]
-    return {
+    summary: dict[str, object] = {
         "name": experiment.task.name,
         "level": experiment.task.level,
         "auc": last.auc,
@@ -176,6 +227,19 @@ def summarise(
             "hidden": list(task.spec.hidden),
             "parameters": task.spec.parameter_count,
         },
+    }
+    if epochs:
+        summary["epochs"] = [_epoch(entry) for entry in epochs]
+        summary["notes"] = [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment), EPOCH_NOTE]
+    return summary
+
+
+def _epoch(entry: EpochFacts) -> dict[str, object]:
+    return {
+        "epoch": entry.epoch,
+        "first_round": entry.first_round,
+        "members": sorted(entry.members),
+        "gas": entry.gas,
     }
 
 

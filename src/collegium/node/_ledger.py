@@ -1,7 +1,8 @@
 """The ordered blocks of a run as bytes, and the objects that its certified headers name.
 
-`ledger.bin` holds every final block, then the certificates that make the last one final. Reports, ciphertexts, proofs,
-registrations, key sums and model states lie in the content-addressed store; `objects.json` says which object is which.
+`ledger.bin` holds every final block of an epoch, then the certificates that make the last one final, epoch by epoch.
+Reports, ciphertexts, proofs, registrations, key sums and model states lie in the content-addressed store;
+`objects.json` says which object is which.
 """
 
 from __future__ import annotations
@@ -23,26 +24,34 @@ from collegium.consensus import (
     decode_message,
     decode_payload,
     encode_message,
+    is_epoch_record,
     verify_chain,
 )
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
+from ._journal import HEADER_KIND
 from ._json import decode_canonical
 
 __all__ = [
     "LedgerError",
     "ObjectIndex",
     "OrderedRound",
+    "Segment",
+    "assemble_rounds",
     "decode_index",
     "decode_ledger",
+    "decode_segments",
     "encode_index",
     "encode_ledger",
+    "encode_segments",
     "ordered_rounds",
+    "whole_rounds",
 ]
 
 LEDGER_BYTES_MAX = 1 << 30
 INDEX_BYTES_MAX = 64 << 20
+EPOCHS_MAX = 1 << 12  # more than the longest task has rounds for
 _FRAME = struct.Struct("<I")
 
 
@@ -101,6 +110,40 @@ class OrderedRound:
     views: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One epoch's part of a ledger: its final blocks, and the certificates that make the last one final."""
+
+    blocks: tuple[Block, ...]
+    tip: tuple[QuorumCertificate, ...]
+
+
+def encode_segments(segments: Iterable[Segment]) -> bytes:
+    """Return a ledger: each epoch's as `encode_ledger` writes it, with an empty frame between two."""
+    return _FRAME.pack(0).join(encode_ledger(segment.blocks, segment.tip) for segment in segments)
+
+
+def decode_segments(data: bytes) -> tuple[Segment, ...]:
+    """Decode a ledger strictly; what it says is checked by `ordered_epochs`.
+
+    Raises:
+        LedgerError: malformed.
+    """
+    parts: list[list[bytes]] = [[]]
+    for frame in _frames(data):
+        if frame:
+            parts[-1].append(frame)
+        elif len(parts) == 2 * EPOCHS_MAX:
+            raise LedgerError(f"ledger has more than {EPOCHS_MAX} epochs")
+        else:
+            parts.append([])
+    if len(parts) % 2:
+        raise LedgerError(f"ledger, epoch {len(parts) // 2}: it has no end of blocks")
+    return tuple(
+        _segment(epoch, blocks, tip) for epoch, (blocks, tip) in enumerate(zip(parts[::2], parts[1::2], strict=True))
+    )
+
+
 def encode_ledger(blocks: Sequence[Block], tip: Sequence[QuorumCertificate]) -> bytes:
     """Return the blocks, an empty frame, and the tip's certificates, each behind its length."""
     frames = [encode_message(block) for block in blocks]
@@ -109,53 +152,69 @@ def encode_ledger(blocks: Sequence[Block], tip: Sequence[QuorumCertificate]) -> 
 
 
 def decode_ledger(data: bytes) -> tuple[tuple[Block, ...], tuple[QuorumCertificate, ...]]:
-    """Decode a ledger strictly; what it says is checked by `ordered_rounds`.
+    """Decode a ledger of one epoch strictly; what it says is checked by `ordered_rounds`.
 
     Raises:
-        LedgerError: malformed.
+        LedgerError: malformed, or of more than one epoch.
     """
-    frames = list(_frames(data))
-    if b"" not in frames:
-        raise LedgerError("ledger has no end of blocks")
-    end = frames.index(b"")
+    segments = decode_segments(data)
+    if len(segments) != 1:
+        raise LedgerError(f"ledger holds {len(segments)} epochs, expected one")
+    return segments[0].blocks, segments[0].tip
+
+
+def _segment(epoch: int, block_frames: Sequence[bytes], tip_frames: Sequence[bytes]) -> Segment:
     blocks, tip = [], []
     try:
-        for frame in frames[:end]:
+        for frame in block_frames:
             message = decode_message(frame)
             if not isinstance(message, Block):
                 raise LedgerError(f"ledger holds a {type(message).__name__} where a block is expected")
             blocks.append(message)
-        for frame in frames[end + 1 :]:
+        for frame in tip_frames:
             message = decode_message(frame)
             if not isinstance(message, ViewEntry) or message.timeout_certificate is not None:
                 raise LedgerError("ledger ends with something that is no certificate")
             tip.append(message.high_certificate)
     except CollegiumError as error:
-        raise LedgerError(f"ledger, block {len(blocks)}: {error}") from error
-    return tuple(blocks), tuple(tip)
+        raise LedgerError(f"ledger, epoch {epoch}, block {len(blocks)}: {error}") from error
+    return Segment(tuple(blocks), tuple(tip))
 
 
 def ordered_rounds(
     epoch_set: EpochSet, blocks: tuple[Block, ...], tip: tuple[QuorumCertificate, ...]
 ) -> tuple[OrderedRound, ...]:
-    """Check the whole chain of blocks and return its rounds.
+    """Check the whole chain of blocks of a task of one epoch and return its rounds.
 
     Raises:
         CollegiumError: a link, leader, signature or certificate does not hold, or payloads are out of order.
     """
     final = verify_chain(epoch_set, epoch_set.genesis(), blocks, tip, EpochVerifier(epoch_set))
-    if final != tuple(block.payload for block in blocks if block.payload):
+    if any(is_epoch_record(payload) for payload in final):
+        raise LedgerError("the ledger holds records of a change of epochs, the task has one epoch")
+    return whole_rounds(Segment(blocks, tip), final)
+
+
+def whole_rounds(segment: Segment, final: Sequence[bytes], first_round: int = 0) -> tuple[OrderedRound, ...]:
+    """Return the rounds of an epoch's ledger, of which these payloads were found to be final.
+
+    Raises:
+        LedgerError: some payloads are not final, or it ends inside a round.
+        CollegiumError: as `assemble_rounds`.
+    """
+    blocks = segment.blocks
+    if tuple(final) != tuple(block.payload for block in blocks if block.payload):
         raise LedgerError(f"only {len(final)} of the ledger's payloads are final")
-    rounds = assemble_rounds(blocks, tip)
-    if not blocks or not isinstance(decode_payload(blocks[-1].payload or b"-"), Certified):
-        raise LedgerError(f"the ledger ends inside round {len(rounds)}")
+    rounds = assemble_rounds(blocks, segment.tip, first_round)
+    if not blocks or blocks[-1].payload[:1] != HEADER_KIND:
+        raise LedgerError(f"the ledger ends inside round {first_round + len(rounds)}")
     return rounds
 
 
 def assemble_rounds(
     blocks: Sequence[Block], tip: Sequence[QuorumCertificate], first_round: int = 0, view_before: int = 0
 ) -> tuple[OrderedRound, ...]:
-    """Return the rounds that blocks order, each a close and then its header.
+    """Return the rounds that blocks order, each a close and then its header; records of epoch changes are passed over.
 
     Args:
         blocks: final blocks in their order.
@@ -170,7 +229,7 @@ def assemble_rounds(
     close: Close | None = None
     for place, block in enumerate(blocks):
         seen.append(block.view)
-        if not block.payload:
+        if not block.payload or is_epoch_record(block.payload):
             continue
         payload = decode_payload(block.payload)
         number = payload.round if isinstance(payload, Close) else payload.header.round

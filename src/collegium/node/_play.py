@@ -33,6 +33,7 @@ from collegium.consensus import (
 from collegium.crypto import Digest, Randomness
 from collegium.errors import CollegiumError
 
+from ._epoch_node import EpochMessage, EpochNode
 from ._network import Delivery, Network, SharedWork
 from ._played_task import PlayedTask
 from ._proofs import DataPack, SecretDraft
@@ -40,7 +41,7 @@ from ._trainer import Trainer
 from ._validator_node import ValidatorNode
 from ._workers import Done, Workers
 
-__all__ = ["PlayedRound", "TrainersBench", "lasts", "play_round", "verify_ahead"]
+__all__ = ["PlayedRound", "TrainersBench", "lasts", "play_round", "present", "verify_ahead"]
 
 ROUND_LIMIT_MS = 600_000  # of virtual time; a healthy round takes about one second
 TRAINERS_AT_ONCE = 64  # whose drafts are in memory together
@@ -78,9 +79,14 @@ class PlayedRound:
     refused: list[CollegiumError] = field(default_factory=list)
 
 
+def present(node: ValidatorNode | EpochNode) -> ValidatorNode:
+    """Return a validator as it is in its present epoch, in which it has a place."""
+    return node.node if isinstance(node, EpochNode) else node
+
+
 def play_round(
     network: Network,
-    nodes: dict[int, ValidatorNode],
+    nodes: Mapping[int, ValidatorNode | EpochNode],
     epoch_set: EpochSet,
     task: PlayedTask,
     trainers: list[Trainer],
@@ -90,6 +96,10 @@ def play_round(
 ) -> PlayedRound:
     """Play one round until its header is final at every live validator; proofs are made and verified by `workers`.
 
+    Args:
+        nodes: the live members of the round's epoch.
+        epoch_set: that epoch's.
+
     Raises:
         StalledError: no header becomes final within the limit of virtual time.
         CollegiumError: a trainer's data do not fit the task.
@@ -97,7 +107,7 @@ def play_round(
     cpu_began = time.process_time()
     workers = workers or Workers(1)
     network.work.forget(lasts)
-    state = next(iter(nodes.values())).state.round
+    state = present(next(iter(nodes.values()))).state.round
 
     # 1. task: the final header before this one fixed the terms; every validator holds the same
     terms, model = state.terms, state.model
@@ -117,7 +127,12 @@ def play_round(
     # 6.-11. admit, close, (score: not there yet), open, step, certify: the validators' state machines
     watch = _Watch(len(nodes), epoch_set.quorum, terms.round)
     began_compute = network.compute_ms
-    network.run(lambda delivery: watch.saw(delivery, nodes[delivery.participant]), network.now_ms + ROUND_LIMIT_MS)
+
+    def over(delivery: Delivery) -> bool:
+        node = nodes.get(delivery.participant)  # None: of an epoch that is over, and not of the present one
+        return node is not None and watch.saw(delivery, node)
+
+    network.run(over, network.now_ms + ROUND_LIMIT_MS)
 
     # what became of it
     finished = watch.finished[0]
@@ -286,11 +301,17 @@ class _Watch:
     refused: list[CollegiumError] = field(default_factory=list)
     evidence: list[EvidenceFound] = field(default_factory=list)
 
-    def saw(self, delivery: Delivery, node: ValidatorNode) -> bool:
+    def saw(self, delivery: Delivery, node: ValidatorNode | EpochNode) -> bool:
         """Note what a delivery brought about; True when every live validator has the final header."""
-        message = delivery.message
+        message = delivery.message.message if isinstance(delivery.message, EpochMessage) else delivery.message
         if isinstance(message, Release):
             self.key_sums.update((key_sum.digest, key_sum) for key_sum in message.key_sums)
+        for one in node.nodes if isinstance(node, EpochNode) else (node,):
+            if isinstance(one, ValidatorNode):
+                self._look(delivery, one)
+        return len(self.final_ms) == self.nodes
+
+    def _look(self, delivery: Delivery, node: ValidatorNode) -> None:
         if node.certified_round == self.round and not self.certified_ms:
             self.certified_ms = delivery.measured_ms
         for note in node.notes:
@@ -305,7 +326,6 @@ class _Watch:
                 case EvidenceFound():
                     self.evidence.append(note)
         node.notes.clear()
-        return len(self.final_ms) == self.nodes
 
     def named(self, header: Header) -> dict[Digest, aggregation.KeySum]:
         """Return the signed key sums that the header names."""

@@ -20,6 +20,7 @@ from collegium.consensus import (
     FailingProof,
     FalseReceipt,
     FalseReject,
+    HandoverProof,
     Header,
     QuorumCertificate,
 )
@@ -32,6 +33,8 @@ from collegium.settlement import header_root
 from ._attest import Attest
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, encode_chain_record
 from ._checkpoints import last_rounds
+from ._epoch_node import EpochNode
+from ._epochs import Epochs, KnownEpoch
 from ._events import (
     CheckpointPosted,
     Event,
@@ -43,11 +46,12 @@ from ._events import (
     WorldError,
 )
 from ._experiment import Experiment
-from ._facts import CheckpointFacts, round_facts, summarise
+from ._facts import CheckpointFacts, epoch_facts, round_facts, summarise
 from ._genesis import Genesis, encode_genesis
-from ._ledger import ObjectIndex, OrderedRound, assemble_rounds, encode_index, encode_ledger
+from ._journal import HANDOVER_KIND, HEADER_KIND
+from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
 from ._manifest import write_manifest
-from ._play import PlayedRound, play_round
+from ._play import PlayedRound, play_round, present
 from ._setup import Federation, set_up
 from ._statement import (
     ATTRIBUTION_LENGTH_MAX,
@@ -61,6 +65,7 @@ from ._statement import (
 )
 from ._task import LearningTask
 from ._trace import write_lineage
+from ._validator_node import ValidatorNode
 from ._workers import Workers
 
 __all__ = [
@@ -102,9 +107,16 @@ class _Book:
     rounds: list[OrderedRound] = field(default_factory=list)
     statements: list[RoundStatement] = field(default_factory=list)
     beacons: list[Digest] = field(default_factory=list)
-    blocks_used: int = 0
+    blocks: list[list[Block]] = field(default_factory=lambda: [[]])  # by epoch
+    tips: list[tuple[QuorumCertificate, ...]] = field(default_factory=lambda: [()])  # likewise
     view_before: int = 0
     last_model: bytes = b""
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The ledger so far."""
+        pairs = zip(self.blocks, self.tips, strict=True)
+        return tuple(Segment(tuple(blocks), tip) for blocks, tip in pairs if blocks)
 
 
 def run_experiment(
@@ -144,8 +156,11 @@ def run_experiment(
         with Workers() as workers:
             for number in range(experiment.task.rounds + 1):
                 _play(federation, number, book, store, workers, on_event)
-                if number in due:
-                    _settle(federation, chain, number, on_event)
+                ended, begun = (federation.epochs.of_round(at) for at in (number, number + 1))
+                if number in due or begun is not ended:
+                    _settle(federation, chain, ended, number, on_event)
+                if begun is not ended and number < experiment.task.rounds:
+                    _hand_over(federation, chain, ended, begun, on_event)
         return _write(federation, chain, book, out, render_page)
     except CHAIN_FAILURES as error:
         raise WorldError(str(error)) from error
@@ -185,12 +200,13 @@ def _play(
     rounds, count = federation.experiment.task.rounds, len(federation.trainers)
     if number:
         on_event(RoundStarted(number, rounds))
-    node = next(iter(federation.nodes.values()))
-    book.beacons.append(node.state.round.terms.beacon)
+    epoch, members = federation.epochs.of_round(number), federation.present
+    first = next(iter(members.values()))
+    book.beacons.append(present(first).state.round.terms.beacon)
     played = play_round(
         federation.network,
-        federation.nodes,
-        federation.genesis.epoch_set,
+        members,
+        epoch.epoch_set,
         federation.task,
         federation.trainers,
         os_random,
@@ -200,7 +216,7 @@ def _play(
     for line in accusations(federation.genesis, played.evidence):
         on_event(Warning_(f"round {number}: {line}"))
     header = _final(played)
-    ordered = _ordered(federation, book)
+    ordered = _ordered(federation, book, epoch, first)
     _keep(played, ordered, book, store)
     facts = round_facts(ordered, federation.experiment.committee.seats, book.proof_bytes[-1])
     evaluation = federation.task.evaluate(played.model, federation.test_rows) if number else None
@@ -278,14 +294,26 @@ def _final(played: PlayedRound) -> Header:
     return played.header
 
 
-def _ordered(federation: Federation, book: _Book) -> OrderedRound:
-    """Return the round just ended, from the first live validator's archive."""
-    archive = next(iter(federation.nodes.values())).archive
-    end = max(place for place, block in enumerate(archive.blocks) if block.payload) + 1
-    blocks = archive.blocks[book.blocks_used : end]
+def _ordered(federation: Federation, book: _Book, epoch: KnownEpoch, member: ValidatorNode | EpochNode) -> OrderedRound:
+    """Return the round just ended, from a live validator's archive; learn of the epoch that it hands over to."""
+    node = member.of_epoch(epoch.epoch) if isinstance(member, EpochNode) else member
+    if node is None:
+        raise RunRefusedError(f"a member of epoch {epoch.epoch} has forgotten it before its round was written down")
+    archive, used = node.archive, len(book.blocks[-1])
+    end = max(place for place, block in enumerate(archive.blocks) if block.payload[:1] == HEADER_KIND) + 1
+    blocks = archive.blocks[used:end]
     tip = archive.proofs[blocks[-1].digest]
-    (ordered,) = assemble_rounds(blocks, tip, len(book.rounds), book.view_before)
-    book.blocks_used, book.view_before = end, ordered.views[-1]
+    number = len(book.rounds)
+    (ordered,) = assemble_rounds(blocks, tip, number, book.view_before)
+    book.blocks[-1] += blocks
+    book.tips[-1], book.view_before = tip, ordered.views[-1]
+    for block in blocks:
+        if block.payload[:1] == HANDOVER_KIND:
+            federation.epochs.hand_over(HandoverProof(block, archive.proofs[block.digest]))
+    if federation.epochs.of_round(number + 1) is not epoch:
+        book.blocks.append([])
+        book.tips.append(())
+        book.view_before = 0
     return ordered
 
 
@@ -304,13 +332,40 @@ def _say(number: int, played: PlayedRound, evaluation: Evaluation | None) -> Rou
     )
 
 
-def _settle(federation: Federation, chain: BaseChain, number: int, on_event: Callable[[Event], None]) -> None:
-    """Post one checkpoint of the headers since the last one."""
-    nodes = list(federation.nodes.values())
+def _settle(
+    federation: Federation, chain: BaseChain, epoch: KnownEpoch, number: int, on_event: Callable[[Event], None]
+) -> None:
+    """Post one checkpoint of the headers since the last one, all of this epoch."""
+    nodes = _nodes_of(federation, epoch)
     first = chain.facts[-1].checkpoint.last_round + 1 if chain.facts else 0
     headers = [header.digest for header in nodes[0].headers if first <= header.round <= number]
     facts = chain.settle(header_root(headers), number, nodes)
     on_event(CheckpointPosted(first, number, facts.gas, facts.calldata_bytes, facts.checkpoint.digest.hex()))
+
+
+def _hand_over(
+    federation: Federation,
+    chain: BaseChain,
+    ended: KnownEpoch,
+    begun: KnownEpoch,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Put the next epoch's set in office on the chain, and say who is in it."""
+    opened = chain.relieve(begun.epoch_set, _nodes_of(federation, ended))
+    size, candidates = begun.epoch_set.size, len(federation.genesis.validators)
+    on_event(
+        Message(
+            f"epoch {begun.epoch} begins with round {begun.first_round}: {size} of {candidates} validators, put in "
+            f"office on the chain for {opened.gas} gas"
+        )
+    )
+
+
+def _nodes_of(federation: Federation, epoch: KnownEpoch) -> list[ValidatorNode]:
+    """Return the live members of the present epoch, or of the one before it, as they are in that epoch."""
+    participants = federation.participants.values()
+    nodes = (node.of_epoch(epoch.epoch) if isinstance(node, EpochNode) else node for node in participants)
+    return [node for node in nodes if node is not None]
 
 
 # ------------------------------------------------------------------------------------------------ references
@@ -358,7 +413,9 @@ class Leavings:
     """Everything of a run that its folder holds beside the store of objects, whoever played it.
 
     Attributes:
-        blocks, tip: final blocks up to the last round's header, and the certificates that prove that one final.
+        segments: of each epoch, final blocks up to its last round's header, and the certificates that prove that one
+            final.
+        epochs: all that the segments lead to.
         index: which object of the store is which.
         reports: the admitted ones, by id.
         proof_bytes: by round, of all admitted reports.
@@ -367,8 +424,8 @@ class Leavings:
     """
 
     genesis: Genesis
-    blocks: Sequence[Block]
-    tip: Sequence[QuorumCertificate]
+    segments: Sequence[Segment]
+    epochs: Epochs
     rounds: Sequence[OrderedRound]
     index: ObjectIndex
     reports: Mapping[Digest, Report]
@@ -384,9 +441,11 @@ def write_run(
     """Write a run's files into the folder that has its store already, the manifest last, and return the summary."""
     seats, genesis = experiment.committee.seats, left.genesis
     facts = [round_facts(ordered, seats, size) for ordered, size in zip(left.rounds, left.proof_bytes, strict=True)]
-    summary = summarise(experiment, genesis, task, facts, left.checkpoints, left.statement)
+    gas = [handover.gas for handover in left.chain.handed_over]
+    epochs = epoch_facts(left.epochs, experiment.task.rounds, gas)
+    summary = summarise(experiment, genesis, task, facts, left.checkpoints, left.statement, epochs)
     (out / GENESIS).write_bytes(encode_genesis(genesis))
-    (out / LEDGER).write_bytes(encode_ledger(left.blocks, left.tip))
+    (out / LEDGER).write_bytes(encode_segments(left.segments))
     (out / OBJECTS).write_bytes(encode_index(left.index))
     (out / CHAIN).write_bytes(encode_chain_record(left.chain))
     (out / STATEMENT).write_bytes(encode_statement(left.statement))
@@ -401,13 +460,11 @@ def _write(
     federation: Federation, chain: BaseChain, book: _Book, out: Path, render_page: RenderPage
 ) -> dict[str, object]:
     """Write the run's files and return the summary."""
-    archive = next(iter(federation.nodes.values())).archive
-    blocks = archive.blocks[: book.blocks_used]
     named = (book.ciphertexts, book.models, book.proofs, book.registrations)
     left = Leavings(
         genesis=federation.genesis,
-        blocks=blocks,
-        tip=archive.proofs[blocks[-1].digest],
+        segments=book.segments,
+        epochs=federation.epochs,
         rounds=book.rounds,
         index=ObjectIndex.of(book.index["reports"], book.index["key_sums"], *named),
         reports=book.reports,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random as simulation_random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from hashlib import sha256
 from math import ceil
 from typing import Protocol
 
@@ -18,6 +19,9 @@ from collegium.aggregation import KeySum
 from collegium.consensus import (
     Announcement,
     Archive,
+    ChangeContext,
+    ChangePlan,
+    ChangeRules,
     EpochSigner,
     EpochVerifier,
     Release,
@@ -45,11 +49,14 @@ from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rows, Rule, Schema
 
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
+from ._epoch_node import EpochNode
+from ._epochs import Epochs, change_plan
 from ._events import Event, Message, Warning_
 from ._experiment import Experiment, experiment_to_bytes
 from ._genesis import Genesis, ValidatorEntry, first_terms
 from ._journal import MemoryJournal
 from ._network import Network, SharedWork
+from ._play import present
 from ._played_task import PlayedTask
 from ._task import EMPTY_STATE, LearningTask
 from ._trainer import Trainer
@@ -109,9 +116,29 @@ class Federation:
     test_counts: dict[str, int]  # by site
     operator: AccountKey
     validators: list[ValidatorKeys]
-    nodes: dict[int, ValidatorNode]
+    epochs: Epochs  # as far as they have come
+    participants: dict[int, ValidatorNode | EpochNode]  # by place in the genesis: through all epochs, where they end
     network: Network
     warnings: tuple[str, ...]
+
+    @property
+    def present(self) -> dict[int, ValidatorNode | EpochNode]:
+        """The live members of the present epoch."""
+        last = max(_epoch_of(node) for node in self.participants.values())
+        return {at: node for at, node in self.participants.items() if _in_office(node, last)}
+
+    @property
+    def nodes(self) -> dict[int, ValidatorNode]:
+        """What each of them is in that epoch."""
+        return {at: present(node) for at, node in self.present.items()}
+
+
+def _epoch_of(node: ValidatorNode | EpochNode) -> int:
+    return node.epoch if isinstance(node, EpochNode) else node.context.round.epoch
+
+
+def _in_office(node: ValidatorNode | EpochNode, epoch: int) -> bool:
+    return not isinstance(node, EpochNode) or node.of_epoch(epoch) is not None
 
 
 def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: Attest | None = None) -> Federation:
@@ -156,7 +183,8 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     task = build_task(genesis, experiment)
     # 3. validators: one process each in life, one object each here
     roles = Roles(validators, beacons, absent, lying, committee.verifiers)
-    nodes, network = open_network(genesis, task, roles, committee.link_ms)
+    plan = change_plan(genesis, committee)
+    participants, network = open_network(genesis, task, roles, committee.link_ms, plan)
     return Federation(
         experiment=experiment,
         genesis=genesis,
@@ -166,7 +194,8 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         test_counts=dict(split.test_counts),
         operator=operator,
         validators=validators,
-        nodes=nodes,
+        epochs=Epochs(genesis.epoch_set, plan),
+        participants=participants,
         network=network,
         warnings=split.warnings,
     )
@@ -184,40 +213,60 @@ class Roles:
 
 
 def open_network(
-    genesis: Genesis, task: PlayedTask, roles: Roles, link_ms: int
-) -> tuple[dict[int, ValidatorNode], Network]:
-    """Return the live validators, each at the beginning of round 0, and the network between them."""
+    genesis: Genesis, task: PlayedTask, roles: Roles, link_ms: int, plan: ChangePlan | None = None
+) -> tuple[dict[int, ValidatorNode | EpochNode], Network]:
+    """Return the live validators, each at the beginning of round 0, and the network between them.
+
+    Args:
+        plan: when epochs change; None: one that does not end.
+    """
     work = SharedWork()
-    network, nodes = Network(work, link_ms), {}
+    network, nodes = Network(work, link_ms), dict[int, ValidatorNode | EpochNode]()
     verifier, seats = EpochVerifier(genesis.epoch_set, work.once), len(roles.keys)
     terms = first_terms(genesis, task, seats, EMPTY_STATE)
+    accounts = [entry.account for entry in genesis.validators]
     first_messages = []
     for index, keys in enumerate(roles.keys):
         if index in roles.absent:
             continue
-        journal = MemoryJournal()
+        open_journal = _Journals()
         context = surround(
             genesis,
             task,
             index,
             keys,
             roles.beacons[index],
-            journal.archive,
+            open_journal(0).archive,
             seats=seats,
             verifiers=roles.verifiers,
             view_timeout_ms=max(100, VIEW_TIMEOUT_LINKS * link_ms),
             timing=RoundTiming(),
             work=work,
             signatures=verifier,
+            plan=plan,
         )
         disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
         first = (terms, EMPTY_STATE, {0: keys.first_seal})
-        nodes[index], outgoing = ValidatorNode.restore(context, journal, *first, 0, disguise)
+        if plan is None:
+            nodes[index], outgoing = ValidatorNode.restore(context, open_journal(0), *first, 0, disguise)
+        else:
+            member, outgoing = EpochNode.restore(index, accounts, open_journal, context, *first, 0)
+            nodes[index], member.node.disguise = member, disguise
         network.join(index, nodes[index])
         first_messages.append((index, outgoing))
     for index, outgoing in first_messages:
         network.send(index, outgoing)
     return nodes, network
+
+
+@dataclass
+class _Journals:
+    """One validator's journals in memory, by epoch; what is over two epochs ago is not asked for again."""
+
+    by_epoch: dict[int, MemoryJournal] = field(default_factory=dict)
+
+    def __call__(self, epoch: int) -> MemoryJournal:
+        return self.by_epoch.setdefault(epoch, MemoryJournal())
 
 
 class SigningKeys(Protocol):
@@ -244,6 +293,7 @@ def surround(
     timing: RoundTiming,
     work: Work,
     signatures: Verifier,
+    plan: ChangePlan | None = None,
 ) -> ValidatorContext:
     """Return what does not change for one validator while its task runs.
 
@@ -252,6 +302,7 @@ def surround(
         verifiers: validators that the beacon chooses to verify each report's proof.
         timing: how long a round waits.
         work, signatures: what was computed and verified, of which validators in one process keep one memory.
+        plan: when epochs change; None: one that does not end.
     """
     surroundings = RoundContext(
         agreed=task,
@@ -270,7 +321,11 @@ def surround(
         lying_max=task.lying_max,
         verifiers=verifiers,
     )
-    return ValidatorContext(surroundings, EpochSigner(keys.voting, keys.account), signatures, archive, view_timeout_ms)
+    signer, change = EpochSigner(keys.voting, keys.account), None
+    if plan is not None:
+        rules, value = ChangeRules(plan, genesis.epoch_set, work), sha256(genesis.beacon).digest()
+        change = ChangeContext(rules, 0, value, keys.account, keys.voting, os_random)
+    return ValidatorContext(surroundings, signer, signatures, archive, view_timeout_ms, None, change)
 
 
 def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
@@ -301,7 +356,7 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         rows_max=genesis.rows_max,
         trainers_max=len(genesis.trainers),
         cohort_min=experiment.trainers.minimum,
-        lying_max=experiment.committee.lying,
+        lying_max=experiment.committee.lying_seats_max,
         names=genesis.trainers,
         quorum=quorum_of(experiment, len(genesis.trainers)),
         staleness=experiment.trainers.staleness,

@@ -21,7 +21,7 @@ from ._genesis import Genesis
 from ._journal import BlockStore
 from ._ledger import OrderedRound, assemble_rounds
 from ._network import Network
-from ._play import PlayedRound, play_round
+from ._play import PlayedRound, play_round, present
 from ._setup import Roles, draw_validators, found, open_network
 from ._trainer import Trainer
 from ._vectors import FloatArray, Quantiser, VectorRows, VectorTask, first_vector_state
@@ -117,7 +117,7 @@ def play_vectors(
     nodes, network = open_network(genesis, task, roles, settings.link_ms)
     on_network(network)
     on_event(Message(f"level {settings.level}; genesis {genesis.digest.hex()[:16]}"))
-    ledger, rounds = _Ledger(next(iter(nodes.values())).archive), list[VectorRound]()
+    ledger, rounds = _Ledger(present(next(iter(nodes.values()))).archive), list[VectorRound]()
     weights = task.weights(state)
     with Workers() as workers:
         for number in range(settings.rounds):

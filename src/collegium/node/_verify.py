@@ -2,7 +2,8 @@
 
   1. files        every raw file is hashed against the manifest before anything is decoded
   2. genesis      every key is possessed by who names it; the beacon's group key follows from a dealing of each
-  3. order        every block, leader, certificate; what is final is what the ledger says
+  3. order        every block, leader, certificate; what is final is what the ledger says; where epochs end, every
+                  record of their changes, and each epoch from the genesis that the handover before it gives
   4. rounds       every registration and proof, verified; every report, receipt, key sum, opening, model step, beacon
                   and committee certificate, redone
   5. chain        every checkpoint certificate; on the embedded chain every transaction, executed again
@@ -25,7 +26,9 @@ from pathlib import Path
 from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms
 from collegium.consensus import (
+    Announcement,
     Close,
+    EpochSet,
     Header,
     Held,
     ProposalRefusedError,
@@ -38,7 +41,6 @@ from collegium.consensus import (
     check_proof_form,
     check_registration,
     new_registrations,
-    terms_after,
     total_digest,
 )
 from collegium.crypto import Digest, ThresholdBeacon
@@ -48,11 +50,13 @@ from collegium.settlement import header_root
 
 from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
 from ._chain_check import check_chain
+from ._epoch_ledger import ordered_epochs
+from ._epochs import Epochs, KnownEpoch, epochs_of
 from ._events import Event, VerifyProgress
-from ._experiment import experiment_from_bytes
-from ._facts import CheckpointFacts, round_facts, summarise
+from ._experiment import Experiment, experiment_from_bytes
+from ._facts import CheckpointFacts, epoch_facts, round_facts, summarise
 from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
-from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_ledger, ordered_rounds
+from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
 from ._network import SharedWork
 from ._play import lasts, verify_ahead
@@ -204,15 +208,11 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
         f"genesis: {len(genesis.validators)} keys proved, the beacon's group key follows from one dealing of each"
     )
     # 3. order
-    blocks, tip = decode_ledger(audit.read(LEDGER))
-    rounds = ordered_rounds(genesis.epoch_set, blocks, tip)
-    if len(rounds) != experiment.task.rounds + 1:
-        raise LedgerError(f"the ledger holds {len(rounds)} rounds, the experiment has {experiment.task.rounds + 1}")
-    audit.passed(f"order: {len(blocks)} blocks, each certified by more than two thirds, all final")
+    epochs, rounds = _check_order(audit, genesis, experiment)
     # 4. rounds
     index = decode_index(audit.read(OBJECTS))
     with Workers() as workers:
-        _check_rounds(audit, genesis, task, beacon, seats, rounds, index, workers)
+        _check_rounds(audit, genesis, task, _Office(epochs, beacon), seats, rounds, index, workers)
     audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
     if experiment.attestation is not None:
         policy, at = experiment.attestation.policy.digest.hex()[:16], experiment.attestation.time
@@ -222,7 +222,7 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
         audit.passed(f"proofs: {audit.proofs} of level {task.level} verified, and {len(names)} registrations of data")
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    checkpoints = _check_chain(audit, genesis, experiment.chain.url, record, rounds)
+    checkpoints = _check_chain(audit, genesis, experiment.chain.url, record, rounds, epochs)
     # 6. statement
     statement = decode_statement(audit.read(STATEMENT))
     check_statement(statement, genesis.task, rounds[-1].certified.header.digest, genesis.operator)
@@ -230,7 +230,9 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     audit.passed("statement: signed by the operator of the genesis")
     # 7. derived
     facts = [round_facts(ordered, seats, size) for ordered, size in zip(rounds, audit.proof_bytes, strict=True)]
-    summary = summarise(experiment, genesis, task, facts, checkpoints, statement)
+    gas = [handover.gas for handover in record.handed_over]
+    told = epoch_facts(epochs, experiment.task.rounds, gas)
+    summary = summarise(experiment, genesis, task, facts, checkpoints, statement, told)
     _check_derived(audit, SUMMARY, encode_summary(summary))
     _check_derived(audit, PAGE, render_page(summary).encode())
     _check_lineage(audit, genesis, rounds, checkpoints)
@@ -238,11 +240,68 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     return summary
 
 
+def _check_order(audit: _Audit, genesis: Genesis, experiment: Experiment) -> tuple[Epochs, tuple[OrderedRound, ...]]:
+    """Check the ledger from the genesis on, from handover to handover; return the epochs and all rounds."""
+    segments = decode_segments(audit.read(LEDGER))
+    epochs = epochs_of(genesis, experiment.committee)
+    ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), segments)
+    rounds = tuple(entry for epoch in ordered for entry in epoch.rounds)
+    if len(rounds) != experiment.task.rounds + 1:
+        raise LedgerError(f"the ledger holds {len(rounds)} rounds, the experiment has {experiment.task.rounds + 1}")
+    blocks = sum(len(segment.blocks) for segment in segments)
+    audit.passed(f"order: {blocks} blocks, each certified by more than two thirds, all final")
+    if epochs.plan is not None:
+        sizes = ", ".join(str(epoch.known.epoch_set.size) for epoch in ordered)
+        audit.passed(
+            f"epochs: {len(ordered)} of {sizes} validators; {len(epochs.known) - 1} handovers final under the set that "
+            "they end, each what its tickets, dealings and verdicts give"
+        )
+    return epochs, rounds
+
+
+@dataclass(frozen=True)
+class _Office:
+    """Who is in office in each round, and under which beacon key."""
+
+    epochs: Epochs
+    first: ThresholdBeacon  # of the genesis
+
+    def set_of(self, number: int) -> EpochSet:
+        """Return the epoch set of a round."""
+        return self.epochs.of_round(number).epoch_set
+
+    def check_value(self, number: int, value: bytes) -> None:
+        """Check the beacon value that round `number` gives for the round after it."""
+        known = self.epochs.of_round(number)
+        beacon = self.first if known.group is None else ThresholdBeacon(self.first.task, known.group, None)
+        beacon.verify(known.epoch, number + 1, value)
+
+    def keys_after(self, close: Close) -> tuple[Announcement, ...]:
+        """Return the sealing keys for the round after a close: its own, in an epoch's last round the handover's."""
+        following = self.epochs.of_round(close.round + 1)
+        return close.announcements if following is self.epochs.of_round(close.round) else following.keys
+
+    def check_keys(self, task: Digest, header: Header) -> None:
+        """Check the sealing keys for the next round: a quorum's, in order, signed; a handover's are checked with it."""
+        following = self.epochs.of_round(header.round + 1)
+        if following is not self.epochs.of_round(header.round):
+            return
+        announcing, quorum = [entry.validator for entry in header.announcements], following.epoch_set.quorum
+        if any(before >= after for before, after in pairwise(announcing)) or len(announcing) < quorum:
+            raise ProposalRefusedError(
+                f"sealing keys of validators {announcing}: expected {quorum} or more, increasing"
+            )
+        for announcement in header.announcements:
+            check_announcement(task, following.epoch_set, announcement)
+            if announcement.round != header.round + 1:
+                raise ProposalRefusedError(f"header {header.round} carries a sealing key of round {announcement.round}")
+
+
 def _check_rounds(
     audit: _Audit,
     genesis: Genesis,
     task: LearningTask,
-    beacon: ThresholdBeacon,
+    office: _Office,
     seats: int,
     rounds: tuple[OrderedRound, ...],
     index: ObjectIndex,
@@ -263,12 +322,12 @@ def _check_rounds(
         if task.level != "unproved":  # what takes the time
             audit.on_event(VerifyProgress("proofs", audit.proofs, sum(len(each.close.reports) for each in rounds)))
         _require_proved(header, failed)
-        model = _check_round(audit, genesis, task, beacon, ordered, terms, held, sums, model)
+        model = _check_round(audit, genesis, task, office, ordered, terms, held, sums, model)
         audit.models.add(header.model)
         stored = store.get(header.model, OBJECT_BYTES_MAX)
         if stored != model:
             raise DerivedFileError(f"the stored model of round {header.round} is not the one its step gives")
-        terms = terms_after(task, genesis.epoch_set, header)
+        terms = office.epochs.terms_after(task, header)
     audit.on_event(VerifyProgress("rounds", len(rounds), len(rounds)))
 
 
@@ -358,7 +417,7 @@ def _check_round(
     audit: _Audit,
     genesis: Genesis,
     task: LearningTask,
-    beacon: ThresholdBeacon,
+    office: _Office,
     ordered: OrderedRound,
     terms: RoundTerms,
     held: dict[Digest, Held],
@@ -375,11 +434,12 @@ def _check_round(
             raise ProposalRefusedError(f"trainer {entry.report.trainer.hex()} is not registered")
     known = {report_id: entry.report for report_id, entry in held.items()}
     check_close(work, terms, close, known, task.cohort_min, task.lying_max, task.may_skip(close.round))
-    check_certified(work, genesis.epoch_set, terms, ordered.certified)
-    beacon.verify(genesis.epoch, header.round + 1, header.beacon)
-    _check_order(genesis, header)
+    check_certified(work, office.set_of(close.round), terms, ordered.certified)
+    office.check_value(close.round, header.beacon)
+    office.check_keys(genesis.task, header)
+    _check_publishing(header)
     outcome, total, lying, after = _open(task, close, terms, held, sums, model)
-    committee = assign_seats(sha256(header.beacon).digest(), genesis.epoch_set, len(terms.seats))
+    committee = assign_seats(sha256(header.beacon).digest(), office.set_of(close.round + 1), len(terms.seats))
     expected = {
         "level": task.level,
         "close": close.digest,
@@ -388,7 +448,7 @@ def _check_round(
         "lying": lying,
         "model": sha256(after).digest(),
         "seats": committee,
-        "announcements": close.announcements,
+        "announcements": office.keys_after(close),
     }
     for name, value in expected.items():
         if getattr(header, name) != value:
@@ -396,18 +456,11 @@ def _check_round(
     return after
 
 
-def _check_order(genesis: Genesis, header: Header) -> None:
-    """Check what a header lists for this round and the next: each once, in order, and a quorum of sealing keys."""
+def _check_publishing(header: Header) -> None:
+    """Check that a header lists each key sum once, in order of seats."""
     publishing = [seat for seat, _ in header.key_sums]
     if any(before >= after for before, after in pairwise(publishing)):
         raise ProposalRefusedError(f"key sums of seats {publishing}: expected increasing")
-    announcing, quorum = [announcement.validator for announcement in header.announcements], genesis.epoch_set.quorum
-    if any(before >= after for before, after in pairwise(announcing)) or len(announcing) < quorum:
-        raise ProposalRefusedError(f"sealing keys of validators {announcing}: expected {quorum} or more, increasing")
-    for announcement in header.announcements:
-        check_announcement(genesis.task, genesis.epoch_set, announcement)
-        if announcement.round != header.round + 1:
-            raise ProposalRefusedError(f"header {header.round} carries a sealing key of round {announcement.round}")
 
 
 def _open(
@@ -433,7 +486,12 @@ def _open(
 
 
 def _check_chain(
-    audit: _Audit, genesis: Genesis, url: str | None, record: ChainRecord, rounds: tuple[OrderedRound, ...]
+    audit: _Audit,
+    genesis: Genesis,
+    url: str | None,
+    record: ChainRecord,
+    rounds: tuple[OrderedRound, ...],
+    epochs: Epochs,
 ) -> list[CheckpointFacts]:
     """Check the chain's record against the certified headers and return the checkpoints' facts."""
     headers = [ordered.certified.header.digest for ordered in rounds]
@@ -446,21 +504,26 @@ def _check_chain(
             raise LedgerError(f"the checkpoint of round {checkpoint.last_round} is not over the ledger's headers")
     if settled != len(headers):
         raise LedgerError(f"checkpoints settle {settled} rounds of {len(headers)}")
-    check_chain(record, url, genesis.epoch_set, genesis.operator)
+    later = [known for known in epochs.known[1:] if known.first_round < len(headers)]
+    check_chain(record, url, genesis.epoch_set, genesis.operator, later)
     if record.transcript is not None:
         audit.passed(
             f"chain: {len(record.transcript.transactions)} transactions executed again, "
-            f"{len(record.checkpoints)} checkpoints verified by the contract"
+            f"{len(record.checkpoints)} checkpoints verified by the contract{_relieved(later)}"
         )
     else:
         audit.passed(
-            f"chain: certificates of {len(record.checkpoints)} checkpoints verified, {len(record.sent)} transactions "
-            "are signed as they must be"
+            f"chain: certificates of {len(record.checkpoints)} checkpoints verified{_relieved(later)}, "
+            f"{len(record.sent)} transactions are signed as they must be"
         )
         audit.unchecked.append(
             f"what the node at {record.url} holds, gas, times and block numbers: ask it; nothing was executed again"
         )
     return checkpoint_facts(record)
+
+
+def _relieved(later: Sequence[KnownEpoch]) -> str:
+    return f", {len(later)} epoch sets put in office by the one before" if later else ""
 
 
 def _check_subjects(statement: Statement, genesis: Genesis, rounds: int) -> None:
