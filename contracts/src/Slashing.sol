@@ -30,6 +30,7 @@ contract Slashing {
         DoubleProposal,
         DoubleReport,
         FalseStatement,
+        FalseHeader,
         WithheldData
     }
 
@@ -67,8 +68,8 @@ contract Slashing {
     /// @notice What an offence costs, in basis points of the stake.
     function penalty(Offence offence) public pure returns (uint256) {
         if (offence == Offence.WithheldData) return 1_000;
-        if (offence == Offence.FalseStatement || offence == Offence.DoubleReport) return 5_000;
-        return 10_000;
+        if (offence == Offence.DoubleVote || offence == Offence.DoubleProposal) return 10_000;
+        return 5_000;
     }
 
     /// @notice Two votes of a validator in one view of one epoch, for different blocks. The sender is the reporter.
@@ -143,6 +144,17 @@ contract Slashing {
         _convictBy(disputes, id, Offence.FalseStatement, statement, signature);
     }
 
+    /// @notice A header that a validator voted for with its BLS key, alone, and that the court for disputes found false.
+    /// Whoever won the dispute is the reporter.
+    /// @param signature compact, 96 bytes.
+    function falseHeader(uint256 id, bytes32 header, bytes calldata signature) external {
+        Registry.Member memory accused = _member(id, Registry.Role.Validator);
+        address reporter = _refuter(disputes, header);
+        BLS12381.G2 memory key = BLS12381.g2(DataContract.read(accused.key));
+        if (!key.isSignature(header, BLS12381.g1(signature))) revert NotSigned(id, header);
+        _convict(id, Offence.FalseHeader, header, reporter);
+    }
+
     /// @notice Data whose digest the member signed, and which nobody published in time after it was asked for. Whoever
     /// asked is the reporter.
     /// @param signature as for `doubleProposal`.
@@ -153,10 +165,14 @@ contract Slashing {
     function _convictBy(IVerdicts court, uint256 id, Offence offence, bytes32 statement, bytes calldata signature)
         private
     {
-        address reporter = address(court) == address(0) ? address(0) : court.refuter(statement);
-        if (reporter == address(0)) revert NotRefuted(statement);
+        address reporter = _refuter(court, statement);
         _requireSigned(id, registry.member(id), statement, signature);
         _convict(id, offence, statement, reporter);
+    }
+
+    function _refuter(IVerdicts court, bytes32 statement) private view returns (address reporter) {
+        if (address(court) != address(0)) reporter = court.refuter(statement);
+        if (reporter == address(0)) revert NotRefuted(statement);
     }
 
     /// @dev Once for each matter: more evidence of the same deed costs nothing more.

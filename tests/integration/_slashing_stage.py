@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from collegium.aggregation import KEY_CODE, KeySum, Report
 from collegium.commitment import ColumnRange
 from collegium.consensus import Ballot, BlockEquivocation, EpochSet, SignedHeader, Validator, Vote, VoteEquivocation
 from collegium.consensus import ValidatorIndex as Index
-from collegium.crypto import AccountKey, BlsSecretKey, SealKey, hash_fields
+from collegium.crypto import AccountKey, BlsSecretKey, Certificate, SealKey, hash_fields, make_certificate
 from collegium.settlement import (
     Contract,
     Deployment,
@@ -59,7 +59,10 @@ class Court:
         transact(self.world.chain, DEPLOYER, self.site.disputes, artifact("TestCourt").call("rule", statement, winner))
 
 
-def found_court(world: World, task: bytes = TASK) -> Court:
+def found_court(
+    world: World, task: bytes = TASK, before_opening: Callable[[Deployment, bytes], None] = lambda *_: None
+) -> Court:
+    """Found a task, with its first epoch open; before that `before_opening` gets the deployment and the court."""
     chain = world.chain
 
     def disputes(_: Deployment) -> bytes:
@@ -82,8 +85,14 @@ def found_court(world: World, task: bytes = TASK) -> Court:
         register_validator(chain, deployment, account, secret.public_key(), proof, STAKE)
     for account in (ALICE, MALLORY):
         enrol(chain, deployment, account, Role.TRAINER, SealKey.generate(STREAM).public_bytes, STAKE)
+    before_opening(deployment, site.disputes)
     open_first_epoch(chain, deployment, DEPLOYER, (HONEST, LYING))
     return Court(world, deployment, site)
+
+
+def certify(digest: bytes) -> Certificate:
+    """Both members of the set in office sign."""
+    return make_certificate(2, {HONEST: HONEST_BLS.sign(digest), LYING: LYING_BLS.sign(digest)})
 
 
 def epoch_set(task: bytes = TASK, epoch: int = 0, stake: int = STAKE) -> EpochSet:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from _chain_stage import ALICE, DEPLOYER, MALLORY, anvil, embedded, pass_time, refused
+from _chain_stage import ALICE, DEPLOYER, MALLORY, embedded, pass_time, refused
 from _slashing_stage import (
     ANSWER_S,
     BOND,
@@ -69,9 +69,9 @@ BURNED = bytes.fromhex("000000000000000000000000000000000000dead")
 GROUP_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 
 
-@pytest.fixture(scope="module", params=["embedded", pytest.param("osaka", marks=[pytest.mark.node, pytest.mark.slow])])
-def founded(request: pytest.FixtureRequest) -> Iterator[Court]:
-    for world in embedded() if request.param == "embedded" else anvil(request.param):
+@pytest.fixture(scope="module")
+def founded() -> Iterator[Court]:
+    for world in embedded():
         yield found_court(world)
 
 

@@ -18,7 +18,7 @@ from collegium.settlement._errors import ArtifactError, ChainAnswerError, Contra
 __all__ = ["Contract", "contract", "refusal"]
 
 SELECTOR_BYTES = 4
-CONTRACTS = ("Registry", "Settlement", "Slashing", "Availability")
+CONTRACTS = ("Registry", "Settlement", "Slashing", "Availability", "Licences", "Tasks", "Rewards", "Fees")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,19 @@ __all__ = [
     "report_double_proposal",
     "report_double_report",
     "report_double_vote",
+    "report_false_header",
     "report_false_statement",
     "report_withheld_data",
 ]
 
-OFFENCES: Final = ("double vote", "double proposal", "double report", "false statement", "withheld data")
+OFFENCES: Final = (
+    "double vote",
+    "double proposal",
+    "double report",
+    "false statement",
+    "false header",
+    "withheld data",
+)
 DEMAND_BOND_WEI: Final = 10**16
 ANSWER_S: Final = 3 * 24 * 3600
 
@@ -156,6 +164,13 @@ def report_false_statement(
 ) -> Conviction:
     """Convict a member of a signed statement that was shown false in a dispute; the dispute's winner is rewarded."""
     return _report(chain, site, account, "falseStatement", member, statement, signature)
+
+
+def report_false_header(
+    chain: Chain, site: SlashingSite, account: Account, member: int, header: Digest, signature: bytes
+) -> Conviction:
+    """Convict a validator of its own vote for a header that was shown false; the dispute's winner is rewarded."""
+    return _report(chain, site, account, "falseHeader", member, header, g1_uncompressed(signature))
 
 
 def report_withheld_data(

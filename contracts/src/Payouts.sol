@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
+import {Fields} from "./Fields.sol";
+import {IVerdicts} from "./IVerdicts.sol";
+import {Licences} from "./Licences.sol";
+import {Purse} from "./Purse.sol";
+import {Settlement} from "./Settlement.sol";
+import {Tasks} from "./Tasks.sol";
+
+/// @title What paying for rounds and paying for versions have in common: a certified list of who is due how much.
+abstract contract Payouts is Purse {
+    error LicenceOfAnother(uint256 licence, address holder);
+
+    uint256 internal constant WHOLE = 10_000; // basis points
+    uint256 private constant VERDICT_GAS_MAX = 100_000;
+
+    Tasks public immutable tasks;
+    Licences public immutable licences;
+    uint256 public immutable challengeSeconds;
+
+    constructor(Tasks tasks_, IERC20 token_) Purse(token_) {
+        tasks = tasks_;
+        licences = tasks_.licences();
+        challengeSeconds = tasks_.challengeSeconds();
+    }
+
+    /// @dev What every certified statement here starts with: for which task, of which epoch's set, and for which
+    /// contract of which chain and which of its tasks. So it serves once, here.
+    function _statementHead(string memory use, Settlement settlement) internal view returns (bytes memory) {
+        bytes memory place = abi.encodePacked(block.chainid, address(this), address(settlement));
+        return abi.encodePacked(
+            Fields.tag(use), Fields.word(settlement.task()), Fields.number(settlement.epoch()), Fields.data(place)
+        );
+    }
+
+    /// @dev A leaf of a list: who is due how much, and on which licence; 0 for none.
+    function _leaf(string memory use, address account, uint256 amount, uint256 licence)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return sha256(
+            abi.encodePacked(
+                Fields.tag(use), Fields.account(account), Fields.word(bytes32(amount)), Fields.word(bytes32(licence))
+            )
+        );
+    }
+
+    /// @dev A court that fails, or that is none, has found nothing.
+    function _isRefuted(IVerdicts court, bytes32 statement) internal view returns (bool) {
+        if (address(court) == address(0)) return false;
+        (bool done, bytes memory answer) = address(court).staticcall{gas: VERDICT_GAS_MAX}(
+            abi.encodeCall(IVerdicts.refuter, (statement))
+        );
+        return done && answer.length == 32 && bytes32(answer) != 0;
+    }
+
+    /// @dev Credit an account, less what the curators of its licence have in it: rounded down, so that the holder has the
+    /// rest and the parts add up.
+    function _payOut(address account, uint256 licence, uint256 amount) internal {
+        uint256 rest = amount;
+        if (licence != 0) {
+            address holder = licences.ownerOf(licence);
+            if (holder != account) revert LicenceOfAnother(licence, holder);
+            Licences.Share[] memory shares = licences.shares(licence);
+            for (uint256 index = 0; index < shares.length; ++index) {
+                uint256 part = amount * shares[index].part / WHOLE;
+                rest -= part;
+                _credit(shares[index].curator, part);
+            }
+        }
+        _credit(account, rest);
+    }
+}

@@ -1,0 +1,547 @@
+"""Licences, terms, rewards and fees: what each is for, and what would be theft."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, World, embedded, pass_time, refused
+from _money_stage import (
+    BUDGET,
+    CHALLENGE_S,
+    CLAIM_S,
+    CURATOR,
+    DEADLINE_S,
+    ROUND_REWARD,
+    ROUNDS,
+    SHARDS,
+    STRANGER,
+    TERMS,
+    Money,
+    found_money,
+    settled_money,
+)
+from _slashing_stage import HONEST_BLS, LYING_BLS, STAKE, UNBONDING_S, artifact, certify
+
+from collegium.crypto import g1_uncompressed, hash_fields
+from collegium.lineage import Influence
+from collegium.settlement import (
+    CuratorShare,
+    DataLicence,
+    Deployment,
+    Due,
+    Role,
+    TransactionFailedError,
+    admits_licence,
+    approve,
+    cancel_rewards,
+    claim_fees,
+    claim_reward,
+    collect,
+    contract,
+    deploy,
+    deploy_money,
+    dues_of_influence,
+    enrol,
+    fund_task,
+    header_proof,
+    header_root,
+    issue_licence,
+    open_first_epoch,
+    pay_for_version,
+    pay_place,
+    possession_context,
+    post_rewards,
+    post_task,
+    raise_stake,
+    read_budget,
+    read_head,
+    read_licence,
+    read_member,
+    read_owed,
+    read_shard_roots,
+    read_task,
+    read_version,
+    reclaim_budget,
+    register_validator,
+    register_version,
+    revoke_licence,
+    sweep_rewards,
+    transact,
+)
+from collegium.settlement._payouts import _leaves
+
+CODE_BYTES_MAX = 24_576  # EIP-170
+TRANSACTION_GAS_MAX = 16_777_216  # EIP-7825
+ANYBODY = DEPLOYER  # whoever sends a claim, the coin goes where the list says
+DUES = [Due(ALICE.address, 600, 1), Due(MALLORY.address, 399), Due(STRANGER, 1)]
+
+
+@pytest.fixture(scope="module")
+def founded() -> Iterator[Money]:
+    for world in embedded():
+        yield settled_money(world)
+
+
+@pytest.fixture
+def money(founded: Money) -> Iterator[Money]:
+    with founded.world.undone():
+        yield founded
+
+
+# --- licences ---
+
+
+def test_a_licence_says_what_its_holder_lets_others_do_until_it_is_revoked(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    found = read_licence(chain, site, 1)
+    shares = (CuratorShare(CURATOR, 1000),)
+    assert found == DataLicence(
+        ALICE.address, hash_fields("rows"), hash_fields("text"), "DE", 1000, found.issued_at_s, 0, shares
+    )
+    assert admits_licence(chain, site, money.deployment, 1)
+    revoke_licence(chain, site, ALICE, 1)
+    assert read_licence(chain, site, 1).revoked_at_s == chain.timestamp_s()
+    assert not admits_licence(chain, site, money.deployment, 1)
+    with refused("AlreadyRevoked"):
+        revoke_licence(chain, site, ALICE, 1)
+
+
+def test_a_task_that_grants_too_little_royalty_does_not_admit_a_licence(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    for royalty, admitted in ((TERMS.royalty, True), (TERMS.royalty + 1, False)):
+        number = issue_licence(
+            chain, site, MALLORY, hash_fields("rows"), hash_fields("text"), jurisdiction="FR", royalty=royalty
+        )
+        assert admits_licence(chain, site, money.deployment, number) is admitted
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"jurisdiction": "de"}, "NotACountry"),
+        ({"jurisdiction": "D1"}, "NotACountry"),
+        ({"royalty": 10_001}, "SharesTooLarge"),
+        ({"curators": [CuratorShare(CURATOR, 5000), CuratorShare(CURATOR, 5001)]}, "SharesTooLarge"),
+        ({"curators": [CuratorShare(bytes(20), 1)]}, "NoCurator"),
+        ({"curators": [CuratorShare(CURATOR, 1)] * 9}, "TooManyCurators"),
+    ],
+    ids=str,
+)
+def test_a_licence_that_could_not_be_kept_is_refused(money: Money, change: dict[str, object], error: str) -> None:
+    fields: dict[str, object] = {"jurisdiction": "DE", **change}
+    with refused(error):
+        issue_licence(money.world.chain, money.site, ALICE, hash_fields("a"), hash_fields("b"), **fields)  # type: ignore[arg-type]
+    with refused("EmptyDigest"):
+        issue_licence(money.world.chain, money.site, ALICE, bytes(32), hash_fields("b"), jurisdiction="DE")
+
+
+# --- terms ---
+
+
+def test_terms_are_read_back_and_stay(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    found = read_task(chain, site, money.deployment)
+    assert found.terms == replace(TERMS, court=money.court.site.disputes)
+    assert (found.sponsor, found.first_round) == (DEPLOYER.address, 0)
+    assert read_shard_roots(chain, site, money.deployment) == SHARDS
+    with refused("AlreadyPosted"):
+        post_task(chain, site, DEPLOYER, money.deployment, TERMS)
+
+
+def test_terms_come_from_the_deployer_before_anything_is_learned(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    closed = deploy(chain, DEPLOYER, hash_fields("closed"), unbonding_s=CHALLENGE_S)
+    with refused("NotTheDeployer"):
+        post_task(chain, site, MALLORY, closed, TERMS)
+    for change, error in (
+        ({"model": bytes(32)}, "EmptyDigest"),
+        ({"privacy": bytes(32)}, "EmptyDigest"),
+        ({"royalty": 5001}, "ShareTooLarge"),
+        ({"sponsor_share": 5001}, "ShareTooLarge"),
+        ({"deadline_s": chain.timestamp_s() - 1}, "DeadlinePassed"),
+    ):
+        with refused(error):
+            post_task(chain, site, DEPLOYER, closed, replace(TERMS, **change))
+    with refused("TooManyShards"):
+        post_task(chain, site, DEPLOYER, closed, TERMS, [hash_fields("shard", index) for index in range(65)])
+    post_task(chain, site, DEPLOYER, closed, TERMS, [hash_fields("shard", index) for index in range(64)])
+
+    other = deploy_money(chain, DEPLOYER, challenge_s=CHALLENGE_S + 1)
+    with refused("AlreadyRunning"):
+        post_task(chain, other, DEPLOYER, money.deployment, TERMS)
+    with refused("DelayTooShort"):  # a stake that is free before what it certified can be paid
+        post_task(chain, other, DEPLOYER, closed, TERMS)
+
+
+# --- rewards ---
+
+
+def test_rewards_open_after_the_challenge_window_and_are_paid_once(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    number = money.post(DUES)
+    with refused("NotOpen"):
+        claim_reward(chain, site, ANYBODY, number, DUES, 0)
+    pass_time(money.world, CHALLENGE_S)
+    for index in range(3):
+        claim_reward(chain, site, ANYBODY, number, DUES, index)
+        with refused("AlreadyClaimed"):
+            claim_reward(chain, site, ANYBODY, number, DUES, index)
+    owed = {account: read_owed(chain, site.rewards, account) for account in (ALICE.address, CURATOR, STRANGER)}
+    assert owed == {ALICE.address: 540, CURATOR: 60, STRANGER: 1}
+    assert collect(chain, site.rewards, MALLORY, CURATOR) == chain.balance(CURATOR) == 60
+
+
+def test_a_certificate_serves_one_list_at_one_contract(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    for change in (
+        {"task": hash_fields("other")},
+        {"epoch": 1},
+        {"chain_id": 1},
+        {"contract": site.fees},
+        {"settlement": site.fees},
+    ):
+        with refused("InvalidCertificate"):
+            post_rewards(
+                chain, site, MALLORY, money.deployment, ROUNDS - 1, DUES, certify(money.list_digest(DUES, **change))
+            )
+    certificate = certify(money.list_digest(DUES))
+    arguments = (chain, site, MALLORY, money.deployment, ROUNDS - 1)
+    for dues in (DUES[:2], [*DUES, Due(MALLORY.address, 1)], [replace(DUES[0], licence=0), *DUES[1:]]):
+        with refused("InvalidCertificate"):
+            post_rewards(*arguments, dues, certificate)
+    post_rewards(*arguments, DUES, certificate)
+    with refused("InvalidCertificate"):  # a list more, and it is signed anew
+        post_rewards(*arguments, DUES, certificate)
+
+
+def test_lists_cost_no_more_than_the_rounds_that_are_settled(money: Money) -> None:
+    whole = ROUNDS * ROUND_REWARD
+    money.post([Due(ALICE.address, whole - 1)])
+    with refused("ExceedsRounds"):
+        money.post([Due(ALICE.address, 2)])
+    money.post([Due(ALICE.address, 1)])
+    money.settle(1)
+    with refused("ExceedsRounds"):
+        money.post([Due(ALICE.address, ROUND_REWARD + 1)])
+    with refused("RoundNotSettled"):
+        money.post([Due(ALICE.address, 1)], last_round=ROUNDS + 1)
+    with refused("EmptyList"):
+        money.post([Due(ALICE.address, 0)])
+    money.settle(30)
+    with refused("ExceedsBudget"):
+        money.post([Due(ALICE.address, BUDGET - whole + 1)])
+
+
+def test_a_line_has_one_place_and_one_proof(money: Money) -> None:
+    """Else one line could be claimed twice under two numbers."""
+    chain, site = money.world.chain, money.site
+    number = money.post(DUES)
+    pass_time(money.world, CHALLENGE_S)
+    proof = tuple(header_proof(_leaves("reward", DUES), 0))
+    line = (ALICE.address, 600, 1)
+    for index, siblings, error in (
+        (4, proof, "LeafOutsideTree"),  # the same path, as three lines take two levels
+        (3, proof, "LeafOutsideTree"),
+        (0, (*proof, bytes(32)), "WrongProofLength"),
+        (0, proof[:1], "WrongProofLength"),
+        (1, proof, "NotInList"),
+    ):
+        with refused(error):
+            transact(chain, ALICE, site.rewards, contract("Rewards").call("claim", number, index, *line, siblings))
+    for changed in ((MALLORY.address, 600, 1), (ALICE.address, 601, 1), (ALICE.address, 600, 0)):
+        with refused("NotInList"):
+            transact(chain, ALICE, site.rewards, contract("Rewards").call("claim", number, 0, *changed, proof))
+
+
+def test_a_refuted_list_pays_nothing_and_its_rounds_can_be_listed_again(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    whole = [Due(MALLORY.address, ROUNDS * ROUND_REWARD)]
+    statement = money.list_digest(whole)
+    number = money.post(whole)
+    with refused("NotRefuted"):
+        cancel_rewards(chain, site, ALICE, number)
+    money.court.rule(statement, ALICE.address)
+    pass_time(money.world, CHALLENGE_S)
+    with refused("Refuted"):
+        claim_reward(chain, site, MALLORY, number, whole, 0)
+    cancel_rewards(chain, site, ALICE, number)
+    with refused("NothingLeft"):
+        cancel_rewards(chain, site, ALICE, number)
+    assert read_budget(chain, site, money.deployment).free == BUDGET
+    money.post([Due(ALICE.address, ROUNDS * ROUND_REWARD)])
+
+
+def test_what_nobody_claims_goes_back_and_after_the_deadline_to_the_sponsor(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    number = money.post(DUES)
+    with refused("NotClosed"):
+        sweep_rewards(chain, site, MALLORY, number)
+    pass_time(money.world, CHALLENGE_S + CLAIM_S)
+    with refused("Closed"):
+        claim_reward(chain, site, MALLORY, number, DUES, 0)
+    sweep_rewards(chain, site, MALLORY, number)
+    with refused("NothingLeft"):
+        sweep_rewards(chain, site, MALLORY, number)
+    with refused("DeadlineNotPassed"):
+        reclaim_budget(chain, site, DEPLOYER, money.deployment)
+    pass_time(money.world, DEADLINE_S - chain.timestamp_s() + 10)
+    with refused("DeadlinePassed"):
+        fund_task(chain, site, DEPLOYER, money.deployment, 1)
+    with refused("DeadlinePassed"):
+        money.post(DUES)
+    reclaim_budget(chain, site, MALLORY, money.deployment)
+    with refused("NothingLeft"):
+        reclaim_budget(chain, site, MALLORY, money.deployment)
+    assert collect(chain, site.rewards, MALLORY, DEPLOYER.address) == BUDGET
+    assert chain.balance(site.rewards) == 0
+
+
+def test_a_list_that_adds_up_to_more_than_it_says_takes_nothing_from_others(money: Money) -> None:
+    """A quorum can lie about a sum; the coin of other lists is out of its reach."""
+    chain, site = money.world.chain, money.site
+    place = pay_place(chain, money.deployment, site.rewards)
+    previous = read_head(chain, money.deployment).previous
+    root = header_root(_leaves("reward", DUES))
+    statement = hash_fields("reward-list", *place.fields, 0, previous, root, 3, (700).to_bytes(32, "big"))
+    signature = g1_uncompressed(certify(statement).signature)
+    call = contract("Rewards").call("post", money.deployment.settlement, ROUNDS - 1, root, 3, 700, 3, signature)
+    transact(chain, MALLORY, site.rewards, call)
+    pass_time(money.world, CHALLENGE_S)
+    claim_reward(chain, site, MALLORY, 0, DUES, 0)
+    with refused("ExceedsList"):
+        claim_reward(chain, site, MALLORY, 0, DUES, 1)
+
+
+# --- fees ---
+
+
+def test_a_payment_reaches_those_whose_data_made_the_version(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    version = money.register(1, DUES)
+    with refused("NotOpen"):
+        pay_for_version(chain, site, ANYBODY, version, 1000)
+    pass_time(money.world, CHALLENGE_S)
+    pay_for_version(chain, site, ANYBODY, version, 1000, purpose=hash_fields("a diagnosis"))
+    assert read_version(chain, site, version).income == 950  # a twentieth is the sponsor's
+    for index in range(3):
+        if index < 2:
+            claim_fees(chain, site, MALLORY, version, DUES, index)
+        else:
+            with refused("NothingDue"):  # less than one wei
+                claim_fees(chain, site, MALLORY, version, DUES, index)
+    assert read_owed(chain, site.fees, ALICE.address) == 570 - 57
+    assert read_owed(chain, site.fees, CURATOR) == 57
+    assert read_owed(chain, site.fees, MALLORY.address) == 379
+    pay_for_version(chain, site, ANYBODY, version, 1000)
+    claim_fees(chain, site, MALLORY, version, DUES, 2)
+    assert read_owed(chain, site.fees, STRANGER) == 1
+
+
+def test_royalties_of_a_later_version_flow_to_earlier_contributors(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    first = money.register(1, [Due(ALICE.address, 1)])
+    second = money.register(2, [Due(MALLORY.address, 1)], parent=first)
+    third = money.register(3, [Due(MALLORY.address, 1)], parent=second)
+    pass_time(money.world, CHALLENGE_S)
+    pay_for_version(chain, site, DEPLOYER, third, 10_000)
+    incomes = [read_version(chain, site, version).income for version in (third, second, first)]
+    assert incomes == [7600, 1520, 380]  # 8000, 1600 and 400, less a twentieth
+    assert sum(incomes) + read_owed(chain, site.fees, DEPLOYER.address) == 10_000
+
+    money.court.rule(second, ALICE.address)
+    pay_for_version(chain, site, DEPLOYER, third, 10_000)
+    assert read_version(chain, site, third).income == 7600 + 9500
+    with refused("Refuted"):
+        pay_for_version(chain, site, DEPLOYER, second, 10_000)
+
+
+@pytest.mark.slow
+def test_sixteen_generations_share_and_the_first_of_them_has_the_rest(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    versions = [bytes(32)]
+    for name in range(18):
+        versions.append(money.register(name, [Due(ALICE.address, 1)], parent=versions[-1]))
+    pass_time(money.world, CHALLENGE_S)
+    receipt = pay_for_version(chain, site, DEPLOYER, versions[-1], 10**18)
+    incomes = [read_version(chain, site, version).income for version in versions[1:]]
+    assert [income > 0 for income in incomes] == [False] * 2 + [True] * 16
+    assert sum(incomes) + read_owed(chain, site.fees, DEPLOYER.address) == 10**18
+    assert receipt.gas < 1_000_000
+
+
+def test_a_version_is_registered_once_on_its_own_certificate(money: Money) -> None:
+    chain, site = money.world.chain, money.site
+    model = hash_fields("version", 1)
+    arguments = (chain, site, MALLORY, money.deployment, model)
+    for change in (
+        {"task": hash_fields("other")},
+        {"epoch": 1},
+        {"chain_id": 1},
+        {"contract": site.rewards},
+        {"settlement": site.fees},
+    ):
+        with refused("InvalidCertificate"):
+            register_version(*arguments, DUES, certify(money.version_digest(model, DUES, **change)))
+    certificate = certify(money.version_digest(model, DUES))
+    with refused("InvalidCertificate"):
+        register_version(*arguments, DUES[:2], certificate)
+    assert register_version(*arguments, DUES, certificate) == money.version_digest(model, DUES)
+    with refused("AlreadyRegistered"):
+        register_version(*arguments, DUES, certificate)
+    with refused("UnknownVersion"):
+        money.register(2, DUES, parent=hash_fields("nothing"))
+    with refused("EmptyList"):
+        money.register(2, [Due(ALICE.address, 0)])
+    with refused("EmptyPayment"):
+        pay_for_version(chain, site, ALICE, money.version_digest(model, DUES), 0)
+
+
+def test_the_lineages_weights_are_a_versions_list() -> None:
+    influence = (Influence("anna", ("site-1",), 3, 24), Influence("bert", ("site-2",), 0, 0))
+    accounts = {"anna": Due(ALICE.address, 0, 1), "bert": Due(MALLORY.address, 0)}
+    assert dues_of_influence(influence, accounts) == (Due(ALICE.address, 24, 1),)
+
+
+# --- whoever is in the way ---
+
+
+@pytest.mark.parametrize("court", ["an account", "a contract that fails", "none"])
+def test_a_court_that_does_not_answer_has_found_nothing(money: Money, court: str) -> None:
+    world = money.world
+    at = {"an account": STRANGER, "a contract that fails": money.site.fees, "none": bytes(20)}[court]
+    site = deploy_money(world.chain, DEPLOYER, challenge_s=CHALLENGE_S, claim_s=CLAIM_S)
+    deployment = deploy(world.chain, DEPLOYER, hash_fields("odd court"), unbonding_s=UNBONDING_S)
+    post_task(world.chain, site, DEPLOYER, deployment, replace(TERMS, court=at))
+    assert read_task(world.chain, site, deployment).terms.court == at
+    odd = replace(money, site=site, court=replace(money.court, deployment=opened(money, deployment)))
+    number = odd.register(1, DUES)
+    pass_time(world, CHALLENGE_S)
+    pay_for_version(world.chain, site, ALICE, number, 100)
+
+
+def opened(money: Money, deployment: Deployment) -> Deployment:
+    """The same deployment with the same two validators in its first epoch."""
+    for account, secret in ((ALICE, HONEST_BLS), (MALLORY, LYING_BLS)):
+        proof = secret.prove_possession(possession_context(CHAIN_ID, deployment.registry, account.address))
+        register_validator(money.world.chain, deployment, account, secret.public_key(), proof, 10**18)
+    open_first_epoch(money.world.chain, deployment, DEPLOYER, (0, 1))
+    return deployment
+
+
+# Sent coin it calls the sender's collect(itself) again and takes whatever comes of that; or it refuses the coin.
+COLLECT_AGAIN = "63{selector} 60e0 1b 5f 52 30 6004 52 5f 5f 6024 5f 5f 33 5a f1 00"
+REFUSE = "5f 5f fd"
+
+
+@pytest.mark.parametrize("on_coin", [COLLECT_AGAIN, REFUSE], ids=["collect again", "refuse"])
+def test_an_account_that_is_a_contract_gets_its_coin_once_or_stops_itself_alone(money: Money, on_coin: str) -> None:
+    chain, site = money.world.chain, money.site
+    selector = contract("Rewards").call("collect", bytes(20))[:4].hex()
+    code = bytes.fromhex(on_coin.format(selector=selector))
+    account = transact(chain, DEPLOYER, None, bytes.fromhex(f"60{len(code):02x} 80 6009 3d 39 3d f3") + code).contract
+    assert account is not None
+    dues = [Due(account, 100), Due(ALICE.address, 100)]
+    number = money.post(dues)
+    pass_time(money.world, CHALLENGE_S)
+    for index in range(2):
+        claim_reward(chain, site, MALLORY, number, dues, index)
+    if on_coin == REFUSE:
+        with refused("FailedCall"):
+            collect(chain, site.rewards, MALLORY, account)
+        assert read_owed(chain, site.rewards, account) == 100
+    else:
+        assert collect(chain, site.rewards, MALLORY, account) == chain.balance(account) == 100
+    assert collect(chain, site.rewards, MALLORY, ALICE.address) == 100
+
+
+# --- tokens ---
+
+
+def token(world: World, toll: int = 0) -> bytes:
+    address = transact(world.chain, DEPLOYER, None, artifact("TestToken").creation(toll)).contract
+    assert address is not None
+    for account in (DEPLOYER, ALICE):
+        transact(world.chain, DEPLOYER, address, artifact("TestToken").call("mint", account.address, 10**9))
+    return address
+
+
+def test_stakes_can_be_of_a_token(money: Money) -> None:
+    chain = money.world.chain
+    paid = token(money.world)
+    deployment = deploy(chain, DEPLOYER, hash_fields("token"), stake_min_wei=STAKE, unbonding_s=10, token=paid)
+    key = bytes([7]) * 32
+    with refused(""):  # the token refuses, by a name of its own
+        enrol(chain, deployment, ALICE, Role.STEWARD, key, STAKE, token=paid)
+    approve(chain, paid, ALICE, deployment.registry, 2 * STAKE)
+    with refused("WrongValue"):
+        enrol(chain, deployment, ALICE, Role.STEWARD, key, STAKE)
+    number = enrol(chain, deployment, ALICE, Role.STEWARD, key, STAKE, token=paid)
+    assert raise_stake(chain, deployment, ALICE, number, 5, token=paid) == STAKE + 5
+    assert read_member(chain, deployment, number).role is Role.STEWARD
+
+    skimming = token(money.world, toll=1)
+    other = deploy(chain, DEPLOYER, hash_fields("toll"), stake_min_wei=STAKE, unbonding_s=10, token=skimming)
+    approve(chain, skimming, ALICE, other.registry, STAKE)
+    with refused("ShortTransfer"):
+        enrol(chain, other, ALICE, Role.STEWARD, key, STAKE, token=skimming)
+
+
+def test_budgets_can_be_of_a_token(money: Money) -> None:
+    chain = money.world.chain
+    paid = token(money.world)
+    other = found_money(money.world, token=paid, task=hash_fields("test-task"))
+    approve(chain, paid, DEPLOYER, other.site.rewards, 1000)
+    with refused("WrongValue"):
+        fund_task(chain, other.site, DEPLOYER, other.deployment, 1000)
+    fund_task(chain, other.site, DEPLOYER, other.deployment, 1000, token=paid)
+    other.settle()
+    number = other.post([Due(ALICE.address, 1000)])
+    pass_time(money.world, CHALLENGE_S)
+    claim_reward(chain, other.site, MALLORY, number, [Due(ALICE.address, 1000)], 0)
+    assert collect(chain, other.site.rewards, MALLORY, ALICE.address) == 1000
+    held = artifact("TestToken").result(
+        "balanceOf", chain.call(bytes(20), paid, artifact("TestToken").call("balanceOf", ALICE.address))
+    )
+    assert held == (10**9 + 1000,)
+
+
+# --- bounds of the chain ---
+
+
+def test_every_contract_fits_into_a_block_and_under_the_limit_of_code(money: Money) -> None:
+    chain = money.world.chain
+    code = bytes.fromhex("5f 35 3b 5f 52 60 20 5f f3")  # EXTCODESIZE of the address in the call's data
+    probe = transact(chain, DEPLOYER, None, bytes.fromhex(f"60{len(code):02x} 80 6009 3d 39 3d f3") + code).contract
+    assert probe is not None
+    sizes = {}
+    for name, at in (
+        ("Registry", money.deployment.registry),
+        ("Settlement", money.deployment.settlement),
+        ("Slashing", money.court.site.slashing),
+        ("Availability", money.court.site.availability),
+        ("Licences", money.site.licences),
+        ("Tasks", money.site.tasks),
+        ("Rewards", money.site.rewards),
+        ("Fees", money.site.fees),
+    ):
+        probe = transact(
+            chain,
+            DEPLOYER,
+            None,
+            bytes.fromhex("600b 80 6009 3d 39 3d f3 5f 35 3b 5f 52 6020 5f f3 00 00".replace(" ", "")),
+        ).contract
+        assert probe is not None
+        sizes[name] = int.from_bytes(chain.call(bytes(20), probe, at.rjust(32, b"\0")), "big")
+    assert all(0 < size <= CODE_BYTES_MAX for size in sizes.values()), sizes
+    for sent in chain.sent:
+        assert len(sent.raw) < 49_152  # EIP-3860
+
+
+def test_garbage_costs_its_sender_little(money: Money) -> None:
+    root = header_root(_leaves("reward", DUES))
+    call = contract("Rewards").call("post", money.deployment.settlement, ROUNDS - 1, root, 3, 1000, 3, b"\xff" * 96)
+    with pytest.raises(TransactionFailedError) as failure:
+        transact(money.world.chain, MALLORY, money.site.rewards, call, gas_max=TRANSACTION_GAS_MAX)
+    assert failure.value.values["gas"] < 500_000
