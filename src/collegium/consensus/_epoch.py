@@ -94,6 +94,7 @@ class EpochSet:
     epoch: int
     validators: tuple[Validator, ...]
     _digest: Digest = field(init=False, repr=False, compare=False)
+    _genesis: Digest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.task) != DIGEST_BYTES or not 0 <= self.epoch <= INTEGER_MAX:
@@ -112,6 +113,7 @@ class EpochSet:
                 )
         members = [f for v in self.validators for f in (v.bls_key, v.account, v.stake)]
         object.__setattr__(self, "_digest", hash_fields("epoch-set", self.task, self.epoch, *members))
+        object.__setattr__(self, "_genesis", hash_fields("genesis", self.task, self.epoch, self._digest))
 
     @property
     def size(self) -> int:
@@ -148,4 +150,4 @@ class EpochSet:
 
     def genesis(self) -> Digest:
         """What the epoch's first block names as its parent."""
-        return hash_fields("genesis", self.task, self.epoch, self._digest)
+        return self._genesis
