@@ -16,6 +16,7 @@ from collegium.aggregation import make_upload
 from collegium.consensus import (
     Announcement,
     ChangePutOff,
+    EpochOver,
     EpochRefused,
     HandedOver,
     Header,
@@ -35,7 +36,7 @@ from collegium.consensus import (
     encode_epoch_record,
 )
 from collegium.consensus import _epoch_change as change_module
-from collegium.consensus._round import begin_behind, round_step
+from collegium.consensus._round import _enter_next, begin_behind, round_step
 from collegium.consensus._round_rules import check_proposal
 from collegium.consensus._validator import ValidatorState, _heed_change
 from collegium.crypto import BlsPublicKey, SealError, SealKey, open_sealed, seal, verify_aggregate
@@ -302,6 +303,25 @@ def test_a_round_that_is_behind_keeps_the_handovers_key_for_the_next_and_makes_o
     else:
         with pytest.raises(SealError):
             open_sealed(kept, b"columns", box)
+
+
+@pytest.mark.parametrize("first_round", [1, 2])
+@pytest.mark.parametrize("model", [b"the model", None])
+def test_only_the_round_before_the_next_epochs_first_one_ends_the_epoch(first_round: int, model: bytes | None) -> None:
+    """The handover is ordered in the last round, and is final here while the header of the round before still waits."""
+    who, context = committee(), context_of(0, TRAINERS)
+    state, _ = begin_behind(context, who.terms, {0: who.first_seals[0]}, 0)
+    opened = NextEpoch(replace(who.epoch_set, epoch=1), bytes(32), who.beacons[0].group, first_round, ())
+    header = replace(a_header(0), seats=(0,) * SEATS)
+    after, effects = _enter_next(context, replace(state, opened=opened), header, model, 0)
+    assert [effect for effect in effects if isinstance(effect, RoundBroadcast)] == [], (
+        "no key for the next epoch's round"
+    )
+    ended = [effect for effect in effects if isinstance(effect, EpochOver)]
+    if first_round == 1:
+        assert (after.over, [over.model for over in ended]) == (True, [model])
+    else:
+        assert (after.over, ended, after.terms.round, after.opened) == (False, [], 1, opened)
 
 
 def test_a_first_key_leaves_the_journal_of_the_epoch_before_once_the_next_ones_has_it() -> None:

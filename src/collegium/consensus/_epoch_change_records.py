@@ -35,6 +35,7 @@ __all__ = [
     "encode_epoch_record",
     "first_key_digest",
     "is_epoch_record",
+    "is_handover",
     "share_purpose",
 ]
 
@@ -220,6 +221,11 @@ _BYTES: Final = {kind: bytes([byte]) for byte, (kind, _) in _KINDS.items()}
 def is_epoch_record(payload: bytes) -> bool:
     """Tell whether a block's payload claims to be a record of an epoch change: no kind of a round's begins so."""
     return payload[:1] in _BYTES.values()
+
+
+def is_handover(payload: bytes) -> bool:
+    """Tell whether a block's payload claims to be a handover."""
+    return payload[:1] == _BYTES[Handover]
 
 
 def encode_epoch_record(record: EpochRecord) -> bytes:

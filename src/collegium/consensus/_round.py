@@ -19,6 +19,7 @@ from collegium.crypto import Digest, SealKey
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
+from ._epoch_change_records import NextEpoch
 from ._order_state import EvidenceFound
 from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofReject, sign_reject
 from ._proving import (
@@ -141,15 +142,32 @@ def terms_after(agreed: Agreed, epoch_set: EpochSet, header: Header) -> RoundTer
     )
 
 
-def begin(context: RoundContext, terms: RoundTerms, model: bytes, secrets: Mapping[int, SealKey], now: int) -> Outcomes:
-    """Enter a round: make the next round's sealing key, unless `secrets` has it already, and announce it."""
-    state, announced = _announce(context, RoundState(terms, model, now, _due(secrets, terms), changed_ms=now))
+def begin(
+    context: RoundContext,
+    terms: RoundTerms,
+    model: bytes,
+    secrets: Mapping[int, SealKey],
+    now: int,
+    opened: NextEpoch | None = None,
+) -> Outcomes:
+    """Enter a round: make the next round's sealing key, unless `secrets` has it already, and announce it.
+
+    `opened`: what follows on this round, if that is final already.
+    """
+    entered = RoundState(terms, model, now, _due(secrets, terms), changed_ms=now, opened=opened)
+    state, announced = _announce(context, entered)
     return state, (*announced, _deadline(context, state))
 
 
-def begin_behind(context: RoundContext, terms: RoundTerms, secrets: Mapping[int, SealKey], now: int) -> Outcomes:
+def begin_behind(
+    context: RoundContext,
+    terms: RoundTerms,
+    secrets: Mapping[int, SealKey],
+    now: int,
+    opened: NextEpoch | None = None,
+) -> Outcomes:
     """Enter a round without the model that its terms name: ask for it, unless the next round is final before that."""
-    state = RoundState(terms, b"", now, _due(secrets, terms), changed_ms=now, lacks_model=True)
+    state = RoundState(terms, b"", now, _due(secrets, terms), changed_ms=now, lacks_model=True, opened=opened)
     return later(context, state, now + context.timing.grace_ms)
 
 
@@ -1056,15 +1074,17 @@ def _await_model(context: RoundContext, state: RoundState, certified: Certified,
 def _enter_next(context: RoundContext, ended: RoundState, header: Header, model: bytes | None, now: int) -> Outcomes:
     """Begin the round after a final header, with its model or (None) without, and keep what lasts longer than one.
 
-    The round after an epoch's last one is begun by the next set's validators.
+    The round after an epoch's last one is begun by the next set's validators. The handover may be final before the
+    model of the round before that last one is here.
     """
-    if ended.opened is not None:
+    opened = ended.opened
+    if opened is not None and opened.first_round == header.round + 1:
         return _end_epoch(ended, header, model)
     terms = terms_after(context.agreed, context.epoch_set, header)
     if model is None:
-        state, begun = begin_behind(context, terms, ended.secrets, now)
+        state, begun = begin_behind(context, terms, ended.secrets, now, opened)
     else:
-        state, begun = begin(context, terms, model, ended.secrets, now)
+        state, begun = begin(context, terms, model, ended.secrets, now, opened)
     state, told = _remember(state, ended), _tell_end(ended, header, model)
     if model is None:
         return state, (*told, *begun)

@@ -549,7 +549,7 @@ class RoundState:
     sync_ms: int = 0  # when to ask for objects again
     sync_asked: int = 0  # how many validators were asked for objects
     sync_from: frozenset[int] = frozenset()  # who was asked for objects and has not sent wrong ones
-    opened: NextEpoch | None = None  # this round is its epoch's last, and what comes next is final
+    opened: NextEpoch | None = None  # this round is its epoch's last, or lags behind it, and what comes next is final
     over: bool = False  # this round's header is final, and it was its epoch's last
 
     def seats_of(self, account: bytes) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ from ._epoch_change import (
     record_wanted,
     restore_change,
 )
-from ._epoch_change_records import is_epoch_record
+from ._epoch_change_records import is_epoch_record, is_handover
 from ._messages import Block, BlockRequest, Relay
 from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, ReplicaState, Submit, Tick, VoteState
@@ -263,6 +263,8 @@ def restore_validator(
         if model is None
         else begin(context.round, terms, model, secrets, now)
     )
+    if any(is_handover(block.payload) for block in kept.payloads):  # it has fixed the next round's keys: announce none
+        entered = entered[0], tuple(effect for effect in entered[1] if not isinstance(effect, RoundBroadcast))
     first = replace(
         entered[0],
         registered={entry.trainer: entry for entry in registered},
