@@ -47,3 +47,28 @@ def test_a_proposal_that_comes_early_is_looked_at_in_its_turn() -> None:
     timing = replace(TIMING, deadline_ms=3_000)
     book = play_plan(plan(200, 4, validators=people, trainers=trainers, weather=weather, timing=timing, proved=True))
     assert not book.failure
+
+
+def changing(seed: int, size: int, **changes: object) -> WorldPlan:
+    """Return a plan in which an epoch hands over once."""
+    weather = Weather(calm_ms=12_000, hush_ms=15_000, lose=0, slow=0.08, repeat=0, crash=0, split_ms=0, drift=0.05)
+    trainers = ("two reports", "honest", "honest")
+    people = {"trainers": trainers, "weather": weather, "epochs": 2, "rounds": 1, "proved": True}
+    return plan(seed, size, **(people | changes))
+
+
+def test_no_other_sealing_key_is_announced_after_a_crash_in_an_epochs_last_round() -> None:
+    """Who came back once the handover was final announced its first key of the next epoch as this round's."""
+    weather = replace(changing(14, 4).weather, crash=0.01)
+    book = play_plan(changing(14, 4, validators=("twins", *["honest"] * 3), weather=weather, members_min=3))
+    assert not book.failure
+    assert book.handovers == 1
+
+
+def test_an_epoch_does_not_end_a_round_early_for_who_waits_for_a_model() -> None:
+    """Who lacked a model took the round before the last one for the last, once the handover was final."""
+    weather = replace(changing(101, 5).weather, lose=0.005, repeat=0.05, crash=0.003, skew_ms=300)
+    away = ((0, 0), (0, 0), (0, 0), (8_701, 13_701), (0, 0))
+    book = play_plan(changing(101, 5, seats=7, weather=weather, away=away, members_min=4, staleness=2))
+    assert not book.failure
+    assert book.handovers == 1

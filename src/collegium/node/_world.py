@@ -1,44 +1,51 @@
 """A whole consortium on one virtual clock: one seed, one history, the same on every machine.
 
-The nodes are those that run as processes (`ValidatorNode`: ordering, learning round, journal); network, disks, clocks
-and trainers are simulated, and some of the people lie. Messages are slow, repeated, reordered and lost; connections
-break, and whoever makes one anew says again what it says (`PeerJoined`); the network is cut into parts that heal;
-honest validators crash in any step, before or after its transaction, between any two messages that it sends, and come
-back with exactly what was written down. What must hold is checked at every step (`_world_checks`).
+The nodes are those that run as processes (`EpochNode`: ordering, learning round, change of epochs, a journal for each
+epoch); network, disks, clocks and trainers are simulated, and some of the people lie. Messages are slow, repeated,
+reordered and lost; connections break, and whoever makes one anew says again what it says (`PeerJoined`); the network is
+cut into parts that heal; honest validators crash in any step, before or after a transaction, between any two messages
+that it sends, and come back with exactly what was written down. What must hold is checked at every step
+(`_world_checks`, `_world_change`).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
-from copy import copy
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import groupby
 from random import Random
 from typing import Any
 
 from collegium.consensus import (
     Block,
+    ChangeContext,
+    ChangeRules,
     EpochSigner,
     EvidenceFound,
-    HeaderProposal,
     PeerJoined,
     RoundContext,
     Tick,
     ValidatorContext,
 )
 from collegium.crypto import Digest, Stream
+from collegium.errors import CollegiumError
 
-from ._journal import BlockArchive, MemoryJournal
+from ._epoch_node import EpochMessage, EpochNode
+from ._journal import MemoryJournal
 from ._network import Outgoing
+from ._observer import Observer
 from ._validator_node import ValidatorNode
-from ._world_checks import VERIFIERS, LivenessError, SafetyError, Truth
+from ._world_change import EpochStage, change_plan
+from ._world_checks import SIGNED, VERIFIERS, LivenessError, Rounds, SafetyError, Truth
+from ._world_disk import Drive
 from ._world_liars import Liar
 from ._world_plan import TIMEOUT_BASE_MS, WorldPlan
 from ._world_task import FIRST_MODEL, Once, Tally, Trained, make_cast, train
 
-__all__ = ["Chronicle", "World"]
+__all__ = ["BeyondPremiseError", "Chronicle", "World"]
 
 TICK_MS = 2_000  # how often a driver makes its validator look again
 POLL_MS = 700  # how often a trainer looks for a new round, and whether its upload arrived
@@ -47,6 +54,10 @@ TORN = 0.4  # of crashes come before the step's transaction
 INSISTS = 0.3  # how often a trainer with two reports sends one to somebody who has the other
 REBOOTS = 0.3  # of restarts begin with a clock near 0
 LIMIT_MS = 180_000  # of calm, until everything must have come about
+
+
+class BeyondPremiseError(CollegiumError):
+    """More are bad, away or cheated than a change of epochs promises to bear: what follows is nobody's promise."""
 
 
 @dataclass
@@ -65,34 +76,44 @@ class Chronicle:
     views: int = 0
     blocks: int = 0
     rounds: int = 0
+    handovers: int = 0
+    put_off: int = 0
+    dropped: int = 0
+    stale: int = 0
     virtual_ms: int = 0
+    beyond: str = ""
     outcomes: Counter[str] = field(default_factory=Counter)
     evidence: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
 class Host:
-    """One machine: a validator's copy (twins are two of one validator), its clock and its disk."""
+    """One machine: a validator's copy (twins are two of one validator), its clock and its disk.
+
+    `index` is the validator's place among all people: its address.
+    """
 
     place: int
     index: int
     honest: bool
     random: Stream
-    journal: MemoryJournal
-    node: ValidatorNode
+    drive: Drive
+    validator: EpochNode
     liar: Liar | None = None
     up: bool = True
+    away_ms: int = 0  # until when nobody switches it on
     lives: int = 0
     skew_ms: int = 0
     rate: float = 1.0
-    blocks_seen: int = 0
+    blocks_seen: dict[int, int] = field(default_factory=dict)  # by epoch
     busy_ms: int = 0
     closed: frozenset[Digest] = frozenset()
 
-    def pretend(self, proposal: HeaderProposal) -> None:
-        """Have a liar's machine take a proposal for its own, and count the votes for it."""
-        state = self.node.state
-        self.node.state = replace(state, round=replace(state.round, own=proposal, votes={}))
+    @property
+    def node(self) -> ValidatorNode | None:
+        """Its node of the last epoch that it has entered; None where it has no place there."""
+        present = self.validator.present
+        return present if isinstance(present, ValidatorNode) else None
 
     def clock(self, now: int) -> int:
         """Return what this machine's clock shows."""
@@ -103,13 +124,16 @@ class Host:
         return int((local_ms - self.skew_ms) / self.rate) + 1
 
 
-def copy_of(journal: MemoryJournal) -> MemoryJournal:
-    """Return a copy that later writes to the journal do not touch."""
-    archive = BlockArchive(*(copy(getattr(journal.archive, entry.name)) for entry in fields(BlockArchive)))
-    rest = {
-        entry.name: copy(getattr(journal, entry.name)) for entry in fields(MemoryJournal) if entry.name != "archive"
-    }
-    return MemoryJournal(archive=archive, **rest)
+def gathered(outgoing: Iterable[Outgoing]) -> list[tuple[EpochMessage, tuple[int, ...], int | None]]:
+    """Return each word once, with everybody whom it is for, or with the time at which it is for oneself."""
+    words = []
+    for _, group in groupby(outgoing, key=lambda item: id(item.message)):
+        items = list(group)
+        to = tuple(item.to for item in items if item.to is not None)
+        message = items[0].message
+        if isinstance(message, EpochMessage):
+            words.append((message, to, items[0].at_ms))
+    return words
 
 
 class World:
@@ -120,7 +144,10 @@ class World:
         self.random = Random(f"world {plan.seed}")  # noqa: S311 - a simulated choice, no secret
         self.cast = make_cast(plan.size, plan.seats, plan.real)
         self.work = Once()
-        self.truth = Truth(plan, self.cast, self.work)
+        self.rounds = Rounds({0: self.cast.terms})
+        group = self.cast.beacons[0].group
+        stage = EpochStage(self.cast.epoch_set, self.cast.epoch_set.genesis(), group, 0, self.cast.terms.beacon)
+        self.truths = [Truth(plan, self.cast, self.work, self.rounds, stage)]
         self.now = 0
         self.events: list[tuple[int, int, tuple[Any, ...]]] = []
         self.serial = 0
@@ -129,14 +156,12 @@ class World:
         self.made: dict[tuple[int, int], list[Trained]] = {}
         self.hosts: list[Host] = []
         self.broken: set[tuple[int, int]] = set()
-        self.view_parts: dict[int, dict[int, int]] = {}
+        self.view_parts: dict[tuple[int, int], dict[int, int]] = {}
         first = [self._settle(index, role) for index, role in enumerate(plan.validators)]
         first += [self._settle(i, role) for i, role in enumerate(plan.validators) if role == "twins"]
         self.copies = {i: [h for h in self.hosts if h.index == i] for i in range(plan.size)}
         self.parts = [0] * len(self.hosts)
-        for host, outgoing in zip(self.hosts, first, strict=True):
-            self._send(host, outgoing)
-        self._schedule()
+        self.first_words = list(zip(self.hosts, first, strict=True))
 
     # ------------------------------------------------------------------------------------------------ beginning
 
@@ -146,36 +171,37 @@ class World:
         random = Stream(sha256(f"randomness {plan.seed} {place}".encode()).digest())
         skew_ms = self.random.randint(0, self.weather.skew_ms)
         rate = 1 + self.random.uniform(-self.weather.drift, self.weather.drift)
-        journal = MemoryJournal()
-        node, outgoing = self._begin(index, random, journal, skew_ms)
-        host = Host(place, index, role == "honest", random, journal, node, skew_ms=skew_ms, rate=rate)
+        drive = Drive()
+        validator, outgoing = self._begin(index, random, drive, skew_ms)
+        host = Host(place, index, role == "honest", random, drive, validator, skew_ms=skew_ms, rate=rate)
         if role == "liar":
-            host.liar = Liar(
-                index, self.cast, self.random, lambda: host.node.state, self._loose_blocks, host.pretend, plan.script
-            )
+            host.liar = Liar(index, self.cast, self.random, self._loose_blocks, plan.script)
         self.hosts.append(host)
         return outgoing
 
-    def _begin(
-        self, index: int, random: Stream, journal: MemoryJournal, now: int
-    ) -> tuple[ValidatorNode, list[Outgoing]]:
-        """Return a validator that begins, or begins again, with what is in its journal, and what it says first."""
-        cast = self.cast
+    def _begin(self, index: int, random: Stream, drive: Drive, now: int) -> tuple[EpochNode, list[Outgoing]]:
+        """Return a validator that begins, or begins again, with what is on its disk, and what it says first."""
+        cast, plan = self.cast, self.plan
+        account, voting = cast.accounts[index], cast.voting[index]
+        change = None
+        if plan.changes:
+            rules = ChangeRules(change_plan(plan, cast), cast.epoch_set, self.work)
+            change = ChangeContext(rules, 0, cast.terms.beacon, account, voting, random)
         context = ValidatorContext(
-            self._surroundings(index, random, journal),
-            EpochSigner(cast.voting[index], cast.accounts[index]),
+            self._surroundings(index, random),
+            EpochSigner(voting, account),
             cast.verifier,
-            journal.archive,
+            drive.open(0).archive,
             TIMEOUT_BASE_MS,
+            change=change,
         )
-        secrets = {0: cast.first_seals[index]}
-        node, outgoing = ValidatorNode.restore(context, journal, cast.terms, FIRST_MODEL, secrets, now)
-        return node, list(outgoing)
+        accounts, first = [account.address for account in cast.accounts], {0: cast.first_seals[index]}
+        return EpochNode.restore(index, accounts, drive.open, context, cast.terms, FIRST_MODEL, first, now)
 
-    def _surroundings(self, index: int, random: Stream, journal: MemoryJournal) -> RoundContext:
+    def _surroundings(self, index: int, random: Stream) -> RoundContext:
         plan, cast = self.plan, self.cast
         return RoundContext(
-            agreed=Tally(plan.proved),
+            agreed=Tally(plan.proved, plan.staleness),
             epoch_set=cast.epoch_set,
             index=index,
             account=cast.accounts[index],
@@ -189,11 +215,18 @@ class World:
             cohort_min=plan.cohort_min,
             lying_max=plan.lying_max,
             verifiers=VERIFIERS,
-            objects=journal,
         )
 
-    def _schedule(self) -> None:
+    def _start(self) -> None:
+        """Have everybody say its first words, and let time and weather begin."""
         weather = self.weather
+        for member, (since, until) in enumerate(self.plan.away):
+            if until > since == 0:
+                self._leave(self.copies[member][0], until)
+            elif until > since:
+                self._at(since, ("leave", self.copies[member][0], until))
+        for host, outgoing in self.first_words:
+            self._send(host, outgoing if host.up else [])
         for host in self.hosts:
             self._at(TICK_MS + self.random.randrange(500), ("tick", host))
         for trainer in range(len(self.plan.trainers)):
@@ -218,37 +251,76 @@ class World:
             LivenessError: time is up.
         """
         limit = self.weather.calm_ms + LIMIT_MS
-        while True:
-            self.now, _, event = heapq.heappop(self.events)
-            if self.now > limit:
-                raise LivenessError(f"after {limit} ms: {self._stand()}")
-            self._happen(*event)
-            if self.now >= self.weather.calm_ms and self._done():
-                return self.close_book()
+        self._start()
+        try:
+            while True:
+                self.now, _, event = heapq.heappop(self.events)
+                if self.now > limit:
+                    self._within_premise()
+                    raise LivenessError(f"after {limit} ms: {self._stand()}")
+                self._happen(*event)
+                if self.now >= self.weather.calm_ms and self._done():
+                    return self.close_book()
+        except BeyondPremiseError as reason:
+            self.chronicle.beyond = str(reason)
+            return self.close_book()
 
     def close_book(self) -> Chronicle:
         """Return what has happened so far."""
-        book, truth = self.chronicle, self.truth
+        book, rounds = self.chronicle, self.rounds
         book.digest = self.trace.hexdigest()
-        book.virtual_ms, book.views, book.blocks = self.now, truth.views, len(truth.order)
-        book.rounds, book.outcomes, book.evidence = len(truth.headers), truth.outcomes, truth.convicted
+        book.virtual_ms = self.now
+        book.views, book.blocks = sum(t.views for t in self.truths), sum(len(t.order) for t in self.truths)
+        book.rounds, book.outcomes, book.evidence = len(rounds.headers), rounds.outcomes, rounds.convicted
+        book.handovers = len(self.truths) - 1
+        book.put_off = sum(truth.change.put_off for truth in self.truths if truth.change is not None)
+        book.dropped = sum(self.plan.size - truth.size for truth in self.truths)
+        book.stale = sum(rounds.staleness[r] > 0 for close in rounds.closes.values() for r in close.reports)
         return book
 
+    def _goal(self) -> int | None:
+        """Return up to which round everything is to be played, once that is known."""
+        last = len(self.truths) == self.plan.epochs
+        return self.truths[-1].first_round + self.plan.rounds if last else None
+
     def _done(self) -> bool:
-        return all(
-            host.up
-            and host.node.state.round.terms.round >= self.plan.rounds
-            and not host.node.state.round.lacks_model
-            and host.node.state.replica.deadline_ms is None
-            for host in self.hosts
-            if host.honest
-        )
+        goal = self._goal()
+        return goal is not None and all(self._rests(host, goal) for host in self.hosts if host.honest)
+
+    def _rests(self, host: Host, goal: int) -> bool:
+        """Tell whether a machine has followed up to a round, and waits for nothing."""
+        present = host.validator.present
+        if not host.up:
+            return False
+        if isinstance(present, Observer):
+            return present.round >= goal
+        state = present.state
+        return state.round.terms.round >= goal and not state.round.lacks_model and state.replica.deadline_ms is None
+
+    def _within_premise(self) -> None:
+        """Check that the present set bears its bad members, and those without a share, as far as is promised.
+
+        Raises:
+            BeyondPremiseError: it does not.
+        """
+        before = self.truths[-2].change if len(self.truths) > 1 else None
+        if before is None:
+            return
+        truth, cheated = self.truths[-1], len(before.cheated)
+        bad, most = truth.size - len(truth.honest), (truth.size - 1) // 3
+        if bad + cheated > most:
+            raise BeyondPremiseError(f"{bad} of {truth.size} are bad and {cheated} have no share: at most {most}")
 
     def _stand(self) -> str:
         stands = []
         for host in self.hosts:
-            state = host.node.state
-            where = f"round {state.round.terms.round} view {state.replica.view}" if host.up else "down"
+            present, where = host.validator.present, "down"
+            if host.up:
+                where = f"epoch {host.validator.epoch} "
+                if isinstance(present, Observer):
+                    where += f"round {present.round}, without a place"
+                else:
+                    where += f"round {present.state.round.terms.round} view {present.state.replica.view}"
             stands.append(f"{host.index}{'' if host.honest else '*'}: {where}")
         return "; ".join(stands)
 
@@ -264,7 +336,7 @@ class World:
                 (host,) = args
                 self._at(self.now + TICK_MS, ("tick", host))
                 if host.up:
-                    self._step(host, Tick(), host.index)
+                    self._step(host, EpochMessage(host.validator.epoch, Tick()), host.index)
             case "poll":
                 self._poll(*args)
             case "rejoin":
@@ -277,6 +349,8 @@ class World:
                 self.parts = [0] * len(self.parts)
             case "restart":
                 self._restart(*args)
+            case "leave":
+                self._leave(*args)
 
     def _deliver(self, host: Host, message: Any, sender: int | None) -> None:
         if host.up:
@@ -284,75 +358,148 @@ class World:
 
     def _step(self, host: Host, message: Any, sender: int | None) -> None:
         """Have a machine take a message; it may crash before its transaction, or before any message that it sends."""
-        now, node = self.now, host.node
+        now = self.now
         if now < host.busy_ms:  # the disk is still at work
             self._at(host.busy_ms, ("message", host, message, sender))
             return
         self.chronicle.steps += 1
-        self.trace.update(f"{now} {host.place} {type(message).__name__};".encode())
+        said = message.message if isinstance(message, EpochMessage) else message
+        self.trace.update(f"{now} {host.place} {type(said).__name__};".encode())
         at_risk = host.honest and now < self.weather.calm_ms
-        kept = copy_of(host.journal) if at_risk and self.random.random() < self.weather.crash else None
-        outgoing = list(node.handle(message, host.clock(now), sender))
-        if kept is not None:
-            self._crash(host, kept, outgoing)
+        crashes = at_risk and self.random.random() < self.weather.crash
+        if crashes:
+            host.drive.watched = []
+        outgoing = list(host.validator.handle(message, host.clock(now), sender))
+        if crashes:
+            self._crash(host, outgoing)
             return
         disk = self.plan.disks[host.index]
         if disk.least_ms and outgoing and now < self.weather.calm_ms:
             host.busy_ms = now + self.random.randint(disk.least_ms, disk.most_ms)
         if host.honest:
             self._observe(host)
+        elif host.validator.epoch >= len(self.truths):  # it is the first to learn how an epoch has ended
+            for node in host.validator.nodes:
+                self._commits(host, self._truth_of(host, node), node)
         self._send(host, outgoing)
 
     def _observe(self, host: Host) -> None:
         """Check an honest validator's new commits, state and evidence."""
-        node, truth = host.node, self.truth
-        blocks, proofs = host.journal.archive.blocks, host.journal.archive.proofs
-        while host.blocks_seen < len(blocks):
-            height, block = host.blocks_seen, blocks[host.blocks_seen]
-            below = blocks[height - 1].digest if height else self.cast.epoch_set.genesis()
-            truth.commits(host.index, height, block, below, proofs[block.digest])
-            self.trace.update(block.digest)
-            host.blocks_seen += 1
-            host.closed = frozenset(close.digest for close in truth.closes.values())
-        truth.wrote(host.index, node.state, host.journal)
-        truth.enters(host.index, node.state.round)
-        truth.remembers(host.index, node.state)
+        for node in host.validator.nodes:
+            truth, journal = self._truth_of(host, node), host.drive.journals[node.context.round.epoch]
+            self._commits(host, truth, node)
+            if isinstance(node, ValidatorNode):
+                self._observe_member(truth, node, journal)
+            change = node.change if isinstance(node, Observer) else node.state.change
+            if truth.change is not None and change is not None:
+                truth.change.keeps(host.index, change.change, journal)
+                if node.handed_over is not None:
+                    truth.change.hands_over(host.index, host.lives, node.handed_over, node.next_share())
+            node.notes.clear()
+
+    def _truth_of(self, host: Host, node: ValidatorNode | Observer) -> Truth:
+        """Return what is known of a node's epoch."""
+        epoch = node.context.round.epoch
+        if epoch >= len(self.truths):
+            raise SafetyError(f"{host.index} enters epoch {epoch} before the last header of the one before is final")
+        return self.truths[epoch]
+
+    def _observe_member(self, truth: Truth, node: ValidatorNode, journal: MemoryJournal) -> None:
+        truth.wrote(node.index, node.state, journal)
+        truth.follows(node.index, node.state)
+        if not node.state.round.over:
+            truth.enters(node.index, node.state.round)
+            truth.remembers(node.index, node.state)
         for note in node.notes:
             if isinstance(note, EvidenceFound):
-                truth.found(host.index, note)
-        node.notes.clear()
+                truth.found(node.index, note)
+
+    def _commits(self, host: Host, truth: Truth, node: ValidatorNode | Observer) -> None:
+        """Check the blocks that a validator has committed since somebody looked."""
+        epoch = truth.epoch_set.epoch
+        archive = host.drive.journals[epoch].archive
+        height = host.blocks_seen.get(epoch, 0)
+        while height < len(archive.blocks):
+            block = archive.blocks[height]
+            below = archive.blocks[height - 1].digest if height else truth.genesis
+            truth.commits(host.index, height, block, below, archive.proofs[block.digest])
+            self.trace.update(block.digest)
+            height += 1
+            host.blocks_seen[epoch] = height
+            host.closed = frozenset(close.digest for close in self.rounds.closes.values())
+            if truth.opened is not None and truth is self.truths[-1]:
+                self._begin_epoch(truth.opened)
+
+    def _begin_epoch(self, stage: EpochStage) -> None:
+        """An epoch is over: what its validators said no longer counts."""
+        self.truths.append(Truth(self.plan, self.cast, self.work, self.rounds, stage))
+        truth = self.truths[-1]
+        bad, most = truth.size - len(truth.honest), (truth.size - 1) // 3
+        if bad > most:
+            raise BeyondPremiseError(f"{bad} of the {truth.size} next members are bad: at most {most}")
 
     # ------------------------------------------------------------------------------------------------ the network
 
     def _send(self, host: Host, outgoing: Iterable[Outgoing]) -> None:
-        for item in outgoing:
-            self._say(host, item)
+        for word in gathered(outgoing):
+            self._say(host, *word)
 
-    def _say(self, host: Host, item: Outgoing) -> None:
-        if item.at_ms is not None:
-            when = max(self.now, host.until(item.at_ms))
-            self._at(when, ("timer", host, host.lives, item.message))
+    def _say(self, host: Host, word: EpochMessage, to: tuple[int, ...], at_ms: int | None) -> None:
+        if at_ms is not None:
+            self._at(max(self.now, host.until(at_ms)), ("timer", host, host.lives, word))
             return
+        truth, message = self.truths[word.epoch], word.message
         if host.honest:
-            self.truth.says(host.index, item.message, host.closed, host.node.state, host.journal)
+            self._check_word(host, truth, message)
         if host.liar is not None:
             if self.now < self.weather.hush_ms:
-                for to, lie in host.liar.instead_of(item.message, item.to):
-                    self._post(host, to, lie)
-            if item.to is None:
-                self._at(self.now, ("message", host, item.message, host.index))
+                for member, lie in self._lies(host, host.liar, truth, message, to):
+                    self._post(host, member, lie)
+            if len(to) > 1:
+                self._at(self.now, ("message", host, word, host.index))
             return
-        for to in range(self.plan.size) if item.to is None else (item.to,):
-            self._post(host, to, item.message)
+        if isinstance(message, Block):
+            truth.proposed.add(message.digest)
+        for member in to:
+            self._post(host, member, word)
 
-    def _post(self, host: Host, to: int, message: Any) -> None:
+    def _check_word(self, host: Host, truth: Truth, message: Any) -> None:
+        """Check what an honest validator says."""
+        epoch = truth.epoch_set.epoch
+        place, node = truth.place_of.get(host.index), host.validator.of_epoch(epoch)
+        if place is None and isinstance(message, SIGNED):
+            raise SafetyError(f"{host.index} signs in epoch {epoch}, where it has no place")
+        journal = host.drive.journals[epoch]
+        if place is not None:
+            truth.says(place, message, host.closed, node and node.state, journal)
+        if truth.change is not None:
+            truth.change.says(host.index, message, journal)
+
+    def _lies(
+        self, host: Host, liar: Liar, truth: Truth, message: Any, to: tuple[int, ...]
+    ) -> Iterator[tuple[int, EpochMessage]]:
+        """Yield what a liar says instead, and to whom."""
+        epoch = truth.epoch_set.epoch
+        node = host.validator.of_epoch(epoch)
+        if node is None or to[0] not in truth.place_of:  # it has no place there, or speaks to somebody who has none
+            yield from ((member, EpochMessage(epoch, message)) for member in to)
+            return
+        for place, lie in liar.instead_of(node, message, None if len(to) > 1 else truth.place_of[to[0]]):
+            if isinstance(lie, Block):
+                truth.proposed.add(lie.digest)
+            yield truth.members[place], EpochMessage(epoch, lie)
+        if self.plan.changes:
+            for abroad, lie in liar.change.abroad(node, message):
+                yield self.random.randrange(self.plan.size), EpochMessage(abroad, lie)
+
+    def _post(self, host: Host, to: int, message: EpochMessage) -> None:
         if to == host.index:
             self._at(self.now, ("message", host, message, host.index))
             return
         for other in self.copies[to]:
             self._carry(host, other, message)
 
-    def _carry(self, host: Host, other: Host, message: Any) -> None:
+    def _carry(self, host: Host, other: Host, message: EpochMessage) -> None:
         rng, weather, book = self.random, self.weather, self.chronicle
         book.messages += 1
         arrival = ("message", other, message, host.index)
@@ -391,10 +538,10 @@ class World:
         for host, peer in ((one, other), (other, one)):
             self._step(host, PeerJoined(peer.index), host.index)
 
-    def _same_view_part(self, host: Host, other: Host, message: Any) -> bool:
+    def _same_view_part(self, host: Host, other: Host, message: EpochMessage) -> bool:
         """Tell whether ordering's messages of this view pass between two machines."""
-        view = getattr(message, "view", 0)
-        if not self.weather.split_by_view or not view:
+        view = message.epoch, getattr(message.message, "view", 0)
+        if not self.weather.split_by_view or not view[1]:
             return True
         if view not in self.view_parts:
             groups = self.random.choice((1, 2, 2, 3))
@@ -404,57 +551,76 @@ class World:
 
     # ------------------------------------------------------------------------------------------------ crashes
 
-    def _crash(self, host: Host, kept: MemoryJournal, outgoing: list[Outgoing]) -> None:
-        """Crash in a step: before its transaction (`kept` is on the disk), or before some message that it sends."""
+    def _crash(self, host: Host, outgoing: list[Outgoing]) -> None:
+        """Crash in a step: before one of its transactions, or before some message that it sends."""
         rng, torn = self.random, self.random.random() < TORN
-        said = rng.randint(0, len(outgoing))
-        if torn:
-            host.journal = kept
-        else:
+        before, host.drive.watched = host.drive.watched or [], None
+        words = gathered(outgoing)
+        said = rng.randint(0, len(words))
+        if not torn:
             self._observe(host)
-            self._send(host, outgoing[:said])
+            for word in words[:said]:
+                self._say(host, *word)
+        elif before:
+            host.drive.journals = before[rng.randrange(len(before)) if len(before) > 1 else 0]
         self.chronicle.crashes += 1
         self.trace.update(b"crash;")
+        self._go_down(host)
+        self._at(self.now + rng.choice((1, 30, 300, 2_000)), ("restart", host))
+
+    def _go_down(self, host: Host) -> None:
         host.up, host.lives = False, host.lives + 1
         for other in self.hosts:
             if other is not host:
                 self._break(host, other)
-        self._at(self.now + rng.choice((1, 30, 300, 2_000)), ("restart", host))
+
+    def _leave(self, host: Host, until: int) -> None:
+        """Be away for a while: switched off, with the disk as it is."""
+        host.away_ms = until
+        self._go_down(host)
+        self._at(until, ("restart", host))
 
     def _restart(self, host: Host) -> None:
         """Have a machine come up again with exactly what is on its disk; its clock may begin anew."""
+        if host.up or self.now < host.away_ms:
+            return
         if self.random.random() < REBOOTS:
             host.skew_ms = -int(self.now * host.rate)
-        blocks = host.journal.archive.blocks
-        if [block.digest for block in blocks] != self.truth.order[: len(blocks)]:
-            raise SafetyError(f"validator {host.index} comes back with another order")
-        host.node, outgoing = self._begin(host.index, host.random, host.journal, host.clock(self.now))
+        for epoch, journal in host.drive.journals.items():
+            blocks = journal.archive.blocks
+            if [block.digest for block in blocks] != self.truths[epoch].order[: len(blocks)]:
+                raise SafetyError(f"validator {host.index} comes back with another order")
+        host.validator, outgoing = self._begin(host.index, host.random, host.drive, host.clock(self.now))
         host.up, host.busy_ms = True, 0
         self._observe(host)
         self._send(host, outgoing)
-        self._step(host, Tick(), host.index)
+        self._step(host, EpochMessage(host.validator.epoch, Tick()), host.index)
 
     # ------------------------------------------------------------------------------------------------ trainers
 
     def _poll(self, trainer: int) -> None:
         """Have a trainer look for the newest round, make its upload once, and send it to whoever has not got it."""
         self._at(self.now + POLL_MS, ("poll", trainer))
-        number = max(self.truth.terms)
-        if number >= self.plan.rounds:
+        number, goal = max(self.rounds.terms), self._goal()
+        if goal is not None and number >= goal:
             return
         key = (trainer, number)
         if key not in self.made:
-            self.made[key] = train(self.plan, self.cast, self.truth.terms[number], trainer, self.random)
+            self.made[key] = train(self.plan, self.cast, self.rounds.terms[number], trainer, self.random)
             for made in self.made[key]:
-                self.truth.submitted(trainer, made.upload.report.id, made.update)
+                self.rounds.submitted(trainer, made.upload.report, made.update)
         account = self.cast.trainers[trainer].address
         liar = self.plan.trainers[trainer] == "two reports"
         for made in self.made[key]:
             for host in self.hosts:
-                state = host.node.state.round
-                if not host.up or state.terms.round != number:
+                node = host.node
+                if node is None:
                     continue
-                wanted = (made.to is None or host.index in made.to) and account not in state.reports
+                state = node.state.round
+                soon = state.opened is not None and state.opened.first_round == number
+                if not host.up or (state.terms.round != number and not soon):
+                    continue
+                wanted = (made.to is None or host.index in made.to) and (soon or account not in state.reports)
                 if wanted or (liar and self.random.random() < INSISTS):
                     self._upload(host, made)
 
@@ -463,6 +629,8 @@ class World:
         if calm or self.random.random() >= 5 * self.weather.lose:
             self._at(self.now + self.random.randrange(1, 100), ("message", host, made.upload, None))
 
-    def _loose_blocks(self) -> list[Block]:
-        """Return the last blocks that anybody holds above the final one: what a liar may vote for."""
-        return [block for h in self.hosts if h.up for block in list(h.node.state.replica.blocks.values())[-2:]]
+    def _loose_blocks(self, epoch: int) -> list[Block]:
+        """Return the last blocks that anybody holds above the final one of an epoch: what a liar may vote for."""
+        nodes = [host.validator.of_epoch(epoch) for host in self.hosts if host.up]
+        held = [node.state.replica.blocks for node in nodes if node is not None]
+        return [block for blocks in held for block in list(blocks.values())[-2:]]

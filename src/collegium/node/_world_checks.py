@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from collegium.aggregation import Receipt
+from collegium.aggregation import Receipt, Report, RoundTerms
 from collegium.consensus import (
     Announcement,
     Block,
     BlockEquivocation,
     Certified,
     Close,
+    EpochVerifier,
     EvidenceFound,
     Header,
+    HeaderProposal,
+    HeaderVote,
     Release,
     RoundState,
     SeatReceipt,
@@ -31,65 +35,85 @@ from collegium.consensus import (
     VoteEquivocation,
     assign_seats,
     decode_payload,
+    is_epoch_record,
     total_digest,
     verify_evidence,
     verify_final,
     verify_proof_evidence,
 )
-from collegium.crypto import Digest, decode_certificate
+from collegium.crypto import Digest, ThresholdBeacon, decode_certificate
 from collegium.errors import CollegiumError
 
 from ._journal import MemoryJournal
+from ._world_change import ChangeTruth, EpochStage, SafetyError
 from ._world_plan import WorldPlan
 from ._world_task import FIRST_MODEL, Cast, Once, Tally
 
-__all__ = ["VERIFIERS", "LivenessError", "SafetyError", "Truth"]
+__all__ = ["SIGNED", "VERIFIERS", "LivenessError", "Rounds", "SafetyError", "Truth"]
 
 Ints = npt.NDArray[np.int64]
 VIEWS_KEPT_MAX = 200
 WAITING_EACH_MAX = 64
+SIGNED = (Vote, Timeout, Block, SeatReceipt, Release, Announcement, HeaderProposal, HeaderVote)
 VERIFIERS = 2  # that the beacon chooses for each report
-
-
-class SafetyError(CollegiumError):
-    """Something that must never happen has happened."""
 
 
 class LivenessError(CollegiumError):
     """The world is calm, and yet not everything that must come about has."""
 
 
+@dataclass
+class Rounds:
+    """What is final of each round, whichever epoch it belongs to, and what each report really is."""
+
+    terms: dict[int, RoundTerms]
+    closes: dict[int, Close] = field(default_factory=dict)
+    headers: dict[int, Header] = field(default_factory=dict)
+    models: dict[int, bytes] = field(default_factory=lambda: {-1: FIRST_MODEL})
+    updates: dict[Digest, Ints] = field(default_factory=dict)
+    trainer_of: dict[Digest, int] = field(default_factory=dict)
+    staleness: dict[Digest, int] = field(default_factory=dict)
+    convicted: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def submitted(self, trainer: int, report: Report, update: Ints) -> None:
+        """Note what a trainer's report hides, and how many rounds old the model is that it was trained from."""
+        self.updates[report.id], self.trainer_of[report.id] = update, trainer
+        self.staleness[report.id] = report.staleness
+
+
 class Truth:
-    """What everybody agrees on so far, what each honest validator has said so far, and what each report really is."""
+    """What an epoch's validators agree on so far, and what each honest one of them has said so far.
+
+    Validators are known by their place in the epoch set; `members` are their places among all people, by place.
+    """
 
     quiet: frozenset[str] = frozenset()  # promises that are not looked at: a mutant may break one by way of another
 
-    def __init__(self, plan: WorldPlan, cast: Cast, work: Once) -> None:
-        self.plan, self.cast, self.work = plan, cast, work
-        self.honest = frozenset(plan.honest)
-        self.quorum = plan.size - (plan.size - 1) // 3
-        self.agreed = Tally(plan.proved)
+    def __init__(self, plan: WorldPlan, cast: Cast, work: Once, rounds: Rounds, stage: EpochStage) -> None:
+        self.plan, self.cast, self.work, self.rounds = plan, cast, work, rounds
+        self.epoch_set, self.genesis, self.first_round = stage.epoch_set, stage.genesis, stage.first_round
+        self.beacon = ThresholdBeacon(cast.epoch_set.task, stage.group)
+        self.verifier = EpochVerifier(self.epoch_set)
+        accounts = [account.address for account in cast.accounts]
+        self.members = tuple(accounts.index(validator.account) for validator in self.epoch_set.validators)
+        self.place_of = {member: place for place, member in enumerate(self.members)}
+        self.honest = frozenset(place for place, member in enumerate(self.members) if member in plan.honest)
+        self.size = len(self.members)
+        self.quorum = self.size - (self.size - 1) // 3
+        self.agreed = Tally(plan.proved, plan.staleness)
+        self.change: ChangeTruth | None = None
+        if plan.changes:
+            self.change = ChangeTruth(plan, cast, stage)
+        self.opened: EpochStage | None = None  # what begins after this epoch, once that is over
         self.order: list[Digest] = []
-        self.closes: dict[int, Close] = {}
-        self.headers: dict[int, Header] = {}
-        self.models: dict[int, bytes] = {-1: FIRST_MODEL}
-        self.terms = {0: cast.terms}
-        self.updates: dict[Digest, Ints] = {}
-        self.trainer_of: dict[Digest, int] = {}
-        self.convicted: Counter[str] = Counter()
-        self.outcomes: Counter[str] = Counter()
+        self.proposed: set[Digest] = {self.genesis}
         self.views = 0
         self._said: dict[tuple[Any, ...], Any] = {}
         self._given_up: dict[int, int] = {}
         self._voted: dict[int, int] = {}
         self._judged: set[int] = set()
         self._receipts: set[Receipt] = set()
-
-    # ------------------------------------------------------------------------------------------------ reports
-
-    def submitted(self, trainer: int, report: Digest, update: Ints) -> None:
-        """Note what a trainer's report hides."""
-        self.updates[report], self.trainer_of[report] = update, trainer
 
     # ------------------------------------------------------------------------------------------------ what is said
 
@@ -118,7 +142,7 @@ class Truth:
                 self._once((index, "sealing key", message.round), message.seal_key)
             case SeatReceipt():
                 for report in message.receipt.reports:
-                    self._once((index, "receipt", message.round, self.trainer_of.get(report)), report)
+                    self._once((index, "receipt", message.round, self.rounds.trainer_of.get(report)), report)
                 self._receipts.add(message.receipt)
             case Release():
                 self._once((index, "release", message.round), message.close)
@@ -132,8 +156,10 @@ class Truth:
 
     def _votes_for(self, index: int, state: Any, vote: Vote) -> None:
         """Check that a close that is voted for admits more than half of the trainers that the voter knows, or none."""
-        block = state.replica.blocks.get(vote.ballot.block)
-        payload = decode_payload(block.payload) if block is not None and block.payload else None
+        block = None if state is None else state.replica.blocks.get(vote.ballot.block)
+        if block is None or not block.payload or is_epoch_record(block.payload):
+            return
+        payload = decode_payload(block.payload)
         if isinstance(payload, Close) and payload.round == state.round.terms.round and payload.reports:
             held = len({held.report.trainer for held in state.round.admissible().values()})
             if 2 * len(payload.reports) <= held and "half" not in self.quiet:
@@ -162,50 +188,67 @@ class Truth:
             signers = min(sum(byte.bit_count() for byte in certificate.signers) for certificate in chain)
             if signers < self.quorum:
                 raise SafetyError(f"height {height}: a block is final by certificates of {signers} signers")
-            genesis = self.cast.epoch_set.genesis()
-            verify_final(self.cast.epoch_set, genesis, block.digest, chain, self.cast.verifier)
+            verify_final(self.epoch_set, self.genesis, block.digest, chain, self.verifier)
         self.order.append(block.digest)
         self.views = max(self.views, block.view)
         if block.payload:
-            self._decided(decode_payload(block.payload))
+            self._orders(block.payload)
+
+    def _orders(self, payload: bytes) -> None:
+        if self.opened is not None:
+            raise SafetyError(f"epoch {self.epoch_set.epoch} goes on after its last header")
+        if self.change is not None and is_epoch_record(payload):
+            self.change.ordered(payload, len(self.rounds.headers))
+        else:
+            self._decided(decode_payload(payload))
 
     def _decided(self, payload: Close | Certified) -> None:
-        number = len(self.headers)
+        number = len(self.rounds.headers)
         if isinstance(payload, Close):
-            if payload.round != number or number in self.closes:
+            if payload.round != number or number in self.rounds.closes:
                 raise SafetyError(f"a close of round {payload.round} is final in round {number}, the second one")
+            if self.change is not None:
+                self.change.closes(number)
             self._check_close(payload)
-            self.closes[number] = payload
+            self.rounds.closes[number] = payload
             return
-        header, close = payload.header, self.closes.get(number)
+        header, close = payload.header, self.rounds.closes.get(number)
         if close is None or header.round != number or header.close != close.digest:
             raise SafetyError(f"a header of round {header.round} is final that does not follow round {number}'s close")
         certificate = decode_certificate(payload.certificate, self.plan.seats)
         if len(certificate.seats) < self.plan.seats - (self.plan.seats - 1) // 3:
             raise SafetyError(f"the header of round {number} is certified by {len(certificate.seats)} seats")
+        if self.change is not None:
+            self.opened = self.change.passes(number, sha256(header.beacon).digest())
         self._check_header(header, close)
-        self.headers[number] = header
-        self.outcomes[header.outcome] += 1
+        self.rounds.headers[number] = header
+        self.rounds.outcomes[header.outcome] += 1
 
     def _check_close(self, close: Close) -> None:
-        trainers = [self.trainer_of[report] for report in close.reports]
+        trainers = [self.rounds.trainer_of[report] for report in close.reports]
         if len(set(trainers)) != len(trainers):
             raise SafetyError(f"the final close of round {close.round} admits two reports of one trainer")
         if close.reports and len(trainers) < self.plan.cohort_min:
             raise SafetyError(f"the final close of round {close.round} admits {len(trainers)} reports alone")
+        most = self.agreed.staleness_max(close.round)
+        if close.weights != tuple(2 ** (most - self.rounds.staleness[report]) for report in close.reports):
+            raise SafetyError(
+                f"the final close of round {close.round} weighs reports by {close.weights}, not by their age"
+            )
         failing = [trainer for trainer in trainers if self.plan.trainers[trainer] == "false proof"]
-        if failing and self.plan.size - len(self.honest) < VERIFIERS:
+        if failing and self.size - len(self.honest) < VERIFIERS:
             raise SafetyError(f"the final close of round {close.round} admits a report whose proof does not verify")
-        seats = self.terms[close.round].seats
+        seats = self.rounds.terms[close.round].seats
         for receipt in close.signed:
             if receipt not in self._receipts and self._index(seats[receipt.seat].validator) in self.honest:
                 raise SafetyError(f"round {close.round} counts a receipt that seat {receipt.seat} never gave")
 
     def _check_header(self, header: Header, close: Close) -> None:
-        model = self.models[header.round - 1]
+        model = self.rounds.models[header.round - 1]
         if header.outcome == "opened":
             total = np.sum(
-                [self.updates[report] * w for report, w in zip(close.reports, close.weights, strict=True)], axis=0
+                [self.rounds.updates[report] * w for report, w in zip(close.reports, close.weights, strict=True)],
+                axis=0,
             )
             if header.total != total_digest(total):
                 raise SafetyError(f"round {header.round} opened another sum than that of its admitted reports")
@@ -213,30 +256,39 @@ class Truth:
         if header.model != sha256(model).digest():
             raise SafetyError(f"the final header of round {header.round} names another model")
         self._check_next(header)
-        holders = {seat: self.terms[header.round].seats[seat].validator for seat in header.lying}
+        holders = {seat: self.rounds.terms[header.round].seats[seat].validator for seat in header.lying}
         for seat, account in holders.items():
             if self._index(account) in self.honest:
                 raise SafetyError(f"round {header.round} calls the honest seat {seat} a liar")
         for report in header.failed:
-            if self.plan.trainers[self.trainer_of[report]] == "honest":
+            if self.plan.trainers[self.rounds.trainer_of[report]] == "honest":
                 raise SafetyError(f"round {header.round} says that an honest report's proof fails")
-        self.models[header.round] = model
+        self.rounds.models[header.round] = model
 
     def _check_next(self, header: Header) -> None:
         """Check what a final header fixes of the next round: the one beacon, its seats, no planted sealing key."""
-        number, cast = header.round + 1, self.cast
-        shares = {i: cast.beacons[i].partial(0, number) for i in range(self.quorum)}
-        if header.beacon != cast.beacons[0].combine(0, number, shares):
-            raise SafetyError(f"the header of round {header.round} names another beacon than round {number}'s")
-        if header.seats != assign_seats(sha256(header.beacon).digest(), cast.epoch_set, self.plan.seats):
+        number, epoch = header.round + 1, self.epoch_set.epoch
+        try:
+            value = self.beacon.verify(epoch, number, header.beacon)
+        except CollegiumError as error:
+            raise SafetyError(
+                f"the header of round {header.round} names another beacon than round {number}'s"
+            ) from error
+        following = self.epoch_set if self.opened is None else self.opened.epoch_set
+        if header.seats != assign_seats(value, following, self.plan.seats):
             raise SafetyError(f"the header of round {header.round} seats others than the beacon does")
+        if self.opened is not None:
+            handover = None if self.change is None else self.change.handover
+            if handover is None or header.announcements != handover.keys:
+                raise SafetyError(f"the header of round {header.round} has other first keys than the handover")
+            return
         for said in header.announcements:
             key = (said.validator, "sealing key", number)
             if said.validator in self.honest and self._said.get(key) != said.seal_key:
                 raise SafetyError(f"the header of round {header.round} plants a sealing key of {said.validator}")
 
     def _index(self, account: bytes) -> int:
-        return [v.account for v in self.cast.epoch_set.validators].index(account)
+        return [v.account for v in self.epoch_set.validators].index(account)
 
     def wrote(self, index: int, state: Any, journal: MemoryJournal) -> None:
         """Check that what an honest validator must never forget was on its disk when its step ended.
@@ -251,6 +303,16 @@ class Truth:
         if votes.voted_view < self._voted.get(index, 0) or votes.timeout_view < self._given_up.get(index, 0):
             raise SafetyError(f"validator {index} has forgotten in which views it has spoken: {seen}")
 
+    def follows(self, index: int, state: Any) -> None:
+        """Check that an honest validator's highest certificate is about a block that somebody proposed in this epoch.
+
+        Raises:
+            SafetyError: it is another epoch's.
+        """
+        high = state.replica.high
+        if high.block not in self.proposed:
+            raise SafetyError(f"validator {index} follows a certificate of view {high.view} from outside its epoch")
+
     def enters(self, index: int, state: RoundState) -> None:
         """Check the round that an honest validator is in.
 
@@ -258,10 +320,10 @@ class Truth:
             SafetyError: it does not follow from what is final, or its model is not everybody's.
         """
         number = state.terms.round
-        known = self.terms.setdefault(number, state.terms)
-        if known.digest != state.terms.digest or number > len(self.headers):
+        known = self.rounds.terms.setdefault(number, state.terms)
+        if known.digest != state.terms.digest or number > len(self.rounds.headers):
             raise SafetyError(f"validator {index} enters round {number} under other terms")
-        if not state.lacks_model and state.model != self.models[number - 1]:
+        if not state.lacks_model and state.model != self.rounds.models[number - 1]:
             raise SafetyError(f"validator {index} holds another model in round {number}")
 
     # ------------------------------------------------------------------------------------------------ evidence
@@ -277,12 +339,12 @@ class Truth:
             return
         try:
             if isinstance(evidence, BlockEquivocation | VoteEquivocation):
-                culprit = verify_evidence(self.cast.epoch_set, evidence, self.cast.verifier)
+                culprit = verify_evidence(self.epoch_set, evidence, self.verifier)
                 guilty = culprit not in self.honest
             else:
-                terms = self.terms[evidence.held.report.round]
-                model = self.models[terms.round - 1]
-                account = verify_proof_evidence(self.work, self.agreed, self.cast.epoch_set, terms, model, evidence)
+                terms = self.rounds.terms[evidence.held.report.round]
+                model = self.rounds.models[terms.round - 1]
+                account = verify_proof_evidence(self.work, self.agreed, self.epoch_set, terms, model, evidence)
                 trainers = [trainer.address for trainer in self.cast.trainers]
                 if account in trainers:
                     guilty = self.plan.trainers[trainers.index(account)] != "honest"
@@ -292,7 +354,7 @@ class Truth:
             raise SafetyError(f"validator {by} found evidence that convicts nobody: {error}") from error
         if not guilty:
             raise SafetyError(f"validator {by} found {type(evidence).__name__} against somebody honest")
-        self.convicted[type(evidence).__name__] += 1
+        self.rounds.convicted[type(evidence).__name__] += 1
 
     # ------------------------------------------------------------------------------------------------ memory
 
@@ -303,7 +365,7 @@ class Truth:
             SafetyError: something has grown beyond them, or a block hangs in the air.
         """
         replica, round_ = state.replica, state.round
-        size, cohort = self.plan.size, len(self.plan.trainers)
+        size, cohort = self.size, len(self.plan.trainers)
         sizes = (
             ("headers", len(replica.headers), VIEWS_KEPT_MAX),
             ("votes", len(replica.votes), VIEWS_KEPT_MAX),

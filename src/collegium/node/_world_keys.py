@@ -20,6 +20,8 @@ from hashlib import sha256
 from importlib import import_module
 from typing import Any
 
+from Crypto.Hash import keccak
+
 from collegium import crypto
 from collegium.crypto import SEAL_KEY_BYTES, SEAL_OVERHEAD_BYTES, SealError, SealKey, SealKeyError
 
@@ -123,6 +125,11 @@ class StandInAccounts:
 
 
 @lru_cache(maxsize=1024)
+def _address_of(public: bytes) -> bytes:
+    return keccak.new(data=public + bytes(32), digest_bits=256).digest()[-20:]
+
+
+@lru_cache(maxsize=1024)
 def _public(secret: bytes) -> bytes:
     return _word(b"stand-in account" + secret)
 
@@ -174,6 +181,7 @@ def stand_ins(*, real: bool, more: Iterable[tuple[object, object]] = ()) -> Iter
         curve = StandInCurve()
         pairs.append((bls_backend.backend, lambda: curve))
         account.coincurve = StandInAccounts
+        pairs.append((account._address, lambda key: _address_of(key.public)))
         bls.key_point.cache_clear()
     try:
         with swapped(pairs):

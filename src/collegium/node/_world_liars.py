@@ -26,6 +26,7 @@ from collegium.consensus import (
     HeaderProposal,
     HeaderVote,
     ProofReject,
+    Relay,
     Release,
     SeatReceipt,
     Timeout,
@@ -40,6 +41,8 @@ from collegium.consensus import (
 )
 from collegium.errors import CollegiumError
 
+from ._validator_node import ValidatorNode
+from ._world_change_lies import ChangeLies
 from ._world_task import Cast
 
 __all__ = ["Liar"]
@@ -72,33 +75,32 @@ def garbled(key_sum: KeySum, account: Any, rng: Random) -> KeySum:
 
 
 class Liar:
-    """One validator's lies; `look` shows it its own state, `blocks` what anybody holds.
-
-    `pretend` makes its own machine collect votes for a proposal that it made up.
+    """One validator's lies; `blocks` shows it what anybody holds in an epoch.
 
     With a `script` it tells the lies named there whenever it can, and is honest otherwise.
     """
 
     def __init__(
         self,
-        index: int,
+        member: int,
         cast: Cast,
         rng: Random,
-        look: Callable[[], Any],
-        blocks: Callable[[], Iterable[Block]],
-        pretend: Callable[[HeaderProposal], None],
+        blocks: Callable[[int], Iterable[Block]],
         script: Sequence[str] = (),
     ) -> None:
-        self.index, self.cast, self.rng, self.script = index, cast, rng, script
-        self.look, self.blocks, self.pretend = look, blocks, pretend
-        self.account, self.voting = cast.accounts[index], cast.voting[index]
+        self.cast, self.rng, self.script, self.blocks = cast, rng, script, blocks
+        self.account, self.voting = cast.accounts[member], cast.voting[member]
         self.signer = EpochSigner(self.voting, self.account)
-        self.everybody = range(cast.epoch_set.size)
-        self.entries: list[ViewEntry] = []
+        self.seen: dict[int, list[ViewEntry]] = {}  # by epoch
+        self.change = ChangeLies(self.account, self.voting, rng, self._wants)
 
-    def instead_of(self, message: Any, to: int | None) -> Said:
-        """Return what is said, and to whom, in the place of an honest message to one or (None) all."""
-        self.entries = [*self.entries[-ENTRIES_KEPT:], self.look().replica.vote_state.entry]
+    def instead_of(self, node: ValidatorNode, message: Any, to: int | None) -> Said:
+        """Return what is said, and to whom, in the place of an honest message of its node to one or (None) all."""
+        self.node, self.index, self.epoch_set = node, node.index, node.context.round.epoch_set
+        self.everybody = range(self.epoch_set.size)
+        entries = self.seen.get(self.epoch_set.epoch, [])
+        self.entries = [*entries[-ENTRIES_KEPT:], node.state.replica.vote_state.entry]
+        self.seen[self.epoch_set.epoch] = self.entries
         said: Said = []
         for listener in self.everybody if to is None else (to,):
             if not self._wants("silence", 0.2):
@@ -109,9 +111,18 @@ class Liar:
             said += self._reject(message)
         return said
 
+    def _pretend(self, proposal: HeaderProposal) -> None:
+        """Have its own machine take a proposal that it made up for its own, and count the votes for it."""
+        state = self.node.state
+        self.node.state = replace(state, round=replace(state.round, own=proposal, votes={}))
+
     def _lies(self, message: Any) -> list[Any]:
         """Return what one listener is told."""
         match message:
+            case Relay():
+                return [
+                    replace(message, payload=payload) for payload in self.change.instead_of(self.node, message.payload)
+                ]
             case Block():
                 return self._blocks(message)
             case Timeout():
@@ -122,12 +133,12 @@ class Liar:
                 message = self._release(message)
             case HeaderProposal():
                 message = self._proposal(message)
-                self.pretend(message)
+                self._pretend(message)
             case HeaderVote() if self._wants("garbage vote", 0.4):
                 message = replace(message, signature=self.voting.sign(self.rng.randbytes(32)))
             case Announcement() if self._wants("two sealing keys", 0.4):
                 unsigned = replace(message, seal_key=self.rng.randbytes(32))
-                message = replace(unsigned, signature=self.account.sign(unsigned.digest(self.cast.epoch_set.task)))
+                message = replace(unsigned, signature=self.account.sign(unsigned.digest(self.epoch_set.task)))
         return [message]
 
     def _wants(self, lie: str, chance: float) -> bool:
@@ -150,6 +161,9 @@ class Liar:
         return self.rng.choice(choices)
 
     def _blocks(self, like: Block) -> list[Block]:
+        payloads = self.change.instead_of(self.node, like.payload)
+        if payloads != [like.payload]:
+            return [self._with_payload(like, payload) for payload in payloads or [b""]]
         said = [] if self._wants("half close", 0.3) else [like]
         if not said or self._wants("two blocks", 0.5):
             said.append(self._block(like))
@@ -161,20 +175,19 @@ class Liar:
             entry = self._entry_into(like.view, entry)
         half = partial_close(like.payload, self.rng)
         payload = half if self.script else self.rng.choice((b"", like.payload, half))
-        draft = replace(
-            like,
-            parent_certificate=entry.high_certificate,
-            timeout_certificate=entry.timeout_certificate,
-            payload=payload,
-        )
+        stale = replace(like, parent_certificate=entry.high_certificate, timeout_certificate=entry.timeout_certificate)
+        return self._with_payload(stale, payload)
+
+    def _with_payload(self, like: Block, payload: bytes) -> Block:
+        draft = replace(like, payload=payload)
         return draft.signed(self.signer.sign_block(draft.digest))
 
     def _votes(self) -> Said:
         """Votes for the last blocks that anybody holds, whatever the rules say."""
         said: Said = []
-        for block in self.blocks():
+        for block in self.blocks(self.epoch_set.epoch):
             if self._wants("votes for all", 0.5):
-                digest = block.ballot.digest(self.cast.epoch_set)
+                digest = block.ballot.digest(self.epoch_set)
                 vote = Vote(block.ballot, self.index, self.signer.sign_vote(digest))
                 said.append((self.rng.choice(self.everybody), vote))
         return said
@@ -184,13 +197,13 @@ class Liar:
         if not self._wants("hidden lock", 0.7):
             return like
         entry = self._entry_into(like.view, like.entry)
-        digest = timeout_digest(self.cast.epoch_set, like.view, entry.high_certificate.view)
+        digest = timeout_digest(self.epoch_set, like.view, entry.high_certificate.view)
         return Timeout(like.view, self.index, entry, self.signer.sign_vote(digest))
 
     # ------------------------------------------------------------------------------------------------ the round
 
     def _terms(self) -> RoundTerms:
-        terms: RoundTerms = self.look().round.terms
+        terms: RoundTerms = self.node.state.round.terms
         return terms
 
     def _receipt(self, like: SeatReceipt) -> SeatReceipt:
@@ -210,7 +223,7 @@ class Liar:
         if not like.receipt.reports or not self._wants("false reject", 0.1):
             return []
         unsigned = ProofReject(like.round, self.rng.choice(like.receipt.reports), self.index)
-        reject = replace(unsigned, signature=self.account.sign(unsigned.digest(self.cast.epoch_set.task)))
+        reject = replace(unsigned, signature=self.account.sign(unsigned.digest(self.epoch_set.task)))
         return [(listener, reject) for listener in self.everybody]
 
     def _release(self, like: Release) -> Release:
@@ -226,7 +239,7 @@ class Liar:
         if self._wants("few sums", 0.2):
             sums = sums[:1]
         changed = replace(like, close=close, beacon_share=share, key_sums=sums)
-        return sign_release(changed, self.cast.epoch_set.task, self.account)
+        return sign_release(changed, self.epoch_set.task, self.account)
 
     def _proposal(self, like: HeaderProposal) -> HeaderProposal:
         header, sums = like.header, like.key_sums
@@ -237,8 +250,8 @@ class Liar:
         if self._wants("few keys", 0.15):
             header = replace(header, announcements=header.announcements[:-1])
         if self._wants("stale beacon", 0.15):
-            stale = self.cast.beacons[0].partial(0, header.round)  # of an earlier round, of 48 bytes
-            seats = assign_seats(sha256(stale).digest(), self.cast.epoch_set, len(self._terms().seats))
+            stale = self.voting.sign(sha256(header.beacon).digest())  # of 48 bytes as well
+            seats = assign_seats(sha256(stale).digest(), self.epoch_set, len(self._terms().seats))
             header = replace(header, beacon=stale, seats=seats)
         if sums and self._wants("other sums", 0.2):
             left_out = self.rng.choice(sums)

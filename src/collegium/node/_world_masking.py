@@ -53,6 +53,7 @@ def standin_upload(
     recover: Callable[[int, int], int] = lambda seat, share: share,
     proof: Callable[[bytes], bytes] = lambda ciphertext: b"",
     spoil: bool = False,
+    staleness: int = 0,
 ) -> Upload:
     """Return a trainer's upload.
 
@@ -61,6 +62,7 @@ def standin_upload(
         recover: what a seat is given in the place of its share; the report commits to the true one.
         proof: the proof of a ciphertext with this digest.
         spoil: whether the masked update is malformed: its check word does not come out 0.
+        staleness: how many rounds old the model is that the update was trained from.
     """
     seats = len(terms.seats)
     numbers = [int.from_bytes(random(8), "little") % P for _ in range(threshold(seats))]
@@ -92,6 +94,7 @@ def standin_upload(
         combination=commitments,
         audit=NO_COLUMNS,
         signature=bytes(65),
+        staleness=staleness,
     )
     return Upload(replace(unsigned, signature=account.sign(unsigned.id)), data, boxes, evidence)
 
@@ -113,6 +116,8 @@ class StandInMasking:
     def check_report(self, terms: RoundTerms, report: Report) -> None:
         if (report.task, report.round, report.terms) != (terms.task, terms.round, terms.digest):
             raise aggregation.ReportRejectedError(f"report is for round {report.round} under other terms")
+        if not 0 <= report.staleness <= terms.staleness_max:
+            raise aggregation.ReportRejectedError(f"report is {report.staleness} rounds stale", stale=report.staleness)
         if len(report.boxes) != len(terms.seats) or report.combination.shape != (2, len(terms.seats)):
             raise aggregation.ReportRejectedError(f"report names {len(report.boxes)} boxes")
         if sha256(report.combination.tobytes()).digest() != report.committee_root:

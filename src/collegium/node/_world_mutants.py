@@ -13,22 +13,30 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+from collegium.aggregation import RoundTerms
 from collegium.consensus import (
     Ballot,
     Close,
     EpochSet,
+    ForgetEpochSecrets,
+    Handover,
+    KeepEpochSecret,
     KeepSecret,
     KeepUpload,
+    NextEpoch,
     RoundBroadcast,
     Store,
+    Validator,
+    ValidatorIndex,
     decode_payload,
 )
-from collegium.crypto import hash_fields
+from collegium.crypto import BeaconGroup, hash_fields
 from collegium.errors import CollegiumError
 
 from ._journal import MemoryJournal
 from ._world import World
 from ._world_checks import Truth
+from ._world_disk import Drive
 from ._world_keys import swapped
 from ._world_order import OrderHost
 from ._world_plan import Weather, WorldPlan, plan_world
@@ -171,7 +179,20 @@ CALM: WorldPlan = replace(
 STORM = Weather(calm_ms=6_000, hush_ms=20_000, lose=0.01, slow=0.1, repeat=0.03, crash=0.05, split_ms=900)
 CRASHES = replace(STORM, crash=0.1)
 LOSSY = replace(STORM, crash=0.0)
+AWAY = (1_100, 5_000)  # in milliseconds: while verdicts are given, in good weather
 LIAR = ("honest", "liar", "honest", "honest")  # validator 1 leads view 1, in which the first close is proposed
+
+
+def changing(**changes: Any) -> Callable[[], str]:
+    """Return what plays a world of four in good weather through one change of epochs, and says how it failed."""
+    handover = {"epochs": 2, "rounds": 1, "members_min": 3, "trainers": ("honest",) * 2}
+    return world(**(handover | changes))
+
+
+def of_five(**changes: Any) -> Callable[[], str]:
+    """Return the same with five validators, of which one is away while verdicts are given."""
+    people = {"size": 5, "seats": 7, "members_min": 4, "disks": CALM.disks[:1] * 5}
+    return changing(**(people | changes))
 
 
 # ------------------------------------------------------------------------------------------------ broken rules
@@ -257,16 +278,32 @@ BEGIN = World._begin
 WRITE = MemoryJournal.write
 
 
-def _begin_without_votes(played: World, index: int, random: Any, journal: MemoryJournal, now: int) -> Any:
-    if journal.vote_state is not None:
-        journal.vote_state = replace(journal.vote_state, voted_view=0, timeout_view=0, proposed_view=0, timeout=None)
-    return BEGIN(played, index, random, journal, now)
+def _begin_without_votes(played: World, index: int, random: Any, drive: Drive, now: int) -> Any:
+    for journal in drive.journals.values():
+        kept = journal.vote_state
+        if kept is not None:
+            journal.vote_state = replace(kept, voted_view=0, timeout_view=0, proposed_view=0, timeout=None)
+    return BEGIN(played, index, random, drive, now)
 
 
 def _write_late(journal: MemoryJournal, effects: Iterable[Any]) -> None:
     late = vars(journal).setdefault("late", [])
     WRITE(journal, late)
     late[:] = effects
+
+
+def _open_anyway(open_handover: Any) -> Any:
+    """Open a handover however few sealing keys there are in it."""
+
+    def opened(epoch_set: EpochSet, handover: Handover, work: Any) -> NextEpoch:
+        seats = enumerate(handover.seats)
+        members = tuple(Validator(ValidatorIndex(i), seat.bls_key, seat.account, seat.stake) for i, seat in seats)
+        following = EpochSet(epoch_set.task, handover.epoch, members)
+        genesis = hash_fields("epoch-genesis", following.genesis(), handover.digest)
+        group = BeaconGroup(following.quorum, handover.group_key, handover.public_shares)
+        return NextEpoch(following, genesis, group, handover.first_round, handover.keys)
+
+    return opened
 
 
 def _digest_without_epoch(ballot: Ballot, epoch_set: EpochSet) -> bytes:
@@ -430,6 +467,62 @@ MUTANTS: tuple[Mutant, ...] = (
             attribute(Truth, "quiet", frozenset({"final", "half", "disk"})),
             instead("consensus._round_rules", "leaves_out", lambda _: nothing),
         ),
+    ),
+    Mutant(
+        "handover by too few verdicts",
+        "a change goes on however few tickets, dealings or verdicts there are",
+        "a world of five in which one is away and validator 1 gives no verdict",
+        of_five(
+            validators=("honest", "liar", "honest", "honest", "honest"),
+            script=("no verdict",),
+            away=((0, 0), (0, 0), (0, 0), (0, 0), AWAY),
+        ),
+        both(
+            instead("consensus._epoch_change_rules", "_require", lambda _: nothing),
+            instead("consensus", "open_handover", _open_anyway),
+        ),
+    ),
+    Mutant(
+        "dealt key not proved",
+        "a dealing counts though its dealer does not show that it knows what it deals",
+        "a world in which validator 1 deals without such a proof",
+        changing(validators=LIAR, script=("unproved dealing",)),
+        instead("crypto", "verify_possession", lambda _: nothing),
+    ),
+    Mutant(
+        "close before the handover",
+        "an epoch's last round may close before its handover is ordered",
+        "a world of four in good weather, with one change of epochs",
+        changing(),
+        instead("consensus._epoch_change", "record_wanted", lambda _: nothing),
+    ),
+    Mutant(
+        "old epoch's certificates accepted by a node",
+        "what a vote signs does not name the epoch",
+        "a world in which validator 1 shows epoch 0's last certificate in epoch 1",
+        changing(validators=LIAR, script=("certificates of the old epoch",)),
+        attribute(Ballot, "digest", _digest_without_epoch),
+    ),
+    Mutant(
+        "dealing not kept",
+        "what a member says in the change is not on its disk when it leaves",
+        "a world of four in good weather, with one change of epochs",
+        changing(),
+        attribute(MemoryJournal, "_put", _forgetting(KeepEpochSecret)),
+    ),
+    Mutant(
+        "secrets of the change not forgotten",
+        "what shares were sealed to is still on the disk when the next epoch has begun",
+        "the same world",
+        changing(),
+        attribute(MemoryJournal, "_put", _forgetting(ForgetEpochSecrets)),
+    ),
+    Mutant(
+        "stale report in full",
+        "a report weighs what its trainer likes, however old the model is",
+        "a world of four in good weather, in which models may be two rounds old",
+        world(rounds=3, staleness=2),
+        attribute(RoundTerms, "weight", lambda terms, staleness: terms.layout.budget.weight_max),
     ),
     Mutant(
         "proof not verified",

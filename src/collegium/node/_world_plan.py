@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from random import Random
 
 from collegium.consensus import RoundTiming, faulty_max
 
-__all__ = ["SIZES", "Disk", "TrainerRole", "ValidatorRole", "Weather", "WorldPlan", "plan_world"]
+__all__ = [
+    "EPOCH_ROUNDS",
+    "SIZES",
+    "WINDOWS",
+    "Disk",
+    "TrainerRole",
+    "ValidatorRole",
+    "Weather",
+    "WorldPlan",
+    "plan_world",
+    "with_epochs",
+    "with_staleness",
+]
 
 SIZES = (4, 7)
 TIMEOUT_BASE_MS = 400
 REAL_SEATS = 16  # the fewest that real masking knows
+WINDOWS = 4  # of one round each in a change of epochs; the handover takes one round more
+EPOCH_ROUNDS = WINDOWS + 1  # the shortest epoch that there is
 
 ValidatorRole = str  # "honest", "liar" or "twins"
 TrainerRole = str  # see TRAINER_LIES
@@ -61,7 +76,13 @@ class WorldPlan:
         masked: whether masking is the real one; else that of `_world_masking`.
         script: the lies that liars tell whenever they can; if there are none, they tell all, now and then.
         proved: whether reports carry (toy) proofs that chosen validators must verify.
-        seats: of the round committee: 16 with real masking, else one for every validator.
+        seats: of the round committee: 16 with real masking, else one for every validator, and some more where the set
+            may become smaller.
+        rounds: that are played of the last epoch.
+        epochs: that are played.
+        members_min: fewer tickets put a change of epochs off.
+        away: from when until when each validator is away: through a whole change, if it is long enough.
+        staleness: how many rounds old the model may be that an update was trained from.
     """
 
     seed: int
@@ -80,6 +101,15 @@ class WorldPlan:
     lying_max: int = 0
     cohort_min: int = 2
     script: tuple[str, ...] = ()
+    epochs: int = 1
+    members_min: int = 0
+    away: tuple[tuple[int, int], ...] = ()
+    staleness: int = 0
+
+    @property
+    def changes(self) -> bool:
+        """Whether epochs end."""
+        return self.epochs > 1
 
     @property
     def honest(self) -> tuple[int, ...]:
@@ -136,3 +166,56 @@ def plan_world(
         timing=timing,
         lying_max=rng.choice((0, 0, 0, 1)) if size > 4 and not masked else 0,
     )
+
+
+def with_epochs(plan: WorldPlan) -> WorldPlan:
+    """Return a plan of the same people in which epochs hand over, and some honest validators miss a change or two."""
+    rng = Random(f"epochs {plan.seed}")  # noqa: S311 - a simulated choice, no secret
+    size, faulty = plan.size, (plan.size - 1) // 3
+    bad = size - len(plan.honest)
+    calm = rng.choice((4_000, 8_000, 12_000))
+    weather = replace(plan.weather, calm_ms=calm, hush_ms=calm + 3_000, crash=min(plan.weather.crash, 0.01))
+    away = [(0, 0)] * size
+    for member in rng.sample(plan.honest, rng.randint(0, faulty - bad) if faulty > bad else 0):
+        begin = rng.choice((0, 0, rng.randrange(calm)))
+        away[member] = (begin, begin + rng.choice((2_000, 5_000, 2 * calm)))
+    trainers = [role if role == "two reports" else "honest" for role in plan.trainers[:3]]
+    return replace(
+        plan,
+        trainers=tuple(trainers),
+        absent=0.0,
+        weather=weather,
+        timing=replace(plan.timing, deadline_ms=1_500),
+        seats=seats_for(size),
+        lying_max=0,
+        rounds=1,
+        epochs=rng.choice((2, 2, 2, 3)),
+        members_min=members_min(size, bad),
+        away=tuple(away),
+        staleness=rng.choice((0, 2)),
+    )
+
+
+def members_min(size: int, bad: int) -> int:
+    """Return the fewest tickets that make a set: such that it bears who is bad, unless too few could be left then."""
+    least, bearing = size - (size - 1) // 3, 3 * bad + 1
+    return max(least, bearing) if bearing <= size - bad else least
+
+
+def seats_for(size: int) -> int:
+    """Return so many seats that those of a third of any set that may be drawn are no more than a third of them."""
+
+    def bears(seats: int) -> bool:
+        sets = range(size - (size - 1) // 3, size + 1)
+        return all(-(-seats // members) * ((members - 1) // 3) <= (seats - 1) // 3 for members in sets)
+
+    return next(seats for seats in count(size) if bears(seats))
+
+
+def with_staleness(plan: WorldPlan) -> WorldPlan:
+    """Return a plan in which updates may be trained from older models, and somebody may begin with too old a one."""
+    rng = Random(f"staleness {plan.seed}")  # noqa: S311 - a simulated choice, no secret
+    trainers = list(plan.trainers)
+    if rng.random() < 0.3:
+        trainers[-1] = "too stale"
+    return replace(plan, staleness=rng.choice((1, 2)), trainers=tuple(trainers))

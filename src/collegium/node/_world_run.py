@@ -13,12 +13,17 @@ from ._workers import Workers
 from ._world import Chronicle, World
 from ._world_keys import stand_ins
 from ._world_masking import StandInMasking
-from ._world_plan import SIZES, WorldPlan, plan_world
+from ._world_plan import SIZES, WorldPlan, plan_world, with_epochs, with_staleness
 
 __all__ = ["REAL_EVERY", "Schedules", "plan_of", "play_plan", "play_schedules", "play_seed"]
 
 REAL_EVERY = 20  # of so many schedules one is played with the real curve and accounts
 MASKED_EVERY = 100  # and one with the real masking as well
+EPOCHS_EVERY, EPOCHS_FIRST = 20, 6  # in one of so many epochs hand over: never one with real keys
+SMALL, LARGE_EVERY = 5, 4  # with more validators than that in every fourth of them alone: a change takes many messages
+STALE_EVERY, STALE_FIRST = 8, 3  # in one of so many updates may be trained from older models
+COUNTED = ("steps", "messages", "lost", "crashes", "splits", "views", "blocks", "rounds")
+OF_EPOCHS = {"handovers": "handovers", "changes put off": "put_off", "members dropped out": "dropped"}
 BATCH = 10
 MASKING = StandInMasking()
 
@@ -42,8 +47,12 @@ class Schedules:
         self.worlds += 1
         self.real += book.plan.real
         self.masked += book.plan.masked
-        for name in ("steps", "messages", "lost", "crashes", "splits", "views", "blocks", "rounds"):
+        for name in COUNTED:
             self.totals[name] += getattr(book, name)
+        for words, name in OF_EPOCHS.items():
+            self.totals[words] += getattr(book, name)
+        self.totals["beyond the premise"] += bool(book.beyond)
+        self.totals["stale reports admitted"] += book.stale
         self.outcomes.update(book.outcomes)
         self.evidence.update(book.evidence)
         self.digests[book.seed] = book.digest
@@ -54,7 +63,12 @@ class Schedules:
 def plan_of(seed: int, sizes: tuple[int, int] = SIZES) -> WorldPlan:
     """Return the plan of a seed as it is played: every twentieth has real keys, every hundredth real masking too."""
     real, masked = ((seed + 1) % every == 0 for every in (REAL_EVERY, MASKED_EVERY))
-    return plan_world(seed, sizes, real=real, masked=masked)
+    if seed % EPOCHS_EVERY == EPOCHS_FIRST:
+        small = (sizes[0], max(sizes[0], min(sizes[1], SMALL)))
+        large = (seed // EPOCHS_EVERY + 1) % LARGE_EVERY == 0
+        return with_epochs(plan_world(seed, sizes if large else small))
+    plan = plan_world(seed, sizes, real=real, masked=masked)
+    return with_staleness(plan) if seed % STALE_EVERY == STALE_FIRST else plan
 
 
 def play_seed(seed: int, sizes: tuple[int, int] = SIZES) -> Chronicle:

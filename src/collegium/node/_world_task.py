@@ -65,6 +65,7 @@ class Tally:
     """The agreed work; where reports are `proved`, a proof is a hash that anybody can check."""
 
     proved: bool = False
+    staleness: int = 0  # how many rounds old the model may be that an update was trained from
     task: Digest = TASK
 
     @property
@@ -72,7 +73,12 @@ class Tally:
         return "bounded" if self.proved else "unproved"
 
     def layout(self, round_number: int) -> Layout:
-        return Layout(ENTRIES, Budget(entry_bound=ENTRY_BOUND, trainers_max=TRAINERS_MAX))
+        weight_max = 1 << self.staleness_max(round_number)
+        return Layout(ENTRIES, Budget(entry_bound=ENTRY_BOUND, trainers_max=TRAINERS_MAX, weight_max=weight_max))
+
+    def staleness_max(self, round_number: int) -> int:
+        """Return how many rounds stale a round's report may be: the first model is that of round 0."""
+        return min(self.staleness, round_number)
 
     def step(self, round_number: int, model: bytes, total: npt.NDArray[np.int64]) -> bytes:
         return model + total.astype("<i8").tobytes()
@@ -204,6 +210,7 @@ def _trained(
     random = Stream(rng.randbytes(32))
     wrong = frozenset(rng.sample(range(plan.seats), rng.randint(1, plan.seats // 2)))
     lie = role == "wrong columns"
+    stale = _staleness(plan, terms, role, rng)
     honest_proof = role != "false proof"
 
     def proof(ciphertext: Digest) -> bytes:
@@ -212,13 +219,21 @@ def _trained(
     if plan.masked:
         denied = wrong if lie else frozenset[int]()
         spoil = role == "malformed"
-        return Trained(_real_upload(terms, account, update, random, proof, denied, spoil), update, to)
+        return Trained(_real_upload(terms, account, update, random, proof, denied, spoil, stale), update, to)
 
     def share(seat: int, value: int) -> int:
         return value ^ 1 if lie and seat in wrong else value
 
-    upload = standin_upload(terms, account, update, random, recover=share, proof=proof, spoil=role == "malformed")
+    spoil = role == "malformed"
+    upload = standin_upload(terms, account, update, random, recover=share, proof=proof, spoil=spoil, staleness=stale)
     return Trained(upload, update, to)
+
+
+def _staleness(plan: WorldPlan, terms: RoundTerms, role: str, rng: Random) -> int:
+    """Return how many rounds old the model is that a trainer began with."""
+    if not plan.staleness:
+        return 0
+    return terms.staleness_max + 1 if role == "too stale" else rng.randint(0, terms.staleness_max)
 
 
 def _real_upload(
@@ -229,6 +244,7 @@ def _real_upload(
     proof: Callable[[Digest], bytes],
     denied: frozenset[int],
     spoil: bool,
+    staleness: int,
 ) -> Upload:
     """Return a real upload; `denied` seats get a box that does not open; a spoiled one's check blocks are not zero."""
     draft = aggregation.begin_upload(terms, account.address, update, random)
@@ -238,7 +254,8 @@ def _real_upload(
         masked = algebra.add(draft.ciphertext, algebra.encode_signed(message))
         data = aggregation.encode_ciphertext(masked)
         draft = replace(draft, ciphertext=masked, ciphertext_bytes=data, ciphertext_digest=sha256(data).digest())
-    upload = aggregation.finish_upload(terms, draft, account, proof(draft.ciphertext_digest))
+    evidence = proof(draft.ciphertext_digest)
+    upload = aggregation.finish_upload(terms, draft, account, evidence, staleness=staleness)
     if not denied:
         return upload
     boxes = tuple(bytes(64) if i in denied and box else box for i, box in enumerate(upload.boxes))
