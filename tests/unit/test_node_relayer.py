@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from collegium.node._base_chain import ChainRecordError
-from collegium.node._network_settings import LogSettings, RelayerSettings
-from collegium.node._relayer_process import RelayerProcess, _opened
+from collegium.node._process import first_to_end
+from collegium.node._relayer_process import RelayerProcess
 from collegium.node._telemetry import logger
 from collegium.settlement import ChainUnreachableError
 
@@ -20,41 +21,47 @@ class Chain:
     def __init__(self, silent: int, refusal: Exception | None = None) -> None:
         self.silent, self.refusal, self.asked = silent, refusal, 0
 
-    def open(self, settings: RelayerSettings, log: Any) -> str:
+    def resume(self) -> str:
         self.asked += 1
         if self.asked <= self.silent:
             raise ChainUnreachableError("no answer")
         if self.refusal is not None:
             raise self.refusal
-        return "a relayer"
+        return "a chain"
 
 
-def opened(monkeypatch: pytest.MonkeyPatch, chain: Chain, *, stop: bool = False) -> Any:
-    monkeypatch.setattr(RelayerProcess, "open", chain.open)
+def resumed(monkeypatch: pytest.MonkeyPatch, chain: Chain, *, stop: bool = False) -> Any:
+    nothing: Any = None
+    process = RelayerProcess(logger("relayer"), nothing, nothing, 0, 1, nothing, Path(), nothing)
+    monkeypatch.setattr(RelayerProcess, "_resume", chain.resume)
     monkeypatch.setattr("collegium.node._relayer_process.PAUSE_S_FIRST", 0.001)
-    settings: Any = LogSettings()
+    found: list[Any] = []
 
-    async def run() -> Any:
+    async def resume() -> None:
+        found.append(await process._resumed())
+
+    async def run() -> None:
         stopping = asyncio.Event()
         if stop:
             asyncio.get_running_loop().call_later(0.01, stopping.set)
-        return await asyncio.wait_for(_opened(settings, logger("relayer"), stopping), 60)
+        await asyncio.wait_for(first_to_end(resume(), stopping.wait()), 60)
 
-    return asyncio.run(run())
+    asyncio.run(run())
+    return found[0] if found else None
 
 
 def test_it_asks_again_until_the_chain_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = Chain(silent=3)
-    assert opened(monkeypatch, chain) == "a relayer"
+    assert resumed(monkeypatch, chain) == "a chain"
     assert chain.asked == 4
 
 
 def test_it_stops_while_the_chain_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert opened(monkeypatch, Chain(silent=1 << 30), stop=True) is None
+    assert resumed(monkeypatch, Chain(silent=1 << 30), stop=True) is None
 
 
 def test_a_record_that_is_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = Chain(silent=1, refusal=ChainRecordError("the record is of an embedded chain"))
     with pytest.raises(ChainRecordError, match="embedded"):
-        opened(monkeypatch, chain)
+        resumed(monkeypatch, chain)
     assert chain.asked == 2

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms
-from collegium.consensus import RESPONSE_BLOCKS_MAX, Block, Close, EpochSet, QuorumCertificate, terms_after
+from collegium.consensus import RESPONSE_BLOCKS_MAX, Block, Close, QuorumCertificate
 from collegium.crypto import AccountKey, Digest
 from collegium.errors import CollegiumError
 from collegium.learning import Rows, TrainerRows
@@ -27,7 +27,7 @@ from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
 from ._client import FinalBlocks, NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
-from ._epochs import Epochs, epochs_of
+from ._epochs import Epochs, KnownEpoch, OrderWalk, epochs_of
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
 from ._experiment import Experiment
 from ._facts import CheckpointFacts
@@ -95,9 +95,9 @@ def collect_run(
     files = _read_files(consortium, experiment)
 
     async def gather() -> dict[str, object]:
-        epoch_set, limits = consortium.genesis.epoch_set, ClientLimits()
-        lines = open_lines(epoch_set.task, settings.validators, settings.tls.authority, limits)
-        clients = [ValidatorClient(Epochs(epoch_set, None), {index: line}, limits) for index, line in lines.items()]
+        epochs, limits = epochs_of(consortium.genesis, experiment.committee), ClientLimits()
+        lines = open_lines(consortium.genesis.task, settings.validators, settings.tls.authority, limits)
+        clients = [ValidatorClient(epochs, {index: line}, limits) for index, line in lines.items()]
         try:
             return await collect(OneByOne(clients), consortium.genesis, experiment, files, out, render_page)
         finally:
@@ -116,13 +116,13 @@ class OneByOne:
     clients: Sequence[ValidatorClient]
 
     @property
-    def epoch_set(self) -> EpochSet:
-        """The epoch whose validators these are."""
-        return self.clients[0].epoch_set
+    def epochs(self) -> Epochs:
+        """What they know of the task's epochs, together."""
+        return self.clients[0].epochs
 
-    async def blocks(self, after: Digest, count: int = RESPONSE_BLOCKS_MAX) -> FinalBlocks:
-        """Return final blocks after `after`, of the first validator that has any."""
-        found = await self._first(lambda client: client.blocks(after, count), lambda blocks: bool(blocks.blocks))
+    async def blocks(self, epoch: int, after: Digest, count: int = RESPONSE_BLOCKS_MAX) -> FinalBlocks:
+        """Return final blocks of an epoch after `after`, of the first validator that has any."""
+        found = await self._first(lambda client: client.blocks(after, count, epoch), lambda blocks: bool(blocks.blocks))
         return found or FinalBlocks((), ())
 
     async def object(self, digest: Digest) -> bytes:
@@ -171,17 +171,19 @@ async def collect(
     """Write a network's run into `out`; see `collect_run`."""
     claim_folder(out)
     task = build_task(genesis, experiment)
-    blocks, tip = await _final_blocks(client, experiment.task.rounds + 1)
-    rounds = assemble_rounds(blocks, tip)
+    segments = await _final_blocks(client, experiment.task.rounds + 1)
+    rounds: list[OrderedRound] = []
+    for segment in segments:
+        rounds += assemble_rounds(segment.blocks, segment.tip, len(rounds))
     book = _Shelf(client, Store(out / STORE))
     terms, model = first_terms(genesis, task, experiment.committee.seats, EMPTY_STATE), EMPTY_STATE
     for ordered in rounds:
         model = await book.add(ordered, terms)
-        terms = terms_after(task, genesis.epoch_set, ordered.certified.header)
+        terms = client.epochs.terms_after(task, ordered.certified.header)
     left = Leavings(
         genesis=genesis,
-        segments=(Segment(tuple(blocks), tip),),
-        epochs=epochs_of(genesis, experiment.committee),
+        segments=segments,
+        epochs=client.epochs,
         rounds=rounds,
         index=book.index(),
         reports=book.reports,
@@ -193,23 +195,34 @@ async def collect(
     return write_run(left, experiment, task, out, render_page)
 
 
-async def _final_blocks(client: OneByOne, rounds: int) -> tuple[list[Block], tuple[QuorumCertificate, ...]]:
-    """Return all blocks up to the header of the last round, and the certificates that prove that one final."""
-    blocks, headers, tip = list[Block](), 0, client.epoch_set.genesis()
+async def _final_blocks(client: OneByOne, rounds: int) -> list[Segment]:
+    """Return all blocks up to the last round's header, epoch by epoch, each with what proves its last one final."""
+    order, segments, blocks = OrderWalk(client.epochs), list[Segment](), list[Block]()
+    headers = 0
     while headers < rounds:
-        found = await client.blocks(tip)
+        epoch, tip = order.epoch, order.tip
+        found = await client.blocks(epoch.epoch, tip)
         if not found.blocks:
             raise CollectError(f"{headers} of {rounds} rounds are final at the validators that answer")
+        order.take(found.blocks, found.certificates)
         for block in found.blocks:
             blocks.append(block)
-            headers += block.payload[:1] == HEADER_KIND
-            if headers == rounds:
+            if block.payload[:1] != HEADER_KIND:
+                continue
+            headers += 1
+            if headers == rounds or client.epochs.of_round(headers) is not epoch:
+                segments.append(Segment(tuple(blocks), await _proof_of(client, epoch, blocks[-1])))
+                blocks = []
                 break
-        tip = blocks[-1].digest
-    proved = await client.blocks(blocks[-1].parent, 1)
-    if [block.digest for block in proved.blocks] != [tip]:
-        raise LedgerError(f"no validator proves the header of round {rounds - 1} final by itself")
-    return blocks, proved.certificates
+    return segments
+
+
+async def _proof_of(client: OneByOne, epoch: KnownEpoch, block: Block) -> tuple[QuorumCertificate, ...]:
+    """Return the certificates that prove a block final by itself."""
+    proved = await client.blocks(epoch.epoch, block.parent, 1)
+    if [found.digest for found in proved.blocks] != [block.digest]:
+        raise LedgerError(f"no validator proves the header of view {block.view} in epoch {epoch.epoch} final by itself")
+    return proved.certificates
 
 
 @dataclass(eq=False)

@@ -9,26 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import rlp
 
-from collegium.crypto import Digest, decode_certificate, encode_certificate, make_certificate
+from collegium.consensus import EpochSet
+from collegium.crypto import (
+    AccountKey,
+    BlsPublicKey,
+    Digest,
+    decode_certificate,
+    encode_certificate,
+    make_certificate,
+)
 from collegium.settlement import (
     Chain,
     Checkpoint,
     Receipt,
+    handover_digest,
 )
 
-from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecordError, decode_chain_record, encode_chain_record
+from ._base_chain import (
+    CHAIN_FAILURES,
+    BaseChain,
+    ChainRecord,
+    ChainRecordError,
+    decode_chain_record,
+    encode_chain_record,
+)
 from ._checkpoints import checkpoints, last_rounds
 from ._client import ValidatorClient
 from ._consortium import load_account, read_genesis
-from ._epochs import epochs_of
+from ._epochs import KnownEpoch, epochs_of
 from ._events import WorldError
 from ._experiment import experiment_from_bytes
 from ._final_walk import FinalWalk, patiently
@@ -56,29 +72,11 @@ async def run_relayer(settings: RelayerSettings) -> None:
     """
     with open_log(settings.log, "relayer") as log:
         async with stop_signal() as stopping:
-            process = await _opened(settings, log, stopping)
-            if process is None:
-                return
+            process = await asyncio.to_thread(RelayerProcess.open, settings, log)
             try:
                 await first_to_end(process.relay(), stopping.wait())
             finally:
                 await process.client.close()
-
-
-async def _opened(
-    settings: RelayerSettings, log: FilteringBoundLogger, stopping: asyncio.Event
-) -> RelayerProcess | None:
-    """Return the relayer, opened again and again while the chain does not answer; None when told to stop before."""
-    pause_s = PAUSE_S_FIRST
-    while not stopping.is_set():
-        try:
-            return await asyncio.to_thread(RelayerProcess.open, settings, log)
-        except CHAIN_FAILURES as error:
-            log.warning("chain_silent", reason=error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), pause_s)
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
-    return None
 
 
 @dataclass(eq=False)
@@ -87,12 +85,14 @@ class RelayerProcess:
 
     log: FilteringBoundLogger
     genesis: Genesis
+    operator: AccountKey
     rounds: int
     every: int
-    chain: BaseChain
+    record: ChainRecord
     state: Path
     client: ValidatorClient
-    certificate: bytes = b""  # of the checkpoint that is being posted
+    chain: BaseChain = field(init=False)
+    certificate: bytes = b""  # of what is being posted
 
     @classmethod
     def open(cls, settings: RelayerSettings, log: FilteringBoundLogger) -> RelayerProcess:
@@ -106,35 +106,68 @@ class RelayerProcess:
         record = decode_chain_record(data)
         if record.url != settings.url:
             raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, settings say {settings.url}")
-        process = cls(
+        return cls(
             log=log,
             genesis=genesis,
+            operator=operator,
             rounds=experiment.task.rounds,
             every=experiment.chain.checkpoint_every,
-            chain=BaseChain.resume(record, operator, genesis.epoch_set),
+            record=record,
             state=settings.state,
             client=ValidatorClient.over_tls(
                 epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
             ),
         )
-        if settings.url is not None:  # a node remembers what it was sent; the embedded chain dies with this process
-            process.chain.chain = cast(Chain, _Noted(process.chain.chain, process._note))
-        return process
 
     async def relay(self) -> None:
-        """Post each checkpoint when it is due, in order, each once."""
-        walk, headers = FinalWalk(self.client), list[Digest]()
-        await patiently(self.client.latest)
+        """Post each checkpoint when it is due, in order, each once; open each epoch once the one before is settled."""
+        walk, headers, known = FinalWalk(self.client), list[Digest](), self.client.epochs
+        await self._learn(len(self.record.handed_over))
+        self.chain = await self._resumed()
         self.log.info("ready", posted=len(self.chain.facts))
-        due = last_rounds(self.rounds, self.every)
         for number in range(self.rounds + 1):
             final = await walk.next_round()
             headers.append(final.certified.header.digest)
+            later = known.known[1:]  # a round's epoch, and the one that begins after it, are known by now
+            due = last_rounds(self.rounds, self.every, later)
             if number in due:
                 place = due.index(number)
-                checkpoint = checkpoints(self.genesis.epoch_set, headers, self.rounds, self.every)[place]
+                checkpoint = checkpoints(self.genesis.epoch_set, headers, self.rounds, self.every, later)[place]
                 await self._settle(place, checkpoint)
+                following = known.of_round(number + 1)
+                if following.first_round == number + 1 <= self.rounds:
+                    await self._open(following, checkpoint)
         self.log.info("finished")
+
+    async def _learn(self, epoch: int) -> None:
+        """Ask until the epochs are known that the chain knows."""
+        pause_s = PAUSE_S_FIRST
+        while True:
+            header = await patiently(self.client.latest)
+            if header is not None:
+                await patiently(partial(self.client.epoch_after, header))
+            if self.client.epochs.present.epoch >= epoch:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    async def _resumed(self) -> BaseChain:
+        """Go on where the record ends, as soon as the chain answers."""
+        pause_s = PAUSE_S_FIRST
+        while True:
+            try:
+                return await asyncio.to_thread(self._resume)
+            except CHAIN_FAILURES as error:
+                self.log.warning("chain_silent", reason=error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    def _resume(self) -> BaseChain:
+        later = [epoch.epoch_set for epoch in self.client.epochs.known[1:]]
+        chain = BaseChain.resume(self.record, self.operator, self.genesis.epoch_set, later)
+        if self.record.url is not None:  # a node remembers what it was sent; the embedded chain dies with this process
+            chain.chain = cast(Chain, _Noted(chain.chain, self._note))
+        return chain
 
     async def _settle(self, place: int, checkpoint: Checkpoint) -> None:
         """Post a checkpoint unless it is posted; while the chain does not answer, try again."""
@@ -143,16 +176,7 @@ class RelayerProcess:
             if known != checkpoint:
                 raise ChainRecordError(f"the record has another checkpoint of round {checkpoint.last_round}")
             return
-        pause_s = PAUSE_S_FIRST
-        while True:
-            signatures = await self._signatures(checkpoint)
-            try:
-                await asyncio.to_thread(self._post, checkpoint, signatures)
-                break
-            except CHAIN_FAILURES as error:
-                self.log.warning("chain_silent", reason=error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+        await self._persist(lambda: self.client.checkpoint_signatures(checkpoint), partial(self._post, checkpoint))
         facts = self.chain.facts[-1]
         self.log.info(
             "checkpoint",
@@ -163,11 +187,37 @@ class RelayerProcess:
             digest=checkpoint.digest.hex(),
         )
 
-    async def _signatures(self, checkpoint: Checkpoint) -> dict[int, bytes]:
-        """Return a quorum's signatures, each verified."""
-        pause_s, quorum = PAUSE_S_FIRST, self.genesis.epoch_set.quorum
+    async def _open(self, following: KnownEpoch, last: Checkpoint) -> None:
+        """Put the next epoch's set in office, unless it or a later one is; try again while the chain is silent."""
+        if following.epoch <= self.chain.epoch_set.epoch:
+            return
+        members = following.epoch_set
+        keys = [BlsPublicKey(validator.bls_key) for validator in members.validators]
+        digest = handover_digest(members.task, members.epoch, last.digest, keys)
+        ended = following.epoch - 1
+        await self._persist(lambda: self.client.handover_signatures(ended, digest), partial(self._hand_over, members))
+        self.log.info("epoch_opened", epoch=members.epoch, members=members.size, gas=self.chain.handovers[-1].gas)
+
+    async def _persist(
+        self, ask: Callable[[], Awaitable[dict[int, bytes]]], post: Callable[[dict[int, bytes]], None]
+    ) -> None:
+        """Gather a quorum's signatures and post with them, until the chain has taken it."""
+        pause_s = PAUSE_S_FIRST
         while True:
-            found = await patiently(lambda: self.client.checkpoint_signatures(checkpoint))
+            signatures = await self._signatures(ask)
+            try:
+                await asyncio.to_thread(post, signatures)
+                break
+            except CHAIN_FAILURES as error:
+                self.log.warning("chain_silent", reason=error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    async def _signatures(self, ask: Callable[[], Awaitable[dict[int, bytes]]]) -> dict[int, bytes]:
+        """Return signatures of a quorum of the set that is in office on the chain, each verified."""
+        pause_s, quorum = PAUSE_S_FIRST, self.chain.epoch_set.quorum
+        while True:
+            found = await patiently(ask)
             if len(found) >= quorum:
                 return dict(sorted(found.items())[:quorum])
             await asyncio.sleep(pause_s)
@@ -175,26 +225,47 @@ class RelayerProcess:
 
     def _post(self, checkpoint: Checkpoint, signatures: dict[int, bytes]) -> None:
         """Post a checkpoint and write the record; what was sent before a kill is sent again as it was."""
-        pending = self.state / PENDING
-        if pending.exists():
-            self._finish(checkpoint, _read(pending))
-        else:
-            self.certificate = encode_certificate(make_certificate(self.genesis.epoch_set.size, signatures))
+        sent = self._sent_before(signatures)
+        if sent is None:
             self.chain.post(checkpoint, signatures)
+        else:
+            certificate, receipt, data_bytes = sent
+            self.chain.enter(checkpoint, certificate, receipt.gas, data_bytes)
+        self._written()
+
+    def _hand_over(self, following: EpochSet, signatures: dict[int, bytes]) -> None:
+        """Open an epoch and write the record; what was sent before a kill is sent again as it was."""
+        sent = self._sent_before(signatures)
+        if sent is None:
+            self.chain.hand_over(following, signatures)
+        else:
+            certificate, receipt, _ = sent
+            self.chain.enter_handover(following, certificate, receipt.gas)
+        self._written()
+
+    def _sent_before(self, signatures: dict[int, bytes]) -> tuple[bytes, Receipt, int] | None:
+        """Send again what was noted before a kill; return its certificate, receipt and data's length, if there is any.
+
+        What is due next is what was due then. With nothing noted, make ready to note what comes.
+        """
+        size, pending = self.chain.epoch_set.size, self.state / PENDING
+        if not pending.exists():
+            self.certificate = encode_certificate(make_certificate(size, signatures))
+            return None
+        certificate, raw = cast(list[bytes], rlp.decode(_read(pending)))
+        decode_certificate(certificate, size)
+        receipt: Receipt = self.chain.chain.send(raw)
+        data: bytes = cast(list[Any], rlp.decode(raw[1:]))[TRANSACTION_DATA_FIELD]
+        return certificate, receipt, len(data)
+
+    def _written(self) -> None:
+        """Write the record, and only then forget what was noted."""
         _write(self.state / CHAIN_RECORD, encode_chain_record(self.chain.record()))
-        pending.unlink(missing_ok=True)
+        (self.state / PENDING).unlink(missing_ok=True)
 
     def _note(self, raw: bytes) -> None:
         """Write a transaction down before it is sent, behind the certificate that it carries."""
         _write(self.state / PENDING, rlp.encode([self.certificate, raw]))
-
-    def _finish(self, checkpoint: Checkpoint, noted: bytes) -> None:
-        """Send a transaction again that may have been mined, and enter what it did."""
-        certificate, raw = cast(list[bytes], rlp.decode(noted))
-        decode_certificate(certificate, self.genesis.epoch_set.size)
-        receipt: Receipt = self.chain.chain.send(raw)
-        data: bytes = cast(list[Any], rlp.decode(raw[1:]))[TRANSACTION_DATA_FIELD]
-        self.chain.enter(checkpoint, certificate, receipt.gas, len(data))
 
 
 class _Noted:
