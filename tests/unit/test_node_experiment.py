@@ -297,12 +297,22 @@ def test_the_shortest_epochs_and_the_largest_minimum_are_accepted(settings: str,
 
 
 def test_liars_that_hold_more_seats_once_the_absent_have_dropped_out_are_refused() -> None:
-    """Three of 32 lie, one is absent: then 31 share 32 seats, and each liar may hold two."""
-    committee = "absent = 1\nlying = 3\nepoch_rounds = 5"
-    assert problems(with_epochs(committee).replace("seats = 16", "seats = 32")) == [("[committee]", "liveness")]
-    fits = decode(with_epochs(committee.replace("lying = 3", "lying = 2")).replace("seats = 16", "seats = 32"))
-    assert fits.committee.lying_seats_max == 4
-    assert decode(changed("seats = 16", "seats = 16\nlying = 2")).committee.lying_seats_max == 2
+    """Two of 16 lie, one is absent: then 15 share 16 seats, and one liar may hold two."""
+    assert decode(changed("seats = 16", "seats = 16\nabsent = 1\nlying = 2")).committee.lying_seats_max == 2
+    assert problems(with_epochs("absent = 1\nlying = 2\nepoch_rounds = 5")) == [("[committee]", "liveness")]
+    fits = {(0, 2): 2, (2, 1): 2, (1, 1): 2, (3, 1): 2, (5, 0): 0}
+    for (absent, lying), seats in fits.items():
+        settings = decode(with_epochs(f"absent = {absent}\nlying = {lying}\nepoch_rounds = 5")).committee
+        assert settings.lying_seats_max == seats
+
+
+@pytest.mark.parametrize(("validators", "refused"), [(5, True), (6, False)])
+def test_a_network_has_as_many_validators_as_no_change_succeeds_without(validators: int, refused: bool) -> None:
+    text = with_epochs("epoch_rounds = 5\nmembers_min = 6") + f"[network]\nvalidators = {validators}"
+    if refused:
+        assert problems(text) == [("network.validators", "liveness")]
+        return
+    assert decode(text).network.validators == 6
 
 
 # Schema

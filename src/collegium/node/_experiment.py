@@ -210,7 +210,10 @@ class CommitteeSettings:
     @property
     def lying_seats_max(self) -> int:
         """Seats that may lie in one round: once absent validators have dropped out, a liar may hold more than one."""
-        return self.lying if self.epoch_rounds is None else self.lying * -(-self.seats // (self.seats - self.absent))
+        if self.epoch_rounds is None:
+            return self.lying
+        each, more = divmod(self.seats, self.seats - self.absent)
+        return self.lying * each + min(self.lying, more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -663,8 +666,12 @@ def _network(section: Section, committee: Section) -> NetworkSettings:
         return settings
     seats, size = committee.integer("seats", SEATS_MIN, SEATS_MAX), settings.validators
     away, spoiled_max = faulty_max(size), seats_spoiled_max(seats)
+    members_min = committee.optional_integer("members_min", 1, SEATS_MAX)
     if size > seats:
         section.note("validators", "range", f"is {size}, expected at most {seats}, as many as committee.seats")
+    elif members_min is not None and members_min > size:
+        text = f"is {size}, expected at least committee.members_min, {members_min}: no epoch would ever end"
+        section.note("validators", "liveness", text)
     elif away * -(-seats // size) > spoiled_max:
         section.note(
             "validators",
