@@ -558,12 +558,13 @@ def _check_receipts(work: Work, terms: RoundTerms, close: Close) -> None:
     most = terms.layout.budget.trainers_max
     if len(close.listed) > most * len(close.seats):
         raise CloseRefusedError(f"{len(close.listed)} reports listed, {len(close.seats)} seats can hold {most} each")
+    admitted = frozenset(close.reports)
     for receipt in close.signed:
         if len(receipt.reports) > most:
             raise CloseRefusedError(f"seat {receipt.seat} signs for {len(receipt.reports)} reports, at most {most} sum")
-        left_out = [report for report in close.reports if report not in receipt.names]
-        if left_out:
-            raise CloseRefusedError(f"seat {receipt.seat} has no receipt for report {left_out[0].hex()}")
+        if not receipt.names >= admitted:
+            left_out = min(admitted - receipt.names)
+            raise CloseRefusedError(f"seat {receipt.seat} has no receipt for report {left_out.hex()}")
         verify_receipt(work, terms, receipt)
 
 
