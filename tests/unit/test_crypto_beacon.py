@@ -47,6 +47,24 @@ VOTERS = [BlsSecretKey.generate(STREAM) for _ in range(4)]
 CHAINED = [ChainedBeacon(TASK, bytes(32), tuple(key.public_key() for key in VOTERS), 3, own) for own in VOTERS]
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        bytes([0x80, *bytes(46), 4]),  # on the curve, outside the group
+        bytes([0xC0, *bytes(47)]),  # the neutral point
+        bytes(48),
+        b"short",
+        PARTIALS[1],
+    ],
+)
+def test_a_bad_partial_is_left_out_and_the_value_is_the_same(bad: bytes) -> None:
+    assert OBSERVER.combine(4, 17, {**PARTIALS, 0: bad}) == PROOF
+    assert OBSERVER.invalid_partials(4, 17, {**PARTIALS, 0: bad}) == (0,)
+    few = {member: PARTIALS[member] for member in range(1, THRESHOLD)} | {0: bad}
+    with pytest.raises(NotEnoughPartialsError):
+        OBSERVER.combine(4, 17, few)
+
+
 def test_every_share_is_on_its_dealers_polynomial() -> None:
     for share in DEALINGS[0].shares:
         verify_share(DEALINGS[0].commitments, share)

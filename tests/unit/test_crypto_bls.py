@@ -11,6 +11,7 @@ from collegium.crypto import (
     NothingToAggregateError,
     Stream,
     aggregate_signatures,
+    aggregate_unchecked,
     bisect_invalid,
     bls_verify,
     g1_uncompressed,
@@ -55,6 +56,29 @@ def test_signatures_that_cancel_are_refused() -> None:
     negative = BlsSecretKey(GROUP_ORDER - SECRETS[0].scalar).sign(DIGEST)
     with pytest.raises(IdentityPointError):
         aggregate_signatures([SIGNATURES[0], negative])
+
+
+OUTSIDE_GROUP = bytes([0x80, *bytes(46), 4])  # on the curve, of composite order
+
+
+def test_an_unchecked_sum_is_the_sum_and_one_outside_the_group_does_not_verify() -> None:
+    signatures = list(SIGNATURES.values())
+    assert aggregate_unchecked(signatures) == aggregate_signatures(signatures)
+    assert aggregate_unchecked(signatures[:2], [1, 2]) == aggregate_signatures([*signatures[:2], signatures[1]])
+    with pytest.raises(MalformedPointError):
+        aggregate_signatures([*signatures[1:], OUTSIDE_GROUP])
+    outside = aggregate_unchecked([*signatures[1:], OUTSIDE_GROUP])
+    with pytest.raises(MalformedPointError):
+        verify_aggregate(list(KEYS.values()), DIGEST, outside)
+    for bad in (bytes(48), b"short"):
+        with pytest.raises(MalformedPointError):
+            aggregate_unchecked([bad])
+    negative = BlsSecretKey(GROUP_ORDER - SECRETS[0].scalar).sign(DIGEST)
+    for neutral in ([SIGNATURES[0], negative], [SIGNATURES[0], bytes([0xC0, *bytes(47)])]):
+        with pytest.raises(IdentityPointError):
+            aggregate_unchecked(neutral)
+    with pytest.raises(NothingToAggregateError):
+        aggregate_unchecked([])
 
 
 def test_a_rogue_key_signs_for_both_unless_its_possession_is_asked_for() -> None:

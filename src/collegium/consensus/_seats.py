@@ -51,7 +51,7 @@ def certify_seats(
     quorum = seat_quorum(len(keys))
     if len(votes) >= quorum:
         with suppress(CollegiumError):
-            certificate = make_certificate(len(keys), votes)
+            certificate = make_certificate(len(keys), votes, verified_next=True)
             verify_certificate(keys, quorum, digest, certificate)
             return dict(votes), encode_certificate(certificate)
     bad = frozenset(bisect_invalid(dict(enumerate(keys)), digest, votes))

@@ -29,6 +29,7 @@ __all__ = [
     "BlsPublicKey",
     "BlsSecretKey",
     "aggregate_signatures",
+    "aggregate_unchecked",
     "bls_verify",
     "check_signature",
     "g1_uncompressed",
@@ -181,6 +182,37 @@ def aggregate_signatures(signatures: Sequence[bytes]) -> bytes:
         raise NothingToAggregateError("no signature to aggregate, expected one or more")
     data = backend().encode_g1(reduce(add, [signature_point(signature) for signature in signatures]))
     return _refuse_identity("sum of signatures", data)
+
+
+def aggregate_unchecked(signatures: Sequence[bytes], factors: Sequence[int] | None = None) -> bytes:
+    """Return what `aggregate_signatures` does, or the sum of the signatures times factors, in half the time.
+
+    The points are not checked to lie in the group. So all must be known to be good, or the sum must be verified, which
+    refuses one outside the group.
+
+    Raises:
+        NothingToAggregateError: no signature.
+        MalformedPointError, IdentityPointError: one of them is no point of the curve, or it or the sum is neutral.
+    """
+    if not signatures:
+        raise NothingToAggregateError("no signature to aggregate, expected one or more")
+    points = [_curve_point(signature) for signature in signatures]
+    if factors is None:
+        total = reduce(add, points)
+    else:
+        scalars = [arkworks.Scalar.from_le_bytes(factor.to_bytes(SECRET_BYTES, "little")) for factor in factors]
+        total = arkworks.G1Point.multiexp_unchecked(points, scalars)
+    return _refuse_identity("sum of signatures", bytes(total.to_compressed_bytes()))
+
+
+def _curve_point(signature: bytes) -> arkworks.G1Point:
+    if len(signature) != G1_BYTES:
+        raise MalformedPointError(f"signature has {len(signature)} bytes, expected {G1_BYTES}", length=len(signature))
+    _refuse_identity("signature", signature)
+    try:
+        return arkworks.G1Point.from_compressed_bytes_unchecked(signature)
+    except ValueError as error:
+        raise MalformedPointError(f"signature {signature.hex()} is not a point: {error}", data=signature) from error
 
 
 def verify_aggregate(keys: Sequence[BlsPublicKey], digest: Digest, signature: bytes) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from collegium.crypto._bls import BlsPublicKey, aggregate_signatures, verify_aggregate
+from collegium.crypto._bls import BlsPublicKey, aggregate_signatures, aggregate_unchecked, verify_aggregate
 from collegium.crypto._bls_backend import G1_BYTES
 from collegium.crypto._errors import (
     BadBitmapError,
@@ -41,11 +41,11 @@ class Certificate:
         return tuple(seat for seat in range(8 * len(self.bitmap)) if self.bitmap[seat // 8] >> seat % 8 & 1)
 
 
-def make_certificate(size: int, signatures: Mapping[int, bytes]) -> Certificate:
+def make_certificate(size: int, signatures: Mapping[int, bytes], *, verified_next: bool = False) -> Certificate:
     """Return the certificate of `signatures`, seat -> signature, in a committee of `size` seats.
 
     The signatures are checked to be points, not to be right: on a failure of the whole, `bisect_invalid` says whose
-    signature to leave out.
+    signature to leave out. Who verifies the certificate before using it says so, and has it in half the time.
 
     Raises:
         BadBitmapError: a seat outside [0, size).
@@ -56,7 +56,8 @@ def make_certificate(size: int, signatures: Mapping[int, bytes]) -> Certificate:
         if not 0 <= seat < size:
             raise BadBitmapError(f"seat {seat} signed, expected a seat in [0, {size})", seat=seat, size=size)
         bitmap[seat // 8] |= 1 << seat % 8
-    return Certificate(bytes(bitmap), aggregate_signatures(list(signatures.values())))
+    add_up = aggregate_unchecked if verified_next else aggregate_signatures
+    return Certificate(bytes(bitmap), add_up(list(signatures.values())))
 
 
 def verify_certificate(
