@@ -25,8 +25,9 @@ from _money_stage import (
 from _slashing_stage import HONEST_BLS, LYING_BLS, STAKE, UNBONDING_S, artifact, certify
 
 from collegium.crypto import g1_uncompressed, hash_fields
-from collegium.lineage import Influence
+from collegium.lineage import Influence, Lineage, Parent, UnknownDatasetError
 from collegium.settlement import (
+    ConsentStandsError,
     CuratorShare,
     DataLicence,
     Deployment,
@@ -63,6 +64,7 @@ from collegium.settlement import (
     read_shard_roots,
     read_task,
     read_version,
+    read_withdrawal,
     reclaim_budget,
     register_validator,
     register_version,
@@ -135,6 +137,30 @@ def test_a_licence_that_could_not_be_kept_is_refused(money: Money, change: dict[
         issue_licence(money.world.chain, money.site, ALICE, hash_fields("a"), hash_fields("b"), **fields)  # type: ignore[arg-type]
     with refused("EmptyDigest"):
         issue_licence(money.world.chain, money.site, ALICE, bytes(32), hash_fields("b"), jurisdiction="DE")
+
+
+def test_a_withdrawal_names_the_versions_that_carry_weight_from_the_data(money: Money) -> None:
+    """From the holder's word on the chain to the versions in the lineage."""
+    chain, site = money.world.chain, money.site
+    rows, others = hash_fields("rows"), hash_fields("other rows")
+    with Lineage("sqlite://") as lineage:
+        lineage.record("dataset", 0, rows, "bonn", ())
+        lineage.record("dataset", 0, others, "ulm", ())
+        before: tuple[Parent, ...] = ()
+        for number, weight in ((1, 0), (2, 3), (3, 0)):
+            lineage.record("report", number, report := hash_fields("r", number), "anna", (Parent(rows, "dataset", 1),))
+            lineage.record("sum", number, total := hash_fields("s", number), "", (Parent(report, "report", weight),))
+            model = hash_fields("m", number)
+            lineage.record("model", number, model, "", (*before, Parent(total, "sum", 1)))
+            before = (Parent(model, "previous", 1),)
+        with pytest.raises(ConsentStandsError):
+            read_withdrawal(chain, site, 1, lineage)
+        revoke_licence(chain, site, ALICE, 1)
+        withdrawn = read_withdrawal(chain, site, 1, lineage)
+        assert withdrawn.models == (hash_fields("m", 2), hash_fields("m", 3))  # the first was made without weight
+        assert withdrawn.licence.revoked_at_s == chain.timestamp_s()
+    with Lineage("sqlite://") as lineage, pytest.raises(UnknownDatasetError):
+        read_withdrawal(chain, site, 1, lineage)
 
 
 # --- terms ---

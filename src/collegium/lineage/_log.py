@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage._errors import BrokenRecordError, NotALineageError, UnknownParentError, WrongTipError
+from collegium.lineage._prov import prov_document
 from collegium.lineage._record import FIRST_LINK, Parent, Record, encode_attributes, link_after, validate
 from collegium.lineage._tables import EDGE, LOG, OPEN, is_sealed, is_world, mark, open_engine, seal, sqlite_path
 from collegium.lineage._trace import Contribution, Influence, ancestors, erasure, influence
@@ -159,6 +160,14 @@ class Lineage:
             UnknownDatasetError: there is no such dataset.
         """
         return erasure(self.records(), dataset)
+
+    def prov(self, model: Digest) -> str:
+        """Return PROV-JSON of a model version and all that it descends from; see `prov_document`.
+
+        Raises:
+            UnknownModelError: there is no such model version.
+        """
+        return prov_document(self.records(), model)
 
     # Check
 

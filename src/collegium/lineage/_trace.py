@@ -59,7 +59,7 @@ def ancestors(records: Sequence[Record], model: Digest) -> tuple[Contribution, .
     Raises:
         UnknownModelError: no record of kind `model` has this digest.
     """
-    graph = _Graph(records)
+    graph = Graph(records)
     start = graph.latest_of_kind("model", model)
     if start is None:
         raise UnknownModelError(f"no model {model.hex()} in the lineage", model=model)
@@ -102,7 +102,7 @@ def erasure(records: Sequence[Record], dataset: Digest) -> tuple[Record, ...]:
     Raises:
         UnknownDatasetError: no record of kind `dataset` has this digest.
     """
-    graph = _Graph(records)
+    graph = Graph(records)
     start = graph.latest_of_kind("dataset", dataset)
     if start is None:
         raise UnknownDatasetError(f"no dataset {dataset.hex()} in the lineage", dataset=dataset)
@@ -117,7 +117,7 @@ def erasure(records: Sequence[Record], dataset: Digest) -> tuple[Record, ...]:
     return tuple(record for record in records if record.seq in reached and record.kind == "model")
 
 
-class _Graph:
+class Graph:
     """The records, found by digest."""
 
     def __init__(self, records: Sequence[Record]) -> None:

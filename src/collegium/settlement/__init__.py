@@ -43,6 +43,7 @@ from collegium.settlement._errors import (
     ChainAnswerError,
     ChainUnreachableError,
     CheckpointOrderError,
+    ConsentStandsError,
     ContractRefusedError,
     HeaderRangeError,
     ReplayMismatchError,
@@ -124,6 +125,7 @@ from collegium.settlement._transcript import (
     transcribe,
     verify_replay,
 )
+from collegium.settlement._withdrawal import Withdrawal, read_withdrawal
 
 __all__ = [
     "CHECKPOINT_ROUNDS_MAX",
@@ -140,6 +142,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointOrderError",
     "CheckpointReceipt",
+    "ConsentStandsError",
     "Contract",
     "ContractRefusedError",
     "Conviction",
@@ -171,6 +174,7 @@ __all__ = [
     "TransactionRefusedError",
     "Transcript",
     "TranscriptError",
+    "Withdrawal",
     "admits_licence",
     "answer_demand",
     "approve",
@@ -216,6 +220,7 @@ __all__ = [
     "read_shard_roots",
     "read_task",
     "read_version",
+    "read_withdrawal",
     "reclaim_budget",
     "register_validator",
     "register_version",

@@ -7,6 +7,7 @@ __all__ = [
     "ChainAnswerError",
     "ChainUnreachableError",
     "CheckpointOrderError",
+    "ConsentStandsError",
     "ContractRefusedError",
     "HeaderRangeError",
     "ReplayMismatchError",
@@ -51,6 +52,10 @@ class TransactionNotMinedError(CollegiumError):
 
 class CheckpointOrderError(CollegiumError):
     """A checkpoint does not follow the last one that the contract accepted."""
+
+
+class ConsentStandsError(CollegiumError):
+    """A licence whose withdrawal is asked about was not revoked."""
 
 
 class HeaderRangeError(CollegiumError):
