@@ -30,6 +30,7 @@ from collegium.node import (
     TrainerSettings,
     ValidatorSettings,
     Warning_,
+    WorldError,
     experiment_to_bytes,
     found_consortium,
     load_experiment,
@@ -37,12 +38,27 @@ from collegium.node import (
     open_consortium,
 )
 from collegium.node._base_chain import decode_chain_record
-from collegium.node._consortium import free_ports, load_account, load_validator_secrets
-from collegium.node._genesis import check_genesis, open_beacon
+from collegium.node._client_line import ClientLimits, open_lines
+from collegium.node._consortium import free_ports, load_account, load_validator_secrets, read_genesis
+from collegium.node._gateway_server import GatewayAddressError
+from collegium.node._genesis import GenesisError, check_genesis, open_beacon
+from collegium.node._peers import PeerAddressError
 from collegium.node._row_files import read_rows
 from collegium.node._setup import read_data
 from collegium.node._telemetry import logger
-from collegium.node._tls import TlsFiles, certificate_digest, load_authority, load_credentials
+from collegium.node._tls import (
+    CredentialsFileError,
+    ForeignCertificateError,
+    Identity,
+    Role,
+    TlsFiles,
+    certificate_digest,
+    create_authority,
+    issue,
+    load_authority,
+    load_credentials,
+    save_credentials,
+)
 from collegium.node._validator_process import ValidatorProcess
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -199,6 +215,70 @@ def test_another_s_key_is_named(folder: Path, name: str) -> None:
     shutil.copy(folder / "validators" / "02" / name, folder / "validators" / "01" / name)
     with pytest.raises(ForeignKeyError, match=name):
         load_validator_secrets(settings, consortium.genesis)
+
+
+@pytest.mark.parametrize(
+    ("files", "match"),
+    [
+        (
+            "validators/02",
+            r"tls.certificate.pem names \['collegium:[0-9a-f]{64}/validator/2'\], expected collegium:.*/1",
+        ),
+        ("trainers/01", r"tls.certificate.pem names \['collegium:[0-9a-f]{64}/trainer/0x[0-9a-f]{40}'\], expected"),
+        ("another task", r"tls.authority.pem is the authority of task [0-9a-f]{16}, expected that of [0-9a-f]{16}"),
+        ("garbage", r"tls.certificate.pem is not one PEM certificate"),
+    ],
+)
+def test_a_validator_without_its_own_certificate_does_not_begin(folder: Path, files: str, match: str) -> None:
+    settings = settings_of(open_consortium(folder), "validator 1")
+    assert isinstance(settings, ValidatorSettings)
+    genesis, own = open_consortium(folder).genesis, settings.tls
+    load_validator_secrets(settings, genesis)
+    if files == "garbage":
+        own.certificate.write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+    else:
+        authority, home = create_authority(bytes(32), NOW), folder / files
+        if files == "another task":
+            home.mkdir()
+            member = Identity(bytes(32), Role.VALIDATOR, 1)
+            save_credentials(TlsFiles.inside(home), issue(authority, member, NOW), authority)
+        for name in ("authority", "certificate", "key"):
+            shutil.copy(getattr(TlsFiles.inside(home), name), getattr(own, name))
+    with pytest.raises(CredentialsFileError, match=match):
+        load_validator_secrets(settings, genesis)
+
+
+def test_whoever_asks_validators_needs_the_authority_of_their_task(folder: Path, tmp_path: Path) -> None:
+    settings, task = settings_of(open_consortium(folder), "steward"), open_consortium(folder).genesis.task
+    assert isinstance(settings, StewardSettings)
+    assert len(open_lines(task, settings.validators, settings.tls.authority, ClientLimits())) == 4
+    with pytest.raises(ForeignCertificateError, match="is the authority of task"):
+        open_lines(bytes(32), settings.validators, settings.tls.authority, ClientLimits())
+
+
+def test_a_damaged_genesis_is_named_by_its_file(folder: Path) -> None:
+    path = folder / "genesis.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(GenesisError, match=f"^{path}: "):
+        read_genesis(path)
+
+
+def test_an_address_in_use_is_the_worlds_and_named(folder: Path) -> None:
+    settings = load_settings(folder / "validators" / "00" / "config.toml")
+    assert isinstance(settings, ValidatorSettings)
+
+    async def begin() -> None:
+        process = await ValidatorProcess.open(settings, logger("validator", 0, io.StringIO()))
+        try:
+            await process.serve()
+        finally:
+            await process.close()
+
+    for (host, port), error in ((settings.listen, PeerAddressError), (settings.gateway, GatewayAddressError)):
+        with socket.create_server((host, port)):
+            with pytest.raises(error, match=f"^cannot listen on {host}:{port}: Address already in use$") as failure:
+                asyncio.run(begin())
+            assert isinstance(failure.value, WorldError)
 
 
 def test_a_key_that_others_may_read_is_refused(folder: Path) -> None:

@@ -18,7 +18,7 @@ from collegium.errors import CollegiumError
 
 from ._event_feed import NodeEvent
 from ._gateway_problems import PROBLEM_BYTES_MAX, decode_problem
-from ._tls import Identity, Role, anonymous_client_context
+from ._tls import Identity, Role, anonymous_client_context, check_authority
 
 __all__ = [
     "Answer",
@@ -223,7 +223,11 @@ def open_lines(
     Args:
         places: host and port by validator's index.
         authority: file of the authority's certificate.
+
+    Raises:
+        CredentialsFileError: it is none, or another task's.
     """
+    check_authority(authority, task)
     pool = httpx.Limits(max_connections=8, max_keepalive_connections=2, keepalive_expiry=2.0)
     lines = {}
     for validator, (host, port) in places.items():

@@ -40,7 +40,7 @@ from collegium.learning import TrainerRows
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, encode_chain_record
 from ._events import Event, Message, Warning_, WorldError
 from ._experiment import ChainSettings, Experiment, experiment_to_bytes
-from ._genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis, encode_genesis, open_beacon
+from ._genesis import GENESIS_BYTES_MAX, Genesis, GenesisError, decode_genesis, encode_genesis, open_beacon
 from ._json import decode_canonical
 from ._network_settings import (
     PORT_MAX,
@@ -56,7 +56,17 @@ from ._network_settings import (
 )
 from ._row_files import write_rows
 from ._setup import ValidatorKeys, build_task, draw_validators, found, read_data
-from ._tls import Authority, Identity, Role, TlsFiles, create_authority, issue, save_authority, save_credentials
+from ._tls import (
+    Authority,
+    Identity,
+    Role,
+    TlsFiles,
+    check_credentials,
+    create_authority,
+    issue,
+    save_authority,
+    save_credentials,
+)
 
 __all__ = [
     "Consortium",
@@ -507,7 +517,10 @@ def read_genesis(path: Path) -> Genesis:
             data = file.read(GENESIS_BYTES_MAX + 1)
     except OSError as error:
         raise ConsortiumError(f"{path}: {error.strerror}; expected a genesis file") from error
-    return decode_genesis(data)
+    try:
+        return decode_genesis(data)
+    except GenesisError as error:
+        raise GenesisError(f"{path}: {error}", **error.values) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -526,6 +539,7 @@ def load_validator_secrets(settings: ValidatorSettings, genesis: Genesis) -> Val
     Raises:
         ForeignKeyError: a key is another one, or genesis has no such validator.
         KeyFileError: a file is missing, readable by others, or of another use.
+        CredentialsFileError: the certificate is none, or does not name this validator of this task.
         GenesisError: the beacon's dealings are not those of this epoch set.
     """
     if settings.index >= len(genesis.validators):
@@ -533,6 +547,7 @@ def load_validator_secrets(settings: ValidatorSettings, genesis: Genesis) -> Val
             f"there is no validator {settings.index}, genesis lists {len(genesis.validators)}", index=settings.index
         )
     entry = genesis.validators[settings.index]
+    check_credentials(settings.tls, Identity(genesis.task, Role.VALIDATOR, settings.index))
     account = load_account(settings.account_key, entry.account)
     voting = BlsSecretKey.from_bytes(load_secret(settings.voting_key, "voting"))
     if bytes(voting.public_key()) != entry.bls_key:

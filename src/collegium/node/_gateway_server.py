@@ -7,6 +7,7 @@ wait for, and a reader that takes nothing. (A body that is being read has its ti
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,12 +19,17 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from ._events import WorldError
 from ._telemetry import NodeMetrics
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["GatewayServer", "ServerLimits"]
+__all__ = ["GatewayAddressError", "GatewayServer", "ServerLimits"]
+
+
+class GatewayAddressError(WorldError):
+    """The gateway's address cannot be listened on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +104,25 @@ class GatewayServer:
         return len(self._state.connections)
 
     async def start(self) -> tuple[str, int]:
-        """Listen, and return host and port."""
+        """Listen, and return host and port.
+
+        Raises:
+            GatewayAddressError: the address cannot be listened on.
+        """
         host, port = self._place
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self._config, self._state, self._limits, self._metrics),
-            host,
-            port,
-            ssl=self._tls,
-            backlog=128,
-            ssl_handshake_timeout=self._limits.handshake_s,
-            ssl_shutdown_timeout=self._limits.handshake_s,
-        )
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: _Connection(self._config, self._state, self._limits, self._metrics),
+                host,
+                port,
+                ssl=self._tls,
+                backlog=128,
+                ssl_handshake_timeout=self._limits.handshake_s,
+                ssl_shutdown_timeout=self._limits.handshake_s,
+            )
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise GatewayAddressError(f"cannot listen on {host}:{port}: {reason}", address=self._place) from error
         address = self._server.sockets[0].getsockname()
         return str(address[0]), int(address[1])
 

@@ -17,6 +17,7 @@ from secrets import SystemRandom, token_bytes
 
 from collegium.errors import CollegiumError
 
+from ._events import WorldError
 from ._peer_frames import BOOT_BYTES
 from ._peer_link import MISBEHAVIOUR, Bucket, Link, PeerCounters, PeerLimits, log
 from ._tls import PeerTls
@@ -29,7 +30,7 @@ ACCEPT_PAUSE_S = 0.2
 BACKLOG = 256
 
 
-class PeerAddressError(CollegiumError):
+class PeerAddressError(WorldError):
     """The own index has no address, or its address cannot be listened on."""
 
 

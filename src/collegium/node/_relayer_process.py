@@ -102,8 +102,12 @@ class RelayerProcess:
         operator = load_account(settings.operator_key, genesis.operator)
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         written = settings.state / CHAIN_RECORD
-        data = _read(written if written.exists() else settings.chain)
-        record = decode_chain_record(data)
+        place = written if written.exists() else settings.chain
+        data = _read(place)
+        try:
+            record = decode_chain_record(data)
+        except ChainRecordError as error:
+            raise ChainRecordError(f"{place}: {error}", **error.values) from error
         if record.url != settings.url:
             raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, settings say {settings.url}")
         return cls(

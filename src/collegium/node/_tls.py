@@ -44,6 +44,7 @@ __all__ = [
     "CredentialsExistError",
     "CredentialsFileError",
     "CredentialsModeError",
+    "ForeignCertificateError",
     "Identity",
     "IdentityError",
     "PeerTls",
@@ -55,6 +56,8 @@ __all__ = [
     "certificate_digest",
     "certificate_expires",
     "certify",
+    "check_authority",
+    "check_credentials",
     "check_peer",
     "client_context",
     "create_authority",
@@ -100,6 +103,10 @@ class CredentialsModeError(CredentialsFileError):
 
 class CredentialsExistError(CredentialsFileError):
     """A file is in the way: keys and certificates are never overwritten."""
+
+
+class ForeignCertificateError(CredentialsFileError):
+    """A certificate is another member's or another task's than the one whose files these are."""
 
 
 class IdentityError(CollegiumError):
@@ -354,12 +361,16 @@ def _certificate(data: bytes, what: object) -> x509.Certificate:
     return found[0]
 
 
-def _authority_task(certificate: x509.Certificate, what: object) -> bytes:
+def _uris(certificate: x509.Certificate) -> list[str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        names = x509.SubjectAlternativeName([])
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
+def _authority_task(certificate: x509.Certificate, what: object) -> bytes:
+    uris = _uris(certificate)
     found = re.fullmatch(_AUTHORITY_URI.format("([0-9a-f]{64})"), uris[0]) if len(uris) == 1 else None
     if found is None:
         raise CredentialsFileError(f"{what} is no task's authority", what=str(what))
@@ -435,8 +446,36 @@ def load_credentials(files: TlsFiles) -> Credentials:
         CredentialsFileError: missing, malformed, or key and certificate do not belong together.
     """
     credentials = Credentials(_read(files.certificate), _read(files.key, private=True))
+    _certificate(credentials.certificate, files.certificate)
     _parse(credentials, files.key)
     return credentials
+
+
+def check_credentials(files: TlsFiles, own: Identity) -> None:
+    """Check that a member's certificate names it: nobody would talk to it otherwise, and nothing would say why.
+
+    Raises:
+        ForeignCertificateError: it names somebody else, or the authority is another task's.
+        CredentialsFileError: see `load_credentials`.
+    """
+    check_authority(files.authority, own.task)
+    uris = _uris(_certificate(load_credentials(files).certificate, files.certificate))
+    if uris != [own.uri]:
+        raise ForeignCertificateError(f"{files.certificate} names {uris}, expected {own.uri}", expected=own.uri)
+
+
+def check_authority(path: Path, task: bytes) -> None:
+    """Check that an authority's certificate is the one of a task.
+
+    Raises:
+        ForeignCertificateError: it is another task's.
+        CredentialsFileError: it is missing or malformed.
+    """
+    found = _authority_task(_certificate(_read(path), path), path)
+    if found != task:
+        raise ForeignCertificateError(
+            f"{path} is the authority of task {found.hex()[:16]}, expected that of {task.hex()[:16]}", task=found
+        )
 
 
 def save_private(path: Path, data: bytes) -> None:
