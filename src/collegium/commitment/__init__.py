@@ -4,7 +4,7 @@ Specified in docs/spec/commitment.md. A column opened with its salt and the mult
 that was committed; what a set of opened columns reveals is the business of the code's randomness (docs/spec/codes.md).
 """
 
-from ._hashes import hash_rows, hash_slices
+from ._hashes import chaining_values, hash_rows, hash_slices, pad_message
 from ._matrix import (
     SALT_BYTES,
     ColumnRange,
@@ -24,12 +24,14 @@ __all__ = [
     "MalformedColumnsError",
     "MerkleTree",
     "MultiproofError",
+    "chaining_values",
     "column_leaves",
     "combine_roots",
     "hash_rows",
     "hash_slices",
     "leaves_of_slices",
     "multiproof_length",
+    "pad_message",
     "verify_columns",
     "verify_multiproof",
 ]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from collegium.algebra import over_rows
 from collegium.crypto import Digest
 
-from ._kernels import sha256_rows
+from ._kernels import ROUND_CONSTANTS, START, sha256_rows, sha256_states
 from ._sha_kernels import AVAILABLE, sha256_parts
 
 __all__ = [
@@ -21,9 +21,12 @@ __all__ = [
     "ByteRows",
     "as_digests",
     "as_rows",
+    "chaining_values",
+    "chaining_values_plain",
     "hash_rows",
     "hash_rows_plain",
     "hash_slices",
+    "pad_message",
     "padded_message",
 ]
 
@@ -31,6 +34,7 @@ DIGEST_BYTES = 32
 _BLOCK_BYTES = 64
 _LENGTH_BYTES = 8
 _MESSAGES_KEPT = 64  # shapes of messages whose padding is remembered: a tag and a width each
+_WORD = 0xFFFFFFFF
 _ROWS_MIN = 32  # below it the kernel gains nothing, and who builds small trees need not wait until it is loaded
 
 ByteRows = npt.NDArray[np.uint8]
@@ -93,3 +97,44 @@ def as_digests(rows: ByteRows) -> list[Digest]:
     """Return rows as digests."""
     data = rows.tobytes()
     return [data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES)]
+
+
+def pad_message(data: bytes) -> bytes:
+    """Return a message padded to whole blocks (FIPS 180-4, 5.1.1)."""
+    blocks = (len(data) + _LENGTH_BYTES) // _BLOCK_BYTES + 1
+    end = (8 * len(data)).to_bytes(_LENGTH_BYTES, "big")
+    return (data + b"\x80").ljust(_BLOCK_BYTES * blocks - _LENGTH_BYTES, b"\0") + end
+
+
+def chaining_values(padded: bytes) -> ByteRows:
+    """Return SHA-256's chaining value after each block of a padded message, (blocks, 32); the last one is its digest.
+
+    They say of a stretch of a long message what it does to the digest, without the rest.
+    """
+    out = np.empty((len(padded) // _BLOCK_BYTES, DIGEST_BYTES), np.uint8)
+    sha256_states(_for_kernel(np.frombuffer(padded, np.uint8)), out)
+    return out
+
+
+def chaining_values_plain(padded: bytes) -> ByteRows:
+    """Return the same, as FIPS 180-4 says it in section 6.2.2."""
+    chain, values = [int(word) for word in START], []
+    for start in range(0, len(padded), _BLOCK_BYTES):
+        w = [int.from_bytes(padded[at : at + 4], "big") for at in range(start, start + _BLOCK_BYTES, 4)]
+        for t in range(16, 64):
+            small0 = _turn(w[t - 15], 7) ^ _turn(w[t - 15], 18) ^ (w[t - 15] >> 3)
+            small1 = _turn(w[t - 2], 17) ^ _turn(w[t - 2], 19) ^ (w[t - 2] >> 10)
+            w.append((w[t - 16] + small0 + w[t - 7] + small1) & _WORD)
+        a, b, c, d, e, f, g, h = chain
+        for t in range(64):
+            first = h + (_turn(e, 6) ^ _turn(e, 11) ^ _turn(e, 25)) + ((e & f) ^ (~e & g))
+            first += int(ROUND_CONSTANTS[t]) + w[t]
+            second = (_turn(a, 2) ^ _turn(a, 13) ^ _turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))
+            a, b, c, d, e, f, g, h = (first + second) & _WORD, a, b, c, (d + first) & _WORD, e, f, g
+        chain = [(old + new) & _WORD for old, new in zip(chain, (a, b, c, d, e, f, g, h), strict=True)]
+        values.append(b"".join(word.to_bytes(4, "big") for word in chain))
+    return as_rows(values)
+
+
+def _turn(word: int, count: int) -> int:
+    return (word >> count | word << (32 - count)) & _WORD

@@ -183,6 +183,7 @@ from ._records import (
 )
 from ._round import terms_after
 from ._round_rules import (
+    TOTAL_TAG,
     CloseRefusedError,
     MissingReportsError,
     NotInCohortError,
@@ -195,6 +196,7 @@ from ._round_rules import (
     check_close,
     check_early,
     complete_upload,
+    total_bytes,
     total_digest,
 )
 from ._round_sync import ObjectQuotaError, ObjectTooLargeError, UnaskedObjectError
@@ -314,6 +316,7 @@ __all__ = [
     "SEATS_MAX",
     "SHARDED_BYTES_MAX",
     "SHARDS_MAX",
+    "TOTAL_TAG",
     "Admitted",
     "Agreed",
     "Announcement",
@@ -586,6 +589,7 @@ __all__ = [
     "step",
     "terms_after",
     "timeout_digest",
+    "total_bytes",
     "total_digest",
     "upload_bytes_max",
     "validator_step",

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from collegium.aggregation import Receipt
-from collegium.crypto import Digest, hash_fields
+from collegium.crypto import Digest, frame_fields, hash_fields
 from collegium.errors import CollegiumError
 
 __all__ = [
@@ -213,15 +213,11 @@ class Header:
     announcements: tuple[Announcement, ...]
     failed: tuple[Digest, ...] = ()
 
-    @cached_property
-    def digest(self) -> Digest:
-        """What the committee certifies."""
+    @property
+    def fields(self) -> tuple[bytes | int, ...]:
+        """What the digest binds, in order."""
         sums = b"".join(seat.to_bytes(2, "little") + digest for seat, digest in self.key_sums)
-        lying = b"".join(seat.to_bytes(2, "little") for seat in self.lying)
-        seats = b"".join(validator.to_bytes(2, "little") for validator in self.seats)
-        keys = _key_bytes(self.announcements)
-        return hash_fields(
-            "header",
+        return (
             self.task,
             self.round,
             self.level.encode(),
@@ -231,12 +227,22 @@ class Header:
             sums,
             self.total,
             self.model,
-            lying,
+            b"".join(seat.to_bytes(2, "little") for seat in self.lying),
             self.beacon,
-            seats,
-            keys,
+            b"".join(validator.to_bytes(2, "little") for validator in self.seats),
+            _key_bytes(self.announcements),
             b"".join(self.failed),
         )
+
+    @property
+    def preimage(self) -> bytes:
+        """The bytes that the digest is the SHA-256 of: with them a contract can read a certified header."""
+        return frame_fields("header", *self.fields)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What the committee certifies."""
+        return hash_fields("header", *self.fields)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ from collegium.crypto._errors import (
     SelfTestError,
     ThresholdError,
 )
-from collegium.crypto._hash import DIGEST_BYTES, Digest, hash_fields
+from collegium.crypto._hash import DIGEST_BYTES, Digest, frame_fields, hash_fields
 from collegium.crypto._isolate import bisect_invalid
 from collegium.crypto._keyfile import MemberKeys, SecretKind, load_keys, load_secret, save_keys, save_secret
 from collegium.crypto._random import SEED_BYTES, Randomness, Stream, os_random
@@ -130,6 +130,7 @@ __all__ = [
     "deal",
     "decode_certificate",
     "encode_certificate",
+    "frame_fields",
     "g1_uncompressed",
     "g2_uncompressed",
     "hash_fields",

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from collegium.crypto._errors import ByteLengthError, FieldRangeError
 
-__all__ = ["DIGEST_BYTES", "Digest", "check_label", "check_length", "hash_fields", "hash_numbered"]
+__all__ = ["DIGEST_BYTES", "Digest", "check_label", "check_length", "frame_fields", "hash_fields", "hash_numbered"]
 
 Digest: TypeAlias = bytes
 
@@ -33,6 +33,12 @@ def hash_fields(tag: str, *fields: bytes | int) -> Digest:
         state.update(len(data).to_bytes(8, "little"))
         state.update(data)
     return state.digest()
+
+
+def frame_fields(tag: str, *fields: bytes | int) -> bytes:
+    """Return the bytes whose SHA-256 is `hash_fields` of the same: what a digest opens to."""
+    parts = [_integer_bytes(field) if isinstance(field, int) else field for field in fields]
+    return _domain_frame(tag) + b"".join(len(part).to_bytes(8, "little") + part for part in parts)
 
 
 def hash_numbered(tag: str, *fields: bytes | int) -> Iterator[Digest]:

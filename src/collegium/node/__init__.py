@@ -158,6 +158,16 @@ from ._vectors import (
     first_vector_state,
 )
 from ._verify import AnchorError, DerivedFileError, Verification, verify_run
+from ._watch import (
+    Finding,
+    NotOnANodeError,
+    RecordMismatchError,
+    WatchedRun,
+    challenge,
+    court_of,
+    load_watched,
+    watch,
+)
 from ._workers import Workers
 from ._world_mutants import try_mutants
 from ._world_run import play_schedules, play_seed
@@ -195,6 +205,7 @@ __all__ = [
     "ExperimentUnreadableError",
     "Federation",
     "FinalModelError",
+    "Finding",
     "FolderInUseError",
     "ForeignKeyError",
     "Genesis",
@@ -219,6 +230,7 @@ __all__ = [
     "NetworkSettings",
     "NoQuoteSourceError",
     "NoRegistrationError",
+    "NotOnANodeError",
     "NotRegisteredError",
     "OperatorCard",
     "OtherRegistrationError",
@@ -236,6 +248,7 @@ __all__ = [
     "QuoteCommandError",
     "QuoteDemand",
     "Readiness",
+    "RecordMismatchError",
     "Register",
     "RegisterError",
     "RegisterModeError",
@@ -286,6 +299,7 @@ __all__ = [
     "Verification",
     "VerifyProgress",
     "Warning_",
+    "WatchedRun",
     "Workers",
     "WorldError",
     "address_problem",
@@ -293,11 +307,13 @@ __all__ = [
     "ask_command",
     "assemble_roster",
     "card_name",
+    "challenge",
     "check_licence",
     "check_manifest",
     "collect",
     "collect_run",
     "confirm_in",
+    "court_of",
     "create_authority",
     "data_context",
     "deal_in",
@@ -325,6 +341,7 @@ __all__ = [
     "load_owner_rows",
     "load_settings",
     "load_statistics",
+    "load_watched",
     "network_status",
     "open_consortium",
     "own_rows",
@@ -348,5 +365,6 @@ __all__ = [
     "verify_data_registration",
     "verify_licence",
     "verify_run",
+    "watch",
     "write_manifest",
 ]

@@ -18,7 +18,18 @@ from collegium.settlement._errors import ArtifactError, ChainAnswerError, Contra
 __all__ = ["Contract", "contract", "refusal"]
 
 SELECTOR_BYTES = 4
-CONTRACTS = ("Registry", "Settlement", "Slashing", "Availability", "Licences", "Tasks", "Rewards", "Fees")
+CONTRACTS = (
+    "Availability",
+    "Disputes",
+    "Fees",
+    "Licences",
+    "ModelStep",
+    "Registry",
+    "Rewards",
+    "Settlement",
+    "Slashing",
+    "Tasks",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ __all__ = [
     "ContractRefusedError",
     "HeaderRangeError",
     "ReplayMismatchError",
+    "TraceInputError",
+    "TraceRangeError",
     "TransactionFailedError",
     "TransactionNotMinedError",
     "TransactionRefusedError",
@@ -68,3 +70,11 @@ class ReplayMismatchError(CollegiumError):
 
 class TranscriptError(CollegiumError):
     """Bytes that should be a chain's transcript are not the canonical encoding of one, or exceed its bounds."""
+
+
+class TraceInputError(CollegiumError):
+    """What a trace is to be computed from has another length or digest than the task and the header say."""
+
+
+class TraceRangeError(CollegiumError):
+    """A place outside a trace's tree, or more leaves than its height has room for."""

@@ -1,0 +1,113 @@
+"""The honest players at a chain: each call of `step` makes every move that is due now, and says what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collegium.crypto import Digest
+from collegium.settlement._chain import Receipt
+from collegium.settlement._disputes import (
+    DisputeMoves,
+    DisputePhase,
+    DisputeState,
+    GameView,
+    read_claims,
+    read_dispute,
+    read_game,
+    read_revealed,
+    read_shown,
+)
+from collegium.settlement._players import Challenger, Defender
+from collegium.settlement._trace import NOTHING, Trace
+
+__all__ = ["ChallengerAtChain", "DefenderAtChain", "MadeMove"]
+
+_CHALLENGERS = (DisputePhase.PICK, DisputePhase.REFUTE)
+_DEFENDERS = (DisputePhase.REVEAL, DisputePhase.SHOW, DisputePhase.ANSWER)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeMove:
+    """A move that was made: what, where in the tree, and its receipt. `game` is None for one about the dispute."""
+
+    what: str
+    game: int | None
+    level: int
+    position: int
+    receipt: Receipt
+
+
+class ChallengerAtChain:
+    """Plays all games of one dispute against everybody who stands up for the header, by one trace."""
+
+    def __init__(self, moves: DisputeMoves, trace: Trace, dispute: int) -> None:
+        self._moves, self._trace, self._dispute = moves, trace, dispute
+        self._players: dict[int, Challenger] = {}
+
+    def step(self) -> list[MadeMove]:
+        """Make what moves are due; none while others have theirs."""
+        chain, court = self._moves.chain, self._moves.court
+        made: list[MadeMove] = []
+        for game, children in read_claims(chain, court, self._dispute).items():
+            view = read_game(chain, court, game)
+            if view.phase in _CHALLENGERS:
+                made += self._play(game, view, children)
+            elif view.phase in _DEFENDERS and _run_out(self._moves, view, view.defender_clock_s):
+                made.append(_made("time out", game, view, self._moves.time_out(game)))
+        dispute = read_dispute(chain, court, self._dispute)
+        over = chain.timestamp_s() >= dispute.opened_s + court.terms.join_s
+        if dispute.state is DisputeState.OPEN and dispute.live == 0 and over and not dispute.offer:
+            made.append(MadeMove("settle", None, 0, 0, self._moves.settle(self._dispute)))
+        return made
+
+    def _play(self, game: int, view: GameView, claim: tuple[Digest, ...]) -> list[MadeMove]:
+        chain, court = self._moves.chain, self._moves.court
+        if game not in self._players:
+            self._players[game] = Challenger(self._trace)
+        player = self._players[game]
+        if view.phase is DisputePhase.PICK:
+            top = view.level == self._trace.levels
+            children = claim if top else read_revealed(chain, court, game)[-1]
+            child = player.pick(view.level, view.position, children)
+            if child is None:
+                return []  # this claim is right
+            return [_made("pick", game, view, self._moves.pick(game, children, child))]
+        leaf = b"" if view.node == NOTHING else read_shown(chain, court, game)
+        witness = player.witness(view.position)
+        return [_made("refute", game, view, self._moves.refute(game, self._trace.facts, leaf, witness))]
+
+
+class DefenderAtChain:
+    """Stands up for a header with one trace, and answers for its root in one game."""
+
+    def __init__(self, moves: DisputeMoves, trace: Trace, dispute: int) -> None:
+        self._moves, self._trace, self._dispute = moves, trace, dispute
+        self._player = Defender(trace)
+        self.game: int | None = None
+
+    def step(self) -> list[MadeMove]:
+        """Make the move that is due, if it is this side's turn."""
+        if self.game is None:
+            levels = self._trace.levels
+            self.game, receipt = self._moves.defend(self._dispute, self._player.claim(), levels)
+            return [MadeMove("defend", self.game, levels, 0, receipt)]
+        view = read_game(self._moves.chain, self._moves.court, self.game)
+        if view.phase is DisputePhase.REVEAL:
+            receipt = self._moves.reveal(self.game, self._player.reveal(view.level, view.position))
+        elif view.phase is DisputePhase.SHOW:
+            receipt = self._moves.show(self.game, self._player.show(view.position))
+        elif view.phase is DisputePhase.ANSWER:
+            receipt = self._moves.answer(self.game, self._player.answer(view.asked))
+        elif view.phase in _CHALLENGERS and _run_out(self._moves, view, view.challenger_clock_s):
+            receipt = self._moves.time_out(self.game)
+        else:
+            return []
+        return [_made(view.phase.name.lower(), self.game, view, receipt)]
+
+
+def _run_out(moves: DisputeMoves, view: GameView, clock_s: int) -> bool:
+    return moves.chain.timestamp_s() > view.since_s + clock_s
+
+
+def _made(what: str, game: int, view: GameView, receipt: Receipt) -> MadeMove:
+    return MadeMove(what, game, view.level, view.position, receipt)
