@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from _network_stage import NETWORK
-from _run_stage import write_experiment
+from _run_stage import PROVED, write_experiment
 
 
 def is_running(pid: int) -> bool:
@@ -23,7 +23,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.slow
 def test_a_network_whose_validator_is_killed_loses_no_round_and_leaves_nothing_running(tmp_path: Path) -> None:
-    config = write_experiment(tmp_path, *NETWORK)
+    config = write_experiment(tmp_path, PROVED, *NETWORK)
     command = [sys.executable, "-m", "collegium.apps.cli", "up", config, "--rounds", "1", "--out", tmp_path / "run"]
     said: list[str] = []
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
@@ -38,6 +38,7 @@ def test_a_network_whose_validator_is_killed_loses_no_round_and_leaves_nothing_r
     assert re.search(r"^validator 1, pid \d+, was ended by SIGKILL; started again in 0\.5 s$", text, re.M)
     assert re.search(r"^validator 1 runs again, pid \d+; restart 1$", text, re.M)
     assert re.search(r"^round 1/1: 4 reports, AUC ", text, re.M)
+    assert "proofs: 8 of level proved verified, and 4 registrations of data" in text
     assert "verified, and it is the run that the anchor names" in text
     pids = [int(pid) for pid in re.findall(r" runs(?: again)?, pid (\d+)", text)]
     assert not any(map(is_running, pids))
