@@ -12,6 +12,7 @@ from _run_stage import Copy, PlayedRun, check, play, write_experiment
 
 from collegium.apps.cli import main
 from collegium.consensus import Header
+from collegium.node._epoch_node import EpochNode
 from collegium.settlement import JsonRpcChain, attach, header_root, read_checkpoints, read_head
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
@@ -19,9 +20,14 @@ pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def settled(node: str, development_key: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
-    """A run whose checkpoints went to the node."""
+    """A run of two epochs whose checkpoints went to the node, which put each set in office."""
     folder = tmp_path_factory.mktemp("settled")
-    experiment = write_experiment(folder, ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{node}"'))
+    changes = (
+        ("rounds = 3", "rounds = 5"),
+        ("absent = 1", "absent = 1\nepoch_rounds = 5"),
+        ("checkpoint_every = 2", f'checkpoint_every = 10\nurl = "{node}"'),
+    )
+    experiment = write_experiment(folder, *changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLLEGIUM_CHAIN_KEY", development_key)
         return play(experiment, folder / "run")
@@ -39,10 +45,13 @@ def test_the_node_holds_the_checkpoints_that_the_run_names(node: str, settled: P
     held = read_checkpoints(chain, attached)
     named: Any = settled.summary["checkpoints"]
     assert [checkpoint.digest.hex() for checkpoint in held] == [entry["digest"] for entry in named]
-    assert [(c.first_round, c.last_round) for c in held] == [(0, 2), (3, 3)]
-    headers: list[Header] = next(iter(settled.federation.nodes.values())).headers
-    assert held[0].root == header_root([header.digest for header in headers[:3]])
-    assert read_head(chain, attached).previous == held[-1].digest
+    assert [(c.epoch, c.first_round, c.last_round) for c in held] == [(0, 0, 4), (1, 5, 5)]
+    member = next(iter(settled.federation.participants.values()))
+    assert isinstance(member, EpochNode)
+    headers: list[Header] = list(member.headers())
+    assert held[0].root == header_root([header.digest for header in headers[:5]])
+    head = read_head(chain, attached)
+    assert (head.previous, head.epoch, head.seats) == (held[-1].digest, 1, 15)
 
 
 def test_the_same_checkpoints_cost_the_same_bytes_as_on_the_embedded_chain(
@@ -67,19 +76,24 @@ def test_verify_says_that_it_did_not_ask_the_node(
 ) -> None:
     verdict = check(settled.path, settled.anchor)
     assert verdict.ok, verdict.failure
-    assert any(line.startswith("chain: certificates of 2 checkpoints verified") for line in verdict.checks)
+    assert any(
+        line.startswith("chain: certificates of 2 checkpoints verified, 1 epoch sets put in office by the one before")
+        for line in verdict.checks
+    )
     assert any(line.startswith(f"what the node at {node} holds") for line in verdict.unchecked)
     assert main(["verify", str(settled.path)]) == 0
     assert f"not checked: what the node at {node} holds" in capsys.readouterr().out
 
 
-def test_a_checkpoint_certificate_or_transaction_changed_in_the_record_is_refused(
+def test_a_checkpoint_certificate_handover_or_transaction_changed_in_the_record_is_refused(
     settled: PlayedRun, tmp_path: Path
 ) -> None:
     copy = Copy.of(settled.path, tmp_path / "copy")
     data = (copy.path / "chain.json").read_bytes()
     held = record(settled)
-    for text in (held["certificates"][1], held["checkpoints"][0]["root"], held["sent"][5]["raw"]):
+    opening = held["sent"][-2]["raw"]
+    changed = (held["certificates"][1], held["checkpoints"][0]["root"], held["sent"][5]["raw"])
+    for text in (*changed, held["handovers"][0]["certificate"], opening):
         at = data.index(text.encode()) + 20
         flipped = data[:at] + (b"A" if data[at : at + 1] != b"A" else b"B") + data[at + 1 :]
         with copy.changed("chain.json", flipped, listed=True):
@@ -102,47 +116,3 @@ def test_a_record_that_brings_its_own_chain_is_refused(settled: PlayedRun, playe
     failure = copy.relist().failure
     assert failure is not None
     assert failure.startswith("chain.json: the record of a node holds a transcript")
-
-
-# ------------------------------------------------------------------------------------------------ epochs
-
-
-@pytest.fixture(scope="module")
-def relieved(node: str, development_key: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
-    """A run of two epochs whose sets the node put in office."""
-    folder = tmp_path_factory.mktemp("relieved")
-    changes = (
-        ("rounds = 3", "rounds = 5"),
-        ("absent = 1", "absent = 1\nepoch_rounds = 5"),
-        ("checkpoint_every = 2", f'checkpoint_every = 10\nurl = "{node}"'),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLLEGIUM_CHAIN_KEY", development_key)
-        return play(write_experiment(folder, *changes), folder / "run")
-
-
-def test_a_node_puts_each_set_in_office_and_takes_checkpoints_of_no_other(node: str, relieved: PlayedRun) -> None:
-    chain = JsonRpcChain(node)
-    deployment = record(relieved)["deployment"]
-    attached = attach(chain, b64decode(deployment["settlement"]), deployment["block"])
-    held = read_checkpoints(chain, attached)
-    assert [(c.epoch, c.first_round, c.last_round) for c in held] == [(0, 0, 4), (1, 5, 5)]
-    assert (read_head(chain, attached).epoch, read_head(chain, attached).seats) == (1, 15)
-    verdict = check(relieved.path, relieved.anchor)
-    assert verdict.ok, verdict.failure
-    assert any(
-        "2 checkpoints verified, 1 epoch sets put in office by the one before" in line for line in verdict.checks
-    )
-
-
-def test_a_handover_changed_in_the_record_of_a_node_is_refused(relieved: PlayedRun, tmp_path: Path) -> None:
-    copy = Copy.of(relieved.path, tmp_path / "copy")
-    data = (copy.path / "chain.json").read_bytes()
-    held = record(relieved)
-    for text in (held["handovers"][0]["certificate"], held["sent"][-2]["raw"]):
-        at = data.index(text.encode()) + 20
-        flipped = data[:at] + (b"A" if data[at : at + 1] != b"A" else b"B") + data[at + 1 :]
-        with copy.changed("chain.json", flipped, listed=True):
-            failure = check(copy.path).failure
-            assert failure is not None
-            assert failure.startswith("chain.json: ")
