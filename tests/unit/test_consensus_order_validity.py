@@ -335,6 +335,10 @@ def test_an_auditor_needs_the_epoch_set_and_the_blocks(town, chain):
     assert verify_chain(town.epoch_set, genesis, blocks, []) == everything[:1]
     assert verify_chain(town.epoch_set, genesis, blocks[:3], [blocks[3].parent_certificate, tip]) == everything
     assert verify_chain(town.epoch_set, genesis, (), ()) == ()
+    # a view was given up right after the last block: what makes it final is about its descendants alone
+    after = [blocks[2].parent_certificate, blocks[3].parent_certificate, tip]
+    assert verify_chain(town.epoch_set, genesis, blocks[:2], after) == everything[:2]
+    assert verify_chain(town.epoch_set, genesis, blocks[:2], after[:2]) == everything[:1]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ def verify_chain(
     certificates = (*(block.parent_certificate for block in blocks), *tip_certificates)
     final = {c.ballot.parent for c in certificates if c.ballot.makes_parent_final}
     heights = [height for height, block in enumerate(blocks) if block.digest in final]
+    if any(certificate.ballot.makes_parent_final for certificate in tip_certificates[1:]):
+        heights.append(len(blocks) - 1)  # the last block's own child, or a descendant, and with it all blocks here
     return tuple(block.payload for block in blocks[: max(heights, default=-1) + 1] if block.payload)
 
 
