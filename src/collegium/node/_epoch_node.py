@@ -113,6 +113,7 @@ class EpochNode:
     past: list[PastEpoch] = field(default_factory=list)
     followers: dict[int, bytes] = field(default_factory=dict)
     notes: list[object] = field(default_factory=list)
+    _members: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by epoch: of each place
     _reopened: tuple[int, Journal, ValidatorNode | None] | None = None
     _reopened_ms: int = -REOPEN_MS
 
@@ -289,7 +290,7 @@ class EpochNode:
         if not outgoing:
             return []
         epoch_set = node.context.round.epoch_set
-        members = [self.accounts.index(validator.account) for validator in epoch_set.validators]
+        members = self._members_of(epoch_set)
         out: list[Outgoing] = []
         for item in outgoing:
             said = EpochMessage(epoch_set.epoch, item.message)
@@ -299,6 +300,15 @@ class EpochNode:
                 places = range(epoch_set.size) if item.to is None else (item.to,)
                 out.extend(Outgoing(said, members[place]) for place in places)
         return out
+
+    def _members_of(self, epoch_set: EpochSet) -> tuple[int, ...]:
+        """Return who has each place of an epoch set, which every word that leaves is addressed by."""
+        known = self._members.get(epoch_set.epoch)
+        if known is None:
+            by_account = {account: member for member, account in enumerate(self.accounts)}
+            known = tuple(by_account[validator.account] for validator in epoch_set.validators)
+            self._members[epoch_set.epoch] = known
+        return known
 
     # -------------------------------------------------------------------------------------------- the next epoch
 
@@ -329,6 +339,7 @@ class EpochNode:
             self.close_journal(gone.context.round.epoch)
         self.past.append(PastEpoch(ended.context, tuple(ended.headers), opened, _proof_of(ended.journal.archive)))
         self.nodes = [ended, node]
+        self._members.clear()
         out = self._leave(node, said)
         reports = [kept.upload for kept in ended.journal.read().uploads if kept.round == opened.first_round]
         waiting, self.ahead, self.early, self.followers = self.ahead, [], {}, {}
