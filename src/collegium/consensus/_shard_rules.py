@@ -12,11 +12,13 @@ from hashlib import sha256
 import numpy as np
 
 from collegium.aggregation import KeySum
+from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
+from ._epoch import EpochSet
 from ._lottery import draw_committee
 from ._proving import failed_proofs
-from ._records import Close, Header, Outcome
+from ._records import Announcement, Close, Header, Outcome
 from ._round_rules import (
     SKIPPED_AFTER_DEADLINES,
     TOTAL_TAG,
@@ -29,7 +31,7 @@ from ._round_rules import (
     total_digest,
     verify_announcement,
 )
-from ._round_types import IntArray
+from ._round_types import Agreed, IntArray, Work
 from ._seats import check_seat_certificate
 from ._shard_records import (
     CertifiedResult,
@@ -40,7 +42,7 @@ from ._shard_records import (
     merged_close,
     voucher_digest,
 )
-from ._shard_terms import NoShardError
+from ._shard_terms import NoShardError, ShardedTerms, ShardPlan
 from ._shard_types import OwnShard, ResultOffer, ShardContext, ShardedState
 
 __all__ = [
@@ -49,9 +51,17 @@ __all__ = [
     "ShardOverError",
     "UnvouchedCloseError",
     "check_batch",
+    "check_certified_result",
+    "check_close_form",
+    "check_header_fields",
     "check_merge",
+    "check_next_keys",
     "check_result_offer",
+    "check_vouchers",
+    "committees_after",
+    "header_over",
     "may_skip",
+    "merge_sums",
     "merge_totals",
     "merged_header",
     "result_for",
@@ -123,33 +133,50 @@ def check_shard_close(context: ShardContext, state: ShardedState, entry: ShardCl
         CloseRefusedError: a close of another shard, of too few trainers, or of more than the shard has.
         CollegiumError: the certificate is malformed, too small, or does not verify.
     """
-    close, terms, timing = entry.close, state.terms.shards[entry.shard], context.round.timing
-    if (close.task, close.round, close.terms) != (terms.task, terms.round, terms.digest):
-        raise CloseRefusedError(f"close is not of shard {entry.shard} in round {terms.round}")
+    timing, surroundings = context.round.timing, context.round
+    trainers = len(state.terms.cohorts(surroundings.cohort)[entry.shard])
+    check_close_form(state.terms, entry, surroundings.cohort_min, trainers)
+    if entry.vouchers:
+        check_vouchers(surroundings.work, surroundings.epoch_set, state.terms, entry)
+    elif entry.close.reports or now < state.began_ms + SKIPPED_AFTER_DEADLINES * timing.deadline_ms:
+        raise UnvouchedCloseError(f"nobody vouches for the close of shard {entry.shard}", shard=entry.shard)
+
+
+def check_close_form(terms: ShardedTerms, entry: ShardClose, cohort_min: int, trainers: int) -> None:
+    """Check that a close is of its shard, and neither too small nor too large for it.
+
+    Raises:
+        CloseRefusedError: naming what does not hold.
+    """
+    close, own = entry.close, terms.shards[entry.shard]
+    if (close.task, close.round, close.terms) != (own.task, own.round, own.digest):
+        raise CloseRefusedError(f"close is not of shard {entry.shard} in round {own.round}")
     if any(weight != 1 for weight in close.weights):
         raise CloseRefusedError(f"weights {close.weights}, expected 1 for every report")
     if close.announcements:
         raise CloseRefusedError(
             "a shard's close names sealing keys, which are the merged header's", field="announcements"
         )
-    if not close.reports and (close.seats or close.receipts or close.listed or close.registered):
-        raise CloseRefusedError("a skipped shard names no seats")
-    if close.reports:
-        trainers = len(state.terms.cohorts(context.round.cohort)[entry.shard])
-        if not context.round.cohort_min <= len(close.reports) <= trainers:
-            raise CloseRefusedError(
-                f"{len(close.reports)} reports, expected {context.round.cohort_min} to {trainers} in this shard"
-            )
-        if list(close.reports) != sorted(set(close.reports)) or list(close.seats) != sorted(set(close.seats)):
-            raise CloseRefusedError("reports and seats must be strictly increasing")
-    if not entry.vouchers:
-        if close.reports or now < state.began_ms + SKIPPED_AFTER_DEADLINES * timing.deadline_ms:
-            raise UnvouchedCloseError(f"nobody vouches for the close of shard {entry.shard}", shard=entry.shard)
+    if not close.reports:
+        if close.seats or close.receipts or close.listed or close.registered:
+            raise CloseRefusedError("a skipped shard names no seats")
         return
-    digest, epoch_set = voucher_digest(entry.shard, close), context.round.epoch_set
-    key = ("vouchers", terms.digest, digest, entry.vouchers)
+    if not cohort_min <= len(close.reports) <= trainers:
+        raise CloseRefusedError(f"{len(close.reports)} reports, expected {cohort_min} to {trainers} in this shard")
+    if list(close.reports) != sorted(set(close.reports)) or list(close.seats) != sorted(set(close.seats)):
+        raise CloseRefusedError("reports and seats must be strictly increasing")
+
+
+def check_vouchers(work: Work, epoch_set: EpochSet, terms: ShardedTerms, entry: ShardClose) -> None:
+    """Check that more than two thirds of a shard's seats vouch for its close.
+
+    Raises:
+        UnvouchedCloseError: the certificate is malformed, too small, or does not verify.
+    """
+    own, digest = terms.shards[entry.shard], voucher_digest(entry.shard, entry.close)
+    key = ("vouchers", own.digest, digest, entry.vouchers)
     try:
-        context.round.work.once(key, lambda: check_seat_certificate(epoch_set, terms, digest, entry.vouchers))
+        work.once(key, lambda: check_seat_certificate(epoch_set, own, digest, entry.vouchers))
     except CollegiumError as error:
         raise UnvouchedCloseError(
             f"vouchers for the close of shard {entry.shard}: {error}", shard=entry.shard
@@ -158,6 +185,19 @@ def check_shard_close(context: ShardContext, state: ShardedState, entry: ShardCl
 
 def check_shard_result(
     context: ShardContext, state: ShardedState, standing: Standing, certified: CertifiedResult
+) -> None:
+    """Check that a result is its final close's, and that its shard certifies it; raises as `check_certified_result`."""
+    around = context.round
+    check_certified_result(around.work, around.epoch_set, state.terms, around.agreed.level, standing, certified)
+
+
+def check_certified_result(
+    work: Work,
+    epoch_set: EpochSet,
+    terms: ShardedTerms,
+    level: str,
+    standing: Standing,
+    certified: CertifiedResult,
 ) -> None:
     """Check that a result is its final close's, and that more than two thirds of the shard's seats certify it.
 
@@ -170,14 +210,14 @@ def check_shard_result(
     if standing.close is None or standing.over:
         raise ShardOverError(f"shard {result.shard} does not wait for a result", shard=result.shard)
     named = (result.task, result.round, result.close, result.level)
-    if named != (state.terms.task, state.terms.round, standing.close.digest, context.round.agreed.level):
+    if named != (terms.task, terms.round, standing.close.digest, level):
         raise ProposalRefusedError(f"result of shard {result.shard} is not its close's", field="close")
     opened = result.outcome == "opened"
     if result.outcome == "skipped" or opened == (result.total == bytes(32)) or (result.failed and opened):
         raise ProposalRefusedError(f"result of shard {result.shard} contradicts itself", field="outcome")
-    terms, epoch_set = state.terms.shards[result.shard], context.round.epoch_set
-    key = ("shard certificate", terms.digest, result.digest, certified.certificate)
-    context.round.work.once(key, lambda: check_seat_certificate(epoch_set, terms, result.digest, certified.certificate))
+    own = terms.shards[result.shard]
+    key = ("shard certificate", own.digest, result.digest, certified.certificate)
+    work.once(key, lambda: check_seat_certificate(epoch_set, own, result.digest, certified.certificate))
 
 
 # ------------------------------------------------------------------------------------------------ results in a shard
@@ -240,57 +280,78 @@ def check_result_offer(own: OwnShard, close: Close, offer: ResultOffer) -> bytes
 
 
 def merge_totals(context: ShardContext, state: ShardedState) -> tuple[Outcome, IntArray | None, bytes]:
+    """Return what the shards' sums come to together, once for all who ask; every total must be here."""
+    terms, agreed = state.terms, context.round.agreed
+    key = ("merge", terms.previous, merged_close(terms.task, terms.round, state.standings))
+    return context.round.work.once(key, lambda: merge_sums(agreed, terms, state.model, state.standings, state.totals))
+
+
+def merge_sums(
+    agreed: Agreed, terms: ShardedTerms, model: bytes, standings: Sequence[Standing], totals: Mapping[Digest, bytes]
+) -> tuple[Outcome, IntArray | None, bytes]:
     """Return what the shards' sums come to together: outcome, total if there is one, and the model after the round.
 
-    Every total must be here.
+    Raises:
+        MergeRefusedError: a total is not one of this round's entries.
     """
-    digests = tuple(standing.total for standing in state.standings if standing.total is not None)
+    digests = [standing.total for standing in standings if standing.total is not None]
     if not digests:
-        outcomes = [standing.result.outcome for standing in state.standings if standing.result is not None]
-        closed = any(standing.close is not None and standing.close.reports for standing in state.standings)
+        outcomes = [standing.result.outcome for standing in standings if standing.result is not None]
+        closed = any(standing.close is not None and standing.close.reports for standing in standings)
         nothing: Outcome = "invalid" if "invalid" in outcomes else "lost" if closed else "skipped"
-        return nothing, None, state.model
-    agreed, terms = context.round.agreed, state.terms
-
-    def compute() -> tuple[Outcome, IntArray | None, bytes]:
-        total = np.zeros(terms.layout.entries, np.int64)
-        for digest in digests:
-            total = total + total_of(state.totals[digest], terms.layout.entries)
-        try:
-            return "opened", total, agreed.step(terms.round, state.model, total)
-        except CollegiumError:
-            return "invalid", None, state.model
-
-    return context.round.work.once(("merge", terms.task, terms.round, terms.previous, digests), compute)
+        return nothing, None, model
+    total = np.zeros(terms.layout.entries, np.int64)
+    for digest in digests:
+        total = total + total_of(totals[digest], terms.layout.entries)
+    try:
+        return "opened", total, agreed.step(terms.round, model, total)
+    except CollegiumError:
+        return "invalid", None, model
 
 
 def merged_header(context: ShardContext, state: ShardedState, beacon: bytes) -> Header:
     """Return the header over all shards under this beacon value, with the sealing keys that are known here."""
-    outcome, total, model = merge_totals(context, state)
+    around = context.round
+    keys = tuple(state.announcements[validator] for validator in sorted(state.announcements))
+    committees = around.work.once(
+        ("committees", around.epoch_set.digest(), beacon, context.plan.count, context.plan.seats),
+        lambda: committees_after(around.epoch_set, context.plan, beacon),
+    )
+    merged = merge_totals(context, state)
+    return header_over(state.terms, around.agreed.level, state.standings, merged, beacon, committees, keys)
+
+
+def header_over(
+    terms: ShardedTerms,
+    level: str,
+    standings: Sequence[Standing],
+    merged: tuple[Outcome, IntArray | None, bytes],
+    beacon: bytes,
+    committees: tuple[int, ...],
+    keys: tuple[Announcement, ...],
+) -> Header:
+    """Return the header over shards that stand so and whose sums come to `merged`."""
+    outcome, total, model = merged
     return Header(
-        task=state.terms.task,
-        round=state.terms.round,
-        level=context.round.agreed.level,
-        previous=state.terms.previous,
-        close=merged_close(state.terms.task, state.terms.round, state.standings),
+        task=terms.task,
+        round=terms.round,
+        level=level,
+        previous=terms.previous,
+        close=merged_close(terms.task, terms.round, standings),
         outcome=outcome,
         key_sums=(),
         total=bytes(32) if total is None else total_digest(total),
         model=sha256(model).digest(),
         lying=(),
         beacon=beacon,
-        seats=_committees(context, beacon),
-        announcements=tuple(state.announcements[validator] for validator in sorted(state.announcements)),
+        seats=committees,
+        announcements=keys,
     )
 
 
-def _committees(context: ShardContext, beacon: bytes) -> tuple[int, ...]:
+def committees_after(epoch_set: EpochSet, plan: ShardPlan, beacon: bytes) -> tuple[int, ...]:
     """Return who holds the seats of the next round's committees: seats come round evenly, so nobody has many more."""
-    value, plan = sha256(beacon).digest(), context.plan
-    drawn = context.round.work.once(
-        ("committees", context.round.epoch_set.digest(), value, plan.count, plan.seats),
-        lambda: draw_committee(value, context.round.epoch_set, plan.count * plan.seats),
-    )
+    drawn = draw_committee(sha256(beacon).digest(), epoch_set, plan.count * plan.seats)
     return tuple(int(validator) for validator in drawn)
 
 
@@ -308,12 +369,30 @@ def check_merge(context: ShardContext, state: ShardedState, header: Header) -> N
     surroundings, number = context.round, state.terms.round + 1
     key = ("beacon value", surroundings.epoch, number, header.beacon)
     surroundings.work.once(key, lambda: surroundings.beacon.verify(surroundings.epoch, number, header.beacon))
-    expected = merged_header(context, state, header.beacon)
+    check_header_fields(header, merged_header(context, state, header.beacon))
+    check_next_keys(surroundings.work, surroundings.epoch_set, header, state.keys_due)
+
+
+def check_header_fields(header: Header, expected: Header) -> None:
+    """Check every field of a merged header but the sealing keys.
+
+    Raises:
+        MergeRefusedError: naming the first field that is not what the shards give.
+    """
     for name in Header.__dataclass_fields__:
         if name != "announcements" and getattr(header, name) != getattr(expected, name):
             raise MergeRefusedError(f"merged header's {name} is not what the shards give", field=name)
+
+
+def check_next_keys(work: Work, epoch_set: EpochSet, header: Header, keys_due: int = 0) -> None:
+    """Check a merged header's sealing keys: each its validator's, for the next round, and a quorum or `keys_due`.
+
+    Raises:
+        MergeRefusedError: too few, out of order, or of another round.
+        CollegiumError: a sealing key is not its validator's, or one that nobody can seal to.
+    """
     validators = [entry.validator for entry in header.announcements]
-    least = max(surroundings.epoch_set.quorum, state.keys_due)
+    least, number = max(epoch_set.quorum, keys_due), header.round + 1
     if validators != sorted(set(validators)) or len(validators) < least:
         raise MergeRefusedError(
             f"sealing keys of validators {validators}: expected {least} or more, increasing", field="announcements"
@@ -321,4 +400,4 @@ def check_merge(context: ShardContext, state: ShardedState, header: Header) -> N
     for entry in header.announcements:
         if entry.round != number:
             raise MergeRefusedError(f"sealing key for round {entry.round}, expected {number}", field="announcements")
-        verify_announcement(surroundings.work, header.task, surroundings.epoch_set, entry)
+        verify_announcement(work, header.task, epoch_set, entry)
