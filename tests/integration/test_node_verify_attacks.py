@@ -23,11 +23,12 @@ from collegium.crypto import ThresholdBeacon, combine_commitments, combine_share
 from collegium.node import GenesisError, Verification, load_experiment, set_up, verify_run
 from collegium.node import _setup as founding
 from collegium.node import _verify as verifying
+from collegium.node._audit import check_publishing
 from collegium.node._epochs import Epochs
 from collegium.node._genesis import Genesis, check_genesis, decode_genesis, encode_genesis, open_beacon
 from collegium.node._ledger import decode_ledger, ordered_rounds
 from collegium.node._statement import Statement, decode_statement, encode_statement, sign_statement
-from collegium.node._verify import _check_publishing, _Office
+from collegium.node._verify import _Office
 
 pytestmark = pytest.mark.slow
 
@@ -250,7 +251,7 @@ def test_a_stored_header_lists_what_a_live_one_must(played: PlayedRun) -> None:
     office = _Office(Epochs(genesis.epoch_set, None), open_beacon(genesis))
 
     def check_lists(header: Header) -> None:
-        _check_publishing(header)
+        check_publishing(header)
         office.check_keys(genesis.task, header)
 
     blocks, tip = decode_ledger((played.path / "ledger.bin").read_bytes())

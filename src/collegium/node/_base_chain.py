@@ -43,6 +43,7 @@ from collegium.settlement import (
 
 from ._facts import CheckpointFacts
 from ._json import decode_canonical
+from ._sharded_node import ShardedNode
 from ._validator_node import ValidatorNode
 
 __all__ = [
@@ -196,7 +197,7 @@ class BaseChain:
         self.epoch_set = later[len(handovers) - 1] if handovers else epoch_set
         return self
 
-    def settle(self, root: Digest, last_round: int, nodes: Sequence[ValidatorNode]) -> CheckpointFacts:
+    def settle(self, root: Digest, last_round: int, nodes: Sequence[ValidatorNode | ShardedNode]) -> CheckpointFacts:
         """Have the epoch set sign the headers up to `last_round` and post the certificate."""
         previous = self.facts[-1].checkpoint if self.facts else None
         checkpoint = Checkpoint(

@@ -313,7 +313,7 @@ def _statement(
     pooled, float32 = None, None
     if files.trainer_rows is not None and files.test_rows is not None:
         parts = (files.trainer_rows, files.test_rows)
-        pooled, float32 = references(task, experiment.task.rounds, beacons, model, *parts)
+        pooled, float32 = references(task, experiment.task.rounds, lambda number, _: beacons[number], model, *parts)
     scores: list[RoundEvaluation | None] = [None, *files.evaluations]
     unsigned = Statement(
         task=genesis.task,

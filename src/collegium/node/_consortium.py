@@ -39,7 +39,7 @@ from collegium.learning import TrainerRows
 
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, encode_chain_record
 from ._events import Event, Message, Warning_, WorldError
-from ._experiment import ChainSettings, Experiment, experiment_to_bytes
+from ._experiment import ChainSettings, Experiment, experiment_to_bytes, require_one_committee
 from ._genesis import GENESIS_BYTES_MAX, Genesis, GenesisError, decode_genesis, encode_genesis, open_beacon
 from ._json import decode_canonical
 from ._network_settings import (
@@ -209,6 +209,7 @@ class _Draft:
     @classmethod
     def of(cls, experiment: Experiment, on_event: Callable[[Event], None]) -> _Draft:
         """Return what an experiment founds: rows, keys, genesis, and the base chain's beginning."""
+        require_one_committee(experiment)
         committee = experiment.committee
         if committee.absent or committee.lying:
             on_event(

@@ -37,11 +37,13 @@ __all__ = [
     "ModelSettings",
     "Problem",
     "RuleSettings",
+    "ShardedNetworkError",
     "TaskSettings",
     "decode_experiment",
     "experiment_from_bytes",
     "experiment_to_bytes",
     "load_experiment",
+    "require_one_committee",
     "seats_spoiled_max",
 ]
 
@@ -67,6 +69,7 @@ PER_SITE_MAX = 1024
 TRAINERS_MAX = 1 << 16
 STALENESS_MAX = 4  # weights up to 16
 SEATS_MIN, SEATS_MAX = 16, 256
+VALIDATORS_MAX = 256  # the contract's bitmap has as many bits
 LINK_MS_MAX = 10_000
 WATTS_MAX = 1000
 POLICY_BYTES_MAX = 1 << 18
@@ -105,6 +108,10 @@ class ExperimentRefusedError(ExperimentError):
 
 class ExperimentBytesError(ExperimentError):
     """Bytes that should be an experiment's canonical encoding are not."""
+
+
+class ShardedNetworkError(ExperimentError):
+    """An experiment with several committees a round is to be run by processes, which have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,8 @@ class CommitteeSettings:
         epoch_rounds: rounds of an epoch whose change succeeds at the first attempt; None: one epoch that does not end.
         window_rounds: rounds of each of the four windows of a change (docs/spec/epochs.md).
         members_min: validators without which no epoch changes; None: all but a third.
+        shards: into how many parts the trainers of a round are dealt, each with a committee of `seats`.
+        partition_rounds: for how many rounds trainers stay together; None where there is one shard.
     """
 
     seats: int
@@ -206,6 +215,13 @@ class CommitteeSettings:
     epoch_rounds: int | None = None
     window_rounds: int = 1
     members_min: int | None = None
+    shards: int = 1
+    partition_rounds: int | None = None
+
+    @property
+    def validators(self) -> int:
+        """Validators of a run: one for each seat of all shards."""
+        return self.shards * self.seats
 
     @property
     def lying_seats_max(self) -> int:
@@ -267,6 +283,20 @@ class Experiment:
 def seats_spoiled_max(seats: int) -> int:
     """Return how large 2 x lying + absent may be so that the sum of keys still decodes (docs/spec: sharing)."""
     return seats * COLUMNS_SPOILED_MAX // COLUMNS
+
+
+def require_one_committee(experiment: Experiment) -> None:
+    """Return if an experiment's rounds have one committee, as those of networks of processes.
+
+    Raises:
+        ShardedNetworkError: they have several.
+    """
+    if experiment.committee.shards > 1:
+        raise ShardedNetworkError(
+            f"committee.shards is {experiment.committee.shards}: networks of processes have one committee a round; "
+            "`collegium run` plays rounds with several",
+            shards=experiment.committee.shards,
+        )
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -369,11 +399,13 @@ def _trainers_mapping(trainers: CohortSettings) -> dict[str, object]:
 
 
 def _committee_mapping(committee: CommitteeSettings) -> dict[str, object]:
-    """Return the committee as plain values; epochs, younger than the format, only where they end."""
+    """Return the committee as plain values; epochs and shards, younger than the format, only where there are some."""
     mapping = asdict(committee) | {"watts": _quotient(committee.watts)}
     if committee.epoch_rounds is None:
         for key in ("epoch_rounds", "window_rounds", "members_min"):
             del mapping[key]
+    if committee.shards == 1:
+        del mapping["shards"], mapping["partition_rounds"]
     return mapping
 
 
@@ -423,6 +455,7 @@ def _experiment_from_mapping(
     if experiment.trainers.staleness and experiment.task.level in ("proved", "attested") and sections["task"].ok:
         text = f'is given, but at level "{experiment.task.level}" the evidence is about the model a round starts from'
         sections["trainers"].note("staleness", "conflict", text)
+    _check_sharded(experiment, sections)
     epoch_rounds = experiment.committee.epoch_rounds
     if epoch_rounds is not None and epoch_rounds > experiment.task.rounds and sections["task"].ok:
         text = f"is {epoch_rounds}, expected at most task.rounds, {experiment.task.rounds}: no epoch would follow"
@@ -600,6 +633,8 @@ def _committee(section: Section) -> CommitteeSettings:
         epoch_rounds=section.optional_integer("epoch_rounds", 1, ROUNDS_MAX),
         window_rounds=section.integer("window_rounds", 1, ROUNDS_MAX, default=1),
         members_min=section.optional_integer("members_min", 1, SEATS_MAX),
+        shards=section.integer("shards", 1, VALIDATORS_MAX // SEATS_MIN, default=1),
+        partition_rounds=section.optional_integer("partition_rounds", 1, ROUNDS_MAX),
     )
     if section.ok and settings.seats & (settings.seats - 1):
         section.note("seats", "range", f"is {settings.seats}, expected a power of two: 16, 32, 64, 128 or 256")
@@ -607,6 +642,8 @@ def _committee(section: Section) -> CommitteeSettings:
         _check_liveness(section, settings)
     if section.ok:
         _check_epochs(section, settings)
+    if section.ok:
+        _check_shards(section, settings)
     section.close()
     return settings
 
@@ -657,6 +694,39 @@ def _check_epochs(section: Section, settings: CommitteeSettings) -> None:
             f"once the absent have dropped out, {present} validators share {seats} seats and the {settings.lying} that "
             f"lie hold up to {lying}: expected at most {min(spoiled_max // 2, seats - seat_quorum(seats))}",
         )
+
+
+def _check_shards(section: Section, settings: CommitteeSettings) -> None:
+    """Note shards of which nobody has said how long they stay, that are too many, or that nobody has argued."""
+    shards, seats = settings.shards, settings.seats
+    if shards == 1:
+        if settings.partition_rounds is not None:
+            section.note("partition_rounds", "conflict", "is given, but there is one shard; leave it out")
+        return
+    if settings.partition_rounds is None:
+        text = "is missing: every shard's sum is public, and this says for how many rounds trainers stay together"
+        section.note("partition_rounds", "missing", text)
+    if settings.validators > VALIDATORS_MAX:
+        text = f"is {shards}: {shards} x {seats} validators, expected at most {VALIDATORS_MAX}, as the contract counts"
+        section.note("shards", "range", text)
+    if settings.epoch_rounds is not None:
+        section.note("shards", "conflict", f"is {shards}, but epoch_rounds is given: epochs of shards do not end yet")
+
+
+def _check_sharded(experiment: Experiment, sections: Mapping[str, Section]) -> None:
+    """Note what rounds in shards do not hold yet: stale updates, registered data, attestations."""
+    shards, level = experiment.committee.shards, experiment.task.level
+    if shards == 1:
+        return
+    if experiment.trainers.staleness and sections["trainers"].ok:
+        text = f"is given, but committee.shards is {shards}: in shards every update is trained from the present model"
+        sections["trainers"].note("staleness", "conflict", text)
+    if level in ("proved", "attested") and sections["task"].ok:
+        text = f'is "{level}", but committee.shards is {shards}: shards take "unproved" and "bounded" reports'
+        sections["task"].note("level", "conflict", text)
+    if experiment.network.validators is not None and sections["network"].ok:
+        text = f"is given, but committee.shards is {shards}: networks of processes have one committee a round"
+        sections["network"].note("validators", "conflict", text)
 
 
 def _network(section: Section, committee: Section) -> NetworkSettings:

@@ -16,6 +16,7 @@ from ._epochs import Epochs
 from ._experiment import Experiment
 from ._genesis import Genesis
 from ._ledger import OrderedRound
+from ._sharded_ledger import ShardedRound
 from ._statement import Statement
 from ._task import LearningTask
 
@@ -146,21 +147,34 @@ def epoch_facts(epochs: Epochs, rounds: int, gas: Sequence[int]) -> tuple[EpochF
     )
 
 
-def round_facts(ordered: OrderedRound, seats: int, proof_bytes: int) -> RoundFacts:
-    """Return the facts of one round; `proof_bytes` are those of the proofs that its admitted reports name."""
-    header = ordered.certified.header
-    published = {seat for seat, _ in header.key_sums}
+def round_facts(ordered: OrderedRound | ShardedRound, seats: int, proof_bytes: int) -> RoundFacts:
+    """Return the facts of one round; `proof_bytes` are those of the proofs that its admitted reports name.
+
+    Seats of shards are counted through: shard k of S seats has k S to k S + S - 1.
+    """
+    header, (lying, published) = ordered.certified.header, _seats_that(ordered, seats)
+    all_seats = seats * (len(ordered.shards) if isinstance(ordered, ShardedRound) else 1)
     return RoundFacts(
         round=header.round,
         outcome=header.outcome,
-        admitted=len(ordered.close.reports),
-        lying_seats=header.lying,
-        absent_seats=tuple(seat for seat in range(seats) if seat not in published),
+        admitted=len(ordered.admitted),
+        lying_seats=lying,
+        absent_seats=tuple(seat for seat in range(all_seats) if seat not in published),
         view_changes=sum(after - before - 1 for before, after in pairwise(ordered.views)),
         header=header.digest,
         model=header.model,
         proof_bytes=proof_bytes,
     )
+
+
+def _seats_that(ordered: OrderedRound | ShardedRound, seats: int) -> tuple[tuple[int, ...], frozenset[int]]:
+    """Return the seats that lied in a round, and those that published a sum."""
+    if not isinstance(ordered, ShardedRound):
+        header = ordered.certified.header
+        return header.lying, frozenset(seat for seat, _ in header.key_sums)
+    results = [shard.result.result for shard in ordered.shards if shard.result is not None]
+    lying = tuple(result.shard * seats + seat for result in results for seat in result.lying)
+    return lying, frozenset(result.shard * seats + seat for result in results for seat, _ in result.key_sums)
 
 
 def summarise(
@@ -215,7 +229,7 @@ def summarise(
             for (name, trainers), said in zip(genesis.sites.items(), statement.sites, strict=True)
         ],
         "warnings": list(statement.warnings),
-        "notes": [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment)],
+        "notes": [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment), *_shard_notes(experiment)],
         "attribution": statement.attribution,
         "watts": watts,
         "task": genesis.task.hex(),
@@ -231,7 +245,14 @@ def summarise(
     if epochs:
         summary["epochs"] = [_epoch(entry) for entry in epochs]
         summary["notes"] = [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment), EPOCH_NOTE]
-    return summary
+    return summary | _shards(experiment)
+
+
+def _shards(experiment: Experiment) -> dict[str, object]:
+    """Return how rounds are sharded, where they are."""
+    committee = experiment.committee
+    whole = committee.shards == 1
+    return {} if whole else {"shards": committee.shards, "partition_rounds": committee.partition_rounds}
 
 
 def _epoch(entry: EpochFacts) -> dict[str, object]:
@@ -255,6 +276,17 @@ def _quote_notes(experiment: Experiment) -> tuple[str, ...]:
     return (
         f"Quotes are judged under policy {settings.policy.digest.hex()} at Unix time {settings.time}, in every round; "
         "the experiment names both.",
+    )
+
+
+def _shard_notes(experiment: Experiment) -> tuple[str, ...]:
+    """Return what several sums a round mean for privacy, where there are several."""
+    committee = experiment.committee
+    if committee.shards == 1:
+        return ()
+    return (
+        f"{committee.shards} sums a round are public, not one: trainers are dealt into {committee.shards} shards, anew "
+        f"every {committee.partition_rounds} rounds. Seats are counted through all shards.",
     )
 
 

@@ -46,6 +46,7 @@ __all__ = [
     "encode_ledger",
     "encode_segments",
     "ordered_rounds",
+    "views_until_final",
     "whole_rounds",
 ]
 
@@ -108,6 +109,11 @@ class OrderedRound:
     close: Close
     certified: Certified
     views: tuple[int, ...]
+
+    @property
+    def admitted(self) -> tuple[Digest, ...]:
+        """The reports that the close admits."""
+        return self.close.reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +245,14 @@ def assemble_rounds(
         if isinstance(payload, Close):
             close = payload
         elif close is not None:
-            views = sorted({view for view in (*seen, *_until_final(blocks[place:], tip)) if view >= view_before})
+            views = sorted({view for view in (*seen, *views_until_final(blocks[place:], tip)) if view >= view_before})
             rounds.append(OrderedRound(close, payload, tuple(views)))
             close, view_before = None, views[-1]
             seen = [view_before]
     return tuple(rounds)
 
 
-def _until_final(blocks: Sequence[Block], tip: Sequence[QuorumCertificate]) -> list[int]:
+def views_until_final(blocks: Sequence[Block], tip: Sequence[QuorumCertificate]) -> list[int]:
     """Return the views from the first block on to the first contiguous pair, which makes that block final."""
     views = [block.view for block in blocks]
     views += [certificate.view for certificate in tip if certificate.view > views[-1]]

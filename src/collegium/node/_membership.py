@@ -42,7 +42,7 @@ from ._consortium import (
     validator_settings,
     write_settings,
 )
-from ._experiment import Experiment, experiment_to_bytes
+from ._experiment import Experiment, experiment_to_bytes, require_one_committee
 from ._founding import (
     MemberSecrets,
     NotInRosterError,
@@ -110,8 +110,10 @@ def join_validator(experiment: Experiment, home: Path, listen: Address, gateway:
     """Make a validator's keys in its own folder and return its card.
 
     Raises:
+        ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
+    require_one_committee(experiment)
     _claim(home)
     account, voting, box = (
         AccountKey.generate(os_random),
@@ -144,8 +146,10 @@ def join_trainer(experiment: Experiment, home: Path, name: str, rows: Rows) -> T
         rows: its own, as `own_rows` reads them.
 
     Raises:
+        ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
+    require_one_committee(experiment)
     _claim(home)
     account = AccountKey.generate(os_random)
     save_secret(home / ACCOUNT_KEY, "account", account.secret)
@@ -159,8 +163,10 @@ def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> Operat
     """Make the key of who runs steward and relayer, and their folders, and return the card.
 
     Raises:
+        ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
+    require_one_committee(experiment)
     _claim(home)
     account = AccountKey.generate(os_random)
     for role in (STEWARD, RELAYER):
@@ -203,6 +209,7 @@ def assemble_roster(experiment: Experiment, cards: Sequence[JoinCard], authority
         now: when the certificates begin to be valid.
 
     Raises:
+        ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
         BadCardError, CardSetError, RosterError: the cards do not make a consortium.
     """

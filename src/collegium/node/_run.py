@@ -48,11 +48,14 @@ from ._events import (
 from ._experiment import Experiment
 from ._facts import CheckpointFacts, epoch_facts, round_facts, summarise
 from ._genesis import Genesis, encode_genesis
-from ._journal import HANDOVER_KIND, HEADER_KIND
+from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
 from ._manifest import write_manifest
 from ._play import PlayedRound, play_round, present
 from ._setup import Federation, set_up
+from ._sharded_ledger import ShardedRound, assemble_sharded
+from ._sharded_node import ShardedNode
+from ._sharded_play import play_sharded_round
 from ._statement import (
     ATTRIBUTION_LENGTH_MAX,
     WARNING_LENGTH_MAX,
@@ -104,9 +107,9 @@ class _Book:
     proof_bytes: list[int] = field(default_factory=list)
     models: set[Digest] = field(default_factory=set)
     reports: dict[Digest, Report] = field(default_factory=dict)
-    rounds: list[OrderedRound] = field(default_factory=list)
+    rounds: list[OrderedRound | ShardedRound] = field(default_factory=list)
     statements: list[RoundStatement] = field(default_factory=list)
-    beacons: list[Digest] = field(default_factory=list)
+    beacons: list[Mapping[str, Digest]] = field(default_factory=list)  # by round, then trainer
     blocks: list[list[Block]] = field(default_factory=lambda: [[]])  # by epoch
     tips: list[tuple[QuorumCertificate, ...]] = field(default_factory=lambda: [()])  # likewise
     view_before: int = 0
@@ -200,23 +203,15 @@ def _play(
     rounds, count = federation.experiment.task.rounds, len(federation.trainers)
     if number:
         on_event(RoundStarted(number, rounds))
-    epoch, members = federation.epochs.of_round(number), federation.present
-    first = next(iter(members.values()))
-    book.beacons.append(present(first).state.round.terms.beacon)
-    played = play_round(
-        federation.network,
-        members,
-        epoch.epoch_set,
-        federation.task,
-        federation.trainers,
-        os_random,
-        lambda index, name: on_event(ReportSubmitted(number, name, index, count)),
-        workers,
-    )
+
+    def told(index: int, name: str) -> None:
+        on_event(ReportSubmitted(number, name, index, count))
+
+    beacons, played, ordered = (_play_shards if federation.sharded else _play_one)(federation, book, told, workers)
+    book.beacons.append(beacons)
     for line in accusations(federation.genesis, played.evidence):
         on_event(Warning_(f"round {number}: {line}"))
     header = _final(played)
-    ordered = _ordered(federation, book, epoch, first)
     _keep(played, ordered, book, store)
     facts = round_facts(ordered, federation.experiment.committee.seats, book.proof_bytes[-1])
     evaluation = federation.task.evaluate(played.model, federation.test_rows) if number else None
@@ -253,9 +248,47 @@ def _play(
         on_event(Message(f"round {number}: {header.outcome}; the model stays as it is"))
 
 
-def _keep(played: PlayedRound, ordered: OrderedRound, book: _Book, store: Store) -> None:
+def _play_one(
+    federation: Federation, book: _Book, on_report: Callable[[int, str], None], workers: Workers
+) -> tuple[Mapping[str, Digest], PlayedRound, OrderedRound]:
+    """Play a round with one committee; return each trainer's beacon value, what it left, and what was ordered."""
+    epoch, members = federation.epochs.of_round(len(book.rounds)), federation.present
+    first = next(iter(members.values()))
+    beacon = present(first).state.round.terms.beacon
+    around = (federation.network, members, epoch.epoch_set, federation.task, federation.trainers)
+    played = play_round(*around, os_random, on_report, workers)
+    beacons = dict.fromkeys((trainer.rows.name for trainer in federation.trainers), beacon)
+    return beacons, played, _ordered(federation, book, epoch, first)
+
+
+def _play_shards(
+    federation: Federation, book: _Book, on_report: Callable[[int, str], None], workers: Workers
+) -> tuple[Mapping[str, Digest], PlayedRound, ShardedRound]:
+    """Play a round with several committees; as `_play_one`."""
+    first = next(iter(federation.sharded.values()))
+    terms, accounts = first.state.shards.terms, [trainer.account.address for trainer in federation.trainers]
+    beacons = {
+        trainer.rows.name: terms.shards[terms.shard_of(accounts, trainer.account.address)].beacon
+        for trainer in federation.trainers
+    }
+    epoch_set = federation.genesis.epoch_set
+    around = (federation.network, federation.sharded, epoch_set, federation.task, federation.trainers)
+    played = play_sharded_round(*around, os_random, on_report, workers)
+    archive, used = first.archive, len(book.blocks[-1])
+    end = max(place for place, block in enumerate(archive.blocks) if block.payload[:1] == MERGED_KIND) + 1
+    blocks = archive.blocks[used:end]
+    tip = archive.proofs[blocks[-1].digest]
+    (ordered,) = assemble_sharded(blocks, tip, terms.plan.count, len(book.rounds), book.view_before)
+    book.blocks[-1] += blocks
+    book.tips[-1], book.view_before = tip, ordered.views[-1]
+    results = [shard.result.result for shard in ordered.shards if shard.result is not None]
+    played.key_sums = {digest: played.key_sums[digest] for result in results for _, digest in result.key_sums}
+    return beacons, played, ordered
+
+
+def _keep(played: PlayedRound, ordered: OrderedRound | ShardedRound, book: _Book, store: Store) -> None:
     """Put a round's objects into the store; what was not admitted is in no sum, and nobody needs to keep it."""
-    for report_id in ordered.close.reports:
+    for report_id in ordered.admitted:
         upload = played.uploads[report_id]
         book.index["reports"][report_id] = store.put(upload.report.to_bytes())
         book.ciphertexts.add(store.put(upload.ciphertext))
@@ -264,7 +297,7 @@ def _keep(played: PlayedRound, ordered: OrderedRound, book: _Book, store: Store)
             book.proofs.add(store.put(upload.proof))
         if upload.report.registration in played.registrations:
             book.registrations.add(store.put(played.registrations[upload.report.registration]))
-    book.proof_bytes.append(sum(len(played.uploads[report].proof) for report in ordered.close.reports))
+    book.proof_bytes.append(sum(len(played.uploads[report].proof) for report in ordered.admitted))
     for digest, key_sum in played.key_sums.items():
         book.index["key_sums"][digest] = store.put(key_sum.to_bytes())
     book.models.add(store.put(played.model))
@@ -336,7 +369,7 @@ def _settle(
     federation: Federation, chain: BaseChain, epoch: KnownEpoch, number: int, on_event: Callable[[Event], None]
 ) -> None:
     """Post one checkpoint of the headers since the last one, all of this epoch."""
-    nodes = _nodes_of(federation, epoch)
+    nodes = _signers(federation, epoch)
     first = chain.facts[-1].checkpoint.last_round + 1 if chain.facts else 0
     headers = [header.digest for header in nodes[0].headers if first <= header.round <= number]
     facts = chain.settle(header_root(headers), number, nodes)
@@ -361,6 +394,10 @@ def _hand_over(
     )
 
 
+def _signers(federation: Federation, epoch: KnownEpoch) -> Sequence[ValidatorNode | ShardedNode]:
+    return list(federation.sharded.values()) or _nodes_of(federation, epoch)
+
+
 def _nodes_of(federation: Federation, epoch: KnownEpoch) -> list[ValidatorNode]:
     """Return the live members of the present epoch, or of the one before it, as they are in that epoch."""
     participants = federation.participants.values()
@@ -374,7 +411,7 @@ def _nodes_of(federation: Federation, epoch: KnownEpoch) -> list[ValidatorNode]:
 def references(
     task: LearningTask,
     rounds: int,
-    beacons: Sequence[Digest],
+    beacon_of: Callable[[int, str], Digest],
     model: bytes,
     trainers: Sequence[TrainerRows],
     test: Rows,
@@ -383,7 +420,7 @@ def references(
 
     Args:
         rounds: after round 0.
-        beacons: of every round.
+        beacon_of: a round's value for a trainer: that of its shard where there are several.
         model: the last state.
     """
     state = task.decode_state(model)
@@ -399,7 +436,8 @@ def references(
     features = task.features(state, test)
     pooled = learning.evaluate(task.spec, pooled_rule, parameters, features, test.labels).auc
     seeds = [
-        [task.batch_seed(number, beacons[number], rows.name) for rows in trainers] for number in range(1, rounds + 1)
+        [task.batch_seed(number, beacon_of(number, rows.name), rows.name) for rows in trainers]
+        for number in range(1, rounds + 1)
     ]
     floats = learning.float_reference(task.spec, task.rule, start, shards, seeds)
     return pooled, learning.float_auc(task.spec, task.rule, floats, features, test.labels)
@@ -426,7 +464,7 @@ class Leavings:
     genesis: Genesis
     segments: Sequence[Segment]
     epochs: Epochs
-    rounds: Sequence[OrderedRound]
+    rounds: Sequence[OrderedRound | ShardedRound]
     index: ObjectIndex
     reports: Mapping[Digest, Report]
     proof_bytes: Sequence[int]
@@ -479,7 +517,7 @@ def _write(
 def _statement(federation: Federation, book: _Book) -> Statement:
     """Return everything that rests on the operator's word, unsigned."""
     rows = [trainer.rows for trainer in federation.trainers]
-    last = (book.beacons, book.last_model, rows, federation.test_rows)
+    last = (lambda number, name: book.beacons[number][name], book.last_model, rows, federation.test_rows)
     pooled, float32 = references(federation.task, federation.experiment.task.rounds, *last)
     return Statement(
         task=federation.genesis.task,

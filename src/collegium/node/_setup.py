@@ -27,6 +27,7 @@ from collegium.consensus import (
     Release,
     RoundContext,
     RoundTiming,
+    ShardPlan,
     ValidatorContext,
     Verifier,
     Work,
@@ -52,12 +53,13 @@ from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
 from ._epoch_node import EpochNode
 from ._epochs import Epochs, change_plan
 from ._events import Event, Message, Warning_
-from ._experiment import Experiment, experiment_to_bytes
+from ._experiment import CommitteeSettings, Experiment, experiment_to_bytes
 from ._genesis import Genesis, ValidatorEntry, first_terms
 from ._journal import MemoryJournal
 from ._network import Network, SharedWork
 from ._play import present
 from ._played_task import PlayedTask
+from ._sharded_node import ShardedNode
 from ._task import EMPTY_STATE, LearningTask
 from ._trainer import Trainer
 from ._validator_node import ValidatorNode
@@ -120,11 +122,14 @@ class Federation:
     participants: dict[int, ValidatorNode | EpochNode]  # by place in the genesis: through all epochs, where they end
     network: Network
     warnings: tuple[str, ...]
+    sharded: dict[int, ShardedNode] = field(
+        default_factory=dict
+    )  # in the place of `participants` where there are shards
 
     @property
     def present(self) -> dict[int, ValidatorNode | EpochNode]:
         """The live members of the present epoch."""
-        last = max(_epoch_of(node) for node in self.participants.values())
+        last = max((_epoch_of(node) for node in self.participants.values()), default=0)
         return {at: node for at, node in self.participants.items() if _in_office(node, last)}
 
     @property
@@ -163,11 +168,13 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
             "each other",
             trainers=len(trainers),
         )
+    if experiment.committee.shards > 1:
+        plan_of(experiment.committee).check_cohort(len(trainers), experiment.trainers.minimum)
     operator = AccountKey.generate(os_random)
     # 2. genesis: what is public from now on
     committee = experiment.committee
     absent, lying = _simulated_faults(experiment)
-    validators = draw_validators(committee.seats)
+    validators = draw_validators(committee.validators)
     draft = Genesis(
         experiment=experiment_to_bytes(experiment),
         schema=learning.schema_to_bytes(schema),
@@ -184,7 +191,11 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     # 3. validators: one process each in life, one object each here
     roles = Roles(validators, beacons, absent, lying, committee.verifiers)
     plan = change_plan(genesis, committee)
-    participants, network = open_network(genesis, task, roles, committee.link_ms, plan)
+    participants, sharded = dict[int, ValidatorNode | EpochNode](), dict[int, ShardedNode]()
+    if committee.shards > 1:
+        sharded, network = _open_shards(genesis, task, roles, committee)
+    else:
+        participants, network = open_network(genesis, task, roles, committee.link_ms, plan)
     return Federation(
         experiment=experiment,
         genesis=genesis,
@@ -198,7 +209,16 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         participants=participants,
         network=network,
         warnings=split.warnings,
+        sharded=sharded,
     )
+
+
+def _open_shards(
+    genesis: Genesis, task: PlayedTask, roles: Roles, committee: CommitteeSettings
+) -> tuple[dict[int, ShardedNode], Network]:
+    from ._sharded_play import open_sharded_network  # it needs what is here
+
+    return open_sharded_network(genesis, task, roles, committee)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,13 +259,13 @@ def open_network(
             open_journal(0).archive,
             seats=seats,
             verifiers=roles.verifiers,
-            view_timeout_ms=max(100, VIEW_TIMEOUT_LINKS * link_ms),
+            view_timeout_ms=view_timeout_ms(link_ms),
             timing=RoundTiming(),
             work=work,
             signatures=verifier,
             plan=plan,
         )
-        disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
+        disguise = liar(genesis.task, keys.account) if index in roles.lying else None
         first = (terms, EMPTY_STATE, {0: keys.first_seal})
         if plan is None:
             nodes[index], outgoing = ValidatorNode.restore(context, open_journal(0), *first, 0, disguise)
@@ -257,6 +277,11 @@ def open_network(
     for index, outgoing in first_messages:
         network.send(index, outgoing)
     return nodes, network
+
+
+def view_timeout_ms(link_ms: int) -> int:
+    """Return a view's base timeout where links take so long."""
+    return max(100, VIEW_TIMEOUT_LINKS * link_ms)
 
 
 @dataclass
@@ -392,8 +417,9 @@ def quorum_of(experiment: Experiment, trainers: int) -> int | None:
 
 
 def _at_no_level(experiment: Experiment) -> Experiment:
-    """Return the experiment without its level: a model starts the same whatever is proved about its training."""
-    return replace(experiment, task=replace(experiment.task, level="unproved"), attestation=None)
+    """Return the experiment without its level and shards: a model starts the same whoever proves and adds what."""
+    whole = replace(experiment.committee, shards=1, partition_rounds=None)
+    return replace(experiment, task=replace(experiment.task, level="unproved"), committee=whole, attestation=None)
 
 
 def _quote_demand(experiment: Experiment) -> QuoteDemand | None:
@@ -453,11 +479,11 @@ def _simulated_faults(experiment: Experiment) -> tuple[frozenset[int], frozenset
     """Return the validators that play absent and lying, drawn by the experiment's seed."""
     committee = experiment.committee
     rng = simulation_random.Random(f"faults {experiment.task.seed}")  # noqa: S311 - a simulated choice, no secret
-    drawn = rng.sample(range(committee.seats), committee.absent + committee.lying)
+    drawn = rng.sample(range(committee.validators), committee.absent + committee.lying)
     return frozenset(drawn[: committee.absent]), frozenset(drawn[committee.absent :])
 
 
-def _liar(task: Digest, account: AccountKey) -> Callable[[object], object]:
+def liar(task: Digest, account: AccountKey) -> Callable[[object], object]:
     """Return a disguise that replaces every key sum by signed garbage."""
 
     def disguise(message: object) -> object:
@@ -474,6 +500,11 @@ def _garbage(key_sum: KeySum, account: AccountKey) -> KeySum:
     rows = algebra.sample_field(os_random, key_sum.rows.size).reshape(key_sum.rows.shape)
     unsigned = replace(key_sum, rows=rows)
     return replace(unsigned, signature=account.sign(unsigned.digest))
+
+
+def plan_of(committee: CommitteeSettings) -> ShardPlan:
+    """Return how an experiment's rounds are sharded."""
+    return ShardPlan(committee.shards, committee.seats, committee.partition_rounds or 1)
 
 
 def draw_validators(seats: int) -> list[ValidatorKeys]:

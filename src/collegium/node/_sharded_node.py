@@ -31,10 +31,11 @@ from collegium.consensus import (
 )
 from collegium.crypto import SealKey, hash_fields
 from collegium.errors import CollegiumError
+from collegium.settlement import Checkpoint
 
 from ._journal import DURABLE, BlockStore, Journal
 from ._network import Message, Outgoing
-from ._validator_node import addressed
+from ._validator_node import addressed, sign_checkpoint
 
 __all__ = ["ShardedNode"]
 
@@ -142,6 +143,14 @@ class ShardedNode:
                 case _:
                     self._note(effect)
         return outgoing
+
+    def sign_checkpoint(self, checkpoint: Checkpoint) -> bytes:
+        """Sign a checkpoint of headers that are final here; as `ValidatorNode` does.
+
+        Raises:
+            CheckpointRefusedError: it is of another task or epoch, or not over this validator's final headers.
+        """
+        return sign_checkpoint(self.context.shards.round, self.headers, checkpoint)
 
     def _note(self, effect: object) -> None:
         """Remember what is neither written nor sent, and how rounds ended."""

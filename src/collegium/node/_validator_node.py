@@ -6,7 +6,7 @@ anybody else has heard, this validator still knows after a crash; `restore` begi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from collegium.consensus import (
     Refused,
     Relay,
     RoundBroadcast,
+    RoundContext,
     RoundFinished,
     RoundPassed,
     RoundSend,
@@ -47,7 +48,7 @@ from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, hea
 from ._journal import DURABLE, BlockStore, Durable, Journal
 from ._network import Message, Outgoing
 
-__all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed"]
+__all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed", "sign_checkpoint"]
 
 OFFERS_MAX: Final = 4  # of the 8 payloads that wait under a validator's name
 Note = (
@@ -235,21 +236,7 @@ class ValidatorNode:
             CheckpointRefusedError: it is of another task or epoch, its root is not that of this validator's final
                 headers of those rounds, or it begins with round 0 and has a checkpoint before it.
         """
-        epoch_set = self.context.round.epoch_set
-        if (checkpoint.task, checkpoint.epoch) != (epoch_set.task, epoch_set.epoch):
-            raise CheckpointRefusedError(
-                f"checkpoint of epoch {checkpoint.epoch} of task {checkpoint.task.hex()[:16]}, "
-                f"expected {epoch_set.epoch} of {epoch_set.task.hex()[:16]}"
-            )
-        if checkpoint.first_round == 0 and checkpoint.previous != NO_CHECKPOINT:
-            raise CheckpointRefusedError("checkpoint of rounds from 0 on names one before it")
-        headers = [h.digest for h in self.headers if checkpoint.first_round <= h.round <= checkpoint.last_round]
-        count = checkpoint.last_round - checkpoint.first_round + 1
-        if len(headers) != count or header_root(headers) != checkpoint.root:
-            raise CheckpointRefusedError(
-                f"checkpoint of rounds {checkpoint.first_round}-{checkpoint.last_round} differs"
-            )
-        return self.context.round.voting_key.sign(checkpoint.digest)
+        return sign_checkpoint(self.context.round, self.headers, checkpoint)
 
     def sign_handover(self, last: Checkpoint) -> bytes:
         """Sign, for the base chain, that the next epoch's set follows after the last checkpoint of this one.
@@ -268,3 +255,20 @@ class ValidatorNode:
 
     def _said(self, message: object) -> object:
         return message if self.disguise is None else self.disguise(message)
+
+
+def sign_checkpoint(context: RoundContext, finals: Sequence[Header], checkpoint: Checkpoint) -> bytes:
+    """Sign a checkpoint of these final headers; raises as `ValidatorNode.sign_checkpoint`."""
+    epoch_set = context.epoch_set
+    if (checkpoint.task, checkpoint.epoch) != (epoch_set.task, epoch_set.epoch):
+        raise CheckpointRefusedError(
+            f"checkpoint of epoch {checkpoint.epoch} of task {checkpoint.task.hex()[:16]}, "
+            f"expected {epoch_set.epoch} of {epoch_set.task.hex()[:16]}"
+        )
+    if checkpoint.first_round == 0 and checkpoint.previous != NO_CHECKPOINT:
+        raise CheckpointRefusedError("checkpoint of rounds from 0 on names one before it")
+    headers = [h.digest for h in finals if checkpoint.first_round <= h.round <= checkpoint.last_round]
+    count = checkpoint.last_round - checkpoint.first_round + 1
+    if len(headers) != count or header_root(headers) != checkpoint.root:
+        raise CheckpointRefusedError(f"checkpoint of rounds {checkpoint.first_round}-{checkpoint.last_round} differs")
+    return context.voting_key.sign(checkpoint.digest)

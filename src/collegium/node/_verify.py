@@ -18,13 +18,13 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
 from collegium import aggregation
-from collegium.aggregation import KeySum, Report, RoundTerms
+from collegium.aggregation import KeySum, RoundTerms
 from collegium.consensus import (
     Announcement,
     Close,
@@ -32,15 +32,10 @@ from collegium.consensus import (
     Header,
     Held,
     ProposalRefusedError,
-    Registered,
     assign_seats,
     check_announcement,
     check_certified,
     check_close,
-    check_proof,
-    check_proof_form,
-    check_registration,
-    new_registrations,
     total_digest,
 )
 from collegium.crypto import Digest, ThresholdBeacon
@@ -48,9 +43,21 @@ from collegium.errors import CollegiumError
 from collegium.lineage import Store, same_database
 from collegium.settlement import header_root
 
+from ._audit import (
+    OBJECT_BYTES_MAX,
+    Audit,
+    DerivedFileError,
+    FailingProofError,
+    check_proofs,
+    check_publishing,
+    open_sum,
+    require_proved,
+    stored_reports,
+    stored_sums,
+)
 from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
 from ._chain_check import check_chain
-from ._epoch_ledger import ordered_epochs
+from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, KnownEpoch, epochs_of
 from ._events import Event, VerifyProgress
 from ._experiment import Experiment, experiment_from_bytes
@@ -58,8 +65,7 @@ from ._facts import CheckpointFacts, epoch_facts, round_facts, summarise
 from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
-from ._network import SharedWork
-from ._play import lasts, verify_ahead
+from ._play import lasts
 from ._run import (
     CHAIN,
     FILES,
@@ -75,6 +81,8 @@ from ._run import (
     encode_summary,
 )
 from ._setup import build_task
+from ._sharded_audit import check_sharded_rounds
+from ._sharded_ledger import ShardedRound, sharded_rounds
 from ._statement import Statement, StatementError, check_statement, decode_statement
 from ._task import EMPTY_STATE, LearningTask
 from ._trace import write_lineage
@@ -82,21 +90,11 @@ from ._workers import Workers
 
 __all__ = ["AnchorError", "DerivedFileError", "FailingProofError", "Verification", "verify_run"]
 
-OBJECT_BYTES_MAX = 64 << 20
-FILE_BYTES_MAX = 1 << 30
 _OBJECT = re.compile(rf"{STORE}/([0-9a-f]{{2}})/\1[0-9a-f]{{62}}")
 
 
 class AnchorError(CollegiumError):
     """A run is another one than the anchor says."""
-
-
-class FailingProofError(CollegiumError):
-    """A round admits a report whose proof does not verify: every validator that vouched for it has lied."""
-
-
-class DerivedFileError(CollegiumError):
-    """A file that follows from the others says something else than they give."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def verify_run(
         on_event: is told of progress.
         render_page: makes the page of a summary.
     """
-    audit = _Audit(path, on_event)
+    audit = Audit(path, on_event)
     try:
         summary = _verify(audit, anchor, render_page)
     except CollegiumError as error:
@@ -159,38 +157,7 @@ def verify_run(
     return Verification(True, anchor is not None, tuple(audit.checks), unchecked, None, summary)
 
 
-@dataclass
-class _Audit:
-    """Where the verification stands."""
-
-    path: Path
-    on_event: Callable[[Event], None]
-    stage: str = "files"
-    checks: list[str] = field(default_factory=list)
-    unchecked: list[str] = field(default_factory=list)
-    reports: dict[Digest, Report] = field(default_factory=dict)
-    report_objects: dict[Digest, Digest] = field(default_factory=dict)
-    key_sum_objects: dict[Digest, Digest] = field(default_factory=dict)
-    models: set[Digest] = field(default_factory=set)
-    proof_bytes: list[int] = field(default_factory=list)  # by round
-    proofs: int = 0
-    registered: dict[bytes, Registered] = field(default_factory=dict)  # by trainer, up to here
-    work: SharedWork = field(default_factory=SharedWork)
-
-    def passed(self, line: str) -> None:
-        """Note a check that holds."""
-        self.checks.append(line)
-
-    def read(self, name: str) -> bytes:
-        """Return the bytes of one of the run's files."""
-        self.stage = name
-        file = self.path / name
-        if file.stat().st_size > FILE_BYTES_MAX:
-            raise DerivedFileError(f"{name} has {file.stat().st_size} bytes, at most {FILE_BYTES_MAX} are read")
-        return file.read_bytes()
-
-
-def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[str, object]:
+def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[str, object]:
     # 1. files
     present = check_manifest(audit.path)
     _check_names(present)
@@ -203,16 +170,19 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     task = build_task(genesis, experiment)
     seats = experiment.committee.seats
     beacon = open_beacon(genesis)
-    check_genesis(genesis, beacon, seats)
+    check_genesis(genesis, beacon, experiment.committee.validators)
     audit.passed(
         f"genesis: {len(genesis.validators)} keys proved, the beacon's group key follows from one dealing of each"
     )
     # 3. order
-    epochs, rounds = _check_order(audit, genesis, experiment)
+    epochs, rounds, sharded = _check_order(audit, genesis, experiment)
     # 4. rounds
     index = decode_index(audit.read(OBJECTS))
     with Workers() as workers:
-        _check_rounds(audit, genesis, task, _Office(epochs, beacon), seats, rounds, index, workers)
+        if sharded:
+            check_sharded_rounds(audit, genesis, task, beacon, experiment.committee, sharded, index, workers)
+        else:
+            _check_rounds(audit, genesis, task, _Office(epochs, beacon), seats, rounds, index, workers)
     audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
     if experiment.attestation is not None:
         policy, at = experiment.attestation.policy.digest.hex()[:16], experiment.attestation.time
@@ -220,34 +190,47 @@ def _verify(audit: _Audit, anchor: str | None, render_page: RenderPage) -> dict[
     elif experiment.task.level != "unproved":
         names = {report.registration for report in audit.reports.values()} - {bytes(32)}
         audit.passed(f"proofs: {audit.proofs} of level {task.level} verified, and {len(names)} registrations of data")
+    everything: Sequence[OrderedRound | ShardedRound] = sharded or rounds
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    checkpoints = _check_chain(audit, genesis, experiment.chain.url, record, rounds, epochs)
+    checkpoints = _check_chain(audit, genesis, experiment.chain.url, record, everything, epochs)
     # 6. statement
     statement = decode_statement(audit.read(STATEMENT))
-    check_statement(statement, genesis.task, rounds[-1].certified.header.digest, genesis.operator)
-    _check_subjects(statement, genesis, len(rounds))
+    check_statement(statement, genesis.task, everything[-1].certified.header.digest, genesis.operator)
+    _check_subjects(statement, genesis, len(everything))
     audit.passed("statement: signed by the operator of the genesis")
     # 7. derived
-    facts = [round_facts(ordered, seats, size) for ordered, size in zip(rounds, audit.proof_bytes, strict=True)]
+    sizes = [audit.proof_bytes[number] for number in range(len(everything))]
+    facts = [round_facts(ordered, seats, size) for ordered, size in zip(everything, sizes, strict=True)]
     gas = [handover.gas for handover in record.handed_over]
     told = epoch_facts(epochs, experiment.task.rounds, gas)
     summary = summarise(experiment, genesis, task, facts, checkpoints, statement, told)
     _check_derived(audit, SUMMARY, encode_summary(summary))
     _check_derived(audit, PAGE, render_page(summary).encode())
-    _check_lineage(audit, genesis, rounds, checkpoints)
+    _check_lineage(audit, genesis, everything, checkpoints)
     _check_no_more(audit, index, present)
     return summary
 
 
-def _check_order(audit: _Audit, genesis: Genesis, experiment: Experiment) -> tuple[Epochs, tuple[OrderedRound, ...]]:
-    """Check the ledger from the genesis on, from handover to handover; return the epochs and all rounds."""
+def _check_order(
+    audit: Audit, genesis: Genesis, experiment: Experiment
+) -> tuple[Epochs, tuple[OrderedRound, ...], tuple[ShardedRound, ...]]:
+    """Check the ledger from the genesis on, from handover to handover; return the epochs and all rounds.
+
+    Those with one committee, or those with shards: a run has rounds of one kind.
+    """
     segments = decode_segments(audit.read(LEDGER))
     epochs = epochs_of(genesis, experiment.committee)
-    ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), segments)
+    ordered: tuple[OrderedEpoch, ...] = ()
+    sharded: tuple[ShardedRound, ...] = ()
+    if experiment.committee.shards > 1:
+        sharded = sharded_rounds(genesis.epoch_set, segments, experiment.committee.shards)
+    else:
+        ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), segments)
     rounds = tuple(entry for epoch in ordered for entry in epoch.rounds)
-    if len(rounds) != experiment.task.rounds + 1:
-        raise LedgerError(f"the ledger holds {len(rounds)} rounds, the experiment has {experiment.task.rounds + 1}")
+    count = len(rounds) + len(sharded)
+    if count != experiment.task.rounds + 1:
+        raise LedgerError(f"the ledger holds {count} rounds, the experiment has {experiment.task.rounds + 1}")
     blocks = sum(len(segment.blocks) for segment in segments)
     audit.passed(f"order: {blocks} blocks, each certified by more than two thirds, all final")
     if epochs.plan is not None:
@@ -256,7 +239,7 @@ def _check_order(audit: _Audit, genesis: Genesis, experiment: Experiment) -> tup
             f"epochs: {len(ordered)} of {sizes} validators; {len(epochs.known) - 1} handovers final under the set that "
             "they end, each what its tickets, dealings and verdicts give"
         )
-    return epochs, rounds
+    return epochs, rounds, sharded
 
 
 @dataclass(frozen=True)
@@ -298,7 +281,7 @@ class _Office:
 
 
 def _check_rounds(
-    audit: _Audit,
+    audit: Audit,
     genesis: Genesis,
     task: LearningTask,
     office: _Office,
@@ -316,12 +299,12 @@ def _check_rounds(
         audit.stage = f"round {header.round}"
         if task.level == "unproved":
             audit.on_event(VerifyProgress("rounds", header.round, len(rounds)))
-        held = _load_reports(audit, store, reports, ordered.close, terms)
-        sums = _load_sums(audit, store, key_sums, header, terms)
-        failed = _check_proofs(audit, task, terms, model, ordered.close, held, workers)
+        held = stored_reports(audit, store, reports, ordered.close, terms)
+        sums = stored_sums(audit, store, key_sums, header, terms)
+        failed = check_proofs(audit, task, terms, model, ordered.close, held, workers)
         if task.level != "unproved":  # what takes the time
             audit.on_event(VerifyProgress("proofs", audit.proofs, sum(len(each.close.reports) for each in rounds)))
-        _require_proved(header, failed)
+        require_proved(header, failed)
         model = _check_round(audit, genesis, task, office, ordered, terms, held, sums, model)
         audit.models.add(header.model)
         stored = store.get(header.model, OBJECT_BYTES_MAX)
@@ -331,90 +314,8 @@ def _check_rounds(
     audit.on_event(VerifyProgress("rounds", len(rounds), len(rounds)))
 
 
-def _load_reports(
-    audit: _Audit, store: Store, index: dict[Digest, Digest], close: Close, terms: RoundTerms
-) -> dict[Digest, Held]:
-    held = {}
-    for report_id in close.reports:
-        if report_id not in index:
-            raise LedgerError(f"report {report_id.hex()} of round {close.round} is not among the objects")
-        data = store.get(index[report_id], OBJECT_BYTES_MAX)
-        report = Report.from_bytes(data, len(terms.seats))
-        if report.id != report_id:
-            raise LedgerError(f"object {index[report_id].hex()} is report {report.id.hex()}, not {report_id.hex()}")
-        data = store.get(report.ciphertext, OBJECT_BYTES_MAX)
-        named = (report.proof, report.registration)
-        proof, registration = (b"" if d == bytes(32) else store.get(d, OBJECT_BYTES_MAX) for d in named)
-        held[report_id] = Held(report, aggregation.decode_ciphertext(terms.layout, data), proof, registration)
-        audit.report_objects[report_id] = index[report_id]
-        audit.reports[report_id] = report
-    return held
-
-
-def _check_proofs(
-    audit: _Audit,
-    task: LearningTask,
-    terms: RoundTerms,
-    model: bytes,
-    close: Close,
-    held: dict[Digest, Held],
-    workers: Workers,
-) -> dict[Digest, CollegiumError]:
-    """Verify every registration and every proof of the admitted reports; return those that fail, with their reasons."""
-    work, failed = audit.work, {}
-    audit.proof_bytes.append(sum(len(entry.proof) for entry in held.values()))
-    for entry in held.values():
-        check_proof_form(task, entry.report, entry.proof)
-        check_registration(task, audit.registered, entry.report, entry.registration)
-    admitted = [(held[report].report, held[report].registration) for report in close.reports]
-    if close.registered != new_registrations(task, audit.registered, admitted):
-        raise ProposalRefusedError(f"close {close.round} does not name the registrations that its reports refer to")
-    audit.registered.update({entry.trainer: entry for entry in close.registered})
-    if not task.proof_bytes_max(close.round):
-        return {}
-    verify_ahead(work, task, terms, model, list(held.values()), workers)
-    for report, entry in held.items():
-        try:
-            check_proof(work, task, terms, model, entry)
-        except CollegiumError as error:
-            failed[report] = error
-    audit.proofs += len(held) - len(failed)
-    return failed
-
-
-def _require_proved(header: Header, failed: dict[Digest, CollegiumError]) -> None:
-    """Refuse a round that admits a proof that does not verify, unless its header says so.
-
-    Raises:
-        FailingProofError: naming the first report.
-        ProposalRefusedError: the header names other failing proofs than there are.
-    """
-    if failed and header.outcome != "invalid":
-        report, reason = next(iter(failed.items()))
-        raise FailingProofError(f"the proof of report {report.hex()} does not verify: {reason}", report=report)
-    expected = tuple(sorted(failed))
-    if header.failed != expected:
-        raise ProposalRefusedError(f"the header names {len(header.failed)} failing proofs, {len(expected)} fail")
-
-
-def _load_sums(
-    audit: _Audit, store: Store, index: dict[Digest, Digest], header: Header, terms: RoundTerms
-) -> dict[int, KeySum]:
-    sums = {}
-    for seat, digest in header.key_sums:
-        if digest not in index:
-            raise LedgerError(f"key sum {digest.hex()} of seat {seat} is not among the objects")
-        key_sum = KeySum.from_bytes(store.get(index[digest], OBJECT_BYTES_MAX), terms.seat_width)
-        if (key_sum.seat, key_sum.digest) != (seat, digest):
-            raise LedgerError(f"object {index[digest].hex()} is not the key sum of seat {seat}")
-        aggregation.check_key_sum(terms, header.close, key_sum)
-        audit.key_sum_objects[digest] = index[digest]
-        sums[seat] = key_sum
-    return sums
-
-
 def _check_round(
-    audit: _Audit,
+    audit: Audit,
     genesis: Genesis,
     task: LearningTask,
     office: _Office,
@@ -437,15 +338,15 @@ def _check_round(
     check_certified(work, office.set_of(close.round), terms, ordered.certified)
     office.check_value(close.round, header.beacon)
     office.check_keys(genesis.task, header)
-    _check_publishing(header)
-    outcome, total, lying, after = _open(task, close, terms, held, sums, model)
+    check_publishing(header)
+    outcome, opened, after = open_sum(task, close, terms, held, sums, model)
     committee = assign_seats(sha256(header.beacon).digest(), office.set_of(close.round + 1), len(terms.seats))
     expected = {
         "level": task.level,
         "close": close.digest,
         "outcome": outcome,
-        "total": total,
-        "lying": lying,
+        "total": bytes(32) if opened is None else total_digest(opened.total),
+        "lying": () if opened is None else opened.lying,
         "model": sha256(after).digest(),
         "seats": committee,
         "announcements": office.keys_after(close),
@@ -456,41 +357,12 @@ def _check_round(
     return after
 
 
-def _check_publishing(header: Header) -> None:
-    """Check that a header lists each key sum once, in order of seats."""
-    publishing = [seat for seat, _ in header.key_sums]
-    if any(before >= after for before, after in pairwise(publishing)):
-        raise ProposalRefusedError(f"key sums of seats {publishing}: expected increasing")
-
-
-def _open(
-    task: LearningTask,
-    close: Close,
-    terms: RoundTerms,
-    held: dict[Digest, Held],
-    sums: dict[int, KeySum],
-    model: bytes,
-) -> tuple[str, Digest, tuple[int, ...], bytes]:
-    """Return outcome, digest of the total, lying seats and model of a close, from reports and key sums alone."""
-    if not close.reports:
-        return "skipped", bytes(32), (), model
-    total = aggregation.weighted_total((held[report].ciphertext for report in close.reports), close.weights)
-    try:
-        opened = aggregation.open_sum(terms, sums, total, sum(close.weights))
-        after = task.step(close.round, model, opened.total)
-    except aggregation.SumLostError:
-        return "lost", bytes(32), (), model
-    except CollegiumError:
-        return "invalid", bytes(32), (), model
-    return "opened", total_digest(opened.total), opened.lying, after
-
-
 def _check_chain(
-    audit: _Audit,
+    audit: Audit,
     genesis: Genesis,
     url: str | None,
     record: ChainRecord,
-    rounds: tuple[OrderedRound, ...],
+    rounds: Sequence[OrderedRound | ShardedRound],
     epochs: Epochs,
 ) -> list[CheckpointFacts]:
     """Check the chain's record against the certified headers and return the checkpoints' facts."""
@@ -538,7 +410,7 @@ def _check_subjects(statement: Statement, genesis: Genesis, rounds: int) -> None
             raise StatementError(f"a site has {site.train_rows} training rows, its trainers at most {rows_max}")
 
 
-def _check_derived(audit: _Audit, name: str, expected: bytes) -> None:
+def _check_derived(audit: Audit, name: str, expected: bytes) -> None:
     """Compare a file with what the others give."""
     found = audit.read(name)
     if found != expected:
@@ -548,7 +420,7 @@ def _check_derived(audit: _Audit, name: str, expected: bytes) -> None:
 
 
 def _check_lineage(
-    audit: _Audit, genesis: Genesis, rounds: tuple[OrderedRound, ...], checkpoints: list[CheckpointFacts]
+    audit: Audit, genesis: Genesis, rounds: Sequence[OrderedRound | ShardedRound], checkpoints: list[CheckpointFacts]
 ) -> None:
     audit.stage = LINEAGE
     with tempfile.TemporaryDirectory() as folder:
@@ -572,7 +444,7 @@ def _check_names(present: Sequence[str]) -> None:
             raise DerivedFileError(f"{name} is no file of a run")
 
 
-def _check_no_more(audit: _Audit, index: ObjectIndex, present: Sequence[str]) -> None:
+def _check_no_more(audit: Audit, index: ObjectIndex, present: Sequence[str]) -> None:
     """Refuse an index that says anything but what the rounds used, and objects beside those."""
     audit.stage = OBJECTS
     ciphertexts = {report.ciphertext for report in audit.reports.values()}

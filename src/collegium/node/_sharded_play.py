@@ -1,0 +1,225 @@
+"""Rounds with several committees in one process: the network at round 0, and one round from private rows to a header.
+
+As `_setup.open_network` and `_play.play_round`; each trainer sends to the members of its shard alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from statistics import median
+
+from collegium import aggregation
+from collegium.aggregation import Upload
+from collegium.consensus import (
+    Admitted,
+    Agreed,
+    EpochSet,
+    EpochSigner,
+    EpochVerifier,
+    EvidenceFound,
+    Refused,
+    Release,
+    RoundFinished,
+    RoundTiming,
+    ShardContext,
+    ShardedContext,
+    ShardedTerms,
+    ShardMessage,
+    ShardPlan,
+    first_sharded_terms,
+)
+from collegium.crypto import AccountKey, Digest, Randomness
+from collegium.errors import CollegiumError
+
+from ._experiment import CommitteeSettings
+from ._genesis import Genesis
+from ._journal import MemoryJournal
+from ._network import Delivery, Network, SharedWork
+from ._play import ROUND_LIMIT_MS, PlayedRound, TrainersBench, lasts, verify_ahead
+from ._played_task import PlayedTask
+from ._setup import Roles, liar, plan_of, surround, view_timeout_ms
+from ._sharded_node import ShardedNode
+from ._task import EMPTY_STATE
+from ._trainer import Trainer
+from ._workers import Workers
+
+__all__ = ["first_shard_terms", "open_sharded_network", "play_sharded_round"]
+
+
+def first_shard_terms(genesis: Genesis, agreed: Agreed, plan: ShardPlan, model: bytes) -> ShardedTerms:
+    """Return the terms of round 0."""
+    keys = {i: e.announcement.seal_key for i, e in enumerate(genesis.validators) if e.announcement is not None}
+    start = (genesis.digest, sha256(model).digest(), sha256(genesis.beacon).digest())
+    return first_sharded_terms(agreed, genesis.epoch_set, plan, start, keys)
+
+
+def open_sharded_network(
+    genesis: Genesis, task: PlayedTask, roles: Roles, committee: CommitteeSettings
+) -> tuple[dict[int, ShardedNode], Network]:
+    """Return the live validators, each at the beginning of round 0, and the network between them.
+
+    Raises:
+        TooManyShardsError: a shard would have fewer trainers than a sum may add.
+    """
+    work, plan, link_ms = SharedWork(), plan_of(committee), committee.link_ms
+    network, nodes = Network(work, link_ms), dict[int, ShardedNode]()
+    verifier, terms = EpochVerifier(genesis.epoch_set), first_shard_terms(genesis, task, plan, EMPTY_STATE)
+    first_messages = []
+    for index, keys in enumerate(roles.keys):
+        if index in roles.absent:
+            continue
+        journal = MemoryJournal()
+        single = surround(
+            genesis,
+            task,
+            index,
+            keys,
+            roles.beacons[index],
+            journal.archive,
+            seats=plan.seats,
+            verifiers=roles.verifiers,
+            view_timeout_ms=view_timeout_ms(link_ms),
+            timing=RoundTiming(),
+            work=work,
+            signatures=verifier,
+        )
+        signer, shards = EpochSigner(keys.voting, keys.account), ShardContext(single.round, plan)
+        context = ShardedContext(shards, signer, verifier, journal.archive, single.timeout_base_ms)
+        disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
+        first = (terms, EMPTY_STATE, {0: keys.first_seal})
+        nodes[index], outgoing = ShardedNode.restore(context, journal, *first, 0, disguise)
+        network.join(index, nodes[index])
+        first_messages.append((index, outgoing))
+    for index, outgoing in first_messages:
+        network.send(index, outgoing)
+    return nodes, network
+
+
+def _liar(task: Digest, account: AccountKey) -> Callable[[int | None, object], object | None]:
+    """Return a disguise that replaces every key sum by signed garbage, the same to everybody."""
+    lie, told = liar(task, account), dict[Digest, Release]()
+
+    def disguise(to: int | None, message: object) -> object:
+        if not isinstance(message, ShardMessage) or not isinstance(message.message, Release):
+            return message
+        said = message.message.digest(task)
+        if said not in told:
+            told.clear()
+        return replace(message, message=told.setdefault(said, lie(message.message)))  # type: ignore[arg-type]
+
+    return disguise
+
+
+def play_sharded_round(
+    network: Network,
+    nodes: Mapping[int, ShardedNode],
+    epoch_set: EpochSet,
+    task: PlayedTask,
+    trainers: list[Trainer],
+    random: Randomness,
+    on_report: Callable[[int, str], None],
+    workers: Workers,
+) -> PlayedRound:
+    """Play one round until its header is final at every live validator; proofs are made and verified by `workers`.
+
+    Raises:
+        StalledError: no header becomes final within the limit of virtual time.
+        CollegiumError: a trainer's data do not fit the task.
+    """
+    cpu_began = time.process_time()
+    network.work.forget(lasts)
+    state = next(iter(nodes.values())).state.shards
+    terms, model = state.terms, state.model
+    # 1.-5. in each shard, under its own terms: learn, mask and commit, prove, seal and sign
+    cohorts = terms.cohorts(trainer.account.address for trainer in trainers)
+    uploads: dict[Digest, Upload] = {}
+    cpu_seconds, prove_ms, verify_ms = 0.0, list[float](), list[float]()
+    for shard, cohort in enumerate(cohorts):
+        inside = [trainer for trainer in trainers if trainer.account.address in cohort]
+        bench = TrainersBench(task, terms.shards[shard], model, state.registered, workers, random)
+        sent: dict[Digest, Upload] = {}
+        for trainer, upload in zip(inside, bench.uploads(inside), strict=True):
+            on_report(len(uploads) + len(sent), trainer.rows.name)
+            sent[upload.report.id] = upload
+        began = time.process_time()
+        verify_ms += verify_ahead(network.work, task, terms.shards[shard], model, bench.held(sent), workers)
+        cpu_began += time.process_time() - began  # a validator's work, charged to each by `verify_ahead`
+        for upload in sent.values():
+            for to in terms.members[shard]:
+                network.post(to, upload, network.now_ms + network.link_ms, network.measured_ms + network.link_ms)
+        uploads |= sent
+        cpu_seconds, prove_ms = cpu_seconds + bench.cpu_seconds, prove_ms + bench.prove_ms
+    cpu_seconds += time.process_time() - cpu_began
+    # 6.-11. admit, close and open in each shard, merge: the validators' state machines
+    watch = _Watch(len(nodes), terms.round)
+    began_compute = network.compute_ms
+    network.run(lambda delivery: watch.saw(delivery, nodes[delivery.participant]), network.now_ms + ROUND_LIMIT_MS)
+    # what became of it
+    final_ms = sorted(watch.final_ms)[epoch_set.quorum - 1]
+    consensus_cpu_seconds = (network.compute_ms - began_compute) / 1e3
+    return PlayedRound(
+        uploads=uploads,
+        key_sums=watch.key_sums,
+        header=watch.finished[0].header,
+        model=watch.finished[0].model,
+        coordination_ms=watch.certified_ms - watch.admitted_ms,
+        finality_ms=final_ms - watch.admitted_ms,
+        cpu_seconds=cpu_seconds + consensus_cpu_seconds,
+        consensus_cpu_seconds=consensus_cpu_seconds,
+        prove_ms=median(prove_ms) if prove_ms else None,
+        verify_ms=median(verify_ms) if verify_ms else None,
+        evidence=watch.evidence,
+        refused=watch.refused,
+    )
+
+
+@dataclass
+class _Watch:
+    """Looks over the validators' shoulders and notes when things happened on the measured clock.
+
+    A round of shards is certified when somebody knows what became of every shard.
+    """
+
+    nodes: int
+    round: int
+    admitted_ms: float = 0.0
+    certified_ms: float = 0.0
+    final_ms: list[float] = field(default_factory=list)
+    finished: list[RoundFinished] = field(default_factory=list)
+    key_sums: dict[Digest, aggregation.KeySum] = field(default_factory=dict)
+    refused: list[CollegiumError] = field(default_factory=list)
+    evidence: list[EvidenceFound] = field(default_factory=list)
+
+    def saw(self, delivery: Delivery, node: ShardedNode) -> bool:
+        """Note what a delivery brought about; True when every live validator has the final header."""
+        said = delivery.message.message if isinstance(delivery.message, ShardMessage) else None
+        if isinstance(said, Release):
+            self.key_sums.update((key_sum.digest, key_sum) for key_sum in said.key_sums)
+        if not self.certified_ms and self._certified(node):
+            self.certified_ms = delivery.measured_ms
+        for note in node.notes:
+            match note:
+                case Admitted() if note.round == self.round:
+                    self.admitted_ms = max(self.admitted_ms, delivery.measured_ms)
+                case Refused():
+                    self.refused.append(note.reason)
+                case EvidenceFound():
+                    self.evidence.append(note)
+        node.notes.clear()
+        fresh = [finished for finished in node.finished if finished.header.round == self.round]
+        node.finished.clear()
+        self.finished += fresh
+        self.final_ms += [delivery.measured_ms] * len(fresh)
+        return len(self.final_ms) == self.nodes
+
+    def _certified(self, node: ShardedNode) -> bool:
+        state = node.state.shards
+        if state.terms.round != self.round:
+            return True
+        known = state.pending
+        return all(
+            standing.over or (shard in known and known[shard].results) for shard, standing in enumerate(state.standings)
+        )
