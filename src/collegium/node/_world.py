@@ -33,7 +33,7 @@ from collegium.consensus import (
 from collegium.crypto import Digest, Stream
 from collegium.errors import CollegiumError
 
-from ._epoch_node import EpochMessage, EpochNode
+from ._epoch_node import AHEAD_EACH_MAX, EpochMessage, EpochNode
 from ._journal import MemoryJournal
 from ._network import Outgoing
 from ._observer import Observer
@@ -385,6 +385,9 @@ class World:
 
     def _observe(self, host: Host) -> None:
         """Check an honest validator's new commits, state and evidence."""
+        waiting = len(host.validator.ahead)
+        if waiting > AHEAD_EACH_MAX * self.plan.size:
+            raise SafetyError(f"{host.index} keeps {waiting} messages of the epoch to come")
         for node in host.validator.nodes:
             truth, journal = self._truth_of(host, node), host.drive.journals[node.context.round.epoch]
             self._commits(host, truth, node)

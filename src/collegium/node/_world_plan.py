@@ -179,6 +179,9 @@ def with_epochs(plan: WorldPlan) -> WorldPlan:
     for member in rng.sample(plan.honest, rng.randint(0, faulty - bad) if faulty > bad else 0):
         begin = rng.choice((0, 0, rng.randrange(calm)))
         away[member] = (begin, begin + rng.choice((2_000, 5_000, 2 * calm)))
+    if bad == faulty > 0 and rng.random() < 0.5:  # one more than a change bears, for a window or two after the tickets'
+        begin = rng.randrange(1_500, 4_000)
+        away[rng.choice(plan.honest)] = (begin, begin + rng.choice((1_500, 3_000)))
     trainers = [role if role == "two reports" else "honest" for role in plan.trainers[:3]]
     return replace(
         plan,

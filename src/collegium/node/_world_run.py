@@ -19,7 +19,7 @@ __all__ = ["REAL_EVERY", "Schedules", "plan_of", "play_plan", "play_schedules", 
 
 REAL_EVERY = 20  # of so many schedules one is played with the real curve and accounts
 MASKED_EVERY = 100  # and one with the real masking as well
-EPOCHS_EVERY, EPOCHS_FIRST = 20, 6  # in one of so many epochs hand over: never one with real keys
+EPOCHS_EVERY, EPOCHS_FIRST = 12, 6  # in one of so many epochs hand over: never one with real keys
 SMALL, LARGE_EVERY = 5, 4  # with more validators than that in every fourth of them alone: a change takes many messages
 STALE_EVERY, STALE_FIRST = 8, 3  # in one of so many updates may be trained from older models
 COUNTED = ("steps", "messages", "lost", "crashes", "splits", "views", "blocks", "rounds")
