@@ -243,7 +243,7 @@ contract Disputes is IVerdicts, Purse {
 
     /// @notice Say which of the sixteen nodes below the one in question is the first wrong one.
     function pick(uint256 game, bytes32[16] calldata children, uint256 child) external {
-        Game storage played = _move(game, Phase.Pick);
+        Game storage played = _move(game, Phase.Pick, _terms.extensionSeconds);
         _requireNode(Trace.above(children), played.node);
         if (child >= Trace.CHILDREN) revert NoSuchChild(child);
         bytes32 node = children[child];
@@ -259,7 +259,7 @@ contract Disputes is IVerdicts, Purse {
 
     /// @notice Show the sixteen nodes below the one in question. Anyone may.
     function reveal(uint256 game, bytes32[16] calldata children) external {
-        Game storage played = _move(game, Phase.Reveal);
+        Game storage played = _move(game, Phase.Reveal, _terms.extensionSeconds);
         _requireNode(Trace.above(children), played.node);
         played.phase = Phase.Pick;
         emit Revealed(game, children);
@@ -267,7 +267,7 @@ contract Disputes is IVerdicts, Purse {
 
     /// @notice Show the bytes of the leaf in question. Anyone may.
     function show(uint256 game, bytes calldata leaf) external {
-        Game storage played = _move(game, Phase.Show);
+        Game storage played = _move(game, Phase.Show, _terms.extensionSeconds);
         _requireNode(Trace.leafDigest(leaf), played.node);
         played.phase = Phase.Refute;
         emit Shown(game, played.position, leaf);
@@ -278,7 +278,7 @@ contract Disputes is IVerdicts, Purse {
     /// @param leaf the bytes that were shown.
     /// @param witness as the step verifier defines.
     function refute(uint256 game, bytes calldata facts, bytes calldata leaf, bytes calldata witness) external {
-        Game storage played = _move(game, Phase.Refute);
+        Game storage played = _move(game, Phase.Refute, _terms.extensionSeconds);
         Dispute storage dispute = _disputes[played.dispute];
         if (keccak256(facts) != dispute.facts) revert WrongFacts();
         _requireNode(Trace.leafDigest(leaf), played.node);
@@ -291,7 +291,7 @@ contract Disputes is IVerdicts, Purse {
     function ask(uint256 game, uint64 position) external payable {
         Phase phase = _game(game).phase;
         if (phase != Phase.Pick && phase != Phase.Refute) revert WrongPhase(game, phase);
-        Game storage played = _move(game, phase);
+        Game storage played = _move(game, phase, 0); // else asking on and on would win time
         if (position >> _disputes[played.dispute].levels != 0) revert NoSuchLeaf(position);
         if (played.asks >= _terms.asksMax) revert TooManyAsks(game);
         ++played.asks;
@@ -304,7 +304,7 @@ contract Disputes is IVerdicts, Purse {
 
     /// @notice Show a leaf that was asked for, with its path; the fee is the sender's. Anyone may.
     function answer(uint256 game, Trace.Leaf calldata leaf) external {
-        Game storage played = _move(game, Phase.Answer);
+        Game storage played = _move(game, Phase.Answer, _terms.extensionSeconds);
         uint64 position = played.asked;
         Trace.open(played.root, _disputes[played.dispute].levels, position, leaf);
         played.phase = played.resumed;
@@ -416,7 +416,8 @@ contract Disputes is IVerdicts, Purse {
     }
 
     /// @dev Account for the time that the side to move has used, and begin the next turn.
-    function _move(uint256 number, Phase phase) private returns (Game storage played) {
+    /// @param least that it will have when its own next turn begins.
+    function _move(uint256 number, Phase phase, uint256 least) private returns (Game storage played) {
         played = _game(number);
         Dispute storage about = _disputes[played.dispute];
         if (played.phase != phase || about.state != State.Open) revert WrongPhase(number, played.phase);
@@ -426,7 +427,7 @@ contract Disputes is IVerdicts, Purse {
         uint256 clock = challengers ? played.challengerClock : played.defenderClock;
         if (used > clock) revert ClockRunOut(number);
         uint256 left = clock - used;
-        uint32 kept = uint32(left > _terms.extensionSeconds ? left : _terms.extensionSeconds);
+        uint32 kept = uint32(left > least ? left : least);
         if (challengers) played.challengerClock = kept;
         else played.defenderClock = kept;
         played.since = uint48(block.timestamp);

@@ -12,6 +12,9 @@ from _court_stage import (
     BOB,
     CAROL,
     FIRST,
+    RULE,
+    SPEC,
+    STATISTICS,
     TERMS,
     ZERO,
     Courtroom,
@@ -34,11 +37,13 @@ from collegium.settlement import (
     Trace,
     attach_court,
     contract,
+    deploy_court,
     is_final,
     read_credit,
     read_dispute,
     read_game,
     refuter_of,
+    step_rule,
     transact,
 )
 
@@ -349,6 +354,26 @@ def test_a_side_has_the_extension_however_little_time_is_left(world: World, lyin
     lying.moves(CAROL).pick(game, claim, 8)
     view = read_game(lying.chain, lying.court, game)
     assert (view.challenger_clock_s, view.defender_clock_s) == (TERMS.extension_s, TERMS.clock_s)
+
+
+def test_asking_on_and_on_takes_from_the_one_clock(world: World, honest: Courtroom) -> None:
+    _, game = begun(honest, CAROL, honest.trace)
+    pass_time(world, TERMS.clock_s - 10)
+    honest.moves(CAROL).ask(game, 0)
+    honest.moves(BOB).answer(game, Defender(honest.trace).answer(0))
+    view = read_game(honest.chain, honest.court, game)
+    assert view.challenger_clock_s < TERMS.extension_s  # no minimum after an ask
+    pass_time(world, view.challenger_clock_s + 1)
+    with refused("ClockRunOut"):
+        honest.moves(CAROL).ask(game, 1)
+
+
+@pytest.mark.parametrize("change", [{"extension_s": 0}, {"clock_s": 1}, {"join_s": 1}, {"bond_base_wei": 3}])
+def test_terms_that_make_no_game_are_refused(honest: Courtroom, change: dict[str, int]) -> None:
+    with refused("TermsOutOfRange"):
+        deploy_court(
+            honest.chain, honest.deployment, DEPLOYER, step_rule(SPEC, RULE, STATISTICS), replace(TERMS, **change)
+        )
 
 
 def test_no_more_leaves_are_asked_for_than_the_terms_allow(honest: Courtroom) -> None:
