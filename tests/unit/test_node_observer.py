@@ -23,8 +23,9 @@ from collegium.consensus import (
     Tick,
     Vote,
 )
-from collegium.node._epoch_node import REOPEN_MS, EpochMessage, EpochNode, NoPlaceError
+from collegium.node._epoch_node import REOPEN_MS, EpochMessage, EpochNode, NoPlaceError, OldEpochUnreadable
 from collegium.node._journal import MemoryJournal
+from collegium.node._journal_disk import DiskJournal
 from collegium.node._network import Delivery, Message, Outgoing
 from collegium.node._observer import NOWHERE, NoChangeError, Observer
 
@@ -79,6 +80,7 @@ def test_who_missed_two_epochs_follows_from_outside_and_is_a_member_of_the_one_a
     assert (observer.round, observer.back_at) == (11, 15)
     forged_blocks_are_refused_by_name(world, node, observer)
     members_give_what_they_have_and_refuse_by_name(world)
+    an_old_journal_that_cannot_be_read_is_noted_and_nothing_more(world, tmp_path)
     # killed while the change goes on, it says the same words again
     world.play(11)
     kept = node.present.journal.read().epoch_secrets
@@ -147,6 +149,26 @@ def members_give_what_they_have_and_refuse_by_name(world: World) -> None:
     for payload in (b"T", b"C", b"T" + bytes(200), world.disks[0, 1].archive.blocks[0].payload or b"H"):
         assert not node.handle(EpochMessage(2, ChangeOffer(payload)), now, AWAY)
     assert node.node.state.replica.pool == pool
+
+
+def an_old_journal_that_cannot_be_read_is_noted_and_nothing_more(world: World, folder: Path) -> None:
+    """Whoever asks for an epoch whose file is damaged here gets no answer; the member goes on."""
+    node, now, whole = world.nodes[0], world.network.now_ms + 2 * REOPEN_MS, world.nodes[0].open_journal
+    first, damaged = world.disks[0, 0].archive.blocks[0], folder / "damaged.journal"
+    damaged.write_bytes(b"no journal" * 1000)
+    node._let_go()
+    node.notes.clear()
+    node.open_journal = lambda epoch: DiskJournal(damaged)
+    for message in (FollowRequest(first.parent), BlockRequest(AWAY, first.parent, first.parent)):
+        assert not node.handle(EpochMessage(0, message), now, AWAY)
+        note = node.notes.pop()
+        assert isinstance(note, OldEpochUnreadable)
+        assert (note.epoch, type(note.reason).__name__) == (0, "JournalCorruptError")
+        assert not node.handle(EpochMessage(0, message), now, AWAY)
+        assert not node.notes, "looked at once in a while"
+        now += REOPEN_MS
+    node.open_journal = whole
+    assert node.handle(EpochMessage(0, FollowRequest(first.parent)), now, AWAY)
 
 
 def test_a_report_that_came_before_its_epoch_survives_a_kill(tmp_path: Path) -> None:

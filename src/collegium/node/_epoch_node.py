@@ -53,7 +53,7 @@ from ._network import Message, Outgoing
 from ._observer import NOWHERE, Observer
 from ._validator_node import ValidatorNode
 
-__all__ = ["EpochMessage", "EpochNode", "PastEpoch"]
+__all__ = ["EpochMessage", "EpochNode", "OldEpochUnreadable", "PastEpoch"]
 
 AHEAD_EACH_MAX: Final = 64  # messages of the next epoch kept for each member until that epoch begins here
 AHEAD_BYTES_EACH_MAX: Final = 32 << 20  # and so many bytes of them; who drops one asks for what it lacks by then
@@ -86,6 +86,14 @@ class PastEpoch:
         return KnownEpoch(opened.epoch_set, opened.genesis, opened.first_round, opened.group)
 
 
+@dataclass(frozen=True, slots=True)
+class OldEpochUnreadable:
+    """Somebody asked for an epoch that is over, and its journal here cannot be read: nothing was answered."""
+
+    epoch: int
+    reason: CollegiumError
+
+
 @dataclass
 class EpochNode:
     """One member of a consortium, from epoch to epoch.
@@ -99,7 +107,7 @@ class EpochNode:
         ahead: messages of the epoch to come.
         early: reports for its first round, by trainer; they are in the present epoch's journal.
         past: the epochs that are over, from the first one on.
-        notes: what was refused before any epoch's node saw it.
+        notes: what was refused before any epoch's node saw it, and journals of epochs before that cannot be read.
         followers: candidates that asked for what follows on the last final block here, which they have.
     """
 
@@ -193,13 +201,13 @@ class EpochNode:
             return self._handle_local(message, now_ms)
         if not isinstance(message, EpochMessage) or sender is None:
             return []
+        if message.epoch < self.nodes[0].context.round.epoch:
+            return self._handle_old(message, now_ms, sender)
         if isinstance(message.message, FollowRequest | FollowReply | ChangeOffer):
             return self._handle_follower(message, now_ms, sender)
         node = next((node for node in self.nodes if node.context.round.epoch == message.epoch), None)
         if node is not None:
             return self._give(node, message.message, now_ms, sender)
-        if message.epoch < self.epoch:
-            return self._look_back(message, now_ms, sender)
         if message.epoch == self.epoch + 1:
             self._keep(sender, message)
         else:
@@ -398,6 +406,17 @@ class EpochNode:
                 out.append(Outgoing(EpochMessage(self.epoch, reply), follower))
         return out
 
+    def _handle_old(self, message: EpochMessage, now_ms: int, sender: int) -> list[Outgoing]:
+        """Take a message of an epoch whose node is gone here; a journal that cannot be read is noted and let go of."""
+        try:
+            if isinstance(message.message, FollowRequest | FollowReply | ChangeOffer):
+                return self._handle_follower(message, now_ms, sender)
+            return self._look_back(message, now_ms, sender)
+        except CollegiumError as reason:  # nothing that this member has promised hangs on it
+            self._let_go()
+            self.notes.append(OldEpochUnreadable(message.epoch, reason))
+            return []
+
     def _look_back(self, message: EpochMessage, now_ms: int, sender: int) -> list[Outgoing]:
         """Answer a member that is still in an epoch whose node is gone here."""
         if not isinstance(message.message, BlockRequest | ReportRequest | ObjectRequest | Timeout):
@@ -420,10 +439,16 @@ class EpochNode:
         known = bool(self.past) and self.past[0].epoch <= epoch < self.nodes[0].context.round.epoch
         if not known or now_ms - self._reopened_ms < REOPEN_MS:
             return None
-        if self._reopened is not None:
-            self.close_journal(self._reopened[0])
-        self._reopened, self._reopened_ms = (epoch, self.open_journal(epoch), None), now_ms
+        self._let_go()
+        self._reopened_ms = now_ms
+        self._reopened = (epoch, self.open_journal(epoch), None)
         return self._reopened[1]
+
+    def _let_go(self) -> None:
+        """Close the journal of an epoch that is over."""
+        if self._reopened is not None:
+            epoch, self._reopened = self._reopened[0], None
+            self.close_journal(epoch)
 
     def _old_node(self, epoch: int, journal: Journal, now_ms: int) -> ValidatorNode | None:
         """Return the node of an epoch that is over, if this member had a place in it."""

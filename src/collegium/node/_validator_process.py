@@ -37,7 +37,7 @@ from collegium.crypto import os_random
 from collegium.errors import CollegiumError
 
 from ._consortium import ValidatorSecrets, load_validator_secrets, read_genesis
-from ._epoch_node import EpochNode
+from ._epoch_node import EpochNode, OldEpochUnreadable
 from ._epoch_wire import EpochMessage, decode_epoch_message, frame_limits
 from ._epochs import change_plan
 from ._event_feed import EventFeed
@@ -375,6 +375,8 @@ class _Reporter:
                 self.log.warning("change_put_off", epoch=note.epoch, start=note.start, reason=note.reason)
             case EpochRefused():
                 self.log.warning("change_refused", reason=note.reason)
+            case OldEpochUnreadable():
+                self.log.warning("old_epoch_unreadable", epoch=note.epoch, reason=note.reason)
             case EvidenceFound():
                 self.log.warning("evidence", kind=type(note.evidence).__name__)
                 self.metrics.refused("evidence", type(note.evidence).__name__)
