@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
 import {BLS12381} from "./BLS12381.sol";
+import {Curation} from "./Curation.sol";
 import {DataContract} from "./DataContract.sol";
 import {Fields} from "./Fields.sol";
 import {IVerdicts} from "./IVerdicts.sol";
@@ -51,18 +52,21 @@ contract Slashing {
     IVerdicts public immutable disputes;
     /// @notice The court that says which signed data was asked for in vain; 0 for none.
     IVerdicts public immutable availability;
+    /// @notice Where curators' stakes are, which are taken with the member's; 0 for none.
+    Curation public immutable curation;
 
     /// @notice Of what is taken, in basis points: what its reporter gets. Little, so that reporting oneself saves little.
     uint256 public constant REWARD = 1_000;
 
     mapping(bytes32 conviction => bool) private _convicted;
 
-    constructor(Settlement settlement_, IVerdicts disputes_, IVerdicts availability_) {
+    constructor(Settlement settlement_, IVerdicts disputes_, IVerdicts availability_, Curation curation_) {
         settlement = settlement_;
         registry = settlement_.registry();
         task = settlement_.task();
         disputes = disputes_;
         availability = availability_;
+        curation = curation_;
     }
 
     /// @notice What an offence costs, in basis points of the stake.
@@ -182,6 +186,7 @@ contract Slashing {
         _convicted[conviction] = true;
         emit Convicted(id, offence, matter, reporter);
         registry.slash(id, penalty(offence), REWARD, reporter);
+        if (address(curation) != address(0)) curation.slash(id, penalty(offence), REWARD, reporter);
     }
 
     function _member(uint256 id, Registry.Role role) private view returns (Registry.Member memory accused) {

@@ -39,6 +39,7 @@ from collegium.settlement import (
     claim_fees,
     claim_reward,
     contract,
+    delegate_stake,
     deploy,
     handover_digest,
     header_proof,
@@ -53,6 +54,7 @@ from collegium.settlement import (
     report_withheld_data,
     transact,
     unbond,
+    undelegate_stake,
 )
 from collegium.settlement._abi import CONTRACTS
 from collegium.settlement._payouts import _leaves, _root
@@ -112,6 +114,7 @@ def place(money: Money, name: str) -> bytes:
         "Settlement": money.deployment.settlement,
         "Slashing": money.court.site.slashing,
         "Availability": money.court.site.availability,
+        "Curation": money.court.site.curation,
         "Licences": money.site.licences,
         "Tasks": money.site.tasks,
         "Rewards": money.site.rewards,
@@ -256,6 +259,21 @@ def slashed(money: Money) -> None:
     report_double_vote(money.world.chain, money.court.site, ALICE, LYING, epoch_set(), double_vote())
 
 
+def backed(money: Money) -> None:
+    delegate_stake(money.world.chain, money.court.site, DEPLOYER, LYING_TRAINER, 1000)
+
+
+def backing_left(money: Money) -> None:
+    backed(money)
+    undelegate_stake(money.world.chain, money.court.site, DEPLOYER, LYING_TRAINER)
+    pass_time(money.world, UNBONDING_S)
+
+
+def backing_slashed(money: Money) -> None:
+    backed(money)
+    report_double_report(money.world.chain, money.court.site, ALICE, LYING_TRAINER, report(1), report(2))
+
+
 def reward_claim(index: int) -> Callable[[Money], tuple[Any, ...]]:
     """The line at 0, said to stand at `index`."""
     return fixed(0, index, DUES[0].account, 600, 1, tuple(header_proof(_leaves("reward", DUES), 0)))
@@ -381,6 +399,19 @@ EXAMPLES: dict[str, Example] = {
     "Availability.refuter": Example(Call(fixed(HEADER)), None),
     "Availability.keySumDigest": Example(Call(fixed(7, HEADER, 3, ROWS)), None),
     "Availability.owed": Example(Call(NO_TASK), None),
+    # Curation
+    "Curation.delegate": Example(Call(fixed(LYING_TRAINER, 9), value=9), Call(fixed(LYING, 9), value=9), "NotATrainer"),
+    "Curation.undelegate": Example(
+        Call(fixed(LYING_TRAINER)), Call(fixed(LYING_TRAINER), ALICE), "NothingDelegated", backed
+    ),
+    "Curation.withdraw": Example(
+        Call(fixed(LYING_TRAINER)), Call(fixed(LYING_TRAINER), ALICE), "NotLeaving", backing_left
+    ),
+    "Curation.slash": Example(None, Call(fixed(LYING_TRAINER, 1, 1, bytes(20))), "NotTheSlashing"),
+    "Curation.collect": Example(Call(fixed(ALICE.address)), COLLECT_REFUSED, "NothingOwed", backing_slashed),
+    "Curation.pool": Example(Call(fixed(LYING_TRAINER)), None),
+    "Curation.delegation": Example(Call(fixed(LYING_TRAINER, bytes(20))), None),
+    "Curation.owed": Example(Call(NO_TASK), None),
     # Licences
     "Licences.issue": Example(
         Call(fixed(*LICENCE, b"FR", 0, ((ALICE.address, 10_000),))),
@@ -450,6 +481,7 @@ EXAMPLES: dict[str, Example] = {
 NEVER_ACCEPTED = {
     "Registry.seat": "test_a_set_settles_checkpoints_and_names_the_next_set does it through Settlement",
     "Registry.slash": "test_two_votes_in_one_view_cost_the_whole_stake_and_once does it through Slashing",
+    "Curation.slash": "test_curators_lose_with_their_trainer_in_proportion does it through Slashing",
     "Settlement.openFirstEpoch": "the stage has done it",
     **{
         f"Licences.{name}": "a licence never moves"

@@ -41,18 +41,21 @@ from collegium.settlement import (
     ChainAnswerError,
     ContractRefusedError,
     Conviction,
+    CuratorPool,
     TransactionFailedError,
     answer_demand,
     attach,
     collect,
     contract,
     contract_address,
+    delegate_stake,
     demand_rows,
     found_slashing,
     handover_digest,
     open_epoch,
     read_member,
     read_owed,
+    read_pool,
     read_refuter,
     repay_demand,
     report_double_proposal,
@@ -62,7 +65,9 @@ from collegium.settlement import (
     report_withheld_data,
     transact,
     unbond,
+    undelegate_stake,
     withdraw,
+    withdraw_delegation,
 )
 
 BURNED = bytes.fromhex("000000000000000000000000000000000000dead")
@@ -395,6 +400,62 @@ def test_the_registry_names_a_contract_that_must_come_to_stand_there(court: Cour
         transact(chain, DEPLOYER, ALICE.address, b"", value=1)
         return NOBODY
 
-    foretold = contract_address(DEPLOYER.address, chain.nonce(DEPLOYER.address) + 3)
+    foretold = contract_address(DEPLOYER.address, chain.nonce(DEPLOYER.address) + 4)
     with pytest.raises(ChainAnswerError, match=foretold.hex()):
         found_slashing(chain, DEPLOYER, hash_fields("late"), found_disputes=two_transactions)
+
+
+# --- what stands behind a trainer ---
+
+
+def test_curators_lose_with_their_trainer_in_proportion(court: Court) -> None:
+    """Whenever they came, and also while they leave; what is left goes back, to the last wei."""
+    chain, site = court.world.chain, court.site
+    delegate_stake(chain, site, ALICE, LYING_TRAINER, 300)
+    delegate_stake(chain, site, DEPLOYER, LYING_TRAINER, 101)
+    end_s = undelegate_stake(chain, site, ALICE, LYING_TRAINER)
+    conviction = report_double_report(chain, site, ALICE, LYING_TRAINER, report(1), report(2))
+    assert conviction.offence == "double report"
+    assert read_pool(chain, site, LYING_TRAINER) == CuratorPool(201, 401)  # half is gone, rounded down
+    with refused("StillLeaving"):
+        withdraw_delegation(chain, site, ALICE, LYING_TRAINER)
+    undelegate_stake(chain, site, DEPLOYER, LYING_TRAINER)
+    pass_time(court.world, end_s - chain.timestamp_s() + 10)
+    assert withdraw_delegation(chain, site, ALICE, LYING_TRAINER) == 201 * 300 // 401
+    with refused("NotLeaving"):
+        withdraw_delegation(chain, site, ALICE, LYING_TRAINER)
+    assert withdraw_delegation(chain, site, DEPLOYER, LYING_TRAINER) == 201 - 201 * 300 // 401
+    assert collect(chain, site.curation, ALICE, ALICE.address) == 20
+    assert collect(chain, site.curation, ALICE, BURNED) == 180
+    assert chain.balance(site.curation) == 0
+
+
+def test_nobody_is_put_behind_a_trainer_that_leaves_or_was_slashed(court: Court) -> None:
+    """So all that stand behind one lose alike: nobody buys in after a loss."""
+    chain, site = court.world.chain, court.site
+    report_double_report(chain, site, ALICE, LYING_TRAINER, report(1), report(2))
+    unbond(chain, court.deployment, ALICE, HONEST_TRAINER)
+    for member, error in (
+        (LYING_TRAINER, "MemberLeaves"),
+        (HONEST_TRAINER, "MemberLeaves"),
+        (LYING, "NotATrainer"),
+        (9, "UnknownMember"),
+    ):
+        with refused(error):
+            delegate_stake(chain, site, DEPLOYER, member, 1)
+
+
+def test_a_delegation_is_some_and_leaves_whole(court: Court) -> None:
+    chain, site = court.world.chain, court.site
+    with refused("EmptyDelegation"):
+        delegate_stake(chain, site, DEPLOYER, HONEST_TRAINER, 0)
+    with refused("NothingDelegated"):
+        undelegate_stake(chain, site, DEPLOYER, HONEST_TRAINER)
+    delegate_stake(chain, site, DEPLOYER, HONEST_TRAINER, 5)
+    undelegate_stake(chain, site, DEPLOYER, HONEST_TRAINER)
+    for again in (
+        lambda: delegate_stake(chain, site, DEPLOYER, HONEST_TRAINER, 1),
+        lambda: undelegate_stake(chain, site, DEPLOYER, HONEST_TRAINER),
+    ):
+        with refused("AlreadyLeaving"):
+            again()

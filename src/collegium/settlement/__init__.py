@@ -18,6 +18,13 @@ from collegium.settlement._checkpoint import (
     possession_context,
     verify_header,
 )
+from collegium.settlement._curation import (
+    CuratorPool,
+    delegate_stake,
+    read_pool,
+    undelegate_stake,
+    withdraw_delegation,
+)
 from collegium.settlement._deployment import (
     NATIVE,
     NOBODY,
@@ -179,6 +186,7 @@ __all__ = [
     "ContractRefusedError",
     "Conviction",
     "Court",
+    "CuratorPool",
     "CuratorShare",
     "DataLicence",
     "Defender",
@@ -241,6 +249,7 @@ __all__ = [
     "contract",
     "contract_address",
     "decode_transcript",
+    "delegate_stake",
     "demand_rows",
     "deploy",
     "deploy_court",
@@ -281,6 +290,7 @@ __all__ = [
     "read_licence",
     "read_member",
     "read_owed",
+    "read_pool",
     "read_refuter",
     "read_revealed",
     "read_shard_roots",
@@ -310,7 +320,9 @@ __all__ = [
     "transact",
     "transcribe",
     "unbond",
+    "undelegate_stake",
     "verify_header",
     "verify_replay",
     "withdraw",
+    "withdraw_delegation",
 ]

@@ -58,11 +58,15 @@ ANSWER_S: Final = 3 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class SlashingSite:
-    """Where the contract is that takes stakes, and the courts that it believes; NOBODY for a court that is missing."""
+    """Where the contract is that takes stakes, the courts that it believes, and curators' stakes.
+
+    `disputes` is NOBODY where that court is missing.
+    """
 
     slashing: bytes
     availability: bytes
     disputes: bytes
+    curation: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def found_slashing(
     Raises:
         ChainAnswerError: the contract came to stand elsewhere than was foretold.
     """
-    between = 2 if found_disputes is None else 3
+    between = 3 if found_disputes is None else 4
     foretold = contract_address(account.address, chain.nonce(account.address) + between)
     deployment = deploy(
         chain,
@@ -115,14 +119,15 @@ def found_slashing(
         token=token,
     )
     availability = created(transact(chain, account, None, contract("Availability").creation(task, bond_wei, answer_s)))
+    curation = created(transact(chain, account, None, contract("Curation").creation(deployment.registry, foretold)))
     disputes = NOBODY if found_disputes is None else found_disputes(deployment)
-    creation = contract("Slashing").creation(deployment.settlement, disputes, availability)
+    creation = contract("Slashing").creation(deployment.settlement, disputes, availability, curation)
     slashing = created(transact(chain, account, None, creation))
     if slashing != foretold:
         raise ChainAnswerError(
             f"the contract that slashes is at {slashing.hex()}, the registry names {foretold.hex()}", slashing=slashing
         )
-    return deployment, SlashingSite(slashing, availability, disputes)
+    return deployment, SlashingSite(slashing, availability, disputes, curation)
 
 
 def report_double_vote(
