@@ -1150,4 +1150,5 @@ INSIDE = {
     "crypto/_bls_backend.py Pyblst.decode_g2": "behind `BLS public key`",
     "node/_consortium.py load_account": "behind `secret file`",
     "node/_consortium.py load_validator_secrets": "behind `secret file`",
+    "node/_watch.py load_watched": "files of a run, behind `genesis`, `experiment`, `ledger of epochs`, `chain record`",
 }
