@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -220,6 +221,36 @@ def test_that_an_epoch_goes_on_more_members_must_say_than_can_be_bad(tmp_path: P
         run(lambda: client_of(tmp_path, alone).epoch_after(history().last))
     with pytest.raises(NobodyAnsweredError):
         run(lambda: client_of(tmp_path, desks(history().first)).epoch_after(history().last))
+
+
+@pytest.mark.parametrize("liar", range(SIZE))
+def test_the_handover_of_an_earlier_epoch_is_no_word_on_whether_this_one_goes_on(tmp_path: Path, liar: int) -> None:
+    """However true, it ends nothing else: one member alone neither ends an epoch so nor has it go on."""
+    told = desks(history().second, ended=history().proof)
+    client = client_of(tmp_path, told)
+    run(client.latest)
+    told[liar].handovers[1] = history().proof
+    late = Certified(replace(header_of(FIRST_ROUND), round=2 * FIRST_ROUND - 1), b"certificate")
+    last = FinalHeader(history().second[-1].block, history().second[-1].certificate_chain, late)
+    reason = "the handover that ends epoch 0, expected epoch 1's" if liar in MEMBERS else "not final here"
+    with pytest.raises(NobodyAnsweredError, match=reason):
+        run(lambda: client.epoch_after(last))
+    for honest in set(MEMBERS) - {liar}:
+        told[honest].handovers[1] = Passed()
+    assert run(lambda: client.epoch_after(last)).epoch == 1
+
+
+def test_who_answers_with_an_earlier_handover_leads_nobody_in_circles(tmp_path: Path) -> None:
+    """A header of an epoch to come, and for its handover one that is known: refused, and another one is asked."""
+    ahead = history().second[-1]
+    block = replace(ahead.block, epoch=3)
+    told = desks((replace(ahead, block=block),), ended=history().proof)
+    for desk in told:
+        desk.handovers[1] = history().proof
+    client = client_of(tmp_path, told)
+    with pytest.raises(NobodyAnsweredError, match="the handover that ends epoch 0, expected epoch 1's"):
+        run(lambda: asyncio.wait_for(client.latest(), 60))
+    assert client.epochs.present.epoch == 1
 
 
 def test_a_walk_goes_on_in_the_next_epoch(tmp_path: Path) -> None:

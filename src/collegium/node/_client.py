@@ -173,7 +173,7 @@ class ValidatorClient:
             answer = await line.ask(f"/v1/handovers/{known.epoch}", self._limits.blocks_bytes_max, query=query)
             if answer.status == 204:
                 return False
-            self._learn(line, answer.body)
+            self._learn(line, answer.body, known.epoch)
             return True
 
         enough, passed = known.epoch_set.faulty_max + 1, 0
@@ -463,14 +463,16 @@ class ValidatorClient:
         """
         while (ended := self.epochs.present.epoch) < epoch:
             answer = await line.ask(f"/v1/handovers/{ended}", self._limits.blocks_bytes_max)
-            self._learn(line, answer.body)
+            self._learn(line, answer.body, ended)
 
-    def _learn(self, line: Line, data: bytes) -> None:
-        """Take a handover as a validator tells it."""
+    def _learn(self, line: Line, data: bytes, ended: int) -> None:
+        """Take the handover that ends an epoch as a validator tells it; another epoch's, however true, is no answer."""
         try:
             blocks, certificates = decode_ledger(data)
             if len(blocks) != 1:
                 raise GatewayAnswerError(f"{len(blocks)} blocks, expected the one that orders a handover")
+            if blocks[0].epoch != ended:
+                raise GatewayAnswerError(f"the handover that ends epoch {blocks[0].epoch}, expected epoch {ended}'s")
             self.epochs.hand_over(HandoverProof(blocks[0], certificates))
         except CollegiumError as error:
             raise line.malformed("handover", error) from error
