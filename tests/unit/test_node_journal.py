@@ -37,10 +37,11 @@ from collegium.node._journal import (
     JournalCorruptError,
     JournalInUseError,
     JournalWriteError,
+    LostJournalError,
     MemoryJournal,
     ReleaseRefusedError,
 )
-from collegium.node._journal_disk import DiskJournal
+from collegium.node._journal_disk import DiskJournal, EpochJournals
 from collegium.node._validator_node import ValidatorNode
 
 OWNER = sha256(b"owner").digest()
@@ -448,7 +449,7 @@ from pathlib import Path
 from hashlib import sha256
 from collegium.consensus import KeepObject, KeepSecret, ReleaseRecord
 from collegium.crypto import SealKey
-from collegium.node._journal_disk import DiskJournal
+from collegium.node._journal_disk import DiskJournal, EpochJournals
 
 journal = DiskJournal(Path(sys.argv[1]))
 journal.write([ReleaseRecord(0, bytes(32)), KeepSecret(1, SealKey(bytes(range(32))))])
@@ -473,3 +474,26 @@ def test_a_process_that_is_killed_in_a_transaction_leaves_the_steps_before_it(pa
     assert journal.get(sha256(bytes(1 << 22)).digest()) is None
     journal.write([ReleaseRecord(1, bytes(32))])
     journal.close()
+
+
+def test_the_lost_journal_of_an_epoch_is_not_begun_anew_beside_a_later_one(tmp_path: Path) -> None:
+    journals = EpochJournals(tmp_path / "epochs")
+    for epoch in range(3):
+        journals.open(epoch)
+    journals.close_all()
+    shutil.rmtree(journals.path(1).parent)
+    again = EpochJournals(tmp_path / "epochs")
+    with pytest.raises(
+        LostJournalError, match=r"00001/journal\.db is missing, but 00002 beside it is there"
+    ) as refused:
+        again.open(1)
+    assert refused.value.values["epoch"] == 1
+    assert not again.path(1).exists()
+    # what is there is opened, and what is to come is made
+    assert again.open(0).read() == again.open(3).read() == Kept(None, None)
+    again.close_all()
+    # an epoch of which only the folder was made has signed nothing, and a folder that was begun is gone on with
+    fresh = EpochJournals(tmp_path / "fresh")
+    fresh.path(0).parent.mkdir(parents=True)
+    fresh.open(0)
+    fresh.close_all()

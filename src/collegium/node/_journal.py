@@ -52,6 +52,7 @@ __all__ = [
     "JournalCorruptError",
     "JournalInUseError",
     "JournalWriteError",
+    "LostJournalError",
     "MemoryJournal",
     "ReleaseRefusedError",
     "payloads_after",
@@ -84,6 +85,10 @@ class ReleaseRefusedError(CollegiumError):
 
 class ForeignJournalError(CollegiumError):
     """A journal is another validator's, of another task or of another epoch: using it could sign things twice."""
+
+
+class LostJournalError(CollegiumError):
+    """An epoch's journal is gone, a later one's is there: begun anew it would let its validator sign things twice."""
 
 
 class JournalInUseError(WorldError):

@@ -58,6 +58,7 @@ from ._journal import (
     JournalCorruptError,
     JournalInUseError,
     JournalWriteError,
+    LostJournalError,
     ReleaseRefusedError,
     payloads_after,
 )
@@ -480,16 +481,35 @@ class EpochJournals:
         """Return an epoch's journal, new if there is none.
 
         Raises:
+            LostJournalError: there is none, but a later epoch's: this one was used.
             JournalInUseError, JournalCorruptError, JournalWriteError: see `DiskJournal`.
         """
         if epoch not in self._open:
             path = self.path(epoch)
-            try:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise JournalWriteError(f"journal {path} cannot be made: {error}") from error
+            if not path.exists():
+                self._make(epoch)
             self._open[epoch] = DiskJournal(path, self.rounds_kept)
         return self._open[epoch]
+
+    def _make(self, epoch: int) -> None:
+        """Make an epoch's folder, which survives a power failure from then on as SQLite's files in it do."""
+        path = self.path(epoch)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            later = [
+                entry.name for entry in self.folder.iterdir() if entry.name.isdecimal() and int(entry.name) > epoch
+            ]
+            if later:
+                raise LostJournalError(
+                    f"journal {path} is missing, but {min(later)} beside it is there: begun anew, this validator could "
+                    "sign things twice; restore it from a backup that is not older",
+                    epoch=epoch,
+                )
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            for parent in (self.folder, self.folder.parent):
+                _sync_folder(parent)
+        except OSError as error:
+            raise JournalWriteError(f"journal {path} cannot be made: {error}") from error
 
     def close(self, epoch: int) -> None:
         """Let go of an epoch's file."""
@@ -502,6 +522,15 @@ class EpochJournals:
         """Let go of all files."""
         for epoch in list(self._open):
             self.close(epoch)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class DiskArchive:
