@@ -58,7 +58,9 @@ __all__ = ["EpochMessage", "EpochNode", "OldEpochUnreadable", "PastEpoch"]
 AHEAD_EACH_MAX: Final = 64  # messages of the next epoch kept for each member until that epoch begins here
 AHEAD_BYTES_EACH_MAX: Final = 32 << 20  # and so many bytes of them; who drops one asks for what it lacks by then
 REPLY_BYTES_MAX: Final = 4 << 20  # of payloads in one answer to a follower; one block comes whatever its size
-REOPEN_MS: Final = 1_000  # between two times that an old epoch's journal is opened for somebody
+RESTORE_MS: Final = 1_000  # between two times that an old epoch's node is restored for somebody
+OLD_NODES_MAX: Final = 4  # of epochs that are over, each with its journal
+OLD_JOURNALS_MAX: Final = 4  # open beside theirs: to open one takes about a millisecond
 
 
 class NoPlaceError(CollegiumError):
@@ -122,8 +124,9 @@ class EpochNode:
     followers: dict[int, bytes] = field(default_factory=dict)
     notes: list[object] = field(default_factory=list)
     _members: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by epoch: of each place
-    _reopened: tuple[int, Journal, ValidatorNode | None] | None = None
-    _reopened_ms: int = -REOPEN_MS
+    _reopened: dict[int, Journal] = field(default_factory=dict)  # by epoch, the one used last at the end
+    _old_nodes: dict[int, ValidatorNode] = field(default_factory=dict)  # by epoch
+    _looks: dict[int, tuple[int, int]] = field(default_factory=dict)  # by member: for which epoch and when it had one
 
     @classmethod
     def restore(
@@ -361,19 +364,19 @@ class EpochNode:
 
     # -------------------------------------------------------------------------------------------- who is behind
 
-    def archive(self, epoch: int, now_ms: int) -> BlockStore | None:
-        """Return the final blocks of an epoch; None if they are not here, or another old epoch's was just opened."""
+    def archive(self, epoch: int) -> BlockStore | None:
+        """Return the final blocks of an epoch; None if they are not here."""
         for node in self.nodes:
             if node.context.round.epoch == epoch:
                 return node.journal.archive
-        journal = self._reopen(epoch, now_ms)
-        return None if journal is None else journal.archive
+        known = bool(self.past) and self.past[0].epoch <= epoch < self.epoch
+        return self._reopen(epoch).archive if known else None
 
     def _handle_follower(self, message: EpochMessage, now_ms: int, sender: int) -> list[Outgoing]:
         """Answer a candidate that follows, have ordered what it says in the change, or take what follows oneself."""
         node, inner = self.present, message.message
         if isinstance(inner, FollowRequest):
-            return self._answer(message.epoch, inner.known, sender, now_ms)
+            return self._answer(message.epoch, inner.known, sender)
         if message.epoch != self.epoch:
             return []
         if isinstance(inner, ChangeOffer):
@@ -385,9 +388,9 @@ class EpochNode:
             return self._said(node, node.take(inner, place), now_ms)
         return []
 
-    def _answer(self, epoch: int, known: bytes, sender: int, now_ms: int) -> list[Outgoing]:
+    def _answer(self, epoch: int, known: bytes, sender: int) -> list[Outgoing]:
         """Give the final blocks after a known one; where there are none yet, when there are."""
-        archive = self.archive(epoch, now_ms)
+        archive = self.archive(epoch)
         reply = None if archive is None else _reply(archive, known)
         if reply is not None:
             return [Outgoing(EpochMessage(epoch, reply), sender)]
@@ -413,7 +416,7 @@ class EpochNode:
                 return self._handle_follower(message, now_ms, sender)
             return self._look_back(message, now_ms, sender)
         except CollegiumError as reason:  # nothing that this member has promised hangs on it
-            self._let_go()
+            self._let_go(message.epoch)
             self.notes.append(OldEpochUnreadable(message.epoch, reason))
             return []
 
@@ -422,44 +425,53 @@ class EpochNode:
         if not isinstance(message.message, BlockRequest | ReportRequest | ObjectRequest | Timeout):
             self._refuse(message, sender)
             return []
-        journal = self._reopen(message.epoch, now_ms)
-        place = place_of(self.accounts[sender], self._past(message.epoch).context.round.epoch_set) if journal else None
-        if journal is None or place is None:
-            return []
-        node = self._old_node(message.epoch, journal, now_ms)
+        known = bool(self.past) and self.past[0].epoch <= message.epoch
+        place = place_of(self.accounts[sender], self._past(message.epoch).context.round.epoch_set) if known else None
+        node = None if place is None else self._old_node(message.epoch, sender, now_ms)
         return [] if node is None else self._leave(node, node.handle(message.message, now_ms, place))
 
     def _past(self, epoch: int) -> PastEpoch:
         return self.past[epoch - self.past[0].epoch]
 
-    def _reopen(self, epoch: int, now_ms: int) -> Journal | None:
-        """Return the journal of an epoch that is over; one at a time is open, and another one not at once."""
-        if self._reopened is not None and self._reopened[0] == epoch:
-            return self._reopened[1]
-        known = bool(self.past) and self.past[0].epoch <= epoch < self.nodes[0].context.round.epoch
-        if not known or now_ms - self._reopened_ms < REOPEN_MS:
-            return None
-        self._let_go()
-        self._reopened_ms = now_ms
-        self._reopened = (epoch, self.open_journal(epoch), None)
-        return self._reopened[1]
+    def _reopen(self, epoch: int) -> Journal:
+        """Return the journal of an epoch that is over; besides those of old nodes a few stay open."""
+        journal = self._reopened.pop(epoch, None)
+        self._reopened[epoch] = self.open_journal(epoch) if journal is None else journal
+        idle = [opened for opened in self._reopened if opened not in self._old_nodes]
+        for gone in idle[:-OLD_JOURNALS_MAX]:
+            del self._reopened[gone]
+            self.close_journal(gone)
+        return self._reopened[epoch]
 
-    def _let_go(self) -> None:
-        """Close the journal of an epoch that is over."""
-        if self._reopened is not None:
-            epoch, self._reopened = self._reopened[0], None
+    def _let_go(self, epoch: int) -> None:
+        """Drop the node and close the journal of an epoch that is over."""
+        self._old_nodes.pop(epoch, None)
+        if self._reopened.pop(epoch, None) is not None:
             self.close_journal(epoch)
 
-    def _old_node(self, epoch: int, journal: Journal, now_ms: int) -> ValidatorNode | None:
-        """Return the node of an epoch that is over, if this member had a place in it."""
+    def _old_node(self, epoch: int, sender: int, now_ms: int) -> ValidatorNode | None:
+        """Return the node of an epoch that is over; None if this member had no place there, or it is not at hand.
+
+        To restore one takes long, so that is done once in a while for whoever comes first; but for each member that has
+        waited its share of the time as well, and what one member asks for displaces what it asked for itself, so that
+        nobody keeps others from what they lack.
+        """
         context = self._past(epoch).context
-        node = None if self._reopened is None else self._reopened[2]
-        if node is None and context.round.index != NOWHERE:
-            header = self._past(epoch).headers[-1]
-            terms = terms_after(context.round.agreed, self._past(epoch).opened.epoch_set, header)
-            node, _ = ValidatorNode.restore(context, journal, terms, None, {}, now_ms)
-            self._reopened = (epoch, journal, node)
-        return node
+        if epoch in self._old_nodes or context.round.index == NOWHERE:
+            return self._old_nodes.get(epoch)
+        share_ms = RESTORE_MS * len(self.accounts)
+        last_ms = max((at_ms for _, at_ms in self._looks.values()), default=-RESTORE_MS)
+        _, own_ms = self._looks.get(sender, (epoch, -share_ms))
+        if now_ms - last_ms < RESTORE_MS and now_ms - own_ms < share_ms:
+            return None
+        self._looks.pop(sender, None)
+        self._looks[sender] = (epoch, now_ms)
+        kept = {looked for looked, _ in list(self._looks.values())[-OLD_NODES_MAX:]}
+        self._old_nodes = {of: node for of, node in self._old_nodes.items() if of in kept}
+        journal = self._reopen(epoch)
+        terms = terms_after(context.round.agreed, self._past(epoch).opened.epoch_set, self._past(epoch).headers[-1])
+        self._old_nodes[epoch], _ = ValidatorNode.restore(context, journal, terms, None, {}, now_ms)
+        return self._old_nodes[epoch]
 
 
 def _joined(node: ValidatorNode | Observer, place: int, now_ms: int) -> Iterable[Outgoing]:

@@ -42,10 +42,9 @@ from ._desk import FinalBlocks, Passed, Readiness, Verdict, upload_lengths
 from ._epoch_node import EpochNode
 from ._epoch_wire import EpochMessage, encode_epoch_message
 from ._epochs import place_of
-from ._gateway_problems import BusyError
 from ._journal import HEADER_KIND
 from ._journal_disk import EpochJournals
-from ._machine import Alarm, Leaves, Machine, Parcel, Sender, monotonic_ms
+from ._machine import Alarm, Leaves, Machine, Parcel, Sender
 from ._network import Outgoing, SharedWork
 from ._observer import NOWHERE, Observer
 from ._play import lasts
@@ -470,12 +469,9 @@ class ValidatorDesk:
     def _blocks_after(self, block: Digest, count: int, bytes_max: int, epoch: int | None) -> FinalBlocks | None:
         epochs = self.steps.epochs
         number = epochs.epoch if epoch is None else epoch
-        context = epochs.context_of(number)
-        if context is None:
+        context, archive = epochs.context_of(number), epochs.archive(number)
+        if context is None or archive is None:
             return None
-        archive = epochs.archive(number, monotonic_ms())
-        if archive is None:
-            raise BusyError(f"blocks of epoch {number} are not at hand: another old epoch's were just looked at")
         if block != context.ordering(None, 0).genesis and archive.proofs.get(block) is None:
             return None
         return FinalBlocks.of(archive.after(block, count), bytes_max, archive.proofs.__getitem__)
