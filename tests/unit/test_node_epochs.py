@@ -15,6 +15,7 @@ from _round_stage import committee, context_of, sum_of, update_of
 from collegium.aggregation import make_upload
 from collegium.consensus import (
     Announcement,
+    ChangeOffer,
     ChangePutOff,
     EpochOver,
     EpochRefused,
@@ -23,6 +24,7 @@ from collegium.consensus import (
     HeaderProposal,
     KeepSecret,
     NextEpoch,
+    OrderedPayload,
     ProposalRefusedError,
     Refused,
     Relay,
@@ -33,6 +35,8 @@ from collegium.consensus import (
     Tick,
     ValidatorContext,
     WrongRoundError,
+    change_step,
+    decode_epoch_record,
     encode_epoch_record,
 )
 from collegium.consensus import _epoch_change as change_module
@@ -278,6 +282,60 @@ def test_a_member_killed_in_any_window_comes_back_and_hands_over(seed: int, tmp_
     assert {node.epoch for node in world.nodes.values()} == {1}
     assert world.walk(1) == [4, 4]
     quiet(world)
+
+
+def test_one_candidates_offers_take_no_place_from_anothers() -> None:
+    """One record of a candidate waits at a time, which it brings itself; what nobody may order now takes no place."""
+    world = World(7, epoch_rounds=5, absent=frozenset(range(1, 7)))
+    node, now = world.nodes[0].node, world.network.now_ms
+    state = node.state.change
+    assert state is not None
+    assert state.change.seed is not None
+
+    def ticket(who: int, deal_key: int = 0) -> bytes:
+        change = world.context(who).change
+        assert change is not None
+        return encode_epoch_record(
+            change_module._ticket(change, state.change, state.change.seed, bytes([deal_key]) * 32)
+        )
+
+    def waiting() -> set[bytes]:
+        return {relay.payload for relay in node.state.replica.pool if relay.member == 0}
+
+    def offer(who: int, payload: bytes) -> bool:
+        assert not node.offer(payload, world.accounts[who], now)
+        return payload in waiting()
+
+    own = waiting()
+    (said,) = own
+    stale = Relay(0, encode_epoch_record(replace(decode_epoch_record(ticket(6)), start=1)))
+    node.handle(stale, now, 0)
+    assert offer(1, ticket(1, 1))
+    assert [offer(1, ticket(1, i)) for i in range(2, 5)] == [False] * 3, "a second one of the same candidate"
+    assert not offer(1, ticket(2)), "another's"
+    assert not offer(1, b"T" + bytes(200))
+    assert [offer(who, ticket(who)) for who in range(2, 6)] == [True, True, True, False], "of four candidates at once"
+    assert own | {stale.payload, ticket(1, 1), ticket(2), ticket(3), ticket(4)} == waiting()
+    # once one of them is ordered there is room again, before a tick has looked at what waits
+    ordered, _ = change_step(node.context.change, state, OrderedPayload(ticket(2)))  # type: ignore[arg-type]
+    node.state = replace(node.state, change=ordered)
+    assert not offer(2, ticket(2, 9)), "ordered already"
+    assert offer(5, ticket(5))
+    assert said in waiting()
+
+
+def test_who_has_a_place_orders_itself_what_it_says_in_the_change() -> None:
+    world = World(4, epoch_rounds=5, absent=frozenset({1, 2, 3}))
+    node = world.nodes[0]
+    person, state, before = world.context(3).change, node.node.state.change, node.node.state.replica.pool
+    assert person is not None
+    assert state is not None
+    assert state.change.seed is not None
+    payload = encode_epoch_record(change_module._ticket(person, state.change, state.change.seed, bytes(32)))
+    assert not node.handle(EpochMessage(0, ChangeOffer(payload)), world.network.now_ms, 3)
+    assert node.node.state.replica.pool == before
+    node.node.offer(payload, world.accounts[3], world.network.now_ms)
+    assert [relay.payload for relay in node.node.state.replica.pool] == [*(r.payload for r in before), payload]
 
 
 @pytest.mark.parametrize("handed", [True, False])

@@ -40,6 +40,7 @@ from ._epoch_change_records import (
     decode_epoch_record,
     encode_epoch_record,
     first_key_digest,
+    is_epoch_record,
     share_purpose,
 )
 from ._epoch_change_rules import (
@@ -67,6 +68,7 @@ __all__ = [
     "KeepBeaconShare",
     "KeepEpochSecret",
     "OrderedPayload",
+    "accepted_author",
     "change_step",
     "record_accepted",
     "record_wanted",
@@ -416,6 +418,20 @@ def record_accepted(rules: ChangeRules, change: EpochChange, ancestors: Iterable
     except CollegiumError:
         return False
     return True
+
+
+def accepted_author(rules: ChangeRules, change: EpochChange, payload: bytes) -> bytes | None:
+    """Return whose account signed a record that a block may order now; None for any other payload. Never raises."""
+    if not is_epoch_record(payload) or not record_accepted(rules, change, (), payload):
+        return None
+    match decode_epoch_record(payload):
+        case TicketRecord(bls_key=key):
+            candidate = rules.candidate(key)
+            return None if candidate is None else candidate.account
+        case DealingRecord(dealer=member) | Answer(dealer=member) | Verdict(member=member):
+            return change.drawn().validator(member).account
+        case Handover():
+            return None
 
 
 def record_wanted(rules: ChangeRules, change: EpochChange, ancestors: Iterable[bytes]) -> bytes | None:

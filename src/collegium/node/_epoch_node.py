@@ -379,11 +379,11 @@ class EpochNode:
             return self._answer(message.epoch, inner.known, sender)
         if message.epoch != self.epoch:
             return []
-        if isinstance(inner, ChangeOffer):
-            return (
-                self._said(node, node.offer(inner.payload, now_ms), now_ms) if isinstance(node, ValidatorNode) else []
-            )
         place = self._place(node, sender)
+        if isinstance(inner, ChangeOffer):
+            if place is not None or not isinstance(node, ValidatorNode):  # who has a place orders what it says itself
+                return []
+            return self._said(node, node.offer(inner.payload, self.accounts[sender], now_ms), now_ms)
         if isinstance(inner, FollowReply) and isinstance(node, Observer) and place is not None:
             return self._said(node, node.take(inner, place), now_ms)
         return []

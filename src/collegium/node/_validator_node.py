@@ -36,8 +36,7 @@ from collegium.consensus import (
     Timer,
     ValidatorContext,
     ValidatorState,
-    is_epoch_record,
-    record_accepted,
+    accepted_author,
     restore_validator,
     validator_step,
 )
@@ -50,7 +49,7 @@ from ._network import Message, Outgoing
 
 __all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed", "sign_checkpoint"]
 
-OFFERS_MAX: Final = 4  # of the 8 payloads that wait under a validator's name
+OFFERS_MAX: Final = 4  # candidates of whom a record waits among the 8 payloads under a validator's name
 Note = (
     Admitted
     | RoundFinished
@@ -196,16 +195,19 @@ class ValidatorNode:
             self.stopped = error
             raise
 
-    def offer(self, payload: bytes, now_ms: int) -> Iterable[Outgoing]:
-        """Have a record ordered that a candidate without a place here brings, if it may be ordered now.
+    def offer(self, payload: bytes, account: bytes, now_ms: int) -> Iterable[Outgoing]:
+        """Have a record ordered that a candidate without a place here brings, if it is its own and may be ordered now.
 
-        It waits among what this validator wants ordered itself, of which a part stays free for that.
+        It waits among what this validator wants ordered itself, one record a candidate: what is ordered or may not be
+        ordered any more takes no place from anybody.
         """
         change, state = self.context.change, self.state.change
-        if change is None or state is None or not is_epoch_record(payload):
+        if change is None or state is None or accepted_author(change.rules, state.change, payload) != account:
             return []
-        own = sum(relay.member == self.index for relay in self.state.replica.pool)
-        if own >= OFFERS_MAX or not record_accepted(change.rules, state.change, (), payload):
+        waiting = [relay.payload for relay in self.state.replica.pool if relay.member == self.index]
+        authors = {accepted_author(change.rules, state.change, other) for other in waiting}
+        offered = authors - {None, self.context.round.account.address}
+        if account in offered or len(offered) >= OFFERS_MAX:
             return []
         return self.handle(Relay(self.index, payload), now_ms, self.index)
 
