@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from collegium.consensus import (
     Tick,
     ValidatorContext,
     WrongRoundError,
+    bytes_in,
     change_step,
     decode_epoch_record,
     encode_epoch_record,
@@ -44,7 +46,7 @@ from collegium.consensus._round import _enter_next, begin_behind, round_step
 from collegium.consensus._round_rules import check_proposal
 from collegium.consensus._validator import ValidatorState, _heed_change
 from collegium.crypto import BlsPublicKey, SealError, SealKey, open_sealed, seal, verify_aggregate
-from collegium.node._epoch_node import AHEAD_BYTES_EACH_MAX, AHEAD_EACH_MAX, EpochMessage, _hand_on
+from collegium.node._epoch_node import AHEAD_BYTES_EACH_MAX, AHEAD_BYTES_MAX, AHEAD_EACH_MAX, EpochMessage, _hand_on
 from collegium.node._journal import JournalWriteError, MemoryJournal
 from collegium.node._network import Delivery
 from collegium.node._validator_node import CheckpointRefusedError, ValidatorNode
@@ -282,6 +284,16 @@ def test_a_member_killed_in_any_window_comes_back_and_hands_over(seed: int, tmp_
     assert {node.epoch for node in world.nodes.values()} == {1}
     assert world.walk(1) == [4, 4]
     quiet(world)
+
+
+def test_messages_of_the_next_epoch_are_bounded_for_all_members_together_and_each_has_its_part() -> None:
+    world = World(7, epoch_rounds=5, absent=frozenset(range(1, 7)))
+    node, large = world.nodes[0], EpochMessage(1, Relay(1, bytes(6 << 20)))
+    for member in range(1, 7):
+        for _ in range(5):
+            assert not node.handle(large, world.network.now_ms, member)
+    assert Counter(member for member, _ in node.ahead) == dict.fromkeys(range(1, 7), 3)
+    assert sum(bytes_in(message) for _, message in node.ahead) <= AHEAD_BYTES_MAX
 
 
 def test_one_candidates_offers_take_no_place_from_anothers() -> None:

@@ -57,6 +57,7 @@ __all__ = ["EpochMessage", "EpochNode", "OldEpochUnreadable", "PastEpoch"]
 
 AHEAD_EACH_MAX: Final = 64  # messages of the next epoch kept for each member until that epoch begins here
 AHEAD_BYTES_EACH_MAX: Final = 32 << 20  # and so many bytes of them; who drops one asks for what it lacks by then
+AHEAD_BYTES_MAX: Final = 128 << 20  # of all members: each has an equal part
 REPLY_BYTES_MAX: Final = 4 << 20  # of payloads in one answer to a follower; one block comes whatever its size
 RESTORE_MS: Final = 1_000  # between two times that an old epoch's node is restored for somebody
 OLD_NODES_MAX: Final = 4  # of epochs that are over, each with its journal
@@ -288,7 +289,8 @@ class EpochNode:
 
     def _keep(self, sender: int, message: EpochMessage) -> None:
         kept = [held for known, held in self.ahead if known == sender]
-        if len(kept) < AHEAD_EACH_MAX and bytes_in(message) + sum(map(bytes_in, kept)) <= AHEAD_BYTES_EACH_MAX:
+        bytes_max = min(AHEAD_BYTES_EACH_MAX, AHEAD_BYTES_MAX // len(self.accounts))
+        if len(kept) < AHEAD_EACH_MAX and bytes_in(message) + sum(map(bytes_in, kept)) <= bytes_max:
             self.ahead.append((sender, message))
 
     def _place(self, node: ValidatorNode | Observer, member: int) -> int | None:
