@@ -404,6 +404,41 @@ def test_deaf_validator_is_not_waited_for(tmp_path: Path) -> None:
     run(scene)
 
 
+def test_nobodys_decoding_waits_for_anothers_verdict(tmp_path: Path) -> None:
+    """Two that are judged slowly keep nobody out, though two are decoded at once."""
+    house, datas = House.of(tmp_path, StageDesk(deaf=True)), [upload_bytes(trainer) for trainer in range(3)]
+
+    async def scene() -> None:
+        places = [await house.place(house.ticket(data, trainer)) for trainer, data in enumerate(datas)]
+        thinking = [asyncio.create_task(house.append(*pair)) for pair in zip(places, [0] * 3, datas, strict=True)]
+        async with asyncio.timeout(60):
+            while house.desk.heard < 3:
+                await asyncio.sleep(0.001)
+        house.desk.speak()
+        assert [(await task).json()["outcome"] for task in thinking] == ["admitted"] * 3
+
+    run(scene)
+
+
+@pytest.mark.parametrize("limits", [GatewayLimits(judging_max=2), GatewayLimits(judging_bytes_max=2500)])
+def test_what_waits_for_its_verdict_is_bounded(tmp_path: Path, limits: GatewayLimits) -> None:
+    house, datas = House.of(tmp_path, StageDesk(deaf=True), limits=limits), [upload_bytes(who) for who in range(3)]
+
+    async def scene() -> None:
+        places = [await house.place(house.ticket(data, trainer)) for trainer, data in enumerate(datas)]
+        thinking = [asyncio.create_task(house.append(*pair)) for pair in zip(places, [0] * 3, datas, strict=True)]
+        async with asyncio.timeout(60):
+            while house.desk.heard < 2 or not all(u.complete for u in house.gateway.spool._uploads.values()):
+                await asyncio.sleep(0.001)
+        for _ in range(20):  # the third one is here, too, and is not decoded
+            await asyncio.sleep(0.001)
+        assert (house.desk.heard, len(house.desk.submitted)) == (2, 0)
+        house.desk.speak()
+        assert [(await task).json()["outcome"] for task in thinking] == ["admitted"] * 3
+
+    run(scene)
+
+
 def test_full_disk_is_said_and_survived(tmp_path: Path) -> None:
     house, data = House.of(tmp_path), upload_bytes()
 

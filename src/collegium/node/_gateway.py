@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -80,6 +80,7 @@ class GatewayLimits:
         given_bytes_max: of blocks and objects whose readers do not have them yet, an object counted once.
         fetching_max: blocks and objects that are looked for at once.
         finishing_max: uploads decoded at once.
+        judging_max, judging_bytes_max: of uploads that are decoded or wait for their verdict; one may always.
         beat_s: between two signs of life to a listener.
     """
 
@@ -92,6 +93,8 @@ class GatewayLimits:
     given_bytes_max: int = 256 << 20
     fetching_max: int = 4
     finishing_max: int = 2
+    judging_max: int = 16
+    judging_bytes_max: int = 64 << 20
     beat_s: float = 15.0
 
 
@@ -113,12 +116,14 @@ class Gateway:
     serves_metrics: bool = True
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     _finishing: asyncio.Semaphore = field(init=False)
+    _judging: _Room = field(init=False)
     _fetching: asyncio.Semaphore = field(init=False)
     _loans: _Loans = field(init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._finishing = asyncio.Semaphore(self.limits.finishing_max)
+        self._judging = _Room(self.limits.judging_max, self.limits.judging_bytes_max)
         self._fetching = asyncio.Semaphore(self.limits.fetching_max)
         self._loans = _Loans(self.limits.given_bytes_max)
 
@@ -237,20 +242,24 @@ class Gateway:
         return offset + len(data)
 
     async def _finish(self, upload: SpooledUpload) -> None:
-        """Have a complete upload decoded and judged, once; an upload that is too early is judged again when asked."""
-        async with self._lock(upload), self._finishing:
+        """Have a complete upload decoded and judged, once; an upload that is too early is judged again when asked.
+
+        A verdict may take as long as a proof: nobody's decoding waits for another's verdict.
+        """
+        async with self._lock(upload), self._judging.hold(upload.ticket.length):
             if upload.verdict is not None or not upload.complete:
                 return
-            data = await asyncio.to_thread(self.spool.read, upload)
-            verdict = await self._judge(upload, data)
+            async with self._finishing:
+                decoded = await self._decoded(upload)
+            verdict = decoded if isinstance(decoded, Verdict) else await self._answer(self.desk.submit(decoded))
             self.metrics.uploads(verdict.outcome, 1)
             if verdict.outcome == "too-early":
                 raise RoundNotBegunError(f"round {upload.ticket.round} has not begun here", round=upload.ticket.round)
             self.spool.settle(upload, verdict)
 
-    async def _judge(self, upload: SpooledUpload, data: bytes) -> Verdict:
-        """Return the validator's verdict, or the refusal of bytes that it need not see."""
-        ticket = upload.ticket
+    async def _decoded(self, upload: SpooledUpload) -> Upload | Verdict:
+        """Return what the bytes say, or the refusal of bytes that the validator need not see."""
+        ticket, data = upload.ticket, await asyncio.to_thread(self.spool.read, upload)
         try:
             decoded = await asyncio.to_thread(self.decode, data)
             report = decoded.report
@@ -262,7 +271,7 @@ class Gateway:
         except CollegiumError as error:
             self.metrics.refused("upload", type(error).__name__)
             return Verdict("refused", type(error).__name__, str(error))
-        return await self._answer(self.desk.submit(decoded))
+        return decoded
 
     async def _take_turn(self, upload: SpooledUpload) -> None:
         """Displace whoever appends, and let what it writes just now be written."""
@@ -447,6 +456,27 @@ class Gateway:
         except TimeoutError as error:
             raise SlowBodyError(f"no byte in {self.limits.idle_s} s") from error
         return bytes(body)
+
+
+class _Room:
+    """What several hold at once, in number and bytes; who would be beyond a bound waits, but one may always."""
+
+    def __init__(self, count_max: int, bytes_max: int) -> None:
+        self._count_max, self._bytes_max = count_max, bytes_max
+        self._held: list[int] = []
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        while self._held and (len(self._held) >= self._count_max or sum(self._held) + size > self._bytes_max):
+            self._freed.clear()
+            await self._freed.wait()
+        self._held.append(size)
+        try:
+            yield
+        finally:
+            self._held.remove(size)
+            self._freed.set()
 
 
 class _Loans:
