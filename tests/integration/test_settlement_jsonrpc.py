@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from collegium.crypto import keccak256
 from collegium.settlement import (
     ChainAnswerError,
     ChainUnreachableError,
@@ -188,11 +189,40 @@ def test_a_transaction_that_the_node_knows_is_no_failure_and_a_refused_one_is() 
     mined = {"eth_getTransactionReceipt": result(RECEIPT), "eth_getBlockByNumber": result({"timestamp": "0x5"})}
     with node(**mined, eth_sendRawTransaction=error("already known")) as (chain, _, _):
         assert chain.send(b"\x02raw").succeeded
+    unknown = {**mined, "eth_getTransactionReceipt": result(None)}
     with (
-        node(**mined, eth_sendRawTransaction=error("nonce too low")) as (chain, _, _),
+        node(**unknown, eth_sendRawTransaction=error("nonce too low")) as (chain, _, _),
         pytest.raises(TransactionRefusedError),
     ):
         chain.send(b"\x02raw")
+
+
+def test_a_transaction_that_is_refused_because_it_is_mined_is_no_failure() -> None:
+    """The node had taken it and its answer was lost; the second time its own nonce is in the way."""
+    block = {"eth_getBlockByNumber": result({"timestamp": "0x5"})}
+    refusal = {"eth_sendRawTransaction": error("nonce too low: next nonce 8, tx nonce 7")}
+    with node(**block, **refusal, eth_getTransactionReceipt=result(RECEIPT)) as (chain, _, pauses):
+        assert chain.send(b"\x02raw").succeeded
+        assert ([one.raw for one in chain.sent], pauses) == ([b"\x02raw"], [])
+
+
+def test_a_transaction_is_looked_for_without_sending_it() -> None:
+    block = {"eth_getBlockByNumber": result({"timestamp": "0x5"})}
+    with node(**block, eth_getTransactionReceipt=result(RECEIPT)) as (chain, server, _):
+        receipt = chain.mined(b"\x02raw")
+        assert receipt is not None
+        assert receipt == chain.mined(b"\x02raw")
+        assert [one.raw for one in chain.sent] == [b"\x02raw"]  # once
+        assert server.asked[1] == ("eth_getTransactionReceipt", ["0x" + keccak256(b"\x02raw").hex()])
+    with node(eth_getTransactionReceipt=result(None)) as (chain, _, _):
+        assert (chain.mined(b"\x02raw"), chain.sent) == (None, ())
+
+
+def test_a_transaction_that_reverted_has_a_receipt_and_counts_as_nothing() -> None:
+    reverted = {**RECEIPT, "status": "0x0"}
+    with node(eth_sendRawTransaction=result("0x00"), eth_getTransactionReceipt=result(reverted)) as (chain, _, _):
+        assert not chain.send(b"\x02raw").succeeded
+        assert chain.sent == ()
 
 
 @pytest.mark.parametrize("name", sorted(RECEIPT))

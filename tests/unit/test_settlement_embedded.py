@@ -133,6 +133,15 @@ def test_a_transaction_that_reverts_costs_gas_and_says_so() -> None:
     assert (len(chain.sent), chain.receipts[-1].succeeded) == (2, False)
 
 
+def test_a_transaction_is_found_again_by_what_was_sent() -> None:
+    chain = EmbeddedChain(GENESIS)
+    raw = transfer(chain)
+    assert chain.mined(raw) is None
+    receipt = chain.send(raw)
+    assert chain.mined(raw) == receipt
+    assert chain.mined(transfer(chain)) is None  # of the next nonce
+
+
 def test_a_call_that_could_not_be_paid_is_refused() -> None:
     chain = EmbeddedChain(GENESIS)
     with pytest.raises(TransactionRefusedError):

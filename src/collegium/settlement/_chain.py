@@ -75,7 +75,7 @@ class Chain(Protocol):
 
     @property
     def sent(self) -> tuple[SentTransaction, ...]:
-        """Every transaction that this object sent and that was mined, in order."""
+        """Every transaction that this object sent and that was mined, in order; at a node, and did not revert."""
 
     def timestamp_s(self) -> int:
         """Timestamp of the last block."""
@@ -109,6 +109,12 @@ class Chain(Protocol):
         Raises:
             TransactionRefusedError: it cannot enter a block.
             TransactionNotMinedError: it did not enter one in time.
+        """
+
+    def mined(self, raw: bytes) -> Receipt | None:
+        """Return the receipt of a transaction that may have been sent before, None if no block is known to hold it.
+
+        One that is found counts as sent by this object.
         """
 
     def logs(self, address: bytes, topic: bytes, from_block: int) -> tuple[Log, ...]:

@@ -18,6 +18,8 @@ __all__ = [
     "Deployment",
     "Head",
     "attach",
+    "checkpoint_before",
+    "checkpoint_call",
     "deploy",
     "includes_header",
     "open_epoch",
@@ -222,10 +224,15 @@ def post_checkpoint(
             f"checkpoint follows {checkpoint.previous.hex()}, the last accepted is {head.previous.hex()}",
             previous=checkpoint.previous,
         )
-    rounds = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round)
-    data = contract("Settlement").call("checkpoint", *rounds, checkpoint.root, *certificate_arguments(certificate))
+    data = checkpoint_call(checkpoint, certificate)
     receipt = transact(chain, account, deployment.settlement, data)
     return CheckpointReceipt(receipt.transaction, receipt.block, receipt.gas, len(data))
+
+
+def checkpoint_call(checkpoint: Checkpoint, certificate: Certificate) -> bytes:
+    """Return the data of the transaction that settles a checkpoint; see `post_checkpoint`."""
+    rounds = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round)
+    return contract("Settlement").call("checkpoint", *rounds, checkpoint.root, *certificate_arguments(certificate))
 
 
 def read_head(chain: Chain, deployment: Deployment) -> Head:
@@ -234,8 +241,13 @@ def read_head(chain: Chain, deployment: Deployment) -> Head:
     (epoch,) = ask(chain, "Settlement", at, "epoch")
     (keys,) = ask(chain, "Settlement", at, "seatKeys")
     (next_round,) = ask(chain, "Settlement", at, "nextRound")
-    (previous,) = ask(chain, "Settlement", at, "checkpointBefore", next_round)
-    return Head(epoch, len(keys), next_round, previous)
+    return Head(epoch, len(keys), next_round, checkpoint_before(chain, deployment, next_round))
+
+
+def checkpoint_before(chain: Chain, deployment: Deployment, round_number: int) -> Digest:
+    """Return the digest of the accepted checkpoint that ends just before a round, zero if none does."""
+    (digest,) = ask(chain, "Settlement", deployment.settlement, "checkpointBefore", round_number)
+    return bytes(digest)
 
 
 def read_checkpoints(chain: Chain, deployment: Deployment) -> tuple[Checkpoint, ...]:

@@ -146,6 +146,12 @@ class EmbeddedChain:
         self._receipts.append(mined)
         return mined
 
+    def mined(self, raw: bytes) -> Receipt | None:
+        """Return the receipt of a transaction of this chain, None of any other."""
+        return next(
+            (receipt for sent, receipt in zip(self._sent, self._receipts, strict=True) if sent.raw == raw), None
+        )
+
     def logs(self, address: bytes, topic: bytes, from_block: int) -> tuple[Log, ...]:
         """Return the events of a contract with this first topic, oldest first."""
         return tuple(

@@ -75,7 +75,7 @@ class JsonRpcChain:
 
     @property
     def sent(self) -> tuple[SentTransaction, ...]:
-        """Every transaction that this object sent and that was mined, in order."""
+        """Every transaction that this object sent and that was mined and did not revert, in order."""
         return tuple(self._sent)
 
     def timestamp_s(self) -> int:
@@ -115,25 +115,36 @@ class JsonRpcChain:
         """Send a signed transaction and poll for its receipt.
 
         Raises:
-            TransactionRefusedError: the node refuses it.
+            TransactionRefusedError: the node refuses it, and knows no block that holds it.
             TransactionNotMinedError: no receipt in time; it may still be mined.
         """
         transaction = keccak256(raw)
         answer = self._request("eth_sendRawTransaction", _hex(raw))
         problem = answer.get("error")
         if problem is not None and not any(known in str(problem).lower() for known in KNOWN_ALREADY):
-            raise TransactionRefusedError(f"node refused a transaction of {len(raw)} bytes: {problem}")
+            receipt = self.mined(raw)  # sent again because an answer was lost, it is refused for its own nonce
+            if receipt is None:
+                raise TransactionRefusedError(f"node refused a transaction of {len(raw)} bytes: {problem}")
+            return receipt
         for _ in range(self.limits.polls):
-            found = self._result("eth_getTransactionReceipt", _hex(transaction))
-            if found is not None:
-                receipt = _receipt(found)
-                block = self._block(hex(receipt.block))
-                self._sent.append(SentTransaction(raw, _integer(block, "timestamp")))
+            receipt = self.mined(raw)
+            if receipt is not None:
                 return receipt
             self._sleep(self.limits.poll_s)
         raise TransactionNotMinedError(
             f"transaction {transaction.hex()} has no receipt after {self.limits.polls} polls", transaction=transaction
         )
+
+    def mined(self, raw: bytes) -> Receipt | None:
+        """Ask by its hash for the receipt of a transaction that may have been sent before."""
+        found = self._result("eth_getTransactionReceipt", _hex(keccak256(raw)))
+        if found is None:
+            return None
+        receipt = _receipt(found)
+        if receipt.succeeded and all(sent.raw != raw for sent in self._sent):
+            timestamp_s = _integer(self._block(hex(receipt.block)), "timestamp")
+            self._sent.append(SentTransaction(raw, timestamp_s))
+        return receipt
 
     def logs(self, address: bytes, topic: bytes, from_block: int) -> tuple[Log, ...]:
         """Return the events of a contract with this first topic, oldest first, LOG_BLOCKS_MAX blocks at a time.
