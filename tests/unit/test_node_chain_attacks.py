@@ -351,6 +351,31 @@ def test_what_a_node_was_sent_is_compared_too() -> None:
     check_chain(node_record(), NODE, keys().epoch_set, keys().operator.address)
 
 
+def renumbered(old: ChainRecord, index: int, nonce: int) -> ChainRecord:
+    """Let the operator send one of its transactions to the node with another nonce."""
+    sent = list(old.sent)
+    fields = rlp.decode(sent[index].raw[1:])
+    gas_max = int.from_bytes(fields[4], "big")
+    call = {"fees": DEAR, "gas_max": gas_max, "to": fields[5], "value": 0, "data": fields[7]}
+    sent[index] = replace(sent[index], raw=sign_transaction(keys().operator, chain_id=31337, nonce=nonce, **call))
+    return replace(old, sent=tuple(sent))
+
+
+def test_what_somebody_else_settled_at_a_node_stands_on_its_certificate() -> None:
+    settled = replace(node_record(), sent=node_record().sent[:-1], gas=(0,))
+    check_chain(settled, NODE, keys().epoch_set, keys().operator.address)
+    bare = replace(settled, certificates=(b"\x0f" + record().certificates[0][-48:],))
+    with pytest.raises(BadCertificateError):
+        check_chain(bare, NODE, keys().epoch_set, keys().operator.address)
+
+
+def test_transactions_that_reverted_at_a_node_leave_gaps_before_what_settles_and_nowhere_else() -> None:
+    check_chain(renumbered(node_record(), 11, 7), NODE, keys().epoch_set, keys().operator.address)
+    for index, nonce, reason in [(11, 1, "nonce is 1, expected 2"), (10, 3, "opening: nonce is 3, expected 1")]:
+        with pytest.raises(ChainRecordError, match=reason):
+            check_chain(renumbered(node_record(), index, nonce), NODE, keys().epoch_set, keys().operator.address)
+
+
 def _stranger(old: ChainRecord) -> ChainRecord:
     """Let the operator register validator 2's key, with a good signature of its own."""
     sent = list(old.sent)
@@ -376,6 +401,7 @@ def _stranger(old: ChainRecord) -> ChainRecord:
         (lambda old: replace(old, sent=old.sent[:-1]), "11 transactions were sent, this run sends 12$"),
         (lambda old: replace(old, sent=(*old.sent, old.sent[0])), "number 12 is one too many"),
         (lambda old: replace(old, sent=(old.sent[1], old.sent[0], *old.sent[2:])), "the funding of .*: receiver"),
+        (lambda old: replace(old, gas=(0,)), "number 11 is one too many"),
         (_stranger, "transaction 8, validator 2's registration: sender"),
         (lambda old: replace(old, calldata_bytes=(1,)), r"checkpoints take \(324,\) bytes"),
         (lambda old: replace(old, transcript=record().transcript), "holds a transcript"),

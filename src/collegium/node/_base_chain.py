@@ -13,6 +13,7 @@ from collegium.crypto import (
     AccountKey,
     BlsSecretKey,
     Digest,
+    decode_certificate,
     encode_certificate,
     make_certificate,
 )
@@ -30,11 +31,14 @@ from collegium.settlement import (
     SentTransaction,
     TransactionNotMinedError,
     Transcript,
+    checkpoint_before,
+    checkpoint_call,
     deploy,
     open_epoch,
     open_first_epoch,
     possession_context,
     post_checkpoint,
+    read_head,
     register_validator,
     transact,
     transcribe,
@@ -78,7 +82,10 @@ class ChainRecordError(CollegiumError):
 
 @dataclass(frozen=True)
 class HandoverRecord:
-    """A handover on the chain: the certificate of the set that it relieved (bitmap and signature), and its gas."""
+    """A handover on the chain: the certificate of the set that it relieved (bitmap and signature), and its gas.
+
+    Its gas is 0 if somebody else sent it to a node: the record's `sent` does not have it.
+    """
 
     certificate: bytes
     gas: int
@@ -92,6 +99,7 @@ class ChainRecord:
         url: of the node; None for the embedded chain, which `transcript` then holds whole.
         sent: the operator's and validators' transactions to a node, in order; empty for the embedded chain.
         certificates: one a checkpoint: bitmap and signature of the epoch set.
+        gas: what each checkpoint took; 0 of one that somebody else sent to a node: `sent` does not have it.
         handovers: one an epoch that was opened after the first; not there in a task of one epoch.
     """
 
@@ -218,7 +226,7 @@ class BaseChain:
         """
         certificate = make_certificate(self.epoch_set.size, signatures)
         receipt = post_checkpoint(self.chain, self.deployment, self.operator, checkpoint, certificate)
-        return self.enter(checkpoint, encode_certificate(certificate), receipt.gas, receipt.calldata_bytes)
+        return self.enter(checkpoint, encode_certificate(certificate), receipt.gas)
 
     def relieve(self, following: EpochSet, nodes: Sequence[ValidatorNode]) -> HandoverRecord:
         """Have the epoch set in office, whose rounds are all settled, sign that another follows; put that in office."""
@@ -244,9 +252,30 @@ class BaseChain:
         self.epoch_set = following
         return self.handovers[-1]
 
-    def enter(self, checkpoint: Checkpoint, certificate: bytes, gas: int, calldata_bytes: int) -> CheckpointFacts:
+    def has_settled(self, checkpoint: Checkpoint) -> bool:
+        """Ask the contract whether it has accepted a checkpoint, whoever sent it.
+
+        Raises:
+            ChainRecordError: it has accepted another one of the same rounds.
+        """
+        if read_head(self.chain, self.deployment).next_round <= checkpoint.last_round:
+            return False
+        found = checkpoint_before(self.chain, self.deployment, checkpoint.last_round + 1)
+        if found != checkpoint.digest:
+            raise ChainRecordError(
+                f"the contract has {found.hex()} as the checkpoint that ends with round {checkpoint.last_round}, "
+                f"expected {checkpoint.digest.hex()}"
+            )
+        return True
+
+    def has_opened(self, epoch: int) -> bool:
+        """Ask the contract whether it has put the set of an epoch in office, whoever sent it."""
+        return read_head(self.chain, self.deployment).epoch >= epoch
+
+    def enter(self, checkpoint: Checkpoint, certificate: bytes, gas: int) -> CheckpointFacts:
         """Note a checkpoint that is on the chain, and what it took."""
-        facts = CheckpointFacts(checkpoint, gas, calldata_bytes)
+        call = checkpoint_call(checkpoint, decode_certificate(certificate, self.epoch_set.size))
+        facts = CheckpointFacts(checkpoint, gas, len(call))
         self.facts.append(facts)
         self.certificates.append(certificate)
         return facts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import rlp
 
@@ -79,6 +79,7 @@ class _Call:
     data: bytes
     gas_max: int
     free_bytes: int = 0
+    after_others: bool = False  # the sender may have sent more before it, which the contract refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +137,14 @@ def check_chain(
         raise ChainRecordError(f"the contracts are at {settlement.hex()} and its registry, the record says otherwise")
     # 3. transactions
     settling = [_step_call(record, step, epoch_set, operator) for step in steps]
-    calls = [*_set_up_calls(epoch_set, operator, deployment), *settling]
+    set_up = list(_set_up_calls(epoch_set, operator, deployment))
     sizes = tuple(len(call.data) for call, step in zip(settling, steps, strict=True) if isinstance(step, _Settled))
     if record.calldata_bytes != sizes:
         raise ChainRecordError(f"checkpoints take {sizes} bytes, the record says {record.calldata_bytes}")
     if url is None:
-        _check_embedded(record, calls, steps, epoch_set, operator)
+        _check_embedded(record, [*set_up, *settling], steps, epoch_set, operator)
     else:
-        _check_node(record, calls, epoch_set, operator)
+        _check_node(record, [*set_up, *_own_calls(record, steps, settling)], epoch_set, operator)
 
 
 def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[KnownEpoch]) -> list[_Settled | _Opened]:
@@ -214,6 +215,18 @@ def _step_call(record: ChainRecord, step: _Settled | _Opened, epoch_set: EpochSe
     seats = tuple(numbers[member.account] for member in step.epoch_set.validators)
     call = contract("Settlement").call("openEpoch", seats, *certificate)
     return _Call(f"the opening of epoch {step.epoch_set.epoch}", operator, at, 0, call, OPENING_GAS_MAX)
+
+
+def _own_calls(record: ChainRecord, steps: Sequence[_Settled | _Opened], calls: Sequence[_Call]) -> Iterator[_Call]:
+    """Yield the calls that the operator's account sent to a node; the others stand on their certificates alone.
+
+    Anyone may settle what a quorum signed, and then the operator's own transaction is refused and spends a number.
+    """
+    checkpoints, handovers = iter(record.gas), iter(record.handed_over)
+    for step, call in zip(steps, calls, strict=True):
+        gas = next(checkpoints) if isinstance(step, _Settled) else next(handovers).gas
+        if gas != 0:
+            yield replace(call, after_others=True)
 
 
 def _check_embedded(
@@ -300,6 +313,8 @@ def _check_transactions(
     for index, (transaction, call) in enumerate(zip(sent, calls, strict=True)):
         found = _decode_transaction(index, transaction)
         kept = len(call.data) - call.free_bytes
+        if call.after_others:
+            nonces[call.sender] = max(nonces[call.sender], found.nonce)
         checks = {
             "chain": (found.chain_id, chain_id),
             "sender": (found.sender.hex(), call.sender.hex()),

@@ -8,30 +8,21 @@ that it goes on after a kill without posting anything twice.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
-
-import rlp
+from typing import TYPE_CHECKING, Final
 
 from collegium.consensus import EpochSet
 from collegium.crypto import (
     AccountKey,
     BlsPublicKey,
     Digest,
-    decode_certificate,
     encode_certificate,
     make_certificate,
 )
-from collegium.settlement import (
-    Chain,
-    Checkpoint,
-    Receipt,
-    handover_digest,
-)
+from collegium.settlement import Checkpoint, handover_digest
 
 from ._base_chain import (
     CHAIN_FAILURES,
@@ -44,8 +35,8 @@ from ._base_chain import (
 from ._checkpoints import checkpoints, last_rounds
 from ._client import ValidatorClient
 from ._consortium import load_account, read_genesis
+from ._due_step import DueStep, NonceSpentError, StepSender, read_file, replace_file
 from ._epochs import KnownEpoch, epochs_of
-from ._events import WorldError
 from ._experiment import experiment_from_bytes
 from ._final_walk import FinalWalk, patiently
 from ._genesis import Genesis
@@ -58,10 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["CHAIN_RECORD", "RelayerProcess", "run_relayer"]
 
 CHAIN_RECORD: Final = "chain.json"  # in the folder of its state
-PENDING: Final = "pending.tx"
 PAUSE_S_FIRST: Final = 1.0
 PAUSE_S_MAX: Final = 60.0
-TRANSACTION_DATA_FIELD: Final = 7  # of a transaction of type 2
 
 
 async def run_relayer(settings: RelayerSettings) -> None:
@@ -92,7 +81,7 @@ class RelayerProcess:
     state: Path
     client: ValidatorClient
     chain: BaseChain = field(init=False)
-    certificate: bytes = b""  # of what is being posted
+    sender: StepSender = field(init=False)
 
     @classmethod
     def open(cls, settings: RelayerSettings, log: FilteringBoundLogger) -> RelayerProcess:
@@ -103,7 +92,7 @@ class RelayerProcess:
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         written = settings.state / CHAIN_RECORD
         place = written if written.exists() else settings.chain
-        data = _read(place)
+        data = read_file(place)
         try:
             record = decode_chain_record(data)
         except ChainRecordError as error:
@@ -128,6 +117,7 @@ class RelayerProcess:
         walk, headers, known = FinalWalk(self.client), list[Digest](), self.client.epochs
         await self._learn(len(self.record.handed_over))
         self.chain = await self._resumed()
+        self.sender = StepSender(self.chain, self.state, self.log)
         self.log.info("ready", posted=len(self.chain.facts))
         for number in range(self.rounds + 1):
             final = await walk.next_round()
@@ -168,10 +158,7 @@ class RelayerProcess:
 
     def _resume(self) -> BaseChain:
         later = [epoch.epoch_set for epoch in self.client.epochs.known[1:]]
-        chain = BaseChain.resume(self.record, self.operator, self.genesis.epoch_set, later)
-        if self.record.url is not None:  # a node remembers what it was sent; the embedded chain dies with this process
-            chain.chain = cast(Chain, _Noted(chain.chain, self._note))
-        return chain
+        return BaseChain.resume(self.record, self.operator, self.genesis.epoch_set, later)
 
     async def _settle(self, place: int, checkpoint: Checkpoint) -> None:
         """Post a checkpoint unless it is posted; while the chain does not answer, try again."""
@@ -212,8 +199,9 @@ class RelayerProcess:
             try:
                 await asyncio.to_thread(post, signatures)
                 break
-            except CHAIN_FAILURES as error:
-                self.log.warning("chain_silent", reason=error)
+            except (*CHAIN_FAILURES, NonceSpentError) as error:
+                silent = not isinstance(error, NonceSpentError)
+                self.log.warning("chain_silent" if silent else "nonce_spent", reason=error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
@@ -228,85 +216,31 @@ class RelayerProcess:
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     def _post(self, checkpoint: Checkpoint, signatures: dict[int, bytes]) -> None:
-        """Post a checkpoint and write the record; what was sent before a kill is sent again as it was."""
-        sent = self._sent_before(signatures)
-        if sent is None:
-            self.chain.post(checkpoint, signatures)
-        else:
-            certificate, receipt, data_bytes = sent
-            self.chain.enter(checkpoint, certificate, receipt.gas, data_bytes)
-        self._written()
+        """Have the contract take a checkpoint, and write the record."""
+        self._carry_through(
+            DueStep(
+                what=f"checkpoint of rounds {checkpoint.first_round} to {checkpoint.last_round}",
+                certificate=encode_certificate(make_certificate(self.chain.epoch_set.size, signatures)),
+                done=partial(self.chain.has_settled, checkpoint),
+                send=partial(self.chain.post, checkpoint, signatures),
+                enter=partial(self.chain.enter, checkpoint),
+            )
+        )
 
     def _hand_over(self, following: EpochSet, signatures: dict[int, bytes]) -> None:
-        """Open an epoch and write the record; what was sent before a kill is sent again as it was."""
-        sent = self._sent_before(signatures)
-        if sent is None:
-            self.chain.hand_over(following, signatures)
-        else:
-            certificate, receipt, _ = sent
-            self.chain.enter_handover(following, certificate, receipt.gas)
-        self._written()
+        """Have the contract open an epoch, and write the record."""
+        self._carry_through(
+            DueStep(
+                what=f"opening of epoch {following.epoch}",
+                certificate=encode_certificate(make_certificate(self.chain.epoch_set.size, signatures)),
+                done=partial(self.chain.has_opened, following.epoch),
+                send=partial(self.chain.hand_over, following, signatures),
+                enter=partial(self.chain.enter_handover, following),
+            )
+        )
 
-    def _sent_before(self, signatures: dict[int, bytes]) -> tuple[bytes, Receipt, int] | None:
-        """Send again what was noted before a kill; return its certificate, receipt and data's length, if there is any.
-
-        What is due next is what was due then. With nothing noted, make ready to note what comes.
-        """
-        size, pending = self.chain.epoch_set.size, self.state / PENDING
-        if not pending.exists():
-            self.certificate = encode_certificate(make_certificate(size, signatures))
-            return None
-        certificate, raw = cast(list[bytes], rlp.decode(_read(pending)))
-        decode_certificate(certificate, size)
-        receipt: Receipt = self.chain.chain.send(raw)
-        data: bytes = cast(list[Any], rlp.decode(raw[1:]))[TRANSACTION_DATA_FIELD]
-        return certificate, receipt, len(data)
-
-    def _written(self) -> None:
-        """Write the record, and only then forget what was noted."""
-        _write(self.state / CHAIN_RECORD, encode_chain_record(self.chain.record()))
-        (self.state / PENDING).unlink(missing_ok=True)
-
-    def _note(self, raw: bytes) -> None:
-        """Write a transaction down before it is sent, behind the certificate that it carries."""
-        _write(self.state / PENDING, rlp.encode([self.certificate, raw]))
-
-
-class _Noted:
-    """A chain that writes each transaction down before it sends it."""
-
-    def __init__(self, chain: Chain, note: Callable[[bytes], None]) -> None:
-        self._chain, self._note = chain, note
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._chain, name)
-
-    def send(self, raw: bytes) -> Receipt:
-        """Write down, then send."""
-        self._note(raw)
-        return self._chain.send(raw)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WorldError(f"{path}: {error.strerror}; expected a file of the relayer") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file, whole or not at all; it is on disk when this returns."""
-    draft = path.with_name(f".{path.name}")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise WorldError(f"{path}: {error.strerror}; the chain's record cannot be written") from error
+    def _carry_through(self, step: DueStep) -> None:
+        """See a step through, write the record, and only then forget what was noted."""
+        self.sender.carry_through(step)
+        replace_file(self.state / CHAIN_RECORD, encode_chain_record(self.chain.record()))
+        self.sender.forget()
