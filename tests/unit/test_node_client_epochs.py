@@ -26,6 +26,7 @@ from collegium.consensus import (
     Registration,
     Validator,
     ValidatorIndex,
+    WrongChangeError,
     encode_epoch_record,
     encode_payload,
     genesis_certificate,
@@ -36,13 +37,14 @@ from collegium.crypto import BlsPublicKey, Digest, SealKey, aggregate_signatures
 from collegium.node._client import DisagreementError, FinalHeader, NobodyAnsweredError, ValidatorClient
 from collegium.node._client_line import ClientLimits
 from collegium.node._desk import Passed
-from collegium.node._epochs import Epochs, FinalRound
+from collegium.node._epochs import Epochs, FinalRound, ForkedEpochError
 from collegium.node._final_walk import FinalWalk
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest
 
 LIMITS = ClientLimits(retry_s=0.001, retry_s_max=0.002, hedge_s=5.0)
 FIRST_ROUND = 5
 MEMBERS = (3, 1, 0)  # candidates of the second epoch, by place
+FORGED = (2, 3, 1)  # and of another one, by whoever has the first set's keys
 
 
 class Once:
@@ -79,12 +81,12 @@ def number_of(block: Block) -> int:
 
 
 @cache
-def history() -> History:
+def history(seated: tuple[int, ...] = MEMBERS) -> History:
     rounds = [payload for number in range(FIRST_ROUND) for payload in round_of(number)]
-    record = handover()
+    record = encode_epoch_record(handover_record(seated))
     first = chain_of(epoch_set(), epoch_set().genesis(), range(SIZE), [*rounds[:-2], record, *rounds[-2:]])
-    opened = open_handover(epoch_set(), handover_record(), Once())
-    return History(first, chain_of(opened.epoch_set, opened.genesis, MEMBERS, round_of(FIRST_ROUND)), opened.epoch_set)
+    opened = open_handover(epoch_set(), handover_record(seated), Once())
+    return History(first, chain_of(opened.epoch_set, opened.genesis, seated, round_of(FIRST_ROUND)), opened.epoch_set)
 
 
 def round_of(number: int) -> list[bytes]:
@@ -92,22 +94,18 @@ def round_of(number: int) -> list[bytes]:
     return [encode_payload(close), encode_payload(Certified(header_of(number), b"certificate"))]
 
 
-def handover() -> bytes:
-    return encode_epoch_record(handover_record())
-
-
 @cache
-def handover_record() -> Handover:
+def handover_record(seated: tuple[int, ...] = MEMBERS) -> Handover:
     validators = tuple(
         Validator(ValidatorIndex(place), bytes(VOTING[i].public_key()), ACCOUNTS[i].address, 1)
-        for place, i in enumerate(MEMBERS)
+        for place, i in enumerate(seated)
     )
     members = EpochSet(TASK, 1, validators)
     dealing = deal(RANDOM.split("dealing"), members.size, members.quorum)
     group = combine_commitments(members.size, [dealing.commitments])
     scope = change_scope(epoch_set(), 1, 0)
     keys = []
-    for place, candidate in enumerate(MEMBERS):
+    for place, candidate in enumerate(seated):
         secret = SealKey.generate(RANDOM.split(f"seal {place}"))
         key = Announcement(place, FIRST_ROUND, secret.public_bytes, b"")
         signature = ACCOUNTS[candidate].sign(first_key_digest(scope, members, key))
@@ -251,6 +249,36 @@ def test_who_answers_with_an_earlier_handover_leads_nobody_in_circles(tmp_path: 
     with pytest.raises(NobodyAnsweredError, match="the handover that ends epoch 0, expected epoch 1's"):
         run(lambda: asyncio.wait_for(client.latest(), 60))
     assert client.epochs.present.epoch == 1
+
+
+def test_a_client_in_a_forged_epoch_says_by_name_that_there_are_two_histories(tmp_path: Path) -> None:
+    """Whoever has an old set's keys signs a second history; the first honest word about the first is a fork, no lie."""
+    told = desks(history().second, ended=history().proof)
+    client = client_of(tmp_path, told)
+    client.epochs.hand_over(history(FORGED).proof)
+    with pytest.raises(ForkedEpochError, match="two final handovers end epoch 0"):
+        run(client.latest)
+    # somebody whose header does not hold and who proves no other history is a liar as before
+    proved = client_of(tmp_path, desks(history(FORGED).second, ended=history().proof))
+    with pytest.raises(NobodyAnsweredError, match="final header: "):
+        run(proved.latest)
+
+
+def test_a_set_of_fewer_or_more_than_the_plan_seats_is_not_believed() -> None:
+    for least, most in ((4, 4), (1, 2)):
+        epochs = Epochs(epoch_set(), replace(plan(), members_min=least, members_max=most))
+        with pytest.raises(WrongChangeError, match=f"epoch 1 seats 3 members, expected {least} to {most}"):
+            epochs.hand_over(history().proof)
+        assert epochs.present.epoch == 0
+    assert Epochs(epoch_set(), replace(plan(), members_max=3)).hand_over(history().proof).epoch == 1
+
+
+def test_a_word_of_fewer_than_one_more_than_can_be_bad_is_not_the_last_header(tmp_path: Path) -> None:
+    told = desks(history().first)
+    for desk in told[1:]:
+        desk.blocks = history().second  # without the handover that leads there
+    with pytest.raises(DisagreementError, match="1 validators tell of a last header, expected 2"):
+        run(client_of(tmp_path, told).latest)
 
 
 def test_a_walk_goes_on_in_the_next_epoch(tmp_path: Path) -> None:

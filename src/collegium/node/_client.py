@@ -36,7 +36,7 @@ from collegium.errors import CollegiumError
 from ._client_line import ClientLimits, GatewayAnswerError, Line, open_lines
 from ._client_upload import upload_to
 from ._desk import Readiness, Verdict
-from ._epochs import Epochs, KnownEpoch, place_of
+from ._epochs import Epochs, ForkedEpochError, KnownEpoch, place_of
 from ._event_feed import NodeEvent
 from ._ledger import decode_ledger
 from ._upload_ticket import make_ticket
@@ -131,7 +131,9 @@ class ValidatorClient:
             wait_s: how long to wait for one; then the first that comes is returned.
 
         Raises:
+            DisagreementError: too few answer, where the first is not waited for.
             NobodyAnsweredError: no answer that verifies.
+            ForkedEpochError: a validator proves another history than the one that is known here.
         """
         while True:
             present = self.epochs.present
@@ -152,6 +154,10 @@ class ValidatorClient:
                     found.append(answer)
                 if count >= enough or (found and wait_s > 0):
                     break
+        if count < enough and wait_s == 0 and self.epochs.present is members:
+            raise DisagreementError(
+                f"{count} validators tell of a last header, expected {enough}", answers=count, expected=enough
+            )
         return max(found, key=lambda header: header.certified.header.round, default=None)
 
     async def epoch_after(self, header: FinalHeader) -> KnownEpoch:
@@ -388,6 +394,7 @@ class ValidatorClient:
 
         Raises:
             NobodyAnsweredError: all were asked, and none answered well.
+            ForkedEpochError: one proves that a set signed two histories: to ask others would hide it.
         """
         waiting, reasons, good = self._shuffled(members), dict[int, str](), 0
         asked: dict[asyncio.Task[T], int] = {}
@@ -410,7 +417,7 @@ class ValidatorClient:
                     if error is None:
                         good += 1
                         yield task.result()
-                    elif isinstance(error, CollegiumError):
+                    elif isinstance(error, CollegiumError) and not isinstance(error, ForkedEpochError):
                         reasons[validator] = str(error)
                         ask_another()
                     else:
@@ -453,7 +460,19 @@ class ValidatorClient:
         try:
             return self._check_header(blocks[0], certificates)
         except CollegiumError as error:
+            await self._look_for_fork(min(blocks[0].epoch, self.epochs.present.epoch), line)
             raise line.malformed("final header", error) from error
+
+    async def _look_for_fork(self, epoch: int, line: Line) -> None:
+        """Hear by which handovers a validator came to an epoch in which nothing that it tells holds here.
+
+        Raises:
+            ForkedEpochError: by another one than is known here, and as well signed.
+            CollegiumError: it does not prove them.
+        """
+        for ended in range(epoch):
+            answer = await line.ask(f"/v1/handovers/{ended}", self._limits.blocks_bytes_max)
+            self._learn(line, answer.body, ended)
 
     async def _walk_to(self, epoch: int, line: Line) -> None:
         """Learn the epochs up to one, from the handovers that a validator proves.
@@ -466,7 +485,12 @@ class ValidatorClient:
             self._learn(line, answer.body, ended)
 
     def _learn(self, line: Line, data: bytes, ended: int) -> None:
-        """Take the handover that ends an epoch as a validator tells it; another epoch's, however true, is no answer."""
+        """Take the handover that ends an epoch as a validator tells it; another epoch's, however true, is no answer.
+
+        Raises:
+            ForkedEpochError: see `Epochs.hand_over`; it is the ended set's doing, not this validator's.
+            GatewayAnswerError: it proves nothing.
+        """
         try:
             blocks, certificates = decode_ledger(data)
             if len(blocks) != 1:
@@ -474,6 +498,8 @@ class ValidatorClient:
             if blocks[0].epoch != ended:
                 raise GatewayAnswerError(f"the handover that ends epoch {blocks[0].epoch}, expected epoch {ended}'s")
             self.epochs.hand_over(HandoverProof(blocks[0], certificates))
+        except ForkedEpochError:
+            raise
         except CollegiumError as error:
             raise line.malformed("handover", error) from error
 

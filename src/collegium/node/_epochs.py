@@ -162,7 +162,8 @@ class Epochs:
         """Return the epoch that a final handover opens, and know it from now on; again, if it is known already.
 
         Raises:
-            WrongChangeError: the task has one epoch, or the next one would begin too early or seat a stranger.
+            WrongChangeError: the task has one epoch, or the next one would begin too early, or seat too few,
+                too many or a stranger.
             UnknownEpochError: the handover ends an epoch that is not known.
             ForkedEpochError: another one has ended this epoch.
             CollegiumError: as `verify_handover`.
@@ -180,6 +181,11 @@ class Epochs:
         if opened.first_round < earliest:
             raise WrongChangeError(
                 f"epoch {ended.epoch + 1} begins with round {opened.first_round}, expected {earliest} or later"
+            )
+        size = opened.epoch_set.size
+        if not plan.members_min <= size <= plan.members_max:
+            raise WrongChangeError(
+                f"epoch {ended.epoch + 1} seats {size} members, expected {plan.members_min} to {plan.members_max}"
             )
         candidates = {(entry.bls_key, entry.account, entry.stake) for entry in plan.candidates}
         for member in opened.epoch_set.validators:
