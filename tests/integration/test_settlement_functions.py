@@ -60,15 +60,11 @@ from collegium.settlement import (
 from collegium.settlement._abi import CONTRACTS
 from collegium.settlement._payouts import _leaves, _root
 
-ELSEWHERE = {"Disputes": "test_disputes_contracts.py", "ModelStep": "test_disputes_contracts.py"}
+ELSEWHERE = {"Disputes": "test_disputes_functions.py", "ModelStep": "test_disputes_functions.py"}
 DUES = [Due(ALICE.address, 600, 1), Due(MALLORY.address, 400)]
 KEY = BlsSecretKey.generate(STREAM)
 FALSE = key_sum(1)
 ROWS = sha256(FALSE.rows.astype("<u8").tobytes()).digest()
-
-# Whose functions are tried in test_disputes_contracts.py: a court begins from two headers and a trace, which no task of
-# this stage has.
-COURTS = {"Disputes", "ModelStep"}
 
 
 def abi() -> dict[str, list[dict[str, Any]]]:
@@ -88,7 +84,7 @@ def functions() -> dict[str, dict[str, Any]]:
         f"{name}.{entry['name']}({','.join(map(typed, entry['inputs']))})": entry
         for name, entries in abi().items()
         for entry in entries
-        if entry["type"] == "function" and name not in COURTS
+        if entry["type"] == "function"
     }
 
 
