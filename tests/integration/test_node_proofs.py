@@ -22,7 +22,7 @@ from collegium.consensus import (
     check_registration,
     verify_proof_evidence,
 )
-from collegium.consensus import _round as round_module
+from collegium.consensus import _round_rules as rules_module
 from collegium.crypto import os_random
 from collegium.lineage import Lineage
 from collegium.node import LearningTask, SharedWork, TrainerJournal, Workers
@@ -346,7 +346,7 @@ def test_a_run_whose_validators_all_admit_another_pack_does_not_verify(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         trick(patch)
-        patch.setattr(round_module, "check_registration", lambda *_: None)
+        patch.setattr(rules_module, "check_registration", lambda *_: None)
         run = play(write_experiment(tmp_path, PROVED), tmp_path / "run")
     assert column(run, "outcome") == ["opened"] * (ROUNDS + 1)
     verdict = check(run.path)

@@ -16,7 +16,7 @@ import pytest
 from _tiny_network import tiny_experiment
 
 from collegium.aggregation import check_report
-from collegium.consensus import Header, decode_upload, terms_after
+from collegium.consensus import EpochSet, Header, decode_upload, terms_after
 from collegium.crypto import os_random
 from collegium.node._play import play_round
 from collegium.node._setup import Federation, set_up
@@ -33,11 +33,15 @@ class Telling:
 
     headers: list[Header]
     models: dict[bytes, bytes]
+    epoch_set: EpochSet
     newest: int = 0
     asked: list[bytes] = field(default_factory=list)
 
     async def latest(self, *_: Any) -> Any:
         return told(self.headers[self.newest])
+
+    async def epoch_after(self, _: Any) -> Any:
+        return self
 
     async def object(self, digest: bytes) -> bytes:
         return self.models[digest]
@@ -87,7 +91,7 @@ def late(played: tuple[Federation, list[Header], dict[bytes, bytes]], tmp_path: 
         genesis=federation.genesis,
         experiment=federation.experiment,
         task=federation.task,
-        client=Telling(headers, models),  # type: ignore[arg-type]
+        client=Telling(headers, models, federation.genesis.epoch_set),  # type: ignore[arg-type]
         disk=disk,
         trainer=Trainer(trainer.account, trainer.rows, disk.journal()),
         figures=tmp_path / "figures.jsonl",
