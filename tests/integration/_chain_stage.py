@@ -30,6 +30,11 @@ START_S = 1_800_000_000
 COIN = 10**18
 ANVIL = Path(__file__).parents[2] / "contracts" / "node_modules" / ".bin" / "anvil"
 
+DEVELOPMENT_KEYS = (
+    "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+    "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
+)  # of the first accounts that anvil gives coins to, published
+
 STREAM = Stream(hash_fields("test-settlement"))
 DEPLOYER, ALICE, MALLORY = (AccountKey.generate(STREAM) for _ in range(3))
 
@@ -69,27 +74,31 @@ def embedded() -> Iterator[World]:
     yield World(chain, lambda seconds: chain.advance_to(chain.timestamp_s() + seconds), save, restore)
 
 
-def anvil(hardfork: str) -> Iterator[World]:
-    command = [ANVIL, "--host", "127.0.0.1", "--port", "0", "--hardfork", hardfork, "--chain-id", str(CHAIN_ID)]
-    with subprocess.Popen(
-        [*command, "--timestamp", str(START_S), "--accounts", "1"], stdout=subprocess.PIPE, text=True
-    ) as process:
+@contextmanager
+def running_anvil(*options: str) -> Iterator[str]:
+    """Start a fresh anvil, and yield its address."""
+    command = [ANVIL, "--host", "127.0.0.1", "--port", "0", "--chain-id", str(CHAIN_ID), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             address = next(line.split()[-1] for line in process.stdout if line.startswith("Listening on"))
-            url = f"http://{address}"
             threading.Thread(target=process.stdout.read).start()  # or its log fills the pipe and it stops
-            for account in (DEPLOYER, ALICE, MALLORY):
-                ask(url, "anvil_setBalance", "0x" + account.address.hex(), hex(1000 * COIN))
-            chain = JsonRpcChain(url, JsonRpcLimits(poll_s=0.002))
-            yield World(
-                chain,
-                lambda seconds: ask(url, "evm_increaseTime", seconds),
-                lambda: ask(url, "evm_snapshot"),
-                lambda saved: ask(url, "evm_revert", saved),
-            )
+            yield f"http://{address}"
         finally:
             process.terminate()
+
+
+def anvil(hardfork: str) -> Iterator[World]:
+    with running_anvil("--hardfork", hardfork, "--timestamp", str(START_S), "--accounts", "1") as url:
+        for account in (DEPLOYER, ALICE, MALLORY):
+            ask(url, "anvil_setBalance", "0x" + account.address.hex(), hex(1000 * COIN))
+        chain = JsonRpcChain(url, JsonRpcLimits(poll_s=0.002))
+        yield World(
+            chain,
+            lambda seconds: ask(url, "evm_increaseTime", seconds),
+            lambda: ask(url, "evm_snapshot"),
+            lambda saved: ask(url, "evm_revert", saved),
+        )
 
 
 def ask(url: str, method: str, *parameters: object) -> Any:

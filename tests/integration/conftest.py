@@ -1,6 +1,5 @@
-"""Puts the stage of whole runs where the tests of this folder can import it, and plays one run for all of them."""
+"""Puts the stages of this folder where its tests can import them, and plays one run for all of them."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from _chain_stage import DEVELOPMENT_KEYS, running_anvil
 from _run_stage import PROVED, Copy, PlayedRun, play, write_experiment
 
 
@@ -42,18 +42,11 @@ def copy(played: PlayedRun, tmp_path: Path) -> Copy:
 @pytest.fixture(scope="session")
 def node() -> Iterator[str]:
     """The address of a fresh anvil."""
-    anvil = Path(__file__).parents[2] / "contracts" / "node_modules" / ".bin" / "anvil"
-    command = [anvil, "--host", "127.0.0.1", "--port", "0", "--chain-id", "31337"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            address = next(line.split()[-1] for line in process.stdout if line.startswith("Listening on"))
-            yield f"http://{address}"
-        finally:
-            process.terminate()
+    with running_anvil() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def development_key() -> str:
-    """The key of the account that pays: the first of anvil's published development accounts."""
-    return "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+    """The key of the account that pays."""
+    return DEVELOPMENT_KEYS[0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from _chain_stage import ANVIL, CHAIN_ID, ask
+from _chain_stage import DEVELOPMENT_KEYS, ask, running_anvil
 from _court_stage import ZERO
 from _run_stage import PlayedRun, play, write_experiment
 
@@ -40,30 +39,21 @@ from collegium.settlement import (
 )
 
 LIED_ROUND = 2
-KEYS = (
-    "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
-    "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
-)  # anvil's published development accounts
-FUNDER, LIAR = (AccountKey(bytes.fromhex(key[2:])) for key in KEYS)
+FUNDER, LIAR = (AccountKey(bytes.fromhex(key[2:])) for key in DEVELOPMENT_KEYS)
 TERMS = DisputeTerms(window_s=4000, join_s=600, clock_s=900, extension_s=60)
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[str]:
-    command = [ANVIL, "--host", "127.0.0.1", "--port", "0", "--chain-id", str(CHAIN_ID)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            address = next(line.split()[-1] for line in process.stdout if line.startswith("Listening on"))
-            yield f"http://{address}"
-        finally:
-            process.terminate()
+    """The address of an anvil of this file's own, whose clock is moved."""
+    with running_anvil() as url:
+        yield url
 
 
 def settled(node: str, folder: Path) -> PlayedRun:
     experiment = write_experiment(folder, ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{node}"'))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLLEGIUM_CHAIN_KEY", KEYS[0])
+        patch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEYS[0])
         return play(experiment, folder / "run")
 
 
