@@ -4,32 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from _experiment_stage import SMALLEST
 
 from collegium.node import Experiment, ExperimentBytesError, ExperimentRefusedError, experiment_to_bytes
 from collegium.node._experiment import decode_experiment, experiment_from_bytes
 
-FILE = """
-[task]
-name = "hospitals"
-rounds = 3
-seed = 1
-level = "unproved"
-[data]
-path = "heart.csv"
-site = "hospital"
-label = "disease"
-negative = "0"
-[model]
-kind = "logistic"
-[rule]
-learning_rate = 0.05
-[committee]
-seats = 16
-"""
-
 
 def decode(line: str) -> Experiment:
-    return decode_experiment(FILE.replace("0.05", f"0.05\n{line}").encode(), Path())
+    return decode_experiment(SMALLEST.replace("0.05", f"0.05\n{line}").encode(), Path())
 
 
 def test_settings_reach_the_experiment_and_its_bytes() -> None:

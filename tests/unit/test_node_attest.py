@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from _experiment_stage import SMALLEST
 
 from collegium.node import (
     AttestationSettings,
@@ -35,28 +36,14 @@ BINDING = QuoteBinding(
     rule=b"r" * 32,
 )
 POLICY = QuotePolicy(snp=SnpPolicy(frozenset({b"m" * 48}), SnpTcb(3, 0, 22, 213)))
-TEXT = """
-[task]
-name = "hospitals"
-rounds = 3
-seed = 1
-level = "attested"
-[data]
-path = "heart.csv"
-site = "hospital"
-label = "disease"
-negative = "0"
-[model]
-kind = "logistic"
-[rule]
-learning_rate = 0.05
-[committee]
-seats = 16
-[attestation]
+TEXT = (
+    SMALLEST.replace('"unproved"', '"attested"')
+    + """[attestation]
 policy = "policy.json"
 time = 1800000000
 command = ["./quote", "-v", "-v"]
 """
+)
 
 
 # ------------------------------------------------------------------------------------------------ the command

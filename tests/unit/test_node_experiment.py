@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from _experiment_stage import SMALLEST
 
 from collegium.consensus import seat_quorum
 from collegium.node import (
@@ -20,24 +21,6 @@ from collegium.node import (
 from collegium.node._setup import QuorumRefusedError, quorum_of
 
 ROOT = Path(__file__).parents[2]
-SMALLEST = """
-[task]
-name = "hospitals"
-rounds = 3
-seed = 1
-level = "unproved"
-[data]
-path = "heart.csv"
-site = "hospital"
-label = "disease"
-negative = "0"
-[model]
-kind = "logistic"
-[rule]
-learning_rate = 0.05
-[committee]
-seats = 16
-"""
 
 
 def decode(text: str) -> Experiment:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _experiment_stage import SMALLEST
 from typer.testing import CliRunner
 
 from collegium.apps.cli import app
@@ -22,30 +23,16 @@ from collegium.node import (
 from collegium.node._experiment import require_one_committee
 from collegium.node._membership import join_validator
 
-TEXT = """
-[task]
-name = "hospitals"
-rounds = 3
-seed = 1
-level = "unproved"
-[data]
-path = "rows.csv"
-site = "hospital"
-label = "disease"
-negative = "0"
-[model]
-kind = "logistic"
-[rule]
-learning_rate = 0.05
-[committee]
-seats = 16
-shards = 2
+TEXT = (
+    SMALLEST
+    + """shards = 2
 partition_rounds = 3
 [trainers]
 minimum = 3
 [schema]
 columns = [{ name = "dose", lower = 0, upper = 100 }]
 """
+)
 
 
 def decode(*changes: tuple[str, str]) -> Experiment:
@@ -102,7 +89,7 @@ def test_bounded_reports_and_a_quorum_go_with_shards() -> None:
 
 def test_a_shard_of_too_few_trainers_is_refused_before_anything_is_founded(tmp_path: Path) -> None:
     rows = [f"{site},{dose},{dose % 2}" for site in "abcd" for dose in range(40)]
-    (tmp_path / "rows.csv").write_text("\n".join(["hospital,dose,disease", *rows]) + "\n")
+    (tmp_path / "heart.csv").write_text("\n".join(["hospital,dose,disease", *rows]) + "\n")
     experiment = decode_experiment(TEXT.encode(), tmp_path)
     with pytest.raises(TooManyShardsError, match="at most 1 shards"):
         set_up(experiment, lambda _: None)
