@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_peer_refuses_frames_that_are_not_their_senders() -> None:
 
 @pytest.mark.slow
 def test_the_same_processes_decide_over_mutual_tls_by_either_protocol() -> None:
-    with SocketHosts(processes=2) as hosts:
+    with closing(SocketHosts(processes=2)) as hosts:
         for protocol, size in (("ours", 4), ("all-to-all", 4), ("ours", 3)):
             measure = hosts.measure(protocol, size, repeats=1)
             assert measure.wall_seconds.runs == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Final
 
 from collegium.apps._all_to_all_peer import all_to_all_replicas
@@ -75,7 +76,7 @@ def consensus_rows(*, quick: bool, part: str | None = None) -> Iterator[Row]:
             yield note_row(name, text)
     yield note_row("load before", load_text())
     if part in (None, "decision"):
-        with SocketHosts() as hosts:
+        with closing(SocketHosts()) as hosts:
             for size in QUICK_SIZES if quick else SIZES:
                 yield from _decision(size, hosts)
     if part in (None, "round"):

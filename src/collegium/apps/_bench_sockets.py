@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from collegium.apps._all_to_all_peer import all_to_all_replicas
 from collegium.apps._bench_decision import PAYLOAD_BYTES
@@ -76,14 +75,6 @@ class SocketHosts:
 
     def __init__(self, processes: int = PROCESSES) -> None:
         self._count, self._children = processes, list[_Child]()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the processes; another measurement starts others."""
