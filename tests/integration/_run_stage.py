@@ -249,6 +249,13 @@ class Copy:
         return check(self.path)
 
 
+def check_damage_is_noticed(run: Path) -> None:
+    """Check that a run does not verify while its ledger ends with another byte."""
+    ledger = (run / "ledger.bin").read_bytes()
+    with Copy(run).changed("ledger.bin", ledger[:-1] + bytes([ledger[-1] ^ 1]), listed=False):
+        assert "ledger.bin" in (check(run).failure or "")
+
+
 def plain_sum(updates: list[IntArray]) -> IntArray:
     """Return the sum of integer vectors, as anybody would add them."""
     return np.sum(updates, axis=0, dtype=np.int64)
