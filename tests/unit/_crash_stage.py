@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
 from _round_stage import EMPTY_MODEL, RANDOM, TASK, Tally, sum_of, update_of
 
 from collegium.aggregation import RoundTerms, SeatTerms, Upload, make_upload
@@ -29,6 +30,7 @@ from collegium.consensus import (
     EpochSet,
     EpochSigner,
     EpochVerifier,
+    KeepSecret,
     PeerJoined,
     Release,
     RoundContext,
@@ -179,6 +181,16 @@ class MortalJournal:
             self.fate.step()
             yield effect
         self.fate.step()  # all is written, the transaction is not committed
+
+
+def forget_sealing_keys(patch: pytest.MonkeyPatch) -> None:
+    """Let every disk lose them."""
+    write = MortalJournal.write
+
+    def lose(journal: MortalJournal, effects: Iterable[Any]) -> None:
+        write(journal, [effect for effect in effects if not isinstance(effect, KeepSecret)])
+
+    patch.setattr(MortalJournal, "write", lose)
 
 
 @dataclass
@@ -384,6 +396,12 @@ class Village:
         heapq.heappush(self.queue, (max(at_ms, self.now), self.sequence, to, message, sender))
 
     # ------------------------------------------------------------------------------------------------ afterwards
+
+    def check(self) -> None:
+        """Everybody has the model that closes give, all the same one, in the same round."""
+        assert {self.model(i) for i in range(VALIDATORS)} == {self.due(0)}
+        assert len({self._round(i).terms for i in self.nodes}) == 1
+        assert [len(node.headers) for node in self.nodes.values()] == [self._round(0).terms.round] * VALIDATORS
 
     def close(self) -> None:
         for journal in self.journals.values():

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-from _crash_stage import LINK_MS, VALIDATORS, Fate, Killed, MortalJournal, Village, Words, a_vote
+from _crash_stage import LINK_MS, VALIDATORS, Fate, Killed, Village, Words, a_vote, forget_sealing_keys
 from _round_stage import ENTRIES
 
-from collegium.consensus import KeepSecret, ObjectReply, RoundFinished, RoundPassed
+from collegium.consensus import ObjectReply, RoundFinished, RoundPassed
 from collegium.node import SharedWork
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
@@ -26,19 +25,12 @@ OPENED_BYTES = 8 * ENTRIES  # what a round that opens adds to the model
 WORK = SharedWork()
 
 
-def check(village: Village) -> None:
-    """Everybody has the model that the closes give, all the same one."""
-    assert {village.model(i) for i in range(VALIDATORS)} == {village.due(0)}
-    assert len({node.state.round.terms.digest for node in village.nodes.values()}) == 1
-    assert [len(node.headers) for node in village.nodes.values()] == [village.nodes[0].state.round.terms.round] * 4
-
-
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Village:
     """The undisturbed run."""
     village = Village(tmp_path_factory.mktemp("calm"), work=WORK)
     village.run(ROUNDS)
-    check(village)
+    village.check()
     village.close()
     return village
 
@@ -59,7 +51,7 @@ def test_a_validator_killed_between_any_two_effects_comes_back(boundary: int, ca
     village = Village(tmp_path, boundary % VALIDATORS, boundary, down_ms, WORK)
     village.run(ROUNDS)
     assert village.lives == 1 or boundary >= min(fate.effects for fate in calm.fates.values())
-    check(village)
+    village.check()
     if village.due(0) == calm.model(0):
         assert village.model(0) == calm.model(0)
     village.close()
@@ -72,7 +64,7 @@ def test_all_killed_at_once_come_back(at_ms: int, tmp_path: Path) -> None:
     village.kill_all_ms = at_ms
     village.run(ROUNDS)
     assert village.lives == VALIDATORS
-    check(village)
+    village.check()
     village.close()
 
 
@@ -83,7 +75,7 @@ def test_who_dies_while_it_begins_again_comes_back_too(boundary: int, tmp_path: 
     village.fates[1].dies_again = [2, 5, 1]
     village.run(ROUNDS)
     assert village.lives == 4
-    check(village)
+    village.check()
     village.close()
 
 
@@ -92,7 +84,7 @@ def test_who_was_away_for_many_rounds_asks_for_one_model() -> None:
     """It walks from header to header, and takes the last model by its digest; the rounds between it never computes."""
     village = Village(None, 1, 80, 1_200, WORK)
     village.run(6)
-    check(village)
+    village.check()
     notes = village.notes[1]
     passed = [note.header.round for note in notes if isinstance(note, RoundPassed)]
     finished = [note.header.round for note in notes if isinstance(note, RoundFinished)]
@@ -109,7 +101,7 @@ def test_a_broken_connection_loses_nothing_where_joining_is_told(cut_ms: int, jo
     village = Village(None, 1, 0, 8_000, WORK)
     village.cut, village.joins = (2, cut_ms, cut_ms + 3 * LINK_MS), joins
     village.run(ROUNDS)
-    check(village)
+    village.check()
     if joins:
         assert len(village.model(0)) == OPENED_BYTES * ROUNDS
     elif cut_ms == 15:
@@ -122,12 +114,7 @@ def test_a_broken_connection_loses_nothing_where_joining_is_told(cut_ms: int, jo
 @pytest.mark.slow
 def test_a_disk_that_forgets_sealing_keys_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same deaths over a disk that loses what must not be lost: somebody contradicts itself."""
-    write = MortalJournal.write
-
-    def lose(journal: Any, effects: Any) -> None:
-        write(journal, [effect for effect in effects if not isinstance(effect, KeepSecret)])
-
-    monkeypatch.setattr(MortalJournal, "write", lose)
+    forget_sealing_keys(monkeypatch)
     assert any(contradicts(boundary) for boundary in (20, 60, 100, 140))
 
 

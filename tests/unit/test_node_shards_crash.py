@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _crash_stage import LINK_MS, VALIDATORS, MortalJournal
+from _crash_stage import LINK_MS, VALIDATORS, forget_sealing_keys
 from _round_stage import ENTRIES
 from _shard_crash_stage import SHARDS, ShardVillage
 from _shard_stage import (
@@ -63,19 +63,12 @@ OPENED_BYTES = 8 * ENTRIES  # what a round that opens adds to the model
 WORK = SharedWork()
 
 
-def check(village: ShardVillage) -> None:
-    """Everybody has the model that closes and results give, all the same one."""
-    assert {village.model(i) for i in range(VALIDATORS)} == {village.due(0)}
-    assert len({node.state.shards.terms for node in village.nodes.values()}) == 1
-    assert [len(node.headers) for node in village.nodes.values()] == [village.nodes[0].state.shards.terms.round] * 4
-
-
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> ShardVillage:
     """The undisturbed run."""
     village = ShardVillage(tmp_path_factory.mktemp("calm"), work=WORK)
     village.run(ROUNDS)
-    check(village)
+    village.check()
     assert EFFECTS <= min(fate.effects for fate in village.fates.values()) < EFFECTS + 40
     assert len(village.model(0)) == ROUNDS * OPENED_BYTES
     village.close()
@@ -92,7 +85,7 @@ def test_a_validator_killed_between_any_two_effects_comes_back(
     village = ShardVillage(tmp_path, boundary % VALIDATORS, boundary, down_ms, WORK)
     village.run(ROUNDS)
     assert village.lives == 1
-    check(village)
+    village.check()
     if village.due(0) == calm.model(0):
         assert village.model(0) == calm.model(0)
     village.close()
@@ -105,7 +98,7 @@ def test_all_killed_at_once_come_back(at_ms: int, tmp_path: Path) -> None:
     village.kill_all_ms = at_ms
     village.run(ROUNDS)
     assert village.lives == VALIDATORS
-    check(village)
+    village.check()
     village.close()
 
 
@@ -116,7 +109,7 @@ def test_who_dies_while_it_begins_again_comes_back_too(boundary: int, tmp_path: 
     village.fates[1].dies_again = [2, 5, 1]
     village.run(ROUNDS)
     assert village.lives == 4
-    check(village)
+    village.check()
     village.close()
 
 
@@ -125,7 +118,7 @@ def test_who_was_away_for_rounds_asks_for_one_model() -> None:
     """It walks from header to header, and takes the last model by its digest; the one between it never computes."""
     village = ShardVillage(None, 1, 60, 1_200, WORK)
     village.run(4)
-    check(village)
+    village.check()
     passed = [note for note in village.notes[1] if isinstance(note, RoundPassed)]
     assert passed
     assert len(passed) + len(village.nodes[1].finished) == 4
@@ -140,7 +133,7 @@ def test_a_broken_connection_loses_nothing_where_joining_is_told(cut_ms: int, jo
     village = ShardVillage(None, 1, 0, 8_000, WORK)
     village.cut, village.joins = (2, cut_ms, cut_ms + 3 * LINK_MS), joins
     village.run(ROUNDS)
-    check(village)
+    village.check()
     if joins:
         assert len(village.model(0)) == OPENED_BYTES * ROUNDS
 
@@ -148,12 +141,7 @@ def test_a_broken_connection_loses_nothing_where_joining_is_told(cut_ms: int, jo
 @pytest.mark.slow
 def test_a_disk_that_forgets_sealing_keys_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same deaths over a disk that loses what must not be lost: somebody contradicts itself."""
-    write = MortalJournal.write
-
-    def lose(journal: Any, effects: Any) -> None:
-        write(journal, [effect for effect in effects if not isinstance(effect, KeepSecret)])
-
-    monkeypatch.setattr(MortalJournal, "write", lose)
+    forget_sealing_keys(monkeypatch)
     village = ShardVillage(None, 1, 60, 5, WORK)
     with pytest.raises(AssertionError, match=r"another announcement of .* than before"):
         village.run(ROUNDS)
