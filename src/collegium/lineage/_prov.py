@@ -38,7 +38,7 @@ def prov_document(records: Sequence[Record], model: Digest) -> str:
     chosen = graph.closure_backwards(start)
     agents = {record.subject for record in chosen if record.kind in MADE_BY_SUBJECT}
     names = {subject: _name(f"agent.{number}") for number, subject in enumerate(sorted(agents))}
-    document: Bundle = {"prefix": {PREFIX: NAMESPACE}}  # type: ignore[dict-item]
+    document: Bundle = {}
     for subject, name in names.items():
         _put(document, "agent", name, {"prov:label": subject})
     for record in chosen:
@@ -49,7 +49,9 @@ def prov_document(records: Sequence[Record], model: Digest) -> str:
         parents = list(graph.parents(record))
         if parents:
             _put_making(document, record, parents)
-    return json.dumps(document, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
+    return json.dumps(
+        {"prefix": {PREFIX: NAMESPACE}, **document}, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False
+    )
 
 
 def _put_making(document: Bundle, record: Record, parents: Sequence[tuple[Record, int]]) -> None:
