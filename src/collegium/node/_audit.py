@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -89,7 +89,7 @@ class Audit:
 
 
 def stored_reports(
-    audit: Audit, store: Store, index: dict[Digest, Digest], close: Close, terms: RoundTerms
+    audit: Audit, store: Store, index: Mapping[Digest, Digest], close: Close, terms: RoundTerms
 ) -> dict[Digest, Held]:
     held = {}
     for report_id in close.reports:
@@ -155,7 +155,7 @@ def require_proved(header: Header | ShardResult, failed: dict[Digest, CollegiumE
 
 
 def stored_sums(
-    audit: Audit, store: Store, index: dict[Digest, Digest], header: Header | ShardResult, terms: RoundTerms
+    audit: Audit, store: Store, index: Mapping[Digest, Digest], header: Header | ShardResult, terms: RoundTerms
 ) -> dict[int, KeySum]:
     sums = {}
     for seat, digest in header.key_sums:

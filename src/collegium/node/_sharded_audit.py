@@ -157,7 +157,7 @@ def _check_shard(
         check_vouchers(audit.work, around.epoch_set, terms, end.close)
     elif close.reports:
         raise UnvouchedCloseError(f"nobody vouches for the close of shard {shard}", shard=shard)
-    held = stored_reports(audit, around.store, dict(around.reports), close, own)
+    held = stored_reports(audit, around.store, around.reports, close, own)
     for entry in held.values():
         aggregation.check_report(own, entry.report)
         if entry.report.trainer not in cohort:
@@ -172,7 +172,7 @@ def _check_shard(
     check_certified_result(audit.work, around.epoch_set, terms, task.level, standing, end.result)
     require_proved(result, failed)
     check_publishing(result)
-    sums = stored_sums(audit, around.store, dict(around.key_sums), result, own)
+    sums = stored_sums(audit, around.store, around.key_sums, result, own)
     outcome, opened, _ = open_sum(task, close, own, held, sums, model)
     total = b"" if opened is None else total_bytes(opened.total)
     _check_result(result, shard, outcome, total, () if opened is None else opened.lying)
