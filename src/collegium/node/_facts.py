@@ -190,6 +190,8 @@ def summarise(
     chain_bytes = _chain_bytes(checkpoints)
     watts = float(experiment.committee.watts)
     last = statement.rounds[-1]
+    told = [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment), *_shard_notes(experiment)]
+    told += [EPOCH_NOTE] if epochs else []
     summary: dict[str, object] = {
         "name": experiment.task.name,
         "level": experiment.task.level,
@@ -229,7 +231,7 @@ def summarise(
             for (name, trainers), said in zip(genesis.sites.items(), statement.sites, strict=True)
         ],
         "warnings": list(statement.warnings),
-        "notes": [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment), *_shard_notes(experiment)],
+        "notes": told,
         "attribution": statement.attribution,
         "watts": watts,
         "task": genesis.task.hex(),
@@ -244,7 +246,6 @@ def summarise(
     }
     if epochs:
         summary["epochs"] = [_epoch(entry) for entry in epochs]
-        summary["notes"] = [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment), EPOCH_NOTE]
     return summary | _shards(experiment)
 
 
