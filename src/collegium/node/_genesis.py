@@ -112,6 +112,12 @@ class Genesis:
         )
         return EpochSet(self.task, self.epoch, validators)
 
+    @property
+    def first_seal_keys(self) -> dict[int, bytes]:
+        """The sealing keys of round 0, by validator; absent ones have none."""
+        entries = enumerate(self.validators)
+        return {index: entry.announcement.seal_key for index, entry in entries if entry.announcement is not None}
+
     @cached_property
     def sites(self) -> dict[str, int]:
         """The number of trainers at each site, in the order of the trainers; a trainer is called `site/number`."""
@@ -198,8 +204,7 @@ def check_genesis(genesis: Genesis, beacon: ThresholdBeacon, seats: int) -> None
 
 def first_terms(genesis: Genesis, agreed: Agreed, seats: int, model: bytes) -> RoundTerms:
     """Return the terms of round 0."""
-    value = sha256(genesis.beacon).digest()
-    keys = {i: e.announcement.seal_key for i, e in enumerate(genesis.validators) if e.announcement is not None}
+    value, keys = sha256(genesis.beacon).digest(), genesis.first_seal_keys
     committee = assign_seats(value, genesis.epoch_set, seats)
     return RoundTerms(
         task=genesis.task,

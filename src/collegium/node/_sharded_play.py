@@ -51,9 +51,8 @@ __all__ = ["first_shard_terms", "open_sharded_network", "play_sharded_round"]
 
 def first_shard_terms(genesis: Genesis, agreed: Agreed, plan: ShardPlan, model: bytes) -> ShardedTerms:
     """Return the terms of round 0."""
-    keys = {i: e.announcement.seal_key for i, e in enumerate(genesis.validators) if e.announcement is not None}
     start = (genesis.digest, sha256(model).digest(), sha256(genesis.beacon).digest())
-    return first_sharded_terms(agreed, genesis.epoch_set, plan, start, keys)
+    return first_sharded_terms(agreed, genesis.epoch_set, plan, start, genesis.first_seal_keys)
 
 
 def open_sharded_network(
