@@ -7,7 +7,7 @@ Read this file first. Each step is one call into one room; what the validators d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -41,7 +41,7 @@ from ._trainer import Trainer
 from ._validator_node import ValidatorNode
 from ._workers import Done, Workers
 
-__all__ = ["PlayedRound", "TrainersBench", "lasts", "play_round", "present", "verify_ahead"]
+__all__ = ["PlayedRound", "TrainersBench", "Watch", "lasts", "play_round", "present", "verify_ahead"]
 
 ROUND_LIMIT_MS = 600_000  # of virtual time; a healthy round takes about one second
 TRAINERS_AT_ONCE = 64  # whose drafts are in memory together
@@ -125,7 +125,7 @@ def play_round(
             network.post(validator, upload, network.now_ms + network.link_ms, network.measured_ms + network.link_ms)
 
     # 6.-11. admit, close, (score: not there yet), open, step, certify: the validators' state machines
-    watch = _Watch(len(nodes), epoch_set.quorum, terms.round)
+    watch = _Watch(len(nodes), terms.round)
     began_compute = network.compute_ms
 
     def over(delivery: Delivery) -> bool:
@@ -287,11 +287,10 @@ def lasts(key: Hashable) -> bool:
 
 
 @dataclass
-class _Watch:
+class Watch:
     """Looks over the validators' shoulders and notes when things happened on the measured clock."""
 
     nodes: int
-    quorum: int
     round: int
     admitted_ms: float = 0.0
     certified_ms: float = 0.0
@@ -301,31 +300,44 @@ class _Watch:
     refused: list[CollegiumError] = field(default_factory=list)
     evidence: list[EvidenceFound] = field(default_factory=list)
 
-    def saw(self, delivery: Delivery, node: ValidatorNode | EpochNode) -> bool:
-        """Note what a delivery brought about; True when every live validator has the final header."""
-        message = delivery.message.message if isinstance(delivery.message, EpochMessage) else delivery.message
-        if isinstance(message, Release):
-            self.key_sums.update((key_sum.digest, key_sum) for key_sum in message.key_sums)
-        for one in node.nodes if isinstance(node, EpochNode) else (node,):
-            if isinstance(one, ValidatorNode):
-                self._look(delivery, one)
+    @property
+    def over(self) -> bool:
+        """Every live validator has the final header."""
         return len(self.final_ms) == self.nodes
 
-    def _look(self, delivery: Delivery, node: ValidatorNode) -> None:
-        if node.certified_round == self.round and not self.certified_ms:
-            self.certified_ms = delivery.measured_ms
-        for note in node.notes:
+    def heard(self, message: object) -> None:
+        """Keep the key sums that a message publishes."""
+        if isinstance(message, Release):
+            self.key_sums.update((key_sum.digest, key_sum) for key_sum in message.key_sums)
+
+    def noticed(self, at_ms: float, notes: Iterable[object]) -> None:
+        """Take what a validator noticed in a delivery."""
+        for note in notes:
             match note:
                 case Admitted() if note.round == self.round:
-                    self.admitted_ms = max(self.admitted_ms, delivery.measured_ms)
+                    self.admitted_ms = max(self.admitted_ms, at_ms)
                 case RoundFinished() if note.header.round == self.round:
                     self.finished.append(note)
-                    self.final_ms.append(delivery.measured_ms)
+                    self.final_ms.append(at_ms)
                 case Refused():
                     self.refused.append(note.reason)
                 case EvidenceFound():
                     self.evidence.append(note)
-        node.notes.clear()
+
+
+class _Watch(Watch):
+    """Over validators that have one committee a round."""
+
+    def saw(self, delivery: Delivery, node: ValidatorNode | EpochNode) -> bool:
+        """Note what a delivery brought about; True when every live validator has the final header."""
+        self.heard(delivery.message.message if isinstance(delivery.message, EpochMessage) else delivery.message)
+        for one in node.nodes if isinstance(node, EpochNode) else (node,):
+            if isinstance(one, ValidatorNode):
+                if one.certified_round == self.round and not self.certified_ms:
+                    self.certified_ms = delivery.measured_ms
+                self.noticed(delivery.measured_ms, one.notes)
+                one.notes.clear()
+        return self.over
 
     def named(self, header: Header) -> dict[Digest, aggregation.KeySum]:
         """Return the signed key sums that the header names."""

@@ -265,7 +265,7 @@ def open_network(
             signatures=verifier,
             plan=plan,
         )
-        disguise = liar(genesis.task, keys.account) if index in roles.lying else None
+        disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
         first = (terms, EMPTY_STATE, {0: keys.first_seal})
         if plan is None:
             nodes[index], outgoing = ValidatorNode.restore(context, open_journal(0), *first, 0, disguise)
@@ -483,16 +483,15 @@ def _simulated_faults(experiment: Experiment) -> tuple[frozenset[int], frozenset
     return frozenset(drawn[: committee.absent]), frozenset(drawn[committee.absent :])
 
 
-def liar(task: Digest, account: AccountKey) -> Callable[[object], object]:
+def _liar(task: Digest, account: AccountKey) -> Callable[[object], object]:
     """Return a disguise that replaces every key sum by signed garbage."""
+    return lambda message: false_release(message, task, account) if isinstance(message, Release) else message
 
-    def disguise(message: object) -> object:
-        if not isinstance(message, Release):
-            return message
-        garbage = tuple(_garbage(key_sum, account) for key_sum in message.key_sums)
-        return sign_release(replace(message, key_sums=garbage), task, account)
 
-    return disguise
+def false_release(release: Release, task: Digest, account: AccountKey) -> Release:
+    """Return a release whose key sums are signed garbage."""
+    garbage = tuple(_garbage(key_sum, account) for key_sum in release.key_sums)
+    return sign_release(replace(release, key_sums=garbage), task, account)
 
 
 def _garbage(key_sum: KeySum, account: AccountKey) -> KeySum:

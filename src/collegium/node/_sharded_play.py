@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha256
 from statistics import median
 
-from collegium import aggregation
 from collegium.aggregation import Upload
 from collegium.consensus import (
-    Admitted,
     Agreed,
     EpochSet,
     EpochSigner,
     EpochVerifier,
-    EvidenceFound,
-    Refused,
     Release,
-    RoundFinished,
     RoundTiming,
     ShardContext,
     ShardedContext,
@@ -32,15 +27,14 @@ from collegium.consensus import (
     first_sharded_terms,
 )
 from collegium.crypto import AccountKey, Digest, Randomness
-from collegium.errors import CollegiumError
 
 from ._experiment import CommitteeSettings
 from ._genesis import Genesis
 from ._journal import MemoryJournal
 from ._network import Delivery, Network, SharedWork
-from ._play import ROUND_LIMIT_MS, PlayedRound, TrainersBench, lasts, verify_ahead
+from ._play import ROUND_LIMIT_MS, PlayedRound, TrainersBench, Watch, lasts, verify_ahead
 from ._played_task import PlayedTask
-from ._setup import Roles, liar, plan_of, surround, view_timeout_ms
+from ._setup import Roles, false_release, plan_of, surround, view_timeout_ms
 from ._sharded_node import ShardedNode
 from ._task import EMPTY_STATE
 from ._trainer import Trainer
@@ -99,7 +93,7 @@ def open_sharded_network(
 
 def _liar(task: Digest, account: AccountKey) -> Callable[[int | None, object], object | None]:
     """Return a disguise that replaces every key sum by signed garbage, the same to everybody."""
-    lie, told = liar(task, account), dict[Digest, Release]()
+    told = dict[Digest, Release]()
 
     def disguise(to: int | None, message: object) -> object:
         if not isinstance(message, ShardMessage) or not isinstance(message.message, Release):
@@ -107,7 +101,8 @@ def _liar(task: Digest, account: AccountKey) -> Callable[[int | None, object], o
         said = message.message.digest(task)
         if said not in told:
             told.clear()
-        return replace(message, message=told.setdefault(said, lie(message.message)))  # type: ignore[arg-type]
+            told[said] = false_release(message.message, task, account)
+        return replace(message, message=told[said])
 
     return disguise
 
@@ -175,44 +170,19 @@ def play_sharded_round(
     )
 
 
-@dataclass
-class _Watch:
-    """Looks over the validators' shoulders and notes when things happened on the measured clock.
-
-    A round of shards is certified when somebody knows what became of every shard.
-    """
-
-    nodes: int
-    round: int
-    admitted_ms: float = 0.0
-    certified_ms: float = 0.0
-    final_ms: list[float] = field(default_factory=list)
-    finished: list[RoundFinished] = field(default_factory=list)
-    key_sums: dict[Digest, aggregation.KeySum] = field(default_factory=dict)
-    refused: list[CollegiumError] = field(default_factory=list)
-    evidence: list[EvidenceFound] = field(default_factory=list)
+class _Watch(Watch):
+    """Over validators of shards: a round is certified when somebody knows what became of every shard."""
 
     def saw(self, delivery: Delivery, node: ShardedNode) -> bool:
         """Note what a delivery brought about; True when every live validator has the final header."""
-        said = delivery.message.message if isinstance(delivery.message, ShardMessage) else None
-        if isinstance(said, Release):
-            self.key_sums.update((key_sum.digest, key_sum) for key_sum in said.key_sums)
+        if isinstance(delivery.message, ShardMessage):
+            self.heard(delivery.message.message)
         if not self.certified_ms and self._certified(node):
             self.certified_ms = delivery.measured_ms
-        for note in node.notes:
-            match note:
-                case Admitted() if note.round == self.round:
-                    self.admitted_ms = max(self.admitted_ms, delivery.measured_ms)
-                case Refused():
-                    self.refused.append(note.reason)
-                case EvidenceFound():
-                    self.evidence.append(note)
+        self.noticed(delivery.measured_ms, (*node.notes, *node.finished))
         node.notes.clear()
-        fresh = [finished for finished in node.finished if finished.header.round == self.round]
         node.finished.clear()
-        self.finished += fresh
-        self.final_ms += [delivery.measured_ms] * len(fresh)
-        return len(self.final_ms) == self.nodes
+        return self.over
 
     def _certified(self, node: ShardedNode) -> bool:
         state = node.state.shards
