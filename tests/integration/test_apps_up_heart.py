@@ -59,8 +59,10 @@ from collegium.node import (
     network_status,
     open_consortium,
 )
+from collegium.node._epoch_ledger import ordered_epochs
 from collegium.node._epoch_wire import EpochMessage, decode_epoch_message, encode_epoch_message
-from collegium.node._ledger import OrderedRound, decode_index, decode_ledger, ordered_rounds
+from collegium.node._epochs import Epochs
+from collegium.node._ledger import OrderedRound, decode_index, decode_ledger, decode_segments
 from collegium.node._round_spans import ROUND_STEPS
 from collegium.node._row_files import read_rows
 from collegium.node._setup import build_task
@@ -101,8 +103,9 @@ class Finished:
 
     @property
     def rounds(self) -> tuple[OrderedRound, ...]:
-        epoch_set = self.consortium.genesis.epoch_set
-        return ordered_rounds(epoch_set, *decode_ledger((self.run / "ledger.bin").read_bytes()))
+        genesis, segments = self.consortium.genesis, decode_segments((self.run / "ledger.bin").read_bytes())
+        (epoch,) = ordered_epochs(Epochs(genesis.epoch_set, None), sha256(genesis.beacon).digest(), segments)
+        return epoch.rounds
 
     @property
     def heard(self) -> list[tuple[int, Any]]:

@@ -11,6 +11,7 @@ import random
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from collegium.node import GenesisError, Verification, load_experiment, set_up, 
 from collegium.node import _setup as founding
 from collegium.node import _verify as verifying
 from collegium.node._audit import check_publishing
+from collegium.node._epoch_ledger import ordered_epochs
 from collegium.node._epochs import Epochs
 from collegium.node._genesis import Genesis, check_genesis, decode_genesis, encode_genesis, open_beacon
-from collegium.node._ledger import decode_ledger, ordered_rounds
+from collegium.node._ledger import decode_segments
 from collegium.node._statement import Statement, decode_statement, encode_statement, sign_statement
 from collegium.node._verify import _Office
 
@@ -254,8 +256,9 @@ def test_a_stored_header_lists_what_a_live_one_must(played: PlayedRun) -> None:
         check_publishing(header)
         office.check_keys(genesis.task, header)
 
-    blocks, tip = decode_ledger((played.path / "ledger.bin").read_bytes())
-    header = ordered_rounds(genesis.epoch_set, blocks, tip)[1].certified.header
+    segments = decode_segments((played.path / "ledger.bin").read_bytes())
+    (epoch,) = ordered_epochs(office.epochs, sha256(genesis.beacon).digest(), segments)
+    header = epoch.rounds[1].certified.header
     check_lists(header)
     seals, sums, quorum = header.announcements, header.key_sums, genesis.epoch_set.quorum
     check_lists(replace(header, announcements=seals[:quorum]))

@@ -17,6 +17,7 @@ from _round_stage import Town, committee
 from collegium.consensus import (
     Block,
     BrokenChainError,
+    EpochSet,
     QuorumCertificate,
     ViewEntry,
     Vote,
@@ -24,9 +25,12 @@ from collegium.consensus import (
     encode_message,
 )
 from collegium.errors import CollegiumError
+from collegium.node._epoch_ledger import ordered_epochs
+from collegium.node._epochs import Epochs
 from collegium.node._ledger import (
     LedgerError,
     ObjectIndex,
+    OrderedRound,
     Segment,
     assemble_rounds,
     decode_index,
@@ -35,7 +39,6 @@ from collegium.node._ledger import (
     encode_index,
     encode_ledger,
     encode_segments,
-    ordered_rounds,
 )
 
 Blocks = tuple[Block, ...]
@@ -128,8 +131,14 @@ def test_a_ledger_of_epochs_survives_its_bytes_and_one_of_one_epoch_is_as_it_was
 # ------------------------------------------------------------------------------------------------ order
 
 
+def rounds_of(epoch_set: EpochSet, blocks: Blocks, tip: Tip) -> tuple[OrderedRound, ...]:
+    """Return the rounds of a ledger of one epoch, checked as `verify` does."""
+    (epoch,) = ordered_epochs(Epochs(epoch_set, None), bytes(32), [Segment(blocks, tip)])
+    return epoch.rounds
+
+
 def test_the_rounds_of_a_ledger_are_its_closes_and_headers() -> None:
-    rounds = ordered_rounds(committee().epoch_set, *history())
+    rounds = rounds_of(committee().epoch_set, *history())
     assert [ordered.close.round for ordered in rounds] == [0, 1]
     assert all(ordered.certified.header.close == ordered.close.digest for ordered in rounds)
     assert rounds[1].certified.header.previous == rounds[0].certified.header.digest
@@ -168,13 +177,13 @@ def test_blocks_left_out_repeated_or_not_final_are_refused(
     change: Callable[[Blocks, Tip], tuple[Blocks, Tip]], error: type[CollegiumError]
 ) -> None:
     with pytest.raises(error):
-        ordered_rounds(committee().epoch_set, *change(*history()))
+        rounds_of(committee().epoch_set, *change(*history()))
 
 
 def test_the_ledger_of_another_epoch_set_is_refused() -> None:
     other = replace(committee().epoch_set, epoch=1)
     with pytest.raises((WrongEpochError, BrokenChainError)):
-        ordered_rounds(other, *history())
+        rounds_of(other, *history())
 
 
 def test_a_ledger_that_ends_with_a_close_is_refused() -> None:
@@ -182,7 +191,7 @@ def test_a_ledger_that_ends_with_a_close_is_refused() -> None:
     last = [place for place, block in enumerate(blocks) if block.payload][-2]
     certificates = [*(block.parent_certificate for block in blocks[last + 1 :]), *tip]
     with pytest.raises(LedgerError, match="the ledger ends inside round 1"):
-        ordered_rounds(committee().epoch_set, blocks[: last + 1], tuple(certificates))
+        rounds_of(committee().epoch_set, blocks[: last + 1], tuple(certificates))
 
 
 # ------------------------------------------------------------------------------------------------ index

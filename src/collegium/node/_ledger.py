@@ -17,15 +17,12 @@ from collegium.consensus import (
     Block,
     Certified,
     Close,
-    EpochSet,
-    EpochVerifier,
     QuorumCertificate,
     ViewEntry,
     decode_message,
     decode_payload,
     encode_message,
     is_epoch_record,
-    verify_chain,
 )
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
@@ -45,7 +42,6 @@ __all__ = [
     "encode_index",
     "encode_ledger",
     "encode_segments",
-    "ordered_rounds",
     "views_until_final",
     "whole_rounds",
 ]
@@ -158,7 +154,7 @@ def encode_ledger(blocks: Sequence[Block], tip: Sequence[QuorumCertificate]) -> 
 
 
 def decode_ledger(data: bytes) -> tuple[tuple[Block, ...], tuple[QuorumCertificate, ...]]:
-    """Decode a ledger of one epoch strictly; what it says is checked by `ordered_rounds`.
+    """Decode a ledger of one epoch strictly; what it says is checked by `ordered_epochs`.
 
     Raises:
         LedgerError: malformed, or of more than one epoch.
@@ -185,20 +181,6 @@ def _segment(epoch: int, block_frames: Sequence[bytes], tip_frames: Sequence[byt
     except CollegiumError as error:
         raise LedgerError(f"ledger, epoch {epoch}, block {len(blocks)}: {error}") from error
     return Segment(tuple(blocks), tuple(tip))
-
-
-def ordered_rounds(
-    epoch_set: EpochSet, blocks: tuple[Block, ...], tip: tuple[QuorumCertificate, ...]
-) -> tuple[OrderedRound, ...]:
-    """Check the whole chain of blocks of a task of one epoch and return its rounds.
-
-    Raises:
-        CollegiumError: a link, leader, signature or certificate does not hold, or payloads are out of order.
-    """
-    final = verify_chain(epoch_set, epoch_set.genesis(), blocks, tip, EpochVerifier(epoch_set))
-    if any(is_epoch_record(payload) for payload in final):
-        raise LedgerError("the ledger holds records of a change of epochs, the task has one epoch")
-    return whole_rounds(Segment(blocks, tip), final)
 
 
 def whole_rounds(segment: Segment, final: Sequence[bytes], first_round: int = 0) -> tuple[OrderedRound, ...]:
