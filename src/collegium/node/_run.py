@@ -48,7 +48,7 @@ from ._events import (
 from ._experiment import Experiment
 from ._facts import CheckpointFacts, epoch_facts, round_facts, summarise
 from ._genesis import Genesis, encode_genesis
-from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND
+from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND, BlockStore
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
 from ._manifest import write_manifest
 from ._play import PlayedRound, play_round, present
@@ -120,6 +120,15 @@ class _Book:
         """The ledger so far."""
         pairs = zip(self.blocks, self.tips, strict=True)
         return tuple(Segment(tuple(blocks), tip) for blocks, tip in pairs if blocks)
+
+    def enter(self, archive: BlockStore, last: bytes) -> tuple[list[Block], tuple[QuorumCertificate, ...]]:
+        """Enter an archive's new blocks up to the last payload of this kind; return them and what makes them final."""
+        fresh = archive.blocks[len(self.blocks[-1]) :]
+        end = max(place for place, block in enumerate(fresh) if block.payload[:1] == last) + 1
+        blocks = list(fresh[:end])
+        self.tips[-1] = archive.proofs[blocks[-1].digest]
+        self.blocks[-1] += blocks
+        return blocks, self.tips[-1]
 
 
 def run_experiment(
@@ -274,13 +283,10 @@ def _play_shards(
     epoch_set = federation.genesis.epoch_set
     around = (federation.network, federation.sharded, epoch_set, federation.task, federation.trainers)
     played = play_sharded_round(*around, os_random, on_report, workers)
-    archive, used = first.archive, len(book.blocks[-1])
-    end = max(place for place, block in enumerate(archive.blocks) if block.payload[:1] == MERGED_KIND) + 1
-    blocks = archive.blocks[used:end]
-    tip = archive.proofs[blocks[-1].digest]
-    (ordered,) = assemble_sharded(blocks, tip, terms.plan.count, len(book.rounds), book.view_before)
-    book.blocks[-1] += blocks
-    book.tips[-1], book.view_before = tip, ordered.views[-1]
+    (ordered,) = assemble_sharded(
+        *book.enter(first.archive, MERGED_KIND), terms.plan.count, len(book.rounds), book.view_before
+    )
+    book.view_before = ordered.views[-1]
     results = [shard.result.result for shard in ordered.shards if shard.result is not None]
     played.key_sums = {digest: played.key_sums[digest] for result in results for _, digest in result.key_sums}
     return beacons, played, ordered
@@ -332,17 +338,12 @@ def _ordered(federation: Federation, book: _Book, epoch: KnownEpoch, member: Val
     node = member.of_epoch(epoch.epoch) if isinstance(member, EpochNode) else member
     if node is None:
         raise RunRefusedError(f"a member of epoch {epoch.epoch} has forgotten it before its round was written down")
-    archive, used = node.archive, len(book.blocks[-1])
-    end = max(place for place, block in enumerate(archive.blocks) if block.payload[:1] == HEADER_KIND) + 1
-    blocks = archive.blocks[used:end]
-    tip = archive.proofs[blocks[-1].digest]
-    number = len(book.rounds)
+    number, (blocks, tip) = len(book.rounds), book.enter(node.archive, HEADER_KIND)
     (ordered,) = assemble_rounds(blocks, tip, number, book.view_before)
-    book.blocks[-1] += blocks
-    book.tips[-1], book.view_before = tip, ordered.views[-1]
+    book.view_before = ordered.views[-1]
     for block in blocks:
         if block.payload[:1] == HANDOVER_KIND:
-            federation.epochs.hand_over(HandoverProof(block, archive.proofs[block.digest]))
+            federation.epochs.hand_over(HandoverProof(block, node.archive.proofs[block.digest]))
     if federation.epochs.of_round(number + 1) is not epoch:
         book.blocks.append([])
         book.tips.append(())
