@@ -51,7 +51,7 @@ from collegium.learning import ModelSpec, Rows, Rule, Schema
 
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
 from ._epoch_node import EpochNode
-from ._epochs import Epochs, change_plan
+from ._epochs import Epochs, epochs_of
 from ._events import Event, Message, Warning_
 from ._experiment import CommitteeSettings, Experiment, experiment_to_bytes
 from ._genesis import Genesis, ValidatorEntry, first_terms
@@ -122,9 +122,7 @@ class Federation:
     participants: dict[int, ValidatorNode | EpochNode]  # by place in the genesis: through all epochs, where they end
     network: Network
     warnings: tuple[str, ...]
-    sharded: dict[int, ShardedNode] = field(
-        default_factory=dict
-    )  # in the place of `participants` where there are shards
+    sharded: dict[int, ShardedNode]  # in the place of `participants` where there are shards
 
     @property
     def present(self) -> dict[int, ValidatorNode | EpochNode]:
@@ -190,12 +188,12 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     task = build_task(genesis, experiment)
     # 3. validators: one process each in life, one object each here
     roles = Roles(validators, beacons, absent, lying, committee.verifiers)
-    plan = change_plan(genesis, committee)
+    epochs = epochs_of(genesis, committee)
     participants, sharded = dict[int, ValidatorNode | EpochNode](), dict[int, ShardedNode]()
     if committee.shards > 1:
         sharded, network = _open_shards(genesis, task, roles, committee)
     else:
-        participants, network = open_network(genesis, task, roles, committee.link_ms, plan)
+        participants, network = open_network(genesis, task, roles, committee.link_ms, epochs.plan)
     return Federation(
         experiment=experiment,
         genesis=genesis,
@@ -205,7 +203,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         test_counts=dict(split.test_counts),
         operator=operator,
         validators=validators,
-        epochs=Epochs(genesis.epoch_set, plan),
+        epochs=epochs,
         participants=participants,
         network=network,
         warnings=split.warnings,
