@@ -23,14 +23,13 @@ from collegium.errors import CollegiumError
 from collegium.learning import Rows, TrainerRows
 from collegium.lineage import Store
 
-from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
+from ._base_chain import ChainRecord, decode_chain_record
 from ._client import FinalBlocks, NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
 from ._epochs import Epochs, KnownEpoch, OrderWalk, epochs_of
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
 from ._experiment import Experiment
-from ._facts import CheckpointFacts
 from ._figures import FIGURES, RoundFigures, read_figures
 from ._genesis import Genesis, first_terms
 from ._journal import HEADER_KIND
@@ -180,6 +179,7 @@ async def collect(
     for ordered in rounds:
         model = await book.add(ordered, terms)
         terms = client.epochs.terms_after(task, ordered.certified.header)
+    _check_settled(files.chain, len(rounds))
     left = Leavings(
         genesis=genesis,
         segments=segments,
@@ -189,7 +189,6 @@ async def collect(
         reports=book.reports,
         proof_bytes=book.proof_bytes,
         chain=files.chain,
-        checkpoints=_settled(files.chain, len(rounds)),
         statement=_statement(genesis, experiment, task, files, rounds, model),
     )
     return write_run(left, experiment, task, out, render_page)
@@ -284,12 +283,11 @@ class _Shelf:
         return data
 
 
-def _settled(record: ChainRecord, rounds: int) -> list[CheckpointFacts]:
-    """Return what each checkpoint took; refuse a record that does not settle the whole run."""
+def _check_settled(record: ChainRecord, rounds: int) -> None:
+    """Refuse a record that does not settle the whole run."""
     settled = record.checkpoints[-1].last_round + 1 if record.checkpoints else 0
     if settled != rounds:
         raise CollectError(f"the chain's record settles {settled} rounds of {rounds}: has the relayer finished?")
-    return checkpoint_facts(record)
 
 
 # ------------------------------------------------------------------------------------------------ the operator's word

@@ -184,7 +184,7 @@ def summarise(
     rounds: Sequence[RoundFacts],
     checkpoints: Sequence[CheckpointFacts],
     statement: Statement,
-    epochs: Sequence[EpochFacts] = (),
+    epochs: Sequence[EpochFacts],
 ) -> dict[str, object]:
     """Return the run's summary: what `run --json` prints, without `verified`; epochs only where they end."""
     chain_bytes = _chain_bytes(checkpoints)

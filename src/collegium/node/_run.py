@@ -31,7 +31,7 @@ from collegium.lineage import Store
 from collegium.settlement import header_root
 
 from ._attest import Attest
-from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
 from ._checkpoints import last_rounds
 from ._epoch_node import EpochNode
 from ._epochs import Epochs, KnownEpoch
@@ -46,7 +46,7 @@ from ._events import (
     WorldError,
 )
 from ._experiment import Experiment
-from ._facts import CheckpointFacts, epoch_facts, round_facts, summarise
+from ._facts import epoch_facts, round_facts, summarise
 from ._genesis import Genesis, encode_genesis
 from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND, BlockStore
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
@@ -81,6 +81,7 @@ __all__ = [
     "encode_summary",
     "references",
     "run_experiment",
+    "summary_of",
     "write_run",
 ]
 
@@ -178,6 +179,23 @@ def run_experiment(
         raise WorldError(str(error)) from error
     except OSError as error:
         raise WorldError(f"{error.filename or out}: {error.strerror or error}") from error
+
+
+def summary_of(
+    experiment: Experiment,
+    genesis: Genesis,
+    task: LearningTask,
+    rounds: Sequence[OrderedRound | ShardedRound],
+    proof_bytes: Sequence[int],
+    epochs: Epochs,
+    chain: ChainRecord,
+    statement: Statement,
+) -> dict[str, object]:
+    """Return a run's summary as its other files give it, to `run` and again to `verify`; `proof_bytes` by round."""
+    seats = experiment.committee.seats
+    facts = [round_facts(ordered, seats, size) for ordered, size in zip(rounds, proof_bytes, strict=True)]
+    told = epoch_facts(epochs, experiment.task.rounds, [handover.gas for handover in chain.handed_over])
+    return summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told)
 
 
 def encode_summary(summary: Mapping[str, object]) -> bytes:
@@ -458,7 +476,7 @@ class Leavings:
         index: which object of the store is which.
         reports: the admitted ones, by id.
         proof_bytes: by round, of all admitted reports.
-        chain, checkpoints: the base chain's record, and what each checkpoint took.
+        chain: the base chain's record.
         statement: signed.
     """
 
@@ -470,7 +488,6 @@ class Leavings:
     reports: Mapping[Digest, Report]
     proof_bytes: Sequence[int]
     chain: ChainRecord
-    checkpoints: Sequence[CheckpointFacts]
     statement: Statement
 
 
@@ -478,11 +495,8 @@ def write_run(
     left: Leavings, experiment: Experiment, task: LearningTask, out: Path, render_page: RenderPage
 ) -> dict[str, object]:
     """Write a run's files into the folder that has its store already, the manifest last, and return the summary."""
-    seats, genesis = experiment.committee.seats, left.genesis
-    facts = [round_facts(ordered, seats, size) for ordered, size in zip(left.rounds, left.proof_bytes, strict=True)]
-    gas = [handover.gas for handover in left.chain.handed_over]
-    epochs = epoch_facts(left.epochs, experiment.task.rounds, gas)
-    summary = summarise(experiment, genesis, task, facts, left.checkpoints, left.statement, epochs)
+    genesis, sizes = left.genesis, left.proof_bytes
+    summary = summary_of(experiment, genesis, task, left.rounds, sizes, left.epochs, left.chain, left.statement)
     (out / GENESIS).write_bytes(encode_genesis(genesis))
     (out / LEDGER).write_bytes(encode_segments(left.segments))
     (out / OBJECTS).write_bytes(encode_index(left.index))
@@ -490,7 +504,7 @@ def write_run(
     (out / STATEMENT).write_bytes(encode_statement(left.statement))
     (out / SUMMARY).write_bytes(encode_summary(summary))
     (out / PAGE).write_text(render_page(summary), encoding="utf-8")
-    write_lineage(out / LINEAGE, genesis, left.rounds, left.reports, left.checkpoints)
+    write_lineage(out / LINEAGE, genesis, left.rounds, left.reports, left.chain.checkpoints)
     write_manifest(out)
     return {**summary, "page": str(out / PAGE)}
 
@@ -509,7 +523,6 @@ def _write(
         reports=book.reports,
         proof_bytes=book.proof_bytes,
         chain=chain.record(),
-        checkpoints=chain.facts,
         statement=sign_statement(_statement(federation, book), federation.operator),
     )
     return write_run(left, federation.experiment, federation.task, out, render_page)

@@ -11,9 +11,9 @@ from collegium.aggregation import Report
 from collegium.consensus import Close
 from collegium.crypto import Digest, hash_fields
 from collegium.lineage import Lineage
+from collegium.settlement import Checkpoint
 
 from ._experiment import experiment_from_bytes
-from ._facts import CheckpointFacts
 from ._genesis import Genesis
 from ._ledger import OrderedRound
 from ._sharded_ledger import ShardedRound
@@ -30,7 +30,7 @@ def write_lineage(
     genesis: Genesis,
     rounds: Sequence[OrderedRound | ShardedRound],
     reports: Mapping[Digest, Report],
-    checkpoints: Sequence[CheckpointFacts],
+    checkpoints: Sequence[Checkpoint],
 ) -> None:
     """Write the lineage of a run into a fresh SQLite file: the same bytes for the same run and SQLite library."""
     with Lineage(path) as lineage, lineage.atomic():
@@ -44,8 +44,7 @@ def write_lineage(
         scribe = _Scribe(lineage, genesis, reports, dict(genesis.trainers))
         for ordered in rounds:
             model = scribe.shards(ordered, model) if isinstance(ordered, ShardedRound) else scribe.whole(ordered, model)
-        for facts in checkpoints:
-            checkpoint = facts.checkpoint
+        for checkpoint in checkpoints:
             settled = rounds[checkpoint.first_round : checkpoint.last_round + 1]
             parents = tuple((ordered.certified.header.digest, "header", 1) for ordered in settled)
             lineage.record("checkpoint", checkpoint.last_round, checkpoint.digest, "base chain", parents)

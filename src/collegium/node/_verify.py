@@ -41,7 +41,7 @@ from collegium.consensus import (
 from collegium.crypto import Digest, ThresholdBeacon
 from collegium.errors import CollegiumError
 from collegium.lineage import Store, same_database
-from collegium.settlement import header_root
+from collegium.settlement import Checkpoint, header_root
 
 from ._audit import (
     OBJECT_BYTES_MAX,
@@ -55,13 +55,12 @@ from ._audit import (
     stored_reports,
     stored_sums,
 )
-from ._base_chain import ChainRecord, checkpoint_facts, decode_chain_record
+from ._base_chain import ChainRecord, decode_chain_record
 from ._chain_check import check_chain
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, KnownEpoch, epochs_of
 from ._events import Event, VerifyProgress
 from ._experiment import Experiment, experiment_from_bytes
-from ._facts import CheckpointFacts, epoch_facts, round_facts, summarise
 from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
@@ -79,6 +78,7 @@ from ._run import (
     SUMMARY,
     RenderPage,
     encode_summary,
+    summary_of,
 )
 from ._setup import build_task
 from ._sharded_audit import check_sharded_rounds
@@ -193,7 +193,7 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     everything: Sequence[OrderedRound | ShardedRound] = sharded or rounds
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    checkpoints = _check_chain(audit, genesis, experiment.chain.url, record, everything, epochs)
+    _check_chain(audit, genesis, experiment.chain.url, record, everything, epochs)
     # 6. statement
     statement = decode_statement(audit.read(STATEMENT))
     check_statement(statement, genesis.task, everything[-1].certified.header.digest, genesis.operator)
@@ -201,13 +201,10 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     audit.passed("statement: signed by the operator of the genesis")
     # 7. derived
     sizes = [audit.proof_bytes[number] for number in range(len(everything))]
-    facts = [round_facts(ordered, seats, size) for ordered, size in zip(everything, sizes, strict=True)]
-    gas = [handover.gas for handover in record.handed_over]
-    told = epoch_facts(epochs, experiment.task.rounds, gas)
-    summary = summarise(experiment, genesis, task, facts, checkpoints, statement, told)
+    summary = summary_of(experiment, genesis, task, everything, sizes, epochs, record, statement)
     _check_derived(audit, SUMMARY, encode_summary(summary))
     _check_derived(audit, PAGE, render_page(summary).encode())
-    _check_lineage(audit, genesis, everything, checkpoints)
+    _check_lineage(audit, genesis, everything, record.checkpoints)
     _check_no_more(audit, index, present)
     return summary
 
@@ -364,8 +361,8 @@ def _check_chain(
     record: ChainRecord,
     rounds: Sequence[OrderedRound | ShardedRound],
     epochs: Epochs,
-) -> list[CheckpointFacts]:
-    """Check the chain's record against the certified headers and return the checkpoints' facts."""
+) -> None:
+    """Check the chain's record against the certified headers."""
     headers = [ordered.certified.header.digest for ordered in rounds]
     settled = 0
     for checkpoint in record.checkpoints:
@@ -391,7 +388,6 @@ def _check_chain(
         audit.unchecked.append(
             f"what the node at {record.url} holds, gas, times and block numbers: ask it; nothing was executed again"
         )
-    return checkpoint_facts(record)
 
 
 def _relieved(later: Sequence[KnownEpoch]) -> str:
@@ -420,7 +416,7 @@ def _check_derived(audit: Audit, name: str, expected: bytes) -> None:
 
 
 def _check_lineage(
-    audit: Audit, genesis: Genesis, rounds: Sequence[OrderedRound | ShardedRound], checkpoints: list[CheckpointFacts]
+    audit: Audit, genesis: Genesis, rounds: Sequence[OrderedRound | ShardedRound], checkpoints: Sequence[Checkpoint]
 ) -> None:
     audit.stage = LINEAGE
     with tempfile.TemporaryDirectory() as folder:
