@@ -118,9 +118,10 @@ def test_a_run_with_shards_verifies_from_its_folder_alone(sharded: Sharded) -> N
     summary = verdict.summary
     assert (summary["shards"], summary["partition_rounds"], summary["seats"]) == (SHARDS, 1, SEATS)
     rounds: Any = summary["rounds"]
+    notes: Any = summary["notes"]
     assert [entry["admitted"] for entry in rounds] == [TRAINERS, TRAINERS]
     assert all(len(entry["lying_seats"]) == 1 for entry in rounds)
-    assert any("2 sums a round are public" in note for note in summary["notes"])  # type: ignore[attr-defined]
+    assert any("2 sums a round are public" in note for note in notes)
     for secret in sharded.run.secrets.values():
         assert not any(secret in file.read_bytes() for file in sharded.run.path.rglob("*") if file.is_file())
 
