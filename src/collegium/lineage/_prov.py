@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from collegium.crypto import Digest
-from collegium.lineage._errors import UnknownModelError
 from collegium.lineage._record import Record
 from collegium.lineage._trace import Graph
 
@@ -32,10 +31,7 @@ def prov_document(records: Sequence[Record], model: Digest) -> str:
         UnknownModelError: no record of kind `model` has this digest.
     """
     graph = Graph(records)
-    start = graph.latest_of_kind("model", model)
-    if start is None:
-        raise UnknownModelError(f"no model {model.hex()} in the lineage", model=model)
-    chosen = graph.closure_backwards(start)
+    chosen = graph.closure_backwards(graph.model(model))
     agents = {record.subject for record in chosen if record.kind in MADE_BY_SUBJECT}
     names = {subject: _name(f"agent.{number}") for number, subject in enumerate(sorted(agents))}
     document: Bundle = {}

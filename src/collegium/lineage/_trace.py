@@ -60,9 +60,7 @@ def ancestors(records: Sequence[Record], model: Digest) -> tuple[Contribution, .
         UnknownModelError: no record of kind `model` has this digest.
     """
     graph = Graph(records)
-    start = graph.latest_of_kind("model", model)
-    if start is None:
-        raise UnknownModelError(f"no model {model.hex()} in the lineage", model=model)
+    start = graph.model(model)
     found: list[Contribution] = []
     summed: set[int] = set()
     for record in graph.closure_backwards(start):
@@ -129,6 +127,17 @@ class Graph:
     def latest_of_kind(self, kind: str, digest: Digest) -> Record | None:
         records = (self._records[position] for position in reversed(self._positions.get(digest, ())))
         return next((record for record in records if record.kind == kind), None)
+
+    def model(self, digest: Digest) -> Record:
+        """Return the record of a model version.
+
+        Raises:
+            UnknownModelError: no record of kind `model` has this digest.
+        """
+        record = self.latest_of_kind("model", digest)
+        if record is None:
+            raise UnknownModelError(f"no model {digest.hex()} in the lineage", model=digest)
+        return record
 
     def parents(self, child: Record) -> Iterator[tuple[Record, int]]:
         """Yield each parent's record with the edge's weight."""
