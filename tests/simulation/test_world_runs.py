@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -15,8 +16,8 @@ from collegium.apps.cli import app
 from collegium.node._world_checks import LivenessError
 from collegium.node._world_keys import stand_ins
 from collegium.node._world_mutants import CALM, MUTANTS
-from collegium.node._world_plan import plan_world
-from collegium.node._world_run import plan_of, play_plan, play_schedules, play_seed
+from collegium.node._world_plan import SIZES, plan_world
+from collegium.node._world_run import _play_batch, plan_of, play_plan, play_schedules, play_seed
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 WORLDS = 2_000 if FULL else 30
@@ -102,6 +103,23 @@ def test_stand_ins_are_put_back() -> None:
     with stand_ins(real=False):
         assert crypto.seal is not kept
     assert crypto.seal is kept
+
+
+def test_stand_ins_are_put_back_in_a_module_that_is_loaded_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    from collegium import crypto
+
+    kept, late = crypto.seal, ModuleType("collegium.loaded_late")
+    with stand_ins(real=False):
+        monkeypatch.setitem(sys.modules, late.__name__, late)
+        vars(late)["seal"] = crypto.seal  # as its import does
+        assert crypto.seal is not kept
+    assert vars(late)["seal"] is kept
+
+
+def test_a_batch_gives_what_its_seeds_give_alone() -> None:
+    """Worlds of one kind share their stand-ins; seed 19 has real keys."""
+    seeds = (18, 19, 20)
+    assert [book.digest for book in _play_batch(seeds, SIZES)] == [play_seed(seed).digest for seed in seeds]
 
 
 def test_a_plan_is_a_function_of_its_seed() -> None:

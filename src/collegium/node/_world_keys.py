@@ -12,12 +12,13 @@ from the operating system and one seed must be one history.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from Crypto.Hash import keccak
@@ -204,19 +205,33 @@ def stand_ins(*, real: bool, more: Iterable[tuple[object, object]] = ()) -> Iter
 
 @contextmanager
 def swapped(pairs: Iterable[tuple[object, object]]) -> Iterator[None]:
-    """Replace objects by others under every name that a loaded module of this package has for them."""
-    new: Mapping[int, object] = {id(old): replacement for old, replacement in pairs}
-    places = [
-        (module, name, value)
-        for key, module in sorted(sys.modules.items())
-        if key.partition(".")[0] == "collegium" and module is not None
-        for name, value in list(vars(module).items())
-        if id(value) in new and not key.startswith("collegium.node._world")
-    ]
-    for module, name, value in places:
-        setattr(module, name, new[id(value)])
+    """Replace objects by others under every name that a module of this package has for them.
+
+    A module that is loaded meanwhile finds the replacements where it imports from; it is put right at the end.
+    """
+    pairs, before = list(pairs), _modules()
+    places = _swap(before, pairs)
     try:
         yield
     finally:
         for module, name, value in places:
             setattr(module, name, value)
+        _swap(_modules() - before, [(replacement, old) for old, replacement in pairs])
+
+
+def _modules() -> set[ModuleType]:
+    """Return the loaded modules of this package, but for those that play: they know both."""
+    return {
+        module
+        for key, module in list(sys.modules.items())
+        if key.partition(".")[0] == "collegium" and not key.startswith("collegium.node._world") and module is not None
+    }
+
+
+def _swap(modules: Iterable[ModuleType], pairs: Sequence[tuple[object, object]]) -> list[tuple[Any, str, object]]:
+    """Replace objects under their names in these modules; return where they were."""
+    new = {id(old): replacement for old, replacement in pairs}
+    places = [(m, name, value) for m in modules for name, value in list(vars(m).items()) if id(value) in new]
+    for module, name, value in places:
+        setattr(module, name, new[id(value)])
+    return places

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from collegium import aggregation
 
@@ -78,15 +79,8 @@ def play_seed(seed: int, sizes: tuple[int, int] = SIZES) -> Chronicle:
 
 def play_plan(plan: WorldPlan) -> Chronicle:
     """Return what happens under a plan; a failure is in the chronicle, in one line, whatever it was."""
-    swaps = () if plan.masked else ((aggregation, MASKING),)
-    with stand_ins(real=plan.real, more=swaps):
-        world = World(plan)
-        try:
-            return world.run()
-        except Exception as error:
-            book = world.close_book()
-            book.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            return book
+    (book,) = _play_alike([plan])
+    return book
 
 
 def play_schedules(
@@ -120,4 +114,27 @@ def _batches(seeds: range) -> Iterator[range]:
 
 
 def _play_batch(seeds: tuple[int, ...], sizes: tuple[int, int]) -> list[Chronicle]:
-    return [play_seed(seed, sizes) for seed in seeds]
+    plans = [plan_of(seed, sizes) for seed in seeds]
+    return [book for _, alike in groupby(plans, key=_kind) for book in _play_alike(list(alike))]
+
+
+def _kind(plan: WorldPlan) -> tuple[bool, bool]:
+    """Return what decides which stand-ins a plan is played with."""
+    return plan.real, plan.masked
+
+
+def _play_alike(plans: Sequence[WorldPlan]) -> list[Chronicle]:
+    """Return what happens under plans of one kind; their stand-ins are put in place once, for that takes a while."""
+    real, masked = _kind(plans[0])
+    with stand_ins(real=real, more=() if masked else ((aggregation, MASKING),)):
+        return [_play(plan) for plan in plans]
+
+
+def _play(plan: WorldPlan) -> Chronicle:
+    world = World(plan)
+    try:
+        return world.run()
+    except Exception as error:
+        book = world.close_book()
+        book.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return book
