@@ -35,6 +35,8 @@ DEVELOPMENT_KEYS = (
     "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
 )  # of the first accounts that anvil gives coins to, published
 
+CHAINS = ("embedded", *(pytest.param(fork, marks=[pytest.mark.node, pytest.mark.slow]) for fork in ("prague", "osaka")))
+
 STREAM = Stream(hash_fields("test-settlement"))
 DEPLOYER, ALICE, MALLORY = (AccountKey.generate(STREAM) for _ in range(3))
 
@@ -56,6 +58,11 @@ class World:
             yield
         finally:
             self.restore(saved)
+
+
+def worlds(name: str) -> Iterator[World]:
+    """Yield the chain of one of these names: the embedded one, or anvil at a hard fork."""
+    return embedded() if name == "embedded" else anvil(name)
 
 
 def embedded() -> Iterator[World]:
@@ -103,8 +110,8 @@ def anvil(hardfork: str) -> Iterator[World]:
 
 def ask(url: str, method: str, *parameters: object) -> Any:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request) as answer:  # noqa: S310
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - our own anvil
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
         found = json.load(answer)
     assert "error" not in found
     return found["result"]

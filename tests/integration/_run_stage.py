@@ -52,7 +52,6 @@ TOP_FILES = (
     "summary.json",
 )
 OBJECT_KINDS = ("reports", "key_sums", "ciphertexts", "models")
-PROOF_KINDS = ("proofs", "registrations")
 
 EXPERIMENT = """
 [task]
@@ -254,8 +253,3 @@ def check_damage_is_noticed(run: Path) -> None:
     ledger = (run / "ledger.bin").read_bytes()
     with Copy(run).changed("ledger.bin", ledger[:-1] + bytes([ledger[-1] ^ 1]), listed=False):
         assert "ledger.bin" in (check(run).failure or "")
-
-
-def plain_sum(updates: list[IntArray]) -> IntArray:
-    """Return the sum of integer vectors, as anybody would add them."""
-    return np.sum(updates, axis=0, dtype=np.int64)

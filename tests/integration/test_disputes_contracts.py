@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from _chain_stage import ALICE, DEPLOYER, World, anvil, embedded, pass_time, refused
+from _chain_stage import ALICE, CHAINS, DEPLOYER, World, pass_time, refused, worlds
 from _court_stage import (
     BEFORE,
     BOB,
@@ -52,16 +52,9 @@ LIE = hash_fields("another model")
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "embedded",
-        pytest.param("prague", marks=[pytest.mark.node, pytest.mark.slow]),
-        pytest.param("osaka", marks=[pytest.mark.node, pytest.mark.slow]),
-    ],
-)
+@pytest.fixture(scope="module", params=CHAINS)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    yield from embedded() if request.param == "embedded" else anvil(request.param)
+    yield from worlds(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _chain_stage import ALICE, anvil, embedded, pass_time, refused
+from _chain_stage import ALICE, CHAINS, pass_time, refused, worlds
 from _court_stage import (
     BEFORE,
     BOB,
@@ -311,16 +311,9 @@ def make(room: Courtroom, name: str, call: Call) -> None:
         transact(room.chain, call.sender, address, data, value=call.value)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "embedded",
-        pytest.param("prague", marks=[pytest.mark.node, pytest.mark.slow]),
-        pytest.param("osaka", marks=[pytest.mark.node, pytest.mark.slow]),
-    ],
-)
+@pytest.fixture(scope="module", params=CHAINS)
 def founded(request: pytest.FixtureRequest) -> Iterator[Courtroom]:
-    for world in embedded() if request.param == "embedded" else anvil(request.param):
+    for world in worlds(request.param):
         yield settled(world, second(MODEL))
 
 

@@ -170,8 +170,8 @@ def test_who_was_away_has_no_place_then_follows_from_outside_and_comes_back(fini
     away = stands[4].readiness
     assert away is not None
     assert (away.epoch, away.back_at) == (1, 2 * EPOCH_ROUNDS)
-    assert all(stands[index].readiness is not None for index in range(4))
-    assert all(stands[index].readiness.back_at is None for index in range(4))  # type: ignore[union-attr]
+    others = [stands[index].readiness for index in range(4)]
+    assert all(other is not None and other.back_at is None for other in others)
 
 
 def test_who_was_killed_in_the_change_is_a_member_of_the_next_epoch(finished: Finished) -> None:

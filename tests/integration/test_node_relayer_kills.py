@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from _chain_stage import ALICE, MALLORY, World, anvil, embedded
+from _chain_stage import ALICE, MALLORY, World, worlds
 from _relay_stage import (
     ONE,
     OPERATOR,
@@ -40,7 +40,7 @@ TOO_LITTLE_GAS = 100_000  # it enters a block and reverts there
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("osaka", marks=[pytest.mark.node])])
 def place(request: pytest.FixtureRequest) -> Iterator[tuple[World, ChainRecord]]:
-    for world in embedded() if request.param == "embedded" else anvil(request.param):
+    for world in worlds(request.param):
         yield world, found(world)
 
 

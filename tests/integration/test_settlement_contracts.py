@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
-from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, STREAM, World, anvil, embedded, pass_time, refused
+from _chain_stage import ALICE, CHAIN_ID, CHAINS, DEPLOYER, MALLORY, STREAM, World, pass_time, refused, worlds
 from py_arkworks_bls12381 import G1Point, G2Point
 
 from collegium.crypto import (
@@ -84,16 +84,9 @@ class Town:
         return Checkpoint(TASK, head.epoch, head.next_round, last, head.previous, header_root(HEADERS[:rounds]))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "embedded",
-        pytest.param("prague", marks=[pytest.mark.node, pytest.mark.slow]),
-        pytest.param("osaka", marks=[pytest.mark.node, pytest.mark.slow]),
-    ],
-)
+@pytest.fixture(scope="module", params=CHAINS)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    yield from embedded() if request.param == "embedded" else anvil(request.param)
+    yield from worlds(request.param)
 
 
 def found(world: World, secrets: Sequence[BlsSecretKey], ids: Sequence[int], task: bytes = TASK) -> Town:

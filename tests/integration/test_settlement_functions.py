@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, STREAM, anvil, embedded, pass_time, refused
+from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, STREAM, pass_time, refused, worlds
 from _money_stage import CHALLENGE_S, CLAIM_S, DEADLINE_S, HEADERS, ROUNDS, TERMS, Money, settled_money
 from _slashing_stage import (
     ANSWER_S,
@@ -505,7 +505,7 @@ def example_of(name: str) -> Example | None:
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("osaka", marks=[pytest.mark.node, pytest.mark.slow])])
 def founded(request: pytest.FixtureRequest) -> Iterator[Money]:
-    for world in embedded() if request.param == "embedded" else anvil(request.param):
+    for world in worlds(request.param):
         yield settled_money(world)
 
 

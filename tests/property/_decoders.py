@@ -1141,7 +1141,7 @@ REACHED = {
 # And those whose bytes are no outsider's.
 INSIDE = {
     "apps/_bench_rows.py load_text": "the machine's load in words",
-    "consensus/_order_wire.py decode_kind": "behind `order: message` and the round's messages",
+    "consensus/_order_wire.py decode_kind": "behind `ordering message` and `round message`",
     "consensus/_records.py decode_canonical": "behind every ordered payload",
     "algebra/_field.py decode_signed": "elements of F that are an array already",
     "crypto/_bls_backend.py BlsBackend.decode_g1": "behind `BLS signature`",

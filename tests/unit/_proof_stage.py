@@ -376,15 +376,6 @@ def entry_at(layout: layouts.Layout, tensor: Grid | Flat, entry: int) -> tuple[i
     return int(layout.index(piece.rows)[row]), place * piece.width + column - piece.start
 
 
-def tree_of(layout: layouts.Layout, row: int) -> int:
-    """Return the tree of a row's place."""
-    return next(
-        tree
-        for tree in range(len(layout.counts))
-        if layout.tree_slice(tree).start <= row < layout.tree_slice(tree).stop
-    )
-
-
 # ------------------------------------------------------------------------------------------------ a proof's parts
 
 

@@ -29,7 +29,7 @@ class ShardVillage(Village):
 
     def _restore(self, index: int, journal: Any) -> tuple[Any, list[Any]]:
         who = members(VALIDATORS)
-        random = shard_context(VALIDATORS, SHARDS).round.random.split(f"{index} {self.lives}")  # type: ignore[attr-defined]
+        random = shard_context(VALIDATORS, SHARDS).round.random.split(f"{index} {self.lives}")  # type: ignore[attr-defined]  # a Stream
         cohort = frozenset(trainer_key(trainer).address for trainer in range(TRAINERS))
         changes = {"work": self.work, "timing": TIMING, "cohort": cohort, "lying_max": 0, "random": random}
         surroundings = shard_context(VALIDATORS, SHARDS, index, PARTITION_ROUNDS, **changes)
