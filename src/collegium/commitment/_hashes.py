@@ -75,12 +75,8 @@ def _hash_parts(tag: bytes, left: ByteRows, low: int, high: int, right: ByteRows
 
 @lru_cache(maxsize=_MESSAGES_KEPT)
 def padded_message(tag: bytes, width: int) -> npt.NDArray[np.uint8]:
-    """Return one message, its variable part 0, padded to whole blocks (FIPS 180-4, 5.1.1): for kernels to copy."""
-    length = len(tag) + width
-    blocks = -(-(length + 1 + _LENGTH_BYTES) // _BLOCK_BYTES)
-    end = (8 * length).to_bytes(_LENGTH_BYTES, "big")
-    message = tag + bytes(width) + b"\x80"
-    return _for_kernel(np.frombuffer(message.ljust(_BLOCK_BYTES * blocks - _LENGTH_BYTES, b"\0") + end, np.uint8))
+    """Return one message, its variable part 0, as `pad_message` pads it: for kernels to copy."""
+    return _for_kernel(np.frombuffer(pad_message(tag + bytes(width)), np.uint8))
 
 
 def _for_kernel(part: ByteRows) -> ByteRows:
