@@ -318,18 +318,10 @@ def _keep(context: RoundContext, state: RoundState, message: RoundMessage, sende
 
 
 def _keep_upload(context: RoundContext, state: RoundState, upload: Upload, sender: int | None) -> Outcomes:
-    """Keep one report a trainer and round for later, with all boxes and the registration that any copy of it has.
-
-    A trainer sends once, so its report is written down at once.
-    """
+    """Keep one report a trainer and round for later, with all boxes and the registration that any copy of it has."""
     check_early(context, upload)
-    added = add_early(state.ahead, upload, sender)
-    if added is None:
-        return state, ()
-    (ahead, whole), report = added, upload.report
-    known_before = whole is upload and report.id in state.kept
-    state = replace(state, ahead=ahead, kept=state.kept | {report.id})
-    return state, () if known_before else (KeepUpload(report.round, 0, whole, False),)
+    ahead, kept, keep = add_early(state.ahead, state.kept, upload, sender)
+    return replace(state, ahead=ahead, kept=kept), keep
 
 
 def _wait(context: RoundContext, state: RoundState, message: RoundMessage, sender: int | None) -> RoundState:

@@ -36,6 +36,7 @@ from ._round_types import (
     Agreed,
     HeaderProposal,
     IntArray,
+    KeepUpload,
     Release,
     ReportReply,
     RoundContext,
@@ -241,18 +242,25 @@ def complete_upload(known: Upload, copy: Upload) -> Upload | None:
 
 
 def add_early(
-    ahead: tuple[tuple[int | None, T], ...], upload: Upload, sender: int | None
-) -> tuple[tuple[tuple[int | None, T | Upload], ...], Upload] | None:
-    """Return what waits with one report a trainer and round, and the upload as it waits; None if it brings nothing."""
-    report, after = upload.report, list[tuple[int | None, T | Upload]](ahead)
+    ahead: tuple[tuple[int | None, T], ...], kept: frozenset[Digest], upload: Upload, sender: int | None
+) -> tuple[tuple[tuple[int | None, T | Upload], ...], frozenset[Digest], tuple[KeepUpload, ...]]:
+    """Return what waits with one report a trainer and round, the reports that are on disk, and what is to be written.
+
+    A trainer sends once, so its report is written down at once.
+    """
+    report, whole, after = upload.report, upload, list[tuple[int | None, T | Upload]](ahead)
     for place, (_, known) in enumerate(after):
         if isinstance(known, Upload) and (known.report.trainer, known.report.round) == (report.trainer, report.round):
             more = complete_upload(known, upload)
             if more is None:
-                return None
-            after[place] = (sender, more)
-            return tuple(after), more
-    return (*after, (sender, upload)), upload
+                return ahead, kept, ()
+            whole, after[place] = more, (sender, more)
+            break
+    else:
+        after.append((sender, upload))
+    known_before = whole is upload and report.id in kept
+    keep = () if known_before else (KeepUpload(report.round, 0, whole, False),)
+    return tuple(after), kept | {report.id}, keep
 
 
 def check_announcement(task: Digest, epoch_set: EpochSet, announcement: Announcement) -> None:

@@ -15,7 +15,7 @@ from collegium.aggregation import Upload
 from ._proof_evidence import ProofReject
 from ._records import Announcement
 from ._round_rules import NotSenderError, WrongRoundError, add_early, check_early, check_length
-from ._round_types import KeepUpload, Release, SeatReceipt
+from ._round_types import Release, SeatReceipt
 from ._shard_types import (
     BeaconWord,
     CloseOffer,
@@ -43,14 +43,8 @@ def keep_early(context: ShardContext, state: ShardedState, upload: Upload, sende
         NotInCohortError, ReportRejectedError, ProofRefusedError: see `check_early`.
     """
     check_early(context.in_shard, upload)
-    added = add_early(state.ahead, upload, sender)
-    if added is None:
-        return state, ()
-    ahead, whole = added
-    report = upload.report
-    known_before = whole is upload and report.id in state.kept
-    state = replace(state, ahead=ahead, kept=state.kept | {report.id})
-    return state, () if known_before else (KeepUpload(report.round, 0, whole, False),)
+    ahead, kept, keep = add_early(state.ahead, state.kept, upload, sender)
+    return replace(state, ahead=ahead, kept=kept), keep
 
 
 def wait(context: ShardContext, state: ShardedState, message: SaidAmongShards, sender: int | None) -> ShardedState:
