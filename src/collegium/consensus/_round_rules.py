@@ -68,6 +68,7 @@ __all__ = [
     "check_proposer",
     "check_quota",
     "check_release",
+    "check_share",
     "check_signer",
     "check_speaker",
     "check_sum",
@@ -314,6 +315,17 @@ def check_quota(
     many = 2 * (each + rejects + 3)
     sums = context.seats * (aggregation.seat_width(context.seats) * aggregation.KEY_ROWS * 8 + 1024)
     most = 2 * (each * (128 * cohort + 1024) + 2 * sums + 512 * (cohort + size) + (1 << 16))
+    check_share(waiting, message, sender, many, most, size)
+
+
+def check_share(
+    waiting: Sequence[object], message: object, sender: int | None, many: int, most: int, size: int
+) -> None:
+    """Check that a message and what waits of its sender are so many messages and bytes at most; uploads do not count.
+
+    Raises:
+        NotSenderError: they are not.
+    """
     if sender is None:  # not authenticated, as in hand-directed tests: everybody's share together
         many, most = many * size, most * size
     kept = [known for known in waiting if not isinstance(known, Upload)]

@@ -14,7 +14,7 @@ from collegium.aggregation import Upload
 
 from ._proof_evidence import ProofReject
 from ._records import Announcement
-from ._round_rules import NotSenderError, WrongRoundError, add_early, check_early, check_length
+from ._round_rules import WrongRoundError, add_early, check_early, check_length, check_share
 from ._round_types import Release, SeatReceipt
 from ._shard_types import (
     BeaconWord,
@@ -27,7 +27,6 @@ from ._shard_types import (
     ShardMessage,
     ShardOutcomes,
 )
-from ._weight import bytes_in
 
 __all__ = ["keep_early", "wait"]
 
@@ -100,11 +99,4 @@ def _check_quota(
     many = 2 * (held + min(held, context.plan.count) * (EACH_IN_SHARD + RECORDS_EACH) + rejects + RECORDS_EACH)
     sums = seats * (aggregation.seat_width(seats) * aggregation.KEY_ROWS * 8 + 1024)
     most = many * (sums + 128 * trainers + 512 * size + (1 << 16))
-    if sender is None:  # not authenticated, as in hand-directed tests: everybody's share together
-        many, most = many * size, most * size
-    waiting = [known for known in kept if not isinstance(known, Upload)]
-    if len(waiting) >= many:
-        raise NotSenderError(f"validator {sender} has {many} messages waiting already", sender=sender)
-    weight = bytes_in(message) + sum(map(bytes_in, waiting))
-    if weight > most:
-        raise NotSenderError(f"validator {sender} would have {weight} bytes waiting, at most {most}", sender=sender)
+    check_share(kept, message, sender, many, most, size)
