@@ -43,6 +43,8 @@ __all__ = [
     "ShardSend",
     "ShardedState",
     "Voucher",
+    "round_said_in",
+    "subject_of",
 ]
 
 
@@ -150,6 +152,51 @@ class BeaconWord:
 
 
 SaidAmongShards = ShardMessage | RecordOffer | BeaconWord | Announcement | ObjectRequest | ObjectReply
+
+
+def round_said_in(message: SaidAmongShards | Upload) -> int:
+    """Return the round that a message is for, -1 if it is for none: a key is announced in the round before its own."""
+    match message:
+        case Upload():
+            return message.report.round
+        case Announcement():
+            return message.round - 1
+        case ShardMessage() | RecordOffer() | BeaconWord():
+            return message.round
+        case _:
+            return -1
+
+
+def subject_of(message: SaidAmongShards | Upload) -> tuple[object, ...] | None:
+    """Return what an honest validator says one thing of in a round, the last of which counts.
+
+    None: it says this when it is asked, or a trainer says it.
+    """
+    match message:
+        case ShardMessage():
+            inside = _subject_in_shard(message.message)
+            return None if inside is None else (message.shard, *inside)
+        case RecordOffer():
+            return RecordOffer, message.payload
+        case Announcement() | BeaconWord():
+            return (type(message),)
+        case _:
+            return None
+
+
+def _subject_in_shard(message: InShard) -> tuple[object, ...] | None:
+    match message:
+        case SeatReceipt():
+            return SeatReceipt, message.receipt.seat
+        case ProofReject():
+            return ProofReject, message.report
+        case Voucher() | ResultVote():
+            return type(message), message.digest
+        case CloseOffer() | ResultOffer() | Release():
+            return (type(message),)
+        case _:
+            return None
+
 
 # ------------------------------------------------------------------------------------------------ effects
 

@@ -13,19 +13,18 @@ from collegium import aggregation
 from collegium.aggregation import Upload
 
 from ._proof_evidence import ProofReject
-from ._records import Announcement
 from ._round_rules import WrongRoundError, add_early, check_early, check_length, check_share
 from ._round_types import Release, SeatReceipt
 from ._shard_types import (
-    BeaconWord,
     CloseOffer,
-    RecordOffer,
     ResultOffer,
     SaidAmongShards,
     ShardContext,
     ShardedState,
     ShardMessage,
     ShardOutcomes,
+    round_said_in,
+    subject_of,
 )
 
 __all__ = ["keep_early", "wait"]
@@ -58,27 +57,16 @@ def wait(context: ShardContext, state: ShardedState, message: SaidAmongShards, s
         raise WrongRoundError(f"{type(inner).__name__} of round {message.round}: nobody needs it before it begins")
     if isinstance(inner, SeatReceipt):
         check_length(context.round, inner.receipt)
-    same = _subject(message)
-    ahead = [item for item in state.ahead if not (item[0] == sender and _subject(item[1]) == same)]
+    same = (sender, *_said(message))
+    ahead = [item for item in state.ahead if (item[0], *_said(item[1])) != same]
     _check_quota(context, state, [kept for origin, kept in ahead if origin == sender], message, sender)
     return replace(state, ahead=(*ahead, (sender, message)))
 
 
-def _subject(message: SaidAmongShards | Upload) -> tuple[object, ...]:
-    """Return what an honest validator says one thing of, the last of which counts."""
-    match message:
-        case ShardMessage(number, shard, SeatReceipt() as inner):
-            return number, shard, SeatReceipt, inner.receipt.seat
-        case ShardMessage(number, shard, ProofReject() as inner):
-            return number, shard, ProofReject, inner.report
-        case ShardMessage(number, shard, inner):
-            return number, shard, type(inner)
-        case RecordOffer():
-            return message.round, RecordOffer, message.payload
-        case Announcement() | BeaconWord():
-            return message.round, type(message)
-        case _:
-            return (id(message),)
+def _said(message: SaidAmongShards | Upload) -> tuple[object, ...]:
+    """Return in which round a message speaks, and of what; of an upload, which has no validator's subject, itself."""
+    subject = subject_of(message)
+    return (id(message),) if subject is None else (round_said_in(message), *subject)
 
 
 def _check_quota(

@@ -15,25 +15,19 @@ from collegium.crypto import Digest, SealKey
 from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, ReplicaState, Tick
 from ._ordering import initial_state, restore, say_again, step
-from ._proof_evidence import ProofReject
-from ._records import Announcement, Header
+from ._records import Header
 from ._round_rules import NotSenderError, check_speaker
-from ._round_types import KeepUpload, PeerJoined, Release, RoundAlarm, RoundTimer, SeatReceipt
+from ._round_types import KeepUpload, PeerJoined, RoundAlarm, RoundTimer
 from ._shard_terms import ShardedTerms, sharded_terms_at
 from ._shard_types import (
-    BeaconWord,
-    CloseOffer,
-    RecordOffer,
-    ResultOffer,
-    ResultVote,
     SaidAmongShards,
     ShardBroadcast,
     ShardContext,
     ShardedState,
     ShardEffect,
-    ShardMessage,
     ShardSend,
-    Voucher,
+    round_said_in,
+    subject_of,
 )
 from ._shards import apply_sharded, begin_sharded, sharded_accepted, sharded_payload, sharded_step, verified_before
 from ._validator import Kept, claimed
@@ -261,37 +255,9 @@ def _carry(
     if number != state.said_round:
         said = {}
     for effect in effects:
-        if isinstance(effect, ShardBroadcast | ShardSend):
-            subject = _subject(effect.message, number)
+        if isinstance(effect, ShardBroadcast | ShardSend) and round_said_in(effect.message) == number:
+            subject = subject_of(effect.message)
             to = effect.to if isinstance(effect, ShardSend) else None
             if subject is not None:
                 said[(to, *subject)] = (to, effect.message)
     return replace(state, said_once=said, said_round=number), effects
-
-
-def _subject(message: SaidAmongShards, number: int) -> tuple[object, ...] | None:
-    """Return what a message of this round is the last word on; None if it is one that is asked for and not told."""
-    match message:
-        case Announcement():
-            return (Announcement,) if message.round == number + 1 else None
-        case RecordOffer() if message.round == number:
-            return RecordOffer, message.payload
-        case BeaconWord() if message.round == number:
-            return (BeaconWord,)
-        case ShardMessage() if message.round == number:
-            return _subject_in_shard(message)
-    return None
-
-
-def _subject_in_shard(message: ShardMessage) -> tuple[object, ...] | None:
-    inner = message.message
-    match inner:
-        case SeatReceipt():
-            return message.shard, SeatReceipt, inner.receipt.seat
-        case ProofReject():
-            return message.shard, ProofReject, inner.report
-        case Voucher() | ResultVote():
-            return message.shard, type(inner), inner.digest
-        case CloseOffer() | ResultOffer() | Release():
-            return message.shard, type(inner)
-    return None

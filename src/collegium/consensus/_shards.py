@@ -61,6 +61,7 @@ from ._shard_types import (
     ShardMessage,
     ShardOutcomes,
     ShardSend,
+    round_said_in,
 )
 from ._shard_waiting import keep_early, wait
 
@@ -163,7 +164,7 @@ def _receive(
             return _give(context, state, message, sender)
         case ObjectReply():
             return _take_object(context, state, message, now)
-    number = _round_of(message)
+    number = round_said_in(message)
     if number not in (state.terms.round, state.terms.round + 1):
         raise WrongRoundError(f"{type(message).__name__} of round {number}, this is {state.terms.round}")
     lacking = state.lacks_model and isinstance(message, Upload | ShardMessage | BeaconWord)
@@ -196,18 +197,6 @@ def _handle(
         case BeaconWord():
             return _take_word(context, state, message, sender)
     raise WrongRoundError(f"{type(message).__name__} is nothing that shards say")
-
-
-def _round_of(message: SaidAmongShards | Upload) -> int:
-    match message:
-        case Upload():
-            return message.report.round
-        case Announcement():
-            return message.round - 1
-        case ShardMessage() | RecordOffer() | BeaconWord():
-            return message.round
-        case _:
-            return -1
 
 
 def _in_shard(
@@ -265,8 +254,8 @@ def verified_before(state: ShardedState, item: KeepUpload) -> ShardedState:
 def _replay(context: ShardContext, state: ShardedState, now: int) -> ShardOutcomes:
     """Look again at the messages of this round that could not be judged."""
     number = state.terms.round
-    waiting = [item for item in state.ahead if _round_of(item[1]) == number]
-    state = replace(state, ahead=tuple(item for item in state.ahead if _round_of(item[1]) > number))
+    waiting = [item for item in state.ahead if round_said_in(item[1]) == number]
+    state = replace(state, ahead=tuple(item for item in state.ahead if round_said_in(item[1]) > number))
     effects: list[ShardEffect] = []
     for sender, message in waiting:
         state, more = sharded_step(context, state, message, now, sender)
@@ -531,7 +520,7 @@ def _enter_next(
     }
     registered = {**ended.registered, **fresh}
     known = tuple(sorted(registered.values(), key=lambda entry: entry.trainer))
-    ahead = tuple(item for item in ended.ahead if _round_of(item[1]) >= terms.round)
+    ahead = tuple(item for item in ended.ahead if round_said_in(item[1]) >= terms.round)
     kept = ended.kept & frozenset(item.report.id for _, item in ahead if isinstance(item, Upload))
     state, begun = begin_sharded(context, terms, model, ended.secrets, now, registered, ended.released)
     state = replace(state, ahead=ahead, kept=kept)
