@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
@@ -26,11 +26,11 @@ from ._epoch_change_rules import (
 from ._messages import Block, QuorumCertificate
 from ._order_keys import Verifier
 from ._order_validity import WrongEpochError
+from ._records import is_close
 
 __all__ = ["HandoverProof", "NotAHandoverError", "replay_change", "verify_handover", "verify_handovers"]
 
 T = TypeVar("T")
-CLOSE_KIND: Final = b"C"  # how the payload begins that closes a round
 
 
 class NotAHandoverError(CollegiumError):
@@ -125,7 +125,7 @@ def replay_change(
     for payload in payloads:
         if change.handover is not None and change.round >= change.handover.first_round:
             raise HandoverRefusedError(f"epoch {epoch_set.epoch} goes on after its last round, {change.round - 1}")
-        if payload[:1] == CLOSE_KIND and handover_due(change) is not None:
+        if is_close(payload) and handover_due(change) is not None:
             raise HandoverRefusedError(
                 f"round {change.round} closes before the handover that is due", round=change.round
             )

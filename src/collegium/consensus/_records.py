@@ -31,9 +31,11 @@ __all__ = [
     "decode_canonical",
     "decode_payload",
     "encode_payload",
+    "is_close",
     "list_receipts",
 ]
 
+CLOSE_KIND, CERTIFIED_KIND = b"C", b"H"
 PAYLOAD_BYTES_MAX = 16 << 20
 ACCOUNT_BYTES = 20
 ACCOUNT_SIGNATURE_BYTES = 65
@@ -255,7 +257,12 @@ class Certified:
 
 def encode_payload(payload: Close | Certified) -> bytes:
     """Return a close or a certified header as block payload."""
-    return (b"C" if isinstance(payload, Close) else b"H") + msgspec.msgpack.encode(payload)
+    return (CLOSE_KIND if isinstance(payload, Close) else CERTIFIED_KIND) + msgspec.msgpack.encode(payload)
+
+
+def is_close(payload: bytes) -> bool:
+    """Tell whether a block's payload claims to be a close."""
+    return payload[:1] == CLOSE_KIND
 
 
 def decode_payload(data: bytes) -> Close | Certified:
@@ -266,7 +273,7 @@ def decode_payload(data: bytes) -> Close | Certified:
     """
     if not 1 < len(data) <= PAYLOAD_BYTES_MAX:
         raise MalformedPayloadError(f"payload of {len(data)} bytes, expected 2..{PAYLOAD_BYTES_MAX}")
-    kind: type[Close | Certified] = {67: Close, 72: Certified}.get(data[0], Close)
+    kind: type[Close | Certified] = {CLOSE_KIND: Close, CERTIFIED_KIND: Certified}.get(data[:1], Close)
     payload = decode_canonical(data, kind, encode_payload, MalformedPayloadError)
     _check_shape(payload)
     return payload

@@ -35,7 +35,7 @@ from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, ReplicaState, Submit, Tick, VoteState
 from ._ordering import initial_state, restore, say_again, step
 from ._proof_evidence import ProofReject
-from ._records import Announcement, Close, Header, Registered
+from ._records import Announcement, Close, Header, Registered, is_close
 from ._round import (
     begin,
     begin_behind,
@@ -195,7 +195,7 @@ class _Application:
         if change is not None and state is not None:
             if is_epoch_record(payload):
                 return record_accepted(change.rules, state.change, ancestors, payload)
-            if payload[:1] == b"C" and record_wanted(change.rules, state.change, ancestors) is not None:
+            if is_close(payload) and record_wanted(change.rules, state.change, ancestors) is not None:
                 return False  # an epoch's last round closes after its handover
         before = tuple(ancestor for ancestor in ancestors if not is_epoch_record(ancestor))
         return payload_accepted(self.context.round, self.state.round, before, payload, self.now)
@@ -481,7 +481,7 @@ def _voted_close(before: ReplicaState, after: ReplicaState) -> bytes:
     if after.vote is None or after.vote is before.vote:
         return b""
     block = after.blocks.get(after.vote.ballot.block)
-    return block.payload if block is not None and block.payload[:1] == b"C" else b""
+    return block.payload if block is not None and is_close(block.payload) else b""
 
 
 def _apply(
