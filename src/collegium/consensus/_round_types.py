@@ -578,6 +578,10 @@ class RoundState:
             return self._held
         return {report: held for report, held in self._held.items() if report not in self.rejected}
 
+    def with_verified(self, report: Report) -> RoundState:
+        """Return the state that knows a report's proof and registration to have been verified here."""
+        return replace(self, verified=self.verified | {report.id}, vetted=self.vetted | {report.registration})
+
     def failing(self) -> int:
         """Return how many trainers have sent a report whose proof does not verify, and no other that is here."""
         if not self.rejected:

@@ -240,14 +240,8 @@ def _forget_answers(state: ShardedState, validator: int) -> ShardedState:
 
 def verified_before(state: ShardedState, item: KeepUpload) -> ShardedState:
     """Return the state that knows the proof of a report, and what it is about, to have been verified here."""
-    report, own = item.upload.report, dict(state.own)
-    for shard, mine in own.items():
-        known = replace(
-            mine.state,
-            verified=mine.state.verified | {report.id},
-            vetted=mine.state.vetted | {report.registration},
-        )
-        own[shard] = replace(mine, state=known)
+    report = item.upload.report
+    own = {shard: replace(mine, state=mine.state.with_verified(report)) for shard, mine in state.own.items()}
     return replace(state, own=own)
 
 

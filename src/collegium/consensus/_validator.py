@@ -381,15 +381,8 @@ def _admit_again(
     for item in uploads:
         if item.round < state.round.terms.round:
             continue
-        report = item.upload.report
-        if item.verified:
-            known = replace(
-                state.round,
-                verified=state.round.verified | {report.id},
-                vetted=state.round.vetted | {report.registration},
-            )
-            state = replace(state, round=known)
-        after, effects = round_step(context.round, state.round, item.upload, now)
+        before = state.round.with_verified(item.upload.report) if item.verified else state.round
+        after, effects = round_step(context.round, before, item.upload, now)
         written = tuple(effect for effect in effects if not isinstance(effect, KeepUpload))
         state, more = _carry(context, replace(state, round=after), written, now)
         out.extend(more)
