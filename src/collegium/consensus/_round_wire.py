@@ -83,6 +83,7 @@ __all__ = [
     "check_key_sums",
     "check_number",
     "check_place",
+    "check_validator",
     "decode_peer_message",
     "decode_proof_evidence",
     "decode_round_message",
@@ -132,9 +133,13 @@ def _check_count(what: str, count: int, low: int, high: int) -> None:
         raise MalformedMessageError(f"{count} {what}, expected {low}..{high}", count=count)
 
 
+def check_validator(validator: int) -> None:
+    check_number("validator", validator, EPOCH_SET_SIZE_MAX - 1)
+
+
 def check_place(round_number: int, validator: int) -> None:
     check_number("round", round_number)
-    check_number("validator", validator, EPOCH_SET_SIZE_MAX - 1)
+    check_validator(validator)
 
 
 def _check_receipt(receipt: Receipt) -> None:
@@ -250,7 +255,7 @@ def _check_vote(message: HeaderVote) -> None:
 
 
 def _check_asked(validator: int, digests: Sequence[bytes]) -> None:
-    check_number("validator", validator, EPOCH_SET_SIZE_MAX - 1)
+    check_validator(validator)
     _check_count("digests asked for", len(digests), 1, REPORTS_MAX)
     for digest in digests:
         check_bytes("digest", digest, DIGEST_BYTES)

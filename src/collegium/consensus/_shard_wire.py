@@ -43,6 +43,7 @@ from ._round_wire import (
     check_key_sums,
     check_number,
     check_place,
+    check_validator,
     peer_bytes_max,
     read_key_sums,
 )
@@ -77,7 +78,7 @@ def _check_offer(message: CloseOffer) -> None:
 
 
 def _check_vote(message: Voucher | ResultVote) -> None:
-    check_place(0, message.validator)
+    check_validator(message.validator)
     check_bytes("digest", message.digest, DIGEST_BYTES)
     check_bytes("signature", message.signature, BLS_SIGNATURE_BYTES)
 
@@ -130,6 +131,19 @@ def _result(data: bytes) -> ShardResult:
 # ------------------------------------------------------------------------------------------------ kinds
 
 
+def _vote_kind(byte: int, kind: type[Voucher] | type[ResultVote]) -> Kind:
+    """Return how a validator's signature on a digest is written."""
+    return array_kind(
+        byte,
+        kind,
+        SMALL_BYTES_MAX,
+        tuple[int, bytes, bytes],
+        lambda m: (m.validator, m.digest, m.signature),
+        lambda f: kind(*f),
+        _check_vote,
+    )
+
+
 _OFFERS: Final = (
     array_kind(
         80,
@@ -140,15 +154,7 @@ _OFFERS: Final = (
         lambda f: CloseOffer(f[0], _close(f[1])),
         _check_offer,
     ),
-    array_kind(
-        81,
-        Voucher,
-        SMALL_BYTES_MAX,
-        tuple[int, bytes, bytes],
-        lambda m: (m.validator, m.digest, m.signature),
-        lambda f: Voucher(*f),
-        _check_vote,
-    ),
+    _vote_kind(81, Voucher),
     array_kind(
         82,
         ResultOffer,
@@ -158,15 +164,7 @@ _OFFERS: Final = (
         lambda f: ResultOffer(f[0], _result(f[1]), read_key_sums(f[2])),
         _check_result,
     ),
-    array_kind(
-        83,
-        ResultVote,
-        SMALL_BYTES_MAX,
-        tuple[int, bytes, bytes],
-        lambda m: (m.validator, m.digest, m.signature),
-        lambda f: ResultVote(*f),
-        _check_vote,
-    ),
+    _vote_kind(83, ResultVote),
 )
 _FROM_ROUNDS: Final = (SeatReceipt, ProofReject, Release, ReportRequest, ReportReply, ObjectRequest, ObjectReply)
 _IN_SHARD: Final = (*(ROUND_KINDS[kind] for kind in _FROM_ROUNDS), *_OFFERS)  # uploads come from trainers
