@@ -82,10 +82,9 @@ def proofs_due(
 
 def _of_upload(context: RoundContext, state: RoundState, upload: Upload) -> tuple[Held, ...]:
     report = upload.report
-    known, fits = state.reports.get(report.trainer), len(upload.boxes) == len(state.terms.seats)
-    if report.round != state.terms.round or report.trainer not in context.cohort or not fits:
+    if report.round != state.terms.round or len(upload.boxes) != len(state.terms.seats):
         return ()
-    if known is not None or report.id in state.arrived:
+    if report.trainer not in context.cohort or report.trainer in state.reports or report.id in state.arrived:
         return ()
     boxes = {seat: upload.boxes[seat] for seat in state.own_seats(context)}
     held = held_of(context, state, upload, boxes)

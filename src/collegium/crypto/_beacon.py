@@ -174,10 +174,8 @@ class ThresholdBeacon:
 
     def _interpolate(self, partials: Mapping[int, bytes]) -> bytes:
         factors = lagrange_at_zero(sorted(partials)[: self.group.threshold])
-        parts = [partials[member] for member in factors]
-        return aggregate_unchecked(
-            parts, list(factors.values())
-        )  # verified next, or of parts that are known to be good
+        parts = [partials[member] for member in factors]  # good ones, or their sum is verified next
+        return aggregate_unchecked(parts, list(factors.values()))
 
     def _check_count(self, good: int, bad: tuple[int, ...] = ()) -> None:
         if good < self.group.threshold:
