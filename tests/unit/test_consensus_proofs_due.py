@@ -189,7 +189,7 @@ def refused_uploads() -> dict[str, Upload]:
         "of a trainer who takes no part": proved(3),
         "of another round": proved(0, terms=replace(committee().terms, round=1)),
         "with a box too few": replace(good, boxes=good.boxes[1:]),
-        "about registered data": replace(re_sign(good, 0, registration=bytes([1]) * 32)),
+        "about registered data": re_sign(good, 0, registration=bytes([1]) * 32),
     }
 
 
