@@ -25,7 +25,6 @@ from _court_stage import (
 
 from collegium.crypto import AccountKey, hash_fields
 from collegium.settlement import (
-    NOBODY,
     Challenger,
     ChallengerAtChain,
     Defender,
@@ -39,10 +38,10 @@ from collegium.settlement import (
     contract,
     deploy_court,
     is_final,
-    read_credit,
     read_dispute,
     read_game,
-    refuter_of,
+    read_owed,
+    read_refuter,
     step_rule,
     transact,
 )
@@ -107,9 +106,9 @@ def test_a_wrong_header_falls_whatever_is_claimed_for_it(world: World, lying: Co
     pass_time(world, TERMS.join_s)
     assert [move.what for move in challenger.step()] == ["settle"]
     assert read_dispute(room.chain, room.court, dispute).state is DisputeState.REFUTED
-    assert refuter_of(room.chain, room.court, room.header.digest) == ALICE.address
+    assert read_refuter(room.chain, room.court.address, room.header.digest) == ALICE.address
     won = 3 * (bond(room) - bond(room) // 4) + bond(room)
-    assert read_credit(room.chain, room.court, ALICE.address) == won
+    assert read_owed(room.chain, room.court.address, ALICE.address) == won
     assert room.moves(ALICE).collect() == won
     assert not is_final(room.chain, room.court, room.place.checkpoint.digest)
 
@@ -128,7 +127,7 @@ def test_a_right_header_stands_and_its_challenger_pays(world: World, honest: Cou
     pass_time(world, TERMS.clock_s + 1)
     room.moves(BOB).time_out(defender.game)
     assert read_dispute(room.chain, room.court, dispute).state is DisputeState.UPHELD
-    assert refuter_of(room.chain, room.court, room.header.digest) == NOBODY
+    assert read_refuter(room.chain, room.court.address, room.header.digest) is None
     assert room.moves(BOB).collect() == 2 * bond(room) - bond(room) // 4
     pass_time(world, TERMS.window_s)
     assert is_final(room.chain, room.court, room.place.checkpoint.digest)
@@ -146,7 +145,7 @@ def test_a_challenger_that_loses_does_not_save_a_wrong_header(world: World, lyin
     dispute = room.dispute(ALICE)
     pass_time(world, TERMS.join_s)
     room.moves(BOB).settle(dispute)
-    assert refuter_of(room.chain, room.court, room.header.digest) == ALICE.address
+    assert read_refuter(room.chain, room.court.address, room.header.digest) == ALICE.address
 
 
 def test_a_defender_that_throws_its_game_does_not_harm_a_right_header(world: World, honest: Courtroom) -> None:
@@ -160,7 +159,7 @@ def test_a_defender_that_throws_its_game_does_not_harm_a_right_header(world: Wor
     room.moves(ALICE).time_out(game)  # anyone may
     assert read_dispute(room.chain, room.court, dispute).state is DisputeState.UPHELD
     # playing against oneself costs the burnt share of the bond, and the other bond
-    assert read_credit(room.chain, room.court, CAROL.address) == bond(room) - bond(room) // 4
+    assert read_owed(room.chain, room.court.address, CAROL.address) == bond(room) - bond(room) // 4
 
 
 def test_a_round_that_was_not_opened_must_keep_its_model(world: World) -> None:
@@ -182,8 +181,8 @@ def test_an_offered_claim_pays_who_finds_it_wrong(world: World, honest: Courtroo
     answering = DefenderAtChain(room.moves(BOB), lie, dispute)
     answering.game = game
     play(challenger, answering)
-    assert read_credit(room.chain, room.court, ALICE.address) == 2 * bond(room) - bond(room) // 4
-    assert refuter_of(room.chain, room.court, room.header.digest) == NOBODY
+    assert read_owed(room.chain, room.court.address, ALICE.address) == 2 * bond(room) - bond(room) // 4
+    assert read_refuter(room.chain, room.court.address, room.header.digest) is None
 
 
 def test_an_offer_that_nobody_accepts_comes_back(world: World, honest: Courtroom) -> None:
@@ -195,7 +194,7 @@ def test_an_offer_that_nobody_accepts_comes_back(world: World, honest: Courtroom
     with refused("NotTheDefender"):
         room.moves(ALICE).reclaim(game)
     room.moves(BOB).reclaim(game)
-    assert read_credit(room.chain, room.court, BOB.address) == bond(room)
+    assert read_owed(room.chain, room.court.address, BOB.address) == bond(room)
     with refused("WrongPhase"):
         room.moves(BOB).reclaim(game)
 
@@ -209,12 +208,12 @@ def test_a_withheld_leaf_is_shown_or_the_claim_falls(world: World, honest: Court
     with refused("NotInTrace"):
         room.moves(CAROL).answer(game, replace(Defender(trace).answer(asked), data=b"else"))
     room.moves(CAROL).answer(game, Defender(trace).answer(asked))
-    assert read_credit(room.chain, room.court, CAROL.address) == TERMS.ask_fee_wei
+    assert read_owed(room.chain, room.court.address, CAROL.address) == TERMS.ask_fee_wei
     room.moves(ALICE).ask(game, 0)
     pass_time(world, TERMS.clock_s + 1)
     room.moves(ALICE).time_out(game)
     assert read_game(room.chain, room.court, game).phase is DisputePhase.OVER
-    assert read_credit(room.chain, room.court, ALICE.address) == bond(room) - bond(room) // 4 + TERMS.ask_fee_wei
+    assert read_owed(room.chain, room.court.address, ALICE.address) == bond(room) - bond(room) // 4 + TERMS.ask_fee_wei
 
 
 # --- refused ---

@@ -35,7 +35,7 @@ from collegium.settlement import (
     attach_court,
     check_court,
     model_step_trace,
-    refuter_of,
+    read_refuter,
 )
 
 LIED_ROUND = 2
@@ -117,7 +117,7 @@ def test_a_lie_that_a_committee_certified_is_found_and_refuted(node: str, lied: 
     liar = DefenderAtChain(DisputeMoves(chain, court, LIAR), lying_trace(run), 0)
     state = challenge(run, finding, place, court, FUNDER, said.append, waiting(node, liar))
     assert state is DisputeState.REFUTED
-    assert refuter_of(chain, court, run.headers[LIED_ROUND].digest) == FUNDER.address
+    assert read_refuter(chain, court.address, run.headers[LIED_ROUND].digest) == FUNDER.address
     assert [line.split(":")[0].strip() for line in said if line.startswith("  ")] == [
         *["pick"] * (finding.trace.levels // 4 if finding.trace else 0),
         "refute",

@@ -63,12 +63,10 @@ from collegium.settlement._disputes import (
     encode_witness,
     is_final,
     read_claims,
-    read_credit,
     read_dispute,
     read_game,
     read_revealed,
     read_shown,
-    refuter_of,
 )
 from collegium.settlement._embedded import EmbeddedChain, Genesis
 from collegium.settlement._errors import (
@@ -287,7 +285,6 @@ __all__ = [
     "read_budget",
     "read_checkpoints",
     "read_claims",
-    "read_credit",
     "read_dispute",
     "read_game",
     "read_head",
@@ -303,7 +300,6 @@ __all__ = [
     "read_version",
     "read_withdrawal",
     "reclaim_budget",
-    "refuter_of",
     "register_validator",
     "register_version",
     "repay_demand",

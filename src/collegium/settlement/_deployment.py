@@ -288,8 +288,7 @@ def includes_header(
     siblings: Sequence[Digest],
 ) -> bool:
     """Ask the contract whether `header` is that of a round under an accepted checkpoint (`header_proof` proves it)."""
-    fields = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round, checkpoint.previous, checkpoint.root)
-    arguments = (fields, round_number, header, tuple(siblings))
+    arguments = (checkpoint_arguments(checkpoint), round_number, header, tuple(siblings))
     (included,) = ask(chain, "Settlement", deployment.settlement, "includesHeader", *arguments)
     return bool(included)
 
@@ -307,6 +306,12 @@ def ask(chain: Chain, name: str, address: bytes, function: str, *arguments: obje
 def certificate_arguments(certificate: Certificate) -> tuple[int, bytes]:
     """Return bitmap and signature as a contract takes them: bit i of the number is seat i."""
     return int.from_bytes(certificate.bitmap, "little"), g1_uncompressed(certificate.signature)
+
+
+def checkpoint_arguments(checkpoint: Checkpoint) -> tuple[object, ...]:
+    """Return a checkpoint as a contract takes it."""
+    rounds = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round)
+    return (*rounds, checkpoint.previous, checkpoint.root)
 
 
 def event_of(receipt: Receipt, name: str, address: bytes, event: str) -> dict[str, Any]:

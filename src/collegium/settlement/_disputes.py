@@ -13,8 +13,16 @@ from collegium.crypto import Digest
 from collegium.settlement._abi import contract
 from collegium.settlement._chain import Account, Chain, Receipt
 from collegium.settlement._checkpoint import Checkpoint
-from collegium.settlement._deployment import NOBODY, Deployment
+from collegium.settlement._deployment import (
+    Deployment,
+    address_of,
+    ask,
+    checkpoint_arguments,
+    created,
+    event_of,
+)
 from collegium.settlement._errors import ChainAnswerError
+from collegium.settlement._members import collect
 from collegium.settlement._model_step import StepRule
 from collegium.settlement._trace import OpenedLeaf
 from collegium.settlement._transactions import transact
@@ -35,12 +43,10 @@ __all__ = [
     "encode_witness",
     "is_final",
     "read_claims",
-    "read_credit",
     "read_dispute",
     "read_game",
     "read_revealed",
     "read_shown",
-    "refuter_of",
 ]
 
 MODEL_STEP: Final = 0  # its number in a court
@@ -109,7 +115,7 @@ class HeaderPlace:
     @property
     def arguments(self) -> tuple[object, ...]:
         """As the contract takes them."""
-        return _fields(self.checkpoint), self.round, self.header, self.siblings
+        return checkpoint_arguments(self.checkpoint), self.round, self.header, self.siblings
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +157,11 @@ def deploy_court(
     chain: Chain, deployment: Deployment, account: Account, rule: StepRule, terms: DisputeTerms | None = None
 ) -> Court:
     """Create the step verifiers of a task's rule and the contract Disputes, which nobody has powers over."""
-    step = _created(transact(chain, account, None, contract("ModelStep").creation(astuple(rule))))
+    step = created(transact(chain, account, None, contract("ModelStep").creation(astuple(rule))))
     agreed = astuple(terms or DisputeTerms())
-    creation = contract("Disputes").creation(_hex(deployment.settlement), [_hex(step)], agreed)
+    creation = contract("Disputes").creation(deployment.settlement, (step,), agreed)
     receipt = transact(chain, account, None, creation)
-    return attach_court(chain, _created(receipt), receipt.block)
+    return attach_court(chain, created(receipt), receipt.block)
 
 
 def attach_court(chain: Chain, address: bytes, block: int) -> Court:
@@ -164,9 +170,9 @@ def attach_court(chain: Chain, address: bytes, block: int) -> Court:
     Raises:
         ChainAnswerError: what is there does not answer as that contract.
     """
-    (steps,) = _ask(chain, address, "steps")
-    (terms,) = _ask(chain, address, "terms")
-    return Court(address, tuple(_address(step) for step in steps), DisputeTerms(*terms), block)
+    (steps,) = ask(chain, "Disputes", address, "steps")
+    (terms,) = ask(chain, "Disputes", address, "terms")
+    return Court(address, tuple(address_of(step) for step in steps), DisputeTerms(*terms), block)
 
 
 def check_court(chain: Chain, court: Court, deployment: Deployment, rule: StepRule) -> None:
@@ -175,11 +181,10 @@ def check_court(chain: Chain, court: Court, deployment: Deployment, rule: StepRu
     Raises:
         ChainAnswerError: it is not. That its code is ours is for who relies on its verdicts to see, at its creation.
     """
-    (settlement,) = _ask(chain, court.address, "settlement")
-    if _address(settlement) != deployment.settlement or not court.steps:
+    (settlement,) = ask(chain, "Disputes", court.address, "settlement")
+    if address_of(settlement) != deployment.settlement or not court.steps:
         raise ChainAnswerError(f"the court is about {settlement}, expected 0x{deployment.settlement.hex()}")
-    step = contract("ModelStep")
-    held = step.result("rule", chain.call(NOBODY, court.steps[MODEL_STEP], step.call("rule")))
+    held = ask(chain, "ModelStep", court.steps[MODEL_STEP], "rule")
     if held != astuple(rule):
         raise ChainAnswerError(f"the court's rule is {held}, the task's {astuple(rule)}")
 
@@ -192,7 +197,7 @@ class DisputeMoves:
 
     def start(self, checkpoint: Checkpoint) -> Receipt:
         """Begin the time in which headers under a checkpoint can be disputed."""
-        return self._send("start", _fields(checkpoint))
+        return self._send("start", checkpoint_arguments(checkpoint))
 
     def open(self, step: int, place: HeaderPlace, opening: bytes, levels: int) -> tuple[int, Receipt]:
         """Dispute a kind of work of a header with the bond for `levels`; return the dispute's number too."""
@@ -254,7 +259,7 @@ class DisputeMoves:
 
     def collect(self) -> int:
         """Take what games have brought; return it in wei."""
-        return int(self._event(self._send("collect", _hex(self.account.address)), "Collected")["amount"])
+        return collect(self.chain, self.court.address, self.account, self.account.address)
 
     def _bond(self, levels: int) -> int:
         return self.court.terms.bond_wei(levels)
@@ -264,11 +269,7 @@ class DisputeMoves:
         return transact(self.chain, self.account, self.court.address, data, value=value)
 
     def _event(self, receipt: Receipt, event: str) -> dict[str, Any]:
-        disputes = contract("Disputes")
-        for log in receipt.logs:
-            if log.address == self.court.address and log.topics[:1] == (disputes.topic(event),):
-                return disputes.event(event, log)
-        raise ChainAnswerError(f"transaction {receipt.transaction.hex()} succeeded without the event {event}")
+        return event_of(receipt, "Disputes", self.court.address, event)
 
 
 def encode_witness(leaves: Sequence[OpenedLeaf]) -> bytes:
@@ -282,10 +283,10 @@ def read_dispute(chain: Chain, court: Court, dispute: int) -> DisputeView:
     Raises:
         ContractRefusedError: NotOpen, there is none of this number.
     """
-    ((*head, state, challenger, levels, offer),) = _ask(chain, court.address, "disputeAt", dispute)
+    ((*head, state, challenger, levels, offer),) = ask(chain, "Disputes", court.address, "disputeAt", dispute)
     header, checkpoint, facts, step, opened, live = head
-    who = _address(challenger)
-    places = (header, checkpoint, facts, _address(step), opened, live)
+    who = address_of(challenger)
+    places = (header, checkpoint, facts, address_of(step), opened, live)
     return DisputeView(*places, _choice(DisputeState, state), who, levels, offer)
 
 
@@ -295,9 +296,10 @@ def read_game(chain: Chain, court: Court, game: int) -> GameView:
     Raises:
         ContractRefusedError: WrongPhase, there is none of this number.
     """
-    ((root, node, defender, position, level, phase, resumed, *rest),) = _ask(chain, court.address, "gameAt", game)
+    (fields,) = ask(chain, "Disputes", court.address, "gameAt", game)
+    root, node, defender, position, level, phase, resumed, *rest = fields
     phases = _choice(DisputePhase, phase), _choice(DisputePhase, resumed)
-    return GameView(root, node, _address(defender), position, level, *phases, *rest)
+    return GameView(root, node, address_of(defender), position, level, *phases, *rest)
 
 
 def read_claims(chain: Chain, court: Court, dispute: int) -> dict[int, tuple[Digest, ...]]:
@@ -317,21 +319,9 @@ def read_shown(chain: Chain, court: Court, game: int) -> bytes:
     return shown[-1] if shown else b""
 
 
-def read_credit(chain: Chain, court: Court, account: bytes) -> int:
-    """Return what an account can collect, in wei."""
-    (amount,) = _ask(chain, court.address, "owed", _hex(account))
-    return int(amount)
-
-
-def refuter_of(chain: Chain, court: Court, header: Digest) -> bytes:
-    """Return who showed that a header is wrong, NOBODY if nobody did."""
-    (account,) = _ask(chain, court.address, "refuter", header)
-    return _address(account)
-
-
 def is_final(chain: Chain, court: Court, checkpoint: Digest) -> bool:
     """Ask whether nothing under a checkpoint can fall any more."""
-    (final,) = _ask(chain, court.address, "isFinal", checkpoint)
+    (final,) = ask(chain, "Disputes", court.address, "isFinal", checkpoint)
     return bool(final)
 
 
@@ -340,32 +330,8 @@ def _logs(chain: Chain, court: Court, event: str) -> list[dict[str, Any]]:
     return [disputes.event(event, log) for log in chain.logs(court.address, disputes.topic(event), court.block)]
 
 
-def _ask(chain: Chain, address: bytes, function: str, *arguments: object) -> tuple[Any, ...]:
-    asked = contract("Disputes")
-    return asked.result(function, chain.call(NOBODY, address, asked.call(function, *arguments)))
-
-
-def _fields(checkpoint: Checkpoint) -> tuple[object, ...]:
-    rounds = (checkpoint.epoch, checkpoint.first_round, checkpoint.last_round)
-    return (*rounds, checkpoint.previous, checkpoint.root)
-
-
 def _choice(kind: type[Choice], number: int) -> Choice:
     try:
         return kind(number)
     except ValueError as error:
         raise ChainAnswerError(f"{number} is no {kind.__name__}", number=number) from error
-
-
-def _created(receipt: Receipt) -> bytes:
-    if receipt.contract is None:
-        raise ChainAnswerError(f"receipt of creation {receipt.transaction.hex()} names no contract")
-    return receipt.contract
-
-
-def _hex(address: bytes) -> str:
-    return "0x" + address.hex()
-
-
-def _address(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("0x"))
