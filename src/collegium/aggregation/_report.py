@@ -38,6 +38,7 @@ from collegium.crypto import (
     SealKey,
     SealKeyError,
     Transcript,
+    frame_fields,
     hash_fields,
     open_sealed,
     recover_address,
@@ -236,10 +237,10 @@ class Report:
         """The one digest that commits to the key matrix."""
         return combine_roots([self.committee_root, self.audit_root])
 
-    @cached_property
-    def id(self) -> Digest:
-        """The digest that the trainer signs: binds every field but the signature."""
-        return hash_fields(
+    @property
+    def preimage(self) -> bytes:
+        """The bytes that the id is the SHA-256 of: with them a contract can read a signed report."""
+        return frame_fields(
             "report",
             self.task,
             self.round,
@@ -255,6 +256,11 @@ class Report:
             sha256(self.audit.to_bytes()).digest(),
             self.staleness,
         )
+
+    @cached_property
+    def id(self) -> Digest:
+        """The digest that the trainer signs: binds every field but the signature."""
+        return sha256(self.preimage).digest()
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding: fixed head, boxes, combination, audit, signature."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final, NewType
 
-from collegium.crypto import Digest, hash_fields
+from collegium.crypto import Digest, frame_fields, hash_fields
 from collegium.errors import CollegiumError
 
 __all__ = [
@@ -111,8 +112,7 @@ class EpochSet:
                 raise BadEpochSetError(
                     f"{len(values)} distinct {name} for {self.size} validators", distinct=len(values)
                 )
-        members = [f for v in self.validators for f in (v.bls_key, v.account, v.stake)]
-        object.__setattr__(self, "_digest", hash_fields("epoch-set", self.task, self.epoch, *members))
+        object.__setattr__(self, "_digest", sha256(self.preimage).digest())
         object.__setattr__(self, "_genesis", hash_fields("genesis", self.task, self.epoch, self._digest))
 
     @property
@@ -143,6 +143,12 @@ class EpochSet:
         if not 0 <= index < self.size:
             raise UnknownValidatorError(f"validator {index}, expected 0..{self.size - 1}", index=index, size=self.size)
         return self.validators[index]
+
+    @property
+    def preimage(self) -> bytes:
+        """The bytes that the digest is the SHA-256 of: with them a contract can read whose votes name it."""
+        members = [f for v in self.validators for f in (v.bls_key, v.account, v.stake)]
+        return frame_fields("epoch-set", self.task, self.epoch, *members)
 
     def digest(self) -> Digest:
         """Digest of task, epoch and every validator's key, account and stake."""

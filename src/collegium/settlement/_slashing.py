@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Final
 
 from collegium import algebra
 from collegium.aggregation import KeySum, Report
 from collegium.consensus import BlockEquivocation, EpochSet, VoteEquivocation
-from collegium.crypto import Digest, g1_uncompressed
+from collegium.crypto import Digest, frame_fields, g1_uncompressed
 from collegium.settlement._abi import contract
 from collegium.settlement._chain import Account, Chain, Receipt
 from collegium.settlement._deployment import (
@@ -137,10 +136,7 @@ def report_double_vote(
     ballots = [vote.ballot for vote in (evidence.first, evidence.second)]
     fields = tuple((ballot.block, ballot.parent_view, ballot.parent) for ballot in ballots)
     signatures = tuple(g1_uncompressed(vote.signature) for vote in (evidence.first, evidence.second))
-    members = b"".join(
-        _frame(field) for v in epoch_set.validators for field in (v.bls_key, v.account, _integer(v.stake))
-    )
-    arguments = (epoch_set.epoch, members, ballots[0].view, fields, signatures)
+    arguments = (epoch_set.epoch, _members(epoch_set), ballots[0].view, fields, signatures)
     return _report(chain, site, account, "doubleVote", member, *arguments)
 
 
@@ -159,7 +155,7 @@ def report_double_report(
 ) -> Conviction:
     """Convict a trainer of two reports in one round."""
     reports = (first, second)
-    rests = tuple(b"".join(_frame(field) for field in _after_terms(report)) for report in reports)
+    rests = tuple(_after_terms(report) for report in reports)
     arguments = (first.round, first.terms, rests, tuple(report.signature for report in reports))
     return _report(chain, site, account, "doubleReport", member, *arguments)
 
@@ -228,25 +224,12 @@ def _report(
     return Conviction(member, OFFENCES[convicted["offence"]], reporter, slashed["burned"], slashed["rewarded"])
 
 
-def _after_terms(report: Report) -> tuple[bytes, ...]:
-    """Return the fields of a report's id (`aggregation.Report.id`) after its terms."""
-    return (
-        report.ciphertext,
-        report.committee_root,
-        report.audit_root,
-        report.proof,
-        report.registration,
-        b"".join(report.boxes),
-        sha256(algebra.to_bytes(report.combination.reshape(-1))).digest(),
-        sha256(report.audit.to_bytes()).digest(),
-        _integer(report.staleness),
-    )
+def _members(epoch_set: EpochSet) -> bytes:
+    """Return what follows task and epoch in the preimage of an epoch set's digest."""
+    return epoch_set.preimage.removeprefix(frame_fields("epoch-set", epoch_set.task, epoch_set.epoch))
 
 
-def _frame(field: bytes) -> bytes:
-    """Return a field as the protocol's hash takes it: behind its length."""
-    return len(field).to_bytes(8, "little") + field
-
-
-def _integer(value: int) -> bytes:
-    return value.to_bytes(8, "little")
+def _after_terms(report: Report) -> bytes:
+    """Return what follows the terms in the preimage of a report's id."""
+    head = frame_fields("report", report.task, report.round, report.trainer, report.terms)
+    return report.preimage.removeprefix(head)
