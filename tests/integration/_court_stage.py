@@ -10,6 +10,7 @@ import numpy as np
 from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, World
 
 from collegium.consensus import TOTAL_TAG, Header
+from collegium.consensus._records import Outcome
 from collegium.crypto import AccountKey, BlsSecretKey, Stream, hash_fields, make_certificate
 from collegium.learning import ModelSpec, Rule
 from collegium.settlement import (
@@ -52,9 +53,8 @@ BEFORE = (
 TOTAL = TOTAL_TAG + np.append(_RANDOM.integers(-(10**9), 10**9, SPEC.parameter_count), 41).astype("<i8").tobytes()
 
 
-def header(number: int, previous: bytes, total: bytes, model: bytes, outcome: str = "opened") -> Header:
-    fields = (TASK, number, "unproved", previous, ZERO, outcome, (), total, model, (), b"b" * 48, (0,), ())
-    return Header(*fields)  # type: ignore[arg-type]
+def header(number: int, previous: bytes, total: bytes, model: bytes, outcome: Outcome = "opened") -> Header:
+    return Header(TASK, number, "unproved", previous, ZERO, outcome, (), total, model, (), b"b" * 48, (0,), ())
 
 
 FIRST = header(0, ZERO, ZERO, sha256(BEFORE).digest())
@@ -66,7 +66,7 @@ def right() -> ModelStepTrace:
     return model_step_trace(SPEC, RULE, STATISTICS, TOTAL, BEFORE, ZERO)
 
 
-def second(model: bytes | None = None, outcome: str = "opened") -> Header:
+def second(model: bytes | None = None, outcome: Outcome = "opened") -> Header:
     """The header of round 1, right unless another model is given."""
     return header(1, FIRST.digest, sha256(TOTAL).digest(), model or right().made, outcome)
 

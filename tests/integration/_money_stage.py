@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from _chain_stage import ALICE, DEPLOYER, MALLORY, START_S, World
 from _slashing_stage import TASK, Court, certify, found_court
@@ -78,13 +79,13 @@ class Money:
         post_checkpoint(self.world.chain, self.deployment, DEPLOYER, settled, certify(settled.digest))
         return settled
 
-    def list_digest(self, dues: Sequence[Due], **changes: object) -> bytes:
+    def list_digest(self, dues: Sequence[Due], **changes: Any) -> bytes:
         """What the set signs for the next list, but for changes of the place."""
         chain = self.world.chain
         place = pay_place(chain, self.deployment, self.site.rewards)
         previous = read_head(chain, self.deployment).previous
         number = read_budget(chain, self.site, self.deployment).lists
-        return reward_list_digest(replace(place, **changes), number, previous, dues)  # type: ignore[arg-type]
+        return reward_list_digest(replace(place, **changes), number, previous, dues)
 
     def post(self, dues: Sequence[Due], last_round: int | None = None) -> int:
         """Post a list that the set certified for all rounds settled so far."""
@@ -93,9 +94,9 @@ class Money:
         certificate = certify(self.list_digest(dues))
         return post_rewards(chain, self.site, MALLORY, self.deployment, last, dues, certificate)
 
-    def version_digest(self, model: bytes, dues: Sequence[Due], parent: bytes = bytes(32), **changes: object) -> bytes:
+    def version_digest(self, model: bytes, dues: Sequence[Due], parent: bytes = bytes(32), **changes: Any) -> bytes:
         place = pay_place(self.world.chain, self.deployment, self.site.fees)
-        return fee_version_digest(replace(place, **changes), model, dues, parent)  # type: ignore[arg-type]
+        return fee_version_digest(replace(place, **changes), model, dues, parent)
 
     def register(self, name: int, dues: Sequence[Due], parent: bytes = bytes(32)) -> bytes:
         model = hash_fields("version", name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, STREAM, World
@@ -126,7 +127,7 @@ def double_proposal(account: AccountKey = MALLORY) -> BlockEquivocation:
     return BlockEquivocation(signed_header(1, account), signed_header(2, account))
 
 
-def report(name: int, account: AccountKey = MALLORY, **changes: object) -> Report:
+def report(name: int, account: AccountKey = MALLORY, **changes: Any) -> Report:
     """A report in every field but what only its contents would tell."""
     words = [hash_fields("test-field", name, place) for place in range(6)]
     unsigned = Report(
@@ -145,7 +146,7 @@ def report(name: int, account: AccountKey = MALLORY, **changes: object) -> Repor
         signature=b"",
         staleness=1,
     )
-    made = replace(unsigned, **changes)  # type: ignore[arg-type]
+    made = replace(unsigned, **changes)
     return replace(made, signature=account.sign(made.id))
 
 

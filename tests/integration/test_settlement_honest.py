@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from random import Random
+from typing import Any
 
 import pytest
 from _chain_stage import ALICE, MALLORY, embedded, pass_time, refused
@@ -95,7 +96,7 @@ class Attempt:
     """A call of the contract that slashes."""
 
     function: str
-    arguments: tuple[object, ...]
+    arguments: tuple[Any, ...]
 
 
 def votes() -> st.SearchStrategy[Attempt]:
@@ -209,8 +210,8 @@ def test_the_same_calls_take_a_stake_where_two_things_were_signed(court: Court) 
     attempt = first_votes()
     member, epoch, members, view, said, signed = attempt.arguments
     other = ballot(5, 9)
-    said = (said[0], (other.block, other.parent_view, other.parent))  # type: ignore[index]
-    signed = (signed[0], g1_uncompressed(HONEST_BLS.sign(other.digest(SETS[TASK, 0]))))  # type: ignore[index]
+    said = (said[0], (other.block, other.parent_view, other.parent))
+    signed = (signed[0], g1_uncompressed(HONEST_BLS.sign(other.digest(SETS[TASK, 0]))))
     chain.call(
         MALLORY.address, court.site.slashing, slashing.call("doubleVote", member, epoch, members, view, said, signed)
     )

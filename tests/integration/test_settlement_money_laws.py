@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -255,8 +256,8 @@ class Walk:
 
     def fund(self) -> None:
         now, amount = self.now_s, self.random.randrange(5000)
-        send = lambda: fund_task(self.chain, self.money.site, DEPLOYER, self.money.deployment, amount)  # noqa: E731
-        self.both("fund", lambda: self.rewards.fund(now, amount), send)
+        send = partial(fund_task, self.chain, self.money.site, DEPLOYER, self.money.deployment, amount)
+        self.both("fund", partial(self.rewards.fund, now, amount), send)
 
     def post(self) -> None:
         now, dues = self.now_s, self.dues()
@@ -273,8 +274,8 @@ class Walk:
         call = contract("Rewards").call(
             "post", self.money.deployment.settlement, last, root, len(dues), total, 3, signed
         )
-        send = lambda: transact(self.chain, MALLORY, self.money.site.rewards, call)  # noqa: E731
-        if not self.both("post", lambda: self.rewards.post(now, dues, total), send):
+        send = partial(transact, self.chain, MALLORY, self.money.site.rewards, call)
+        if not self.both("post", partial(self.rewards.post, now, dues, total), send):
             self.statements.append(statement)
 
     def claim(self) -> None:
@@ -283,8 +284,8 @@ class Walk:
         number = self.random.randrange(len(self.rewards.lists))
         dues = self.rewards.lists[number].dues
         now, index = self.now_s, self.random.randrange(len(dues))
-        send = lambda: claim_reward(self.chain, self.money.site, MALLORY, number, dues, index)  # noqa: E731
-        if not self.both("claim", lambda: self.rewards.claim(now, number, index), send):
+        send = partial(claim_reward, self.chain, self.money.site, MALLORY, number, dues, index)
+        if not self.both("claim", partial(self.rewards.claim, now, number, index), send):
             assert now >= self.rewards.lists[number].opens_at_s
 
     def close(self) -> None:
@@ -297,12 +298,12 @@ class Walk:
             ("sweep", self.rewards.sweep, sweep_rewards),
         ):
             now = self.now_s
-            self.both(name, lambda: modelled(now, number), lambda: act(self.chain, self.money.site, MALLORY, number))  # noqa: B023
+            self.both(name, partial(modelled, now, number), partial(act, self.chain, self.money.site, MALLORY, number))
 
     def reclaim(self) -> None:
         now = self.now_s
-        send = lambda: reclaim_budget(self.chain, self.money.site, MALLORY, self.money.deployment)  # noqa: E731
-        self.both("reclaim", lambda: self.rewards.reclaim(now), send)
+        send = partial(reclaim_budget, self.chain, self.money.site, MALLORY, self.money.deployment)
+        self.both("reclaim", partial(self.rewards.reclaim, now), send)
 
     def register(self) -> None:
         now, dues = self.now_s, self.dues()
@@ -314,8 +315,8 @@ class Walk:
         digest = hash_fields("fee-version", *place.fields, model, named, root, len(dues), _word(weight))
         arguments = (self.money.deployment.settlement, model, named, root, len(dues), weight, 3)
         call = contract("Fees").call("register", *arguments, g1_uncompressed(certify(digest).signature))
-        send = lambda: transact(self.chain, MALLORY, self.money.site.fees, call)  # noqa: E731
-        if not self.both("register", lambda: self.fees.register(now, dues, weight, parent), send):
+        send = partial(transact, self.chain, MALLORY, self.money.site.fees, call)
+        if not self.both("register", partial(self.fees.register, now, dues, weight, parent), send):
             self.versions.append(digest)
 
     def sell(self) -> None:
@@ -326,8 +327,8 @@ class Walk:
             self.money.court.rule(self.versions[number], MALLORY.address)
             self.fees.versions[number].refuted = True
         now, amount = self.now_s, self.random.choice([0, 1, 7, self.random.randrange(10**6)])
-        send = lambda: pay_for_version(self.chain, self.money.site, ALICE, self.versions[number], amount)  # noqa: E731
-        self.both("pay", lambda: self.fees.pay(now, number, amount), send)
+        send = partial(pay_for_version, self.chain, self.money.site, ALICE, self.versions[number], amount)
+        self.both("pay", partial(self.fees.pay, now, number, amount), send)
 
     def claim_fee(self) -> None:
         if not self.versions:
@@ -335,13 +336,13 @@ class Walk:
         number = self.random.randrange(len(self.versions))
         dues = self.fees.versions[number].dues
         index = self.random.randrange(len(dues))
-        send = lambda: claim_fees(self.chain, self.money.site, MALLORY, self.versions[number], dues, index)  # noqa: E731
-        self.both("claim fee", lambda: self.fees.claim(number, index), send)
+        send = partial(claim_fees, self.chain, self.money.site, MALLORY, self.versions[number], dues, index)
+        self.both("claim fee", partial(self.fees.claim, number, index), send)
 
     def collect(self) -> None:
         account = self.random.choice(ACCOUNTS)
         for at, purse in ((self.money.site.rewards, self.rewards.purse), (self.money.site.fees, self.fees.purse)):
-            self.both("collect", lambda: purse.collect(account), lambda: collect(self.chain, at, MALLORY, account))  # noqa: B023
+            self.both("collect", partial(purse.collect, account), partial(collect, self.chain, at, MALLORY, account))
 
     def compare(self) -> None:
         """The contracts hold what the model holds, and the model keeps its laws."""
