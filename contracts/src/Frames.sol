@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Fields} from "./Fields.sol";
+
 /// @title The fields behind a digest: SHA-256 over frames, each a length of 8 little-endian bytes and so many bytes.
 /// @notice The first frame is the domain tag. So bytes with a digest are one list of fields, and of one kind.
 library Frames {
@@ -41,10 +43,7 @@ library Frames {
     }
 
     /// @notice The number that 8 little-endian bytes are.
-    function little(bytes8 data) internal pure returns (uint64 number) {
-        number = uint64(data);
-        number = ((number & 0xff00ff00ff00ff00) >> 8) | ((number & 0x00ff00ff00ff00ff) << 8);
-        number = ((number & 0xffff0000ffff0000) >> 16) | ((number & 0x0000ffff0000ffff) << 16);
-        number = (number >> 32) | (number << 32);
+    function little(bytes8 data) internal pure returns (uint64) {
+        return uint64(Fields.littleEndian(uint64(data)));
     }
 }

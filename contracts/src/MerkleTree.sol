@@ -25,9 +25,12 @@ library MerkleTree {
         node = leaf;
         for (uint256 level = 0; level < depth; ++level) {
             bytes32 sibling = siblings[level];
-            node = (index >> level) & 1 == 0
-                ? sha256(abi.encodePacked(NODE_TAG, node, sibling))
-                : sha256(abi.encodePacked(NODE_TAG, sibling, node));
+            node = (index >> level) & 1 == 0 ? parent(node, sibling) : parent(sibling, node);
         }
+    }
+
+    /// @notice The inner node above two that stand side by side.
+    function parent(bytes32 left, bytes32 right) internal pure returns (bytes32) {
+        return sha256(abi.encodePacked(NODE_TAG, left, right));
     }
 }

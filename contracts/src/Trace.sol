@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {MerkleTree} from "./MerkleTree.sol";
 import {Sha256} from "./Sha256.sol";
 
 /// @title The tree over a trace's leaves, and leaves that are stretches of a message hashed by SHA-256.
@@ -22,7 +23,6 @@ library Trace {
     uint256 internal constant STRETCH_BYTES = 256;
 
     bytes private constant LEAF_TAG = "collegium/v1/trace-leaf\x00";
-    bytes private constant NODE_TAG = "collegium/v1/node\x00";
 
     /// @notice The digest of a leaf with these bytes.
     function leafDigest(bytes memory data) internal pure returns (bytes32) {
@@ -34,7 +34,7 @@ library Trace {
         bytes32[16] memory nodes = children;
         for (uint256 count = CHILDREN / 2; count != 0; count /= 2) {
             for (uint256 index = 0; index < count; ++index) {
-                nodes[index] = _parent(nodes[2 * index], nodes[2 * index + 1]);
+                nodes[index] = MerkleTree.parent(nodes[2 * index], nodes[2 * index + 1]);
             }
         }
         return nodes[0];
@@ -47,7 +47,7 @@ library Trace {
         if (leaf.path.length != levels) revert NotInTrace(position, digest);
         for (uint256 level = 0; level < levels; ++level) {
             bytes32 sibling = leaf.path[level];
-            node = (position >> level) & 1 == 0 ? _parent(node, sibling) : _parent(sibling, node);
+            node = (position >> level) & 1 == 0 ? MerkleTree.parent(node, sibling) : MerkleTree.parent(sibling, node);
         }
         if (node != root) revert NotInTrace(position, digest);
         return leaf.data;
@@ -96,9 +96,5 @@ library Trace {
         assembly ("memory-safe") {
             state := mload(add(leaf, 0x20))
         }
-    }
-
-    function _parent(bytes32 left, bytes32 right) private pure returns (bytes32) {
-        return sha256(abi.encodePacked(NODE_TAG, left, right));
     }
 }
