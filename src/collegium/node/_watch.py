@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -120,10 +121,16 @@ class WatchedRun:
         """The task's rule as a court holds it."""
         return step_rule(self.task.spec, self.task.rule, self.task.layout(0).entries)
 
-    @property
+    @cached_property
     def headers(self) -> list[Header]:
         """The headers, in order."""
         return [ordered.certified.header for ordered in self.rounds]
+
+    @cached_property
+    def objects(self) -> tuple[dict[Digest, Digest], dict[Digest, Digest]]:
+        """In the record's store, the digests of reports by id and of key sums by digest."""
+        index = decode_index(_read(self.path, OBJECTS))
+        return dict(index.reports), dict(index.key_sums)
 
 
 def load_watched(path: Path, url: str | None = None) -> WatchedRun:
@@ -180,7 +187,7 @@ def recompute(run: WatchedRun, number: int) -> Finding | None:
     close, header = run.rounds[number].close, run.headers[number]
     before = header if number == 0 else run.headers[number - 1]
     if header.outcome != "opened":
-        if number and header.model != before.model:
+        if header.model != before.model:
             return Finding(number, f"a round that is {header.outcome} changes the model", None, True)
         return None
     store = Store(run.path / STORE)
@@ -260,8 +267,7 @@ def _inputs(
     run: WatchedRun, store: Store, close: Close, header: Header, terms: RoundTerms
 ) -> tuple[FieldArray, dict[int, KeySum]]:
     """Return the weighted total of the admitted reports, and the key sums that the header names."""
-    index = decode_index(_read(run.path, OBJECTS))
-    reports, sums = dict(index.reports), dict(index.key_sums)
+    reports, sums = run.objects
     ciphertexts = []
     for name in close.reports:
         report = Report.from_bytes(_object(store, reports, name), len(terms.seats))
@@ -294,9 +300,8 @@ def _digests_under(run: WatchedRun, checkpoint: Checkpoint) -> Sequence[Digest]:
 
 
 def _told(move: MadeMove) -> str:
-    game = "" if move.game is None else f"game {move.game}, "
-    place = "" if move.game is None else f"level {move.level}, position {move.position}, "
-    return f"  {move.what}: {game}{place}{move.receipt.gas:,} gas"
+    place = "" if move.game is None else f"game {move.game}, level {move.level}, position {move.position}, "
+    return f"  {move.what}: {place}{move.receipt.gas:,} gas"
 
 
 def _read(path: Path, name: str) -> bytes:
