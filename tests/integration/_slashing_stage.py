@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, STREAM, World
 
+from collegium import algebra
 from collegium.aggregation import KEY_CODE, KeySum, Report
 from collegium.commitment import ColumnRange
 from collegium.consensus import Ballot, BlockEquivocation, EpochSet, SignedHeader, Validator, Vote, VoteEquivocation
@@ -154,3 +156,18 @@ def key_sum(name: int, account: AccountKey = MALLORY, rows: Sequence[Sequence[in
     numbers = np.array(rows, dtype=np.uint64)
     unsigned = KeySum(TASK, 7, hash_fields("test-close", name), 3, numbers, b"")
     return replace(unsigned, signature=account.sign(unsigned.digest))
+
+
+def rows_digest(of: KeySum) -> bytes:
+    return sha256(algebra.to_bytes(of.rows.reshape(-1))).digest()
+
+
+def framed(*fields: bytes | int) -> bytes:
+    """Fields as the protocol's hash takes them."""
+    whole = (field.to_bytes(8, "little") if isinstance(field, int) else field for field in fields)
+    return b"".join(len(field).to_bytes(8, "little") + field for field in whole)
+
+
+def members_of(epoch_set: EpochSet) -> bytes:
+    """What the digest of an epoch set hashes after task and epoch."""
+    return framed(*(f for v in epoch_set.validators for f in (v.bls_key, v.account, v.stake)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import resources
 from typing import Any
 
@@ -31,6 +30,7 @@ from _slashing_stage import (
     epoch_set,
     key_sum,
     report,
+    rows_digest,
 )
 from eth_abi.abi import encode
 
@@ -64,7 +64,7 @@ ELSEWHERE = {"Disputes": "test_disputes_functions.py", "ModelStep": "test_disput
 DUES = [Due(ALICE.address, 600, 1), Due(MALLORY.address, 400)]
 KEY = BlsSecretKey.generate(STREAM)
 FALSE = key_sum(1)
-ROWS = sha256(FALSE.rows.astype("<u8").tobytes()).digest()
+ROWS = rows_digest(FALSE)
 
 
 def abi() -> dict[str, list[dict[str, Any]]]:

@@ -27,15 +27,17 @@ from _slashing_stage import (
     ballot,
     epoch_set,
     found_court,
+    framed,
     key_sum,
+    members_of,
     report,
+    rows_digest,
     signed_header,
 )
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collegium import algebra
-from collegium.aggregation import KeySum
 from collegium.crypto import BlsSecretKey, g1_uncompressed, hash_fields
 from collegium.settlement import (
     ContractRefusedError,
@@ -60,17 +62,7 @@ REFUSALS = {"NoConflict", "NotSigned", "NotRefuted", "WrongRole", "UnknownMember
 }
 
 
-def rows_digest(of: KeySum) -> bytes:
-    return sha256(algebra.to_bytes(of.rows.reshape(-1))).digest()
-
-
-def framed(*fields: bytes | int) -> bytes:
-    """Fields as the protocol's hash takes them."""
-    whole = (field.to_bytes(8, "little") if isinstance(field, int) else field for field in fields)
-    return b"".join(len(field).to_bytes(8, "little") + field for field in whole)
-
-
-MEMBERS = framed(*(f for v in SETS[TASK, 0].validators for f in (v.bls_key, v.account, v.stake)))
+MEMBERS = members_of(SETS[TASK, 0])
 REPORTS = [report(name, ALICE, round=round_, task=task) for name, round_ in ((1, 7), (2, 8)) for task in (TASK, OTHER)]
 HEADERS = [
     signed_header(view, ALICE, task=task, epoch=epoch, view=view, author=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import sha256
 
 import pytest
 from _chain_stage import ALICE, DEPLOYER, MALLORY, embedded, pass_time, refused
@@ -26,13 +25,13 @@ from _slashing_stage import (
     epoch_set,
     found_court,
     key_sum,
+    members_of,
     report,
+    rows_digest,
     signed_header,
     vote,
 )
 
-from collegium import algebra
-from collegium.aggregation import KeySum
 from collegium.consensus import BlockEquivocation, VoteEquivocation
 from collegium.crypto import BlsSecretKey, g1_uncompressed, hash_fields, make_certificate
 from collegium.settlement import (
@@ -162,14 +161,9 @@ def test_a_sum_of_signatures_is_nobodys_vote(court: Court) -> None:
 def raw_double_vote(court: Court, signature: bytes, gas_max: int | None = None) -> None:
     """Evidence against the liar whose second signature is these bytes."""
     first, second = ballot(5, 1), ballot(5, 2)
-    members = b"".join(
-        len(field).to_bytes(8, "little") + field
-        for v in epoch_set().validators
-        for field in (v.bls_key, v.account, v.stake.to_bytes(8, "little"))
-    )
     good = g1_uncompressed(vote(first).signature)
     fields = tuple((said.block, said.parent_view, said.parent) for said in (first, second))
-    data = contract("Slashing").call("doubleVote", LYING, 0, members, 5, fields, (good, signature))
+    data = contract("Slashing").call("doubleVote", LYING, 0, members_of(epoch_set()), 5, fields, (good, signature))
     transact(court.world.chain, MALLORY, court.site.slashing, data, gas_max=gas_max)
 
 
@@ -286,10 +280,6 @@ def test_without_a_court_nothing_is_refuted(court: Court) -> None:
 
 
 # --- data that was signed and is withheld ---
-
-
-def rows_digest(of: KeySum) -> bytes:
-    return sha256(algebra.to_bytes(of.rows.reshape(-1))).digest()
 
 
 def test_rows_that_nobody_publishes_in_time_cost_their_signer(court: Court) -> None:
