@@ -184,14 +184,20 @@ class EpochNode:
 
     def of_epoch(self, epoch: int) -> ValidatorNode | None:
         """Return the node of the present epoch or of the one before; None where this member has no place in it."""
-        nodes = (node for node in self.nodes if isinstance(node, ValidatorNode))
-        return next((node for node in nodes if node.context.round.epoch == epoch), None)
+        node = self._of_epoch(epoch)
+        return node if isinstance(node, ValidatorNode) else None
+
+    def past_of(self, epoch: int) -> PastEpoch | None:
+        """Return what is known of an epoch that is over; None if it is not, or was not followed here."""
+        place = epoch - self.past[0].epoch if self.past else 0
+        return self.past[place] if 0 <= place < len(self.past) else None
 
     def context_of(self, epoch: int) -> ValidatorContext | None:
         """Return this member's surroundings in an epoch; None if it has not come there."""
         if epoch == self.epoch:
             return self.present.context
-        return next((past.context for past in self.past if past.epoch == epoch), None)
+        past = self.past_of(epoch)
+        return None if past is None else past.context
 
     def headers(self) -> Iterator[Header]:
         """Return all final headers here, oldest first."""
@@ -209,7 +215,7 @@ class EpochNode:
             return self._handle_old(message, now_ms, sender)
         if isinstance(message.message, FollowRequest | FollowReply | ChangeOffer):
             return self._handle_follower(message, now_ms, sender)
-        node = next((node for node in self.nodes if node.context.round.epoch == message.epoch), None)
+        node = self._of_epoch(message.epoch)
         if node is not None:
             return self._give(node, message.message, now_ms, sender)
         if message.epoch == self.epoch + 1:
@@ -293,6 +299,10 @@ class EpochNode:
         if len(kept) < AHEAD_EACH_MAX and bytes_in(message) + sum(map(bytes_in, kept)) <= bytes_max:
             self.ahead.append((sender, message))
 
+    def _of_epoch(self, epoch: int) -> ValidatorNode | Observer | None:
+        """Return what this member is in the present epoch or was in the one before it."""
+        return next((node for node in self.nodes if node.context.round.epoch == epoch), None)
+
     def _place(self, node: ValidatorNode | Observer, member: int) -> int | None:
         """Return a member's place in a node's epoch set."""
         return place_of(self.accounts[member], node.context.round.epoch_set)
@@ -368,11 +378,10 @@ class EpochNode:
 
     def archive(self, epoch: int) -> BlockStore | None:
         """Return the final blocks of an epoch; None if they are not here."""
-        for node in self.nodes:
-            if node.context.round.epoch == epoch:
-                return node.journal.archive
-        known = bool(self.past) and self.past[0].epoch <= epoch < self.epoch
-        return self._reopen(epoch).archive if known else None
+        node = self._of_epoch(epoch)
+        if node is not None:
+            return node.journal.archive
+        return None if self.past_of(epoch) is None else self._reopen(epoch).archive
 
     def _handle_follower(self, message: EpochMessage, now_ms: int, sender: int) -> list[Outgoing]:
         """Answer a candidate that follows, have ordered what it says in the change, or take what follows oneself."""
@@ -427,13 +436,10 @@ class EpochNode:
         if not isinstance(message.message, BlockRequest | ReportRequest | ObjectRequest | Timeout):
             self._refuse(message, sender)
             return []
-        known = bool(self.past) and self.past[0].epoch <= message.epoch
-        place = place_of(self.accounts[sender], self._past(message.epoch).context.round.epoch_set) if known else None
-        node = None if place is None else self._old_node(message.epoch, sender, now_ms)
+        past = self.past_of(message.epoch)
+        place = None if past is None else place_of(self.accounts[sender], past.context.round.epoch_set)
+        node = None if past is None or place is None else self._old_node(past, sender, now_ms)
         return [] if node is None else self._leave(node, node.handle(message.message, now_ms, place))
-
-    def _past(self, epoch: int) -> PastEpoch:
-        return self.past[epoch - self.past[0].epoch]
 
     def _reopen(self, epoch: int) -> Journal:
         """Return the journal of an epoch that is over; besides those of old nodes a few stay open."""
@@ -451,14 +457,14 @@ class EpochNode:
         if self._reopened.pop(epoch, None) is not None:
             self.close_journal(epoch)
 
-    def _old_node(self, epoch: int, sender: int, now_ms: int) -> ValidatorNode | None:
+    def _old_node(self, past: PastEpoch, sender: int, now_ms: int) -> ValidatorNode | None:
         """Return the node of an epoch that is over; None if this member had no place there, or it is not at hand.
 
         To restore one takes long, so that is done once in a while for whoever comes first; but for each member that has
         waited its share of the time as well, and what one member asks for displaces what it asked for itself, so that
         nobody keeps others from what they lack.
         """
-        context = self._past(epoch).context
+        context, epoch = past.context, past.epoch
         if epoch in self._old_nodes or context.round.index == NOWHERE:
             return self._old_nodes.get(epoch)
         share_ms = RESTORE_MS * len(self.accounts)
@@ -471,7 +477,7 @@ class EpochNode:
         kept = {looked for looked, _ in list(self._looks.values())[-OLD_NODES_MAX:]}
         self._old_nodes = {of: node for of, node in self._old_nodes.items() if of in kept}
         journal = self._reopen(epoch)
-        terms = terms_after(context.round.agreed, self._past(epoch).opened.epoch_set, self._past(epoch).headers[-1])
+        terms = terms_after(context.round.agreed, past.opened.epoch_set, past.headers[-1])
         self._old_nodes[epoch], _ = ValidatorNode.restore(context, journal, terms, None, {}, now_ms)
         return self._old_nodes[epoch]
 

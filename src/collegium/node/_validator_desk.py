@@ -478,9 +478,9 @@ class ValidatorDesk:
 
     def _handover(self, epoch: int, number: int | None) -> HandoverProof | Passed | None:
         epochs = self.steps.epochs
-        for past in epochs.past:
-            if past.epoch == epoch:
-                return past.proof
+        past = epochs.past_of(epoch)
+        if past is not None:
+            return past.proof
         return Passed() if epoch == epochs.epoch and number is not None and self.steps.standing.round > number else None
 
     def _checkpoint_signature(self, last_round: int) -> bytes | None:
@@ -488,9 +488,11 @@ class ValidatorDesk:
         return self._sign(wanted[0].epoch, wanted[0].digest) if wanted else None
 
     def _handover_signature(self, epoch: int) -> bytes | None:
-        past = next((past for past in self.steps.epochs.past if past.epoch == epoch), None)
-        last = next((c for c in self._due() if past is not None and c.last_round == past.headers[-1].round), None)
-        if past is None or last is None:
+        past = self.steps.epochs.past_of(epoch)
+        if past is None:
+            return None
+        last = next((due for due in self._due() if due.last_round == past.headers[-1].round), None)
+        if last is None:
             return None
         members = past.opened.epoch_set
         keys = [BlsPublicKey(validator.bls_key) for validator in members.validators]
