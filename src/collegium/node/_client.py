@@ -36,7 +36,7 @@ from collegium.errors import CollegiumError
 from ._client_line import ClientLimits, GatewayAnswerError, Line, open_lines
 from ._client_upload import upload_to
 from ._desk import Readiness, Verdict
-from ._epochs import Epochs, ForkedEpochError, KnownEpoch, place_of
+from ._epochs import Epochs, ForkedEpochError, KnownEpoch, first_stray, place_of
 from ._event_feed import NodeEvent
 from ._ledger import decode_ledger
 from ._upload_ticket import make_ticket
@@ -519,12 +519,11 @@ class ValidatorClient:
         self, epoch: KnownEpoch, after: Digest, blocks: tuple[Block, ...], certificates: tuple[QuorumCertificate, ...]
     ) -> FinalBlocks:
         """Return blocks that form a chain upwards from `after` and whose last one is final, hence all of them."""
-        parents = [after, *(block.digest for block in blocks)]
-        broken = [block.view for parent, block in zip(parents, blocks, strict=False) if block.parent != parent]
-        if broken:
-            raise GatewayAnswerError(f"the block of view {broken[0]} is no child of the one before", view=broken[0])
+        stray = first_stray(after, blocks)
+        if stray is not None:
+            raise GatewayAnswerError(f"the block of view {stray.view} is no child of the one before", view=stray.view)
         if blocks:
-            verify_final(epoch.epoch_set, epoch.genesis, parents[-1], certificates, epoch.verifier)
+            verify_final(epoch.epoch_set, epoch.genesis, blocks[-1].digest, certificates, epoch.verifier)
         return FinalBlocks(blocks, certificates if blocks else ())
 
     async def _ask_object(self, line: Line, digest: Digest) -> bytes:

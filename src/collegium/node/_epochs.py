@@ -50,6 +50,8 @@ __all__ = [
     "UnknownEpochError",
     "change_plan",
     "epochs_of",
+    "finality_proof",
+    "first_stray",
     "handover_proof",
     "place_of",
 ]
@@ -206,8 +208,10 @@ def epochs_of(genesis: Genesis, committee: CommitteeSettings) -> Epochs:
     return Epochs(genesis.epoch_set, change_plan(genesis, committee))
 
 
-def handover_proof(blocks: Sequence[Block], place: int, certificates: Sequence[QuorumCertificate]) -> HandoverProof:
-    """Return what proves one of several final blocks final by itself: the certificates that follow on it.
+def finality_proof(
+    blocks: Sequence[Block], place: int, certificates: Sequence[QuorumCertificate]
+) -> tuple[QuorumCertificate, ...]:
+    """Return what proves one of several final blocks final by itself: as many certificates that follow on it as do.
 
     Args:
         blocks: each the parent of the next.
@@ -216,7 +220,18 @@ def handover_proof(blocks: Sequence[Block], place: int, certificates: Sequence[Q
     """
     chain = [block.parent_certificate for block in blocks[place + 1 :]] + list(certificates)
     ends = (end for end, certificate in enumerate(chain) if end and certificate.ballot.makes_parent_final)
-    return HandoverProof(blocks[place], tuple(chain[: next(ends, len(chain)) + 1]))
+    return tuple(chain[: next(ends, len(chain)) + 1])
+
+
+def handover_proof(blocks: Sequence[Block], place: int, certificates: Sequence[QuorumCertificate]) -> HandoverProof:
+    """Return one of several final blocks, which orders a handover, with its `finality_proof`."""
+    return HandoverProof(blocks[place], finality_proof(blocks, place, certificates))
+
+
+def first_stray(after: Digest, blocks: Sequence[Block]) -> Block | None:
+    """Return the first of these blocks that is no child of the one before it, of `after` if it is the first."""
+    parents = [after, *(block.digest for block in blocks)]
+    return next((block for parent, block in zip(parents, blocks, strict=False) if block.parent != parent), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,12 +280,11 @@ class OrderWalk:
         """
         if not blocks:
             return []
-        parents = [self.tip, *(block.digest for block in blocks)]
-        for parent, block in zip(parents, blocks, strict=False):
-            if block.parent != parent:
-                raise BrokenChainError(f"the block of view {block.view} does not follow the one before")
+        stray = first_stray(self.tip, blocks)
+        if stray is not None:
+            raise BrokenChainError(f"the block of view {stray.view} does not follow the one before")
         known = self.epoch
-        verify_final(known.epoch_set, known.genesis, parents[-1], certificates, known.verifier)
+        verify_final(known.epoch_set, known.genesis, blocks[-1].digest, certificates, known.verifier)
         rounds: list[FinalRound] = []
         for place, block in enumerate(blocks):
             self.tip = block.digest

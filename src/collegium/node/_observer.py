@@ -46,6 +46,7 @@ from collegium.consensus import (
 from collegium.crypto import Digest, SecretShare, hash_fields
 from collegium.errors import CollegiumError
 
+from ._epochs import finality_proof, first_stray
 from ._journal import DURABLE, Journal
 from ._network import Outgoing
 
@@ -187,22 +188,18 @@ class Observer:
             return ()
         if not blocks:
             return ()
-        parents = [self.tip, *(block.digest for block in blocks)]
-        for parent, block in zip(parents, blocks, strict=False):
-            if block.parent != parent:
-                raise BrokenFollowError(
-                    f"the block of view {block.view} is no child of the one before", view=block.view
-                )
+        stray = first_stray(self.tip, blocks)
+        if stray is not None:
+            raise BrokenFollowError(f"the block of view {stray.view} is no child of the one before", view=stray.view)
         genesis, epoch_set = self.context.ordering(None, 0).genesis, self.context.round.epoch_set
-        verify_final(epoch_set, genesis, parents[-1], reply.certificates, self.context.verifier)
+        verify_final(epoch_set, genesis, blocks[-1].digest, reply.certificates, self.context.verifier)
         return blocks
 
     def _follow(self, blocks: Sequence[Block], certificates: tuple[QuorumCertificate, ...]) -> list[object]:
         """Apply final blocks; return what must be written, and what is to be said."""
-        chain = (*(block.parent_certificate for block in blocks[1:]), *certificates)
         effects: list[object] = []
-        for height, block in enumerate(blocks):
-            effects.append(Committed(block, _proof(chain[height:])))
+        for place, block in enumerate(blocks):
+            effects.append(Committed(block, finality_proof(blocks, place, certificates)))
             self.tip, self.view, self.commits = block.digest, block.view, self.commits + 1
             if block.payload:
                 effects += self._apply(block.payload)
@@ -257,11 +254,3 @@ class Observer:
         if handed is not None and self.headers and self.headers[-1].round + 1 == handed.opened.first_round:
             self.epoch_over = EpochOver(self.headers[-1], None, self._registered(), {})
         return said
-
-
-def _proof(chain: Sequence[QuorumCertificate]) -> tuple[QuorumCertificate, ...]:
-    """Return as many of the certificates as prove the block final that the first one certifies."""
-    for count in range(2, len(chain) + 1):
-        if chain[count - 1].ballot.makes_parent_final:
-            return tuple(chain[:count])
-    return tuple(chain)
