@@ -36,7 +36,6 @@ from collegium.settlement import (
     attach,
     contract,
     contract_address,
-    handover_digest,
     read_checkpoints,
     settlement_creation,
     verify_replay,
@@ -53,6 +52,7 @@ from ._base_chain import (
     ChainRecord,
     ChainRecordError,
 )
+from ._checkpoints import opening_digest
 from ._epochs import KnownEpoch
 
 __all__ = ["check_chain"]
@@ -156,9 +156,7 @@ def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[K
     for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
         if waiting and waiting[0].first_round == settled:
             following, handover = waiting.popleft().epoch_set, handovers.popleft()
-            keys = [BlsPublicKey(member.bls_key) for member in following.validators]
-            digest = handover_digest(epoch_set.task, following.epoch, previous, keys)
-            _check_certificate(epoch_set, digest, handover.certificate)
+            _check_certificate(epoch_set, opening_digest(following, previous), handover.certificate)
             steps.append(_Opened(following, handover.certificate))
             epoch_set = following
         found = (checkpoint.task, checkpoint.epoch, checkpoint.previous, checkpoint.first_round)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collegium.consensus import EpochSet
-from collegium.crypto import Digest
-from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
+from collegium.crypto import BlsPublicKey, Digest
+from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, header_root
 
 from ._epochs import KnownEpoch
 
-__all__ = ["checkpoints", "last_rounds"]
+__all__ = ["checkpoints", "last_rounds", "opening_digest"]
 
 
 def last_rounds(rounds: int, every: int, later: Sequence[KnownEpoch] = ()) -> tuple[int, ...]:
@@ -45,3 +45,13 @@ def checkpoints(
         epoch = max((known.epoch for known in later if known.first_round <= first), default=epoch_set.epoch)
         due.append(Checkpoint(epoch_set.task, epoch, first, last, previous, root))
     return tuple(due)
+
+
+def opening_digest(members: EpochSet, previous: Digest) -> Digest:
+    """Return what the set in office signs for the base chain, so that these members follow on it.
+
+    Args:
+        previous: digest of its last checkpoint.
+    """
+    keys = [BlsPublicKey(member.bls_key) for member in members.validators]
+    return handover_digest(members.task, members.epoch, previous, keys)

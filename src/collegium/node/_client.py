@@ -293,7 +293,7 @@ class ValidatorClient:
 
         Args:
             epoch: the one that is over.
-            digest: `handover_digest`.
+            digest: `opening_digest`.
             enough: instead of a quorum.
 
         Raises:

@@ -15,14 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from collegium.consensus import EpochSet
-from collegium.crypto import (
-    AccountKey,
-    BlsPublicKey,
-    Digest,
-    encode_certificate,
-    make_certificate,
-)
-from collegium.settlement import Checkpoint, handover_digest
+from collegium.crypto import AccountKey, Digest, encode_certificate, make_certificate
+from collegium.settlement import Checkpoint
 
 from ._base_chain import (
     CHAIN_FAILURES,
@@ -32,7 +26,7 @@ from ._base_chain import (
     decode_chain_record,
     encode_chain_record,
 )
-from ._checkpoints import checkpoints, last_rounds
+from ._checkpoints import checkpoints, last_rounds, opening_digest
 from ._client import ValidatorClient
 from ._consortium import load_account, read_genesis
 from ._due_step import DueStep, NonceSpentError, StepSender, read_file, replace_file
@@ -183,8 +177,7 @@ class RelayerProcess:
         if following.epoch <= self.chain.epoch_set.epoch:
             return
         members = following.epoch_set
-        keys = [BlsPublicKey(validator.bls_key) for validator in members.validators]
-        digest = handover_digest(members.task, members.epoch, last.digest, keys)
+        digest = opening_digest(members, last.digest)
         ended = following.epoch - 1
         await self._persist(lambda: self.client.handover_signatures(ended, digest), partial(self._hand_over, members))
         self.log.info("epoch_opened", epoch=members.epoch, members=members.size, gas=self.chain.handovers[-1].gas)

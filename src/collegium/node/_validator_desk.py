@@ -34,10 +34,10 @@ from collegium.consensus import (
     is_epoch_record,
     proofs_due,
 )
-from collegium.crypto import BlsPublicKey, Digest
-from collegium.settlement import Checkpoint, handover_digest
+from collegium.crypto import Digest
+from collegium.settlement import Checkpoint
 
-from ._checkpoints import checkpoints
+from ._checkpoints import checkpoints, opening_digest
 from ._desk import FinalBlocks, Passed, Readiness, Verdict, upload_lengths
 from ._epoch_node import EpochNode
 from ._epoch_wire import EpochMessage, encode_epoch_message
@@ -494,9 +494,7 @@ class ValidatorDesk:
         last = next((due for due in self._due() if due.last_round == past.headers[-1].round), None)
         if last is None:
             return None
-        members = past.opened.epoch_set
-        keys = [BlsPublicKey(validator.bls_key) for validator in members.validators]
-        return self._sign(epoch, handover_digest(members.task, members.epoch, last.digest, keys))
+        return self._sign(epoch, opening_digest(past.opened.epoch_set, last.digest))
 
     def _due(self) -> tuple[Checkpoint, ...]:
         """Return all checkpoints that the final headers here make."""

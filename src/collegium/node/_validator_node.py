@@ -40,10 +40,11 @@ from collegium.consensus import (
     restore_validator,
     validator_step,
 )
-from collegium.crypto import BlsPublicKey, SealKey, SecretShare, hash_fields
+from collegium.crypto import SealKey, SecretShare, hash_fields
 from collegium.errors import CollegiumError
-from collegium.settlement import NO_CHECKPOINT, Checkpoint, handover_digest, header_root
+from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
 
+from ._checkpoints import opening_digest
 from ._journal import DURABLE, BlockStore, Durable, Journal
 from ._network import Message, Outgoing
 
@@ -250,10 +251,7 @@ class ValidatorNode:
         if handed is None or self.epoch_over is None or last.last_round != self.epoch_over.header.round:
             raise CheckpointRefusedError(f"checkpoint up to round {last.last_round} does not end a finished epoch")
         self.sign_checkpoint(last)
-        epoch_set = handed.opened.epoch_set
-        keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
-        digest = handover_digest(epoch_set.task, epoch_set.epoch, last.digest, keys)
-        return self.context.round.voting_key.sign(digest)
+        return self.context.round.voting_key.sign(opening_digest(handed.opened.epoch_set, last.digest))
 
     def _said(self, message: object) -> object:
         return message if self.disguise is None else self.disguise(message)
