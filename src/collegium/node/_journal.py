@@ -35,7 +35,7 @@ from collegium.consensus import (
     decode_payload,
     decode_shard_payload,
 )
-from collegium.crypto import Digest, SealKey
+from collegium.crypto import Digest, SealKey, SecretShare
 from collegium.errors import CollegiumError
 
 from ._events import WorldError
@@ -55,6 +55,7 @@ __all__ = [
     "LostJournalError",
     "MemoryJournal",
     "ReleaseRefusedError",
+    "beacon_share",
     "payloads_after",
 ]
 
@@ -167,6 +168,12 @@ class Journal(Protocol):
     def get(self, digest: Digest, /) -> bytes | None:
         """Return a model or a registration by its SHA-256, or None if it is not kept."""
         ...
+
+
+def beacon_share(journal: Journal, epoch: int) -> SecretShare | None:
+    """Return a validator's share of an epoch's beacon, the last that its journal has."""
+    found = [kept for kept in journal.beacon_shares() if kept.epoch == epoch]
+    return SecretShare.from_bytes(found[-1].member, found[-1].scalar) if found else None
 
 
 def payloads_after(blocks: Sequence[Block], header: Header | None) -> tuple[Block, ...]:

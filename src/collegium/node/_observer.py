@@ -47,7 +47,7 @@ from collegium.crypto import Digest, SecretShare, hash_fields
 from collegium.errors import CollegiumError
 
 from ._epochs import finality_proof, first_stray
-from ._journal import DURABLE, Journal
+from ._journal import DURABLE, Journal, beacon_share
 from ._network import Outgoing
 
 __all__ = ["NOWHERE", "BrokenFollowError", "NoChangeError", "Observer"]
@@ -164,9 +164,7 @@ class Observer:
 
     def next_share(self) -> SecretShare | None:
         """Return this candidate's share of the next epoch's beacon, as its journal has it."""
-        epoch = self.context.round.epoch + 1
-        found = [kept for kept in self.journal.beacon_shares() if kept.epoch == epoch]
-        return SecretShare.from_bytes(found[-1].member, found[-1].scalar) if found else None
+        return beacon_share(self.journal, self.context.round.epoch + 1)
 
     # -------------------------------------------------------------------------------------------- what is final
 

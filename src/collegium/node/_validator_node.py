@@ -45,7 +45,7 @@ from collegium.errors import CollegiumError
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
 
 from ._checkpoints import opening_digest
-from ._journal import DURABLE, BlockStore, Durable, Journal
+from ._journal import DURABLE, BlockStore, Durable, Journal, beacon_share
 from ._network import Message, Outgoing
 
 __all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed", "sign_checkpoint"]
@@ -228,9 +228,7 @@ class ValidatorNode:
 
     def next_share(self) -> SecretShare | None:
         """Return this validator's share of the next epoch's beacon, as its journal has it."""
-        epoch = self.context.round.epoch + 1
-        found = [kept for kept in self.journal.beacon_shares() if kept.epoch == epoch]
-        return SecretShare.from_bytes(found[-1].member, found[-1].scalar) if found else None
+        return beacon_share(self.journal, self.context.round.epoch + 1)
 
     def sign_checkpoint(self, checkpoint: Checkpoint) -> bytes:
         """Sign a checkpoint of headers that are final here; that `previous` is the one before it the contract compares.
