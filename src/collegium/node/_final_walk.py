@@ -15,7 +15,7 @@ from ._client import DisagreementError, FinalHeader, NobodyAnsweredError, Valida
 from ._client_line import GatewayAnswerError, GatewayRefusedError, GatewayUnreachableError
 from ._epochs import FinalRound, OrderWalk
 
-__all__ = ["FinalWalk", "patiently"]
+__all__ = ["FinalWalk", "Pause", "patiently"]
 
 T = TypeVar("T")
 PAUSE_S_FIRST: Final = 0.5
@@ -30,15 +30,27 @@ UNANSWERED: Final = (
 WAIT_S: Final = 15.0  # that one question for news stays open
 
 
+@dataclass(slots=True)
+class Pause:
+    """A pause before something is tried again: twice as long each time, up to a bound."""
+
+    next_s: float
+    most_s: float
+
+    async def wait(self) -> None:
+        """Let it pass."""
+        await asyncio.sleep(self.next_s)
+        self.next_s = min(2 * self.next_s, self.most_s)
+
+
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """Return what validators answer; while nobody does, or they disagree, wait longer and longer and ask again."""
-    pause_s = PAUSE_S_FIRST
+    pause = Pause(PAUSE_S_FIRST, PAUSE_S_MAX)
     while True:
         try:
             return await ask()
         except UNANSWERED:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            await pause.wait()
 
 
 @dataclass(eq=False)

@@ -32,7 +32,7 @@ from ._consortium import load_account, read_genesis
 from ._due_step import DueStep, NonceSpentError, StepSender, read_file, replace_file
 from ._epochs import KnownEpoch, epochs_of
 from ._experiment import experiment_from_bytes
-from ._final_walk import FinalWalk, patiently
+from ._final_walk import FinalWalk, Pause, patiently
 from ._genesis import Genesis
 from ._network_settings import RelayerSettings
 from ._process import first_to_end, open_log, stop_signal
@@ -129,26 +129,24 @@ class RelayerProcess:
 
     async def _learn(self, epoch: int) -> None:
         """Ask until the epochs are known that the chain knows."""
-        pause_s = PAUSE_S_FIRST
+        pause = Pause(PAUSE_S_FIRST, PAUSE_S_MAX)
         while True:
             header = await patiently(self.client.latest)
             if header is not None:
                 await patiently(partial(self.client.epoch_after, header))
             if self.client.epochs.present.epoch >= epoch:
                 return
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            await pause.wait()
 
     async def _resumed(self) -> BaseChain:
         """Go on where the record ends, as soon as the chain answers."""
-        pause_s = PAUSE_S_FIRST
+        pause = Pause(PAUSE_S_FIRST, PAUSE_S_MAX)
         while True:
             try:
                 return await asyncio.to_thread(self._resume)
             except CHAIN_FAILURES as error:
                 self.log.warning("chain_silent", reason=error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+                await pause.wait()
 
     def _resume(self) -> BaseChain:
         later = [epoch.epoch_set for epoch in self.client.epochs.known[1:]]
@@ -186,7 +184,7 @@ class RelayerProcess:
         self, ask: Callable[[], Awaitable[dict[int, bytes]]], post: Callable[[dict[int, bytes]], None]
     ) -> None:
         """Gather a quorum's signatures and post with them, until the chain has taken it."""
-        pause_s = PAUSE_S_FIRST
+        pause = Pause(PAUSE_S_FIRST, PAUSE_S_MAX)
         while True:
             signatures = await self._signatures(ask)
             try:
@@ -195,18 +193,16 @@ class RelayerProcess:
             except (*CHAIN_FAILURES, NonceSpentError) as error:
                 silent = not isinstance(error, NonceSpentError)
                 self.log.warning("chain_silent" if silent else "nonce_spent", reason=error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+                await pause.wait()
 
     async def _signatures(self, ask: Callable[[], Awaitable[dict[int, bytes]]]) -> dict[int, bytes]:
         """Return signatures of a quorum of the set that is in office on the chain, each verified."""
-        pause_s, quorum = PAUSE_S_FIRST, self.chain.epoch_set.quorum
+        pause, quorum = Pause(PAUSE_S_FIRST, PAUSE_S_MAX), self.chain.epoch_set.quorum
         while True:
             found = await patiently(ask)
             if len(found) >= quorum:
                 return dict(sorted(found.items())[:quorum])
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            await pause.wait()
 
     def _post(self, checkpoint: Checkpoint, signatures: dict[int, bytes]) -> None:
         """Have the contract take a checkpoint, and write the record."""
