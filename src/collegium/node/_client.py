@@ -35,13 +35,13 @@ from collegium.errors import CollegiumError
 
 from ._client_line import ClientLimits, GatewayAnswerError, Line, open_lines
 from ._client_upload import upload_to
-from ._desk import Readiness, Verdict
+from ._desk import FinalBlocks, Readiness, Verdict
 from ._epochs import Epochs, ForkedEpochError, KnownEpoch, first_stray, place_of
 from ._event_feed import NodeEvent
 from ._ledger import decode_ledger
 from ._upload_ticket import make_ticket
 
-__all__ = ["DisagreementError", "FinalBlocks", "FinalHeader", "NobodyAnsweredError", "ValidatorClient"]
+__all__ = ["DisagreementError", "FinalHeader", "NobodyAnsweredError", "ValidatorClient"]
 
 if TYPE_CHECKING:
     from collegium.settlement import Checkpoint
@@ -67,14 +67,6 @@ class FinalHeader:
     block: Block
     certificates: tuple[QuorumCertificate, ...]
     certified: Certified
-
-
-@dataclass(frozen=True, slots=True)
-class FinalBlocks:
-    """Final blocks, oldest first, with the certificates that prove the last one final; verified."""
-
-    blocks: tuple[Block, ...]
-    certificates: tuple[QuorumCertificate, ...]
 
 
 class ValidatorClient:
@@ -195,17 +187,16 @@ class ValidatorClient:
         )
 
     async def blocks(self, after: Digest, count: int = RESPONSE_BLOCKS_MAX, epoch: int | None = None) -> FinalBlocks:
-        """Return an epoch's final blocks after `after` (a block, or its genesis), each the parent of the next.
+        """Return verified final blocks of an epoch after `after` (one, or its genesis), each the parent of the next.
+
+        None of them where somebody says that there are no more: whoever wants to be sure asks for the last header.
 
         Args:
             epoch: None: the present one, as far as is known here.
 
-        None where somebody says that there are no more: whoever wants to be sure asks for the last header.
-
         Raises:
             NobodyAnsweredError: no answer that verifies.
         """
-
         known = self.epochs.present if epoch is None else self.epochs.get(epoch)
 
         async def ask(line: Line) -> FinalBlocks:

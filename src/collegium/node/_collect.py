@@ -24,9 +24,10 @@ from collegium.learning import Rows, TrainerRows
 from collegium.lineage import Store
 
 from ._base_chain import ChainRecord, decode_chain_record
-from ._client import FinalBlocks, NobodyAnsweredError, ValidatorClient
+from ._client import NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
+from ._desk import FinalBlocks
 from ._epochs import Epochs, KnownEpoch, OrderWalk, epochs_of
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
 from ._experiment import Experiment

@@ -16,7 +16,7 @@ from collegium.aggregation import RING_DIMENSION, Upload
 from collegium.consensus import Agreed, Block, Committed, HandoverProof, QuorumCertificate, Registered, upload_bytes_max
 from collegium.crypto import Digest
 
-__all__ = ["Desk", "FinalBlocks", "Outcome", "Passed", "Readiness", "Verdict", "upload_lengths"]
+__all__ = ["Desk", "FinalBlocks", "Outcome", "Passed", "Readiness", "Verdict", "as_many_as_fit", "upload_lengths"]
 
 Outcome = Literal["admitted", "kept", "refused", "too-early", "too-late"]
 
@@ -33,9 +33,7 @@ class FinalBlocks:
         cls, found: Sequence[Block], bytes_max: int, proof: Callable[[Digest], tuple[QuorumCertificate, ...]]
     ) -> FinalBlocks:
         """Return as many of these as fit, one at least if there is one, with what `proof` says of the last one."""
-        totals = accumulate(len(block.payload) for block in found)
-        fitting = sum(1 for total in totals if total <= bytes_max)
-        blocks = tuple(found[: max(1, fitting)])
+        blocks = as_many_as_fit(found, bytes_max)
         return cls(blocks, proof(blocks[-1].digest) if blocks else ())
 
 
@@ -160,6 +158,12 @@ class Desk(Protocol):
     async def checkpoint_signature(self, last_round: int) -> bytes | None:
         """Return this validator's signature of the checkpoint that ends with a round; None where none is due yet."""
         ...
+
+
+def as_many_as_fit(blocks: Sequence[Block], bytes_max: int) -> tuple[Block, ...]:
+    """Return the first of these blocks whose payloads together are not longer; one at least if there is one."""
+    totals = accumulate(len(block.payload) for block in blocks)
+    return tuple(blocks[: max(1, sum(1 for total in totals if total <= bytes_max))])
 
 
 def upload_lengths(agreed: Agreed, round_number: int, seats: int) -> range:

@@ -17,7 +17,6 @@ from collegium.aggregation import RoundTerms, Upload
 from collegium.consensus import (
     PROOF_CERTIFICATES_MAX,
     RESPONSE_BLOCKS_MAX,
-    Block,
     BlockRequest,
     ChangeOffer,
     EpochSet,
@@ -46,6 +45,7 @@ from collegium.consensus import (
 from collegium.crypto import SealKey, ThresholdBeacon
 from collegium.errors import CollegiumError
 
+from ._desk import as_many_as_fit
 from ._epoch_wire import EpochMessage
 from ._epochs import KnownEpoch, place_of
 from ._journal import HANDOVER_KIND, BlockStore, Journal
@@ -505,16 +505,12 @@ def _context_after(ended: ValidatorNode | Observer, opened: NextEpoch, index: in
 
 def _reply(archive: BlockStore, known: bytes) -> FollowReply | None:
     """Return the final blocks after a known one, as many as fit, with what proves the last; None if there are none."""
-    found: list[Block] = []
-    for block in archive.after(known, RESPONSE_BLOCKS_MAX):
-        if found and sum(len(each.payload) for each in (*found, block)) > REPLY_BYTES_MAX:
-            break
-        found.append(block)
+    found = as_many_as_fit(archive.after(known, RESPONSE_BLOCKS_MAX), REPLY_BYTES_MAX)
     while found:
         chain = archive.proofs[found[-1].digest]
         if len(chain) <= PROOF_CERTIFICATES_MAX:
-            return FollowReply(tuple(found), chain)
-        found.pop()
+            return FollowReply(found, chain)
+        found = found[:-1]
     return None
 
 
