@@ -282,13 +282,15 @@ class DiskJournal:
         execute("DELETE FROM blocks WHERE height IS NULL AND view <= ?", (block.view,))
 
     def _put_release(self, record: ReleaseRecord | ShardRelease) -> None:
-        table, where, place = "releases", "round = ?", (record.round,)  # type: str, str, tuple[int, ...]
         if isinstance(record, ShardRelease):
-            table, where, place = "shard_releases", "round = ? AND shard = ?", (record.round, record.shard)
+            table, insert = "shard_releases", "INSERT OR IGNORE INTO shard_releases VALUES (?, ?, ?, ?)"
+            query = "SELECT close FROM shard_releases WHERE round = ? AND shard = ?"
+            place: tuple[int, ...] = (record.round, record.shard)
+        else:
+            table, insert = "releases", "INSERT OR IGNORE INTO releases VALUES (?, ?, ?)"
+            query, place = "SELECT close FROM releases WHERE round = ?", (record.round,)
         row: tuple[int | bytes, ...] = (*place, record.close)
-        marks = ", ".join("?" for _ in (*row, "check"))
-        self._execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", (*row, _check(table, *row)))  # noqa: S608
-        query = f"SELECT close FROM {table} WHERE {where}"  # noqa: S608 - our own words
+        self._execute(insert, (*row, _check(table, *row)))
         if self._connection.execute(query, place).fetchone() != (record.close,):
             raise ReleaseRefusedError(f"round {record.round} was released for another close", round=record.round)
 
