@@ -125,11 +125,12 @@ class TrainerProcess:
     async def _round(self, header: FinalHeader | None) -> FinalHeader:
         """Take part in the round after a final header, or in a later one that has begun; return the next final one."""
         number = _number(header)
-        await self._epoch_set(header)  # whose members the upload goes to
         data, signed = await self._compute(lambda: (self.disk.upload(number), self.disk.reported(number)))
         if signed is None:
             header, data = await self._report(header)
             number = _number(header)
+        else:
+            await self._epoch_set(header)  # whose members the upload goes to; to make one asks for it as well
         handing_in = asyncio.ensure_future(self._hand_in(number, data or b""))
         try:
             found = None
