@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +20,17 @@ from typing import Any
 from _run_stage import ignore, write_experiment
 
 from collegium.apps._zygote import Zygote
-from collegium.node import Consortium, Experiment, StewardSettings, found_consortium, load_experiment, load_settings
+from collegium.node import (
+    Consortium,
+    Experiment,
+    StewardSettings,
+    ValidatorSettings,
+    found_consortium,
+    load_experiment,
+    load_settings,
+)
 from collegium.node._client_line import ClientLimits, open_lines
+from collegium.node._tls import client_context
 
 TARGET = "collegium.apps._member:main"
 WAIT_S = 240.0  # generous: machines may be busy
@@ -53,6 +65,11 @@ class LiveNetwork:
 
     def names(self, role: str) -> list[str]:
         return [member.name for member in self.consortium.members if member.role == role]
+
+    def validators(self) -> dict[str, ValidatorSettings]:
+        """Return every validator's settings by its name."""
+        found = {member.name: load_settings(self.consortium.config(member)) for member in self.consortium.members}
+        return {name: settings for name, settings in found.items() if isinstance(settings, ValidatorSettings)}
 
     def start(self, *names: str) -> None:
         for member in self.consortium.members:
@@ -107,6 +124,16 @@ async def metrics_of(consortium: Consortium) -> dict[int, str]:
     finally:
         for line in lines.values():
             await line.close()
+
+
+@contextmanager
+def connected(own: ValidatorSettings, target: ValidatorSettings) -> Iterator[ssl.SSLSocket]:
+    """Yield a connection to one validator with another one's certificate; nothing is said on it yet."""
+    with (
+        socket.create_connection(target.listen, timeout=60) as plain,
+        client_context(own.tls).wrap_socket(plain, server_hostname="validator") as connection,
+    ):
+        yield connection
 
 
 def opened(consortium: Consortium) -> Iterator[LiveNetwork]:

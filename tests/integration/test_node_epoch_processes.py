@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +18,17 @@ from typing import Any
 
 import httpx
 import pytest
-from _network_stage import LiveNetwork, consortium_of, opened
+from _network_stage import LiveNetwork, connected, consortium_of, opened
 from _run_stage import check, check_damage_is_noticed
 
 from collegium.apps._page import render_page
 from collegium.consensus import BlockRequest
 from collegium.crypto import os_random
-from collegium.node import Experiment, ValidatorSettings, collect_run, load_settings
+from collegium.node import Experiment, collect_run
 from collegium.node._epoch_wire import EpochMessage, encode_epoch_message
 from collegium.node._peer_frames import encode_hello
 from collegium.node._status import ValidatorStatus, network_status
-from collegium.node._tls import Identity, Role, anonymous_client_context, client_context
+from collegium.node._tls import Identity, Role, anonymous_client_context
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 AWAY, KILLED, HARASSED = "validator 4", "validator 3", "validator 2"
@@ -100,13 +99,10 @@ def play(seen: Finished) -> Finished:
 
 def speak_strangely(network: LiveNetwork, name: str) -> str:
     """Speak in an epoch that is not, with the absent one's certificate; return the metrics of whom one spoke to."""
-    settings = settings_of(network)
-    own, target = settings[AWAY], settings[name]
+    validators = network.validators()
+    own = validators[AWAY]
     frame = encode_epoch_message(EpochMessage(STRANGE_EPOCH, BlockRequest(own.index, bytes(32), bytes(32))))
-    with (
-        socket.create_connection(target.listen, timeout=60) as plain,
-        client_context(own.tls).wrap_socket(plain, server_hostname="validator") as connection,
-    ):
+    with connected(own, validators[name]) as connection:
         connection.sendall(encode_hello(os_random(16)))
         connection.sendall((1 + len(frame)).to_bytes(4, "big") + b"\x02" + frame)
         metrics = [""]
@@ -119,14 +115,9 @@ def speak_strangely(network: LiveNetwork, name: str) -> str:
     return metrics[0]
 
 
-def settings_of(network: LiveNetwork) -> dict[str, ValidatorSettings]:
-    found = {member.name: load_settings(network.consortium.config(member)) for member in network.consortium.members}
-    return {name: settings for name, settings in found.items() if isinstance(settings, ValidatorSettings)}
-
-
 def asked(network: LiveNetwork, name: str, path: str) -> httpx.Response:
     """Ask a validator's gateway."""
-    settings, task = settings_of(network)[name], network.consortium.genesis.task
+    settings, task = network.validators()[name], network.consortium.genesis.task
     context = anonymous_client_context(settings.tls.authority, Identity(task, Role.VALIDATOR, settings.index))
     host, port = settings.gateway
     with httpx.Client(verify=context, timeout=60, trust_env=False) as client:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import ssl
 import struct
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _network_stage import LiveNetwork, consortium_of, metrics_of, opened
+from _network_stage import LiveNetwork, connected, consortium_of, metrics_of, opened
 from _run_stage import check, check_damage_is_noticed
 
 from collegium.apps._page import render_page
@@ -31,7 +30,6 @@ from collegium.node import (
     Experiment,
     LearningTask,
     TrainerSettings,
-    ValidatorSettings,
     collect_run,
     load_settings,
 )
@@ -41,7 +39,6 @@ from collegium.node._ledger import decode_ledger
 from collegium.node._peer_frames import encode_hello
 from collegium.node._row_files import read_rows
 from collegium.node._setup import build_task
-from collegium.node._tls import client_context
 
 KILLED, HOSTILE_RECORDS = "validator 3", 300
 LAST = 5
@@ -121,16 +118,10 @@ ATTACKS = (garbage, two_gigabytes)
 
 def is_cut_off(network: LiveNetwork, name: str, attack: Any) -> bool:
     """Tell whether a validator ends the connection of a member that attacks it, after a flood of what means nothing."""
-    settings = {member.name: load_settings(network.consortium.config(member)) for member in network.consortium.members}
-    own, target = settings[KILLED], settings[name]
-    assert isinstance(own, ValidatorSettings)
-    assert isinstance(target, ValidatorSettings)
-    context = client_context(own.tls)
+    validators = network.validators()
+    own = validators[KILLED]
     question = encode_epoch_message(EpochMessage(0, BlockRequest(own.index, bytes(32), bytes(32))))
-    with (
-        socket.create_connection(target.listen, timeout=60) as plain,
-        context.wrap_socket(plain, server_hostname="validator") as connection,
-    ):
+    with connected(own, validators[name]) as connection:
         try:
             connection.sendall(encode_hello(os_random(16)))
             connection.sendall(record(WHOLE, question) * HOSTILE_RECORDS)
