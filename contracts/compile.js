@@ -1,4 +1,4 @@
-// Compile contracts and write one artifact each: ABI, bytecode and the hash of every source it was made from. Those of
+// Compile contracts and write one artifact each: ABI, bytecode and the hash of the sources it was made from. Those of
 // src go into the package, those of test, which stand in for other people's contracts, to the tests' data.
 //   node compile.js            write the artifacts
 //   node compile.js --check    compile and compare byte for byte with the artifacts; exit 1 on a difference
@@ -19,7 +19,7 @@ const SETTINGS = {
   viaIR: true,
   optimizer: { enabled: true, runs: 10000 },
   metadata: { bytecodeHash: "none", appendCBOR: false },
-  outputSelection: { "*": { "*": ["abi", "evm.bytecode.object"] } },
+  outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "metadata"] } },
 };
 
 // Where each contract's source is, by the name that imports use, and where its artifact goes.
@@ -35,33 +35,31 @@ function read(name) {
 }
 
 function compile() {
-  const used = new Map();
-  const load = (name) => {
-    used.set(name, read(name));
-    return used.get(name);
-  };
   const sources = {};
-  for (const { source } of TARGETS) sources[source] = { content: load(source) };
+  for (const { source } of TARGETS) sources[source] = { content: read(source) };
   const input = JSON.stringify({ language: "Solidity", sources, settings: SETTINGS });
-  const output = JSON.parse(solc.compile(input, { import: (name) => ({ contents: load(name) }) }));
+  const output = JSON.parse(solc.compile(input, { import: (name) => ({ contents: read(name) }) }));
   for (const problem of output.errors ?? []) console.error(problem.formattedMessage);
   if ((output.errors ?? []).length > 0) process.exit(1); // a warning too: the sources have none
-  return { output, sourceHash: hashOf(used) };
+  return output;
 }
 
-// SHA-256 over compiler, settings and every source that was read, in the order of names.
-function hashOf(used) {
+// SHA-256 over compiler, settings and every source that one contract needs, in the order of names.
+function hashOf(metadata) {
   const hash = crypto.createHash("sha256");
   hash.update(`${solc.version()}\n${JSON.stringify(SETTINGS)}\n`);
-  for (const name of [...used.keys()].sort()) hash.update(`${name}\n${used.get(name).length}\n${used.get(name)}`);
+  for (const name of Object.keys(JSON.parse(metadata).sources).sort()) {
+    const text = read(name);
+    hash.update(`${name}\n${text.length}\n${text}`);
+  }
   return hash.digest("hex");
 }
 
 function artifacts() {
-  const { output, sourceHash } = compile();
+  const output = compile();
   return TARGETS.map(({ contract, source, folder }) => {
-    const { abi, evm } = output.contracts[source][contract];
-    const artifact = { contract, compiler: solc.version(), sourceHash, abi, bytecode: evm.bytecode.object };
+    const { abi, evm, metadata } = output.contracts[source][contract];
+    const artifact = { contract, compiler: solc.version(), sourceHash: hashOf(metadata), abi, bytecode: evm.bytecode.object };
     return [path.join(folder, `${contract}.json`), `${JSON.stringify(artifact, null, 1)}\n`];
   });
 }
