@@ -4,7 +4,7 @@ Specified in docs/spec/commitment.md. A column opened with its salt and the mult
 that was committed; what a set of opened columns reveals is the business of the code's randomness (docs/spec/codes.md).
 """
 
-from ._hashes import chaining_values, hash_rows, hash_slices, pad_message
+from ._hashes import chaining_values, compress, hash_rows, hash_slices, pad_message
 from ._matrix import (
     SALT_BYTES,
     ColumnRange,
@@ -27,6 +27,7 @@ __all__ = [
     "chaining_values",
     "column_leaves",
     "combine_roots",
+    "compress",
     "hash_rows",
     "hash_slices",
     "leaves_of_slices",

@@ -23,6 +23,7 @@ __all__ = [
     "as_rows",
     "chaining_values",
     "chaining_values_plain",
+    "compress",
     "hash_rows",
     "hash_rows_plain",
     "hash_slices",
@@ -114,22 +115,29 @@ def chaining_values(padded: bytes) -> ByteRows:
 
 def chaining_values_plain(padded: bytes) -> ByteRows:
     """Return the same, as FIPS 180-4 says it in section 6.2.2."""
-    chain, values = [int(word) for word in START], []
+    value, values = b"".join(int(word).to_bytes(4, "big") for word in START), []
     for start in range(0, len(padded), _BLOCK_BYTES):
-        w = [int.from_bytes(padded[at : at + 4], "big") for at in range(start, start + _BLOCK_BYTES, 4)]
-        for t in range(16, 64):
-            small0 = _turn(w[t - 15], 7) ^ _turn(w[t - 15], 18) ^ (w[t - 15] >> 3)
-            small1 = _turn(w[t - 2], 17) ^ _turn(w[t - 2], 19) ^ (w[t - 2] >> 10)
-            w.append((w[t - 16] + small0 + w[t - 7] + small1) & _WORD)
-        a, b, c, d, e, f, g, h = chain
-        for t in range(64):
-            first = h + (_turn(e, 6) ^ _turn(e, 11) ^ _turn(e, 25)) + ((e & f) ^ (~e & g))
-            first += int(ROUND_CONSTANTS[t]) + w[t]
-            second = (_turn(a, 2) ^ _turn(a, 13) ^ _turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))
-            a, b, c, d, e, f, g, h = (first + second) & _WORD, a, b, c, (d + first) & _WORD, e, f, g
-        chain = [(old + new) & _WORD for old, new in zip(chain, (a, b, c, d, e, f, g, h), strict=True)]
-        values.append(b"".join(word.to_bytes(4, "big") for word in chain))
+        value = compress(value, padded[start : start + _BLOCK_BYTES])
+        values.append(value)
     return as_rows(values)
+
+
+def compress(value: Digest, block: bytes) -> Digest:
+    """Return the chaining value after a block of 64 bytes, whatever value it starts from (6.2.2)."""
+    w = [int.from_bytes(block[at : at + 4], "big") for at in range(0, _BLOCK_BYTES, 4)]
+    for t in range(16, 64):
+        small0 = _turn(w[t - 15], 7) ^ _turn(w[t - 15], 18) ^ (w[t - 15] >> 3)
+        small1 = _turn(w[t - 2], 17) ^ _turn(w[t - 2], 19) ^ (w[t - 2] >> 10)
+        w.append((w[t - 16] + small0 + w[t - 7] + small1) & _WORD)
+    chain = [int.from_bytes(value[at : at + 4], "big") for at in range(0, DIGEST_BYTES, 4)]
+    a, b, c, d, e, f, g, h = chain
+    for t in range(64):
+        first = h + (_turn(e, 6) ^ _turn(e, 11) ^ _turn(e, 25)) + ((e & f) ^ (~e & g))
+        first += int(ROUND_CONSTANTS[t]) + w[t]
+        second = (_turn(a, 2) ^ _turn(a, 13) ^ _turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))
+        a, b, c, d, e, f, g, h = (first + second) & _WORD, a, b, c, (d + first) & _WORD, e, f, g
+    mixed = zip(chain, (a, b, c, d, e, f, g, h), strict=True)
+    return b"".join(((old + new) & _WORD).to_bytes(4, "big") for old, new in mixed)
 
 
 def _turn(word: int, count: int) -> int:

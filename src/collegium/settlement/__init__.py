@@ -18,6 +18,7 @@ from collegium.settlement._checkpoint import (
     possession_context,
     verify_header,
 )
+from collegium.settlement._compiler import compile_program
 from collegium.settlement._curation import (
     CuratorPool,
     delegate_stake,
@@ -77,6 +78,10 @@ from collegium.settlement._errors import (
     ConsentStandsError,
     ContractRefusedError,
     HeaderRangeError,
+    OutsideLanguageError,
+    ParameterError,
+    ProgramError,
+    ProgramSizeError,
     ReplayMismatchError,
     TraceInputError,
     TraceRangeError,
@@ -84,7 +89,10 @@ from collegium.settlement._errors import (
     TransactionNotMinedError,
     TransactionRefusedError,
     TranscriptError,
+    UnassignedError,
+    UnknownNameError,
 )
+from collegium.settlement._instructions import IMMEDIATE, PROGRAM_INSTRUCTIONS_MAX, Op, Program
 from collegium.settlement._jsonrpc import JsonRpcChain, JsonRpcLimits
 from collegium.settlement._licences import (
     LEVELS,
@@ -102,6 +110,7 @@ from collegium.settlement._licences import (
     read_task,
     revoke_licence,
 )
+from collegium.settlement._machine_plain import is_operation, machine_step
 from collegium.settlement._members import (
     Member,
     Role,
@@ -136,6 +145,8 @@ from collegium.settlement._payouts import (
     sweep_rewards,
 )
 from collegium.settlement._players import Challenger, Defender
+from collegium.settlement._program_plain import run_plainly
+from collegium.settlement._program_source import Parameters
 from collegium.settlement._slashing import (
     Conviction,
     SlashingSite,
@@ -162,14 +173,17 @@ from collegium.settlement._transcript import (
     verify_replay,
 )
 from collegium.settlement._withdrawal import Withdrawal, read_withdrawal
+from collegium.settlement.programs import PreimageUnknownError
 
 __all__ = [
     "CHECKPOINT_ROUNDS_MAX",
+    "IMMEDIATE",
     "LEVELS",
     "MODEL_STEP",
     "NATIVE",
     "NOBODY",
     "NO_CHECKPOINT",
+    "PROGRAM_INSTRUCTIONS_MAX",
     "Account",
     "ArtifactError",
     "Budget",
@@ -214,9 +228,17 @@ __all__ = [
     "ModelStepTrace",
     "ModelVersion",
     "MoneySite",
+    "Op",
     "OpenedLeaf",
+    "OutsideLanguageError",
+    "ParameterError",
+    "Parameters",
     "PayPlace",
     "PostedTask",
+    "PreimageUnknownError",
+    "Program",
+    "ProgramError",
+    "ProgramSizeError",
     "Receipt",
     "ReplayMismatchError",
     "Role",
@@ -234,6 +256,8 @@ __all__ = [
     "TransactionRefusedError",
     "Transcript",
     "TranscriptError",
+    "UnassignedError",
+    "UnknownNameError",
     "Withdrawal",
     "admits_licence",
     "answer_demand",
@@ -248,6 +272,7 @@ __all__ = [
     "claim_fees",
     "claim_reward",
     "collect",
+    "compile_program",
     "contract",
     "contract_address",
     "decode_transcript",
@@ -269,8 +294,10 @@ __all__ = [
     "header_root",
     "includes_header",
     "is_final",
+    "is_operation",
     "issue_licence",
     "leaf_digest",
+    "machine_step",
     "model_step_trace",
     "node_above",
     "open_epoch",
@@ -312,6 +339,7 @@ __all__ = [
     "report_withheld_data",
     "revoke_licence",
     "reward_list_digest",
+    "run_plainly",
     "set_encryption_key",
     "settlement_creation",
     "sign_transaction",

@@ -78,3 +78,27 @@ class TraceInputError(CollegiumError):
 
 class TraceRangeError(CollegiumError):
     """A place outside a trace's tree, or more leaves than its height has room for."""
+
+
+class ProgramError(CollegiumError):
+    """A program cannot be compiled: `values` have its `module` and the `line`."""
+
+
+class OutsideLanguageError(ProgramError):
+    """A program uses what the language of programs does not have."""
+
+
+class UnknownNameError(ProgramError):
+    """A program uses a name that is neither its own, nor imported from a sibling, nor a word of the machine."""
+
+
+class UnassignedError(ProgramError):
+    """A program may read a variable, or return, before it has a value."""
+
+
+class ParameterError(ProgramError):
+    """A program has a parameter that was not given, or a constant that is not a word."""
+
+
+class ProgramSizeError(ProgramError):
+    """A program has more instructions, tables or recursion of constants than there is room for."""
