@@ -350,12 +350,10 @@ def test_modules_that_import_each_other_are_refused() -> None:
 
 
 def test_program_of_too_many_instructions_is_refused() -> None:
-    body = "x = 1\n" + "x += memory[0]\n" * 3
-    size = len(compile_program("program", {}, {"program": program(body)}.__getitem__).instructions)
-    long = program("x = 1\n" + "x += memory[0]\n" * (1 << 15))
-    assert size < 20
+    source = program("memory[64] = memory[TABLE + 1]", "TABLE: int")
+    assert two_ways(source, {"TABLE": range(1, 100)})[1][0] == 2
     with pytest.raises(ProgramSizeError, match="instructions, at most 65536"):
-        compile_program("program", {}, {"program": long}.__getitem__)
+        compile_program("program", {"TABLE": range(1, 1 << 16)}, {"program": source}.__getitem__)
 
 
 def test_digest_says_the_program_and_its_parameters() -> None:

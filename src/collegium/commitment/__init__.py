@@ -2,9 +2,12 @@
 
 Specified in docs/spec/commitment.md. A column opened with its salt and the multiproof is a column of the codeword
 that was committed; what a set of opened columns reveals is the business of the code's randomness (docs/spec/codes.md).
+
+`jit_compress` works inside another room's compiled kernels; called from Python it does nothing useful.
 """
 
 from ._hashes import chaining_values, compress, hash_rows, hash_slices, pad_message
+from ._kernels import jit_compress
 from ._matrix import (
     SALT_BYTES,
     ColumnRange,
@@ -30,6 +33,7 @@ __all__ = [
     "compress",
     "hash_rows",
     "hash_slices",
+    "jit_compress",
     "leaves_of_slices",
     "multiproof_length",
     "pad_message",

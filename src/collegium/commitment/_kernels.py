@@ -159,6 +159,27 @@ def siblings_missing(positions, levels):
     return missing
 
 
+@njit(inline="always")
+def jit_compress(chain, w):
+    """6.2.2 for one block, the first sixteen of 64 words in `w`, which are overwritten; from `chain` to `chain`."""
+    for t in range(16, 64):
+        x = w[t - 15]
+        y = w[t - 2]
+        small0 = _rotate(x, 7) ^ _rotate(x, 18) ^ (x >> uint32(3))
+        small1 = _rotate(y, 17) ^ _rotate(y, 19) ^ (y >> uint32(10))
+        w[t] = w[t - 16] + small0 + w[t - 7] + small1
+    a, b, c, d = chain[0], chain[1], chain[2], chain[3]
+    e, f, g, h = chain[4], chain[5], chain[6], chain[7]
+    for t in range(64):
+        first = h + (_rotate(e, 6) ^ _rotate(e, 11) ^ _rotate(e, 25)) + (g ^ (e & (f ^ g)))
+        first = uint32(first + ROUND_CONSTANTS[t] + w[t])
+        second = (_rotate(a, 2) ^ _rotate(a, 13) ^ _rotate(a, 22)) + ((a & b) | (c & (a | b)))
+        h, g, f, e = g, f, e, uint32(d + first)
+        d, c, b, a = c, b, a, uint32(first + second)
+    for i, value in enumerate((a, b, c, d, e, f, g, h)):
+        chain[i] = chain[i] + value
+
+
 @njit(cache=True, nogil=True)
 def sha256_states(padded, out):
     """The chaining value after each block of one padded message, to `out` (blocks, 32): 6.2.2, block after block."""
@@ -170,21 +191,7 @@ def sha256_states(padded, out):
             for i in range(4):
                 word = (word << uint32(8)) | uint32(padded[64 * block + 4 * t + i])
             w[t] = word
-        for t in range(16, 64):
-            x = w[t - 15]
-            y = w[t - 2]
-            small0 = _rotate(x, 7) ^ _rotate(x, 18) ^ (x >> uint32(3))
-            small1 = _rotate(y, 17) ^ _rotate(y, 19) ^ (y >> uint32(10))
-            w[t] = w[t - 16] + small0 + w[t - 7] + small1
-        a, b, c, d = chain[0], chain[1], chain[2], chain[3]
-        e, f, g, h = chain[4], chain[5], chain[6], chain[7]
-        for t in range(64):
-            first = h + (_rotate(e, 6) ^ _rotate(e, 11) ^ _rotate(e, 25)) + (g ^ (e & (f ^ g)))
-            first = uint32(first + ROUND_CONSTANTS[t] + w[t])
-            second = (_rotate(a, 2) ^ _rotate(a, 13) ^ _rotate(a, 22)) + ((a & b) | (c & (a | b)))
-            h, g, f, e = g, f, e, uint32(d + first)
-            d, c, b, a = c, b, a, uint32(first + second)
-        for i, value in enumerate((a, b, c, d, e, f, g, h)):
-            chain[i] = chain[i] + value
+        jit_compress(chain, w)
+        for i in range(8):
             for j in range(4):
                 out[block, 4 * i + j] = (chain[i] >> uint32(24 - 8 * j)) & uint32(0xFF)

@@ -69,6 +69,7 @@ from collegium.settlement._disputes import (
     read_revealed,
     read_shown,
 )
+from collegium.settlement._dissection_players import PARTS, Answer, Choice, RunChallenger, RunDefender
 from collegium.settlement._embedded import EmbeddedChain, Genesis
 from collegium.settlement._errors import (
     ArtifactError,
@@ -77,6 +78,7 @@ from collegium.settlement._errors import (
     CheckpointOrderError,
     ConsentStandsError,
     ContractRefusedError,
+    DissectionError,
     HeaderRangeError,
     OutsideLanguageError,
     ParameterError,
@@ -110,7 +112,10 @@ from collegium.settlement._licences import (
     read_task,
     revoke_licence,
 )
+from collegium.settlement._machine import STEPS_MAX, MachineRun
+from collegium.settlement._machine_memory import MEMORY_HEIGHT, MachineMemory
 from collegium.settlement._machine_plain import is_operation, machine_step
+from collegium.settlement._machine_state import MachineState, MemoryAccess, StepWitness
 from collegium.settlement._members import (
     Member,
     Role,
@@ -162,6 +167,7 @@ from collegium.settlement._slashing import (
     report_false_statement,
     report_withheld_data,
 )
+from collegium.settlement._stretches import KnownStretches
 from collegium.settlement._trace import Message, OpenedLeaf, Section, Trace, TraceTree, leaf_digest, node_above
 from collegium.settlement._transactions import contract_address, sign_transaction, transact
 from collegium.settlement._transcript import (
@@ -179,12 +185,16 @@ __all__ = [
     "CHECKPOINT_ROUNDS_MAX",
     "IMMEDIATE",
     "LEVELS",
+    "MEMORY_HEIGHT",
     "MODEL_STEP",
     "NATIVE",
     "NOBODY",
     "NO_CHECKPOINT",
+    "PARTS",
     "PROGRAM_INSTRUCTIONS_MAX",
+    "STEPS_MAX",
     "Account",
+    "Answer",
     "ArtifactError",
     "Budget",
     "Chain",
@@ -195,6 +205,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointOrderError",
     "CheckpointReceipt",
+    "Choice",
     "ConsentStandsError",
     "Contract",
     "ContractRefusedError",
@@ -211,6 +222,7 @@ __all__ = [
     "DisputeState",
     "DisputeTerms",
     "DisputeView",
+    "DissectionError",
     "Due",
     "EmbeddedChain",
     "Fees",
@@ -221,9 +233,14 @@ __all__ = [
     "HeaderRangeError",
     "JsonRpcChain",
     "JsonRpcLimits",
+    "KnownStretches",
     "Log",
+    "MachineMemory",
+    "MachineRun",
+    "MachineState",
     "MadeMove",
     "Member",
+    "MemoryAccess",
     "Message",
     "ModelStepTrace",
     "ModelVersion",
@@ -242,10 +259,13 @@ __all__ = [
     "Receipt",
     "ReplayMismatchError",
     "Role",
+    "RunChallenger",
+    "RunDefender",
     "Section",
     "SentTransaction",
     "SlashingSite",
     "StepRule",
+    "StepWitness",
     "TaskTerms",
     "Trace",
     "TraceInputError",

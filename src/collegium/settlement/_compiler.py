@@ -1,4 +1,4 @@
-"""From a restricted Python to instructions of the dispute machine (docs/spec/machine.md, sections 3 and 4).
+"""From a restricted Python to instructions of the dispute machine (docs/spec/programs.md).
 
 A function's frame: word 0 the place to go back to, word 1 the caller's frame, then its parameters, its variables, and
 what is computed on the way. A call's frame begins behind all that is in use; results take its parameters' place.
@@ -468,8 +468,8 @@ class _Body:
             case ast.Name(id=name):
                 return self._constant_name(node, name)
             case ast.UnaryOp(op=ast.Invert() | ast.USub(), operand=operand):
-                value = self._constant(operand)
-                return None if value is None else (-value - isinstance(node.op, ast.Invert)) % WORDS
+                known = self._constant(operand)
+                return None if known is None else (-known - isinstance(node.op, ast.Invert)) % WORDS
             case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
                 a, b = self._constant(left), self._constant(right)
                 if a is None or b is None or (b == 0 and isinstance(op, ast.FloorDiv | ast.Mod)):

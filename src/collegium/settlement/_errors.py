@@ -9,7 +9,12 @@ __all__ = [
     "CheckpointOrderError",
     "ConsentStandsError",
     "ContractRefusedError",
+    "DissectionError",
     "HeaderRangeError",
+    "OutsideLanguageError",
+    "ParameterError",
+    "ProgramError",
+    "ProgramSizeError",
     "ReplayMismatchError",
     "TraceInputError",
     "TraceRangeError",
@@ -17,6 +22,8 @@ __all__ = [
     "TransactionNotMinedError",
     "TransactionRefusedError",
     "TranscriptError",
+    "UnassignedError",
+    "UnknownNameError",
 ]
 
 
@@ -101,4 +108,8 @@ class ParameterError(ProgramError):
 
 
 class ProgramSizeError(ProgramError):
-    """A program has more instructions, tables or recursion of constants than there is room for."""
+    """A program has more instructions or tables, or larger constants or deeper expressions, than there is room for."""
+
+
+class DissectionError(CollegiumError):
+    """There is no run to play a dissection with: it does not accept, or a state on the way is not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Final
 
@@ -34,6 +34,7 @@ IMMEDIATE: Final = 64  # flag of an op: operand c is the value itself
 ABSENT: Final[Digest] = bytes(32)  # the leaf of a place without an instruction
 
 _LEAF: Final = b"collegium/v1/instruction\x00"
+_NODE: Final = b"collegium/v1/node\x00"
 _WORD_BITS: Final = 64
 _MASK: Final = (1 << _WORD_BITS) - 1
 _SIGN: Final = 1 << 63
@@ -125,18 +126,17 @@ class Program:
     places: tuple[Place, ...] = ()
 
     @cached_property
-    def tree(self) -> MerkleTree:
-        """The tree over all places of a program, those without an instruction zero."""
-        leaves = np.zeros((PROGRAM_INSTRUCTIONS_MAX, len(ABSENT)), np.uint8)
+    def _tree(self) -> MerkleTree:
+        """The lower left part of the tree, as far as there are instructions; right of it all is absent."""
+        leaves = np.zeros((1 << (len(self.instructions) - 1).bit_length(), len(ABSENT)), np.uint8)
         for index in range(len(self.instructions)):
-            digest = sha256(_LEAF + self.encoded(index)).digest()
-            leaves[index] = np.frombuffer(digest, np.uint8)
+            leaves[index] = np.frombuffer(sha256(_LEAF + self.encoded(index)).digest(), np.uint8)
         return MerkleTree(leaves)
 
     @property
     def digest(self) -> Digest:
-        """The root of the tree: what a court is founded with."""
-        return self.tree.root
+        """The root of the tree over all 2^16 places: what a court is founded with."""
+        return self._node(PROGRAM_HEIGHT, 0)
 
     def encoded(self, index: int) -> bytes:
         """Return an instruction's 32 bytes; none where there is no instruction."""
@@ -144,4 +144,20 @@ class Program:
 
     def path(self, index: int) -> tuple[Digest, ...]:
         """Return the siblings from an instruction's leaf up."""
-        return tuple(bytes(self.tree.levels[level][(index >> level) ^ 1]) for level in range(PROGRAM_HEIGHT))
+        return tuple(self._node(level, (index >> level) ^ 1) for level in range(PROGRAM_HEIGHT))
+
+    def _node(self, level: int, index: int) -> Digest:
+        levels = self._tree.levels
+        if level < len(levels):
+            return levels[level][index].tobytes() if index < len(levels[level]) else _absent(level)
+        return _absent(level) if index else _parent(self._node(level - 1, 0), _absent(level - 1))
+
+
+@cache
+def _absent(level: int) -> Digest:
+    """Return the node over places without instructions."""
+    return _parent(_absent(level - 1), _absent(level - 1)) if level else ABSENT
+
+
+def _parent(left: Digest, right: Digest) -> Digest:
+    return sha256(_NODE + left + right).digest()

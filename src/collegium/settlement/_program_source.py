@@ -1,6 +1,6 @@
 """Programs as they are written: modules with constants, parameters, tables and functions, and what each name means.
 
-The language is in docs/spec/machine.md, section 3. Whatever is outside of it raises an error with module and line.
+The language is in docs/spec/programs.md, section 1. Whatever is outside of it raises an error with module and line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Public work as programs of the dispute machine, in a restricted Python (docs/spec/machine.md).
+"""Public work as programs of the dispute machine, in a restricted Python (docs/spec/programs.md).
 
 Each module is compiled from its source by `collegium.settlement.compile_program`; `_words` are the words that a program
 is written with, and says what each does.
