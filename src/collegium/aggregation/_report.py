@@ -180,13 +180,18 @@ class RoundTerms:
     seats: tuple[SeatTerms, ...]
     layout: Layout = field(repr=False)
 
-    @cached_property
-    def digest(self) -> Digest:
-        """The digest that reports, receipts and sealed boxes are bound to."""
+    @property
+    def preimage(self) -> bytes:
+        """The bytes that the digest is the SHA-256 of."""
         budget = self.layout.budget
         seats = b"".join(seat.validator + (seat.seal_key or bytes(32)) for seat in self.seats)
         shape = (self.layout.entries, budget.entry_bound, budget.trainers_max, budget.weight_max, budget.lanes)
-        return hash_fields("terms", self.task, self.round, self.previous, self.model, self.beacon, seats, *shape)
+        return frame_fields("terms", self.task, self.round, self.previous, self.model, self.beacon, seats, *shape)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The digest that reports, receipts and sealed boxes are bound to."""
+        return sha256(self.preimage).digest()
 
     @cached_property
     def matrix_seed(self) -> Digest:

@@ -17,7 +17,7 @@ import numpy as np
 
 from collegium import algebra
 from collegium.codes import locate_errors, recover
-from collegium.crypto import AccountKey, Digest, Transcript, hash_fields, recover_address
+from collegium.crypto import AccountKey, Digest, Transcript, frame_fields, hash_fields, recover_address
 from collegium.errors import CollegiumError
 
 from ._masking import FieldArray, IntArray, SumInvalidError, unmask
@@ -94,11 +94,16 @@ class KeySum:
     rows: FieldArray
     signature: bytes
 
+    @property
+    def preimage(self) -> bytes:
+        """The bytes that the digest is the SHA-256 of; the rows' own digest is in them."""
+        rows = sha256(algebra.to_bytes(self.rows.reshape(-1))).digest()
+        return frame_fields("key-sum", self.task, self.round, self.close, self.seat, rows)
+
     @cached_property
     def digest(self) -> Digest:
         """What the seat signs."""
-        rows = sha256(algebra.to_bytes(self.rows.reshape(-1))).digest()
-        return hash_fields("key-sum", self.task, self.round, self.close, self.seat, rows)
+        return sha256(self.preimage).digest()
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding: head, rows, signature."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from hashlib import sha256
 from itertools import pairwise
 from operator import or_
 from typing import Literal, TypeVar
@@ -118,9 +119,9 @@ class Close:
             for seat, (named, verified, signature) in zip(self.seats, self.receipts, strict=True)
         )
 
-    @cached_property
-    def digest(self) -> Digest:
-        """What seats release for: binds everything but the receipts, which stand for themselves."""
+    @property
+    def preimage(self) -> bytes:
+        """The bytes that the digest is the SHA-256 of: with them anybody can read a header's close."""
         seats = b"".join(seat.to_bytes(2, "little") for seat in self.seats)
         weights = b"".join(weight.to_bytes(8, "little") for weight in self.weights)
         registered = b"".join(
@@ -132,7 +133,12 @@ class Close:
             for entry in self.registered
         )
         reports, keys = b"".join(self.reports), _key_bytes(self.announcements)
-        return hash_fields("close", self.task, self.round, self.terms, seats, reports, weights, registered, keys)
+        return frame_fields("close", self.task, self.round, self.terms, seats, reports, weights, registered, keys)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What seats release for: binds everything but the receipts, which stand for themselves."""
+        return sha256(self.preimage).digest()
 
 
 def list_receipts(receipts: Sequence[Receipt]) -> tuple[tuple[Digest, ...], tuple[tuple[bytes, bytes, bytes], ...]]:
