@@ -105,6 +105,7 @@ from ._network_settings import (
 from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_context, load_owner_rows, load_statistics
 from ._peers import PeerLimits, Peers
 from ._play import PlayedRound, play_round
+from ._public_work import PublicRecord, read_public_record, work_terms
 from ._register import (
     CommitmentCountError,
     CommitmentUsedError,
@@ -244,6 +245,7 @@ __all__ = [
     "PlayedRound",
     "PortsTakenError",
     "Problem",
+    "PublicRecord",
     "Quantised",
     "Quantiser",
     "QuoteCommandError",
@@ -354,6 +356,7 @@ __all__ = [
     "play_seed",
     "play_vectors",
     "preload_roles",
+    "read_public_record",
     "role_of",
     "run_experiment",
     "run_role",
@@ -368,5 +371,6 @@ __all__ = [
     "verify_licence",
     "verify_run",
     "watch",
+    "work_terms",
     "write_manifest",
 ]

@@ -93,6 +93,7 @@ from collegium.settlement._errors import (
     TranscriptError,
     UnassignedError,
     UnknownNameError,
+    WorkTermsError,
 )
 from collegium.settlement._instructions import IMMEDIATE, PROGRAM_INSTRUCTIONS_MAX, Op, Program
 from collegium.settlement._jsonrpc import JsonRpcChain, JsonRpcLimits
@@ -179,6 +180,7 @@ from collegium.settlement._transcript import (
     verify_replay,
 )
 from collegium.settlement._withdrawal import Withdrawal, read_withdrawal
+from collegium.settlement._works import PublicWork, WorkTerms, public_works, round_messages
 from collegium.settlement.programs import PreimageUnknownError
 
 __all__ = [
@@ -256,6 +258,7 @@ __all__ = [
     "Program",
     "ProgramError",
     "ProgramSizeError",
+    "PublicWork",
     "Receipt",
     "ReplayMismatchError",
     "Role",
@@ -279,6 +282,8 @@ __all__ = [
     "UnassignedError",
     "UnknownNameError",
     "Withdrawal",
+    "WorkTerms",
+    "WorkTermsError",
     "admits_licence",
     "answer_demand",
     "approve",
@@ -328,6 +333,7 @@ __all__ = [
     "post_checkpoint",
     "post_rewards",
     "post_task",
+    "public_works",
     "raise_stake",
     "read_budget",
     "read_checkpoints",
@@ -359,6 +365,7 @@ __all__ = [
     "report_withheld_data",
     "revoke_licence",
     "reward_list_digest",
+    "round_messages",
     "run_plainly",
     "set_encryption_key",
     "settlement_creation",

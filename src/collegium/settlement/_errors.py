@@ -24,6 +24,7 @@ __all__ = [
     "TranscriptError",
     "UnassignedError",
     "UnknownNameError",
+    "WorkTermsError",
 ]
 
 
@@ -113,3 +114,7 @@ class ProgramSizeError(ProgramError):
 
 class DissectionError(CollegiumError):
     """There is no run to play a dissection with: it does not accept, or a state on the way is not known."""
+
+
+class WorkTermsError(CollegiumError):
+    """A task whose public work the programs of the dispute machine do not hold for."""

@@ -1,0 +1,138 @@
+"""The public work that follows from a run's headers, as its record shows it: what the programs are compiled with, and
+every message that they may read.
+
+Nothing in the record is believed: a program reads what the header's digest leads to, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from collegium import aggregation, learning
+from collegium.aggregation import KeySum, Report, RoundTerms
+from collegium.consensus import total_bytes
+from collegium.crypto import Digest
+from collegium.lineage import Store
+from collegium.settlement import WorkTerms, WorkTermsError, round_messages, step_rule
+
+from ._audit import OBJECT_BYTES_MAX
+from ._epoch_ledger import ordered_epochs
+from ._epochs import epochs_of
+from ._experiment import Experiment, experiment_from_bytes
+from ._genesis import Genesis, decode_genesis, first_terms
+from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
+from ._run import GENESIS, LEDGER, OBJECTS, STORE
+from ._setup import build_task
+from ._task import EMPTY_STATE, LearningTask
+
+__all__ = ["PublicRecord", "read_public_record", "work_terms"]
+
+FILE_BYTES_MAX = 1 << 30
+_EVERY_ROUND = 1 << 62
+
+
+def work_terms(genesis: Genesis, experiment: Experiment, task: LearningTask) -> WorkTerms:
+    """Return what a task fixes before its first round, as far as its headers' public work depends on it.
+
+    Raises:
+        WorkTermsError: the programs do not hold for such a task.
+    """
+    committee = experiment.committee
+    if committee.shards > 1:
+        raise WorkTermsError(f"rounds in {committee.shards} shards, the programs are about rounds of one committee")
+    parameters = learning.parameters_to_bytes(task.spec, task.rule, task.first_parameters())
+    return WorkTerms(
+        task=task.task,
+        level=task.level,
+        genesis=genesis.digest,
+        first=first_terms(genesis, task, committee.seats, EMPTY_STATE),
+        layout=task.layout(1 + task.staleness),
+        trainers=tuple(account for account, _ in genesis.trainers),
+        trainers_min=task.cohort_min,
+        lying_max=task.lying_max,
+        epoch_set=genesis.epoch_set,
+        epoch_rounds=_EVERY_ROUND if committee.epoch_rounds is None else committee.epoch_rounds,
+        proves=bool(task.proof_bytes_max(1)),
+        rule=step_rule(task.spec, task.rule, task.layout(0).entries),
+        parameters=parameters,
+    )
+
+
+@dataclass(frozen=True)
+class PublicRecord:
+    """The public record of a run.
+
+    Attributes:
+        terms: what the programs are compiled with.
+        round_terms: each round's own.
+    """
+
+    path: Path
+    task: LearningTask
+    terms: WorkTerms
+    rounds: tuple[OrderedRound, ...]
+    round_terms: tuple[RoundTerms, ...]
+
+    @cached_property
+    def _objects(self) -> tuple[Mapping[Digest, Digest], Mapping[Digest, Digest]]:
+        index: ObjectIndex = decode_index(_read(self.path, OBJECTS))
+        return dict(index.reports), dict(index.key_sums)
+
+    def messages(self, number: int) -> tuple[bytes, ...]:
+        """Return every message that the programs about a round's header may read.
+
+        Raises:
+            CollegiumError: an object that the round names is not in the record.
+        """
+        store, (report_objects, sum_objects) = Store(self.path / STORE), self._objects
+        close, header, terms = self.rounds[number].close, self.rounds[number].certified.header, self.round_terms[number]
+        before = self.rounds[number - 1].certified.header if number else None
+        model = EMPTY_STATE if before is None else store.get(before.model, OBJECT_BYTES_MAX)
+        reports = [Report.from_bytes(_object(store, report_objects, name), len(terms.seats)) for name in close.reports]
+        ciphertexts = [store.get(report.ciphertext, OBJECT_BYTES_MAX) for report in reports]
+        sums = [KeySum.from_bytes(_object(store, sum_objects, name), terms.seat_width) for _, name in header.key_sums]
+        states = [model]
+        if close.reports:
+            masked = (aggregation.decode_ciphertext(terms.layout, data) for data in ciphertexts)
+            total = aggregation.weighted_total(masked, close.weights)
+            with suppress(aggregation.SumLostError, aggregation.SumInvalidError):
+                by_seat = {key_sum.seat: key_sum for key_sum in sums}
+                states.append(total_bytes(aggregation.open_sum(terms, by_seat, total, sum(close.weights)).total))
+        made = round_messages(header, before, close, terms, reports, ciphertexts, sums, states)
+        return (*made, *self.terms.messages)
+
+
+def read_public_record(path: Path) -> PublicRecord:
+    """Read the record of a run from its folder.
+
+    Raises:
+        WorkTermsError: the programs do not hold for such a task.
+        CollegiumError: a file is malformed.
+    """
+    genesis = decode_genesis(_read(path, GENESIS))
+    experiment = experiment_from_bytes(genesis.experiment)
+    task = build_task(genesis, experiment)
+    terms = work_terms(genesis, experiment, task)
+    epochs = epochs_of(genesis, experiment.committee)
+    ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), decode_segments(_read(path, LEDGER)))
+    rounds = tuple(entry for epoch in ordered for entry in epoch.rounds)
+    later = [epochs.terms_after(task, entry.certified.header) for entry in rounds[:-1]]
+    return PublicRecord(path, task, terms, rounds, (terms.first, *later))
+
+
+def _object(store: Store, index: Mapping[Digest, Digest], name: Digest) -> bytes:
+    if name not in index:
+        raise LedgerError(f"{name.hex()} is not among the record's objects", name=name)
+    return store.get(index[name], OBJECT_BYTES_MAX)
+
+
+def _read(path: Path, name: str) -> bytes:
+    file = path / name
+    if file.stat().st_size > FILE_BYTES_MAX:
+        raise LedgerError(f"{name} has {file.stat().st_size} bytes, at most {FILE_BYTES_MAX} are read")
+    return file.read_bytes()

@@ -1,0 +1,172 @@
+"""The kinds of public work that follow from a header, as programs of the dispute machine for one task.
+
+A program is its source and a task's parameters: whoever relies on a court compiles it anew and compares its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from collegium import algebra
+from collegium.aggregation import KeySum, Layout, Report, RoundTerms, seats_needed
+from collegium.consensus import Close, EpochSet, Header
+from collegium.crypto import Digest, frame_fields
+from collegium.settlement._errors import WorkTermsError
+from collegium.settlement._model_step import StepRule
+
+__all__ = ["PublicWork", "WorkTerms", "public_works", "round_messages"]
+
+_DIGEST_WORDS: Final = 4
+_LIMIT_MAX: Final = 1 << 23  # `_model_step` divides to 24 bits: more than twice a limit
+_RATE_MAX: Final = 1 << 32  # and to double words
+
+
+@dataclass(frozen=True)
+class WorkTerms:
+    """What a task fixes before its first round, as far as its headers' public work depends on it.
+
+    Attributes:
+        genesis: digest that the first header follows.
+        first: terms of round 0, whose layout is that of its statistics.
+        layout: of the rounds after it, with the largest weight that a round may have.
+        trainers: accounts of the registered ones; `trainers_min` of them at least carry a sum.
+        lying_max: how many seats of a close may lie without costing the sum.
+        epoch_set: the first; `epoch_rounds`: how many rounds are its own at least.
+        proves: reports carry proofs, so that an invalid sum names the reports whose proofs fail.
+        rule: the training rule.
+        parameters: the first parameters' bytes.
+
+    Raises:
+        WorkTermsError: the programs do not hold for such a task.
+    """
+
+    task: Digest
+    level: str
+    genesis: Digest
+    first: RoundTerms
+    layout: Layout
+    trainers: tuple[bytes, ...]
+    trainers_min: int
+    lying_max: int
+    epoch_set: EpochSet
+    epoch_rounds: int
+    proves: bool
+    rule: StepRule
+    parameters: bytes
+
+    def __post_init__(self) -> None:
+        if self.layout.budget.lanes != 1 or self.first.layout.budget.lanes != 1:
+            raise WorkTermsError(f"updates of {self.layout.budget.lanes} lanes, the programs add those of one")
+        if not self.level.isascii() or not 0 < len(self.level) <= 8:
+            raise WorkTermsError(f"the level is called {self.level!r}, expected 1 to 8 characters")
+        if max(self.rule.hidden_limit, self.rule.output_limit) > _LIMIT_MAX:
+            raise WorkTermsError(f"parameters up to {self.rule.output_limit}, the programs take {_LIMIT_MAX}")
+        if self.rule.numerator >= 1 << 17 or self.rule.denominator > _RATE_MAX:
+            raise WorkTermsError(f"a rate of {self.rule.numerator} / {self.rule.denominator} is too fine")
+
+    @property
+    def head(self) -> bytes:
+        """The bytes with which the preimage of every header of the task begins."""
+        return frame_fields("header", self.task)
+
+    @property
+    def messages(self) -> tuple[bytes, ...]:
+        """What programs read beside a round's own messages."""
+        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters
+
+    def _shared(self) -> dict[str, int]:
+        first, later = self.first.layout.budget, self.layout.budget
+        return {
+            **_words("TASK", self.task),
+            **_words("FIRST_TERMS", self.first.digest),
+            **_words("FIRST_BEACON", self.first.beacon),
+            **_words("GENESIS", self.genesis),
+            "LEVEL": int.from_bytes(self.level.encode().ljust(8, b"\0"), "big"),
+            "LEVEL_BYTES": len(self.level),
+            "SEATS": len(self.first.seats),
+            "TRAINERS_MAX": later.trainers_max,
+            "STALENESS_MAX": later.weight_max.bit_length() - 1,
+            "FIRST_ENTRIES": self.first.layout.entries,
+            "FIRST_BOUND": first.entry_bound,
+            "ENTRIES": self.layout.entries,
+            "ENTRY_BOUND": later.entry_bound,
+        }
+
+
+@dataclass(frozen=True)
+class PublicWork:
+    """One kind of public work that follows from a header.
+
+    Attributes:
+        module: of `collegium.settlement.programs`, whose `main` accepts a header's digest if this part of it is right.
+        parameters: what the module is compiled with.
+    """
+
+    name: str
+    module: str
+    parameters: Mapping[str, int]
+
+
+def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
+    """Return the kinds of public work that follow from a header of a task."""
+    shared, rule = terms._shared(), terms.rule
+    weights = {
+        "SEATS_NEEDED": seats_needed(len(terms.first.seats), terms.lying_max),
+        "TRAINERS_MIN": terms.trainers_min,
+        **_words("COHORT", sha256(terms.messages[0]).digest()),
+        "VALIDATORS": terms.epoch_set.size,
+        **_words("EPOCH_SET", terms.epoch_set.digest()),
+        "EPOCH_ROUNDS": terms.epoch_rounds,
+    }
+    model = {
+        "HIDDEN": rule.hidden,
+        "HIDDEN_LIMIT": rule.hidden_limit,
+        "OUTPUT_LIMIT": rule.output_limit,
+        "NUMERATOR": rule.numerator,
+        "DENOMINATOR": rule.denominator,
+        "DESCENDS": int(rule.descends),
+        **_words("FIRST", sha256(terms.parameters).digest()),
+    }
+    return (
+        PublicWork("weights", "_weights", shared | weights),
+        PublicWork("opening", "_opening", shared | {"PROVES": int(terms.proves)}),
+        PublicWork("model", "_model_step", shared | model),
+    )
+
+
+def round_messages(
+    header: Header,
+    before: Header | None,
+    close: Close,
+    terms: RoundTerms,
+    reports: Iterable[Report],
+    ciphertexts: Iterable[bytes],
+    key_sums: Sequence[KeySum],
+    states: Iterable[bytes],
+) -> tuple[bytes, ...]:
+    """Return every message of a round that its works' programs may read.
+
+    `states`: the model before and, where the round opened, the total, as objects.
+    """
+    headers = [header.preimage] if before is None else [header.preimage, before.preimage]
+    rows = [algebra.to_bytes(key_sum.rows.reshape(-1)) for key_sum in key_sums]
+    named = [key_sum.preimage for key_sum in key_sums]
+    return (
+        *headers,
+        close.preimage,
+        terms.preimage,
+        *(report.preimage for report in reports),
+        *ciphertexts,
+        *named,
+        *rows,
+        *states,
+    )
+
+
+def _words(name: str, digest: Digest) -> dict[str, int]:
+    return {
+        f"{name}_{index}": int.from_bytes(digest[8 * index : 8 * index + 8], "big") for index in range(_DIGEST_WORDS)
+    }

@@ -1,0 +1,277 @@
+"""Public work: what the sum of a round's admitted reports opens to, or why it does not.
+
+Header -> close, key sums, reports -> the weighted sum, the keys' sum -> unmasked, rounded, unpacked. Whatever the
+header claims is decided: outcome, total and lying seats are computed here and compared at the end.
+"""
+
+from __future__ import annotations
+
+from collegium.settlement.programs._hashing import (
+    finish_hash,
+    put_bytes,
+    put_digest_field,
+    put_integer_field,
+    put_little,
+    put_tag,
+    put_word,
+    start_hash,
+)
+from collegium.settlement.programs._key_sums import COLUMNS, KEY_ROWS, open_key, read_key_sums
+from collegium.settlement.programs._reading import (
+    START_0,
+    START_1,
+    START_2,
+    START_3,
+    copy_digest,
+    digest_field,
+    field_size,
+    field_start,
+    integer_field,
+    is_no_digest,
+    little_at,
+    same_digest,
+    short_at,
+)
+from collegium.settlement.programs._room import allocate
+from collegium.settlement.programs._round import (
+    C_WEIGHTS,
+    H_FAILED,
+    H_LYING,
+    H_ROUND,
+    H_TOTAL,
+    INVALID,
+    LOST,
+    OPENED,
+    R_CIPHERTEXT,
+    SKIPPED,
+    beacon_after,
+    count_reports,
+    outcome_of,
+    read_before,
+    read_close,
+    read_header,
+    read_report,
+)
+from collegium.settlement.programs._task import SEATS, TRAINERS_MAX, bound_of, entries_of, task_digest, weight_max
+from collegium.settlement.programs._transcript import MODULUS
+from collegium.settlement.programs._transforms import (
+    ROOT_8192,
+    ROOT_8192_INVERSE,
+    make_roots,
+    transform,
+    transform_back,
+)
+from collegium.settlement.programs._words import (
+    accept,
+    byte_swap,
+    fadd,
+    fmul,
+    fsub,
+    keccak,
+    memory,
+    mul_high,
+    preimage,
+    shift_right_signed,
+)
+
+PROVES: int  # 1 where reports carry proofs: then an invalid sum names those that fail
+WORD = 0xFFFFFFFFFFFFFFFF
+RING = 4096
+LOG_RING = 12
+CHECK_BLOCKS = 2
+NOISE_BOUND = 127
+SIGNED_MAX = 0x7FFFFFFF80000000  # (p - 1) / 2
+LEAST = 0x8000000000000000  # the word of the least signed number
+RATE_LANES = 21  # of SHAKE128
+MATRIX = 0x6D2F76312F6D6173  # "m/v1/mas"
+MATRIX_END = 0x6B2D6D6174726978  # "k-matrix"
+TOTAL = 0x6D2F76312F746F74  # "m/v1/tot"
+TOTAL_END = 0x616C000000000000  # "al"
+ROWS_MAX = 1 << 24
+LEVEL_MAX = 4095
+
+
+def main() -> None:
+    """Accept if outcome, total and lying seats are what the header's close and key sums give."""
+    header = read_header(0)
+    close = read_close(header)
+    before = read_before(header)
+    rows = allocate(KEY_ROWS * COLUMNS)
+    present = allocate(SEATS)
+    lying = allocate(SEATS)
+    columns = read_key_sums(header, rows, present)
+    number = integer_field(header, H_ROUND)
+    outcome = SKIPPED
+    opened = 0
+    if count_reports(close) > 0:
+        blocks = CHECK_BLOCKS + (entries_of(number) + RING - 1) // RING
+        total = allocate(RING * blocks)
+        weight = _add_reports(close, number, total, blocks)
+        key = allocate(RING)
+        opened = allocate(entries_of(number))
+        if open_key(close, rows, present, columns, lying, key) == 0:
+            outcome = LOST
+        elif _unmask(before, number, key, total, blocks, weight, opened) == 1 and _can_step(number, opened) == 1:
+            outcome = OPENED
+        else:
+            outcome = INVALID
+    _compare(header, outcome, number, opened, lying)
+    accept()
+
+
+def _compare(header: int, outcome: int, number: int, opened: int, lying: int) -> None:
+    """Reject unless the header says what was computed."""
+    assert outcome_of(header) == outcome
+    total = digest_field(header, H_TOTAL)
+    count = 0
+    if outcome == OPENED:
+        assert same_digest(total, _total_digest(number, opened)) == 1
+        for seat in range(SEATS):
+            if memory[lying + seat] > 0:
+                assert 2 * count < field_size(header, H_LYING)
+                assert short_at(memory[header], field_start(header, H_LYING) + 2 * count) == seat
+                count += 1
+    else:
+        assert is_no_digest(total) == 1
+    assert field_size(header, H_LYING) == 2 * count
+    if outcome != INVALID or PROVES == 0:
+        assert field_size(header, H_FAILED) == 0
+
+
+def _add_reports(close: int, number: int, total: int, blocks: int) -> int:
+    """Add the admitted reports' masked updates, each times its weight; return the sum of the weights."""
+    weight_sum = 0
+    for index in range(count_reports(close)):
+        weight = little_at(memory[close], field_start(close, C_WEIGHTS) + 8 * index)
+        assert weight <= weight_max(number) and index < TRAINERS_MAX
+        weight_sum += weight
+        report = read_report(close, index)
+        _add_ciphertext(digest_field(report, R_CIPHERTEXT), weight, total, RING * blocks)
+    return weight_sum
+
+
+def _add_ciphertext(digest: int, weight: int, total: int, elements: int) -> None:
+    """Add a masked update times a weight, as its blocks are read: the last, which is padding alone, first."""
+    frame = allocate(16)
+    copy_digest(frame + 12, digest)
+    preimage(frame)
+    assert memory[frame + 4] == LEAST and memory[frame + 11] == elements << 6
+    for index in range(5, 11):
+        assert memory[frame + index] == 0
+    at = total + elements
+    while at > total:
+        copy_digest(frame + 12, frame)
+        preimage(frame)
+        at -= 8
+        for index in range(8):
+            element = byte_swap(memory[frame + 4 + index])
+            assert element < MODULUS
+            memory[at + index] = fadd(memory[at + index], fmul(weight, element))
+    assert memory[frame] == START_0 and memory[frame + 1] == START_1
+    assert memory[frame + 2] == START_2 and memory[frame + 3] == START_3
+
+
+def _unmask(before: int, number: int, key: int, total: int, blocks: int, weight: int, opened: int) -> int:
+    """Return 1 and the signed entries of the sum, or 0 if noise, check blocks, entries or padding are out of range."""
+    entries = entries_of(number)
+    noise_bits = _bit_length(NOISE_BOUND * weight_max(number) * TRAINERS_MAX) + 1
+    half = 1 << (noise_bits - 1)
+    noise_max = NOISE_BOUND * weight
+    bound = bound_of(number) * weight
+    roots = make_roots(ROOT_8192)
+    back = make_roots(ROOT_8192_INVERSE)
+    transform(key, LOG_RING, roots, ROOT_8192)
+    seed = _matrix_seed(before, number)
+    product = allocate(RING)
+    fits = 1
+    for block in range(blocks):
+        _multiply(seed, block, key, product)
+        transform_back(product, LOG_RING, back, ROOT_8192_INVERSE)
+        first = RING * (block - CHECK_BLOCKS) if block >= CHECK_BLOCKS else 0
+        for index in range(RING):
+            element = fsub(memory[total + RING * block + index], memory[product + index])
+            if element > SIGNED_MAX:
+                element = (element + 0xFFFFFFFF) & WORD  # less p
+            element = (element + half) & WORD
+            noise = element & ((1 << noise_bits) - 1)
+            if noise + noise_max < half or noise > half + noise_max:
+                fits = 0
+            entry = shift_right_signed(element, noise_bits)
+            if block < CHECK_BLOCKS or first + index >= entries:
+                if entry != 0:
+                    fits = 0
+            else:
+                if (entry + bound) & WORD > 2 * bound:
+                    fits = 0
+                memory[opened + first + index] = entry
+    return fits
+
+
+def _bit_length(value: int) -> int:
+    bits = 0
+    while value > 0:
+        value >>= 1
+        bits += 1
+    return bits
+
+
+def _matrix_seed(before: int, number: int) -> int:
+    """Return the address of the seed of the round's public matrix."""
+    hashing = start_hash()
+    beacon = beacon_after(before)
+    put_tag(hashing, 24, MATRIX, MATRIX_END, 0)
+    put_digest_field(hashing, task_digest())
+    put_integer_field(hashing, number)
+    put_digest_field(hashing, beacon)
+    return finish_hash(hashing)
+
+
+def _multiply(seed: int, block: int, key: int, product: int) -> None:
+    """Multiply a block of the public matrix, SHAKE128 of seed and number, with the key, both as transforms."""
+    frame = allocate(25)
+    for lane in range(4):
+        memory[frame + lane] = byte_swap(memory[seed + lane])
+    memory[frame + 4] = block
+    memory[frame + 5] = 0x1F
+    memory[frame + RATE_LANES - 1] = LEAST
+    lane = RATE_LANES
+    index = 0
+    while index < RING:
+        if lane == RATE_LANES:
+            keccak(frame)
+            lane = 0
+        element = memory[frame + lane]
+        lane += 1
+        if element < MODULUS:
+            memory[product + index] = fmul(element, memory[key + index])
+            index += 1
+
+
+def _can_step(number: int, opened: int) -> int:
+    """Return 1 if a model can take a step from an opened sum: of one row or more, or of possible statistics."""
+    entries = entries_of(number)
+    if number > 0:
+        rows = memory[opened + entries - 1]
+        return 1 if 0 < rows < LEAST else 0
+    for column in range((entries - 1) // 3):
+        rows = memory[opened + 3 * column]
+        first = memory[opened + 3 * column + 1]
+        second = memory[opened + 3 * column + 2]
+        if rows > ROWS_MAX or first > LEVEL_MAX * rows or first > second or second > LEVEL_MAX * first:
+            return 0
+        high = mul_high(rows, second)
+        square = mul_high(first, first)
+        if high < square or (high == square and (rows * second) & WORD < (first * first) & WORD):
+            return 0
+    return 1
+
+
+def _total_digest(number: int, opened: int) -> int:
+    """Return the address of the digest of the opened sum."""
+    hashing = start_hash()
+    put_word(hashing, 0x636F6C6C65676975)
+    put_word(hashing, TOTAL)
+    put_bytes(hashing, TOTAL_END, 2)
+    for index in range(entries_of(number)):
+        put_little(hashing, memory[opened + index])
+    return finish_hash(hashing)

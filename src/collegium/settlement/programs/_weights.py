@@ -1,0 +1,209 @@
+"""Public work: a close admits reports of its round under its terms, and weighs each by how stale it says that it is.
+
+Header -> close -> reports and terms. What is not behind the header's digest is not judged: receipts and signatures.
+"""
+
+from __future__ import annotations
+
+from collegium.settlement.programs._reading import (
+    digest_field,
+    field_size,
+    field_start,
+    integer_field,
+    little_at,
+    put_digest,
+    read_fields,
+    read_message,
+    same_digest,
+    short_at,
+    word_at,
+)
+from collegium.settlement.programs._room import allocate
+from collegium.settlement.programs._round import (
+    C_REPORTS,
+    C_SEATS,
+    C_TERMS,
+    C_WEIGHTS,
+    H_KEYS,
+    H_MODEL,
+    H_PREVIOUS,
+    H_ROUND,
+    H_SEATS,
+    R_BOXES,
+    R_STALENESS,
+    R_TRAINER,
+    T_BEACON,
+    T_BOUND,
+    T_ENTRIES,
+    T_LANES,
+    T_MODEL,
+    T_PREVIOUS,
+    T_ROUND,
+    T_SEATS,
+    T_TASK,
+    T_TRAINERS,
+    T_WEIGHT,
+    TERMS,
+    TERMS_END,
+    TERMS_FIELDS,
+    beacon_after,
+    count_reports,
+    read_before,
+    read_close,
+    read_header,
+    read_report,
+)
+from collegium.settlement.programs._task import (
+    SEATS,
+    TRAINERS_MAX,
+    bound_of,
+    entries_of,
+    first_terms,
+    task_digest,
+    weight_max,
+)
+from collegium.settlement.programs._words import accept, memory
+
+SEATS_NEEDED: int
+TRAINERS_MIN: int
+COHORT_0: int
+COHORT_1: int
+COHORT_2: int
+COHORT_3: int
+VALIDATORS: int
+EPOCH_SET_0: int
+EPOCH_SET_1: int
+EPOCH_SET_2: int
+EPOCH_SET_3: int
+EPOCH_ROUNDS: int  # rounds whose validators are that epoch set's
+EPOCH_SET = 0x6D2F76312F65706F  # "m/v1/epo"
+EPOCH_SET_END = 0x63682D7365740000  # "ch-set"
+ACCOUNT_BYTES = 20
+SEAT_BYTES = 52  # account and sealing key
+ANNOUNCEMENT_BYTES = 107  # validator 2, round 8, key 32, signature 65
+
+
+def main() -> None:
+    """Accept if the close behind the statement has the terms and the weights that it must have."""
+    header = read_header(0)
+    close = read_close(header)
+    before = read_before(header)
+    number = integer_field(header, H_ROUND)
+    terms = digest_field(close, C_TERMS)
+    if before == 0:
+        assert same_digest(terms, first_terms()) == 1
+    else:
+        _check_terms(terms, header, before)
+    reports = count_reports(close)
+    if reports == 0:
+        assert number > 0 and field_size(close, C_SEATS) == 0
+        accept()
+    _check_seats(close)
+    _check_increasing(memory[close], field_start(close, C_REPORTS), reports)
+    _check_reports(close, number, reports)
+    accept()
+
+
+def _check_terms(terms: int, header: int, before: int) -> None:
+    """Reject unless the round's terms are those that the header before fixes."""
+    number = integer_field(header, H_ROUND)
+    record = read_fields(terms, TERMS_FIELDS, 18, TERMS, TERMS_END, 0)
+    assert same_digest(digest_field(record, T_TASK), task_digest()) == 1
+    assert integer_field(record, T_ROUND) == number
+    assert same_digest(digest_field(record, T_PREVIOUS), digest_field(header, H_PREVIOUS)) == 1
+    assert same_digest(digest_field(record, T_MODEL), digest_field(before, H_MODEL)) == 1
+    assert same_digest(digest_field(record, T_BEACON), beacon_after(before)) == 1
+    assert integer_field(record, T_ENTRIES) == entries_of(number)
+    assert integer_field(record, T_BOUND) == bound_of(number)
+    assert integer_field(record, T_TRAINERS) == TRAINERS_MAX
+    assert integer_field(record, T_WEIGHT) == weight_max(number)
+    assert integer_field(record, T_LANES) == 1
+    assert field_size(record, T_SEATS) == SEAT_BYTES * SEATS
+    members = _read_members() if number < EPOCH_ROUNDS else 0
+    for seat in range(SEATS):
+        at = field_start(record, T_SEATS) + SEAT_BYTES * seat
+        validator = short_at(memory[before], field_start(before, H_SEATS) + 2 * seat)
+        _check_seal_key(memory[record], at + ACCOUNT_BYTES, before, validator)
+        if members > 0:
+            assert validator < VALIDATORS and field_size(members, 3 + 3 * validator) == ACCOUNT_BYTES
+            account = field_start(members, 3 + 3 * validator)
+            assert _same_bytes(memory[record], at, memory[members], account, ACCOUNT_BYTES) == 1
+
+
+def _read_members() -> int:
+    """Return the record of the epoch set: task, epoch, and of each validator its voting key, account and stake."""
+    digest = allocate(4)
+    put_digest(digest, EPOCH_SET_0, EPOCH_SET_1, EPOCH_SET_2, EPOCH_SET_3)
+    return read_fields(digest, 2 + 3 * VALIDATORS, 22, EPOCH_SET, EPOCH_SET_END, 0)
+
+
+def _check_seal_key(message: int, at: int, before: int, validator: int) -> None:
+    """Reject unless a seat's sealing key is the last that its validator announced, zeros where it announced none."""
+    keys = memory[before]
+    size = field_size(before, H_KEYS)
+    assert size % ANNOUNCEMENT_BYTES == 0
+    for index in range(size // ANNOUNCEMENT_BYTES):
+        announced = field_start(before, H_KEYS) + size - ANNOUNCEMENT_BYTES * (index + 1)
+        if short_at(keys, announced) == validator:
+            assert _same_bytes(message, at, keys, announced + 10, 32) == 1
+            return
+    for index in range(4):
+        assert word_at(message, at + 8 * index) == 0
+
+
+def _check_seats(close: int) -> None:
+    """Reject unless the close's seats are increasing and enough."""
+    count = field_size(close, C_SEATS) >> 1
+    assert count >= SEATS_NEEDED
+    for index in range(count):
+        seat = short_at(memory[close], field_start(close, C_SEATS) + 2 * index)
+        assert seat < SEATS
+        assert index == 0 or short_at(memory[close], field_start(close, C_SEATS) + 2 * index - 2) < seat
+
+
+def _check_increasing(message: int, at: int, digests: int) -> None:
+    """Reject unless digests stand in strictly increasing order."""
+    for index in range(1, digests):
+        place = at + 32 * index
+        word = 0
+        while word < 3 and word_at(message, place - 32 + 8 * word) == word_at(message, place + 8 * word):
+            word += 1
+        assert word_at(message, place - 32 + 8 * word) < word_at(message, place + 8 * word)
+
+
+def _check_reports(close: int, number: int, reports: int) -> None:
+    """Reject unless each report is a registered trainer's, of no more than one a trainer, and weighs what it must."""
+    assert TRAINERS_MIN <= reports <= TRAINERS_MAX
+    digest = allocate(4)
+    put_digest(digest, COHORT_0, COHORT_1, COHORT_2, COHORT_3)
+    cohort, length = read_message(digest)
+    seen = allocate(length // ACCOUNT_BYTES)
+    for index in range(reports):
+        report = read_report(close, index)
+        assert field_size(report, R_BOXES) == 32 * SEATS and field_size(report, R_TRAINER) == ACCOUNT_BYTES
+        trainer = _find_trainer(cohort, length // ACCOUNT_BYTES, memory[report], field_start(report, R_TRAINER))
+        assert memory[seen + trainer] == 0
+        memory[seen + trainer] = 1
+        weight = weight_max(number) >> integer_field(report, R_STALENESS)
+        assert weight > 0 and weight == little_at(memory[close], field_start(close, C_WEIGHTS) + 8 * index)
+
+
+def _find_trainer(cohort: int, trainers: int, message: int, at: int) -> int:
+    """Return which of the cohort's accounts stands in a message."""
+    index = 0
+    while _same_bytes(cohort, ACCOUNT_BYTES * index, message, at, ACCOUNT_BYTES) == 0:
+        index += 1
+        assert index < trainers
+    return index
+
+
+def _same_bytes(left: int, left_at: int, right: int, right_at: int, size: int) -> int:
+    """Return 1 if two stretches hold the same bytes, a multiple of four and eight at least, else 0."""
+    done = 0
+    while done + 8 <= size:
+        if word_at(left, left_at + done) != word_at(right, right_at + done):
+            return 0
+        done += 8
+    if done == size:
+        return 1
+    return 1 if word_at(left, left_at + size - 8) == word_at(right, right_at + size - 8) else 0
