@@ -115,7 +115,7 @@ class Author:
             ends = self.rng.choice((f"{self.value(1)} & 7", f"1, {self.value(1)} & 7", "5, 0, -2", f"a & 3, 9, {2}"))
             return [f"for {name} in range({ends}):", *indented(self.block(depth - 1, name))]
         body = [f"{name} += 1", *self.block(depth - 1, name)]
-        return [f"{name} = 0", f"while {name} < 5 and {self.condition(1)}:", *indented(body)]
+        return [f"{name} = 0", f"while {name} < 5 and ({self.condition(1)}):", *indented(body)]
 
     def program(self) -> str:
         start = [f"{name} = {self.rng.choice(EDGES)}" for name in NAMES]
