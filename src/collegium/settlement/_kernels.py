@@ -224,6 +224,13 @@ def _linked(words, marks, frame, back, fp):
     return uint64(0)
 
 
+@njit(nogil=True)
+def _scratch():
+    """What SHA256 needs, a value and a schedule, and KECCAK: lanes, lanes that moved, and parities."""
+    lanes = np.empty(25, np.uint64)
+    return np.empty(8, np.uint32), np.empty(64, np.uint32), lanes, np.empty_like(lanes), np.empty(5, np.uint64)
+
+
 @njit(cache=True, nogil=True)
 def run_slice(ops, operands, registers, words, marks, stretches, steps):  # noqa: PLR0912, PLR0915 - the same
     """Do at most so many steps; return how many were done.
@@ -233,11 +240,9 @@ def run_slice(ops, operands, registers, words, marks, stretches, steps):  # noqa
     the digest (count, 4), the value before it (count, 4) and the block (count, 8).
     """
     count, reason, status = 0, DONE, 0
-    pc, fp = registers[1], registers[2]
-    needed = uint64(0)
+    pc, fp, needed = registers[1], registers[2], uint64(0)
     size, length = uint64(words.shape[0]), uint64(ops.shape[0])
-    lanes = np.empty(25, np.uint64)
-    scratch = np.empty(8, np.uint32), np.empty(64, np.uint32), lanes, np.empty_like(lanes), np.empty(5, np.uint64)
+    scratch = _scratch()
     while count < steps and status == 0:
         op = np.int64(ops[pc]) if pc < length else np.int64(NO_OP)
         if op == NO_OP:
