@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from collegium.crypto import (
@@ -54,6 +54,7 @@ from ._epoch_change_rules import (
 )
 from ._lottery import buy_ticket
 from ._records import Announcement
+from ._replace import replace
 
 __all__ = [
     "ChangeContext",

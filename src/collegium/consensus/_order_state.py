@@ -128,7 +128,7 @@ class FinalBlock:
     view: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: a copy is made in every step, and `_replace` copies a dictionary at once
 class ReplicaState:
     """Everything a replica knows. All but `vote_state` may be lost in a crash without harm to safety.
 

@@ -11,7 +11,7 @@ machine. So whatever another validator has seen, this one remembers after a cras
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from collegium.crypto import Digest
@@ -77,6 +77,7 @@ from ._order_validity import (
     check_vote,
     entry_of,
 )
+from ._replace import replace
 
 __all__ = [
     "ConflictingMessageError",
@@ -589,7 +590,8 @@ def _set_timer(turn: _Turn) -> None:
     """Run the view's clock exactly while there is something to do; it doubles with each view that went without."""
     state = turn.state
     if not _is_busy(turn):
-        turn.state = replace(state, deadline_ms=None)
+        if state.deadline_ms is not None:
+            turn.state = replace(state, deadline_ms=None)
     elif state.deadline_ms is None:
         failures = min(state.view - 1 - state.high.view, BACKOFF_EXPONENT_MAX)
         wait = turn.context.timeout_base_ms << failures

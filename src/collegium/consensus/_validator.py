@@ -9,7 +9,7 @@ What survives a crash, and why that suffices, is docs/spec/round.md's section on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from collegium.aggregation import RoundTerms, Upload
 from collegium.crypto import Digest, SealKey
@@ -36,6 +36,7 @@ from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, R
 from ._ordering import initial_state, restore, say_again, step
 from ._proof_evidence import ProofReject
 from ._records import Announcement, Close, Header, Registered, is_close
+from ._replace import replace
 from ._round import (
     begin,
     begin_behind,
