@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 from typing import Final
 
 from collegium import algebra
@@ -15,6 +16,7 @@ from collegium.aggregation import KeySum, Layout, Report, RoundTerms, seats_need
 from collegium.consensus import Close, EpochSet, Header
 from collegium.crypto import Digest, frame_fields
 from collegium.settlement._errors import WorkTermsError
+from collegium.settlement._machine import STEPS_MAX
 from collegium.settlement._model_step import StepRule
 
 __all__ = ["PublicWork", "WorkTerms", "public_works", "round_messages"]
@@ -22,6 +24,14 @@ __all__ = ["PublicWork", "WorkTerms", "public_works", "round_messages"]
 _DIGEST_WORDS: Final = 4
 _LIMIT_MAX: Final = 1 << 23  # `_model_step` divides to 24 bits: more than twice a limit
 _RATE_MAX: Final = 1 << 32  # and to double words
+# Bounds of instructions, each a half more than was measured: for lies in as many columns as are corrected and all that
+# does not grow with the task; for a block's key stream; for a block of one report; for an entry of total and model.
+_FIXED_STEPS: Final = 1 << 28
+_BLOCK_STEPS: Final = 3 << 18
+_REPORT_BLOCK_STEPS: Final = 11 << 13
+_ENTRY_STEPS: Final = 1 << 10
+_PAIR_STEPS: Final = 1 << 6  # and for a report and a registered trainer, who is looked for
+_PARTS: Final = 16  # into which a dissection divides
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,20 @@ class WorkTerms:
             raise WorkTermsError(f"parameters up to {self.rule.output_limit}, the programs take {_LIMIT_MAX}")
         if self.rule.numerator >= 1 << 17 or self.rule.denominator > _RATE_MAX:
             raise WorkTermsError(f"a rate of {self.rule.numerator} / {self.rule.denominator} is too fine")
+        if self.steps_max > STEPS_MAX:
+            raise WorkTermsError(f"{self.steps_max} instructions, a dispute has room for {STEPS_MAX}")
+
+    @property
+    def steps_max(self) -> int:
+        """How many instructions every program takes at most until it accepts a header that is right."""
+        trainers, blocks = self.layout.budget.trainers_max, self.layout.blocks
+        sums = blocks * (_BLOCK_STEPS + _REPORT_BLOCK_STEPS * trainers) + _ENTRY_STEPS * self.layout.entries
+        return _FIXED_STEPS + sums + _PAIR_STEPS * trainers**2
+
+    @property
+    def levels(self) -> int:
+        """How many divisions a dissection of these programs' runs needs: what a court of them is founded with."""
+        return next(levels for levels in count(1) if _PARTS**levels >= self.steps_max)
 
     @property
     def head(self) -> bytes:
