@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Fields} from "./Fields.sol";
 import {IVerdicts} from "./IVerdicts.sol";
@@ -52,8 +53,8 @@ contract Availability is IVerdicts, Purse {
     function demand(uint64 round, bytes32 close, uint64 seat, bytes32 rowsDigest) external payable {
         bytes32 statement = keySumDigest(round, close, seat, rowsDigest);
         if (_demands[statement].challenger != address(0)) revert AlreadyDemanded(statement);
-        uint256 deadline = block.timestamp + answerSeconds;
-        _demands[statement] = Demand(msg.sender, uint48(deadline), false, false);
+        uint48 deadline = SafeCast.toUint48(block.timestamp + answerSeconds);
+        _demands[statement] = Demand(msg.sender, deadline, false, false);
         emit Demanded(statement, msg.sender, deadline);
         _take(bond);
     }

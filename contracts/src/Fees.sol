@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Fields} from "./Fields.sol";
 import {MerkleTree} from "./MerkleTree.sol";
@@ -69,7 +70,7 @@ contract Fees is Payouts {
         if (leaves == 0 || weight == 0) revert EmptyList();
         if (parent != 0) _version(parent);
 
-        uint48 opensAt = uint48(block.timestamp + challengeSeconds);
+        uint48 opensAt = SafeCast.toUint48(block.timestamp + challengeSeconds);
         _versions[id] = Version(settlement, opensAt, leaves, model, parent, root, weight, 0, 0);
         emit Registered(settlement, model, id, parent);
     }

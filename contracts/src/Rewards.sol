@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 import {Fields} from "./Fields.sol";
@@ -101,7 +102,7 @@ contract Rewards is Payouts {
         _spend(settlement, lastRound, total);
 
         id = _lists.length;
-        uint48 opensAt = uint48(block.timestamp + challengeSeconds);
+        uint48 opensAt = SafeCast.toUint48(block.timestamp + challengeSeconds);
         _lists.push(List(settlement, opensAt, leaves, total, root, statement));
         emit ListPosted(settlement, id, statement, root, total);
     }

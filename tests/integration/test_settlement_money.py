@@ -23,7 +23,18 @@ from _money_stage import (
     found_money,
     settled_money,
 )
-from _slashing_stage import HONEST_BLS, LYING_BLS, STAKE, UNBONDING_S, artifact, certify
+from _slashing_stage import (
+    BOND,
+    HONEST_BLS,
+    LYING_BLS,
+    STAKE,
+    TASK,
+    UNBONDING_S,
+    artifact,
+    certify,
+    key_sum,
+    rows_digest,
+)
 
 from collegium.crypto import g1_uncompressed, hash_fields
 from collegium.lineage import Influence, Lineage, Parent, UnknownDatasetError
@@ -42,6 +53,7 @@ from collegium.settlement import (
     claim_reward,
     collect,
     contract,
+    demand_rows,
     deploy,
     deploy_money,
     dues_of_influence,
@@ -200,6 +212,30 @@ def test_terms_come_from_the_deployer_before_anything_is_learned(money: Money) -
         post_task(chain, other, DEPLOYER, money.deployment, TERMS)
     with refused("DelayTooShort"):  # a stake that is free before what it certified can be paid
         post_task(chain, other, DEPLOYER, closed, TERMS)
+
+
+def test_a_window_that_no_clock_reaches_is_refused(money: Money) -> None:
+    """A time is kept in 48 bits: a window beyond them must not come round to the past."""
+    chain, window = money.world.chain, 1 << 48
+    site = deploy_money(chain, DEPLOYER, challenge_s=window)
+    deployment = deploy(chain, DEPLOYER, TASK, stake_min_wei=STAKE, unbonding_s=window)
+    post_task(chain, site, DEPLOYER, deployment, TERMS)
+    for account, secret in ((ALICE, HONEST_BLS), (MALLORY, LYING_BLS)):
+        proof = secret.prove_possession(possession_context(CHAIN_ID, deployment.registry, account.address))
+        register_validator(chain, deployment, account, secret.public_key(), proof, STAKE)
+    open_first_epoch(chain, deployment, DEPLOYER, (0, 1))
+    absurd = Money(replace(money.court, deployment=deployment), site)
+    absurd.settle()
+    fund_task(chain, site, DEPLOYER, deployment, BUDGET)
+    with refused("SafeCastOverflowedUintDowncast"):
+        absurd.post(DUES)
+    with refused("SafeCastOverflowedUintDowncast"):
+        absurd.register(1, DUES)
+    created = transact(chain, DEPLOYER, None, contract("Availability").creation(TASK, BOND, window)).contract
+    assert created is not None
+    court = replace(money.court.site, availability=created)
+    with refused("SafeCastOverflowedUintDowncast"):
+        demand_rows(chain, court, DEPLOYER, key_sum(1), rows_digest(key_sum(1)))
 
 
 # --- rewards ---
