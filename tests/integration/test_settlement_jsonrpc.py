@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+import rlp
 
-from collegium.crypto import keccak256
+from collegium.crypto import AccountKey, keccak256
 from collegium.settlement import (
     ChainAnswerError,
     ChainUnreachableError,
@@ -22,6 +23,7 @@ from collegium.settlement import (
     TransactionNotMinedError,
     TransactionRefusedError,
     contract,
+    decode_transaction,
 )
 
 Answer = dict[str, Any] | bytes | int
@@ -244,6 +246,62 @@ def test_logs_are_asked_for_in_pieces() -> None:
     answers = {"eth_blockNumber": result("0x1"), "eth_getLogs": result({})}
     with node(**answers) as (chain, _, _), pytest.raises(ChainAnswerError):
         chain.logs(ADDRESS, b"\x11" * 32, 0)
+
+
+SIGNER = AccountKey(bytes(31) + b"\x07")
+
+
+def signed(kind: int) -> tuple[bytes, dict[str, Any]]:
+    """A transaction of a type, and what a node says of it."""
+    call, to = b"\x01\x02", ADDRESS
+    before = {0: [], 1: [0x7A69], 2: [0x7A69]}[kind]
+    fees = [3, 9] if kind == 2 else [9]
+    rest = [21_000, to, 5, call, *([[]] if kind else [])]
+    fields = [*before, 4, *fees, *rest]
+    unsigned = rlp.encode([*fields, 0x7A69, 0, 0] if kind == 0 else fields)
+    signature = SIGNER.sign(keccak256((bytes([kind]) if kind else b"") + unsigned))
+    v, r, s = signature[64], int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
+    v = v + 35 + 2 * 0x7A69 if kind == 0 else v
+    raw = (bytes([kind]) if kind else b"") + bytes(rlp.encode([*fields, v, r, s]))
+    said = {"type": hex(kind), "chainId": "0x7a69", "nonce": "0x4", "gas": hex(21_000), "gasPrice": "0x9"}
+    said |= {"maxPriorityFeePerGas": "0x3", "maxFeePerGas": "0x9"} if kind == 2 else {}
+    said |= {"to": "0x" + to.hex(), "value": "0x5", "input": "0x0102", "v": hex(v), "r": hex(r), "s": hex(s)}
+    return raw, said | ({"accessList": []} if kind else {})
+
+
+def found(raw: bytes, answer: object) -> tuple[bytes, ...]:
+    """What a chain makes of a node that says this of the one transaction behind an event, which it tells of twice."""
+    log = {"address": "0x" + ADDRESS.hex(), "topics": ["0x" + "11" * 32], "data": "0x"}
+    log["transactionHash"] = "0x" + keccak256(raw).hex()
+    answers: Any = {"eth_blockNumber": result("0x9"), "eth_getLogs": result([log, log])}
+    with node(**answers, eth_getTransactionByHash=result(answer)) as (chain, server, _):
+        raws = chain.transactions_behind(ADDRESS, b"\x11" * 32, 0)
+        assert [method for method, _ in server.asked].count("eth_getTransactionByHash") == 1
+        return raws
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_the_transactions_behind_events_are_rebuilt_from_what_a_node_says(kind: int) -> None:
+    raw, said = signed(kind)
+    assert found(raw, said) == (raw,)
+    assert decode_transaction(raw).sender == SIGNER.address
+
+
+def test_a_node_that_makes_a_transaction_up_is_refused() -> None:
+    raw, said = signed(2)
+    for change in ({"input": "0x0103"}, {"nonce": "0x5"}, {"r": "0x1"}, {"to": None}, {"type": "0x1"}):
+        with pytest.raises(ChainAnswerError, match="another transaction's"):
+            found(raw, said | change)
+    for answer in (None, {}, said | {"nonce": "four"}, said | {"accessList": "0x"}, said | {"input": 7}):
+        with pytest.raises(ChainAnswerError):
+            found(raw, answer)
+
+
+def test_a_transaction_of_a_type_that_is_not_known_is_left_out() -> None:
+    raw, said = signed(2)
+    entry = {"address": "0x" + ADDRESS.hex(), "storageKeys": []}
+    for change in ({"type": "0x3"}, {"type": "0x4"}, {"accessList": [entry]}):
+        assert found(raw, said | change) == ()
 
 
 def test_a_node_that_claims_endless_blocks_is_not_asked_for_their_logs() -> None:

@@ -183,10 +183,14 @@ from collegium.settlement import (
     Checkpoint,
     Deployment,
     EmbeddedChain,
+    Fees,
     JsonRpcChain,
     JsonRpcLimits,
     Log,
     SentTransaction,
+    contract,
+    decode_revocation,
+    decode_transaction,
     decode_transcript,
     encode_transcript,
     sign_transaction,
@@ -603,6 +607,13 @@ def raw_transactions() -> Sequence[bytes]:
     return [sent.raw for sent in transcript.transactions]
 
 
+def revocations() -> Sequence[bytes]:
+    data, fees = contract("Licences").call("revoke", 3), Fees(9, 3)
+    key = AccountKey(bytes(31) + b"\7")
+    call = sign_transaction(key, chain_id=5, nonce=1, fees=fees, gas_max=99, to=ADDRESS, value=0, data=data)
+    return [call]
+
+
 def chain_records() -> Sequence[bytes]:
     checkpoint = Checkpoint(DIGEST, 0, 0, 3, DIGEST, DIGEST)
     deployment = Deployment(DIGEST, ADDRESS, ADDRESS, 2)
@@ -627,7 +638,9 @@ SETTLEMENT = (
     Decoder("keys of the contract", seat_keys, lambda: [words(32, 2, 3, 4)], cost=2),
     Decoder("event of the contract", event, lambda: [words(0, 3, 5, 7, 9, 11, 13)], cost=2),
     Decoder("refusal of the contract", refusal_of, refusals, cost=2),
-    Decoder("raw transaction", lambda d: _decode_transaction(0, SentTransaction(d, 5)), raw_transactions, cost=2),
+    Decoder("raw transaction", decode_transaction, raw_transactions, cost=2),
+    Decoder("transaction of a run", lambda d: _decode_transaction(0, SentTransaction(d, 5)), raw_transactions, cost=2),
+    Decoder("revocation of a licence", decode_revocation, revocations, cost=2),
     Decoder("chain record", decode_chain_record, chain_records, "json", encode=encode_chain_record),
 )
 
@@ -1136,6 +1149,8 @@ REACHED = {
     "proofs/_quote_certificates.py load_pem_chain": "PEM certificates",
     "proofs/_quote_encoding.py decode_attestation": "attestation",
     "proofs/_quote_policy.py decode_policy": "quote policy",
+    "settlement/_revocations.py decode_revocation": "revocation of a licence",
+    "settlement/_transactions.py decode_transaction": "raw transaction",
     "settlement/_transcript.py decode_transcript": "transcript",
 }
 # And those whose bytes are no outsider's.

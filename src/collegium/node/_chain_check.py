@@ -11,8 +11,6 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import rlp
-
 from collegium.consensus import EpochSet
 from collegium.crypto import (
     BlsPublicKey,
@@ -20,11 +18,8 @@ from collegium.crypto import (
     decode_certificate,
     g1_uncompressed,
     g2_uncompressed,
-    keccak256,
-    recover_address,
     verify_certificate,
 )
-from collegium.errors import CollegiumError
 from collegium.settlement import (
     NO_CHECKPOINT,
     Chain,
@@ -32,10 +27,13 @@ from collegium.settlement import (
     Deployment,
     EmbeddedChain,
     Genesis,
+    MalformedTransactionError,
     SentTransaction,
+    SignedTransaction,
     attach,
     contract,
     contract_address,
+    decode_transaction,
     read_checkpoints,
     settlement_creation,
     verify_replay,
@@ -57,8 +55,6 @@ from ._epochs import KnownEpoch
 
 __all__ = ["check_chain"]
 
-TRANSACTION_BYTES_MAX = 1 << 16
-FIELDS_COUNT = 12  # of a transaction of type 2 with its signature (EIP-1559)
 ROUNDS_MAX = 1 << 48  # as the contract counts them
 POSSESSION_BYTES = 96  # at the end of a registration's data; the contract checks it
 # Limits of gas that a run's own transactions keep with room to spare: docs/spec/settlement.md has what they use.
@@ -96,19 +92,6 @@ class _Opened:
 
     epoch_set: EpochSet
     certificate: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Transaction:
-    """A transaction that was sent, as its signed bytes say."""
-
-    chain_id: int
-    nonce: int
-    gas_max: int
-    sender: bytes
-    to: bytes
-    value: int
-    data: bytes
 
 
 def check_chain(
@@ -333,31 +316,14 @@ def _check_transactions(
         nonces[call.sender] += 1
 
 
-def _decode_transaction(index: int, sent: SentTransaction) -> _Transaction:
+def _decode_transaction(index: int, sent: SentTransaction) -> SignedTransaction:
     """Return what a raw transaction of type 2 without access list says, and who signed it."""
-    raw = sent.raw
-    if len(raw) > TRANSACTION_BYTES_MAX or raw[:1] != b"\x02":
-        raise ChainRecordError(
-            f"transaction {index} has {len(raw)} bytes, expected at most {TRANSACTION_BYTES_MAX} of type 2"
-        )
+    if sent.raw[:1] != b"\x02":
+        raise ChainRecordError(f"transaction {index} has {len(sent.raw)} bytes, expected one of type 2")
     try:
-        fields = rlp.decode(raw[1:])
-    except (rlp.RLPException, RecursionError) as error:
-        raise ChainRecordError(f"transaction {index} is malformed: {type(error).__name__}") from error
-    texts = [field for field in fields if isinstance(field, bytes)] if isinstance(fields, list) else []
-    if len(texts) != FIELDS_COUNT - 1 or len(fields) != FIELDS_COUNT or fields[8] != []:
-        raise ChainRecordError(f"transaction {index} has other fields than a transaction of type 2, or an access list")
-    signed = keccak256(b"\x02" + rlp.encode(fields[:9]))
-    chain_id, nonce, _, _, gas_max, to, value, data, v, r, s = texts
-    try:
-        sender = recover_address(signed, r.rjust(32, b"\0") + s.rjust(32, b"\0") + v.rjust(1, b"\0"))
-    except CollegiumError as error:
-        raise ChainRecordError(f"transaction {index}: {error}") from error
-    return _Transaction(_integer(chain_id), _integer(nonce), _integer(gas_max), sender, to, _integer(value), data)
-
-
-def _integer(data: bytes) -> int:
-    return int.from_bytes(data, "big")
+        return decode_transaction(sent.raw)
+    except MalformedTransactionError as error:
+        raise ChainRecordError(f"transaction {index} is refused: {error}") from error
 
 
 def _address(text: str) -> bytes:

@@ -80,6 +80,8 @@ from collegium.settlement._errors import (
     ContractRefusedError,
     DissectionError,
     HeaderRangeError,
+    MalformedTransactionError,
+    NotARevocationError,
     OutsideLanguageError,
     ParameterError,
     ProgramError,
@@ -153,6 +155,7 @@ from collegium.settlement._payouts import (
 from collegium.settlement._players import Challenger, Defender
 from collegium.settlement._program_plain import run_plainly
 from collegium.settlement._program_source import Parameters
+from collegium.settlement._revocations import Revocation, decode_revocation, read_revocations
 from collegium.settlement._slashing import (
     Conviction,
     SlashingSite,
@@ -170,7 +173,13 @@ from collegium.settlement._slashing import (
 )
 from collegium.settlement._stretches import KnownStretches
 from collegium.settlement._trace import Message, OpenedLeaf, Section, Trace, TraceTree, leaf_digest, node_above
-from collegium.settlement._transactions import contract_address, sign_transaction, transact
+from collegium.settlement._transactions import (
+    SignedTransaction,
+    contract_address,
+    decode_transaction,
+    sign_transaction,
+    transact,
+)
 from collegium.settlement._transcript import (
     Transcript,
     decode_transcript,
@@ -241,12 +250,14 @@ __all__ = [
     "MachineRun",
     "MachineState",
     "MadeMove",
+    "MalformedTransactionError",
     "Member",
     "MemoryAccess",
     "Message",
     "ModelStepTrace",
     "ModelVersion",
     "MoneySite",
+    "NotARevocationError",
     "Op",
     "OpenedLeaf",
     "OutsideLanguageError",
@@ -261,11 +272,13 @@ __all__ = [
     "PublicWork",
     "Receipt",
     "ReplayMismatchError",
+    "Revocation",
     "Role",
     "RunChallenger",
     "RunDefender",
     "Section",
     "SentTransaction",
+    "SignedTransaction",
     "SlashingSite",
     "StepRule",
     "StepWitness",
@@ -300,6 +313,8 @@ __all__ = [
     "compile_program",
     "contract",
     "contract_address",
+    "decode_revocation",
+    "decode_transaction",
     "decode_transcript",
     "delegate_stake",
     "demand_rows",
@@ -347,6 +362,7 @@ __all__ = [
     "read_pool",
     "read_refuter",
     "read_revealed",
+    "read_revocations",
     "read_shard_roots",
     "read_shown",
     "read_task",

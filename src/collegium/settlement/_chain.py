@@ -117,5 +117,11 @@ class Chain(Protocol):
         One that is found counts as sent by this object.
         """
 
+    def transactions_behind(self, address: bytes, topic: bytes, from_block: int) -> tuple[bytes, ...]:
+        """Return the raw transactions, oldest first, in which a contract emitted events with this first topic.
+
+        What `decode_transaction` does not read may be left out.
+        """
+
     def logs(self, address: bytes, topic: bytes, from_block: int) -> tuple[Log, ...]:
         """Return the events of a contract with this first topic, oldest first."""

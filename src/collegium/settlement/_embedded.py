@@ -161,6 +161,15 @@ class EmbeddedChain:
             if log.address == address and log.topics[:1] == (topic,)
         )
 
+    def transactions_behind(self, address: bytes, topic: bytes, from_block: int) -> tuple[bytes, ...]:
+        """Return the raw transactions in which a contract emitted events with this first topic, oldest first."""
+        return tuple(
+            sent.raw
+            for sent, receipt in zip(self._sent, self._receipts, strict=True)
+            if receipt.block >= from_block
+            and any(log.address == address and log.topics[:1] == (topic,) for log in receipt.logs)
+        )
+
     def _check(self, raw: bytes, transaction: Any) -> None:
         """Check the rules that the virtual machine leaves out."""
         if raw[:1] != DYNAMIC_FEE_TYPE or transaction.encode() != raw:

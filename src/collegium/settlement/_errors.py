@@ -11,6 +11,8 @@ __all__ = [
     "ContractRefusedError",
     "DissectionError",
     "HeaderRangeError",
+    "MalformedTransactionError",
+    "NotARevocationError",
     "OutsideLanguageError",
     "ParameterError",
     "ProgramError",
@@ -46,6 +48,14 @@ class ContractRefusedError(CollegiumError):
     `values["error"]` is the name of the contract's error ("" if it gave none that its ABI knows) and
     `values["arguments"]` its arguments.
     """
+
+
+class MalformedTransactionError(CollegiumError):
+    """Bytes that should be a signed transaction are none."""
+
+
+class NotARevocationError(CollegiumError):
+    """A transaction does not take the consent of a licence back, or not that of this contract on this chain."""
 
 
 class TransactionRefusedError(CollegiumError):

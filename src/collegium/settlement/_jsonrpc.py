@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from collegium.crypto import keccak256
+import rlp
+
+from collegium.crypto import Digest, keccak256
 from collegium.settlement._abi import refusal
 from collegium.settlement._chain import Fees, Log, Receipt, SentTransaction
 from collegium.settlement._errors import (
@@ -21,6 +23,12 @@ __all__ = ["JsonRpcChain", "JsonRpcLimits"]
 
 LOG_BLOCKS_MAX: Final = 10_000  # a common limit of public nodes for one eth_getLogs
 LOG_REQUESTS_MAX: Final = 10_000  # 10^8 blocks, six years of one a two seconds: a node that claims more lies
+# What each type of transaction signs, in its order, by the names that nodes give the fields.
+SIGNED_FIELDS: Final = {
+    0: ("nonce", "gasPrice", "gas", "to", "value", "input"),
+    1: ("chainId", "nonce", "gasPrice", "gas", "to", "value", "input", "accessList"),
+    2: ("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "gas", "to", "value", "input", "accessList"),
+}
 KNOWN_ALREADY: Final = ("already known", "already imported", "known transaction")
 
 
@@ -152,12 +160,30 @@ class JsonRpcChain:
         Raises:
             ChainAnswerError: the node claims more blocks than a chain can have.
         """
+        return tuple(_log(entry) for entry in self._entries(address, topic, from_block))
+
+    def transactions_behind(self, address: bytes, topic: bytes, from_block: int) -> tuple[bytes, ...]:
+        """Return the raw transactions, oldest first, in which a contract emitted events with this first topic.
+
+        The node gives their fields, and their bytes follow: that they hash to what the node names is checked. Those of
+        a type that is not 0, 1 or 2, and with an access list, are left out.
+
+        Raises:
+            ChainAnswerError: they do not, or the node claims more blocks than a chain can have.
+        """
+        entries = self._entries(address, topic, from_block)
+        hashes = dict.fromkeys(_bytes(_member(entry, "transactionHash"), "transaction hash") for entry in entries)
+        found = (self._result("eth_getTransactionByHash", _hex(named)) for named in hashes)
+        raw = [_raw(named, answer) for named, answer in zip(hashes, found, strict=True)]
+        return tuple(data for data in raw if data is not None)
+
+    def _entries(self, address: bytes, topic: bytes, from_block: int) -> list[Any]:
         last = self._quantity("eth_blockNumber")
         if last - from_block >= LOG_BLOCKS_MAX * LOG_REQUESTS_MAX:
             raise ChainAnswerError(
                 f"the node claims {last - from_block} blocks since the contract's", from_block=from_block
             )
-        found: list[Log] = []
+        found: list[Any] = []
         for start in range(from_block, last + 1, LOG_BLOCKS_MAX):
             end = min(start + LOG_BLOCKS_MAX - 1, last)
             question = {
@@ -166,8 +192,8 @@ class JsonRpcChain:
                 "fromBlock": hex(start),
                 "toBlock": hex(end),
             }
-            found.extend(_log(entry) for entry in _items(self._result("eth_getLogs", question)))
-        return tuple(found)
+            found.extend(_items(self._result("eth_getLogs", question)))
+        return found
 
     def _block(self, which: str) -> Any:
         return self._result("eth_getBlockByNumber", which, False)
@@ -260,6 +286,27 @@ def _items(value: object) -> list[Any]:
 def _log(value: object) -> Log:
     topics = tuple(_bytes(topic, "topic") for topic in _items(_member(value, "topics")))
     return Log(_bytes(_member(value, "address"), "address"), topics, _bytes(_member(value, "data"), "data"))
+
+
+def _raw(named: Digest, answer: object) -> bytes | None:
+    """Return a transaction's bytes from its fields, None if it is of a type not known here or has an access list."""
+    kind = _integer(answer, "type")
+    if kind not in SIGNED_FIELDS:
+        return None
+    fields: list[Any] = []
+    for name in (*SIGNED_FIELDS[kind], "v", "r", "s"):
+        if name in ("to", "input"):
+            fields.append(_bytes(_member(answer, name) or "0x", name))
+        elif name == "accessList":
+            if _items(_member(answer, name)):
+                return None
+            fields.append([])
+        else:
+            fields.append(_integer(answer, name))
+    raw = (bytes([kind]) if kind else b"") + bytes(rlp.encode(fields))
+    if keccak256(raw) != named:
+        raise ChainAnswerError(f"the node's fields of transaction {named.hex()} are another transaction's")
+    return raw
 
 
 def _receipt(value: object) -> Receipt:
