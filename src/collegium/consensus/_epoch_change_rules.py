@@ -36,6 +36,7 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
+from ._consents import is_withdrawal
 from ._epoch import EpochSet, Validator, ValidatorIndex, quorum_size
 from ._epoch_change_records import (
     MEMBERS_MAX,
@@ -529,12 +530,16 @@ def _member(members: EpochSet, index: int) -> Validator:
 def follow_payload(rules: ChangeRules, change: EpochChange, payload: bytes) -> EpochChange:
     """Return the state after a block's payload of any kind: a record, a header, or what does not concern a change.
 
+    Consent that is taken back does not concern it, whatever it says.
+
     Raises:
         MalformedEpochRecordError, MalformedPayloadError: no payload at all.
         CollegiumError: as `take_record` and `pass_round`.
     """
     if is_epoch_record(payload):
         return take_record(rules, change, decode_epoch_record(payload))
+    if is_withdrawal(payload):
+        return change
     round_payload = decode_payload(payload)
     if not isinstance(round_payload, Certified):
         return change

@@ -461,12 +461,14 @@ class EpochOver:
     Attributes:
         model: the one that the header names; None if it is not here.
         registrations: bytes of those `registered` that are here, by digest.
+        withdrawn: trainers whose data may not be used any more.
     """
 
     header: Header
     model: bytes | None
     registered: tuple[Registered, ...]
     registrations: Mapping[Digest, bytes]
+    withdrawn: frozenset[bytes] = frozenset()
 
 
 RoundEffect = (

@@ -15,6 +15,14 @@ from collegium.aggregation import RoundTerms, Upload
 from collegium.crypto import Digest, SealKey
 from collegium.errors import CollegiumError
 
+from ._consents import (
+    Consents,
+    Withdrawals,
+    follow_withdrawals,
+    is_beside_rounds,
+    is_withdrawal,
+    withdrawal_accepted,
+)
 from ._epoch_change import (
     ChangeContext,
     ChangeEffect,
@@ -109,6 +117,7 @@ class ValidatorContext:
     Attributes:
         genesis: what the epoch's first block names as its parent; None for the set's own, as in a task's first epoch.
         change: how the epoch ends; None if it never does.
+        consents: whose data is used by whose leave; None where nobody's leave is asked.
     """
 
     round: RoundContext
@@ -118,6 +127,12 @@ class ValidatorContext:
     timeout_base_ms: int
     genesis: Digest | None = None
     change: ChangeContext | None = None
+    consents: Consents | None = None
+
+    def round_without(self, withdrawals: Withdrawals) -> RoundContext:
+        """Return the round's surroundings without the trainers whose consent was taken back."""
+        gone = withdrawals.in_force
+        return replace(self.round, cohort=self.round.cohort - gone) if gone else self.round
 
     def ordering(self, state: ValidatorState | None, now: int) -> Context:
         """Return ordering's surroundings while round and change are in this state."""
@@ -142,6 +157,7 @@ class ValidatorState:
     round: RoundState
     said: tuple[tuple[int | None, RoundMessage], ...] = ()
     change: ChangeState | None = None
+    withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
 
 @dataclass(frozen=True)
@@ -192,14 +208,17 @@ class _Application:
     def accepts(self, ancestors: tuple[bytes, ...], payload: bytes) -> bool:
         if self.state is None:
             return False
-        change, state = self.context.change, self.state.change
+        context, withdrawals = self.context, self.state.withdrawals
+        if is_withdrawal(payload):
+            return not self.state.round.over and withdrawal_accepted(context.consents, withdrawals, ancestors, payload)
+        change, state = context.change, self.state.change
         if change is not None and state is not None:
             if is_epoch_record(payload):
                 return record_accepted(change.rules, state.change, ancestors, payload)
             if is_close(payload) and record_wanted(change.rules, state.change, ancestors) is not None:
                 return False  # an epoch's last round closes after its handover
-        before = tuple(ancestor for ancestor in ancestors if not is_epoch_record(ancestor))
-        return payload_accepted(self.context.round, self.state.round, before, payload, self.now)
+        before = tuple(ancestor for ancestor in ancestors if not is_beside_rounds(ancestor))
+        return payload_accepted(context.round_without(withdrawals), self.state.round, before, payload, self.now)
 
     def next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
         if ancestors not in self.wishes:
@@ -214,8 +233,9 @@ class _Application:
             handover = record_wanted(change.rules, state.change, ancestors)
             if handover is not None:
                 return handover
-        before = tuple(ancestor for ancestor in ancestors if not is_epoch_record(ancestor))
-        return next_payload(self.context.round, self.state.round, before, self.now)
+        before = tuple(ancestor for ancestor in ancestors if not is_beside_rounds(ancestor))
+        around = self.context.round_without(self.state.withdrawals)
+        return next_payload(around, self.state.round, before, self.now)
 
 
 def start_validator(
@@ -251,19 +271,17 @@ def restore_validator(
     """
     registered, registrations = kept.registered, dict(kept.registrations)
     change = _restored_change(context, kept)
+    withdrawals = _restored_withdrawals(context, kept, before)
     if kept.header is not None:
         if change is not None and change.change.handover is not None:  # of a round whose header is final
-            return _restored_end(context, kept, kept.header, change, now)
+            return _restored_end(context, kept, kept.header, change, withdrawals, now)
         terms = terms_after(context.round.agreed, context.round.epoch_set, kept.header)
         model = kept.model
     elif before is not None:
         registered, registrations = before.registered, {**before.registrations, **registrations}
     secrets = {**secrets, **kept.secrets}
-    entered = (
-        begin_behind(context.round, terms, secrets, now)
-        if model is None
-        else begin(context.round, terms, model, secrets, now)
-    )
+    around = context.round_without(withdrawals)
+    entered = begin_behind(around, terms, secrets, now) if model is None else begin(around, terms, model, secrets, now)
     if any(is_handover(block.payload) for block in kept.payloads):  # it has fixed the next round's keys: announce none
         entered = entered[0], tuple(effect for effect in entered[1] if not isinstance(effect, RoundBroadcast))
     first = replace(
@@ -274,12 +292,13 @@ def restore_validator(
     )
     surroundings = context.ordering(None, now)
     if kept == Kept():
-        state = ValidatorState(initial_state(surroundings), first, change=change)
+        state = ValidatorState(initial_state(surroundings), first, change=change, withdrawals=withdrawals)
         state, begun = _carry(context, state, entered[1], now)
         state, said = _tick_change(context, state, now)
         return state, (*begun, *said)
     replica = restore(surroundings, kept.vote_state, kept.final, kept.stored)
-    state, out = _carry(context, ValidatorState(replica, first, change=change), entered[1], now)
+    restored = ValidatorState(replica, first, change=change, withdrawals=withdrawals)
+    state, out = _carry(context, restored, entered[1], now)
     effects = list(out)
     soon = [item for item in kept.uploads if item.round <= terms.round + 1]
     state, more = _admit_again(context, state, soon, now)
@@ -299,16 +318,33 @@ def _restored_change(context: ValidatorContext, kept: Kept) -> ChangeState | Non
     """Return the change of epochs as of the last round that was entered: the blocks after it are applied once more."""
     if context.change is None:
         return None
-    ordering = context.ordering(None, 0)
-    payloads, last = list[bytes](), ordering.genesis
+    return restore_change(context.change, _payloads_before(context, kept), kept.epoch_secrets)
+
+
+def _restored_withdrawals(context: ValidatorContext, kept: Kept, before: EpochOver | None) -> Withdrawals:
+    """Return whose consent was taken back as of the last round that was entered, in this epoch or before it."""
+    if context.consents is None:
+        return Withdrawals()
+    state = Withdrawals() if before is None else Withdrawals(before.withdrawn)
+    return follow_withdrawals(context.consents, state, _payloads_before(context, kept))
+
+
+def _payloads_before(context: ValidatorContext, kept: Kept) -> list[bytes]:
+    """Return the epoch's final payloads up to the last header whose end was written down."""
+    payloads, last = list[bytes](), context.ordering(None, 0).genesis
     while blocks := context.archive.after(last, ARCHIVED_AT_ONCE):
         payloads += [block.payload for block in blocks if block.payload]
         last = blocks[-1].digest
-    return restore_change(context.change, payloads[: len(payloads) - len(kept.payloads)], kept.epoch_secrets)
+    return payloads[: len(payloads) - len(kept.payloads)]
 
 
 def _restored_end(
-    context: ValidatorContext, kept: Kept, header: Header, change: ChangeState, now: int
+    context: ValidatorContext,
+    kept: Kept,
+    header: Header,
+    change: ChangeState,
+    withdrawals: Withdrawals,
+    now: int,
 ) -> tuple[ValidatorState, Effects]:
     """Return a validator whose epoch is over: it gives others what they lack, and begins no round."""
     change, handed = change_step(context.change, change, ChangeTick()) if context.change is not None else (change, ())
@@ -319,8 +355,8 @@ def _restored_end(
         terms, kept.model or b"", now, {}, registered=registered, lacks_model=kept.model is None, over=True
     )
     replica = restore(context.ordering(None, now), kept.vote_state, kept.final, kept.stored)
-    over = EpochOver(header, kept.model, kept.registered, dict(kept.registrations))
-    return ValidatorState(replica, state, change=change), (*handed, over)
+    over = EpochOver(header, kept.model, kept.registered, dict(kept.registrations), withdrawals.in_force)
+    return ValidatorState(replica, state, change=change, withdrawals=withdrawals), (*handed, over)
 
 
 def _tick_change(context: ValidatorContext, state: ValidatorState, now: int) -> tuple[ValidatorState, Effects]:
@@ -383,7 +419,7 @@ def _admit_again(
         if item.round < state.round.terms.round:
             continue
         before = state.round.with_verified(item.upload.report) if item.verified else state.round
-        after, effects = round_step(context.round, before, item.upload, now)
+        after, effects = round_step(context.round_without(state.withdrawals), before, item.upload, now)
         written = tuple(effect for effect in effects if not isinstance(effect, KeepUpload))
         state, more = _carry(context, replace(state, round=after), written, now)
         out.extend(more)
@@ -412,7 +448,7 @@ def validator_step(
         if not state.replica.high_block_known:  # more rounds may be over: what this one's terms name is not needed yet
             state, ticked = _order(context, state, Tick(), now)
             return state, (*ticked, RoundTimer(message, now + context.round.timing.turn_ms))
-    after, effects = round_step(context.round, state.round, message, now, sender)
+    after, effects = round_step(context.round_without(state.withdrawals), state.round, message, now, sender)
     state, carried = _carry(context, replace(state, round=after), effects, now)
     if not isinstance(message, RoundAlarm):
         return state, carried
@@ -458,7 +494,7 @@ def _order(
     if likely:
         state = replace(state, round=replace(state.round, likely=likely))
     final = (effect.block for effect in effects if isinstance(effect, Committed))
-    payloads = [block for block in final if block.payload and not is_epoch_record(block.payload)]
+    payloads = [block for block in final if block.payload and not is_beside_rounds(block.payload)]
     out: list[Effect | RoundEffect | ChangeEffect] = []
     for effect in effects:
         out.append(effect)
@@ -489,13 +525,18 @@ def _apply(
     if context.change is not None and is_epoch_record(block.payload):
         return state, changed
     try:
+        followed = follow_withdrawals(context.consents, state.withdrawals, (block.payload,))
+        if is_withdrawal(block.payload):
+            return replace(state, withdrawals=followed), changed
         payload = decoded_payload(context.round, block.payload)
     except CollegiumError as error:  # cannot be: a quorum accepted it
         return state, (Refused(state.round.terms.round, "final block", error),)
+    state = replace(state, withdrawals=followed)  # a header takes them out before the next round begins
+    around = context.round_without(followed)
     if isinstance(payload, Close):
-        after, effects = release(context.round, state.round, payload, block.author, now, over)
+        after, effects = release(around, state.round, payload, block.author, now, over)
     else:
-        after, effects = finish(context.round, state.round, payload, now)
+        after, effects = finish(around, state.round, payload, now)
     state, carried = _carry(context, replace(state, round=after), effects, now)
     return state, (*changed, *carried)
 
@@ -510,6 +551,8 @@ def _carry(
         if isinstance(effect, RoundSubmit):
             state, more = _order(context, state, Submit(effect.payload), now)
             out.extend(more)
+        elif isinstance(effect, EpochOver):
+            out.append(replace(effect, withdrawn=state.withdrawals.in_force))
         else:
             out.append(effect)
     return state, tuple(out)
