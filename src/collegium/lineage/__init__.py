@@ -23,12 +23,13 @@ from collegium.lineage._errors import (
 from collegium.lineage._log import Lineage
 from collegium.lineage._record import FIRST_LINK, KINDS, Parent, Record
 from collegium.lineage._store import Store
-from collegium.lineage._trace import Contribution, Influence
+from collegium.lineage._trace import Carried, Contribution, Influence
 
 __all__ = [
     "FIRST_LINK",
     "KINDS",
     "BrokenRecordError",
+    "Carried",
     "Contribution",
     "CorruptObjectError",
     "DifferentLineageError",

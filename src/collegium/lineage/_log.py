@@ -17,7 +17,7 @@ from collegium.lineage._errors import BrokenRecordError, NotALineageError, Unkno
 from collegium.lineage._prov import prov_document
 from collegium.lineage._record import FIRST_LINK, Parent, Record, encode_attributes, link_after, validate
 from collegium.lineage._tables import EDGE, LOG, OPEN, is_sealed, is_world, mark, open_engine, seal, sqlite_path
-from collegium.lineage._trace import Contribution, Influence, ancestors, erasure, influence
+from collegium.lineage._trace import Carried, Contribution, Influence, ancestors, carried, erasure, influence
 
 _LOOKUP_MAX: Final = 500
 """Digests asked for in one query; databases limit the number of parameters."""
@@ -160,6 +160,14 @@ class Lineage:
             UnknownDatasetError: there is no such dataset.
         """
         return erasure(self.records(), dataset)
+
+    def carried(self, datasets: Sequence[Digest]) -> tuple[Carried, ...]:
+        """Return the model versions that carry weight from any of these datasets, and how much of all of theirs.
+
+        Raises:
+            UnknownDatasetError: no record of kind `dataset` has one of these digests.
+        """
+        return carried(self.records(), datasets)
 
     def prov(self, model: Digest) -> str:
         """Return PROV-JSON of a model version and all that it descends from; see `prov_document`.
