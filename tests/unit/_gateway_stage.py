@@ -128,6 +128,7 @@ class StageDesk:
     standing: Readiness = field(default_factory=lambda: Readiness(ROUND, 3, 3, True))
     verdicts: list[Verdict] = field(default_factory=list)
     submitted: list[Any] = field(default_factory=list)  # uploads, or what the stage's decoder makes of bytes
+    withdrawn: list[bytes] = field(default_factory=list)
     blocks: tuple[Committed, ...] = ()
     objects: dict[Digest, bytes] = field(default_factory=dict)
     names: dict[Digest, Digest] = field(default_factory=dict)
@@ -150,6 +151,11 @@ class StageDesk:
         await self._hear()
         self.submitted.append(upload)
         return self.verdicts.pop(0) if self.verdicts else Verdict("admitted")
+
+    async def withdraw(self, record: bytes) -> None:
+        if record.startswith(b"?"):
+            raise PlainDecodeError("nobody signed this")
+        self.withdrawn.append(record)
 
     async def final_header(self) -> Committed | None:
         await self._hear()

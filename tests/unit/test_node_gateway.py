@@ -25,7 +25,7 @@ from _gateway_stage import (
     upload_bytes,
 )
 
-from collegium.consensus import Registered
+from collegium.consensus import WITHDRAWAL_BYTES_MAX, Registered
 from collegium.node._desk import Readiness, Verdict
 from collegium.node._gateway import GatewayLimits
 from collegium.node._gateway_problems import ForgedTicketError, MalformedRequestError, OffsetError, decode_problem
@@ -568,6 +568,23 @@ def test_objects_names_registrations_and_signatures(tmp_path: Path) -> None:
             assert named(await house.http.get(f"/v1/{path}")) == "UnknownItemError"
         for path in ("objects/00", "names/" + "g" * 64, "checkpoints/x", "registrations/" + "0" * 64):
             assert named(await house.http.get(f"/v1/{path}")) == "MalformedRequestError"
+
+    run(scene)
+
+
+def test_a_withdrawal_is_taken_from_anybody_and_one_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Without a ticket, an account or a certificate: the record speaks for itself."""
+    house = House.of(tmp_path)
+
+    async def scene() -> None:
+        record = b"r" * WITHDRAWAL_BYTES_MAX
+        assert (await house.http.post("/v1/withdrawals", content=record)).status_code == 202
+        assert house.desk.withdrawn == [record]
+        refused = await house.http.post("/v1/withdrawals", content=b"?")
+        assert (refused.status_code, named(refused)) == (422, "PlainDecodeError")
+        assert named(await house.http.post("/v1/withdrawals", content=record + b"r")) == "MalformedRequestError"
+        assert (await house.http.get("/v1/withdrawals")).status_code == 405
+        assert house.desk.withdrawn == [record]
 
     run(scene)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from collegium.node._base_chain import ChainRecordError
+from collegium.node._client import NobodyAnsweredError
+from collegium.node._consents import ConsentMissingError
 from collegium.node._process import first_to_end
 from collegium.node._relayer_process import RelayerProcess
 from collegium.node._telemetry import logger
@@ -65,3 +68,59 @@ def test_a_record_that_is_refused_is_not_tried_again(monkeypatch: pytest.MonkeyP
     with pytest.raises(ChainRecordError, match="embedded"):
         resumed(monkeypatch, chain)
     assert chain.asked == 2
+
+
+# --- consent that is taken back
+
+
+class Taken:
+    """Validators that take what they are brought, or do not answer."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent, self.brought = silent, list[bytes]()
+
+    async def withdraw(self, record: bytes) -> None:
+        if self.silent:
+            raise NobodyAnsweredError("nobody")
+        self.brought.append(record)
+
+
+class Licensed:
+    """The licences of a task, of which a record revokes the seventh."""
+
+    settings: Any = None
+
+    def licence_of(self, record: bytes) -> Any:
+        return SimpleNamespace(number=7)
+
+
+def bring(monkeypatch: pytest.MonkeyPatch, validators: Taken, found: Any) -> list[str]:
+    """Bring what is found on a chain once, and return what was logged."""
+    nothing: Any = None
+    lines: list[str] = []
+    log: Any = SimpleNamespace(
+        info=lambda event, **_: lines.append(event), warning=lambda event, **_: lines.append(event)
+    )
+    process = RelayerProcess(log, nothing, nothing, 0, 1, nothing, Path(), validators, Licensed())  # type: ignore[arg-type]
+    monkeypatch.setattr(RelayerProcess, "_read_withdrawals", found)
+    asyncio.run(process._bring_withdrawals())
+    return lines
+
+
+def test_it_brings_every_revocation_that_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    validators = Taken()
+    assert bring(monkeypatch, validators, lambda *_: [b"one", b"two"]) == ["withdrawal", "withdrawal"]
+    assert validators.brought == [b"one", b"two"]
+    assert bring(monkeypatch, validators, lambda *_: []) == []
+
+
+def test_a_chain_or_validators_that_do_not_answer_stop_no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> list[bytes]:
+        raise ChainUnreachableError("no answer")
+
+    def without_a_node(*_: object) -> list[bytes]:
+        raise ConsentMissingError("no url")
+
+    for found in (silent, without_a_node):
+        assert bring(monkeypatch, Taken(), found) == ["withdrawals_not_brought"]
+    assert bring(monkeypatch, Taken(silent=True), lambda *_: [b"one"]) == ["withdrawals_not_brought"]

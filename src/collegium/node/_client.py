@@ -314,6 +314,23 @@ class ValidatorClient:
                     break
         return found
 
+    async def withdraw(self, record: bytes) -> None:
+        """Bring a withdrawal of consent to one member more than can be bad: one of them has it ordered.
+
+        Raises:
+            NobodyAnsweredError: none takes it, each for its reason.
+        """
+
+        async def ask(line: Line) -> None:
+            await line.ask("/v1/withdrawals", SMALL_BYTES_MAX, method="POST", body=record)
+
+        enough, taken = self.epoch_set.faulty_max + 1, 0
+        async with aclosing(self._each(ask, enough, self._limits.hedge_s, self.epochs.present)) as answers:
+            async for _ in answers:
+                taken += 1
+                if taken >= enough:
+                    return
+
     # -------------------------------------------------------------------------------------------- upload and watch
 
     async def upload(

@@ -38,6 +38,7 @@ from collegium.errors import CollegiumError
 from collegium.learning import TrainerRows
 
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, encode_chain_record
+from ._consents import check_licences, consents_of, licence_chain
 from ._events import Event, Message, Warning_, WorldError
 from ._experiment import ChainSettings, Experiment, experiment_to_bytes, require_one_committee
 from ._genesis import GENESIS_BYTES_MAX, Genesis, GenesisError, decode_genesis, encode_genesis, open_beacon
@@ -241,8 +242,11 @@ class _Draft:
         )
         genesis, beacons = found(draft, validators, frozenset())
         build_task(genesis, experiment)  # refuses what does not fit before anything is written
+        consents_of(genesis, experiment.licences)  # likewise
         keys = [(own.account, own.voting) for own in validators]
         try:
+            if experiment.licences is not None:
+                check_licences(licence_chain(experiment.licences, experiment.chain.url), experiment.licences)
             chain = BaseChain.found(experiment.chain.url, operator, genesis.epoch_set, keys).record()
         except CHAIN_FAILURES as error:
             raise WorldError(str(error)) from error

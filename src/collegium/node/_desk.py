@@ -117,6 +117,14 @@ class Desk(Protocol):
         """
         ...
 
+    async def withdraw(self, record: bytes) -> None:
+        """Have a withdrawal of consent ordered, unless it takes nobody out who is in the cohort.
+
+        Raises:
+            CollegiumError: it is not the holder's of a licence that the task names.
+        """
+        ...
+
     async def final_header(self) -> Committed | None:
         """Return the block of the last final header with the certificates that prove it; None before the first one."""
         ...

@@ -53,7 +53,7 @@ from ._network import Message, Outgoing
 from ._observer import NOWHERE, Observer
 from ._validator_node import ValidatorNode
 
-__all__ = ["EpochMessage", "EpochNode", "OldEpochUnreadable", "PastEpoch"]
+__all__ = ["BroughtWithdrawal", "EpochMessage", "EpochNode", "OldEpochUnreadable", "PastEpoch"]
 
 AHEAD_EACH_MAX: Final = 64  # messages of the next epoch kept for each member until that epoch begins here
 AHEAD_BYTES_EACH_MAX: Final = 32 << 20  # and so many bytes of them; who drops one asks for what it lacks by then
@@ -66,6 +66,13 @@ OLD_JOURNALS_MAX: Final = 4  # open beside theirs: to open one takes about a mil
 
 class NoPlaceError(CollegiumError):
     """A member is asked for what only members of the present epoch set have."""
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtWithdrawal:
+    """A withdrawal of consent, as block payload, that somebody has brought to this member."""
+
+    payload: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,8 +213,8 @@ class EpochNode:
         yield from self.present.headers
 
     def handle(self, message: Message, now_ms: int, sender: int | None = None) -> Iterable[Outgoing]:
-        """Take a message of a member or (None) of a trainer, and return what to send, addressed by member."""
-        if isinstance(message, Upload | PeerJoined):
+        """Take a message of a member or (None) from outside, and return what to send, addressed by member."""
+        if isinstance(message, Upload | PeerJoined | BroughtWithdrawal):
             return self._handle_local(message, now_ms)
         if not isinstance(message, EpochMessage) or sender is None:
             return []
@@ -224,8 +231,15 @@ class EpochNode:
             self._refuse(message, sender)
         return []
 
-    def _handle_local(self, message: Upload | PeerJoined, now_ms: int) -> list[Outgoing]:
-        """Take a report, or the news that a member can be reached: its place differs from epoch to epoch."""
+    def withdraw(self, payload: bytes, now_ms: int) -> list[Outgoing]:
+        """Have a withdrawal of consent ordered; somebody without a place in this epoch orders nothing."""
+        node = self.present
+        return self._said(node, node.withdraw(payload, now_ms), now_ms) if isinstance(node, ValidatorNode) else []
+
+    def _handle_local(self, message: Upload | PeerJoined | BroughtWithdrawal, now_ms: int) -> list[Outgoing]:
+        """Take a report, a withdrawal, or the news that a member can be reached: its place differs by epoch."""
+        if isinstance(message, BroughtWithdrawal):
+            return self.withdraw(message.payload, now_ms)
         if isinstance(message, PeerJoined):
             out: list[Outgoing] = []
             for node in self.nodes:

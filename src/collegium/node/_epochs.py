@@ -30,6 +30,7 @@ from collegium.consensus import (
     decode_epoch_record,
     decode_payload,
     is_epoch_record,
+    is_withdrawal,
     terms_after,
     verify_final,
     verify_handover,
@@ -291,7 +292,7 @@ class OrderWalk:
             if is_epoch_record(block.payload):
                 if isinstance(decode_epoch_record(block.payload), Handover):
                     self.epochs.hand_over(handover_proof(blocks, place, certificates))
-            elif block.payload:
+            elif block.payload and not is_withdrawal(block.payload):
                 rounds += self._order(block)
                 following = self.epochs.of_round(self.passed)
                 if following is not known:

@@ -20,6 +20,7 @@ from collegium.errors import CollegiumError
 from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
 from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 
+from ._licence_settings import LicenceSettings, licence_settings, licences_to_mapping
 from ._network_settings import NetworkSettings, network_settings
 from ._sections import Problem, Section, shown
 
@@ -86,7 +87,7 @@ Loss: TypeAlias = Literal["sigmoid", "squared"]
 
 LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "attested", "proved")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
-_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "network")
+_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", "network")
 _SECTIONS_RESERVED = ("stewards", "attack", "privacy")
 
 
@@ -271,6 +272,7 @@ class Experiment:
     committee: CommitteeSettings
     chain: ChainSettings
     attestation: AttestationSettings | None = None
+    licences: LicenceSettings | None = None
     folder: Path = field(default=Path(), compare=False)
     network: NetworkSettings = field(default_factory=NetworkSettings, compare=False)
 
@@ -354,6 +356,8 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
     if attestation is not None:  # younger than the format
         policy = encode_policy(attestation.policy).decode()
         mapping["attestation"] = {"policy": policy, "time": attestation.time}
+    if experiment.licences is not None:  # likewise
+        mapping["licences"] = licences_to_mapping(experiment.licences)
     return json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
@@ -443,6 +447,7 @@ def _experiment_from_mapping(
         committee=_committee(sections["committee"]),
         chain=_chain(sections["chain"]),
         attestation=_attestation(sections["attestation"], read_policy) if "attestation" in sections else None,
+        licences=licence_settings(sections["licences"], _url_problem) if "licences" in sections else None,
         folder=folder,
         network=_network(sections["network"], sections["committee"]),
     )
@@ -485,9 +490,10 @@ def _sections(mapping: Mapping[str, object], problems: list[Problem]) -> dict[st
         if name not in mapping and name in _SECTIONS_REQUIRED:
             problems.append(Problem(f"[{name}]", "missing", "is missing; every experiment has this section"))
         sections[name] = Section(name, {}, [] if name in _SECTIONS_REQUIRED else problems)  # one line is enough
-    attestation = mapping.get("attestation")
-    if isinstance(attestation, dict):
-        sections["attestation"] = Section("attestation", attestation, problems)
+    for name in ("attestation", "licences"):
+        value = mapping.get(name)
+        if isinstance(value, dict):
+            sections[name] = Section(name, value, problems)
     return sections
 
 
@@ -714,7 +720,7 @@ def _check_shards(section: Section, settings: CommitteeSettings) -> None:
 
 
 def _check_sharded(experiment: Experiment, sections: Mapping[str, Section]) -> None:
-    """Note what rounds in shards do not hold yet: stale updates, registered data, attestations."""
+    """Note what rounds in shards do not hold yet: stale updates, registered data, attestations, licences."""
     shards, level = experiment.committee.shards, experiment.task.level
     if shards == 1:
         return
@@ -724,6 +730,9 @@ def _check_sharded(experiment: Experiment, sections: Mapping[str, Section]) -> N
     if level in ("proved", "attested") and sections["task"].ok:
         text = f'is "{level}", but committee.shards is {shards}: shards take "unproved" and "bounded" reports'
         sections["task"].note("level", "conflict", text)
+    if experiment.licences is not None and sections["licences"].ok:
+        text = f"is given, but committee.shards is {shards}: consent is taken back in rounds with one committee only"
+        sections["licences"].note("", "conflict", text)
     if experiment.network.validators is not None and sections["network"].ok:
         text = f"is given, but committee.shards is {shards}: networks of processes have one committee a round"
         sections["network"].note("validators", "conflict", text)

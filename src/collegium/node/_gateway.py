@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from collegium.aggregation import Upload
-from collegium.consensus import RESPONSE_BLOCKS_MAX
+from collegium.consensus import RESPONSE_BLOCKS_MAX, WITHDRAWAL_BYTES_MAX
 from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES, Digest
 from collegium.errors import CollegiumError
 
@@ -133,6 +133,7 @@ class Gateway:
             Route("/v1/uploads", self._begin, methods=["POST"]),
             Route("/v1/uploads/{identity}", self._ask, methods=["GET", "HEAD"]),
             Route("/v1/uploads/{identity}", self._append, methods=["PATCH"]),
+            Route("/v1/withdrawals", self._withdraw, methods=["POST"]),
             Route("/v1/round", self._round),
             Route("/v1/blocks", self._blocks),
             Route("/v1/handovers/{epoch}", self._handover),
@@ -309,6 +310,12 @@ class Gateway:
 
     def _verdict(self, upload: SpooledUpload, status: int, headers: dict[str, str]) -> Response:
         return Response(msgspec.json.encode(upload.verdict), status, headers, JSON_TYPE)
+
+    async def _withdraw(self, request: Request) -> Response:
+        """Take the transaction with which a licence's holder takes its consent back; whoever brings it."""
+        record = await self._small_body(request, WITHDRAWAL_BYTES_MAX)
+        await self._answer(self.desk.withdraw(record))
+        return Response(status_code=202)
 
     # -------------------------------------------------------------------------------------------- what is final
 

@@ -22,7 +22,7 @@ from collegium.consensus import (
     decode_message,
     decode_payload,
     encode_message,
-    is_epoch_record,
+    is_beside_rounds,
 )
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
@@ -202,7 +202,7 @@ def whole_rounds(segment: Segment, final: Sequence[bytes], first_round: int = 0)
 def assemble_rounds(
     blocks: Sequence[Block], tip: Sequence[QuorumCertificate], first_round: int = 0, view_before: int = 0
 ) -> tuple[OrderedRound, ...]:
-    """Return the rounds that blocks order, each a close and then its header; records of epoch changes are passed over.
+    """Return the rounds that blocks order, each a close and then its header; what is beside them is passed over.
 
     Args:
         blocks: final blocks in their order.
@@ -217,7 +217,7 @@ def assemble_rounds(
     close: Close | None = None
     for place, block in enumerate(blocks):
         seen.append(block.view)
-        if not block.payload or is_epoch_record(block.payload):
+        if not block.payload or is_beside_rounds(block.payload):
             continue
         payload = decode_payload(block.payload)
         number = payload.round if isinstance(payload, Close) else payload.header.round

@@ -36,10 +36,12 @@ from collegium.consensus import (
     Registered,
     RoundPassed,
     ValidatorContext,
+    Withdrawals,
     change_step,
     decode_payload,
+    follow_withdrawals,
     initial_state,
-    is_epoch_record,
+    is_beside_rounds,
     restore_change,
     verify_final,
 )
@@ -72,6 +74,7 @@ class Observer:
         context: as a member's, but for its index, which is NOWHERE.
         rules, change: of the next change of epochs, and where the order has led it.
         registered: what final closes have registered, by trainer.
+        withdrawals: whose data may not be used any more.
         tip: the last final block here, or the epoch's genesis.
         close: of the round whose header is not final yet.
     """
@@ -82,6 +85,7 @@ class Observer:
     change: ChangeState
     headers: list[Header]
     registered: dict[bytes, Registered]
+    withdrawals: Withdrawals
     tip: Digest
     view: int = 0
     close: Close | None = None
@@ -122,11 +126,12 @@ class Observer:
             restore_change(rules, payloads, kept.epoch_secrets),
             journal.headers(),
             {entry.trainer: entry for entry in registered},
+            follow_withdrawals(context.consents, Withdrawals(before.withdrawn), payloads),
             tip,
             view,
         )
         for block in kept.payloads:
-            if not is_epoch_record(block.payload) and isinstance(payload := decode_payload(block.payload), Close):
+            if not is_beside_rounds(block.payload) and isinstance(payload := decode_payload(block.payload), Close):
                 self.close = payload
         return self, self.tick()
 
@@ -211,7 +216,8 @@ class Observer:
             for effect in changed
             if isinstance(effect, HandedOver) and effect.first_key is not None
         ]
-        if is_epoch_record(payload):
+        self.withdrawals = follow_withdrawals(self.context.consents, self.withdrawals, (payload,))
+        if is_beside_rounds(payload):
             return effects
         ordered = decode_payload(payload)
         if isinstance(ordered, Certified):
@@ -250,5 +256,5 @@ class Observer:
                     self.notes.append(effect)
         handed = self.handed_over
         if handed is not None and self.headers and self.headers[-1].round + 1 == handed.opened.first_round:
-            self.epoch_over = EpochOver(self.headers[-1], None, self._registered(), {})
+            self.epoch_over = EpochOver(self.headers[-1], None, self._registered(), {}, self.withdrawals.in_force)
         return said

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from collegium.consensus import EpochSet
+from collegium.consensus import EpochSet, Withdrawals
 from collegium.crypto import AccountKey, Digest, encode_certificate, make_certificate
-from collegium.settlement import Checkpoint
+from collegium.settlement import Checkpoint, ContractRefusedError
 
 from ._base_chain import (
     CHAIN_FAILURES,
@@ -27,7 +27,8 @@ from ._base_chain import (
     encode_chain_record,
 )
 from ._checkpoints import checkpoints, last_rounds, opening_digest
-from ._client import ValidatorClient
+from ._client import NobodyAnsweredError, ValidatorClient
+from ._consents import ConsentMissingError, TaskConsents, consents_of, licence_chain, read_withdrawals
 from ._consortium import load_account, read_genesis
 from ._due_step import DueStep, NonceSpentError, StepSender, read_file, replace_file
 from ._epochs import KnownEpoch, epochs_of
@@ -74,6 +75,7 @@ class RelayerProcess:
     record: ChainRecord
     state: Path
     client: ValidatorClient
+    consents: TaskConsents | None = None
     chain: BaseChain = field(init=False)
     sender: StepSender = field(init=False)
 
@@ -104,6 +106,7 @@ class RelayerProcess:
             client=ValidatorClient.over_tls(
                 epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
             ),
+            consents=consents_of(genesis, experiment.licences),
         )
 
     async def relay(self) -> None:
@@ -114,6 +117,7 @@ class RelayerProcess:
         self.sender = StepSender(self.chain, self.state, self.log)
         self.log.info("ready", posted=len(self.chain.facts))
         for number in range(self.rounds + 1):
+            await self._bring_withdrawals()
             final = await walk.next_round()
             headers.append(final.certified.header.digest)
             later = known.known[1:]  # a round's epoch, and the one that begins after it, are known by now
@@ -126,6 +130,25 @@ class RelayerProcess:
                 if following.first_round == number + 1 <= self.rounds:
                     await self._open(following, checkpoint)
         self.log.info("finished")
+
+    async def _bring_withdrawals(self) -> None:
+        """Bring licences that were revoked to the validators, each round again: whoever has it ordered ignores it.
+
+        Nobody waits for a chain that does not answer: it is asked again in the next round.
+        """
+        if self.consents is None:
+            return
+        try:
+            records = await asyncio.to_thread(self._read_withdrawals, self.consents)
+            for record in records:
+                await self.client.withdraw(record)
+                self.log.info("withdrawal", licence=self.consents.licence_of(record).number)
+        except (*CHAIN_FAILURES, ContractRefusedError, ConsentMissingError, NobodyAnsweredError) as error:
+            self.log.warning("withdrawals_not_brought", reason=error)
+
+    def _read_withdrawals(self, consents: TaskConsents) -> list[bytes]:
+        chain = licence_chain(consents.settings, self.record.url)
+        return read_withdrawals(chain, consents, Withdrawals())
 
     async def _learn(self, epoch: int) -> None:
         """Ask until the epochs are known that the chain knows."""

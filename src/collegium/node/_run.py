@@ -23,16 +23,18 @@ from collegium.consensus import (
     HandoverProof,
     Header,
     QuorumCertificate,
+    encode_withdrawal,
 )
 from collegium.crypto import Digest, os_random
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation, Rows, TrainerRows
 from collegium.lineage import Store
-from collegium.settlement import header_root
+from collegium.settlement import Chain, header_root
 
 from ._attest import Attest
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
 from ._checkpoints import last_rounds
+from ._consents import TaskConsents, check_licences, licence_chain, read_withdrawals
 from ._epoch_node import EpochNode
 from ._epochs import Epochs, KnownEpoch
 from ._events import (
@@ -138,6 +140,7 @@ def run_experiment(
     on_event: Callable[[Event], None],
     render_page: RenderPage,
     attest: Attest | None = None,
+    licences: Chain | None = None,
 ) -> dict[str, object]:
     """Play an experiment and write its run into `out`, which must be missing or empty; return its summary.
 
@@ -147,14 +150,20 @@ def run_experiment(
         on_event: is told of progress.
         render_page: makes the page of a summary.
         attest: at level "attested", returns the attestation over a report; None runs the experiment's command.
+        licences: the chain with the licences that the experiment names; None asks the node that it names.
 
     Raises:
         RunRefusedError: the folder is in use.
         NoQuoteSourceError, QuoteCommandError, QuoteError: there is no quote, or none that the task accepts.
+        ConsentMissingError: a licence is not what the experiment says, or its consent was taken back.
         WorldError: the chain or the disk failed.
         CollegiumError: the experiment's data or sizes are refused.
     """
     claim_folder(out)
+    try:
+        asked = _licences(experiment, licences)
+    except CHAIN_FAILURES as error:
+        raise WorldError(str(error)) from error
     federation = set_up(experiment, on_event, attest)
     on_event(Message(f"level {experiment.task.level}; genesis {federation.genesis.digest.hex()[:16]}"))
     try:
@@ -168,6 +177,7 @@ def run_experiment(
         due = last_rounds(experiment.task.rounds, experiment.chain.checkpoint_every)
         with Workers() as workers:
             for number in range(experiment.task.rounds + 1):
+                _bring_withdrawals(federation, asked, number, on_event)
                 _play(federation, number, book, store, workers, on_event)
                 ended, begun = (federation.epochs.of_round(at) for at in (number, number + 1))
                 if number in due or begun is not ended:
@@ -179,6 +189,36 @@ def run_experiment(
         raise WorldError(str(error)) from error
     except OSError as error:
         raise WorldError(f"{error.filename or out}: {error.strerror or error}") from error
+
+
+def _licences(experiment: Experiment, chain: Chain | None) -> Chain | None:
+    """Return the chain with the licences that an experiment names, after looking at them; None if it names none.
+
+    Raises:
+        ConsentMissingError: a licence is not what the experiment says, or there is no node to ask for it.
+    """
+    settings = experiment.licences
+    if settings is None:
+        return None
+    chain = licence_chain(settings, experiment.chain.url) if chain is None else chain
+    check_licences(chain, settings)
+    return chain
+
+
+def _bring_withdrawals(
+    federation: Federation, chain: Chain | None, number: int, on_event: Callable[[Event], None]
+) -> None:
+    """Tell the validators of licences that were revoked since; what they order in this round holds from the next on."""
+    network, nodes = federation.network, federation.present
+    node = present(next(iter(nodes.values()))) if nodes else None
+    if chain is None or node is None or not isinstance(node.context.consents, TaskConsents):
+        return
+    consents = node.context.consents
+    for record in read_withdrawals(chain, consents, node.state.withdrawals):
+        entry = consents.licence_of(record)
+        on_event(Warning_(f"round {number}: licence {entry.number} of {entry.site} was revoked; its data is left out"))
+        for index, member in nodes.items():
+            network.send(index, member.withdraw(encode_withdrawal(record), network.now_ms))
 
 
 def summary_of(

@@ -216,6 +216,18 @@ class Section:
             self.note(key, "range", f"is {shown(value)}, expected {expected}")
         return widths
 
+    def table(self, key: str, expected: str) -> Mapping[str, object]:
+        """Return a table of texts to values; empty after noting that it is none."""
+        value = self._take(key, expected, required=True)
+        if value is not None and not isinstance(value, Mapping):
+            self.note(key, "type", f"is {shown(value)}, expected {expected}")
+        return value if isinstance(value, Mapping) else {}
+
+    def pass_on(self, problems: Sequence[Problem]) -> None:
+        """Note what a section inside this one has noted."""
+        self.ok = self.ok and not problems
+        self._problems += problems
+
     def close(self) -> None:
         """Note every key that no reader asked for, with the nearest known one."""
         for key in self._table:

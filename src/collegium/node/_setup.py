@@ -22,6 +22,7 @@ from collegium.consensus import (
     ChangeContext,
     ChangePlan,
     ChangeRules,
+    Consents,
     EpochSigner,
     EpochVerifier,
     Release,
@@ -50,6 +51,7 @@ from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rows, Rule, Schema
 
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
+from ._consents import consents_of
 from ._epoch_node import EpochNode
 from ._epochs import Epochs, epochs_of
 from ._events import Event, Message, Warning_
@@ -193,7 +195,8 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     if committee.shards > 1:
         sharded, network = _open_shards(genesis, task, roles, committee)
     else:
-        participants, network = open_network(genesis, task, roles, committee.link_ms, epochs.plan)
+        consents = consents_of(genesis, experiment.licences)
+        participants, network = open_network(genesis, task, roles, committee.link_ms, epochs.plan, consents)
     return Federation(
         experiment=experiment,
         genesis=genesis,
@@ -231,12 +234,18 @@ class Roles:
 
 
 def open_network(
-    genesis: Genesis, task: PlayedTask, roles: Roles, link_ms: int, plan: ChangePlan | None = None
+    genesis: Genesis,
+    task: PlayedTask,
+    roles: Roles,
+    link_ms: int,
+    plan: ChangePlan | None = None,
+    consents: Consents | None = None,
 ) -> tuple[dict[int, ValidatorNode | EpochNode], Network]:
     """Return the live validators, each at the beginning of round 0, and the network between them.
 
     Args:
         plan: when epochs change; None: one that does not end.
+        consents: as `surround` takes them.
     """
     work = SharedWork()
     network, nodes = Network(work, link_ms), dict[int, ValidatorNode | EpochNode]()
@@ -262,6 +271,7 @@ def open_network(
             work=work,
             signatures=verifier,
             plan=plan,
+            consents=consents,
         )
         disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
         first = (terms, EMPTY_STATE, {0: keys.first_seal})
@@ -317,6 +327,7 @@ def surround(
     work: Work,
     signatures: Verifier,
     plan: ChangePlan | None = None,
+    consents: Consents | None = None,
 ) -> ValidatorContext:
     """Return what does not change for one validator while its task runs.
 
@@ -326,6 +337,7 @@ def surround(
         timing: how long a round waits.
         work, signatures: what was computed and verified, of which validators in one process keep one memory.
         plan: when epochs change; None: one that does not end.
+        consents: whose data is used by whose leave; None where nobody's leave is asked.
     """
     surroundings = RoundContext(
         agreed=task,
@@ -348,7 +360,7 @@ def surround(
     if plan is not None:
         rules, value = ChangeRules(plan, genesis.epoch_set, work), sha256(genesis.beacon).digest()
         change = ChangeContext(rules, 0, value, keys.account, keys.voting, os_random)
-    return ValidatorContext(surroundings, signer, signatures, archive, view_timeout_ms, None, change)
+    return ValidatorContext(surroundings, signer, signatures, archive, view_timeout_ms, None, change, consents)
 
 
 def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
@@ -415,9 +427,10 @@ def quorum_of(experiment: Experiment, trainers: int) -> int | None:
 
 
 def _at_no_level(experiment: Experiment) -> Experiment:
-    """Return the experiment without its level and shards: a model starts the same whoever proves and adds what."""
+    """Return the experiment without level, shards, licences: a model starts the same whoever proves and adds what."""
     whole = replace(experiment.committee, shards=1, partition_rounds=None)
-    return replace(experiment, task=replace(experiment.task, level="unproved"), committee=whole, attestation=None)
+    task = replace(experiment.task, level="unproved")
+    return replace(experiment, task=task, committee=whole, attestation=None, licences=None)
 
 
 def _quote_demand(experiment: Experiment) -> QuoteDemand | None:

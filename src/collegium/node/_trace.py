@@ -16,6 +16,7 @@ from collegium.settlement import Checkpoint
 from ._experiment import experiment_from_bytes
 from ._genesis import Genesis
 from ._ledger import OrderedRound
+from ._licence_settings import LicenceSettings
 from ._sharded_ledger import ShardedRound
 from ._task import EMPTY_STATE
 
@@ -34,11 +35,14 @@ def write_lineage(
 ) -> None:
     """Write the lineage of a run into a fresh SQLite file: the same bytes for the same run and SQLite library."""
     with Lineage(path) as lineage, lineage.atomic():
-        level = experiment_from_bytes(genesis.experiment).task.level
+        experiment = experiment_from_bytes(genesis.experiment)
+        level = experiment.task.level
         lineage.record("task", 0, genesis.task, "task", (), {"genesis": genesis.digest.hex(), "level": level})
+        licensed = _record_licences(lineage, genesis, experiment.licences)
         for account, name in genesis.trainers:
             site = name.rsplit("/", 1)[0]
-            lineage.record("dataset", 0, _dataset(genesis, account), site, ((genesis.task, "task", 1),))
+            source = licensed.get(site, (genesis.task, "task", 1))
+            lineage.record("dataset", 0, _dataset(genesis, account), site, (source,))
         model = sha256(EMPTY_STATE).digest()
         lineage.record("model", 0, model, "before round 0", ((genesis.task, "task", 1),))
         scribe = _Scribe(lineage, genesis, reports, dict(genesis.trainers))
@@ -133,6 +137,16 @@ class _Scribe:
             "outcome": header.outcome,
         }
         self.lineage.record("header", number, header.digest, who, (*parents, (header.model, "model", 1)), attributes)
+
+
+def _record_licences(lineage: Lineage, genesis: Genesis, settings: LicenceSettings | None) -> dict[str, Edge]:
+    """Record what licences name the data of sites by; return, by site, the edge to it."""
+    edges = dict[str, Edge]()
+    for entry in () if settings is None else settings.sites:
+        licence: dict[str, str | int] = {"licence": entry.number, "holder": entry.holder.hex()}
+        lineage.record("dataset", 0, entry.data_root, entry.site, ((genesis.task, "task", 1),), licence)
+        edges[entry.site] = (entry.data_root, "dataset", 1)
+    return edges
 
 
 def _weighted(close: Close) -> list[Edge]:

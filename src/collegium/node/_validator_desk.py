@@ -30,8 +30,11 @@ from collegium.consensus import (
     RoundState,
     Timer,
     ValidatorContext,
+    Withdrawals,
     decode_payload,
-    is_epoch_record,
+    encode_withdrawal,
+    follow_withdrawals,
+    is_beside_rounds,
     proofs_due,
 )
 from collegium.crypto import Digest
@@ -39,7 +42,7 @@ from collegium.settlement import Checkpoint
 
 from ._checkpoints import checkpoints, opening_digest
 from ._desk import FinalBlocks, Passed, Readiness, Verdict, upload_lengths
-from ._epoch_node import EpochNode
+from ._epoch_node import BroughtWithdrawal, EpochNode
 from ._epoch_wire import EpochMessage, encode_epoch_message
 from ._epochs import place_of
 from ._journal import HEADER_KIND
@@ -294,7 +297,7 @@ class NodeSteps:
             return note
         number, close, view, archive = note.header.round, None, 0, node.journal.archive
         for block in reversed(archive.blocks):
-            if not block.payload or is_epoch_record(block.payload):
+            if not block.payload or is_beside_rounds(block.payload):
                 continue
             payload = decode_payload(block.payload)
             if isinstance(payload, Certified) and payload.header.digest == note.header.digest:
@@ -420,6 +423,12 @@ class ValidatorDesk:
         size = len(upload.ciphertext) + len(upload.proof) + len(upload.registration)
         await self.machine.mailbox.put(None, Submission(upload, verdict), size)
         return await verdict
+
+    async def withdraw(self, record: bytes) -> None:
+        """Hand a withdrawal of consent to the order, if it is one of this task."""
+        payload = encode_withdrawal(record)
+        follow_withdrawals(self.steps.context.consents, Withdrawals(), (payload,))
+        await self.machine.mailbox.put(None, BroughtWithdrawal(payload), len(payload))
 
     async def final_header(self) -> Committed | None:
         """Return the block of the last final header with its proof."""

@@ -33,12 +33,15 @@ from collegium.consensus import (
     RoundTimer,
     Send,
     SetTimer,
+    Submit,
     Timer,
     ValidatorContext,
     ValidatorState,
     accepted_author,
+    is_withdrawal,
     restore_validator,
     validator_step,
+    withdrawal_accepted,
 )
 from collegium.crypto import SealKey, SecretShare, hash_fields
 from collegium.errors import CollegiumError
@@ -50,6 +53,7 @@ from ._network import Message, Outgoing
 
 __all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed", "sign_checkpoint"]
 
+WITHDRAWALS_WAITING_MAX: Final = 4  # of anybody: the next ones can be brought when these are ordered
 OFFERS_MAX: Final = 4  # candidates of whom a record waits among the 8 payloads under a validator's name
 Note = (
     Admitted
@@ -211,6 +215,18 @@ class ValidatorNode:
         if account in offered or len(offered) >= OFFERS_MAX:
             return []
         return self.handle(Relay(self.index, payload), now_ms, self.index)
+
+    def withdraw(self, payload: bytes, now_ms: int) -> Iterable[Outgoing]:
+        """Have a withdrawal of consent ordered, whoever brings it, if it takes somebody out who is in the cohort.
+
+        What was brought before and waits to be ordered is not brought again.
+        """
+        state, waiting = self.state, [relay.payload for relay in self.state.replica.pool]
+        if payload in waiting or not withdrawal_accepted(self.context.consents, state.withdrawals, (), payload):
+            return []
+        if sum(map(is_withdrawal, waiting)) >= WITHDRAWALS_WAITING_MAX:
+            return []
+        return self.handle(Submit(payload), now_ms, self.index)
 
     def _note(self, effect: object) -> None:
         """Remember what is neither written nor sent."""

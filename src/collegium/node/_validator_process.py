@@ -36,6 +36,7 @@ from collegium.consensus import (
 from collegium.crypto import os_random
 from collegium.errors import CollegiumError
 
+from ._consents import consents_of
 from ._consortium import ValidatorSecrets, load_validator_secrets, read_genesis
 from ._epoch_node import EpochNode, OldEpochUnreadable
 from ._epoch_wire import EpochMessage, decode_epoch_message, frame_limits
@@ -226,6 +227,7 @@ def _context(
         timing=settings.timing.round,
         work=work,
         signatures=EpochVerifier(genesis.epoch_set),
+        consents=consents_of(genesis, experiment.licences),
     )
     if plan is None:
         return context

@@ -57,6 +57,7 @@ from ._audit import (
 )
 from ._base_chain import ChainRecord, decode_chain_record
 from ._chain_check import check_chain
+from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, KnownEpoch, epochs_of
 from ._events import Event, VerifyProgress
@@ -91,6 +92,10 @@ from ._workers import Workers
 __all__ = ["AnchorError", "DerivedFileError", "FailingProofError", "Verification", "verify_run"]
 
 _OBJECT = re.compile(rf"{STORE}/([0-9a-f]{{2}})/\1[0-9a-f]{{62}}")
+
+
+class WithdrawnConsentError(CollegiumError):
+    """A round uses data for which consent was taken back."""
 
 
 class AnchorError(CollegiumError):
@@ -175,14 +180,15 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
         f"genesis: {len(genesis.validators)} keys proved, the beacon's group key follows from one dealing of each"
     )
     # 3. order
-    epochs, rounds, sharded = _check_order(audit, genesis, experiment)
+    epochs, rounds, sharded, withdrawn = _check_order(audit, genesis, experiment)
     # 4. rounds
     index = decode_index(audit.read(OBJECTS))
     with Workers() as workers:
         if sharded:
             check_sharded_rounds(audit, genesis, task, beacon, experiment.committee, sharded, index, workers)
         else:
-            _check_rounds(audit, genesis, task, _Office(epochs, beacon), seats, rounds, index, workers)
+            office = _Office(epochs, beacon, tuple(withdrawn))
+            _check_rounds(audit, genesis, task, office, seats, rounds, index, workers)
     audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
     if experiment.attestation is not None:
         policy, at = experiment.attestation.policy.digest.hex()[:16], experiment.attestation.time
@@ -211,19 +217,22 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
 
 def _check_order(
     audit: Audit, genesis: Genesis, experiment: Experiment
-) -> tuple[Epochs, tuple[OrderedRound, ...], tuple[ShardedRound, ...]]:
+) -> tuple[Epochs, tuple[OrderedRound, ...], tuple[ShardedRound, ...], Sequence[frozenset[bytes]]]:
     """Check the ledger from the genesis on, from handover to handover; return the epochs and all rounds.
 
-    Those with one committee, or those with shards: a run has rounds of one kind.
+    Those with one committee, or those with shards: a run has rounds of one kind. Beside them, for each round the
+    trainers whose consent was taken back before it.
     """
     segments = decode_segments(audit.read(LEDGER))
     epochs = epochs_of(genesis, experiment.committee)
     ordered: tuple[OrderedEpoch, ...] = ()
     sharded: tuple[ShardedRound, ...] = ()
+    withdrawn: Sequence[frozenset[bytes]] = ()
     if experiment.committee.shards > 1:
         sharded = sharded_rounds(genesis.epoch_set, segments, experiment.committee.shards)
     else:
         ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), segments)
+        withdrawn = withdrawn_by_round(consents_of(genesis, experiment.licences), segments)
     rounds = tuple(entry for epoch in ordered for entry in epoch.rounds)
     count = len(rounds) + len(sharded)
     if count != experiment.task.rounds + 1:
@@ -236,15 +245,18 @@ def _check_order(
             f"epochs: {len(ordered)} of {sizes} validators; {len(epochs.known) - 1} handovers final under the set that "
             "they end, each what its tickets, dealings and verdicts give"
         )
-    return epochs, rounds, sharded
+    if withdrawn and withdrawn[-1]:
+        audit.passed(f"consents: taken back for {len(withdrawn[-1])} trainers, each by its licence's holder")
+    return epochs, rounds, sharded, withdrawn
 
 
 @dataclass(frozen=True)
 class _Office:
-    """Who is in office in each round, and under which beacon key."""
+    """Who is in office in each round, under which beacon key, and who is out of the cohort."""
 
     epochs: Epochs
     first: ThresholdBeacon  # of the genesis
+    withdrawn: tuple[frozenset[bytes], ...]  # by round: whose data it may not use
 
     def set_of(self, number: int) -> EpochSet:
         """Return the epoch set of a round."""
@@ -330,6 +342,12 @@ def _check_round(
         aggregation.check_report(terms, entry.report)
         if entry.report.trainer not in cohort:
             raise ProposalRefusedError(f"trainer {entry.report.trainer.hex()} is not registered")
+        if entry.report.trainer in office.withdrawn[close.round]:
+            raise WithdrawnConsentError(
+                f"round {close.round} adds a report of trainer {entry.report.trainer.hex()}, for whose data consent "
+                "was taken back before it",
+                trainer=entry.report.trainer,
+            )
     known = {report_id: entry.report for report_id, entry in held.items()}
     check_close(work, terms, close, known, task.cohort_min, task.lying_max, task.may_skip(close.round))
     check_certified(work, office.set_of(close.round), terms, ordered.certified)
