@@ -35,6 +35,7 @@ from collegium.node import (
     write_manifest,
 )
 from collegium.node import _run as run_module
+from collegium.settlement import Chain
 
 Columns = dict[str, list[str]]
 IntArray = npt.NDArray[np.int64]
@@ -140,6 +141,8 @@ def play(
     out: Path,
     meddle: Callable[[Federation], None] = lambda _: None,
     attest: Attest | None = None,
+    licences: Chain | None = None,
+    on_event: Callable[[Event], None] = ignore,
 ) -> PlayedRun:
     """Run an experiment as the command line does, noting every secret; `meddle` may change the federation first."""
     federations: list[Federation] = []
@@ -169,7 +172,7 @@ def play(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "set_up", founded)
         patch.setattr(aggregation, "begin_upload", begun)
-        summary = run_experiment(load_experiment(experiment), out, ignore, render_page, attest)
+        summary = run_experiment(load_experiment(experiment), out, on_event, render_page, attest, licences)
     (federation,) = federations
     secrets["operator's account"] = federation.operator.secret
     for trainer in federation.trainers:

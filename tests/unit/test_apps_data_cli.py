@@ -12,9 +12,20 @@ import pytest
 from typer.testing import CliRunner
 
 import collegium
+from collegium.apps._licences import Grant, LicenceNotInForceError
+from collegium.apps._licences import issue as issue_request
 from collegium.apps.cli import ExitCode, app
 from collegium.crypto import load_keys
-from collegium.node import decode_data_registration, decode_licence
+from collegium.node import decode_data_registration, decode_experiment, decode_licence
+from collegium.settlement import (
+    ChainUnreachableError,
+    CuratorShare,
+    EmbeddedChain,
+    Genesis,
+    MoneySite,
+    decode_revocation,
+    read_licence,
+)
 
 EXPERIMENT = """
 [task]
@@ -281,7 +292,109 @@ def test_a_path_that_is_not_there_is_the_users_mistake(folder: Path, more: tuple
     assert invoke("verify", folder / "none").exit_code == ExitCode.USER
 
 
-@pytest.mark.parametrize("command", [(), ("register",), ("verify",), ("new-key",)])
+# issue and revoke
+
+
+@pytest.fixture
+def chain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddedChain:
+    """A chain in the place of every node, on which the owner has coin."""
+    owner = load_keys(folder / "keys").account.address
+    made = EmbeddedChain(Genesis(31337, 1_800_000_000, ((owner, 10**20),)))
+    monkeypatch.setattr("collegium.settlement.JsonRpcChain", lambda url: made)
+    return made
+
+
+def issue(path: Path, *more: object, licence: Path | None = None, key: str = "keys") -> Any:
+    where = path / "public" / "licence.json" if licence is None else licence
+    words = ("--key", path / key, "--url", "http://127.0.0.1:1", "--jurisdiction", "DE", *more)
+    return invoke("issue", where, *words)
+
+
+def revoke(path: Path, number: int, contract: str, *more: object) -> Any:
+    return invoke("revoke", number, "--key", path / "keys", "--url", "http://x", "--contract", contract, *more)
+
+
+def test_a_licence_is_issued_said_once_and_taken_back(folder: Path, chain: EmbeddedChain) -> None:
+    curator = "0x" + "c0" * 20
+    first = issue(folder, "--royalty", 500, "--curator", f"{curator}=100", "--json")
+    assert first.exit_code == ExitCode.GOOD, first.output
+    facts = json.loads(first.stdout)
+    site = MoneySite(bytes.fromhex(facts["contract"]), *(bytes(20),) * 3)
+    found = read_licence(chain, site, facts["number"])
+    asked = decode_licence((folder / "public" / "licence.json").read_bytes())
+    assert (found.holder, found.data_root, found.terms) == (asked.owner, asked.data_root, asked.terms)
+    assert (found.royalty, found.jurisdiction) == (500, "DE")
+    assert found.curators == (CuratorShare(b"\xc0" * 20, 100),)
+    again = issue(folder, "--contract", facts["contract"])
+    assert again.exit_code == ExitCode.USER
+    assert "licence 1 says the same" in again.stderr
+    taken = revoke(folder, facts["number"], facts["contract"], "--json")
+    assert taken.exit_code == ExitCode.GOOD, taken.output
+    assert decode_revocation(chain.sent[-1].raw).sender == asked.owner
+    assert json.loads(taken.stdout)["block"] == len(chain.sent)
+    twice = revoke(folder, facts["number"], facts["contract"])
+    assert twice.exit_code == ExitCode.USER
+    assert "AlreadyRevoked" in twice.stderr
+    afterwards = issue(folder, "--contract", facts["contract"], "--site", "A")
+    assert afterwards.exit_code == ExitCode.GOOD
+    told = afterwards.stdout[afterwards.stdout.index("[licences]") :]
+    experiment = decode_experiment((EXPERIMENT + told).encode(), folder)
+    assert experiment.licences is not None
+    assert [(entry.site, entry.number) for entry in experiment.licences.sites] == [("A", 2)]
+    assert "revoked:" in revoke(folder, 2, facts["contract"]).stdout
+
+
+def test_a_licence_is_not_issued_by_another_out_of_its_time_or_changed(
+    folder: Path, chain: EmbeddedChain, tmp_path: Path
+) -> None:
+    assert invoke("new-key", folder / "strangers-keys").exit_code == ExitCode.GOOD
+    for result, why in (
+        (issue(folder, key="strangers-keys"), "the request is of account"),
+        (issue(folder, licence=tmp_path / "none.json"), "expected a licence.json"),
+        (issue(folder, licence=folder / "terms.txt"), "licence request"),
+    ):
+        assert (result.exit_code, why in result.stderr) == (ExitCode.USER, True), result.stderr
+    text = (folder / "public" / "licence.json").read_text()
+    (tmp_path / "licence.json").write_text(text.replace('"rows":2', '"rows":3'))
+    assert "a licence request of owner" in issue(folder, licence=tmp_path / "licence.json").stderr
+    assert chain.sent == ()
+    late = decode_licence((folder / "public" / "licence.json").read_bytes()).valid_until
+    request = decode_licence((folder / "public" / "licence.json").read_bytes())
+    grant = Grant(None, "DE", 0)
+    for now in (late, request.valid_from - 1):
+        with pytest.raises(LicenceNotInForceError):
+            issue_request(chain, load_keys(folder / "keys").account, request, grant, now)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--jurisdiction", "de"), "two capital letters"),
+        (("--jurisdiction", "ÄÖ"), "two capital letters"),
+        (("--curator", "0x00=1"), "is no address"),
+        (("--curator", "0x" + "c0" * 20), "basis points"),
+        (("--curator", "0x" + "c0" * 20 + "=10001"), "basis points"),
+        (("--contract", "0x12"), "is no address"),
+    ],
+)
+def test_what_no_licence_can_say_is_the_users_mistake(
+    folder: Path, chain: EmbeddedChain, more: tuple[str, str], why: str
+) -> None:
+    result = issue(folder, *more)
+    assert (result.exit_code, why in result.stderr) == (ExitCode.USER, True), result.stderr
+    assert chain.sent == ()
+
+
+def test_a_node_that_does_not_answer_is_the_worlds_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(url: str) -> None:
+        raise ChainUnreachableError("no answer")
+
+    monkeypatch.setattr("collegium.settlement.JsonRpcChain", silent)
+    assert issue(folder).exit_code == ExitCode.WORLD
+    assert revoke(folder, 1, "0x" + "00" * 20).exit_code == ExitCode.WORLD
+
+
+@pytest.mark.parametrize("command", [(), ("register",), ("verify",), ("new-key",), ("issue",), ("revoke",)])
 def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> None:
     result = invoke(*command, "--help")
     assert result.exit_code == ExitCode.GOOD

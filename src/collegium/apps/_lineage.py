@@ -17,6 +17,7 @@ __all__ = ["register"]
 
 LINEAGE: Final = "lineage.db"
 PREFIX_LEN_MIN: Final = 8
+LICENCE_BYTES_MAX: Final = 1 << 16
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +38,11 @@ def lineage(
     ] = False,
     erasure: Annotated[
         str | None,
-        typer.Option("--erasure", metavar="DATASET", help="A site, or a data root: list the versions that carry it."),
+        typer.Option(
+            "--erasure",
+            metavar="DATA",
+            help="A site, a licence's number or file, or a data root: list what carries it.",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -50,6 +55,7 @@ def lineage(
     Example:
       collegium lineage runs/demo --prov > model.prov.json
       collegium lineage runs/demo --erasure cleveland
+      collegium lineage runs/hospitals --erasure public/licence.json
     """
     with exit_codes():
         from collegium.lineage import Lineage
@@ -90,23 +96,54 @@ def _unique(what: str, wanted: str, records: tuple[Record, ...]) -> bytes:
 
 
 def _datasets(log: Lineage, wanted: str) -> tuple[bytes, ...]:
-    """Return the datasets of a site, or the one with this digest."""
+    """Return the datasets of a site, of a licence by its number or its file, or the one with this digest."""
     records = tuple(record for record in log.records() if record.kind == "dataset")
     of_site = dict.fromkeys(record.digest for record in records if record.subject == wanted)
-    return tuple(of_site) or (_unique("dataset", wanted, records),)
+    if of_site:
+        return tuple(of_site)
+    if wanted.isascii() and wanted.isdecimal() and len(wanted) < PREFIX_LEN_MIN:
+        of_licence = tuple(record.digest for record in records if record.values().get("licence") == int(wanted))
+        if not of_licence:
+            raise UsageError(f"no data of licence {wanted} in this run, expected a licence that its experiment names")
+        return of_licence
+    return (_unique("dataset", _data_root_in(Path(wanted)) or wanted, records),)
+
+
+def _data_root_in(path: Path) -> str | None:
+    """Return the data root that a licence request names, None if there is no such file.
+
+    Raises:
+        LicenceBytesError: the file is no licence request.
+    """
+    from collegium.node import decode_licence
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(LICENCE_BYTES_MAX)
+    except (OSError, ValueError):
+        return None
+    return decode_licence(data).data_root.hex()
 
 
 def _print_erasure(log: Lineage, wanted: str, *, json: bool) -> None:
     datasets = _datasets(log, wanted)
-    touched = {record.seq: record for dataset in datasets for record in log.erasure(dataset)}
-    versions = [touched[seq] for seq in sorted(touched)]
+    versions = log.carried(datasets)
     if json:
-        rows = [{"round": record.round_number, "model": record.digest.hex()} for record in versions]
+        rows = [
+            {
+                "round": each.version.round_number,
+                "model": each.version.digest.hex(),
+                "weight": each.weight,
+                "of": each.whole,
+            }
+            for each in versions
+        ]
         print_json({"datasets": [dataset.hex() for dataset in datasets], "versions": rows})
         return
     typer.echo(f"{len(versions)} of {len(log.models())} versions carry weight from {printable(wanted)}")
-    for record in versions:
-        typer.echo(f"  round {record.round_number:>5}  {record.digest.hex()}")
+    for each in versions:
+        record = each.version
+        typer.echo(f"  round {record.round_number:>5}  {record.digest.hex()}  weight {each.weight} of {each.whole}")
 
 
 def _print_influence(log: Lineage, model: bytes, *, json: bool) -> None:
