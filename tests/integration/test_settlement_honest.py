@@ -34,10 +34,11 @@ from _slashing_stage import (
     rows_digest,
     signed_header,
 )
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collegium import algebra
+from collegium.consensus import ShardResult
 from collegium.crypto import BlsSecretKey, g1_uncompressed, hash_fields
 from collegium.settlement import (
     ContractRefusedError,
@@ -72,15 +73,30 @@ HEADERS = [
 ]
 SUMS = [key_sum(name, ALICE) for name in (1, 2)]
 
+# Of one round in two shards: what a validator with a seat in each signs there, once in each.
+IN_SHARDS = [key_sum(10 + shard, ALICE) for shard in (0, 1)]
+RESULTS = [
+    ShardResult(TASK, 7, shard, "bounded", sum_.close, "opened", ((3, sum_.digest),), hash_fields("total", shard))
+    for shard, sum_ in enumerate(IN_SHARDS)
+]
+VOUCHERS = [
+    hash_fields("shard-voucher", TASK, 7, REPORTS[0].terms, shard, sum_.close) for shard, sum_ in enumerate(IN_SHARDS)
+]
+
 # What the honest party signed with its voting key, and what with its account key: digests and signatures.
 BALLOTS = {(view, key): ballot(view, view) for view in (5, 6) for key in SETS}
 VOTED = {said.digest(SETS[key]): HONEST_BLS.sign(said.digest(SETS[key])) for (_, key), said in BALLOTS.items()} | {
     digest: HONEST_BLS.sign(digest)
-    for digest in (hash_fields("timeout", SETS[TASK, 0].digest(), 5, 4), hash_fields("checkpoint", TASK))
+    for digest in (
+        *(hash_fields("timeout", SETS[TASK, 0].digest(), 5, 4), hash_fields("checkpoint", TASK)),
+        *(hash_fields("header", TASK, number) for number in (1, 2)),
+        *(result.digest for result in RESULTS),
+    )
 }
 SIGNED = {report_.id: report_.signature for report_ in REPORTS}
 SIGNED |= {header.digest: header.signature for header in HEADERS}
-SIGNED |= {sum_.digest: sum_.signature for sum_ in SUMS}
+SIGNED |= {sum_.digest: sum_.signature for sum_ in (*SUMS, *IN_SHARDS)}
+SIGNED |= {digest: ALICE.sign(digest) for digest in VOUCHERS}
 
 
 @dataclass(frozen=True)
@@ -156,9 +172,23 @@ def reports() -> st.SearchStrategy[Attempt]:
     )
 
 
+def headers() -> st.SearchStrategy[Attempt]:
+    """The court has found false a header that the liar alone voted for."""
+    forged = [secret.sign(FALSE_HEADER) for secret in (LYING_BLS, BlsSecretKey(GROUP_ORDER - HONEST_BLS.scalar))]
+    signatures = [g1_uncompressed(signature) for signature in (*VOTED.values(), *forged)]
+    return st.builds(
+        lambda *arguments: Attempt("falseHeader", arguments),
+        st.sampled_from([HONEST, HONEST, HONEST_TRAINER, 77]),
+        st.one_of(st.sampled_from([*VOTED, *SIGNED, FALSE.digest, FALSE_HEADER]), st.binary(min_size=32, max_size=32)),
+        st.one_of(st.sampled_from(signatures), st.binary(min_size=96, max_size=96), st.binary(max_size=97)),
+    )
+
+
 def statements() -> st.SearchStrategy[Attempt]:
     """The court has found false what the liar signed, and nothing that the honest party signed."""
-    said = st.one_of(st.sampled_from([*SIGNED, FALSE.digest]), st.binary(min_size=32, max_size=32))
+    said = st.one_of(
+        st.sampled_from([*SIGNED, *VOTED, FALSE.digest, FALSE_HEADER]), st.binary(min_size=32, max_size=32)
+    )
     return st.builds(
         lambda function, *arguments: Attempt(function, arguments),
         st.sampled_from(["falseStatement", "withheldData"]),
@@ -169,6 +199,7 @@ def statements() -> st.SearchStrategy[Attempt]:
 
 
 FALSE = key_sum(3)
+FALSE_HEADER = hash_fields("header", TASK, 0)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +207,7 @@ def court() -> Iterator[Court]:
     for world in embedded():
         founded = found_court(world)
         founded.rule(FALSE.digest, MALLORY.address)
+        founded.rule(FALSE_HEADER, MALLORY.address)
         yield founded
 
 
@@ -187,7 +219,11 @@ def first_votes() -> Attempt:
     return Attempt("doubleVote", (HONEST, 0, MEMBERS, 5, said, signed))
 
 
-@given(attempt=st.one_of(votes(), proposals(), reports(), statements()))
+ATTEMPTS = {"votes": votes(), "proposals": proposals(), "reports": reports(), "statements": statements()}
+ATTEMPTS["headers"] = headers()
+
+
+@given(attempt=st.one_of(*ATTEMPTS.values()))
 @example(attempt=first_votes())
 def test_nothing_that_another_party_sends_takes_an_honest_stake(court: Court, attempt: Attempt) -> None:
     data = contract("Slashing").call(attempt.function, *attempt.arguments)
@@ -207,6 +243,48 @@ def test_the_same_calls_take_a_stake_where_two_things_were_signed(court: Court) 
     chain.call(
         MALLORY.address, court.site.slashing, slashing.call("doubleVote", member, epoch, members, view, said, signed)
     )
+
+
+def test_what_was_signed_in_two_shards_of_a_round_convicts_nobody(court: Court) -> None:
+    """Two sums, vouchers and results of one seat number in one round: of two shards, so no two of one thing."""
+    chain, slashing, members = court.world.chain, contract("Slashing"), (HONEST, HONEST_TRAINER)
+    results = [(result.digest, g1_uncompressed(HONEST_BLS.sign(result.digest))) for result in RESULTS]
+    said = [(sum_.digest, sum_.signature) for sum_ in IN_SHARDS] + [(d, SIGNED[d]) for d in VOUCHERS]
+    attempts = [
+        Attempt(name, (member, *one))
+        for name in ("falseStatement", "withheldData")
+        for one in said
+        for member in members
+    ]
+    attempts += [Attempt("falseHeader", (member, *one)) for one in results for member in members]
+    digests, signed = zip(*results, strict=True)
+    ballots = tuple((digest, 4, digest) for digest in digests)
+    attempts.append(Attempt("doubleVote", (HONEST, 0, MEMBERS, 5, ballots, signed)))
+    statements_, written = zip(*said[:2], strict=True)
+    attempts.append(Attempt("doubleProposal", (HONEST, 0, 7, 3, statements_, written)))
+    attempts.append(Attempt("doubleReport", (HONEST_TRAINER, 7, REPORTS[0].terms, statements_, written)))
+    refusals = set()
+    for attempt in attempts:
+        with pytest.raises(ContractRefusedError) as refusal:
+            chain.call(MALLORY.address, court.site.slashing, slashing.call(attempt.function, *attempt.arguments))
+        refusals.add(refusal.value.values["error"])
+    assert refusals == {"NotRefuted", "NotSigned", "WrongRole"}
+
+
+def test_every_kind_of_evidence_is_tried() -> None:
+    """A function that convicts and is not drawn here would be a gap in the statement above."""
+    views = {"penalty", "settlement", "registry", "task", "disputes", "availability", "curation", "REWARD"}
+    tried = {"doubleVote", "doubleProposal", "doubleReport", "falseHeader", "falseStatement", "withheldData"}
+    assert set(contract("Slashing").functions) - views == tried
+    drawn: set[str] = set()
+
+    @settings(max_examples=60, database=None)
+    @given(attempt=st.one_of(*ATTEMPTS.values()))
+    def draw(attempt: Attempt) -> None:
+        drawn.add(attempt.function)
+
+    draw()
+    assert drawn == tried
 
 
 @pytest.mark.seeds(quick=2, full=60)
