@@ -32,6 +32,7 @@ REGISTRY = re.compile(r'"resolved": *"https?://')  # a lock file pins what to in
 MACHINE_PATH = re.compile(r"(?<![\w.\-*/}])/(home|root|Users)/\w")
 SCRATCH_PATH = re.compile(r"""["'](/tmp|/var/tmp)\b""")
 TEST_NAMED = re.compile(r"\b(?:tests/[\w/]+/)?(test_\w+\.py)(?:::(\w+))?")
+TEST_FUNCTION_NAMED = re.compile(r"`(test_[a-z0-9]+_[a-z0-9]+_[a-z0-9_]+)`")
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[^)\s]*)?\)")
 
 
@@ -81,6 +82,13 @@ def tracked() -> tuple[File, ...]:
         if (ROOT / path).is_file():  # not a file that is being moved
             files.append(File(path, mode, (ROOT / path).read_bytes()))
     return tuple(files)
+
+
+@cache
+def functions_that_test() -> frozenset[str]:
+    """The names of all test functions."""
+    files = (file for file in tracked() if file.path.startswith("tests/") and file.suffix == ".py")
+    return frozenset(name for file in files for name in re.findall(r"^ *def (test_\w+)\(", file.text, re.MULTILINE))
 
 
 def matches(file: File, pattern: re.Pattern[str]) -> Iterator[str]:
@@ -201,6 +209,13 @@ def names_only_tests_that_exist(file: File) -> Iterator[str]:
             yield f"{file.path}: {named[0]} does not exist"
 
 
+def names_only_test_functions_that_exist(file: File) -> Iterator[str]:
+    if file.suffix == ".md":
+        for named in TEST_FUNCTION_NAMED.finditer(file.text):
+            if named[1] not in functions_that_test():
+                yield f"{file.path}: {named[1]} is no test"
+
+
 def links_lead_somewhere(file: File) -> Iterator[str]:
     if file.suffix == ".md":
         for target in LINK.findall(file.text):
@@ -228,6 +243,7 @@ REFUSED: dict[Rule, File] = {
     ),
     prints_only_in_apps: File("src/collegium/node/_run.py", "100644", b"print(1)\n"),
     names_only_tests_that_exist: File("docs/a.md", "100644", b"tests/unit/test_nothing.py\n"),
+    names_only_test_functions_that_exist: File("docs/a.md", "100644", b"`test_nothing_at_all`\n"),
     links_lead_somewhere: File("docs/a.md", "100644", b"[the rule](rule.md#bounds)\n"),
 }
 

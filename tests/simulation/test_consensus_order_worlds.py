@@ -68,7 +68,7 @@ def test_liars_are_convicted_in_bad_weather():
 
 @pytest.mark.parametrize("seed", [581, 631])
 def test_a_disk_that_forgets_makes_an_honest_validator_convict_itself(seed):
-    """Found among random schedules; `test_vote_lost_in_a_crash_forks` shows what it can lead to."""
+    """Found among random schedules; the mutant "vote lost in a crash" shows what it can lead to."""
 
     def forget(kept):
         return kept and replace(kept, voted_view=0, timeout_view=0, proposed_view=0, timeout=None)
