@@ -22,7 +22,7 @@ commitment of the old registration among the new ones, so that the rows are prov
 How it works and why it is sound: docs/spec/proofs.md. All that a verifier raises on a proof is a `ProofRejectedError`.
 """
 
-from ._bounded import BoundedStatement, prove_bounded, verify_bounded
+from ._bounded import BoundedStatement, bounded_code, prove_bounded, verify_bounded
 from ._data import (
     COMMITMENTS_MAX,
     OPENINGS,
@@ -158,6 +158,7 @@ __all__ = [
     "TrainingWitness",
     "UnprovableError",
     "VerifiedQuote",
+    "bounded_code",
     "commit_data",
     "commit_seed",
     "committed_seed",

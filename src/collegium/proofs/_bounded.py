@@ -34,12 +34,17 @@ from ._score import SCORE_RELATIONS, Score, ScoreTensors
 from ._sums import Sums, power_sum
 from ._verify import verify
 
-__all__ = ["BoundedStatement", "prove_bounded", "verify_bounded"]
+__all__ = ["BoundedStatement", "bounded_code", "prove_bounded", "verify_bounded"]
 
 KEY_ELEMENTS = 4 * (1024 + 4444)  # the copied key rows
 LIMB_BITS = 12
 NORM_LIMB_BITS = 12
 _LANES, _NORM, _SCORE = MASK_RELATIONS, MASK_RELATIONS + 2, MASK_RELATIONS + 3
+
+
+def bounded_code(entries: int) -> ProofCode:
+    """Return the code near the least proof of an update of so many entries."""
+    return ProofCode(row_length(3 * entries + KEY_ELEMENTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +89,7 @@ class BoundedStatement:
         """The code: the registered seed's, else the stated row length, or one near the least proof."""
         if self.seed_shape is not None:
             return self.seed_shape.code
-        return ProofCode(self.message_len or row_length(3 * self.masked.entries + KEY_ELEMENTS))
+        return ProofCode(self.message_len) if self.message_len else bounded_code(self.masked.entries)
 
     def fields(self) -> tuple[bytes | int, ...]:
         """Return what the transcript binds."""
