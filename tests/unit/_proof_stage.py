@@ -9,6 +9,7 @@ may twist on the way, so that everything after the twist fits the lie.
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -473,6 +474,21 @@ def careless(
     work.careless, work.changes = True, before or {}
     at_start(work.messages)
     return _prove.run(work, assignment or case.assignment)
+
+
+def wrong_proof(case: Case, path: str, generator: random.Random) -> bytes:
+    """Return the proof of a prover that adds to one number of a tensor, commits to it and goes on."""
+    layout, tensor = case.program.layout, dict(tensors_of(case.tensors))[path]
+    row, slot = entry_at(layout, tensor, generator.randrange(entries_of(tensor)))
+    difference = generator.randrange(1, P)
+
+    def change(messages: Array) -> None:
+        messages[row, slot] = (int(messages[row, slot]) + difference) % P
+
+    if row < layout.tree_slice(layout.trace).start:
+        return careless(case, path, at_start=change).proof
+    where = "in_trace" if row < layout.tree_slice(layout.products).start else "in_products"
+    return careless(case, path, Changed(case.assignment, **{where: change})).proof
 
 
 def light_work(monkeypatch: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _proof_stage import Case, Changed, careless, case_of, entries_of, entry_at, proof_of, tensors_of, verify
+from _proof_stage import Case, case_of, proof_of, tensors_of, verify, wrong_proof
 
 from collegium.algebra import P
 from collegium.proofs import (
@@ -217,18 +217,3 @@ def test_both_refuse_a_proof_of_one_wrong_number(name: str) -> None:
     bound = [path for path, _ in tensors_of(case.tensors) if not path.endswith("seed") and "excess" not in path]
     for path in generator.sample(bound, min(WITNESS_CHANGES, len(bound))):
         assert both_refuse(case.statement, wrong_proof(case, path, generator)) in BY_EQUATIONS, path
-
-
-def wrong_proof(case: Case, path: str, generator: random.Random) -> bytes:
-    """Return the proof of a prover that adds to one number of a tensor, commits to it and goes on."""
-    layout, tensor = case.program.layout, dict(tensors_of(case.tensors))[path]
-    row, slot = entry_at(layout, tensor, generator.randrange(entries_of(tensor)))
-    difference = generator.randrange(1, P)
-
-    def change(messages: Any) -> None:
-        messages[row, slot] = (int(messages[row, slot]) + difference) % P
-
-    if row < layout.tree_slice(layout.trace).start:
-        return careless(case, path, at_start=change).proof
-    where = "in_trace" if row < layout.tree_slice(layout.products).start else "in_products"
-    return careless(case, path, Changed(case.assignment, **{where: change})).proof
