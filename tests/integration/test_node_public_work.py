@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from _run_stage import PlayedRun
 
+from collegium.crypto import frame_fields
 from collegium.node import PublicRecord, read_public_record, work_terms
 from collegium.node._experiment import experiment_from_bytes
 from collegium.node._genesis import decode_genesis
-from collegium.settlement import KnownStretches, MachineRun, PublicWork, WorkTermsError, compile_program, public_works
+from collegium.settlement import (
+    KnownStretches,
+    MachineRun,
+    PublicWork,
+    WorkTermsError,
+    compile_program,
+    public_works,
+    signed_works,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +62,23 @@ def test_headers_of_proved_rounds_are_accepted(proved: PlayedRun) -> None:
     for work in public_works(record.terms):
         if work.name != "opening" or FULL:
             assert run(record, work, 2).accepted, work.name
+
+
+def test_reports_and_receipts_of_a_proved_round_are_accepted_but_not_without_their_proofs(proved: PlayedRun) -> None:
+    record, number = read_public_record(proved.path), 2
+    report, receipt = signed_works(record.terms)
+    close, terms, messages = record.rounds[number].close, record.round_terms[number], record.messages(number)
+    assert messages[0].startswith(record.terms.head)
+    program = compile_program(report.module, report.parameters)
+    assert MachineRun(program, close.reports[0], KnownStretches(messages)).accepted
+    signed = next(receipt for receipt in close.signed if receipt.verified)
+    ids = b"".join(signed.reports), b"".join(signed.verified[:1])
+    preimage = frame_fields("receipt", terms.task, terms.round, terms.digest, signed.seat, *ids)
+    assert preimage.startswith(receipt.head)
+    program = compile_program(receipt.module, receipt.parameters)
+    assert MachineRun(program, sha256(preimage).digest(), KnownStretches([*messages, preimage])).accepted
+    withheld = [data for data in messages if len(data) < 200_000]
+    assert MachineRun(program, sha256(preimage).digest(), KnownStretches([*withheld, preimage])).stuck is not None
 
 
 def test_rounds_in_shards_have_no_programs_yet(played: PlayedRun) -> None:

@@ -18,7 +18,16 @@ from collegium.aggregation import KeySum, Report, RoundTerms
 from collegium.consensus import total_bytes
 from collegium.crypto import Digest
 from collegium.lineage import Store
-from collegium.settlement import WorkTerms, WorkTermsError, round_messages, step_rule
+from collegium.settlement import (
+    ProofPlan,
+    ProofPlanError,
+    StepPlan,
+    WorkTerms,
+    WorkTermsError,
+    proof_messages,
+    round_messages,
+    step_rule,
+)
 
 from ._audit import OBJECT_BYTES_MAX
 from ._epoch_ledger import ordered_epochs
@@ -26,6 +35,7 @@ from ._epochs import epochs_of
 from ._experiment import Experiment, experiment_from_bytes
 from ._genesis import Genesis, decode_genesis, first_terms
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
+from ._proofs import PACK_ROUNDS
 from ._run import GENESIS, LEDGER, OBJECTS, STORE
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
@@ -60,7 +70,22 @@ def work_terms(genesis: Genesis, experiment: Experiment, task: LearningTask) -> 
         proves=bool(task.proof_bytes_max(1)),
         rule=step_rule(task.spec, task.rule, task.layout(0).entries),
         parameters=parameters,
+        plan=proof_plan(task),
     )
+
+
+def proof_plan(task: LearningTask) -> ProofPlan | None:
+    """Return the plan of a task's proofs, None where reports carry none, or such that no program verifies."""
+    step = None
+    if task.level not in ("bounded", "proved"):
+        return None
+    if task.level == "proved":
+        statistics_len = 8 * task.layout(0).entries
+        try:
+            step = StepPlan(task.spec, task.rule, task.rows_max, task.rounds, PACK_ROUNDS, statistics_len, task.names)
+        except ProofPlanError:
+            return None
+    return ProofPlan(task.rule_digest, task.layout(0).entries, task.layout(1).entries, step=step)
 
 
 @dataclass(frozen=True)
@@ -104,7 +129,12 @@ class PublicRecord:
                 by_seat = {key_sum.seat: key_sum for key_sum in sums}
                 states.append(total_bytes(aggregation.open_sum(terms, by_seat, total, sum(close.weights)).total))
         made = round_messages(header, before, close, terms, reports, ciphertexts, sums, states)
-        return (*made, *self.terms.messages)
+        named = [(report.proof, report.registration) for report in reports]
+        proofs, registrations = (
+            [store.get(pair[index], OBJECT_BYTES_MAX) for pair in named if pair[index] != bytes(32)]
+            for index in range(2)
+        )
+        return (*made, *proof_messages(reports, proofs, registrations), *self.terms.messages)
 
 
 def read_public_record(path: Path) -> PublicRecord:

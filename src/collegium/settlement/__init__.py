@@ -86,6 +86,7 @@ from collegium.settlement._errors import (
     ParameterError,
     ProgramError,
     ProgramSizeError,
+    ProofPlanError,
     ReplayMismatchError,
     TraceInputError,
     TraceRangeError,
@@ -155,6 +156,7 @@ from collegium.settlement._payouts import (
 from collegium.settlement._players import Challenger, Defender
 from collegium.settlement._program_plain import run_plainly
 from collegium.settlement._program_source import Parameters
+from collegium.settlement._proof_plan import ProofPlan, StepPlan
 from collegium.settlement._revocations import Revocation, decode_revocation, read_revocations
 from collegium.settlement._slashing import (
     Conviction,
@@ -189,7 +191,14 @@ from collegium.settlement._transcript import (
     verify_replay,
 )
 from collegium.settlement._withdrawal import Withdrawal, read_withdrawal
-from collegium.settlement._works import PublicWork, WorkTerms, public_works, round_messages
+from collegium.settlement._works import (
+    PublicWork,
+    WorkTerms,
+    proof_messages,
+    public_works,
+    round_messages,
+    signed_works,
+)
 from collegium.settlement.programs import PreimageUnknownError
 
 __all__ = [
@@ -269,6 +278,8 @@ __all__ = [
     "Program",
     "ProgramError",
     "ProgramSizeError",
+    "ProofPlan",
+    "ProofPlanError",
     "PublicWork",
     "Receipt",
     "ReplayMismatchError",
@@ -280,6 +291,7 @@ __all__ = [
     "SentTransaction",
     "SignedTransaction",
     "SlashingSite",
+    "StepPlan",
     "StepRule",
     "StepWitness",
     "TaskTerms",
@@ -348,6 +360,7 @@ __all__ = [
     "post_checkpoint",
     "post_rewards",
     "post_task",
+    "proof_messages",
     "public_works",
     "raise_stake",
     "read_budget",
@@ -386,6 +399,7 @@ __all__ = [
     "set_encryption_key",
     "settlement_creation",
     "sign_transaction",
+    "signed_works",
     "step_rule",
     "sweep_rewards",
     "transact",

@@ -17,6 +17,7 @@ __all__ = [
     "ParameterError",
     "ProgramError",
     "ProgramSizeError",
+    "ProofPlanError",
     "ReplayMismatchError",
     "TraceInputError",
     "TraceRangeError",
@@ -128,3 +129,7 @@ class DissectionError(CollegiumError):
 
 class WorkTermsError(CollegiumError):
     """A task whose public work the programs of the dispute machine do not hold for."""
+
+
+class ProofPlanError(CollegiumError):
+    """A task whose proofs the programs of the dispute machine do not verify."""

@@ -18,8 +18,9 @@ from collegium.crypto import Digest, frame_fields
 from collegium.settlement._errors import WorkTermsError
 from collegium.settlement._machine import STEPS_MAX
 from collegium.settlement._model_step import StepRule
+from collegium.settlement._proof_plan import ProofPlan
 
-__all__ = ["PublicWork", "WorkTerms", "public_works", "round_messages"]
+__all__ = ["PublicWork", "WorkTerms", "proof_messages", "public_works", "round_messages", "signed_works"]
 
 _DIGEST_WORDS: Final = 4
 _LIMIT_MAX: Final = 1 << 23  # `_model_step` divides to 24 bits: more than twice a limit
@@ -48,6 +49,7 @@ class WorkTerms:
         proves: reports carry proofs, so that an invalid sum names the reports whose proofs fail.
         rule: the training rule.
         parameters: the first parameters' bytes.
+        plan: of the proofs that reports carry; None where they carry none, or such that no program verifies.
 
     Raises:
         WorkTermsError: the programs do not hold for such a task.
@@ -66,6 +68,7 @@ class WorkTerms:
     proves: bool
     rule: StepRule
     parameters: bytes
+    plan: ProofPlan | None = None
 
     def __post_init__(self) -> None:
         if self.layout.budget.lanes != 1 or self.first.layout.budget.lanes != 1:
@@ -99,7 +102,8 @@ class WorkTerms:
     @property
     def messages(self) -> tuple[bytes, ...]:
         """What programs read beside a round's own messages."""
-        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters
+        plan = () if self.plan is None else (self.plan.to_bytes(),)
+        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters, *plan
 
     def _shared(self) -> dict[str, int]:
         first, later = self.first.layout.budget, self.layout.budget
@@ -122,16 +126,18 @@ class WorkTerms:
 
 @dataclass(frozen=True)
 class PublicWork:
-    """One kind of public work that follows from a header.
+    """One kind of public work that follows from a header, or from what one party signs by itself.
 
     Attributes:
-        module: of `collegium.settlement.programs`, whose `main` accepts a header's digest if this part of it is right.
+        module: of `collegium.settlement.programs`, whose `main` accepts a digest if this part of it is right.
         parameters: what the module is compiled with.
+        head: the bytes with which the preimage of each such digest begins.
     """
 
     name: str
     module: str
     parameters: Mapping[str, int]
+    head: bytes
 
 
 def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
@@ -154,10 +160,24 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
         "DESCENDS": int(rule.descends),
         **_words("FIRST", sha256(terms.parameters).digest()),
     }
-    return (
-        PublicWork("weights", "_weights", shared | weights),
-        PublicWork("opening", "_opening", shared | {"PROVES": int(terms.proves)}),
-        PublicWork("model", "_model_step", shared | model),
+    modules = [
+        ("weights", "_weights", weights),
+        ("opening", "_opening", {"PROVES": int(terms.proves)}),
+        ("model", "_model_step", model),
+    ]
+    if terms.plan is not None:
+        modules.append(("proofs", "_close_proofs", terms.plan.parameters))
+    return tuple(PublicWork(name, module, shared | own, terms.head) for name, module, own in modules)
+
+
+def signed_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
+    """Return the kinds of statement about proofs that one party signs by itself: a report, a seat's receipt."""
+    if terms.plan is None:
+        return ()
+    parameters = terms._shared() | terms.plan.parameters
+    return tuple(
+        PublicWork(name, module, parameters, frame_fields(name, terms.task))
+        for name, module in (("report", "_report_proof"), ("receipt", "_receipt_proofs"))
     )
 
 
@@ -171,7 +191,7 @@ def round_messages(
     key_sums: Sequence[KeySum],
     states: Iterable[bytes],
 ) -> tuple[bytes, ...]:
-    """Return every message of a round that its works' programs may read.
+    """Return every message of a round that its works' programs may read, but for those of `proof_messages`.
 
     `states`: the model before and, where the round opened, the total, as objects.
     """
@@ -188,6 +208,14 @@ def round_messages(
         *rows,
         *states,
     )
+
+
+def proof_messages(
+    reports: Iterable[Report], proofs: Iterable[bytes], registrations: Iterable[bytes]
+) -> tuple[bytes, ...]:
+    """Return what programs read of reports' proofs beside their round's messages."""
+    combinations = [algebra.to_bytes(report.combination.reshape(-1)) for report in reports]
+    return (*proofs, *registrations, *combinations)
 
 
 def _words(name: str, digest: Digest) -> dict[str, int]:

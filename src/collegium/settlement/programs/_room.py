@@ -25,3 +25,17 @@ def copy(target: int, source: int, words: int) -> None:
     """Copy words that do not overlap."""
     for index in range(words):
         memory[target + index] = memory[source + index]
+
+
+def mark_room() -> int:
+    """Return where the next words will be allocated."""
+    if memory[_NEXT] == 0:
+        memory[_NEXT] = HEAP
+    return memory[_NEXT]
+
+
+def release(mark: int) -> None:
+    """Give back all that was allocated since `mark_room` returned a mark: every word is zero again."""
+    for address in range(mark, memory[_NEXT]):
+        memory[address] = 0
+    memory[_NEXT] = mark

@@ -1,0 +1,192 @@
+"""The proof of a training step: the statement about registered rows, the model and the batch that the beacon chose."""
+
+from __future__ import annotations
+
+from collegium.settlement.programs._hashing import (
+    finish_hash,
+    put_digest_field,
+    put_integer_field,
+    put_little,
+    put_message,
+    put_tag,
+    start_hash,
+)
+from collegium.settlement.programs._plan import (
+    NAME_WORDS,
+    P_NAMES,
+    P_NAMES_AT,
+    P_RULE_AT,
+    P_RULE_BYTES,
+    P_STATISTICS,
+    step_plan,
+)
+from collegium.settlement.programs._proof import (
+    check_columns,
+    check_combination,
+    check_sums,
+    draw_challenges,
+    put_shape,
+)
+from collegium.settlement.programs._proof_cells import (
+    BEACON,
+    CHOSEN,
+    DATA_ROOT,
+    FEATURES,
+    LABELS,
+    MATRIX_SEED,
+    MODEL_BYTES,
+    PLAN,
+    RELATIONS,
+    ROOTS,
+    ROUND,
+    ROWS,
+    TERMS_RECORD,
+    TRAINER,
+)
+from collegium.settlement.programs._proof_labels import TRAINING_TEXT
+from collegium.settlement.programs._proof_layout import begin_layout, end_layout
+from collegium.settlement.programs._proof_masked import add_mask, declare_mask
+from collegium.settlement.programs._proof_step import (
+    add_step,
+    choose_rows,
+    declare_data,
+    declare_step,
+    parameter_count,
+    read_parameters,
+    set_data_code,
+    step_relations,
+)
+from collegium.settlement.programs._proof_sums import begin_sums
+from collegium.settlement.programs._proof_transcript import end_fields
+from collegium.settlement.programs._reading import WORD, copy_digest, digest_field, read_message
+from collegium.settlement.programs._registered import put_data_shape
+from collegium.settlement.programs._report import read_proof, start_statement
+from collegium.settlement.programs._room import allocate
+from collegium.settlement.programs._round import T_MODEL
+from collegium.settlement.programs._task import task_digest
+from collegium.settlement.programs._words import byte_swap, keccak, memory
+
+LOOKUPS_OF_TRAINING = 1 << 15
+MONOMIALS_OF_TRAINING = 1 << 15
+BATCH = 0x6D2F76312F626174  # "m/v1/bat"
+BATCH_END = 0x6368000000000000  # "ch"
+BATCH_TEXT = 0x6261746368000000  # "batch"
+LEARNING_1 = 0x636F6C6C65676975  # "collegiu"
+LEARNING_2 = 0x6D2F76312F6C6561  # "m/v1/lea"
+LEARNING_3 = 0x726E696E672F0000  # "rning/"
+RATE_LANES = 17  # of SHAKE256
+
+
+def check_training() -> None:
+    """Reject unless the proof shows that the update is the rule's on the registered rows."""
+    set_data_code()
+    begin_layout(1, LOOKUPS_OF_TRAINING, MONOMIALS_OF_TRAINING)
+    features, labels, _ = declare_data(0)
+    memory[FEATURES] = features
+    memory[LABELS] = labels
+    declare_mask()
+    declare_step()
+    end_layout()
+    memory[RELATIONS] = step_relations()
+    read_model()
+    choose_rows(stream_of_rows(batch_seed()))
+    read_proof()
+    copy_digest(memory[ROOTS], memory[DATA_ROOT])
+    packed = packed_rows()
+    hashing = start_statement(TRAINING_TEXT)
+    put_little(hashing, step_plan(P_RULE_BYTES))
+    put_message(hashing, memory[PLAN] + step_plan(P_RULE_AT), 0, step_plan(P_RULE_BYTES))
+    put_little(hashing, 4 * parameter_count())
+    put_message(hashing, memory[MODEL_BYTES], step_plan(P_STATISTICS), 4 * parameter_count())
+    put_data_shape(hashing)
+    put_little(hashing, (memory[ROWS] + 7) // 8)
+    put_message(hashing, packed, 0, (memory[ROWS] + 7) // 8)
+    put_digest_field(hashing, memory[DATA_ROOT])
+    put_shape(hashing)
+    end_fields()
+    draw_challenges()
+    begin_sums()
+    add_mask(memory[MATRIX_SEED])
+    add_step()
+    check_sums()
+    check_combination()
+    check_columns()
+
+
+def read_model() -> None:
+    """Read the model state that the terms name."""
+    memory[MODEL_BYTES], length = read_message(digest_field(memory[TERMS_RECORD], T_MODEL))
+    assert length == step_plan(P_STATISTICS) + 4 * parameter_count()
+    read_parameters()
+
+
+def batch_seed() -> int:
+    """Return the address of the beacon's word for this trainer's batch of this round."""
+    found = memory[PLAN] + step_plan(P_NAMES_AT)
+    end = found + NAME_WORDS * step_plan(P_NAMES)
+    while found < end and not is_trainer(found):
+        found += NAME_WORDS
+    assert found < end
+    hashing = start_hash()
+    put_tag(hashing, 18, BATCH, BATCH_END, 0)
+    put_digest_field(hashing, task_digest())
+    put_integer_field(hashing, memory[ROUND])
+    put_digest_field(hashing, memory[BEACON])
+    put_little(hashing, memory[found + 3])
+    put_message(hashing, memory[PLAN] + memory[found + 4], 0, memory[found + 3])
+    return finish_hash(hashing)
+
+
+def is_trainer(account: int) -> int:
+    """Say whether three words are the trainer's account."""
+    trainer = memory[TRAINER]
+    return (
+        memory[account] == memory[trainer]
+        and memory[account + 1] == memory[trainer + 1]
+        and memory[account + 2] == memory[trainer + 2]
+    )
+
+
+def stream_of_rows(seed: int) -> int:
+    """Return the address of a word for each row: SHAKE256 of "batch", a seed and the step's number, 0, all framed."""
+    text, sponge, words = allocate(RATE_LANES), allocate(32), allocate(memory[ROWS])
+    at = put_text(text, 0, LEARNING_1, 8)
+    at = put_text(text, at, LEARNING_2, 8)
+    at = put_text(text, at, LEARNING_3, 6)
+    at = put_text(text, at, byte_swap(5), 8)
+    at = put_text(text, at, BATCH_TEXT, 5)
+    at = put_text(text, at, byte_swap(32), 8)
+    for index in range(4):
+        at = put_text(text, at, memory[seed + index], 8)
+    at = put_text(text, at, byte_swap(8), 8)
+    at = put_text(text, at, 0, 8)
+    put_text(text, at, 0x1F << 56, 1)
+    for lane in range(RATE_LANES):
+        memory[sponge + lane] = byte_swap(memory[text + lane])
+    memory[sponge + RATE_LANES - 1] = memory[sponge + RATE_LANES - 1] | 0x8000000000000000
+    lane = RATE_LANES
+    for index in range(memory[ROWS]):
+        if lane == RATE_LANES:
+            keccak(sponge)
+            lane = 0
+        memory[words + index] = memory[sponge + lane]
+        lane += 1
+    return words
+
+
+def put_text(text: int, at: int, word: int, count: int) -> int:
+    """Write the `count` highest bytes of a word, zeros behind them, at a byte of memory; return where they end."""
+    place, shift = text + (at >> 3), (at & 7) << 3
+    memory[place] = memory[place] | word >> shift
+    if shift > 0:
+        memory[place + 1] = (word << (64 - shift)) & WORD
+    return at + count
+
+
+def packed_rows() -> int:
+    """Return the address of the chosen rows as bits, the first the highest."""
+    packed = allocate((memory[ROWS] + 63) // 64)
+    for row in range(memory[ROWS]):
+        place = packed + (row >> 6)
+        memory[place] = memory[place] | memory[memory[CHOSEN] + row] << (63 - (row & 63))
+    return packed

@@ -1,0 +1,196 @@
+"""Reports with proofs, all that the programs of the dispute machine read of them, and what the verifier says.
+
+A `Claim` is a report as a trainer signs it. `admits` asks the real verifier, `runs` the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from _proof_stage import LESSONS, Case, account, case_of, digest_of, proof_of, random_of, round_terms
+
+from collegium import learning, proofs
+from collegium.aggregation import (
+    Report,
+    RoundTerms,
+    begin_upload,
+    check_claim,
+    encode_ciphertext,
+    finish_upload,
+)
+from collegium.algebra import to_bytes
+from collegium.crypto import Stream, hash_fields
+from collegium.errors import CollegiumError
+from collegium.node._proofs import (
+    DataPack,
+    RegistrationRecord,
+    TrainingRound,
+    claim_of,
+    masked_of_report,
+    masked_update,
+    register,
+)
+from collegium.proofs import BoundedStatement, FirstChallenges, KeySecrets, TrainingWitness, _training
+from collegium.settlement import ProofPlan, StepPlan
+
+RULE = digest_of("rule")
+STATISTICS = 5  # words before a model's parameters
+ROUND = 3  # of `round_terms`
+NAME = "trainer, with a name of more than eight bytes"
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """A report, its terms, and the objects that they name; `step` where the proof is of a training step."""
+
+    terms: RoundTerms
+    report: Report
+    ciphertext: Any
+    proof: bytes
+    norm: int | None = None
+    step: StepPlan | None = None
+    model: bytes = b""
+    registration: bytes = b""
+
+    @property
+    def plan(self) -> bytes:
+        """The plan of the task."""
+        layout = self.terms.layout
+        return ProofPlan(RULE, 1, layout.entries, layout.budget.lanes, self.norm, self.step).to_bytes()
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """What the program is compiled with."""
+        budget, nothing = self.terms.layout.budget, bytes(32)
+        digests = {"TASK": self.terms.task, "PLAN": sha256(self.plan).digest()}
+        digests |= dict.fromkeys(("FIRST_TERMS", "FIRST_BEACON", "GENESIS"), nothing)
+        return {
+            **{
+                f"{name}_{index}": int.from_bytes(digest[8 * index : 8 * index + 8], "big")
+                for name, digest in digests.items()
+                for index in range(4)
+            },
+            "LEVEL": int.from_bytes(b"bounded\0", "big"),
+            "LEVEL_BYTES": 7,
+            "SEATS": len(self.terms.seats),
+            "TRAINERS_MAX": budget.trainers_max,
+            "STALENESS_MAX": 0,
+            "FIRST_ENTRIES": 1,
+            "FIRST_BOUND": 1,
+            "ENTRIES": self.terms.layout.entries,
+            "ENTRY_BOUND": budget.entry_bound,
+        }
+
+    @property
+    def messages(self) -> tuple[bytes, ...]:
+        """Every message that the program may read."""
+        combination = to_bytes(self.report.combination.reshape(-1))
+        named = (self.report.preimage, self.terms.preimage, encode_ciphertext(self.ciphertext), self.proof, combination)
+        return (*named, self.plan, self.model, self.registration)
+
+    def admits(self) -> bool:
+        """Tell what the verifier says: of the registration, of the proof, and of the key that it is about."""
+        try:
+            claim = claim_of(self._verify())
+            check_claim(self.report, claim)
+        except CollegiumError:
+            return False
+        return True
+
+    def _verify(self) -> FirstChallenges:
+        masked = masked_of_report(self.terms, RULE, self.report, self.ciphertext)
+        if self.step is None:
+            return proofs.verify_bounded(BoundedStatement(masked, self.norm), self.proof)
+        record = RegistrationRecord.from_bytes(self.registration)
+        training = training_round(self.step, record, self.model, self.terms)
+        statement = training.statement(masked)
+        proofs.verify_registration(record.statement(statement.data, self.terms.task, self.report.trainer), record.proof)
+        return proofs.verify_training(statement, self.proof)
+
+
+def report_of(case: Case, proof: bytes) -> Claim:
+    """Return the report of a bounded case's draft with a proof, whatever it is, without a look at its claim."""
+    assert case.terms is not None
+    assert case.draft is not None
+    assert isinstance(case.statement, BoundedStatement)
+    report = finish_upload(case.terms, case.draft, account(), proof).report
+    return Claim(case.terms, report, case.draft.ciphertext, proof, case.statement.norm_bound)
+
+
+@cache
+def bounded_claim(name: str) -> Claim:
+    """Return the report of a bounded case with its honest proof, made once."""
+    return report_of(case_of(name), proof_of(name))
+
+
+# --- training
+
+
+def training_round(step: StepPlan, record: RegistrationRecord, model: bytes, terms: RoundTerms) -> TrainingRound:
+    """Return what a report's training proof is about."""
+    parameters = np.frombuffer(model[step.statistics_len :], "<i4").astype(np.int64)
+    seed = hash_fields("batch", terms.task, terms.round, terms.beacon, NAME.encode())
+    return TrainingRound(step.spec, step.rule, parameters, record, seed)
+
+
+@cache
+def registration_of(name: str) -> DataPack:
+    """Return the registration of a lesson's rows for one round."""
+    lesson, task, random = LESSONS[name], digest_of("task"), random_of("registration", name)
+    rows = (lesson.features, lesson.labels)
+    return register(lesson.spec, lesson.rule, task, account().address, ROUND, 1, *rows, None, random)
+
+
+def step_of(name: str) -> StepPlan:
+    """Return the plan of a lesson's step; its trainer is the second of two."""
+    lesson = LESSONS[name]
+    names = ((bytes([7]) * 20, "another"), (account().address, NAME))
+    return StepPlan(lesson.spec, lesson.rule, lesson.rows, ROUND, 64, 8 * STATISTICS, names)
+
+
+@cache
+def training_stage(name: str) -> Case:
+    """Return a lesson's step on the rows that the beacon chooses, of the round's model and the registration's root."""
+    lesson, step = LESSONS[name], step_of(name)
+    spec, rule, pack, model = lesson.spec, lesson.rule, registration_of(name), model_of(name)
+    features, labels = lesson.features, lesson.labels
+    terms = replace(round_terms(lesson.layout), model=sha256(model).digest())
+    training = training_round(step, pack.record, model, terms)
+    update = learning.local_update(spec, rule, lesson.parameters, features, labels, training.batch_seed)
+    draft = begin_upload(terms, account().address, update, random_of("draft", name))
+    masked = masked_update(terms, RULE, account().address, draft.ciphertext_digest, draft.key_root, draft.ciphertext)
+    statement = training.statement(masked)
+    data = proofs.commit_data(statement.data, features, labels, Stream(pack.seed(ROUND)))
+    program, tensors = _training._program(statement)
+    trace = learning.step_trace(spec, rule, lesson.parameters, features, labels)
+    secrets = KeySecrets(draft.noise, draft.coefficients, draft.key)
+    witness = TrainingWitness(features, labels, data, trace, secrets)
+    assignment = _training._Assignment(statement, tensors, witness)
+    return Case(name, statement, program, tensors, assignment, (data,), terms, draft)
+
+
+def model_of(name: str) -> bytes:
+    """Return the model state that a lesson's round starts from."""
+    lesson = LESSONS[name]
+    parameters = learning.parameters_to_bytes(lesson.spec, lesson.rule, lesson.parameters)
+    return bytes(range(8 * STATISTICS)) + parameters
+
+
+def trained(name: str, proof: bytes) -> Claim:
+    """Return the report of a lesson's step with a proof, whatever it is."""
+    case, pack = training_stage(name), registration_of(name)
+    assert case.terms is not None
+    assert case.draft is not None
+    report = finish_upload(case.terms, case.draft, account(), proof, registration=pack.digest).report
+    return Claim(case.terms, report, case.draft.ciphertext, proof, None, step_of(name), model_of(name), pack.data)
+
+
+@cache
+def training_claim(name: str) -> Claim:
+    """Return the report of a lesson's step with its honest proof, made once."""
+    return trained(name, training_stage(name).prove().proof)
