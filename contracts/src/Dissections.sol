@@ -1,0 +1,575 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
+import {IVerdicts} from "./IVerdicts.sol";
+import {Machine} from "./Machine.sol";
+import {Purse} from "./Purse.sol";
+import {Settlement} from "./Settlement.sol";
+import {Sha256} from "./Sha256.sol";
+
+/// @title Whether a machine accepts a statement: a game that divides its run down to one instruction.
+/// @notice Anyone may dispute a statement. Whoever stands up for it claims with what state the machine accepts it, and
+/// plays a game of its own against the challenger: it shows fifteen states on the way, the challenger says which of the
+/// sixteen parts it denies, and so on. The last part is one instruction, which the contract executes. A statement falls
+/// if its challenger beats everyone who stood up in time; a dispute fails with the first game that its challenger
+/// loses. Nobody has powers here.
+contract Dissections is IVerdicts, Purse {
+    enum State {
+        None,
+        Open,
+        Upheld,
+        Refuted
+    }
+
+    /// @dev Whose turn: the challenger's in Choose, the defence's in Divide, Prove and Answer, nobody's else.
+    enum Phase {
+        None,
+        Offered,
+        Choose,
+        Divide,
+        Prove,
+        Answer,
+        Over
+    }
+
+    /// @notice Times in seconds and coin in wei. Of a lost bond a quarter burns.
+    struct Terms {
+        uint32 windowSeconds; // from `start` on, in which a checkpoint's headers can be disputed
+        uint32 joinSeconds; // from `open` on, in which claims can be made
+        uint32 clockSeconds; // that each side has in a game, all its moves together
+        uint32 extensionSeconds; // that a side has at least when its turn begins
+        uint8 levels; // a run has 16^levels steps: who is right must have halted by then
+        uint16 demandsMax; // that a challenger may make in a game
+        uint96 bond;
+        uint96 demandFee;
+    }
+
+    /// @notice What is disputed by one program.
+    struct Kind {
+        bytes32 program; // root of the tree over its instructions
+        bytes head; // with which the preimage of every statement of this kind begins: frames of its tag and the task
+        bool ofHeader; // statements are headers under a checkpoint
+    }
+
+    /// @notice Where a header is; nothing of it is looked at for other statements.
+    struct Place {
+        Settlement.Checkpoint accepted;
+        uint256 round;
+        bytes32[] siblings; // as in `Settlement.includesHeader`
+    }
+
+    /// @notice With what a machine is said to accept, and the states that lie a sixteenth of the run apart.
+    struct Claim {
+        uint64 pc;
+        uint64 fp;
+        bytes32 root;
+        bytes32[15] states;
+    }
+
+    struct Window {
+        uint48 startedAt; // 0 until somebody starts it
+        uint40 open; // disputes
+        bool refuted;
+    }
+
+    struct Dispute {
+        bytes32 statement;
+        bytes32 checkpoint; // 0 unless it is about a header
+        bytes32 start; // state with which the run begins
+        uint32 kind;
+        uint48 openedAt;
+        uint32 live; // games that go on
+        State state;
+        address challenger; // 0 in an offer that nobody accepted
+        bool offer; // no verdict follows
+        bool named; // its preimage was shown
+    }
+
+    struct Game {
+        bytes32 end; // state that is claimed for the end of the run
+        bytes32 states; // keccak of the states in question
+        bytes32 first; // keccak of those that came with the claim
+        bytes32 left; // agreed, at step `position`
+        bytes32 right; // denied, 16^level steps later
+        address defender;
+        uint48 since; // when this turn began
+        uint8 level;
+        Phase phase;
+        uint16 demands;
+        uint8 blocks; // that are demanded
+        uint64 position;
+        uint64 dispute;
+        uint32 challengerClock;
+        uint32 defenderClock;
+    }
+
+    event WindowStarted(bytes32 indexed checkpoint, uint256 until);
+    event Opened(
+        uint256 indexed id,
+        bytes32 indexed statement,
+        address indexed challenger,
+        uint256 kind,
+        bytes32 checkpoint,
+        bool named
+    );
+    event Named(uint256 indexed id);
+    event Claimed(uint256 indexed game, uint256 indexed id, address indexed defender, Claim claim);
+    event Accepted(uint256 indexed game, uint256 indexed id, address indexed challenger);
+    event Divided(uint256 indexed game, uint8 level, uint64 position, bytes32[15] states);
+    event Chosen(uint256 indexed game, uint8 level, uint64 position, bytes32 left, bytes32 right);
+    event Demanded(uint256 indexed game, uint64 position, uint8 blocks);
+    event Answered(uint256 indexed game, uint64 position, bytes preimage, bytes32 value, bytes blocks, address by);
+    event GameOver(uint256 indexed game, uint256 indexed id, bool challengerWon, bool inTime);
+    event Settled(uint256 indexed id, bytes32 indexed statement, State state);
+
+    error TermsOutOfRange();
+    error EmptyHead(uint256 kind);
+    error UnknownCheckpoint(bytes32 checkpoint);
+    error WindowAlreadyStarted(bytes32 checkpoint);
+    error WindowOver(bytes32 checkpoint);
+    error HeaderNotIncluded(bytes32 header);
+    error UnknownKind(uint256 kind);
+    error WrongOpening(bytes32 statement);
+    error AlreadyRefuted(bytes32 statement);
+    error AlreadyDisputed(uint256 id);
+    error AlreadyNamed(uint256 id);
+    error NotOpen(uint256 id);
+    error JoinOver(uint256 id);
+    error StillJoining(uint256 id);
+    error GamesGoOn(uint256 id, uint256 live);
+    error WrongPhase(uint256 game, Phase phase);
+    error NotTheChallenger(uint256 game);
+    error NotTheDefender(uint256 game);
+    error ClockRunOut(uint256 game);
+    error ClockRuns(uint256 game, uint256 until);
+    error WrongStates(uint256 game);
+    error NoSuchPart(uint256 part);
+    error NotAStep(uint256 game, uint8 level);
+    error WrongBlocks(uint256 given, uint256 demanded);
+    error WrongStretch(bytes32 found, bytes32 expected);
+    error TooManyDemands(uint256 game);
+    error WrongState(bytes32 found, bytes32 expected);
+
+    uint256 private constant BURN_DIVISOR = 4;
+    /// @dev The status of a machine that has accepted.
+    uint64 private constant ACCEPTED = 1;
+    uint256 private constant PARTS = 16;
+    uint256 private constant PART_BITS = 4;
+    /// @dev 16^15 steps are below 2^64.
+    uint8 private constant LEVELS_MAX = 15;
+    /// @dev In one answer: 4096 bytes.
+    uint8 private constant BLOCKS_MAX = 64;
+
+    Settlement public immutable settlement;
+    /// @notice Made here, so that whoever has seen this contract has seen it.
+    Machine public immutable machine;
+
+    /// @notice Who showed that a statement is false; 0 if nobody did.
+    mapping(bytes32 statement => address) public override refuter;
+    /// @notice How many disputes about a statement go on.
+    mapping(bytes32 statement => uint256) public pending;
+    mapping(bytes32 checkpoint => Window) public windowOf;
+
+    Terms private _terms;
+    Kind[] private _kinds;
+    Dispute[] private _disputes;
+    Game[] private _games;
+    mapping(bytes32 dispute => uint256 number) private _running; // from 1
+
+    /// @param kinds_ one program a kind of work; its number is its place.
+    constructor(Settlement settlement_, Kind[] memory kinds_, Terms memory terms_) Purse(IERC20(address(0))) {
+        if (terms_.extensionSeconds == 0 || terms_.clockSeconds < terms_.extensionSeconds) revert TermsOutOfRange();
+        if (terms_.bond < BURN_DIVISOR || terms_.joinSeconds < terms_.extensionSeconds) revert TermsOutOfRange();
+        if (terms_.levels == 0 || terms_.levels > LEVELS_MAX) revert TermsOutOfRange();
+        settlement = settlement_;
+        machine = new Machine();
+        _terms = terms_;
+        for (uint256 index = 0; index < kinds_.length; ++index) {
+            if (kinds_[index].head.length == 0) revert EmptyHead(index);
+            _kinds.push(kinds_[index]);
+        }
+    }
+
+    /// @notice Begin the time in which headers under a checkpoint can be disputed: whoever wants it final asks for it.
+    function start(Settlement.Checkpoint calldata accepted) external {
+        bytes32 checkpoint = settlement.checkpointDigest(accepted);
+        if (settlement.checkpointBefore(uint256(accepted.lastRound) + 1) != checkpoint) {
+            revert UnknownCheckpoint(checkpoint);
+        }
+        Window storage window = windowOf[checkpoint];
+        if (window.startedAt != 0) revert WindowAlreadyStarted(checkpoint);
+        window.startedAt = uint48(block.timestamp);
+        emit WindowStarted(checkpoint, block.timestamp + _terms.windowSeconds);
+    }
+
+    /// @notice Dispute a statement.
+    /// @param kind its number.
+    /// @param opening the statement's preimage. A header's may be missing, as nobody may know it: then its checkpoint
+    /// cannot become final if the header falls, but whoever signed that digest is not shown to have signed a header.
+    function open(uint256 kind, bytes32 statement, bytes calldata opening, Place calldata place)
+        external
+        payable
+        returns (uint256 id)
+    {
+        id = _open(kind, statement, opening, place);
+        Dispute storage opened = _disputes[id];
+        opened.challenger = msg.sender;
+        bytes32 key = keccak256(abi.encode(kind, statement, msg.sender));
+        uint256 running = _running[key];
+        if (running != 0 && _disputes[running - 1].state == State.Open) revert AlreadyDisputed(running - 1);
+        _running[key] = id + 1;
+        _take(_terms.bond);
+        ++pending[statement];
+        if (_kinds[kind].ofHeader) ++windowOf[opened.checkpoint].open;
+    }
+
+    /// @notice Stand up for a disputed statement. Several may, with the same claim too: each plays for itself.
+    function defend(uint256 id, Claim calldata claim) external payable returns (uint256 game) {
+        Dispute storage dispute = _dispute(id);
+        if (dispute.state != State.Open || dispute.offer) revert NotOpen(id);
+        if (block.timestamp >= dispute.openedAt + _terms.joinSeconds) revert JoinOver(id);
+        _take(_terms.bond);
+        game = _claim(id, claim, Phase.Choose);
+    }
+
+    /// @notice Offer a claim about a statement to whoever checks it: right, or wrong on purpose so that checking pays.
+    /// @dev No verdict about the statement follows from it.
+    function offer(
+        uint256 kind,
+        bytes32 statement,
+        bytes calldata opening,
+        Place calldata place,
+        Claim calldata claim
+    ) external payable returns (uint256 id, uint256 game) {
+        id = _open(kind, statement, opening, place);
+        _take(_terms.bond);
+        _disputes[id].offer = true;
+        game = _claim(id, claim, Phase.Offered);
+    }
+
+    /// @notice Dispute an offered claim, with the same bond.
+    function accept(uint256 game) external payable {
+        Game storage played = _game(game);
+        if (played.phase != Phase.Offered) revert WrongPhase(game, played.phase);
+        _take(_terms.bond);
+        _disputes[played.dispute].challenger = msg.sender;
+        played.phase = Phase.Choose;
+        played.since = uint48(block.timestamp);
+        emit Accepted(game, played.dispute, msg.sender);
+    }
+
+    /// @notice Take back the bond of a claim: of an offer that nobody accepted in time, or of a dispute that another
+    /// claim has ended.
+    function reclaim(uint256 game) external {
+        Game storage played = _game(game);
+        Dispute storage dispute = _disputes[played.dispute];
+        if (played.defender != msg.sender) revert NotTheDefender(game);
+        if (played.phase == Phase.Over) revert WrongPhase(game, played.phase);
+        if (played.phase == Phase.Offered) {
+            if (block.timestamp < dispute.openedAt + _terms.windowSeconds) revert StillJoining(played.dispute);
+        } else if (dispute.state != State.Upheld) {
+            revert GamesGoOn(played.dispute, dispute.live);
+        }
+        if (played.phase == Phase.Answer) _credit(dispute.challenger, _terms.demandFee);
+        played.phase = Phase.Over;
+        _credit(msg.sender, _terms.bond);
+    }
+
+    /// @notice Say which of the sixteen parts in question is the first whose end is wrong.
+    /// @param states those that the defence showed.
+    function choose(uint256 game, bytes32[15] calldata states, uint256 part) external {
+        // one clock for all demands: see `demand`
+        Game storage played = _move(game, Phase.Choose, _game(game).demands == 0 ? _terms.extensionSeconds : 0);
+        _descend(game, played, states, part);
+        played.phase = played.level == 0 ? Phase.Prove : Phase.Divide;
+    }
+
+    /// @notice Show the states a sixteenth of the part in question apart. Nothing binds them, so only its claimant may.
+    function divide(uint256 game, bytes32[15] calldata states) external {
+        if (_game(game).defender != msg.sender) revert NotTheDefender(game);
+        Game storage played = _move(game, Phase.Divide, _terms.extensionSeconds);
+        played.states = keccak256(abi.encode(states));
+        played.phase = Phase.Choose;
+        emit Divided(game, played.level, played.position, states);
+    }
+
+    /// @notice Have the step in question executed: it leads from the agreed state to the denied one. Anyone may.
+    function prove(uint256 game, Machine.State calldata before, Machine.Witness calldata witness) external {
+        Game storage played = _move(game, Phase.Prove, _terms.extensionSeconds);
+        _execute(played, before, witness);
+        _finish(game, false, true);
+    }
+
+    /// @notice Choose a step that finds an unknown preimage, which the challenger must see to go on: the defence shows
+    /// it, with the blocks before it in the message, and the game begins again with the claim's states.
+    /// @dev This move and those after it bring the challenger no least time: demanding takes from its one clock.
+    /// @param blocks to be shown, if the message has so many.
+    function demand(uint256 game, bytes32[15] calldata states, uint256 part, uint8 blocks) external payable {
+        Game storage played = _move(game, Phase.Choose, 0);
+        if (played.level != 1) revert NotAStep(game, played.level);
+        if (blocks == 0 || blocks > BLOCKS_MAX) revert WrongBlocks(blocks, BLOCKS_MAX);
+        if (played.demands >= _terms.demandsMax) revert TooManyDemands(game);
+        _take(_terms.demandFee);
+        _descend(game, played, states, part);
+        ++played.demands;
+        played.blocks = blocks;
+        played.phase = Phase.Answer;
+        emit Demanded(game, played.position, blocks);
+    }
+
+    /// @notice Have the step in question executed, and show what was demanded; the fee is the sender's. Anyone may. If
+    /// the step finds no preimage the challenger has lost.
+    /// @param value the chaining value before the blocks.
+    /// @param blocks of the message before the one that the step finds, as many as demanded or from its first one on.
+    function answer(
+        uint256 game,
+        Machine.State calldata before,
+        Machine.Witness calldata witness,
+        bytes32 value,
+        bytes calldata blocks
+    ) external {
+        Game storage played = _move(game, Phase.Answer, _terms.extensionSeconds);
+        _execute(played, before, witness);
+        _credit(msg.sender, _terms.demandFee);
+        if (witness.preimage.length == 0) {
+            _finish(game, false, true);
+            return;
+        }
+        _requireStretch(bytes32(witness.preimage[:32]), value, blocks, played.blocks - 1);
+        emit Answered(game, played.position, witness.preimage, value, blocks, msg.sender);
+        played.left = _disputes[played.dispute].start;
+        played.right = played.end;
+        played.states = played.first;
+        played.position = 0;
+        played.level = _terms.levels;
+        played.phase = Phase.Choose;
+    }
+
+    /// @notice End a game whose side to move has let its clock run out.
+    function timeOut(uint256 game) external {
+        Game storage played = _game(game);
+        Phase phase = played.phase;
+        if (!_goesOn(phase) || _disputes[played.dispute].state != State.Open) revert WrongPhase(game, phase);
+        bool challengers = phase == Phase.Choose;
+        uint256 until = uint256(played.since) + (challengers ? played.challengerClock : played.defenderClock);
+        if (block.timestamp <= until) revert ClockRuns(game, until);
+        if (phase == Phase.Answer) _credit(_disputes[played.dispute].challenger, _terms.demandFee);
+        _finish(game, !challengers, false);
+    }
+
+    /// @notice Conclude that a statement is false: nobody stands up for it any more.
+    function settle(uint256 id) external {
+        Dispute storage dispute = _dispute(id);
+        if (dispute.state != State.Open || dispute.offer) revert NotOpen(id);
+        if (block.timestamp < dispute.openedAt + _terms.joinSeconds) revert StillJoining(id);
+        if (dispute.live != 0) revert GamesGoOn(id, dispute.live);
+        _conclude(id, State.Refuted);
+    }
+
+    /// @notice Show the preimage of a header that was disputed without it. Anyone may, at any time.
+    function name(uint256 id, bytes calldata opening) external {
+        Dispute storage about = _dispute(id);
+        if (about.named) revert AlreadyNamed(id);
+        if (!_requireOpening(_kinds[about.kind], about.statement, opening)) revert WrongOpening(about.statement);
+        about.named = true;
+        emit Named(id);
+        if (about.state == State.Refuted && !about.offer) _convict(about);
+    }
+
+    /// @notice Whether nothing under a checkpoint can fall any more.
+    function isFinal(bytes32 checkpoint) external view returns (bool) {
+        Window storage window = windowOf[checkpoint];
+        return window.startedAt != 0 && block.timestamp >= uint256(window.startedAt) + _terms.windowSeconds
+            && window.open == 0 && !window.refuted;
+    }
+
+    /// @notice What all games are played under.
+    function terms() external view returns (Terms memory) {
+        return _terms;
+    }
+
+    /// @notice The kinds of work, by number.
+    function kinds() external view returns (Kind[] memory) {
+        return _kinds;
+    }
+
+    /// @notice A dispute by its number.
+    function disputeAt(uint256 id) external view returns (Dispute memory) {
+        return _dispute(id);
+    }
+
+    /// @notice A game by its number.
+    function gameAt(uint256 number) external view returns (Game memory) {
+        return _game(number);
+    }
+
+    function _open(uint256 kind, bytes32 statement, bytes calldata opening, Place calldata place)
+        private
+        returns (uint256 id)
+    {
+        if (kind >= _kinds.length) revert UnknownKind(kind);
+        if (refuter[statement] != address(0)) revert AlreadyRefuted(statement);
+        Kind storage about = _kinds[kind];
+        bool named = _requireOpening(about, statement, opening);
+        bytes32 checkpoint;
+        if (about.ofHeader) {
+            if (!settlement.includesHeader(place.accepted, place.round, statement, place.siblings)) {
+                revert HeaderNotIncluded(statement);
+            }
+            checkpoint = settlement.checkpointDigest(place.accepted);
+            uint256 startedAt = windowOf[checkpoint].startedAt;
+            if (startedAt != 0 && block.timestamp >= startedAt + _terms.windowSeconds) revert WindowOver(checkpoint);
+        }
+        id = _disputes.length;
+        Dispute storage opened = _disputes.push();
+        opened.statement = statement;
+        opened.checkpoint = checkpoint;
+        opened.start = machine.digest(machine.start(statement));
+        opened.kind = uint32(kind);
+        opened.openedAt = uint48(block.timestamp);
+        opened.state = State.Open;
+        opened.named = named;
+        emit Opened(id, statement, msg.sender, kind, checkpoint, named);
+    }
+
+    /// @dev A digest of another kind, or of another task, that somebody has signed is not false here: it is not ours.
+    function _requireOpening(Kind storage kind, bytes32 statement, bytes calldata opening) private view returns (bool) {
+        bytes memory head = kind.head;
+        if (opening.length == 0 && kind.ofHeader) return false;
+        bool begins = opening.length >= head.length && keccak256(opening[:head.length]) == keccak256(head);
+        if (!begins || sha256(opening) != statement) revert WrongOpening(statement);
+        return true;
+    }
+
+    function _claim(uint256 id, Claim calldata claim, Phase phase) private returns (uint256 number) {
+        Dispute storage about = _disputes[id];
+        ++about.live;
+        number = _games.length;
+        Game storage claimed = _games.push();
+        claimed.end = machine.digest(Machine.State(ACCEPTED, claim.pc, claim.fp, claim.root));
+        claimed.states = keccak256(abi.encode(claim.states));
+        claimed.first = claimed.states;
+        claimed.left = about.start;
+        claimed.right = claimed.end;
+        claimed.defender = msg.sender;
+        claimed.since = uint48(block.timestamp);
+        claimed.level = _terms.levels;
+        claimed.phase = phase;
+        claimed.dispute = uint64(id);
+        claimed.challengerClock = _terms.clockSeconds;
+        claimed.defenderClock = _terms.clockSeconds;
+        emit Claimed(number, id, msg.sender, claim);
+    }
+
+    function _descend(uint256 number, Game storage played, bytes32[15] calldata states, uint256 part) private {
+        if (keccak256(abi.encode(states)) != played.states) revert WrongStates(number);
+        if (part >= PARTS) revert NoSuchPart(part);
+        uint8 level = played.level - 1;
+        uint64 position = played.position + uint64(part << (PART_BITS * level));
+        if (part != 0) played.left = states[part - 1];
+        if (part != PARTS - 1) played.right = states[part];
+        played.position = position;
+        played.level = level;
+        emit Chosen(number, level, position, played.left, played.right);
+    }
+
+    function _execute(Game storage played, Machine.State calldata before, Machine.Witness calldata witness)
+        private
+        view
+    {
+        _requireState(machine.digest(before), played.left);
+        bytes32 program = _kinds[_disputes[played.dispute].kind].program;
+        _requireState(machine.digest(machine.step(program, before, witness)), played.right);
+    }
+
+    function _requireState(bytes32 found, bytes32 expected) private pure {
+        if (found != expected) revert WrongState(found, expected);
+    }
+
+    /// @dev Whether the blocks lead from `value` to `end`, and are as many as demanded. Nothing comes before SHA-256's
+    /// constant, so there a message begins.
+    function _requireStretch(bytes32 end, bytes32 value, bytes calldata blocks, uint256 demanded) private view {
+        uint256 count = blocks.length / Sha256.BLOCK_BYTES;
+        if (end == Sha256.START) demanded = 0;
+        if (count > demanded || (count < demanded && value != Sha256.START)) revert WrongBlocks(count, demanded);
+        if (demanded == 0) return;
+        bytes32 found = machine.compress(value, blocks);
+        if (found != end) revert WrongStretch(found, end);
+    }
+
+    /// @dev Account for the time that the side to move has used, and begin the next turn.
+    /// @param least that it will have when its own next turn begins.
+    function _move(uint256 number, Phase phase, uint256 least) private returns (Game storage played) {
+        played = _game(number);
+        Dispute storage about = _disputes[played.dispute];
+        if (played.phase != phase || about.state != State.Open) revert WrongPhase(number, played.phase);
+        bool challengers = phase == Phase.Choose;
+        if (challengers && msg.sender != about.challenger) revert NotTheChallenger(number);
+        uint256 used = block.timestamp - played.since;
+        uint256 clock = challengers ? played.challengerClock : played.defenderClock;
+        if (used > clock) revert ClockRunOut(number);
+        uint256 left = clock - used;
+        uint32 kept = uint32(left > least ? left : least);
+        if (challengers) played.challengerClock = kept;
+        else played.defenderClock = kept;
+        played.since = uint48(block.timestamp);
+    }
+
+    function _finish(uint256 number, bool challengerWon, bool inTime) private {
+        Game storage played = _games[number];
+        uint256 id = played.dispute;
+        Dispute storage about = _disputes[id];
+        uint256 stake = _terms.bond;
+        uint256 burn = stake / BURN_DIVISOR;
+        played.phase = Phase.Over;
+        --about.live;
+        emit GameOver(number, id, challengerWon, inTime);
+        if (!challengerWon) {
+            _credit(played.defender, 2 * stake - burn);
+            _conclude(id, State.Upheld);
+        } else if (about.offer) {
+            _credit(about.challenger, 2 * stake - burn);
+            _conclude(id, State.Refuted);
+        } else {
+            _credit(about.challenger, stake - burn);
+        }
+        _give(BURNED, burn);
+    }
+
+    function _conclude(uint256 id, State state) private {
+        Dispute storage about = _disputes[id];
+        about.state = state;
+        if (!about.offer) {
+            --pending[about.statement];
+            Window storage window = windowOf[about.checkpoint];
+            bool ofHeader = _kinds[about.kind].ofHeader;
+            if (ofHeader) --window.open;
+            if (state == State.Refuted) {
+                if (ofHeader) window.refuted = true;
+                if (about.named) _convict(about);
+                _credit(about.challenger, _terms.bond);
+            }
+        }
+        emit Settled(id, about.statement, state);
+    }
+
+    function _convict(Dispute storage about) private {
+        if (refuter[about.statement] == address(0)) refuter[about.statement] = about.challenger;
+    }
+
+    function _dispute(uint256 id) private view returns (Dispute storage) {
+        if (id >= _disputes.length) revert NotOpen(id);
+        return _disputes[id];
+    }
+
+    function _game(uint256 number) private view returns (Game storage) {
+        if (number >= _games.length) revert WrongPhase(number, Phase.None);
+        return _games[number];
+    }
+
+    function _goesOn(Phase phase) private pure returns (bool) {
+        return phase != Phase.None && phase != Phase.Offered && phase != Phase.Over;
+    }
+}
