@@ -112,8 +112,8 @@ def other_state(parameter: int) -> bytes:
     return bytes(state)
 
 
-def settled(world: World, disputed: Header) -> Courtroom:
-    """A new deployment that has accepted the checkpoint of both rounds."""
+def checkpointed(world: World, digests: list[bytes]) -> tuple[Deployment, Checkpoint]:
+    """A new deployment that has accepted a checkpoint of these headers, from round 0 on."""
     chain = world.chain
     deployment = deploy(chain, DEPLOYER, TASK, stake_min_wei=100, unbonding_s=1000)
     ids = []
@@ -122,10 +122,17 @@ def settled(world: World, disputed: Header) -> Courtroom:
         proof = secret.prove_possession(context)
         ids.append(register_validator(chain, deployment, DEPLOYER, secret.public_key(), proof, 100))
     open_first_epoch(chain, deployment, DEPLOYER, ids)
-    digests = [FIRST.digest, disputed.digest]
-    checkpoint = Checkpoint(TASK, 0, 0, 1, read_head(chain, deployment).previous, header_root(digests))
+    previous = read_head(chain, deployment).previous
+    checkpoint = Checkpoint(TASK, 0, 0, len(digests) - 1, previous, header_root(digests))
     signatures = {seat: secret.sign(checkpoint.digest) for seat, secret in enumerate(KEYS)}
     post_checkpoint(chain, deployment, DEPLOYER, checkpoint, make_certificate(len(KEYS), signatures))
-    court = deploy_court(chain, deployment, DEPLOYER, step_rule(SPEC, RULE, STATISTICS), TERMS)
+    return deployment, checkpoint
+
+
+def settled(world: World, disputed: Header) -> Courtroom:
+    """A new deployment that has accepted the checkpoint of both rounds, and its court."""
+    digests = [FIRST.digest, disputed.digest]
+    deployment, checkpoint = checkpointed(world, digests)
+    court = deploy_court(world.chain, deployment, DEPLOYER, step_rule(SPEC, RULE, STATISTICS), TERMS)
     place = HeaderPlace(checkpoint, 1, disputed.digest, header_proof(digests, 1))
     return Courtroom(world, deployment, court, disputed, place)

@@ -60,7 +60,12 @@ from collegium.settlement import (
 from collegium.settlement._abi import CONTRACTS
 from collegium.settlement._payouts import _leaves, _root
 
-ELSEWHERE = {"Disputes": "test_disputes_functions.py", "ModelStep": "test_disputes_functions.py"}
+ELSEWHERE = {
+    "Disputes": "test_disputes_functions.py",
+    "Dissections": "test_dissections_functions.py",
+    "Machine": "test_dissections_functions.py",
+    "ModelStep": "test_disputes_functions.py",
+}
 DUES = [Due(ALICE.address, 600, 1), Due(MALLORY.address, 400)]
 KEY = BlsSecretKey.generate(STREAM)
 FALSE = key_sum(1)
