@@ -29,7 +29,7 @@ from collegium.settlement import (
 pytestmark = pytest.mark.slow
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
-NAMES = ("weights", "opening", "model")
+NAMES = ("weights", "opening", "model", "next round")
 
 
 def run(record: PublicRecord, work: PublicWork, number: int, **changes: object) -> MachineRun:
@@ -51,10 +51,11 @@ def test_every_header_of_a_run_is_accepted(played: PlayedRun) -> None:
 
 def test_a_changed_header_of_a_run_is_rejected(played: PlayedRun) -> None:
     record = read_public_record(played.path)
-    weights, opening, model = public_works(record.terms)
+    weights, opening, model, following = public_works(record.terms)
     assert not run(record, weights, 1, level="bounded").accepted
     assert not run(record, opening, 1, lying=()).accepted
     assert not run(record, model, 1, model=record.rounds[0].certified.header.model).accepted
+    assert not run(record, following, 1, seats=tuple(reversed(record.rounds[1].certified.header.seats))).accepted
 
 
 def test_headers_of_proved_rounds_are_accepted(proved: PlayedRun) -> None:

@@ -175,8 +175,10 @@ def constants(module: str) -> dict[str, int]:
 
 
 def test_tags_and_roots_are_what_they_are_called() -> None:
-    named = constants("_round") | constants("_weights") | constants("_key_sums") | constants("_opening")
-    tags = ("header", "close", "report", "terms", "epoch-set", "key-sum")
+    named: dict[str, int] = {}
+    for module in ("_round", "_members", "_key_sums", "_opening", "_next_round"):
+        named |= constants(module)
+    tags = ("header", "close", "report", "terms", "epoch-set", "key-sum", "committee")
     for name in tags:
         key = name.upper().replace("-", "_")
         assert tag(name)[1:3] == (named[key], named[f"{key}_END"]), name

@@ -31,7 +31,15 @@ from _works_stage import (
 from collegium import learning
 from collegium.aggregation import Budget, KeySum, Layout, SeatTerms
 from collegium.algebra import P
-from collegium.consensus import OUTCOMES, total_bytes
+from collegium.consensus import (
+    OUTCOMES,
+    Announcement,
+    EpochSet,
+    Validator,
+    ValidatorIndex,
+    assign_seats,
+    total_bytes,
+)
 from collegium.crypto import frame_fields
 from collegium.learning import Rule
 from collegium.settlement import (
@@ -46,7 +54,7 @@ from collegium.settlement import (
 pytestmark = pytest.mark.slow
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
-WORKS = ("weights", "opening", "model")
+WORKS = ("weights", "opening", "model", "next round")
 Change = Callable[[PlayedRound], PlayedRound]
 
 
@@ -405,6 +413,65 @@ def test_a_step_is_the_rules_at_every_limit(rule: Rule, seed: int) -> None:
         assert MachineRun(compiled, header.digest, known).accepted is expected
 
 
+# ------------------------------------------------------------------------------------------------ the next round
+
+
+def keyed(*announcements: Announcement) -> Change:
+    """Other sealing keys, in close and header."""
+    return lambda round_: round_.closed(announcements=announcements).claiming(announcements=announcements)
+
+
+def keys() -> tuple[Announcement, ...]:
+    return played(2).header.announcements
+
+
+def test_sealing_keys_of_a_quorum_are_enough() -> None:
+    assert accepts("next round", keyed(*keys()[:11])(played(2)))
+
+
+def rekeyed(change: Callable[[list[Announcement]], list[Announcement]]) -> Change:
+    return lambda round_: keyed(*change(list(round_.header.announcements)))(round_)
+
+
+WRONG_NEXTS: dict[str, Change] = {
+    "seats in another order": lambda r: r.claiming(seats=(1, 0, *r.header.seats[2:])),
+    "a key less than the close names": lambda r: r.claiming(announcements=keys()[1:]),
+    "another key than the close names": lambda r: r.claiming(
+        announcements=(*keys()[:-1], replace(keys()[-1], seal_key=bytes(32)))
+    ),
+    "keys of too few": rekeyed(lambda named: named[:10]),
+    "keys out of order": rekeyed(lambda named: [named[1], named[0], *named[2:]]),
+    "a key of the round before": rekeyed(lambda named: [replace(named[0], round=2), *named[1:]]),
+    "a key of nobody": rekeyed(lambda named: [*named, replace(named[0], validator=16)]),
+}
+
+
+@pytest.mark.parametrize("change", WRONG_NEXTS.values(), ids=WRONG_NEXTS.keys())
+def test_a_wrong_next_round_is_rejected(change: Change) -> None:
+    assert not accepts("next round", change(played(2)))
+
+
+@pytest.mark.parametrize("size", [3, 21])
+def test_seats_are_drawn_where_there_is_not_one_for_each_validator(size: int) -> None:
+    members = tuple(Validator(ValidatorIndex(i), bytes([i]) * 96, bytes([i]) * 20, 1) for i in range(size))
+    epoch_set = EpochSet(work_terms().task, 0, members)
+    chosen = tuple(replace(played(2).header.announcements[0], validator=i) for i in range(size))
+    work = public_works(replace(work_terms(), epoch_set=epoch_set))[3]
+    compiled = compile_program(work.module, work.parameters)
+    drawn = assign_seats(sha256(played(2).header.beacon).digest(), epoch_set, 16)
+    for seats, expected in ((drawn, True), ((drawn[1], drawn[0], *drawn[2:]), False)):
+        round_ = keyed(*chosen)(played(2)).claiming(seats=seats)
+        assert MachineRun(compiled, round_.header.digest, KnownStretches(round_.messages)).accepted is expected
+
+
+def test_of_epochs_after_the_first_nothing_is_said() -> None:
+    work = public_works(replace(work_terms(), epoch_rounds=3))[3]
+    compiled = compile_program(work.module, work.parameters)
+    for number, expected in ((1, False), (2, True)):
+        round_ = played(number).claiming(seats=tuple(reversed(range(16))))
+        assert MachineRun(compiled, round_.header.digest, KnownStretches(round_.messages)).accepted is expected
+
+
 # ------------------------------------------------------------------------------------------------ wrong programs
 
 MUTANTS: dict[str, tuple[str, tuple[str, str, str], Callable[[], PlayedRound]]] = {
@@ -450,6 +517,11 @@ MUTANTS: dict[str, tuple[str, tuple[str, str, str], Callable[[], PlayedRound]]] 
         "opening",
         ("_key_sums", "memory[lying + index // width] = 1", "pass"),
         lambda: case("one column"),
+    ),
+    "a lottery for another order": (
+        "next round",
+        ("_next_round", "if SEATS != VALIDATORS:", "if SEATS == VALIDATORS:"),
+        lambda: played(2),
     ),
     "a step the other way": (
         "model",
@@ -498,7 +570,7 @@ def test_another_task_has_other_programs() -> None:
     digests = {program(name).digest for name in WORKS}
     terms = replace(work_terms(), task=bytes(32))
     others = {compile_program(work.module, work.parameters).digest for work in public_works(terms)}
-    assert len(digests | others) == 6
+    assert len(digests | others) == 2 * len(WORKS)
 
 
 def test_instructions_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -509,4 +581,5 @@ def test_instructions_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert counts["weights"] < 100_000
     assert counts["opening"] < 12_000_000
     assert counts["model"] < 50_000
+    assert counts["next round"] < 100_000
     assert 16 ** (work_terms().levels - 1) < work_terms().steps_max <= 16 ** work_terms().levels

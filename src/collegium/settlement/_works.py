@@ -147,6 +147,8 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
         "SEATS_NEEDED": seats_needed(len(terms.first.seats), terms.lying_max),
         "TRAINERS_MIN": terms.trainers_min,
         **_words("COHORT", sha256(terms.messages[0]).digest()),
+    }
+    members = {
         "VALIDATORS": terms.epoch_set.size,
         **_words("EPOCH_SET", terms.epoch_set.digest()),
         "EPOCH_ROUNDS": terms.epoch_rounds,
@@ -161,9 +163,10 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
         **_words("FIRST", sha256(terms.parameters).digest()),
     }
     modules = [
-        ("weights", "_weights", weights),
+        ("weights", "_weights", members | weights),
         ("opening", "_opening", {"PROVES": int(terms.proves)}),
         ("model", "_model_step", model),
+        ("next round", "_next_round", members | {"KEYS_MIN": terms.epoch_set.quorum}),
     ]
     if terms.plan is not None:
         modules.append(("proofs", "_close_proofs", terms.plan.parameters))

@@ -167,3 +167,15 @@ def digest_field(record: int, index: int) -> int:
     target = allocate(4)
     digest_at(memory[record], memory[record + 2 + 2 * index], target)
     return target
+
+
+def same_bytes(left: int, left_at: int, right: int, right_at: int, size: int) -> int:
+    """Return 1 if two stretches hold the same bytes, eight at least, else 0."""
+    done = 0
+    while done + 8 <= size:
+        if word_at(left, left_at + done) != word_at(right, right_at + done):
+            return 0
+        done += 8
+    if done == size:
+        return 1
+    return 1 if word_at(left, left_at + size - 8) == word_at(right, right_at + size - 8) else 0

@@ -48,7 +48,9 @@ C_TERMS = 2
 C_SEATS = 3
 C_REPORTS = 4
 C_WEIGHTS = 5
+C_KEYS = 7
 CLOSE_FIELDS = 8
+ANNOUNCEMENT_BYTES = 107  # validator 2, round 8, key 32, signature 65
 # fields of a report
 R_TASK = 0
 R_ROUND = 1

@@ -5,6 +5,7 @@ Header -> close -> reports and terms. What is not behind the header's digest is 
 
 from __future__ import annotations
 
+from collegium.settlement.programs._members import M_ACCOUNT, VALIDATORS, is_known_epoch, read_members
 from collegium.settlement.programs._reading import (
     digest_field,
     field_size,
@@ -14,12 +15,14 @@ from collegium.settlement.programs._reading import (
     put_digest,
     read_fields,
     read_message,
+    same_bytes,
     same_digest,
     short_at,
     word_at,
 )
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import (
+    ANNOUNCEMENT_BYTES,
     C_REPORTS,
     C_SEATS,
     C_TERMS,
@@ -70,17 +73,8 @@ COHORT_0: int
 COHORT_1: int
 COHORT_2: int
 COHORT_3: int
-VALIDATORS: int
-EPOCH_SET_0: int
-EPOCH_SET_1: int
-EPOCH_SET_2: int
-EPOCH_SET_3: int
-EPOCH_ROUNDS: int  # rounds whose validators are that epoch set's
-EPOCH_SET = 0x6D2F76312F65706F  # "m/v1/epo"
-EPOCH_SET_END = 0x63682D7365740000  # "ch-set"
 ACCOUNT_BYTES = 20
 SEAT_BYTES = 52  # account and sealing key
-ANNOUNCEMENT_BYTES = 107  # validator 2, round 8, key 32, signature 65
 
 
 def main() -> None:
@@ -119,22 +113,16 @@ def _check_terms(terms: int, header: int, before: int) -> None:
     assert integer_field(record, T_WEIGHT) == weight_max(number)
     assert integer_field(record, T_LANES) == 1
     assert field_size(record, T_SEATS) == SEAT_BYTES * SEATS
-    members = _read_members() if number < EPOCH_ROUNDS else 0
+    members = read_members() if is_known_epoch(number) == 1 else 0
     for seat in range(SEATS):
         at = field_start(record, T_SEATS) + SEAT_BYTES * seat
         validator = short_at(memory[before], field_start(before, H_SEATS) + 2 * seat)
         _check_seal_key(memory[record], at + ACCOUNT_BYTES, before, validator)
         if members > 0:
-            assert validator < VALIDATORS and field_size(members, 3 + 3 * validator) == ACCOUNT_BYTES
-            account = field_start(members, 3 + 3 * validator)
-            assert _same_bytes(memory[record], at, memory[members], account, ACCOUNT_BYTES) == 1
-
-
-def _read_members() -> int:
-    """Return the record of the epoch set: task, epoch, and of each validator its voting key, account and stake."""
-    digest = allocate(4)
-    put_digest(digest, EPOCH_SET_0, EPOCH_SET_1, EPOCH_SET_2, EPOCH_SET_3)
-    return read_fields(digest, 2 + 3 * VALIDATORS, 22, EPOCH_SET, EPOCH_SET_END, 0)
+            field = M_ACCOUNT + 3 * validator
+            assert validator < VALIDATORS and field_size(members, field) == ACCOUNT_BYTES
+            account = field_start(members, field)
+            assert same_bytes(memory[record], at, memory[members], account, ACCOUNT_BYTES) == 1
 
 
 def _check_seal_key(message: int, at: int, before: int, validator: int) -> None:
@@ -145,7 +133,7 @@ def _check_seal_key(message: int, at: int, before: int, validator: int) -> None:
     for index in range(size // ANNOUNCEMENT_BYTES):
         announced = field_start(before, H_KEYS) + size - ANNOUNCEMENT_BYTES * (index + 1)
         if short_at(keys, announced) == validator:
-            assert _same_bytes(message, at, keys, announced + 10, 32) == 1
+            assert same_bytes(message, at, keys, announced + 10, 32) == 1
             return
     for index in range(4):
         assert word_at(message, at + 8 * index) == 0
@@ -191,19 +179,7 @@ def _check_reports(close: int, number: int, reports: int) -> None:
 def _find_trainer(cohort: int, trainers: int, message: int, at: int) -> int:
     """Return which of the cohort's accounts stands in a message."""
     index = 0
-    while _same_bytes(cohort, ACCOUNT_BYTES * index, message, at, ACCOUNT_BYTES) == 0:
+    while same_bytes(cohort, ACCOUNT_BYTES * index, message, at, ACCOUNT_BYTES) == 0:
         index += 1
         assert index < trainers
     return index
-
-
-def _same_bytes(left: int, left_at: int, right: int, right_at: int, size: int) -> int:
-    """Return 1 if two stretches hold the same bytes, a multiple of four and eight at least, else 0."""
-    done = 0
-    while done + 8 <= size:
-        if word_at(left, left_at + done) != word_at(right, right_at + done):
-            return 0
-        done += 8
-    if done == size:
-        return 1
-    return 1 if word_at(left, left_at + size - 8) == word_at(right, right_at + size - 8) else 0
