@@ -69,6 +69,7 @@ from collegium.settlement._disputes import (
     read_revealed,
     read_shown,
 )
+from collegium.settlement._dissection_play import RunChallengerAtChain, RunDefenderAtChain, dissection_window_started
 from collegium.settlement._dissection_players import PARTS, Answer, Choice, RunChallenger, RunDefender
 from collegium.settlement._dissections import (
     AnswerView,
@@ -333,7 +334,9 @@ __all__ = [
     "Revocation",
     "Role",
     "RunChallenger",
+    "RunChallengerAtChain",
     "RunDefender",
+    "RunDefenderAtChain",
     "Section",
     "SentTransaction",
     "SignedTransaction",
@@ -383,6 +386,7 @@ __all__ = [
     "deploy_court",
     "deploy_dissections",
     "deploy_money",
+    "dissection_window_started",
     "dues_of_influence",
     "encode_transcript",
     "encode_witness",

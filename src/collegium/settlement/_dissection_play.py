@@ -1,0 +1,132 @@
+"""The honest players of dissections at a chain: each call of `step` makes every move that is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collegium.crypto import Digest
+from collegium.settlement._chain import Chain, Receipt
+from collegium.settlement._deployment import ask
+from collegium.settlement._dispute_play import MadeMove
+from collegium.settlement._dissection_players import PARTS, RunChallenger, RunDefender
+from collegium.settlement._dissections import (
+    ClaimView,
+    DissectionClaim,
+    DissectionCourt,
+    DissectionGame,
+    DissectionMoves,
+    DissectionPhase,
+    DissectionState,
+    read_answers,
+    read_dissection,
+    read_dissection_claims,
+    read_dissection_game,
+    read_divided,
+)
+from collegium.settlement._instructions import Program
+from collegium.settlement._machine import MachineRun
+from collegium.settlement._stretches import KnownStretches
+
+__all__ = ["RunChallengerAtChain", "RunDefenderAtChain", "dissection_window_started"]
+
+_DEFENDERS = (DissectionPhase.DIVIDE, DissectionPhase.PROVE, DissectionPhase.ANSWER)
+_BLOCKS_MAX = 64  # that one answer shows
+
+
+class RunChallengerAtChain:
+    """Plays all games of one dispute against everybody who stands up for the statement.
+
+    What is shown on demand in any of them it learns, and runs the program again.
+    """
+
+    def __init__(self, moves: DissectionMoves, dispute: int, program: Program, objects: Sequence[bytes]) -> None:
+        """Take what is known of the statement: the objects behind it, as many as there are."""
+        self._moves, self._dispute, self._program, self._objects = moves, dispute, program, tuple(objects)
+        self._statement = read_dissection(moves.chain, moves.court, dispute).statement
+        self._shown: tuple[tuple[Digest, bytes], ...] = ()
+        self._player = self._run()
+
+    def step(self) -> list[MadeMove]:
+        """Make what moves are due; none while others have theirs."""
+        chain, court = self._moves.chain, self._moves.court
+        made: list[MadeMove] = []
+        claims = read_dissection_claims(chain, court, self._dispute)
+        self._learn(list(claims))
+        for game, view in claims.items():
+            played = read_dissection_game(chain, court, game)
+            if played.phase is DissectionPhase.CHOOSE:
+                made += self._choose(game, played, view)
+            elif played.phase in _DEFENDERS and _run_out(self._moves, played, played.defender_clock_s):
+                made.append(_made("time out", game, played, self._moves.time_out(game)))
+        dispute = read_dissection(chain, court, self._dispute)
+        over = chain.timestamp_s() >= dispute.opened_s + court.terms.join_s
+        if dispute.state is DissectionState.OPEN and dispute.live == 0 and over and not dispute.offer:
+            made.append(MadeMove("settle", None, 0, 0, self._moves.settle(self._dispute)))
+        return made
+
+    def _choose(self, game: int, played: DissectionGame, view: ClaimView) -> list[MadeMove]:
+        chain, court = self._moves.chain, self._moves.court
+        if not self._player.denies(view.claim.end):
+            return []  # this claim is right
+        first = played.level == court.terms.levels
+        states = view.claim.states if first else read_divided(chain, court, game)
+        choice = self._player.choose(played.level, played.position, states)
+        if choice.demand and played.demands < court.terms.demands_max:
+            return [_made("demand", game, played, self._moves.demand(game, states, choice.part, _BLOCKS_MAX))]
+        return [_made("choose", game, played, self._moves.choose(game, states, choice.part))]
+
+    def _learn(self, games: Sequence[int]) -> None:
+        answers = [answer for game in games for answer in read_answers(self._moves.chain, self._moves.court, game)]
+        shown = tuple((answer.value, answer.blocks) for answer in answers)
+        if shown != self._shown:
+            self._shown = shown
+            self._player = self._run()
+
+    def _run(self) -> RunChallenger:
+        levels = self._moves.court.terms.levels
+        known = KnownStretches(self._objects, self._shown)
+        return RunChallenger(MachineRun(self._program, self._statement, known, PARTS**levels), levels)
+
+
+class RunDefenderAtChain:
+    """Stands up for a statement with its own run, and plays one game for it."""
+
+    def __init__(self, moves: DissectionMoves, dispute: int, player: RunDefender) -> None:
+        self._moves, self._dispute, self._player = moves, dispute, player
+        self.game: int | None = None
+
+    def step(self) -> list[MadeMove]:
+        """Make the move that is due, if it is this side's turn."""
+        if self.game is None:
+            self.game, receipt = self._moves.defend(self._dispute, DissectionClaim(*self._player.claim()))
+            return [MadeMove("defend", self.game, self._moves.court.terms.levels, 0, receipt)]
+        played = read_dissection_game(self._moves.chain, self._moves.court, self.game)
+        match played.phase:
+            case DissectionPhase.DIVIDE:
+                states = self._player.divide(played.level, played.position)
+                receipt = self._moves.divide(self.game, states)
+            case DissectionPhase.PROVE:
+                receipt = self._moves.prove(self.game, *self._player.prove(played.position))
+            case DissectionPhase.ANSWER:
+                answer = self._player.answer(played.position, played.blocks)
+                receipt = self._moves.answer(self.game, answer.before, answer.witness, answer.value, answer.blocks)
+            case DissectionPhase.CHOOSE if _run_out(self._moves, played, played.challenger_clock_s):
+                receipt = self._moves.time_out(self.game)
+                return [_made("time out", self.game, played, receipt)]
+            case _:
+                return []
+        return [_made(played.phase.name.lower(), self.game, played, receipt)]
+
+
+def dissection_window_started(chain: Chain, court: DissectionCourt, checkpoint: Digest) -> bool:
+    """Ask whether somebody has begun the time in which a checkpoint's headers can be disputed."""
+    started_at, _, _ = ask(chain, "Dissections", court.address, "windowOf", checkpoint)
+    return bool(started_at)
+
+
+def _run_out(moves: DissectionMoves, played: DissectionGame, clock_s: int) -> bool:
+    return moves.chain.timestamp_s() > played.since_s + clock_s
+
+
+def _made(what: str, game: int, played: DissectionGame, receipt: Receipt) -> MadeMove:
+    return MadeMove(what, game, played.level, played.position, receipt)

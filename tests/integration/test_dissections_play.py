@@ -1,0 +1,244 @@
+"""The players at a chain, with a compiled program: who is right wins, also to whom the message was not shown before.
+
+And the contract executes the steps of compiled programs as the compiled machine does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+
+import pytest
+from _chain_stage import ALICE, CHAINS, DEPLOYER, MALLORY, World, pass_time, refused, worlds
+
+from collegium.crypto import AccountKey, Digest, hash_fields
+from collegium.settlement import (
+    NOBODY,
+    PARTS,
+    Deployment,
+    DissectionClaim,
+    DissectionCourt,
+    DissectionKind,
+    DissectionMoves,
+    DissectionPhase,
+    DissectionState,
+    DissectionTerms,
+    KnownStretches,
+    MachineRun,
+    MachineState,
+    Op,
+    RunChallengerAtChain,
+    RunDefender,
+    RunDefenderAtChain,
+    StepWitness,
+    compile_program,
+    contract,
+    deploy_dissections,
+    read_dissection,
+    read_dissection_game,
+    read_refuter,
+)
+
+LEVELS = 3
+HEAD = b"toy statement"
+TERMS = DissectionTerms(
+    window_s=1000,
+    join_s=200,
+    clock_s=300,
+    extension_s=30,
+    levels=LEVELS,
+    demands_max=2,
+    bond_wei=1000,
+    demand_fee_wei=7,
+)
+SOURCE = '''
+from __future__ import annotations
+from ._words import accept, fadd, keccak, memory, preimage, sha256_block
+BLOCKS: int
+
+
+def step(frame: int, index: int) -> int:
+    """Mix a word in, by whatever the machine has."""
+    word = memory[frame + 4 + index]
+    if word >> 60 > 7 or not word:
+        return word // 3 - word % 5
+    return fadd(word * word, ~word)
+
+
+def main() -> None:
+    frame = 2048
+    total = 0
+    for index in range(4):
+        memory[frame + 12 + index] = memory[index]
+    for block in range(BLOCKS):
+        preimage(frame)
+        for index in range(8):
+            total ^= step(frame, index) << (index & 3)
+        for index in range(4):
+            memory[frame + 12 + index] = memory[frame + index]
+    sha256_block(frame)
+    keccak(frame)
+    assert memory[frame] != total
+    assert memory[2048 - 64 - 29 + 64] == 0 and total & 1
+    accept()
+'''
+
+
+def message(number: int) -> bytes:
+    """A message of three blocks."""
+    return HEAD + sha256(bytes([number])).digest() * 5
+
+
+PROGRAM = compile_program("program", {"BLOCKS": 3}, {"program": SOURCE}.__getitem__)
+
+
+def run_of(about: bytes) -> MachineRun:
+    return MachineRun(PROGRAM, sha256(about).digest(), KnownStretches([about]), PARTS**LEVELS)
+
+
+RIGHT = next(message(number) for number in range(40) if run_of(message(number)).accepted)
+WRONG = next(message(number) for number in range(40) if not run_of(message(number)).accepted)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=CHAINS)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    yield from worlds(request.param)
+
+
+@pytest.fixture(scope="module")
+def court(world: World) -> DissectionCourt:
+    about = Deployment(hash_fields("test-task"), NOBODY, NOBODY, 0)
+    return deploy_dissections(
+        world.chain, about, DEPLOYER, [DissectionKind(PROGRAM.digest, HEAD, of_header=False)], TERMS
+    )
+
+
+@pytest.fixture(autouse=True)
+def _undone(world: World, court: DissectionCourt) -> Iterator[None]:
+    with world.undone():
+        yield
+
+
+class Liar:
+    """Stands up for a wrong statement: shows what happens, but says that the end accepts."""
+
+    def __init__(self, moves: DissectionMoves, dispute: int) -> None:
+        self.moves, self.run = moves, run_of(WRONG)
+        self.end = replace(self.run.final, status=1)
+        self.game, _ = moves.defend(dispute, DissectionClaim(self.end, self.between(LEVELS, 0)))
+
+    def between(self, level: int, position: int) -> tuple[Digest, ...]:
+        places = [position + part * PARTS ** (level - 1) for part in range(1, PARTS)]
+        states = self.run.states(places)
+        return tuple(self.end.digest if at >= self.run.steps else digest_of(states[k]) for k, at in enumerate(places))
+
+    def step(self) -> None:
+        played = read_dissection_game(self.moves.chain, self.moves.court, self.game)
+        (before,) = self.run.states([played.position])
+        assert before is not None
+        if played.phase is DissectionPhase.DIVIDE:
+            self.moves.divide(self.game, self.between(played.level, played.position))
+        elif played.phase is DissectionPhase.PROVE:
+            with refused("WrongState"):
+                self.moves.prove(self.game, before, self.run.witness(played.position))
+        elif played.phase is DissectionPhase.ANSWER:
+            witness = self.run.witness(played.position)
+            value, blocks = padded_until(WRONG, witness.preimage[:32])
+            self.moves.answer(self.game, before, witness, value, blocks)
+
+
+def digest_of(state: MachineState | None) -> Digest:
+    assert state is not None
+    return state.digest
+
+
+def padded_until(about: bytes, value: Digest) -> tuple[Digest, bytes]:
+    """All blocks of a message before the one that begins at this value, and the value before them."""
+    known, shown = KnownStretches([about]), b""
+    while (found := known(value)) is not None:
+        value, shown = found[0], found[1] + shown
+    return value, shown
+
+
+def moves_of(world: World, court: DissectionCourt, account: AccountKey) -> DissectionMoves:
+    return DissectionMoves(world.chain, court, account)
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["who has the message", "who was not shown the message"])
+def test_wrong_statement_falls_to_a_challenger(world: World, court: DissectionCourt, shown: bool) -> None:
+    moves, statement = moves_of(world, court, ALICE), sha256(WRONG).digest()
+    dispute, _ = moves.open(0, statement, WRONG)
+    liar = Liar(moves_of(world, court, MALLORY), dispute)
+    challenger = RunChallengerAtChain(moves, dispute, PROGRAM, [WRONG] if shown else [])
+    told = []
+    while read_dissection(world.chain, court, dispute).state is DissectionState.OPEN:
+        made = challenger.step()
+        told += [move.what for move in made]
+        liar.step()
+        if not made:
+            pass_time(world, TERMS.clock_s + 1)
+    assert read_refuter(world.chain, court.address, statement) == ALICE.address
+    assert told == [*(() if shown else ("choose", "choose", "demand")), *["choose"] * LEVELS, "time out", "settle"]
+    assert moves.collect() == 2 * TERMS.bond_wei - TERMS.bond_wei // 4
+
+
+def test_right_statement_stands_against_whoever_denies_it(world: World, court: DissectionCourt) -> None:
+    moves, other = moves_of(world, court, ALICE), moves_of(world, court, MALLORY)
+    dispute, _ = other.open(0, sha256(RIGHT).digest(), RIGHT)
+    player, run = RunDefender(run_of(RIGHT), KnownStretches([RIGHT]), LEVELS), run_of(RIGHT)
+    defender = RunDefenderAtChain(moves, dispute, player)
+    told = [move.what for move in defender.step()]
+    assert RunChallengerAtChain(other, dispute, PROGRAM, [RIGHT]).step() == []  # who is honest sees that it is right
+    reading = next(step for step in range(run.steps) if run.witness(step).preimage)
+    while read_dissection(world.chain, court, dispute).state is DissectionState.OPEN:
+        assert defender.game is not None
+        played = read_dissection_game(world.chain, court, defender.game)
+        if played.phase is DissectionPhase.CHOOSE:
+            target = reading if played.demands == 0 else reading + 1  # it sees what the step finds, and denies the next
+            part = (target - played.position) // PARTS ** (played.level - 1)
+            states = player.divide(played.level, played.position)
+            if played.level == 1 and played.demands == 0:
+                other.demand(defender.game, states, part, 2)
+            else:
+                other.choose(defender.game, states, part)
+        told += [move.what for move in defender.step()]
+    assert told == ["defend", "divide", "divide", "answer", "divide", "divide", "prove"]
+    assert read_dissection(world.chain, court, dispute).state is DissectionState.UPHELD
+    assert read_refuter(world.chain, court.address, sha256(RIGHT).digest()) is None
+
+
+def test_challenger_who_stops_loses_its_time(world: World, court: DissectionCourt) -> None:
+    dispute, _ = moves_of(world, court, MALLORY).open(0, sha256(RIGHT).digest(), RIGHT)
+    player = RunDefender(run_of(RIGHT), KnownStretches([RIGHT]), LEVELS)
+    defender = RunDefenderAtChain(moves_of(world, court, ALICE), dispute, player)
+    assert [move.what for move in defender.step()] == ["defend"]
+    assert defender.step() == []
+    pass_time(world, TERMS.clock_s + 1)
+    assert [move.what for move in defender.step()] == ["time out"]
+    assert defender.step() == []
+    assert read_dissection(world.chain, court, dispute).state is DissectionState.UPHELD
+
+
+def test_contract_executes_every_step_of_a_compiled_program(world: World, court: DissectionCourt) -> None:
+    machine = contract("Machine")
+
+    def executed(before: MachineState, witness: StepWitness) -> MachineState:
+        call = machine.call("step", PROGRAM.digest, before.arguments, witness.arguments)
+        return MachineState(*machine.result("step", world.chain.call(NOBODY, court.machine, call))[0])
+
+    run = run_of(RIGHT)
+    states = run.states(range(run.steps + 2))
+    met: dict[int, list[int]] = {}
+    for step, before in enumerate(states[:-1]):
+        assert before is not None
+        op = int(PROGRAM.instructions[before.pc, 0]) if before.status == 0 else -1
+        met.setdefault(op, []).append(step)
+    assert {Op.SHA256, Op.KECCAK, Op.PREIMAGE, Op.CALL, Op.RET, Op.FADD} <= met.keys()
+    for steps in met.values():
+        for step in {steps[0], steps[-1]}:
+            before = states[step]
+            assert before is not None
+            assert executed(before, run.witness(step)) == states[step + 1]
