@@ -105,6 +105,7 @@ from collegium.crypto import (
     make_certificate,
 )
 from collegium.errors import CollegiumError
+from collegium.incentives import decode_standing, encode_standing, new_standing
 from collegium.learning import CategoryColumn, ModelSpec, NumericColumn, Rule, Schema
 from collegium.lineage import Lineage, MalformedRecordError
 from collegium.lineage._record import decode_attributes, encode_attributes
@@ -255,6 +256,10 @@ def shard_payloads() -> Sequence[bytes]:
     result = ShardResult(DIGEST, 3, 4, "proved", DIGEST, "opened", ((0, DIGEST),), DIGEST, (2,), (DIGEST,))
     batch = ShardBatch(DIGEST, 3, (ShardClose(1, skip, SHARE),), (CertifiedResult(result, SHARE),), (0, 7))
     return [encode_shard_payload(batch), encode_shard_payload(wire.small_values()[4].header)]
+
+
+def standings() -> Sequence[bytes]:
+    return [encode_standing(new_standing([bytes([number]) * 20 for number in range(count)])) for count in (0, 1, 3)]
 
 
 def small_messages() -> Sequence[bytes]:
@@ -1075,6 +1080,7 @@ def attributes() -> Sequence[bytes]:
 
 
 LEARNING = (
+    Decoder("standing", decode_standing, standings, "binary", 0, encode_standing),
     Decoder("schema", learning.schema_from_bytes, schemas, "json", encode=learning.schema_to_bytes),
     table(".csv", "text"),
     table(".parquet"),
@@ -1114,6 +1120,7 @@ REACHED = {
     "crypto/_dealing.py SecretShare.from_bytes": "secret share",
     "crypto/_keyfile.py load_keys": "key file",
     "crypto/_keyfile.py load_secret": "secret file",
+    "incentives/_standing.py decode_standing": "standing",
     "learning/_parameters.py parameters_from_bytes": "model state",
     "learning/_schema.py schema_from_bytes": "schema",
     "learning/_table.py load_table": "table .csv",
