@@ -52,6 +52,11 @@ def missing_requirements() -> dict[str, str]:
         missing["browser"] = "no Chromium is installed"
     if importlib.util.find_spec("flwr") is None:
         missing["flower"] = "the extra is not installed: run .venv/bin/pip install --editable '.[flower]'"
+    if not all(map(importlib.util.find_spec, ("byzfl", "torch", "sklearn"))):
+        missing["byzfl"] = (
+            "not installed: run .venv/bin/pip install --editable '.[quality,torch]'; "
+            ".venv/bin/pip install --no-deps byzfl==0.0.11"
+        )
     if importlib.util.find_spec("torch") is None:
         missing["torch"] = "the extra is not installed: run .venv/bin/pip install --editable '.[torch]'"
     refusal = namespace_refusal()

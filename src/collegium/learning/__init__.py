@@ -8,8 +8,20 @@ See docs/spec/learning.md for the rule and docs/guide/data.md for the data.
 """
 
 from collegium.learning._activations import exponential_table, logarithm_table, sigmoid_table, softplus_table
+from collegium.learning._attacks import (
+    ATTACKS,
+    AttackKind,
+    AttackPlan,
+    AttackView,
+    attack_from_file,
+    attack_from_mapping,
+    flip_labels,
+    forge,
+    stamp,
+)
 from collegium.learning._errors import (
     ActivationRangeError,
+    AttackError,
     ColumnNameError,
     DataError,
     EmptyColumnError,
@@ -75,7 +87,12 @@ from collegium.learning._trace import SigmoidOutput, SoftmaxOutput, SquaredOutpu
 from collegium.learning._training import apply_total, batch_indices, local_update
 
 __all__ = [
+    "ATTACKS",
     "ActivationRangeError",
+    "AttackError",
+    "AttackKind",
+    "AttackPlan",
+    "AttackView",
     "CategoryColumn",
     "ColumnNameError",
     "ColumnScaling",
@@ -123,14 +140,18 @@ __all__ = [
     "UnknownLabelError",
     "UnreadableFileError",
     "apply_total",
+    "attack_from_file",
+    "attack_from_mapping",
     "auc_pairs",
     "batch_indices",
     "describe_rule",
     "evaluate",
     "exponential_table",
     "features",
+    "flip_labels",
     "float_auc",
     "float_reference",
+    "forge",
     "infer_schema",
     "initial_parameters",
     "labelled_rows",
@@ -149,6 +170,7 @@ __all__ = [
     "sigmoid_table",
     "softplus_table",
     "split_sites",
+    "stamp",
     "statistics",
     "statistics_bound",
     "step_trace",

@@ -120,3 +120,7 @@ class ActivationRangeError(LearningError):
 
 class ErrorRangeError(LearningError):
     """A back-propagated value lies outside the range that the rule's `error_limit` allows."""
+
+
+class AttackError(LearningError):
+    """A description of an attack was refused."""
