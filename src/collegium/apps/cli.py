@@ -117,6 +117,14 @@ def _consensus_rows(*, quick: bool, part: str | None) -> Iterable[Mapping[str, A
     return consensus_rows(quick=quick, part=part)
 
 
+def _quality_rows(*, whole: bool, part: str | None, attack: Path | None) -> Iterable[Mapping[str, Any]]:
+    from collegium.apps._bench_quality import quality_rows
+    from collegium.learning import attack_from_file
+
+    plan = None if attack is None else attack_from_file(attack)
+    return quality_rows(whole=whole, part=part, attack=plan, config=_demo_config())
+
+
 def _demo_config() -> Path:
     return Path(str(importlib.resources.files("collegium.apps"))) / "demo" / "demo.toml"
 
@@ -130,6 +138,7 @@ class Engine:
     aggregation_rows: Callable[..., Iterable[Mapping[str, Any]]] = _aggregation_rows
     proof_rows: Callable[..., Iterable[Mapping[str, Any]]] = _proof_rows
     consensus_rows: Callable[..., Iterable[Mapping[str, Any]]] = _consensus_rows
+    quality_rows: Callable[..., Iterable[Mapping[str, Any]]] = _quality_rows
     demo_config: Callable[[], Path] = _demo_config
     up: "Callable[[Experiment, Path, UpOptions, NetworkView], Mapping[str, Any]]" = _up
 
@@ -352,6 +361,38 @@ def bench_consensus(
     with exit_codes():
         typer.echo(f"collegium {__version__}", err=json)
         _show_rows(engine_of(context).consensus_rows(quick=quick, part=part), json=json)
+
+
+@bench.command("quality")
+def bench_quality(
+    context: typer.Context,
+    json: JsonOption = False,
+    whole: Annotated[bool, typer.Option("--whole", help="All shares, rules and seeds: an hour.")] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part",
+            metavar="NAME",
+            help="One part: attacks, turning, lazy, honest, sybils or worth.",
+            show_default="all",
+        ),
+    ] = None,
+    attack: Annotated[
+        Path | None,
+        typer.Option("--attack", metavar="FILE", help="Only the attack that this TOML file describes."),
+    ] = None,
+) -> None:
+    """Measure what attacks do to a model under our rule, beside byzfl's robust rules that see every update.
+
+    \b
+    Example:
+      collegium bench quality
+      collegium bench quality --part lazy --json > lazy.json
+      collegium bench quality --attack attack.toml
+    """
+    with exit_codes():
+        typer.echo(f"collegium {__version__}", err=json)
+        _show_rows(engine_of(context).quality_rows(whole=whole, part=part, attack=attack), json=json)
 
 
 @data.command("new-key")

@@ -1,0 +1,55 @@
+"""What attacks leave of a model, rule by rule: the claim of `collegium bench quality`, from a checkout.
+
+Usage: python benchmarks/quality.py [--whole] [--part attacks|turning|lazy|honest|sybils|worth] [--attack FILE]
+       python benchmarks/quality.py --markdown ROWS.json...    the rows that --json printed, as the guide's tables
+
+Prints machine, versions, load, and for each case medians and ranges, with its targets.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from collegium.apps.cli import main
+
+Row = dict[str, Any]
+
+
+def markdown(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a table of rules for every data set and every share of attackers, then one of all other rows."""
+    attacked = [row for row in rows if "rules" in row]
+    groups = dict.fromkeys((row["case"], "success" in row["name"]) for row in attacked)
+    for case, success in groups:
+        chosen = [row for row in attacked if (row["case"], "success" in row["name"]) == (case, success)]
+        names = list(chosen[0]["rules"])
+        yield f"| {case}{': success of the trigger' if success else ''} | {' | '.join(names)} | lost, most | |"
+        yield "|---" * (len(names) + 3) + "|"
+        for row in chosen:
+            cells = [f"{row['rules'][name][0]:.3f}" for name in names]
+            least, most = row["rules"]["ours"][1:]
+            cells[0] += f" ({least:.3f}-{most:.3f})"
+            lost = f"{row['lost']:.3f}" if "lost" in row else "-"
+            yield f"| {row['name'].removesuffix(': success')} | {' | '.join(cells)} | {lost} | {verdict(row)} |"
+        yield ""
+    yield "| case | what | ours | |"
+    yield "|---|---|---:|---|"
+    for row in rows:
+        if "rules" not in row and row["ours"] is not None:
+            yield f"| {row['case']} | {row['name']} | {row['ours']:.3g} | {row['unit']} |"
+
+
+def verdict(row: Row) -> str:
+    """Return whether the row's target is met, in a word."""
+    return {True: "met", False: "missed"}.get(row.get("met"), "")  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--markdown"]:
+        found = [row for path in sys.argv[2:] for row in json.loads(Path(path).read_text())]
+        print("\n".join(markdown(found)))
+    else:
+        sys.exit(main(["bench", "quality", *sys.argv[1:]]))

@@ -1,0 +1,267 @@
+"""The benchmark of quality trains what it says, keeps to the protocol's integers, and says what it lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from collegium.apps import _bench_quality, _quality_data, _quality_peer
+from collegium.apps._bench_quality import PARTS, Size, UnknownQualityPartError, quality_rows
+from collegium.apps._quality_data import Federation, MissingDigitsError, blobs, digits, dirichlet, hospitals
+from collegium.apps._quality_peer import PEERS, find_byzfl, peer_rule
+from collegium.apps._quality_play import Played, attackers_of, play
+from collegium.apps._quality_rules import Everyone, Settings, _exact
+from collegium.apps._quality_worth import (
+    coalition_values,
+    correlation,
+    leave_one_out,
+    noisy_labels,
+    shapley,
+    worth_rows,
+)
+from collegium.apps.cli import Engine, app
+from collegium.incentives import encode_standing
+from collegium.learning import AttackError, AttackPlan
+
+DEMO = Path(_bench_quality.__file__).parent / "demo" / "demo.toml"
+TINY = Size(1, 6, (0.3,), (), (0.5,), 30, 3)
+BLOBS = blobs(0)
+
+
+def ours(plan: AttackPlan | None, rounds: int = 12, seed: int = 0, **settings: Any) -> Played:
+    return _bench_quality.ours(BLOBS, plan, seed, rounds, Settings(**settings))
+
+
+# Data and training
+
+
+def test_a_gradient_is_the_slope_of_the_loss() -> None:
+    federation = replace(BLOBS, hidden=4)
+    generator = np.random.default_rng(1)
+    model = generator.standard_normal(federation.parameter_count).astype(np.float32)
+    rows, labels = federation.shards[0]
+    slope = federation.gradients(model[None], rows[None], labels[None])[0]
+
+    def loss(at: np.ndarray) -> float:
+        logits = federation.logits(at, rows).astype(np.float64)
+        chosen = logits[np.arange(len(labels)), labels]
+        return float((np.log(np.exp(logits).sum(axis=1)) - chosen).mean())
+
+    along = generator.standard_normal(len(model)).astype(np.float32)
+    step = np.float32(1e-3)
+    difference = (loss(model + step * along) - loss(model - step * along)) / (2 * float(step))
+    assert np.isclose(difference, slope @ along, rtol=0.02)
+
+
+def test_training_together_learns_and_the_same_seed_repeats_it() -> None:
+    found = [_bench_quality.theirs(BLOBS, None, 0, 12, "mean").worth for _ in range(2)]
+    assert found[0] == found[1] > 0.8
+
+
+def test_every_row_is_dealt_to_one_trainer() -> None:
+    labels = np.arange(400, dtype=np.int64) % 10
+    parts = dirichlet(labels, 12, 0.1, np.random.default_rng(0))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(400))
+    assert min(map(len, parts)) >= 8
+
+
+def test_the_hospitals_are_those_of_the_demo() -> None:
+    federation = hospitals(1, DEMO)
+    assert (len(federation.labels), federation.inputs, federation.classes) == (16, 25, 2)
+    hidden = sum(len(labels) for _, labels in federation.shards)
+    assert 3 * hidden - 3 <= len(federation.test[1]) <= 3 * hidden
+
+
+@pytest.mark.byzfl
+def test_digits_are_dealt_and_may_be_skewed() -> None:
+    even, skewed = digits(0, 0.5), digits(0, 0.5, skewed=True)
+    assert sum(map(len, even.labels)) + len(even.test[1]) + sum(len(y) for _, y in even.shards) == 1797
+    assert sum(int((y >= 5).sum()) for _, y in skewed.shards) < sum(int((y >= 5).sum()) for _, y in even.shards) / 2
+
+
+def test_without_scikit_learn_the_digits_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    _quality_data._all_digits.cache_clear()
+    for name in ("sklearn", "sklearn.datasets"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(MissingDigitsError, match="quality"):
+        digits(0, 0.5)
+
+
+# Our rule in play
+
+
+def test_attackers_lose_their_weight_and_the_model_little() -> None:
+    clean = ours(None)
+    for kind in ("sign_flip", "foe"):
+        played = ours(AttackPlan(kind, 0.3))
+        assert played.worth > clean.worth - 0.05
+        assert played.quiet_from(0) is not None
+        assert played.pay()[0] < 0.2 * played.pay()[1]
+    ruined = _bench_quality.theirs(BLOBS, AttackPlan("foe", 0.3), 0, 12, "mean")
+    assert ruined.worth < clean.worth - 0.2
+
+
+def test_the_same_seed_gives_the_same_standing_to_the_byte() -> None:
+    plan = AttackPlan("hidden_harm", 0.3)
+    first, second = (encode_standing(ours(plan).ours.standing) for _ in range(2))
+    assert first == second
+    assert first != encode_standing(ours(plan, seed=1).ours.standing)
+
+
+def test_no_integer_update_is_longer_than_its_bound() -> None:
+    updates = np.random.default_rng(0).standard_normal((50, 40)) * np.geomspace(1e-6, 1e3, 50)[:, None]
+    exact = _exact(updates, 65536)
+    assert (exact * exact).sum(axis=1).max() <= 65536**2
+    assert np.abs(exact[0] / 65536 - updates[0]).max() <= 2**-17
+
+
+def test_a_swarm_joins_on_probation_and_carries_no_weight_while_it_attacks() -> None:
+    played = ours(AttackPlan("sign_flip", 0.2, from_round=3, identities=50), rounds=14)
+    assert len(played.ours.standing) == len(BLOBS.labels) + 50
+    assert max(played.weight_share) == 0.0
+
+
+def test_attackers_are_a_share_of_the_trainers_or_names_behind_them() -> None:
+    assert attackers_of(None, 5, 0).sum() == 0
+    assert attackers_of(AttackPlan("zero", 0.45), 40, 0).sum() == 18
+    assert attackers_of(AttackPlan("zero", identities=3), 2, 0).tolist() == [False, False, True, True, True]
+
+
+def test_only_our_rule_knows_locks_and_pay() -> None:
+    other = play(BLOBS, Everyone(lambda u: u.mean(axis=0), 12, 8, np.random.default_rng(0)), None, 1, 0)
+    with pytest.raises(TypeError):
+        other.pay()
+
+
+def test_quiet_is_counted_from_the_first_attack() -> None:
+    played = Played(0.0, 0.0, np.zeros(1, np.bool_), [0.5, 0.0, 0.3, 0.001, 0.0])
+    assert played.quiet_from(0) == 3
+    assert played.quiet_from(2) == 1
+    assert played.quiet_from(3) == 0
+    played.weight_share.append(0.4)
+    assert played.quiet_from(0) is None
+
+
+# Worth
+
+
+def test_shapley_values_of_a_game_done_by_hand() -> None:
+    """Trainer 0 is worth 3 alone, 1 is worth 1 alone, together 6, and 2 nothing ever."""
+    values = np.array([0, 3, 1, 6, 0, 3, 1, 6], np.float64)
+    assert np.allclose(shapley(values), [4, 2, 0])
+    assert leave_one_out(values).tolist() == [5, 3, 0]
+
+
+def test_worth_of_all_is_shared_out_and_follows_the_quality_of_labels() -> None:
+    federation = noisy_labels(replace(BLOBS, labels=BLOBS.labels[:4], features=BLOBS.features[:4]), 0)
+    values = coalition_values(federation, 4, 0)
+    assert np.isclose(shapley(values).sum(), values[-1])
+    assert correlation(shapley(values), -np.arange(4.0), ranks=True) > 0.5
+
+
+def test_correlations() -> None:
+    line = np.arange(4.0)
+    assert correlation(line, line**3, ranks=True) == 1.0
+    assert 0.8 < correlation(line, line**3, ranks=False) < 1.0
+    assert correlation(line, np.ones(4), ranks=False) == 0.0
+
+
+# Rows
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clouds of points in the place of digits and hospitals, and no peer."""
+
+    def cloud(seed: int, alpha: float = 0.5, trainers: int = 12, **_: object) -> Federation:
+        return blobs(seed, trainers)
+
+    monkeypatch.setattr(_bench_quality, "digits", cloud)
+    monkeypatch.setattr(_bench_quality, "hospitals", lambda seed, config: blobs(seed, 6))
+    monkeypatch.setattr(_bench_quality, "find_byzfl", lambda: None)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_prints_rows(part: str) -> None:
+    rows = list(quality_rows(whole=False, config=DEMO, part=part, size=TINY))
+    assert rows[0]["name"] == "machine"
+    assert rows[-1]["name"] == "load after"
+    assert any(row["name"] == "peers" for row in rows)
+    figures = [row for row in rows if row["ours"] is not None]
+    assert figures
+    assert all(row["unit"] for row in figures)
+    judged = [row for row in figures if "met" in row]
+    assert judged
+    json.dumps(rows)
+
+
+@pytest.mark.usefixtures("small")
+def test_an_attack_says_what_it_lost_and_whether_that_is_little() -> None:
+    rows = list(quality_rows(whole=False, config=DEMO, attack=AttackPlan("foe", 0.3), size=TINY))
+    row = next(row for row in rows if row["name"] == "foe 30%")
+    assert row["met"] == (round(row["lost"], 4) <= 0.01)
+    assert row["rules"]["mean"][0] < row["rules"]["ours"][0] == row["ours"]
+
+
+def test_a_part_that_is_none_is_refused() -> None:
+    with pytest.raises(UnknownQualityPartError) as refused:
+        next(quality_rows(whole=False, config=DEMO, part="all"))
+    assert refused.value.values == {"part": "all"}
+
+
+def test_the_command_hands_its_options_over(tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def rows(**options: Any) -> list[dict[str, Any]]:
+        asked.append(options)
+        return [{"name": "a", "case": "b", "ours": 1.0, "peer": None, "ratio": None, "unit": "c"}]
+
+    runner, engine = CliRunner(), Engine(quality_rows=rows)
+    result = runner.invoke(app, ["bench", "quality", "--whole", "--part", "lazy", "--json"], obj=engine)
+    assert json.loads(result.stdout)[0]["name"] == "a"
+    assert asked == [{"whole": True, "part": "lazy", "attack": None}]
+
+
+def test_a_file_that_is_no_attack_stops_the_command(tmp_path: Path) -> None:
+    with pytest.raises(AttackError):
+        Engine().quality_rows(whole=False, part=None, attack=tmp_path / "none.toml")
+
+
+# Peers
+
+
+def test_without_byzfl_there_is_no_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_quality_peer, "find_spec", lambda name: None)
+    monkeypatch.delitem(__import__("sys").modules, "byzfl", raising=False)
+    assert find_byzfl() is None
+
+
+@pytest.mark.byzfl
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_finds_the_honest_mean_among_gross_lies(name: str) -> None:
+    found = find_byzfl()
+    assert found is not None
+    generator = np.random.default_rng(0)
+    updates = generator.normal(1.0, 0.05, (20, 30))
+    updates[:4] = -50.0
+    rule = peer_rule(found[0], name, 4)
+    for _ in range(30):  # clipping needs a few rounds to come near
+        step = rule(updates)
+    assert np.abs(step - 1).max() < (0.9 if name == "centred clipping" else 0.3)
+
+
+@pytest.mark.usefixtures("small")
+def test_pay_is_held_against_worth_with_and_without_innovation() -> None:
+    rows = list(worth_rows([lambda seed: blobs(seed, 3)], 1))
+    assert [row["name"] for row in rows][::3] == [
+        "pay with Shapley",
+        "pay with Shapley, replays not discounted",
+    ]
+    assert [("met" in row) for row in rows] == [True, *[False] * 5]
