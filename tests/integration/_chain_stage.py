@@ -65,9 +65,9 @@ def worlds(name: str) -> Iterator[World]:
     return embedded() if name == "embedded" else anvil(name)
 
 
-def embedded() -> Iterator[World]:
+def embedded(chain_id: int = CHAIN_ID) -> Iterator[World]:
     balances = tuple((account.address, 1000 * COIN) for account in (DEPLOYER, ALICE, MALLORY))
-    chain = EmbeddedChain(Genesis(CHAIN_ID, START_S, balances))
+    chain = EmbeddedChain(Genesis(chain_id, START_S, balances))
     store = chain._chain.chaindb.db.wrapped_db.kv_store
 
     def save() -> tuple[Any, ...]:
@@ -82,9 +82,9 @@ def embedded() -> Iterator[World]:
 
 
 @contextmanager
-def running_anvil(*options: str) -> Iterator[str]:
+def running_anvil(*options: str, chain_id: int = CHAIN_ID) -> Iterator[str]:
     """Start a fresh anvil, and yield its address."""
-    command = [ANVIL, "--host", "127.0.0.1", "--port", "0", "--chain-id", str(CHAIN_ID), *options]
+    command = [ANVIL, "--host", "127.0.0.1", "--port", "0", "--chain-id", str(chain_id), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -95,8 +95,9 @@ def running_anvil(*options: str) -> Iterator[str]:
             process.terminate()
 
 
-def anvil(hardfork: str) -> Iterator[World]:
-    with running_anvil("--hardfork", hardfork, "--timestamp", str(START_S), "--accounts", "1") as url:
+def anvil(hardfork: str, chain_id: int = CHAIN_ID) -> Iterator[World]:
+    options = ("--hardfork", hardfork, "--timestamp", str(START_S), "--accounts", "1")
+    with running_anvil(*options, chain_id=chain_id) as url:
         for account in (DEPLOYER, ALICE, MALLORY):
             ask(url, "anvil_setBalance", "0x" + account.address.hex(), hex(1000 * COIN))
         chain = JsonRpcChain(url, JsonRpcLimits(poll_s=0.002))

@@ -220,6 +220,25 @@ def test_a_transaction_is_looked_for_without_sending_it() -> None:
         assert (chain.mined(b"\x02raw"), chain.sent) == (None, ())
 
 
+@pytest.mark.parametrize("after", [None, {**RECEIPT, "status": "0x0"}])
+def test_a_transaction_that_a_reorganisation_took_back_counts_no_more_until_it_is_mined_again(after: object) -> None:
+    found: list[object] = [RECEIPT, after, RECEIPT]
+    block = {"eth_getBlockByNumber": result({"timestamp": "0x5"})}
+    with node(**block, eth_getTransactionReceipt=lambda *_: result(found.pop(0))) as (chain, _, _):
+        for count in (1, 0, 1):
+            chain.mined(b"\x02raw")
+            assert len(chain.sent) == count
+
+
+def test_of_an_accounts_transactions_those_that_wait_can_be_left_out() -> None:
+    with node(eth_getTransactionCount=lambda _, which: result({"pending": "0x5", "latest": "0x3"}[which])) as (
+        chain,
+        _,
+        _,
+    ):
+        assert (chain.nonce(ADDRESS), chain.nonce(ADDRESS, mined=True)) == (5, 3)
+
+
 def test_a_transaction_that_reverted_has_a_receipt_and_counts_as_nothing() -> None:
     reverted = {**RECEIPT, "status": "0x0"}
     with node(eth_sendRawTransaction=result("0x00"), eth_getTransactionReceipt=result(reverted)) as (chain, _, _):

@@ -8,6 +8,7 @@ import pytest
 
 from collegium.crypto import AccountKey
 from collegium.settlement import EmbeddedChain, Genesis, transact
+from collegium.settlement._depth import deep_calls
 
 
 def test_importing_the_chain_leaves_the_limit_as_it_was() -> None:
@@ -33,4 +34,17 @@ def test_the_chain_can_call_hundreds_deep_and_gives_the_limit_back() -> None:
     assert made.contract is not None
     limit = sys.getrecursionlimit()
     assert chain.call(account.address, made.contract, b"") == b""
+    assert sys.getrecursionlimit() == limit
+
+
+def test_the_limit_stays_raised_while_any_thread_executes() -> None:
+    """As calls of two threads overlap: the one that began first ends first."""
+    limit = sys.getrecursionlimit()
+    first, second = deep_calls(), deep_calls()
+    first.__enter__()
+    raised = sys.getrecursionlimit()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getrecursionlimit() == raised > limit
+    second.__exit__(None, None, None)
     assert sys.getrecursionlimit() == limit

@@ -27,6 +27,8 @@ from collegium.settlement._curation import (
     withdraw_delegation,
 )
 from collegium.settlement._deployment import (
+    FOLLOWER_STAKE_WEI,
+    FOLLOWER_UNBONDING_S,
     NATIVE,
     NOBODY,
     CheckpointReceipt,
@@ -36,9 +38,11 @@ from collegium.settlement._deployment import (
     checkpoint_before,
     checkpoint_call,
     deploy,
+    deploy_follower,
     includes_header,
     open_epoch,
     open_first_epoch,
+    opening_call,
     post_checkpoint,
     read_checkpoints,
     read_head,
@@ -104,6 +108,7 @@ from collegium.settlement._errors import (
     ConsentStandsError,
     ContractRefusedError,
     DissectionError,
+    GasCeilingError,
     HeaderRangeError,
     MalformedTransactionError,
     NotARevocationError,
@@ -123,6 +128,7 @@ from collegium.settlement._errors import (
     UnknownNameError,
     WorkTermsError,
 )
+from collegium.settlement._gas_policy import GasPolicy
 from collegium.settlement._instructions import IMMEDIATE, PROGRAM_INSTRUCTIONS_MAX, Op, Program
 from collegium.settlement._jsonrpc import JsonRpcChain, JsonRpcLimits
 from collegium.settlement._licences import (
@@ -238,6 +244,8 @@ __all__ = [
     "ACCEPTED",
     "CHECKPOINT_ROUNDS_MAX",
     "FIRST_FRAME",
+    "FOLLOWER_STAKE_WEI",
+    "FOLLOWER_UNBONDING_S",
     "IMMEDIATE",
     "LEVELS",
     "MEMORY_HEIGHT",
@@ -295,6 +303,8 @@ __all__ = [
     "EmbeddedChain",
     "Fees",
     "GameView",
+    "GasCeilingError",
+    "GasPolicy",
     "Genesis",
     "Head",
     "HeaderPlace",
@@ -385,6 +395,7 @@ __all__ = [
     "deploy",
     "deploy_court",
     "deploy_dissections",
+    "deploy_follower",
     "deploy_money",
     "dissection_window_started",
     "dues_of_influence",
@@ -409,6 +420,7 @@ __all__ = [
     "node_above",
     "open_epoch",
     "open_first_epoch",
+    "opening_call",
     "pay_for_version",
     "pay_place",
     "possession_context",

@@ -77,17 +77,20 @@ class Chain(Protocol):
     def sent(self) -> tuple[SentTransaction, ...]:
         """Every transaction that this object sent and that was mined, in order; at a node, and did not revert."""
 
+    def block_number(self) -> int:
+        """Number of the last block."""
+
     def timestamp_s(self) -> int:
         """Timestamp of the last block."""
 
-    def nonce(self, address: bytes) -> int:
-        """Return how many transactions an account has sent."""
+    def nonce(self, address: bytes, *, mined: bool = False) -> int:
+        """Return how many transactions an account has sent, those that wait included unless only `mined` ones count."""
 
     def balance(self, address: bytes) -> int:
         """Return an account's coin in wei."""
 
     def fees(self) -> Fees:
-        """Return an offer that the next blocks accept."""
+        """Return an offer that the next blocks accept: twice the base fee, and a tip."""
 
     def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> bytes:
         """Return the output of a call that changes nothing.
@@ -114,7 +117,8 @@ class Chain(Protocol):
     def mined(self, raw: bytes) -> Receipt | None:
         """Return the receipt of a transaction that may have been sent before, None if no block is known to hold it.
 
-        One that is found counts as sent by this object.
+        One that is found and did not revert counts as sent by this object from then on; at a node any other does not,
+        not even if it did before: a reorganisation took it back.
         """
 
     def transactions_behind(self, address: bytes, topic: bytes, from_block: int) -> tuple[bytes, ...]:

@@ -14,6 +14,8 @@ from collegium.settlement._errors import ChainAnswerError, CheckpointOrderError
 from collegium.settlement._transactions import transact
 
 __all__ = [
+    "FOLLOWER_STAKE_WEI",
+    "FOLLOWER_UNBONDING_S",
     "CheckpointReceipt",
     "Deployment",
     "Head",
@@ -21,9 +23,11 @@ __all__ = [
     "checkpoint_before",
     "checkpoint_call",
     "deploy",
+    "deploy_follower",
     "includes_header",
     "open_epoch",
     "open_first_epoch",
+    "opening_call",
     "post_checkpoint",
     "read_checkpoints",
     "read_head",
@@ -35,6 +39,8 @@ __all__ = [
 
 STAKE_MIN_WEI: Final = 10**18
 UNBONDING_S: Final = 14 * 24 * 3600
+FOLLOWER_STAKE_WEI: Final = 0
+FOLLOWER_UNBONDING_S: Final = 1 << 64  # never
 
 NOBODY: Final = bytes(20)  # as the contract that may take stakes: none may
 NATIVE: Final = bytes(20)  # as a token: the chain's own coin
@@ -118,6 +124,22 @@ def deploy(
     return attach(chain, created(receipt), receipt.block)
 
 
+def deploy_follower(chain: Chain, account: Account, task: Digest, *, first_round: int = 0) -> Deployment:
+    """Create the contracts of a task on a chain that follows: stakes are elsewhere, certificates are verified here.
+
+    Nobody has a stake at a follower and nobody ever leaves it, so that no member can stop a handover there which the
+    home chain accepts. Coin sent to its registry as a stake would not come back.
+    """
+    return deploy(
+        chain,
+        account,
+        task,
+        first_round=first_round,
+        stake_min_wei=FOLLOWER_STAKE_WEI,
+        unbonding_s=FOLLOWER_UNBONDING_S,
+    )
+
+
 def settlement_creation(
     task: Digest,
     *,
@@ -198,8 +220,12 @@ def open_epoch(
     Args:
         certificate: the current set's, of `handover_digest`.
     """
-    data = contract("Settlement").call("openEpoch", tuple(validators), *certificate_arguments(certificate))
-    return transact(chain, account, deployment.settlement, data)
+    return transact(chain, account, deployment.settlement, opening_call(validators, certificate))
+
+
+def opening_call(validators: Sequence[int], certificate: Certificate) -> bytes:
+    """Return the data of the transaction that opens the next epoch; see `open_epoch`."""
+    return contract("Settlement").call("openEpoch", tuple(validators), *certificate_arguments(certificate))
 
 
 def post_checkpoint(

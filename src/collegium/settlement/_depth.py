@@ -6,6 +6,7 @@ of py-evm, gives back the limit that it found, and lends the EVM its own for as 
 """
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,13 +19,21 @@ import eth  # noqa: E402, F401 - for its side effect, which ends on the next lin
 _EVM = sys.getrecursionlimit()
 sys.setrecursionlimit(_FOUND)
 
+_lock = threading.Lock()
+_before: list[int] = []  # the limits that were found by the calls that execute now, in any thread
+
 
 @contextmanager
 def deep_calls() -> Iterator[None]:
-    """Raise the limit to what 1024 nested EVM calls need."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, _EVM))
+    """Raise the limit to what 1024 nested EVM calls need, until no thread executes any more."""
+    with _lock:
+        _before.append(sys.getrecursionlimit())
+        sys.setrecursionlimit(max(_before[0], _EVM))
     try:
         yield
     finally:
-        sys.setrecursionlimit(before)
+        with _lock:
+            first = _before[0]
+            _before.pop()
+            if not _before:
+                sys.setrecursionlimit(first)

@@ -87,6 +87,10 @@ class EmbeddedChain:
         """Root of all accounts, code and storage after the last block."""
         return bytes(self._head().state_root)
 
+    def block_number(self) -> int:
+        """Number of the last block."""
+        return int(self._head().block_number)
+
     def timestamp_s(self) -> int:
         """Timestamp of the last block."""
         return int(self._head().timestamp)
@@ -95,8 +99,8 @@ class EmbeddedChain:
         """Let the next block have this timestamp, unless one second after the last block is later."""
         self._next_timestamp_s = max(self._next_timestamp_s, timestamp_s)
 
-    def nonce(self, address: bytes) -> int:
-        """Return how many transactions an account has sent."""
+    def nonce(self, address: bytes, *, mined: bool = False) -> int:
+        """Return how many transactions an account has sent; none waits here."""
         return int(self._state().get_nonce(address))
 
     def balance(self, address: bytes) -> int:

@@ -10,6 +10,7 @@ __all__ = [
     "ConsentStandsError",
     "ContractRefusedError",
     "DissectionError",
+    "GasCeilingError",
     "HeaderRangeError",
     "MalformedTransactionError",
     "NotARevocationError",
@@ -57,6 +58,10 @@ class MalformedTransactionError(CollegiumError):
 
 class NotARevocationError(CollegiumError):
     """A transaction does not take the consent of a licence back, or not that of this contract on this chain."""
+
+
+class GasCeilingError(CollegiumError):
+    """A unit of gas costs more than the sender's policy allows, in wei: `values` has `price` and `price_max`."""
 
 
 class TransactionRefusedError(CollegiumError):

@@ -86,13 +86,17 @@ class JsonRpcChain:
         """Every transaction that this object sent and that was mined and did not revert, in order."""
         return tuple(self._sent)
 
+    def block_number(self) -> int:
+        """Number of the last block."""
+        return self._quantity("eth_blockNumber")
+
     def timestamp_s(self) -> int:
         """Timestamp of the last block."""
         return _integer(self._block("latest"), "timestamp")
 
-    def nonce(self, address: bytes) -> int:
-        """Return how many transactions an account has sent, those that wait included."""
-        return self._quantity("eth_getTransactionCount", _hex(address), "pending")
+    def nonce(self, address: bytes, *, mined: bool = False) -> int:
+        """Return how many transactions an account has sent, those that wait included unless only `mined` ones count."""
+        return self._quantity("eth_getTransactionCount", _hex(address), "latest" if mined else "pending")
 
     def balance(self, address: bytes) -> int:
         """Return an account's coin in wei."""
@@ -146,10 +150,10 @@ class JsonRpcChain:
     def mined(self, raw: bytes) -> Receipt | None:
         """Ask by its hash for the receipt of a transaction that may have been sent before."""
         found = self._result("eth_getTransactionReceipt", _hex(keccak256(raw)))
-        if found is None:
-            return None
-        receipt = _receipt(found)
-        if receipt.succeeded and all(sent.raw != raw for sent in self._sent):
+        receipt = None if found is None else _receipt(found)
+        if receipt is None or not receipt.succeeded:
+            self._sent = [sent for sent in self._sent if sent.raw != raw]
+        elif all(sent.raw != raw for sent in self._sent):
             timestamp_s = _integer(self._block(hex(receipt.block)), "timestamp")
             self._sent.append(SentTransaction(raw, timestamp_s))
         return receipt
@@ -178,7 +182,7 @@ class JsonRpcChain:
         return tuple(data for data in raw if data is not None)
 
     def _entries(self, address: bytes, topic: bytes, from_block: int) -> list[Any]:
-        last = self._quantity("eth_blockNumber")
+        last = self.block_number()
         if last - from_block >= LOG_BLOCKS_MAX * LOG_REQUESTS_MAX:
             raise ChainAnswerError(
                 f"the node claims {last - from_block} blocks since the contract's", from_block=from_block
