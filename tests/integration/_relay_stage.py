@@ -16,7 +16,7 @@ from collegium.crypto import AccountKey, BlsSecretKey, Stream, make_certificate
 from collegium.node import _base_chain as base_chain
 from collegium.node._base_chain import BaseChain, ChainRecord, decode_chain_record
 from collegium.node._chain_check import check_chain
-from collegium.node._due_step import PENDING, StepSender
+from collegium.node._due_step import PENDING
 from collegium.node._epochs import KnownEpoch
 from collegium.node._relayer_process import CHAIN_RECORD, RelayerProcess
 from collegium.node._telemetry import logger
@@ -104,6 +104,8 @@ class Line:
 
     def mined(self, raw: bytes) -> Receipt | None:
         receipt = self._chain.mined(raw)
+        if receipt is None or not receipt.succeeded:
+            self._sent = [sent for sent in self._sent if sent.raw != raw]
         return None if receipt is None else self._counted(raw, receipt)
 
     def _counted(self, raw: bytes, receipt: Receipt) -> Receipt:
@@ -147,7 +149,7 @@ class Relayer:
         client: Any = Signers(self.absent)
         self.process = RelayerProcess(logger("relayer"), unused, OPERATOR, 9, 2, record, self.state, client)
         self.process.chain = chain
-        self.process.sender = StepSender(chain, self.state, self.process.log)
+        self.process.sender = self.process.sender_of(chain, self.state)
         return line
 
     def settle(self, due: Checkpoint) -> None:
@@ -162,8 +164,8 @@ class Relayer:
         assert not (self.state / PENDING).exists()
         record = decode_chain_record((self.state / CHAIN_RECORD).read_bytes())
         check_chain(record, URL, FIRST_SET, OPERATOR.address, [LATER] if record.handed_over else [])
-        assert all(self.process.chain.has_settled(due) for due in record.checkpoints)
-        assert self.process.chain.has_opened(len(record.handed_over))
+        assert all(self.process.chain.has(due) for due in record.checkpoints)
+        assert self.process.chain.has(members(len(record.handed_over), ORDER))
         return record
 
 

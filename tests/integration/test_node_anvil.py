@@ -25,7 +25,7 @@ def settled(node: str, development_key: str, tmp_path_factory: pytest.TempPathFa
     changes = (
         ("rounds = 3", "rounds = 5"),
         ("absent = 1", "absent = 1\nepoch_rounds = 5"),
-        ("checkpoint_every = 2", f'checkpoint_every = 10\nurl = "{node}"'),
+        ("checkpoint_every = 2", f'checkpoint_every = 10\nurl = "{node}"\nfollowers = ["embedded"]'),
     )
     experiment = write_experiment(folder, *changes)
     with pytest.MonkeyPatch.context() as patch:
@@ -80,6 +80,8 @@ def test_verify_says_that_it_did_not_ask_the_node(
         line.startswith("chain: certificates of 2 checkpoints verified, 1 epoch sets put in office by the one before")
         for line in verdict.checks
     )
+    follower = next(line for line in verdict.checks if line.startswith("chain 1 that follows: "))
+    assert follower.endswith("2 checkpoints verified by the contract, 1 epoch sets put in office by the one before")
     assert any(line.startswith(f"what the node at {node} holds") for line in verdict.unchecked)
     assert main(["verify", str(settled.path)]) == 0
     assert f"not checked: what the node at {node} holds" in capsys.readouterr().out

@@ -58,7 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     changes = (
         ("rounds = 3", f"rounds = {LAST}"),
         ("seats = 16\n", f"seats = 16\nepoch_rounds = {EPOCH_ROUNDS}\n"),
-        ("checkpoint_every = 2", "checkpoint_every = 4"),
+        ("checkpoint_every = 2", 'checkpoint_every = 4\nfollowers = ["embedded"]'),
     )
     consortium, experiment = consortium_of(folder, *changes, validators=5)
     for network in opened(consortium):
@@ -185,16 +185,20 @@ def test_trainers_report_in_every_round_of_every_epoch(finished: Finished) -> No
         assert network.has(name, "finished")
 
 
-def test_the_relayer_settles_each_epoch_and_opens_the_next(finished: Finished) -> None:
+@pytest.mark.parametrize("chain", [0, 1])
+def test_the_relayer_settles_each_epoch_and_opens_the_next(finished: Finished, chain: int) -> None:
     network = finished.network
     told = [line for line in network.events("relayer") if line["event"] in ("checkpoint", "epoch_opened")]
-    said = [line.get("last_round", f"epoch {line.get('epoch')}") for line in told]
+    said = [line.get("last_round", f"epoch {line.get('epoch')}") for line in told if line["chain"] == chain]
     assert said == [4, "epoch 1", 8, 9, "epoch 2", 11]
 
 
 def test_the_run_of_three_epochs_verifies_as_any_other_does(finished: Finished) -> None:
     verdict = check(finished.run, finished.network.consortium.genesis.anchor.hex())
     assert verdict.ok, verdict.failure
+    for name in ("chain: ", "chain 1 that follows: "):
+        (line,) = (line for line in verdict.checks if line.startswith(name))
+        assert line.endswith("4 checkpoints verified by the contract, 2 epoch sets put in office by the one before")
     assert [row["outcome"] for row in finished.summary["rounds"]] == ["opened"] * (LAST + 1)
     check_damage_is_noticed(finished.run)
 

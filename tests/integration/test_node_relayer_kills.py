@@ -136,7 +136,7 @@ def test_a_note_that_is_none_is_named(hire: Callable[..., Relayer], note: bytes)
     relayer = hire()
     relayer.start()
     (relayer.state / PENDING).write_bytes(note)
-    with pytest.raises(ChainRecordError, match="expected a certificate and the transaction"):
+    with pytest.raises(ChainRecordError, match="expected a certificate and the transactions"):
         relayer.settle(ONE)
 
 
@@ -147,7 +147,7 @@ def test_a_noted_transaction_that_reverted_is_not_entered_but_made_anew(hire: Ca
     with pytest.raises(Killed):
         relayer.settle(ONE)
     line = relayer.start()
-    assert not relayer.process.chain.has_settled(ONE)
+    assert not relayer.process.chain.has(ONE)
     assert all(go_on(relayer).gas)
     assert len(line.raws) == 2
 

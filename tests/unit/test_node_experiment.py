@@ -119,6 +119,11 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ("seats = 16", "seats = 16\n[chain]\ncheckpoint_every = 0", "chain.checkpoint_every", "range"),
         ("seats = 16", 'seats = 16\n[chain]\nurl = "ftp://host"', "chain.url", "range"),
         ("seats = 16", 'seats = 16\n[chain]\nurl = "http://host:99999"', "chain.url", "range"),
+        ("seats = 16", "seats = 16\n[chain]\nfollowers = []", "chain.followers", "range"),
+        ("seats = 16", 'seats = 16\n[chain]\nfollowers = "embedded"', "chain.followers", "type"),
+        ("seats = 16", 'seats = 16\n[chain]\nfollowers = ["ftp://host"]', "chain.followers", "range"),
+        ("seats = 16", 'seats = 16\n[chain]\nfollowers = ["http://a", "http://a"]', "chain.followers", "conflict"),
+        ("seats = 16", f"seats = 16\n[chain]\nfollowers = {['embedded'] * 16}", "chain.followers", "range"),
         ("[rule]\nlearning_rate = 0.05", "", "[rule]", "missing"),
         ("[rule]", "[rules]", "[rules]", "unknown"),
         ("[committee]\nseats = 16", "", "[committee]", "missing"),
@@ -193,6 +198,15 @@ def test_passwords_of_a_node_are_refused_and_not_repeated() -> None:
 def test_embedded_chain_may_be_named() -> None:
     assert decode(SMALLEST + '[chain]\nurl = "embedded"') == decode(SMALLEST)
     assert decode(SMALLEST + '[chain]\nurl = "http://127.0.0.1:8545"').chain.url == "http://127.0.0.1:8545"
+
+
+def test_the_chains_that_follow_are_part_of_the_task_only_where_there_are_some() -> None:
+    several = decode(SMALLEST + '[chain]\nfollowers = ["embedded", "http://127.0.0.1:8546"]')
+    assert several.chain.followers == (None, "http://127.0.0.1:8546")
+    data = experiment_to_bytes(several)
+    assert b'"followers":["embedded","http://127.0.0.1:8546"]' in data
+    assert experiment_from_bytes(data) == several
+    assert b"followers" not in experiment_to_bytes(decode(SMALLEST))
 
 
 # Liveness: the last committee that works, and one more

@@ -503,7 +503,7 @@ def test_the_chain_that_cards_found_is_the_one_that_a_verifier_demands(founding:
     checkpoint = Checkpoint(genesis.task, 0, 0, 0, NO_CHECKPOINT, header_root([genesis.digest]))
     voting = [load_secret(founding.folder(index) / "voting.key", "voting") for index in range(VALIDATORS)]
     signed = {index: BlsSecretKey.from_bytes(key).sign(checkpoint.digest) for index, key in enumerate(voting)}
-    chain.post(checkpoint, signed)
+    chain.take(chain.certified(checkpoint, signed))
     check_chain(chain.record(), None, genesis.epoch_set, genesis.operator)
 
 

@@ -71,6 +71,10 @@ ROLES: dict[str, RoleSettings] = {
         checkpoint_every=10,
         tls=TLS,
         validators=GATEWAYS,
+        followers=(None, "http://127.0.0.1:8546"),
+        confirmations=12,
+        gas_price_max_gwei=40,
+        replace_after_s=90,
     ),
 }
 SMALLEST = """

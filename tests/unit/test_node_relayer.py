@@ -33,9 +33,9 @@ class Chain:
         return "a chain"
 
 
-def resumed(monkeypatch: pytest.MonkeyPatch, chain: Chain, *, stop: bool = False) -> Any:
+def resumed(monkeypatch: pytest.MonkeyPatch, state: Path, chain: Chain, *, stop: bool = False) -> Any:
     nothing: Any = None
-    process = RelayerProcess(logger("relayer"), nothing, nothing, 0, 1, nothing, Path(), nothing)
+    process = RelayerProcess(logger("relayer"), nothing, nothing, 0, 1, nothing, state, nothing)
     monkeypatch.setattr(RelayerProcess, "_resume", chain.resume)
     monkeypatch.setattr("collegium.node._relayer_process.PAUSE_S_FIRST", 0.001)
     found: list[Any] = []
@@ -53,20 +53,20 @@ def resumed(monkeypatch: pytest.MonkeyPatch, chain: Chain, *, stop: bool = False
     return found[0] if found else None
 
 
-def test_it_asks_again_until_the_chain_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_asks_again_until_the_chain_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     chain = Chain(silent=3)
-    assert resumed(monkeypatch, chain) == "a chain"
+    assert resumed(monkeypatch, tmp_path, chain) == "a chain"
     assert chain.asked == 4
 
 
-def test_it_stops_while_the_chain_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resumed(monkeypatch, Chain(silent=1 << 30), stop=True) is None
+def test_it_stops_while_the_chain_is_silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert resumed(monkeypatch, tmp_path, Chain(silent=1 << 30), stop=True) is None
 
 
-def test_a_record_that_is_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_is_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     chain = Chain(silent=1, refusal=ChainRecordError("the record is of an embedded chain"))
     with pytest.raises(ChainRecordError, match="embedded"):
-        resumed(monkeypatch, chain)
+        resumed(monkeypatch, tmp_path, chain)
     assert chain.asked == 2
 
 

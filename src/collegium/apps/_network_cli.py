@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,11 +16,13 @@ from collegium import __version__
 from collegium.apps._exit import ExitCode, JsonOption, empty_folder, exit_codes, print_facts, print_json
 
 if TYPE_CHECKING:
-    from collegium.node import Consortium, Experiment, Role
+    from collegium.node import Consortium, Experiment, RelayPlan, Role
 
 __all__ = ["register"]
 
 ROUNDS_MAX: Final = 10_000
+WEI_PER_GWEI: Final = 10**9
+WEI_PER_COIN: Final = 10**18
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The experiment, a TOML file.")]
 MemberOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The member's settings, a TOML file.")]
@@ -159,16 +162,57 @@ def steward(config: MemberOption) -> None:
     _serve(config, "steward")
 
 
-def relayer(config: MemberOption) -> None:
-    """Run the relayer: it gathers the validators' signatures and posts checkpoints to the base chain.
+def relayer(
+    config: MemberOption,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be sent next to each chain and what it costs; send nothing."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --dry-run: print one JSON array.")] = False,
+) -> None:
+    """Run the relayer: it gathers the validators' signatures and posts checkpoints to the base chains.
 
     Ends with code 0 when the last checkpoint is posted, or after SIGTERM or Ctrl-C.
 
     \b
     Example:
       collegium relayer --config consortium/relayer/config.toml
+      collegium relayer --config consortium/relayer/config.toml --dry-run
     """
-    _serve(config, "relayer")
+    if dry_run:
+        _plan(config, json=json)
+    else:
+        _serve(config, "relayer")
+
+
+def _plan(config: Path, *, json: bool) -> None:
+    """Print what a relayer would send."""
+    with exit_codes():
+        from collegium.node import RelayerSettings, expect_role, load_settings, plan_relay
+
+        settings = load_settings(config)
+        expect_role(settings, "relayer", config)
+        plans = asyncio.run(plan_relay(settings)) if isinstance(settings, RelayerSettings) else []
+        if json:
+            print_json([{**asdict(plan), "cost_max_wei": plan.cost_max_wei} for plan in plans])
+        else:
+            for plan in plans:
+                typer.echo(_plan_line(plan))
+
+
+def _plan_line(plan: RelayPlan) -> str:
+    """Return one line on one chain."""
+    name = f"{'home' if plan.chain == 0 else f'chain {plan.chain}'}, {plan.url or 'embedded'}"
+    if not plan.step:
+        return f"{name}: nothing to send"
+    more = f"; {plan.behind} more after it" if plan.behind else ""
+    if plan.problem or plan.fees is None:
+        return f"{name}: the {plan.step} is due and would not be sent: {plan.problem}{more}"
+    price, cost = plan.fees.gas_price_max / WEI_PER_GWEI, plan.cost_max_wei / WEI_PER_COIN
+    return (
+        f"{name}: would send the {plan.step}: {plan.calldata_bytes} bytes, at most {plan.gas_max:,} gas at "
+        f"{price:,.3g} gwei, together at most {cost:.6f} of the chain's coin{more}"
+    )
 
 
 def _serve(config: Path, role: Role) -> None:

@@ -141,6 +141,7 @@ from ._registration import (
     verify_data_registration,
     verify_licence,
 )
+from ._relay_plan import RelayPlan, plan_relay
 from ._roles import preload_roles, run_role
 from ._run import RunRefusedError, run_experiment
 from ._setup import Federation, TaskTooLargeError, set_up
@@ -259,6 +260,7 @@ __all__ = [
     "RegistrationBytesError",
     "RegistrationLinkError",
     "RegistrationSignatureError",
+    "RelayPlan",
     "RelayerSettings",
     "RepeatedCommitmentError",
     "RepeatedRowsError",
@@ -351,6 +353,7 @@ __all__ = [
     "own_rows",
     "parse_address",
     "peer_tls",
+    "plan_relay",
     "play_round",
     "play_schedules",
     "play_seed",

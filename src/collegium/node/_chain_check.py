@@ -40,15 +40,14 @@ from collegium.settlement import (
 )
 
 from ._base_chain import (
-    EMBEDDED_CHAIN_ID,
     EMBEDDED_TIMESTAMP_S,
     FUNDING_WEI,
     FUNDS_WEI,
+    HOME,
     REGISTRATION_GAS_MAX,
-    STAKE_MIN_WEI,
-    UNBONDING_S,
     ChainRecord,
     ChainRecordError,
+    ChainTerms,
 )
 from ._checkpoints import opening_digest
 from ._epochs import KnownEpoch
@@ -95,7 +94,12 @@ class _Opened:
 
 
 def check_chain(
-    record: ChainRecord, url: str | None, epoch_set: EpochSet, operator: bytes, later: Sequence[KnownEpoch] = ()
+    record: ChainRecord,
+    url: str | None,
+    epoch_set: EpochSet,
+    operator: bytes,
+    later: Sequence[KnownEpoch] = (),
+    followers: Sequence[str | None] = (),
 ) -> None:
     """Check every certificate and transaction and, on the embedded chain, execute all again and read the result back.
 
@@ -105,10 +109,36 @@ def check_chain(
         epoch_set: who must have registered, in this order, and certified the first epoch's checkpoints.
         operator: account that deployed the contracts and posted the checkpoints.
         later: the epochs after the first that must have been put in office, each by the one before it.
+        followers: the nodes of the chains that follow, None for an embedded one. Each may lag behind.
 
     Raises:
         CollegiumError: naming what does not hold.
     """
+    _check_one(record.alone, url, epoch_set, operator, later, HOME)
+    if len(record.followed_by) != len(followers):
+        raise ChainRecordError(
+            f"the record has {len(record.followed_by)} chains that follow, the experiment names {len(followers)}"
+        )
+    for place, (following, node) in enumerate(zip(record.followed_by, followers, strict=True), HOME + 1):
+        handovers, count = len(following.handed_over), len(following.checkpoints)
+        try:
+            if handovers > len(later) or following.checkpoints != record.checkpoints[:count]:
+                raise ChainRecordError("it has taken what the home chain has not")
+            _check_one(following, node, epoch_set, operator, later[:handovers], place)
+        except CollegiumError as error:
+            raise ChainRecordError(f"chain {place} that follows: {error}", **error.values) from error
+
+
+def _check_one(
+    record: ChainRecord,
+    url: str | None,
+    epoch_set: EpochSet,
+    operator: bytes,
+    later: Sequence[KnownEpoch],
+    place: int,
+) -> None:
+    """Check one chain of a task."""
+    terms = ChainTerms.at(place)
     if record.url != url:
         raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, expected {url or 'embedded'}")
     # 1. certificates
@@ -120,12 +150,12 @@ def check_chain(
         raise ChainRecordError(f"the contracts are at {settlement.hex()} and its registry, the record says otherwise")
     # 3. transactions
     settling = [_step_call(record, step, epoch_set, operator) for step in steps]
-    set_up = list(_set_up_calls(epoch_set, operator, deployment))
+    set_up = list(_set_up_calls(epoch_set, operator, deployment, terms))
     sizes = tuple(len(call.data) for call, step in zip(settling, steps, strict=True) if isinstance(step, _Settled))
     if record.calldata_bytes != sizes:
         raise ChainRecordError(f"checkpoints take {sizes} bytes, the record says {record.calldata_bytes}")
     if url is None:
-        _check_embedded(record, [*set_up, *settling], steps, epoch_set, operator)
+        _check_embedded(record, [*set_up, *settling], steps, epoch_set, operator, terms)
     else:
         _check_node(record, [*set_up, *_own_calls(record, steps, settling)], epoch_set, operator)
 
@@ -136,12 +166,14 @@ def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[K
     waiting, handovers = deque(later), deque(record.handed_over)
     if len(handovers) != len(waiting):
         raise ChainRecordError(f"the record has {len(handovers)} handovers, the ledger {len(waiting)} epochs after 0")
-    for checkpoint, data in zip(record.checkpoints, record.certificates, strict=True):
+    for checkpoint, data in [*zip(record.checkpoints, record.certificates, strict=True), (None, b"")]:
         if waiting and waiting[0].first_round == settled:
             following, handover = waiting.popleft().epoch_set, handovers.popleft()
             _check_certificate(epoch_set, opening_digest(following, previous), handover.certificate)
             steps.append(_Opened(following, handover.certificate))
             epoch_set = following
+        if checkpoint is None:  # at the end: a chain that lags may have opened an epoch and settled none of its rounds
+            break
         found = (checkpoint.task, checkpoint.epoch, checkpoint.previous, checkpoint.first_round)
         if found != (epoch_set.task, epoch_set.epoch, previous, settled):
             raise ChainRecordError(f"checkpoint of round {checkpoint.last_round} does not follow the one before")
@@ -162,10 +194,12 @@ def _check_certificate(epoch_set: EpochSet, digest: Digest, data: bytes) -> None
     verify_certificate(keys, epoch_set.quorum, digest, decode_certificate(data, len(keys)))
 
 
-def _set_up_calls(epoch_set: EpochSet, operator: bytes, deployment: Deployment) -> Iterator[_Call]:
+def _set_up_calls(epoch_set: EpochSet, operator: bytes, deployment: Deployment, terms: ChainTerms) -> Iterator[_Call]:
     """Yield what founds a task: the contracts, one registration for each validator, and the first epoch."""
     settlement, registry = contract("Settlement"), contract("Registry")
-    creation = settlement_creation(epoch_set.task, first_round=0, stake_min_wei=STAKE_MIN_WEI, unbonding_s=UNBONDING_S)
+    creation = settlement_creation(
+        epoch_set.task, first_round=0, stake_min_wei=terms.stake_min_wei, unbonding_s=terms.unbonding_s
+    )
     yield _Call("the contracts' creation", operator, b"", 0, creation, CREATION_GAS_MAX)
     for validator in epoch_set.validators:
         key = g2_uncompressed(BlsPublicKey(validator.bls_key))
@@ -173,7 +207,7 @@ def _set_up_calls(epoch_set: EpochSet, operator: bytes, deployment: Deployment) 
             what=f"validator {validator.index}'s registration",
             sender=validator.account,
             to=deployment.registry,
-            value=validator.stake,
+            value=terms.stake_of(validator),
             data=registry.call("register", key, bytes(POSSESSION_BYTES)),
             gas_max=REGISTRATION_GAS_MAX,
             free_bytes=POSSESSION_BYTES,
@@ -216,6 +250,7 @@ def _check_embedded(
     steps: Sequence[_Settled | _Opened],
     epoch_set: EpochSet,
     operator: bytes,
+    terms: ChainTerms,
 ) -> None:
     """Check an embedded chain's transactions, execute them again, and compare what the contracts then hold."""
     transcript = record.transcript
@@ -223,10 +258,10 @@ def _check_embedded(
         raise ChainRecordError("the record of an embedded chain must hold its transcript and nothing else")
     accounts = (operator, *(validator.account for validator in epoch_set.validators))
     if transcript.genesis != Genesis(
-        EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, tuple((account, FUNDS_WEI) for account in accounts)
+        terms.embedded_id, EMBEDDED_TIMESTAMP_S, tuple((account, FUNDS_WEI) for account in accounts)
     ):
         raise ChainRecordError("the embedded chain's genesis is not that of the task's operator and validators")
-    _check_transactions(transcript.transactions, calls, EMBEDDED_CHAIN_ID, Counter())
+    _check_transactions(transcript.transactions, calls, terms.embedded_id, Counter())
     for index, sent in enumerate(transcript.transactions):
         if sent.timestamp_s != EMBEDDED_TIMESTAMP_S + 1 + index:  # its clock ticks once a block
             raise ChainRecordError(f"transaction {index} has timestamp {sent.timestamp_s}, which no run gives it")
@@ -234,7 +269,7 @@ def _check_embedded(
     attached = attach(chain, record.deployment.settlement, chain.receipts[0].block)
     if attached != record.deployment:
         raise ChainRecordError(f"the chain holds the deployment {attached}, the record {record.deployment}")
-    _check_seats(chain, attached, epoch_set, steps)
+    _check_seats(chain, attached, epoch_set, steps, terms)
     if read_checkpoints(chain, attached) != record.checkpoints:
         raise ChainRecordError("the chain holds other checkpoints than the record")
     receipts = list(zip(steps, chain.receipts[len(calls) - len(steps) :], strict=True))
@@ -248,7 +283,11 @@ def _check_embedded(
 
 
 def _check_seats(
-    chain: EmbeddedChain, deployment: Deployment, epoch_set: EpochSet, steps: Sequence[_Settled | _Opened]
+    chain: EmbeddedChain,
+    deployment: Deployment,
+    epoch_set: EpochSet,
+    steps: Sequence[_Settled | _Opened],
+    terms: ChainTerms,
 ) -> None:
     """Check that the contract counts the votes of exactly the last epoch set's keys, seat by seat."""
     registry, settlement = contract("Registry"), contract("Settlement")
@@ -256,7 +295,7 @@ def _check_seats(
     for validator, receipt in zip(epoch_set.validators, chain.receipts[1:], strict=False):
         registered = [registry.event("Registered", log) for log in receipt.logs]
         found = [(event["id"], _address(event["account"]), event["stake"]) for event in registered]
-        if found != [(validator.index, validator.account, validator.stake)]:
+        if found != [(validator.index, validator.account, terms.stake_of(validator))]:
             raise ChainRecordError(f"the chain registered {found}, expected validator {validator.index}")
         keys[validator.account] = registered[0]["key"]
     in_office = next((step.epoch_set for step in reversed(steps) if isinstance(step, _Opened)), epoch_set)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Final, TypeVar
+
+import msgspec
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms
@@ -23,7 +25,7 @@ from collegium.errors import CollegiumError
 from collegium.learning import Rows, TrainerRows
 from collegium.lineage import Store
 
-from ._base_chain import ChainRecord, decode_chain_record
+from ._base_chain import HOME, ChainRecord, decode_chain_record
 from ._client import NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
@@ -36,7 +38,7 @@ from ._genesis import Genesis, first_terms
 from ._journal import HEADER_KIND
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, Segment, assemble_rounds
 from ._network_settings import StewardSettings, load_settings
-from ._relayer_process import CHAIN_RECORD
+from ._relayer_process import CHAIN_RECORD, follower_folder
 from ._row_files import read_rows, read_trainer_rows
 from ._run import STORE, Leavings, RenderPage, attribution, claim_folder, references, write_run
 from ._setup import build_task
@@ -376,14 +378,21 @@ def _gaps(files: NetworkFiles) -> tuple[str, ...]:
     return ("the steward's test rows are not told by site; they are given as 0",)
 
 
+def _read_chain(folder: Path) -> ChainRecord:
+    """Read the relayer's record of one chain."""
+    try:
+        return decode_chain_record((folder / CHAIN_RECORD).read_bytes())
+    except OSError as error:
+        raise CollectError(f"{folder / CHAIN_RECORD}: {error.strerror}; has the relayer finished?") from error
+
+
 def _read_files(consortium: Consortium, experiment: Experiment) -> NetworkFiles:
     """Read what lies in a consortium's folder."""
     folder, genesis, label = consortium.folder, consortium.genesis, experiment.data.label
-    chain = folder / "relayer" / STATE / CHAIN_RECORD
-    try:
-        record = decode_chain_record(chain.read_bytes())
-    except OSError as error:
-        raise CollectError(f"{chain}: {error.strerror}; has the relayer finished?") from error
+    state = folder / "relayer" / STATE
+    followers = range(HOME + 1, HOME + 1 + len(experiment.chain.followers))
+    record, *following = (_read_chain(home) for home in (state, *(follower_folder(state, at) for at in followers)))
+    record = replace(record, followers=tuple(following) or msgspec.UNSET)
     homes = {
         role: [consortium.config(member).parent for member in consortium.members if member.role == role]
         for role in ("validator", "trainer")

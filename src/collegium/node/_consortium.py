@@ -37,7 +37,8 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.learning import TrainerRows
 
-from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, ChainRecord, encode_chain_record
+from ._chains import chains_record, found_chains
 from ._consents import check_licences, consents_of, licence_chain
 from ._events import Event, Message, Warning_, WorldError
 from ._experiment import ChainSettings, Experiment, experiment_to_bytes, require_one_committee
@@ -247,7 +248,7 @@ class _Draft:
         try:
             if experiment.licences is not None:
                 check_licences(licence_chain(experiment.licences, experiment.chain.url), experiment.licences)
-            chain = BaseChain.found(experiment.chain.url, operator, genesis.epoch_set, keys).record()
+            chain = chains_record(found_chains(experiment.chain, operator, genesis.epoch_set, keys))
         except CHAIN_FAILURES as error:
             raise WorldError(str(error)) from error
         on_event(Message("the base chain is founded: contracts, registrations, the first epoch"))
@@ -406,6 +407,7 @@ def relayer_settings(
         operator_key=home / OPERATOR_KEY,
         chain=home / CHAIN,
         url=chain.url,
+        followers=chain.followers,
         checkpoint_every=chain.checkpoint_every,
         tls=TlsFiles.inside(home),
         validators=dict(enumerate(gateways)),

@@ -56,6 +56,7 @@ CELL_LENGTH_MAX = 256  # of column names too
 PATH_LENGTH_MAX = 1024
 URL_LENGTH_MAX = 512
 EMBEDDED = "embedded"  # what a file may write for a chain without a url
+FOLLOWERS_MAX = 15
 LIST_COUNT_MAX = 256
 ROUNDS_MAX = 10_000
 SEED_MAX = (1 << 63) - 1
@@ -235,10 +236,16 @@ class CommitteeSettings:
 
 @dataclass(frozen=True, slots=True)
 class ChainSettings:
-    """The base chain: `url` None means the embedded one; a checkpoint covers `checkpoint_every` rounds."""
+    """The base chains: None means an embedded one; a checkpoint covers `checkpoint_every` rounds.
+
+    Attributes:
+        url: of the home chain, which holds the stakes.
+        followers: the chains that verify the same certificates, each for itself.
+    """
 
     url: str | None
     checkpoint_every: int
+    followers: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +358,7 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         "rule": _rule_mapping(rule),
         "trainers": _trainers_mapping(experiment.trainers),
         "committee": _committee_mapping(committee),
-        "chain": asdict(experiment.chain),
+        "chain": _chain_mapping(experiment.chain),
     }
     if attestation is not None:  # younger than the format
         policy = encode_policy(attestation.policy).decode()
@@ -411,6 +418,13 @@ def _committee_mapping(committee: CommitteeSettings) -> dict[str, object]:
     if committee.shards == 1:
         del mapping["shards"], mapping["partition_rounds"]
     return mapping
+
+
+def _chain_mapping(chain: ChainSettings) -> dict[str, object]:
+    """Return the chains as plain values; those that follow, younger than the format, only where there are some."""
+    mapping = asdict(chain)
+    followers = [url or EMBEDDED for url in mapping.pop("followers")]
+    return mapping | ({"followers": followers} if followers else {})
 
 
 def _decimal(text: str) -> Decimal:
@@ -764,10 +778,16 @@ def _network(section: Section, committee: Section) -> NetworkSettings:
 def _chain(section: Section) -> ChainSettings:
     url = section.optional_text("url", URL_LENGTH_MAX)
     url = None if url in ("", EMBEDDED) else url
-    problem = None if url is None else _url_problem(url)
-    if problem is not None:
-        section.note("url", "range", problem)
-    settings = ChainSettings(url, section.integer("checkpoint_every", 1, ROUNDS_MAX, default=10))
+    texts = section.words("followers", FOLLOWERS_MAX, URL_LENGTH_MAX)
+    followers = tuple(None if text == EMBEDDED else text for text in texts)
+    for key, given in (("url", url), *(("followers", follower) for follower in followers)):
+        problem = None if given is None else _url_problem(given)
+        if problem is not None:
+            section.note(key, "range", problem)
+    nodes = [given for given in (url, *followers) if given is not None]
+    if len(set(nodes)) < len(nodes):
+        section.note("followers", "conflict", "names a node twice, or that of url; a chain takes a task once")
+    settings = ChainSettings(url, section.integer("checkpoint_every", 1, ROUNDS_MAX, default=10), followers)
     section.close()
     return settings
 

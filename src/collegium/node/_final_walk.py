@@ -72,6 +72,13 @@ class FinalWalk:
                 await self._wait()
         return self._waiting.popleft()
 
+    async def at_hand(self) -> FinalRound | None:
+        """Return the next round if it is final by now, without waiting for it."""
+        while not self._waiting:
+            if not await self._advance():
+                return None
+        return self._waiting.popleft()
+
     async def _advance(self) -> bool:
         """Pass the blocks that somebody has after the tip; tell whether there were any."""
         order = self.order

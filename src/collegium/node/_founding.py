@@ -261,6 +261,11 @@ def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard
         raise CardSetError(
             f"the task settles on {roster.settled.chain.url}: cards found an embedded chain alone; leave chain.url out"
         )
+    if roster.settled.chain.followers:
+        raise CardSetError(
+            f"{len(roster.settled.chain.followers)} chains follow the task's: cards found one embedded chain alone; "
+            "leave chain.followers out"
+        )
     accounts = (operator.address, *(entry.account for entry in genesis.validators))
     funds = tuple((account, FUNDS_WEI) for account in accounts)
     chain = EmbeddedChain(ChainGenesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds))

@@ -66,6 +66,10 @@ MILLISECONDS_MAX = 3_600_000
 WORDS_MAX = 64
 DIGEST_BYTES = 32
 URL_LENGTH_MAX = 512
+EMBEDDED = "embedded"  # among the chains that follow
+FOLLOWERS_MAX = 15
+CONFIRMATIONS_MAX = 10_000
+GWEI_MAX = 10**9
 
 
 class SettingsError(CollegiumError):
@@ -211,6 +215,10 @@ class RelayerSettings:
         url: the base chain's node; None for the embedded chain.
         checkpoint_every: rounds that one checkpoint covers.
         validators: the gateway of each validator, by index.
+        followers: the nodes of the chains that follow, in the order of the record; None for an embedded chain.
+        confirmations: blocks that must follow the one with a step before the relayer goes on.
+        gas_price_max_gwei: the most that it offers for a unit of gas, in 10^9 wei; None for no bound.
+        replace_after_s: how long a transaction may wait before one that offers more replaces it.
     """
 
     genesis: Path
@@ -222,6 +230,10 @@ class RelayerSettings:
     tls: TlsFiles
     validators: Mapping[int, Address]
     log: LogSettings = field(default_factory=LogSettings)
+    followers: tuple[str | None, ...] = ()
+    confirmations: int = 0
+    gas_price_max_gwei: int | None = None
+    replace_after_s: int = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +443,12 @@ class _Reader:
             tls=self._tls(),
             validators=self._addresses("validators"),
             log=self._log(),
+            followers=tuple(
+                None if text == EMBEDDED else text for text in chain.words("followers", FOLLOWERS_MAX, URL_LENGTH_MAX)
+            ),
+            confirmations=chain.integer("confirmations", 0, CONFIRMATIONS_MAX, default=0),
+            gas_price_max_gwei=chain.optional_integer("gas_price_max_gwei", 1, GWEI_MAX),
+            replace_after_s=chain.integer("replace_after_s", 1, 86_400, default=300),
         )
         for section in (node, keys, chain):
             section.close()
@@ -629,10 +647,14 @@ def encode_settings(settings: RoleSettings, folder: Path) -> bytes:
         case RelayerSettings():
             chain: dict[str, object] = {"record": _relative(settings.chain, folder)}
             chain |= {} if settings.url is None else {"url": settings.url}
+            chain |= {"followers": [url or EMBEDDED for url in settings.followers]} if settings.followers else {}
+            chain |= {"checkpoint_every": settings.checkpoint_every, "confirmations": settings.confirmations}
+            price_max = settings.gas_price_max_gwei
+            chain |= {} if price_max is None else {"gas_price_max_gwei": price_max}
             sections = {
                 "node": {"role": "relayer", **_common(settings, folder)},
                 "keys": {"operator": _relative(settings.operator_key, folder)},
-                "chain": chain | {"checkpoint_every": settings.checkpoint_every},
+                "chain": chain | {"replace_after_s": settings.replace_after_s},
             }
     log: dict[str, object] = {"level": settings.log.level}
     log |= {} if settings.log.file is None else {"file": _relative(settings.log.file, folder)}

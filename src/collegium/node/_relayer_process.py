@@ -1,28 +1,32 @@
-"""The relayer as a process: it gathers validators' signatures of checkpoints and posts them to the base chain.
+"""The relayer as a process: it gathers validators' signatures of checkpoints and posts them to the base chains.
 
 It need not be trusted: a checkpoint without a quorum's certificate is refused by the contract, and who posts it does
-not matter. Its record of the chain is on disk after each checkpoint, and a transaction to a node before it is sent, so
-that it goes on after a kill without posting anything twice.
+not matter. Its record of a chain is on disk after each checkpoint, and a transaction to a node before it is sent, so
+that it goes on after a kill without posting anything twice. What is certified goes to the home chain first; every chain
+that follows gets the same certificates at its own pace, and a silent one holds nobody up.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from collegium.consensus import EpochSet, Withdrawals
-from collegium.crypto import AccountKey, Digest, encode_certificate, make_certificate
-from collegium.settlement import Checkpoint, ContractRefusedError
+from collegium.crypto import AccountKey, Digest
+from collegium.errors import CollegiumError
+from collegium.settlement import Checkpoint, ContractRefusedError, GasCeilingError, GasPolicy, JsonRpcChain
 
 from ._base_chain import (
     CHAIN_FAILURES,
+    HOME,
     BaseChain,
     ChainRecord,
     ChainRecordError,
+    TakenStep,
     decode_chain_record,
     encode_chain_record,
 )
@@ -30,29 +34,35 @@ from ._checkpoints import checkpoints, last_rounds, opening_digest
 from ._client import NobodyAnsweredError, ValidatorClient
 from ._consents import ConsentMissingError, TaskConsents, consents_of, licence_chain, read_withdrawals
 from ._consortium import load_account, read_genesis
-from ._due_step import DueStep, NonceSpentError, StepSender, read_file, replace_file
-from ._epochs import KnownEpoch, epochs_of
+from ._due_step import NonceSpentError, RelayPolicy, StepSender, read_file, replace_file
+from ._epochs import FinalRound, KnownEpoch, epochs_of
 from ._experiment import experiment_from_bytes
 from ._final_walk import FinalWalk, Pause, patiently
 from ._genesis import Genesis
 from ._network_settings import RelayerSettings
 from ._process import first_to_end, open_log, stop_signal
+from ._relay_metrics import RelayMetrics
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-__all__ = ["CHAIN_RECORD", "RelayerProcess", "run_relayer"]
+__all__ = ["CHAIN_RECORD", "RelayerProcess", "follower_folder", "run_relayer"]
 
+T = TypeVar("T")
 CHAIN_RECORD: Final = "chain.json"  # in the folder of its state
+METRICS: Final = "metrics.prom"  # the same
 PAUSE_S_FIRST: Final = 1.0
 PAUSE_S_MAX: Final = 60.0
+DEPTH_S: Final = 2.0  # between two questions how deep a step is
+WAITS: Final = (*CHAIN_FAILURES, NonceSpentError, GasCeilingError)
+GWEI: Final = 10**9
 
 
 async def run_relayer(settings: RelayerSettings) -> None:
     """Post every checkpoint until the task's last one, or until a signal to stop.
 
     Raises:
-        CollegiumError: settings, key or record cannot be used, or the chain refuses a checkpoint.
+        CollegiumError: settings, key or record cannot be used, or a chain refuses a checkpoint.
     """
     with open_log(settings.log, "relayer") as log:
         async with stop_signal() as stopping:
@@ -61,6 +71,11 @@ async def run_relayer(settings: RelayerSettings) -> None:
                 await first_to_end(process.relay(), stopping.wait())
             finally:
                 await process.client.close()
+
+
+def follower_folder(state: Path, place: int) -> Path:
+    """Return where a relayer keeps the record of a chain that follows, under its own state."""
+    return state / f"follower-{place:02d}"
 
 
 @dataclass(eq=False)
@@ -76,26 +91,31 @@ class RelayerProcess:
     state: Path
     client: ValidatorClient
     consents: TaskConsents | None = None
+    policy: RelayPolicy = field(default_factory=RelayPolicy)
+    metrics: RelayMetrics = field(default_factory=RelayMetrics)
     chain: BaseChain = field(init=False)
     sender: StepSender = field(init=False)
+    followers: list[Follower] = field(init=False, default_factory=list)
 
     @classmethod
     def open(cls, settings: RelayerSettings, log: FilteringBoundLogger) -> RelayerProcess:
-        """Read the folder, and go on where the record of the chain ends."""
+        """Read the folder, and go on where the records of the chains end."""
         genesis = read_genesis(settings.genesis)
         experiment = experiment_from_bytes(genesis.experiment)
         operator = load_account(settings.operator_key, genesis.operator)
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        founded = _read_record(settings.chain)
+        urls = tuple(record.url for record in (founded, *founded.followed_by))
+        if urls != (settings.url, *settings.followers):
+            raise ChainRecordError(
+                f"the record is of {_names(urls)}, settings say {_names((settings.url, *settings.followers))}"
+            )
         written = settings.state / CHAIN_RECORD
-        place = written if written.exists() else settings.chain
-        data = read_file(place)
-        try:
-            record = decode_chain_record(data)
-        except ChainRecordError as error:
-            raise ChainRecordError(f"{place}: {error}", **error.values) from error
+        record = _read_record(written).alone if written.exists() else founded.alone
         if record.url != settings.url:
-            raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, settings say {settings.url}")
-        return cls(
+            raise ChainRecordError(f"{written} is of {_names((record.url,))}, settings say {_names((settings.url,))}")
+        price_max = None if settings.gas_price_max_gwei is None else settings.gas_price_max_gwei * GWEI
+        self = cls(
             log=log,
             genesis=genesis,
             operator=operator,
@@ -107,29 +127,87 @@ class RelayerProcess:
                 epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
             ),
             consents=consents_of(genesis, experiment.licences),
+            policy=RelayPolicy(settings.confirmations, GasPolicy(price_max), settings.replace_after_s),
         )
+        for place, following in enumerate(founded.followed_by, HOME + 1):
+            state = follower_folder(settings.state, place)
+            state.mkdir(mode=0o700, exist_ok=True)
+            own = _read_record(state / CHAIN_RECORD) if (state / CHAIN_RECORD).exists() else following
+            if own.url != following.url:
+                raise ChainRecordError(f"{state} is of {_names((own.url,))}, settings say {_names((following.url,))}")
+            self.followers.append(Follower(self, place, own, state))
+        return self
 
     async def relay(self) -> None:
-        """Post each checkpoint when it is due, in order, each once; open each epoch once the one before is settled."""
-        walk, headers, known = FinalWalk(self.client), list[Digest](), self.client.epochs
+        """Post each checkpoint when it is due, in order, each once; open each epoch once the one before is settled.
+
+        Raises:
+            CollegiumError: a chain refuses what is certified; of those that follow, after all others are served.
+        """
+        following = [asyncio.create_task(follower.follow()) for follower in self.followers]
+        try:
+            await self._serve_home()
+            for follower in self.followers:
+                follower.tell(last=True)
+            for task in following:
+                await task
+        finally:
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
+        refusal = next((follower.refusal for follower in self.followers if follower.refusal is not None), None)
+        if refusal is not None:
+            raise refusal
+        self.log.info("finished")
+
+    async def _serve_home(self) -> None:
+        walk = FinalWalk(self.client)
         await self._learn(len(self.record.handed_over))
         self.chain = await self._resumed()
-        self.sender = StepSender(self.chain, self.state, self.log)
-        self.log.info("ready", posted=len(self.chain.facts))
-        for number in range(self.rounds + 1):
+        self.sender = self.sender_of(self.chain, self.state)
+        self.log.info("ready", posted=len(self.chain.facts), followers=len(self.followers))
+        for follower in self.followers:
+            follower.tell()
+
+        async def next_round() -> FinalRound:
             await self._bring_withdrawals()
-            final = await walk.next_round()
+            return await walk.next_round()
+
+        async for due in self.due_steps(next_round):
+            if due.opens is None:
+                await self._settle(due.place, due.checkpoint)
+            else:
+                await self._open(due.opens, due.checkpoint)
+        await self.until_deep(self.sender)
+
+    async def due_steps(self, next_round: Callable[[], Awaitable[FinalRound | None]]) -> AsyncIterator[DueStep]:
+        """Yield each step as soon as the round is final that makes it due, until there is no next round."""
+        headers, known = list[Digest](), self.client.epochs
+        for number in range(self.rounds + 1):
+            final = await next_round()
+            if final is None:
+                return
             headers.append(final.certified.header.digest)
             later = known.known[1:]  # a round's epoch, and the one that begins after it, are known by now
             due = last_rounds(self.rounds, self.every, later)
             if number in due:
                 place = due.index(number)
                 checkpoint = checkpoints(self.genesis.epoch_set, headers, self.rounds, self.every, later)[place]
-                await self._settle(place, checkpoint)
+                yield DueStep(place, checkpoint)
                 following = known.of_round(number + 1)
                 if following.first_round == number + 1 <= self.rounds:
-                    await self._open(following, checkpoint)
-        self.log.info("finished")
+                    yield DueStep(place, checkpoint, following)
+
+    def sender_of(self, chain: BaseChain, state: Path) -> StepSender:
+        """Return what carries steps of a chain through, and writes its record into this folder."""
+        if isinstance(chain.chain, JsonRpcChain):
+            limits = chain.chain.limits
+            chain.chain.limits = replace(limits, polls=max(1, round(self.policy.replace_after_s / limits.poll_s)))
+
+        def write() -> None:
+            replace_file(state / CHAIN_RECORD, encode_chain_record(chain.record()))
+
+        return StepSender(chain, state, self.log, write, self.policy, self.metrics)
 
     async def _bring_withdrawals(self) -> None:
         """Bring licences that were revoked to the validators, each round again: whoever has it ordered ignores it.
@@ -163,17 +241,15 @@ class RelayerProcess:
 
     async def _resumed(self) -> BaseChain:
         """Go on where the record ends, as soon as the chain answers."""
-        pause = Pause(PAUSE_S_FIRST, PAUSE_S_MAX)
-        while True:
-            try:
-                return await asyncio.to_thread(self._resume)
-            except CHAIN_FAILURES as error:
-                self.log.warning("chain_silent", reason=error)
-                await pause.wait()
+        return await self.waiting(HOME, self._resume)
 
     def _resume(self) -> BaseChain:
+        return self.resume(self.record, HOME)
+
+    def resume(self, record: ChainRecord, place: int) -> BaseChain:
+        """Go on where a chain's record ends."""
         later = [epoch.epoch_set for epoch in self.client.epochs.known[1:]]
-        return BaseChain.resume(self.record, self.operator, self.genesis.epoch_set, later)
+        return BaseChain.resume(record, self.operator, self.genesis.epoch_set, later, place)
 
     async def _settle(self, place: int, checkpoint: Checkpoint) -> None:
         """Post a checkpoint unless it is posted; while the chain does not answer, try again."""
@@ -182,41 +258,70 @@ class RelayerProcess:
             if known != checkpoint:
                 raise ChainRecordError(f"the record has another checkpoint of round {checkpoint.last_round}")
             return
-        await self._persist(lambda: self.client.checkpoint_signatures(checkpoint), partial(self._post, checkpoint))
-        facts = self.chain.facts[-1]
-        self.log.info(
-            "checkpoint",
-            first_round=checkpoint.first_round,
-            last_round=checkpoint.last_round,
-            gas=facts.gas,
-            calldata_bytes=facts.calldata_bytes,
-            digest=checkpoint.digest.hex(),
-        )
+        await self._persist(lambda: self.client.checkpoint_signatures(checkpoint), checkpoint)
 
     async def _open(self, following: KnownEpoch, last: Checkpoint) -> None:
         """Put the next epoch's set in office, unless it or a later one is; try again while the chain is silent."""
         if following.epoch <= self.chain.epoch_set.epoch:
             return
-        members = following.epoch_set
-        digest = opening_digest(members, last.digest)
-        ended = following.epoch - 1
-        await self._persist(lambda: self.client.handover_signatures(ended, digest), partial(self._hand_over, members))
-        self.log.info("epoch_opened", epoch=members.epoch, members=members.size, gas=self.chain.handovers[-1].gas)
+        digest, ended = opening_digest(following.epoch_set, last.digest), following.epoch - 1
+        await self._persist(lambda: self.client.handover_signatures(ended, digest), following.epoch_set)
 
-    async def _persist(
-        self, ask: Callable[[], Awaitable[dict[int, bytes]]], post: Callable[[dict[int, bytes]], None]
-    ) -> None:
-        """Gather a quorum's signatures and post with them, until the chain has taken it."""
+    async def _persist(self, ask: Callable[[], Awaitable[dict[int, bytes]]], what: Checkpoint | EpochSet) -> None:
+        """Gather a quorum's signatures and post with them, until the chain has taken it and it is deep enough."""
         pause = Pause(PAUSE_S_FIRST, PAUSE_S_MAX)
         while True:
             signatures = await self._signatures(ask)
             try:
-                await asyncio.to_thread(post, signatures)
+                await asyncio.to_thread(self._post, what, signatures)
                 break
-            except (*CHAIN_FAILURES, NonceSpentError) as error:
-                silent = not isinstance(error, NonceSpentError)
-                self.log.warning("chain_silent" if silent else "nonce_spent", reason=error)
+            except WAITS as error:
+                self.wait_noted(HOME, error)
                 await pause.wait()
+        self.told(self.chain, 0)
+        for follower in self.followers:
+            follower.tell()
+        await self.until_deep(self.sender)
+
+    async def until_deep(self, sender: StepSender) -> None:
+        """Return when a chain's last step is as deep as the policy wants."""
+        while not await self.waiting(sender.chain.place, sender.is_deep):
+            await asyncio.sleep(DEPTH_S)
+
+    async def waiting(self, place: int, act: Callable[[], T]) -> T:
+        """Return what a chain answers; while it is silent, or too dear, wait longer and longer and try again."""
+        pause = Pause(PAUSE_S_FIRST, PAUSE_S_MAX)
+        while True:
+            try:
+                return await asyncio.to_thread(act)
+            except WAITS as error:
+                self.wait_noted(place, error)
+                await pause.wait()
+
+    def wait_noted(self, place: int, error: CollegiumError) -> None:
+        """Tell the operator what is waited for."""
+        names = {NonceSpentError: "nonce_spent", GasCeilingError: "gas_too_dear"}
+        name = names.get(type(error), "chain_silent")
+        self.log.warning(name, chain=place, reason=error)
+        self.metrics.waits(place, name)
+        self._write_metrics()
+
+    def told(self, chain: BaseChain, behind: int) -> None:
+        """Tell the operator what a chain has taken last."""
+        taken, facts = chain.taken[-1], chain.facts
+        what = taken.step.what
+        if isinstance(what, Checkpoint):
+            rounds = {"first_round": what.first_round, "last_round": what.last_round}
+            more = {"calldata_bytes": taken.calldata_bytes, "digest": what.digest.hex()}
+            self.log.info("checkpoint", chain=chain.place, **rounds, gas=taken.gas, **more)
+        else:
+            self.log.info("epoch_opened", chain=chain.place, epoch=what.epoch, members=what.size, gas=taken.gas)
+        last_round = facts[-1].checkpoint.last_round if facts else 0
+        self.metrics.took(chain.place, len(chain.taken), behind, last_round, taken.gas)
+        self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        replace_file(self.state / METRICS, self.metrics.render())
 
     async def _signatures(self, ask: Callable[[], Awaitable[dict[int, bytes]]]) -> dict[int, bytes]:
         """Return signatures of a quorum of the set that is in office on the chain, each verified."""
@@ -227,32 +332,76 @@ class RelayerProcess:
                 return dict(sorted(found.items())[:quorum])
             await pause.wait()
 
-    def _post(self, checkpoint: Checkpoint, signatures: dict[int, bytes]) -> None:
-        """Have the contract take a checkpoint, and write the record."""
-        self._carry_through(
-            DueStep(
-                what=f"checkpoint of rounds {checkpoint.first_round} to {checkpoint.last_round}",
-                certificate=encode_certificate(make_certificate(self.chain.epoch_set.size, signatures)),
-                done=partial(self.chain.has_settled, checkpoint),
-                send=partial(self.chain.post, checkpoint, signatures),
-                enter=partial(self.chain.enter, checkpoint),
-            )
-        )
+    def _post(self, what: Checkpoint | EpochSet, signatures: dict[int, bytes]) -> None:
+        """Have the contract take a checkpoint or the next set, and write the record."""
+        self.sender.carry_through(self.chain.certified(what, signatures))
 
-    def _hand_over(self, following: EpochSet, signatures: dict[int, bytes]) -> None:
-        """Have the contract open an epoch, and write the record."""
-        self._carry_through(
-            DueStep(
-                what=f"opening of epoch {following.epoch}",
-                certificate=encode_certificate(make_certificate(self.chain.epoch_set.size, signatures)),
-                done=partial(self.chain.has_opened, following.epoch),
-                send=partial(self.chain.hand_over, following, signatures),
-                enter=partial(self.chain.enter_handover, following),
-            )
-        )
 
-    def _carry_through(self, step: DueStep) -> None:
-        """See a step through, write the record, and only then forget what was noted."""
-        self.sender.carry_through(step)
-        replace_file(self.state / CHAIN_RECORD, encode_chain_record(self.chain.record()))
-        self.sender.forget()
+@dataclass(eq=False)
+class Follower:
+    """A chain that follows: it takes what the home chain has taken, with the same certificates, at its own pace.
+
+    Attributes:
+        refusal: why it has stopped, if it has: the chain refuses what is certified.
+    """
+
+    relayer: RelayerProcess
+    place: int
+    record: ChainRecord
+    state: Path
+    refusal: CollegiumError | None = None
+    sender: StepSender = field(init=False)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _last: bool = False
+
+    def tell(self, *, last: bool = False) -> None:
+        """Say that the home chain has taken something, or that it takes nothing more."""
+        self._last = self._last or last
+        self._news.set()
+
+    async def follow(self) -> None:
+        """Take every step of the home chain until its last one."""
+        try:
+            await self._news.wait()  # until the home chain is there
+            chain = await self.relayer.waiting(self.place, lambda: self.relayer.resume(self.record, self.place))
+            self.sender = self.relayer.sender_of(chain, self.state)
+            while True:
+                self._news.clear()
+                while missing := self.missing:
+                    self.relayer.metrics.lacks(self.place, len(missing))
+                    step = missing[0].step
+                    await self.relayer.waiting(self.place, partial(self.sender.carry_through, step))
+                    self.relayer.told(chain, len(missing) - 1)
+                await self.relayer.until_deep(self.sender)
+                if self._last and not self.missing:
+                    return
+                await self._news.wait()
+        except CollegiumError as error:
+            self.refusal = error
+            self.relayer.log.error("follower_stopped", chain=self.place, reason=error)  # noqa: TRY400 - it is named
+
+    @property
+    def missing(self) -> list[TakenStep]:
+        """The steps of the home chain that this one lacks."""
+        return self.relayer.chain.taken[len(self.sender.chain.taken) :]
+
+
+@dataclass(frozen=True, slots=True)
+class DueStep:
+    """A checkpoint that is due, the `place`-th; or after it the opening of the next epoch."""
+
+    place: int
+    checkpoint: Checkpoint
+    opens: KnownEpoch | None = None
+
+
+def _read_record(place: Path) -> ChainRecord:
+    data = read_file(place)
+    try:
+        return decode_chain_record(data)
+    except ChainRecordError as error:
+        raise ChainRecordError(f"{place}: {error}", **error.values) from error
+
+
+def _names(urls: tuple[str | None, ...]) -> str:
+    return ", ".join("an embedded chain" if url is None else url for url in urls)

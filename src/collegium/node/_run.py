@@ -33,6 +33,7 @@ from collegium.settlement import Chain, header_root
 
 from ._attest import Attest
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
+from ._chains import chains_record, found_chains
 from ._checkpoints import last_rounds
 from ._consents import TaskConsents, check_licences, licence_chain, read_withdrawals
 from ._epoch_node import EpochNode
@@ -167,8 +168,8 @@ def run_experiment(
     federation = set_up(experiment, on_event, attest)
     on_event(Message(f"level {experiment.task.level}; genesis {federation.genesis.digest.hex()[:16]}"))
     try:
-        chain = BaseChain.found(
-            experiment.chain.url,
+        chains = found_chains(
+            experiment.chain,
             federation.operator,
             federation.genesis.epoch_set,
             [(keys.account, keys.voting) for keys in federation.validators],
@@ -181,10 +182,10 @@ def run_experiment(
                 _play(federation, number, book, store, workers, on_event)
                 ended, begun = (federation.epochs.of_round(at) for at in (number, number + 1))
                 if number in due or begun is not ended:
-                    _settle(federation, chain, ended, number, on_event)
+                    _settle(federation, chains, ended, number, on_event)
                 if begun is not ended and number < experiment.task.rounds:
-                    _hand_over(federation, chain, ended, begun, on_event)
-        return _write(federation, chain, book, out, render_page)
+                    _hand_over(federation, chains, ended, begun, on_event)
+        return _write(federation, chains, book, out, render_page)
     except CHAIN_FAILURES as error:
         raise WorldError(str(error)) from error
     except OSError as error:
@@ -425,25 +426,35 @@ def _say(number: int, played: PlayedRound, evaluation: Evaluation | None) -> Rou
 
 
 def _settle(
-    federation: Federation, chain: BaseChain, epoch: KnownEpoch, number: int, on_event: Callable[[Event], None]
+    federation: Federation,
+    chains: Sequence[BaseChain],
+    epoch: KnownEpoch,
+    number: int,
+    on_event: Callable[[Event], None],
 ) -> None:
-    """Post one checkpoint of the headers since the last one, all of this epoch."""
+    """Post one checkpoint of the headers since the last one, all of this epoch, to every chain."""
+    chain, *followers = chains
     nodes = _signers(federation, epoch)
     first = chain.facts[-1].checkpoint.last_round + 1 if chain.facts else 0
     headers = [header.digest for header in nodes[0].headers if first <= header.round <= number]
     facts = chain.settle(header_root(headers), number, nodes)
+    for follower in followers:
+        follower.take(chain.taken[-1].step)
     on_event(CheckpointPosted(first, number, facts.gas, facts.calldata_bytes, facts.checkpoint.digest.hex()))
 
 
 def _hand_over(
     federation: Federation,
-    chain: BaseChain,
+    chains: Sequence[BaseChain],
     ended: KnownEpoch,
     begun: KnownEpoch,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Put the next epoch's set in office on the chain, and say who is in it."""
+    """Put the next epoch's set in office on every chain, and say who is in it."""
+    chain, *followers = chains
     opened = chain.relieve(begun.epoch_set, _nodes_of(federation, ended))
+    for follower in followers:
+        follower.take(chain.taken[-1].step)
     size, candidates = begun.epoch_set.size, len(federation.genesis.validators)
     on_event(
         Message(
@@ -550,7 +561,7 @@ def write_run(
 
 
 def _write(
-    federation: Federation, chain: BaseChain, book: _Book, out: Path, render_page: RenderPage
+    federation: Federation, chains: Sequence[BaseChain], book: _Book, out: Path, render_page: RenderPage
 ) -> dict[str, object]:
     """Write the run's files and return the summary."""
     named = (book.ciphertexts, book.models, book.proofs, book.registrations)
@@ -562,7 +573,7 @@ def _write(
         index=ObjectIndex.of(book.index["reports"], book.index["key_sums"], *named),
         reports=book.reports,
         proof_bytes=book.proof_bytes,
-        chain=chain.record(),
+        chain=chains_record(chains),
         statement=sign_statement(_statement(federation, book), federation.operator),
     )
     return write_run(left, federation.experiment, federation.task, out, render_page)

@@ -55,13 +55,13 @@ from ._audit import (
     stored_reports,
     stored_sums,
 )
-from ._base_chain import ChainRecord, decode_chain_record
+from ._base_chain import HOME, ChainRecord, decode_chain_record
 from ._chain_check import check_chain
 from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
-from ._epochs import Epochs, KnownEpoch, epochs_of
+from ._epochs import Epochs, epochs_of
 from ._events import Event, VerifyProgress
-from ._experiment import Experiment, experiment_from_bytes
+from ._experiment import ChainSettings, Experiment, experiment_from_bytes
 from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
@@ -199,7 +199,7 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     everything: Sequence[OrderedRound | ShardedRound] = sharded or rounds
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    _check_chain(audit, genesis, experiment.chain.url, record, everything, epochs)
+    _check_chain(audit, genesis, experiment.chain, record, everything, epochs)
     # 6. statement
     statement = decode_statement(audit.read(STATEMENT))
     check_statement(statement, genesis.task, everything[-1].certified.header.digest, genesis.operator)
@@ -375,7 +375,7 @@ def _check_round(
 def _check_chain(
     audit: Audit,
     genesis: Genesis,
-    url: str | None,
+    settings: ChainSettings,
     record: ChainRecord,
     rounds: Sequence[OrderedRound | ShardedRound],
     epochs: Epochs,
@@ -392,24 +392,30 @@ def _check_chain(
     if settled != len(headers):
         raise LedgerError(f"checkpoints settle {settled} rounds of {len(headers)}")
     later = [known for known in epochs.known[1:] if known.first_round < len(headers)]
-    check_chain(record, url, genesis.epoch_set, genesis.operator, later)
+    check_chain(record, settings.url, genesis.epoch_set, genesis.operator, later, settings.followers)
+    _say_chain(audit, "chain", record)
+    for place, follower in enumerate(record.followed_by, HOME + 1):
+        lag = len(record.checkpoints) - len(follower.checkpoints)
+        _say_chain(audit, f"chain {place} that follows{f', {lag} checkpoints behind' if lag else ''}", follower)
+
+
+def _say_chain(audit: Audit, name: str, record: ChainRecord) -> None:
+    """Say what was checked of one chain, and what was not."""
+    opened = len(record.handed_over)
+    relieved = f", {opened} epoch sets put in office by the one before" if opened else ""
     if record.transcript is not None:
         audit.passed(
-            f"chain: {len(record.transcript.transactions)} transactions executed again, "
-            f"{len(record.checkpoints)} checkpoints verified by the contract{_relieved(later)}"
+            f"{name}: {len(record.transcript.transactions)} transactions executed again, "
+            f"{len(record.checkpoints)} checkpoints verified by the contract{relieved}"
         )
     else:
         audit.passed(
-            f"chain: certificates of {len(record.checkpoints)} checkpoints verified{_relieved(later)}, "
+            f"{name}: certificates of {len(record.checkpoints)} checkpoints verified{relieved}, "
             f"{len(record.sent)} transactions are signed as they must be"
         )
         audit.unchecked.append(
             f"what the node at {record.url} holds, gas, times and block numbers: ask it; nothing was executed again"
         )
-
-
-def _relieved(later: Sequence[KnownEpoch]) -> str:
-    return f", {len(later)} epoch sets put in office by the one before" if later else ""
 
 
 def _check_subjects(statement: Statement, genesis: Genesis, rounds: int) -> None:

@@ -1,0 +1,45 @@
+"""The base chains of a task: a home, which holds the stakes, and those that follow it by verifying its certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from collegium.consensus import EpochSet
+from collegium.crypto import AccountKey, BlsSecretKey
+
+from ._base_chain import HOME, BaseChain, ChainRecord, ChainRecordError
+from ._experiment import ChainSettings
+
+__all__ = ["chains_record", "found_chains"]
+
+
+def found_chains(
+    settings: ChainSettings,
+    operator: AccountKey,
+    epoch_set: EpochSet,
+    validators: Sequence[tuple[AccountKey, BlsSecretKey]],
+) -> tuple[BaseChain, ...]:
+    """Found a task on all of its chains, the home first.
+
+    Raises:
+        ChainRecordError: two nodes are of one chain, or as `BaseChain.found`.
+        CollegiumError: a chain is not reachable or refuses.
+    """
+    chains: list[BaseChain] = []
+    for place, url in enumerate((settings.url, *settings.followers), HOME):
+        founded = BaseChain.found(url, operator, epoch_set, validators, place)
+        if url is not None and any(founded.chain.chain_id == chain.chain.chain_id for chain in chains):
+            raise ChainRecordError(
+                f"{url} is a node of chain {founded.chain.chain_id}, which another of the list is too"
+            )
+        chains.append(founded)
+    return tuple(chains)
+
+
+def chains_record(chains: Sequence[BaseChain]) -> ChainRecord:
+    """Return the record of all chains, as that of the home."""
+    home, *followers = (chain.record() for chain in chains)
+    return replace(home, followers=tuple(followers) or msgspec.UNSET)
