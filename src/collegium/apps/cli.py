@@ -125,6 +125,12 @@ def _quality_rows(*, whole: bool, part: str | None, attack: Path | None) -> Iter
     return quality_rows(whole=whole, part=part, attack=plan, config=_demo_config())
 
 
+def _settlement_rows(*, quick: bool, url: str | None) -> Iterable[Mapping[str, Any]]:
+    from collegium.apps._bench_settlement import settlement_rows
+
+    return settlement_rows(quick=quick, url=url)
+
+
 def _demo_config() -> Path:
     return Path(str(importlib.resources.files("collegium.apps"))) / "demo" / "demo.toml"
 
@@ -139,6 +145,7 @@ class Engine:
     proof_rows: Callable[..., Iterable[Mapping[str, Any]]] = _proof_rows
     consensus_rows: Callable[..., Iterable[Mapping[str, Any]]] = _consensus_rows
     quality_rows: Callable[..., Iterable[Mapping[str, Any]]] = _quality_rows
+    settlement_rows: Callable[..., Iterable[Mapping[str, Any]]] = _settlement_rows
     demo_config: Callable[[], Path] = _demo_config
     up: "Callable[[Experiment, Path, UpOptions, NetworkView], Mapping[str, Any]]" = _up
 
@@ -393,6 +400,33 @@ def bench_quality(
     with exit_codes():
         typer.echo(f"collegium {__version__}", err=json)
         _show_rows(engine_of(context).quality_rows(whole=whole, part=part, attack=attack), json=json)
+
+
+@bench.command("settlement")
+def bench_settlement(
+    context: typer.Context,
+    json: JsonOption = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small committees only: seconds instead of a minute.")] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="A node to measure on; the account whose key is in COLLEGIUM_CHAIN_KEY pays.",
+            show_default="the embedded chain",
+        ),
+    ] = None,
+) -> None:
+    """Measure gas and bytes a round beside storage, calldata, blobs and ECDSA, and a decision's energy.
+
+    \b
+    Example:
+      collegium bench settlement --quick
+      collegium bench settlement --json > settlement.json
+    """
+    with exit_codes():
+        typer.echo(f"collegium {__version__}", err=json)
+        _show_rows(engine_of(context).settlement_rows(quick=quick, url=url), json=json)
 
 
 @data.command("new-key")
