@@ -22,6 +22,7 @@ from _network_stage import LiveNetwork, connected, consortium_of, opened
 from _run_stage import check, check_damage_is_noticed
 
 from collegium.apps._page import render_page
+from collegium.apps.cli import main
 from collegium.consensus import BlockRequest
 from collegium.crypto import os_random
 from collegium.node import Experiment, collect_run
@@ -191,6 +192,15 @@ def test_the_relayer_settles_each_epoch_and_opens_the_next(finished: Finished, c
     told = [line for line in network.events("relayer") if line["event"] in ("checkpoint", "epoch_opened")]
     said = [line.get("last_round", f"epoch {line.get('epoch')}") for line in told if line["chain"] == chain]
     assert said == [4, "epoch 1", 8, 9, "epoch 2", 11]
+
+
+def test_a_dry_run_after_the_last_step_has_nothing_to_send(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    consortium = finished.network.consortium
+    (config,) = (consortium.config(member) for member in consortium.members if member.role == "relayer")
+    assert main(["relayer", "--config", str(config), "--dry-run"]) == 0
+    assert capsys.readouterr().out == "home, embedded: nothing to send\nchain 1, embedded: nothing to send\n"
 
 
 def test_the_run_of_three_epochs_verifies_as_any_other_does(finished: Finished) -> None:
