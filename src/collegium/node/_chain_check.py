@@ -20,6 +20,7 @@ from collegium.crypto import (
     g2_uncompressed,
     verify_certificate,
 )
+from collegium.errors import CollegiumError
 from collegium.settlement import (
     NO_CHECKPOINT,
     Chain,
