@@ -14,9 +14,10 @@ from collegium.commitment import chaining_values, compress, pad_message
 from collegium.consensus import OUTCOMES
 from collegium.crypto import Transcript, frame_fields, hash_fields
 from collegium.settlement.programs import PreimageUnknownError, Rejected, begin, memory, source_of
+from collegium.settlement.programs import _extension as extension
 from collegium.settlement.programs import _hashing as hashing
+from collegium.settlement.programs import _proof_transcript as transcripts
 from collegium.settlement.programs import _reading as reading
-from collegium.settlement.programs import _transcript as transcripts
 from collegium.settlement.programs import _transforms as transforms
 
 START = bytes.fromhex("6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19")
@@ -154,17 +155,17 @@ def test_challenges_are_the_transcripts() -> None:
     expected.absorb("seat 3", b"x" * 32)
     expected.absorb("seat 255", b"y" * 32)
     begin(bytes(32), lambda _: None)
-    transcript = transcripts.start_transcript(word("locate"), 6)
+    started = transcripts.start_transcript()
+    transcripts.put_label(started, word("locate"), 0)
     put(AT, b"d" * 32)
-    hashing.put_digest_field(transcript + 32, AT)
-    transcripts.end_absorb(transcript)
+    hashing.put_digest_field(started, AT)
+    transcripts.end_fields()
     for label, data in (("seat 3", b"x"), ("seat 255", b"y")):
         put(AT, data * 32)
-        absorbing = transcripts.begin_absorb(transcript, word(label), len(label), 32)
-        hashing.put_message(absorbing, AT, 0, 32)
-        transcripts.end_absorb(transcript)
-    elements = transcripts.challenge_field(transcript, word("rows"), 4, 7)
-    assert [memory[elements + index] for index in range(7)] == expected.challenge_field("rows", 7).tolist()
+        transcripts.absorb(word(label), 0, AT, 4)
+    transcripts.begin_challenge(word("rows"), 0, word("field"), 7, 0)
+    elements = [transcripts.next_element() for _ in range(7)]
+    assert elements == expected.challenge_field("rows", 7).tolist()
 
 
 def constants(module: str) -> dict[str, int]:
@@ -188,4 +189,4 @@ def test_tags_and_roots_are_what_they_are_called() -> None:
         assert named[f"{outcome.upper()}_WORD"] == word(outcome)
     assert algebra.root_of_unity(8192) == transforms.ROOT_8192
     assert transforms.ROOT_8192 * transforms.ROOT_8192_INVERSE % algebra.P == 1
-    assert transforms.inverse(3) * 3 % algebra.P == 1
+    assert extension.inverse(3) * 3 % algebra.P == 1

@@ -6,7 +6,16 @@ polynomial of a degree below `DEGREE_BOUND` + the locator's, which is divided by
 
 from __future__ import annotations
 
-from collegium.settlement.programs._hashing import put_digest_field, put_word
+from collegium.settlement.programs._extension import FIELD, inverse, power
+from collegium.settlement.programs._hashing import put_digest_field
+from collegium.settlement.programs._proof_transcript import (
+    absorb,
+    begin_challenge,
+    end_fields,
+    next_element,
+    put_label,
+    start_transcript,
+)
 from collegium.settlement.programs._reading import (
     digest_at,
     digest_field,
@@ -21,21 +30,12 @@ from collegium.settlement.programs._reading import (
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import C_TERMS, H_CLOSE, H_KEY_SUMS, H_ROUND, H_TASK
 from collegium.settlement.programs._task import SEATS
-from collegium.settlement.programs._transcript import (
-    MODULUS,
-    begin_absorb,
-    challenge_field,
-    end_absorb,
-    start_transcript,
-)
 from collegium.settlement.programs._transforms import (
     ROOT_8192,
     ROOT_8192_INVERSE,
     fold,
-    inverse,
     invert_all,
     make_roots,
-    power,
     transform,
     transform_back,
 )
@@ -45,6 +45,7 @@ KEY_SUM = 0x6D2F76312F6B6579  # "m/v1/key"
 KEY_SUM_END = 0x2D73756D00000000  # "-sum"
 LOCATE = 0x6C6F636174650000  # "locate"
 ROWS = 0x726F777300000000  # "rows"
+FIELD_KIND = 0x6669656C64000000  # "field"
 SEAT_SPACE = 0x7365617420000000  # "seat "
 KEY_ROWS = 4
 COLUMNS = 8192
@@ -82,7 +83,7 @@ def read_key_sums(header: int, rows: int, present: int) -> int:
         for column in range(width):
             for row in range(KEY_ROWS):
                 element = byte_swap(memory[message + KEY_ROWS * column + row])
-                assert element < MODULUS
+                assert element < FIELD
                 memory[rows + COLUMNS * row + width * seat + column] = element
     return count * width
 
@@ -208,26 +209,27 @@ def _mark_seats(present: int, marks: int, lying: int) -> int:
 
 def _draw_factors(close: int, present: int) -> int:
     """Return the address of the four rows' factors."""
-    transcript = start_transcript(LOCATE, 6)
-    put_digest_field(transcript + 32, digest_field(close, C_TERMS))
-    end_absorb(transcript)
+    hashing = start_transcript()
+    put_label(hashing, LOCATE, 0)
+    put_digest_field(hashing, digest_field(close, C_TERMS))
+    end_fields()
     for seat in range(SEATS):
         if memory[present + seat] > 0:
-            label, label_bytes = _label_seat(seat)
-            hashing = begin_absorb(transcript, label, label_bytes, 32)
-            for index in range(4):
-                put_word(hashing, memory[memory[present + seat] + index])
-            end_absorb(transcript)
-    return challenge_field(transcript, ROWS, 4, KEY_ROWS)
+            absorb(_label_seat(seat), 0, memory[present + seat], 4)
+    begin_challenge(ROWS, 0, FIELD_KIND, KEY_ROWS, 0)
+    factors = allocate(KEY_ROWS)
+    for row in range(KEY_ROWS):
+        memory[factors + row] = next_element()
+    return factors
 
 
-def _label_seat(seat: int) -> tuple[int, int]:
-    """Return "seat " and the number in decimal, and how many bytes that is."""
+def _label_seat(seat: int) -> int:
+    """Return "seat " and the number in decimal."""
     if seat < 10:
-        return SEAT_SPACE | (48 + seat) << 16, 6
+        return SEAT_SPACE | (48 + seat) << 16
     if seat < 100:
-        return SEAT_SPACE | (48 + seat // 10) << 16 | (48 + seat % 10) << 8, 7
-    return SEAT_SPACE | (48 + seat // 100) << 16 | (48 + seat // 10 % 10) << 8 | 48 + seat % 10, 8
+        return SEAT_SPACE | (48 + seat // 10) << 16 | (48 + seat % 10) << 8
+    return SEAT_SPACE | (48 + seat // 100) << 16 | (48 + seat // 10 % 10) << 8 | 48 + seat % 10
 
 
 def _half_euclid(word: int, stop: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ header claims is decided: outcome, total and lying seats are computed here and c
 
 from __future__ import annotations
 
+from collegium.settlement.programs._extension import FIELD, bit_length
 from collegium.settlement.programs._hashing import (
     finish_hash,
     put_bytes,
@@ -53,7 +54,6 @@ from collegium.settlement.programs._round import (
     read_report,
 )
 from collegium.settlement.programs._task import SEATS, TRAINERS_MAX, bound_of, entries_of, task_digest, weight_max
-from collegium.settlement.programs._transcript import MODULUS
 from collegium.settlement.programs._transforms import (
     ROOT_8192,
     ROOT_8192_INVERSE,
@@ -165,7 +165,7 @@ def _add_ciphertext(digest: int, weight: int, total: int, elements: int) -> None
         at -= 8
         for index in range(8):
             element = byte_swap(memory[frame + 4 + index])
-            assert element < MODULUS
+            assert element < FIELD
             memory[at + index] = fadd(memory[at + index], fmul(weight, element))
     assert memory[frame] == START_0 and memory[frame + 1] == START_1
     assert memory[frame + 2] == START_2 and memory[frame + 3] == START_3
@@ -174,7 +174,7 @@ def _add_ciphertext(digest: int, weight: int, total: int, elements: int) -> None
 def _unmask(before: int, number: int, key: int, total: int, blocks: int, weight: int, opened: int) -> int:
     """Return 1 and the signed entries of the sum, or 0 if noise, check blocks, entries or padding are out of range."""
     entries = entries_of(number)
-    noise_bits = _bit_length(NOISE_BOUND * weight_max(number) * TRAINERS_MAX) + 1
+    noise_bits = bit_length(NOISE_BOUND * weight_max(number) * TRAINERS_MAX) + 1
     half = 1 << (noise_bits - 1)
     noise_max = NOISE_BOUND * weight
     bound = bound_of(number) * weight
@@ -207,14 +207,6 @@ def _unmask(before: int, number: int, key: int, total: int, blocks: int, weight:
     return fits
 
 
-def _bit_length(value: int) -> int:
-    bits = 0
-    while value > 0:
-        value >>= 1
-        bits += 1
-    return bits
-
-
 def _matrix_seed(before: int, number: int) -> int:
     """Return the address of the seed of the round's public matrix."""
     hashing = start_hash()
@@ -242,7 +234,7 @@ def _multiply(seed: int, block: int, key: int, product: int) -> None:
             lane = 0
         element = memory[frame + lane]
         lane += 1
-        if element < MODULUS:
+        if element < FIELD:
             memory[product + index] = fmul(element, memory[key + index])
             index += 1
 

@@ -6,28 +6,13 @@ factor depends on b alone: it is entry b of a table of roots.
 
 from __future__ import annotations
 
+from collegium.settlement.programs._extension import inverse, power
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._words import fadd, fmul, fsub, memory
 
 ROOT_8192 = 0x1544EF2335D17997  # 7^((p - 1) / 8192)
 ROOT_8192_INVERSE = 0x3712791D9EB0314A
 LOG_MAX = 13
-
-
-def power(base: int, exponent: int) -> int:
-    """Return base^exponent in F."""
-    result = 1
-    while exponent > 0:
-        if exponent & 1 == 1:
-            result = fmul(result, base)
-        base = fmul(base, base)
-        exponent >>= 1
-    return result
-
-
-def inverse(element: int) -> int:
-    """Return 1 / element in F, 0 for 0."""
-    return power(element, 0xFFFFFFFEFFFFFFFF)
 
 
 def make_roots(root: int) -> int:
