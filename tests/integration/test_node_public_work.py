@@ -16,6 +16,7 @@ from collegium.crypto import frame_fields
 from collegium.node import PublicRecord, read_public_record, work_terms
 from collegium.node._experiment import experiment_from_bytes
 from collegium.node._genesis import decode_genesis
+from collegium.node._public_work import proof_plan
 from collegium.settlement import (
     KnownStretches,
     MachineRun,
@@ -80,6 +81,16 @@ def test_reports_and_receipts_of_a_proved_round_are_accepted_but_not_without_the
     assert MachineRun(program, sha256(preimage).digest(), KnownStretches([*messages, preimage])).accepted
     withheld = [data for data in messages if len(data) < 200_000]
     assert MachineRun(program, sha256(preimage).digest(), KnownStretches([*withheld, preimage])).stuck is not None
+
+
+def test_only_proofs_that_a_program_verifies_in_a_disputes_steps_have_a_plan(
+    proved: PlayedRun, played: PlayedRun
+) -> None:
+    task = read_public_record(proved.path).task
+    assert proof_plan(task) is not None
+    assert proof_plan(replace(task, trainers_max=1000)) is None
+    assert proof_plan(replace(task, rule=replace(task.rule, local_steps=2))) is None
+    assert proof_plan(read_public_record(played.path).task) is None
 
 
 def test_rounds_in_shards_have_no_programs_yet(played: PlayedRun) -> None:

@@ -58,16 +58,16 @@ class Claim:
     registration: bytes = b""
 
     @property
-    def plan(self) -> bytes:
-        """The plan of the task."""
+    def plan(self) -> ProofPlan:
+        """The plan of the task's proofs."""
         layout = self.terms.layout
-        return ProofPlan(RULE, 1, layout.entries, layout.budget.lanes, self.norm, self.step).to_bytes()
+        return ProofPlan(RULE, 1, layout.entries, layout.budget.lanes, self.norm, self.step)
 
     @property
     def parameters(self) -> Mapping[str, int]:
         """What the program is compiled with."""
         budget, nothing = self.terms.layout.budget, bytes(32)
-        digests = {"TASK": self.terms.task, "PLAN": sha256(self.plan).digest()}
+        digests = {"TASK": self.terms.task, "PLAN": sha256(self.plan.to_bytes()).digest()}
         digests |= dict.fromkeys(("FIRST_TERMS", "FIRST_BEACON", "GENESIS"), nothing)
         return {
             **{
@@ -91,7 +91,7 @@ class Claim:
         """Every message that the program may read."""
         combination = to_bytes(self.report.combination.reshape(-1))
         named = (self.report.preimage, self.terms.preimage, encode_ciphertext(self.ciphertext), self.proof, combination)
-        return (*named, self.plan, self.model, self.registration)
+        return (*named, self.plan.to_bytes(), self.model, self.registration)
 
     def admits(self) -> bool:
         """Tell what the verifier says: of the registration, of the proof, and of the key that it is about."""

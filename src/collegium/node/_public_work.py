@@ -19,6 +19,7 @@ from collegium.consensus import total_bytes
 from collegium.crypto import Digest
 from collegium.lineage import Store
 from collegium.settlement import (
+    STEPS_MAX,
     ProofPlan,
     ProofPlanError,
     StepPlan,
@@ -75,7 +76,7 @@ def work_terms(genesis: Genesis, experiment: Experiment, task: LearningTask) -> 
 
 
 def proof_plan(task: LearningTask) -> ProofPlan | None:
-    """Return the plan of a task's proofs, None where reports carry none, or such that no program verifies."""
+    """Return the plan of a task's proofs, None where reports carry none, or such that no program verifies in time."""
     step = None
     if task.level not in ("bounded", "proved"):
         return None
@@ -85,7 +86,9 @@ def proof_plan(task: LearningTask) -> ProofPlan | None:
             step = StepPlan(task.spec, task.rule, task.rows_max, task.rounds, PACK_ROUNDS, statistics_len, task.names)
         except ProofPlanError:
             return None
-    return ProofPlan(task.rule_digest, task.layout(0).entries, task.layout(1).entries, step=step)
+    plan = ProofPlan(task.rule_digest, task.layout(0).entries, task.layout(1).entries, step=step)
+    steps = task.trainers_max * plan.steps_max(task.layout(0), task.layout(1 + task.staleness))
+    return plan if steps < STEPS_MAX // 2 else None
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ from ._errors import (
 from ._evaluation import Evaluated, EvaluationStatement, evaluated, prove_evaluation, verify_evaluation
 from ._local import local_steps
 from ._masked import Identity, KeySecrets, MaskedUpdate
-from ._parameters import BITS, GRINDING_BITS, ProofCode
+from ._parameters import BITS, GRINDING_BITS, TABLE_MAX, ProofCode
 from ._program import FirstChallenges
 from ._prove import CommittedRows, Proved
 from ._quote_encoding import (
@@ -107,6 +107,7 @@ __all__ = [
     "NVIDIA_ROOT",
     "OPENINGS",
     "SEEDS",
+    "TABLE_MAX",
     "Attestation",
     "BoundedStatement",
     "CombinationRejectedError",

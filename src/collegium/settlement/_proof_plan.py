@@ -11,9 +11,10 @@ from hashlib import sha256
 from typing import Final
 
 from collegium import learning, proofs
+from collegium.aggregation import RING_DIMENSION, Layout
 from collegium.crypto import Digest
 from collegium.learning import ModelSpec, Rule
-from collegium.proofs import OPENINGS, ProofCode
+from collegium.proofs import OPENINGS, TABLE_MAX, ProofCode
 from collegium.settlement._errors import ProofPlanError
 
 __all__ = ["ProofPlan", "StepPlan"]
@@ -24,6 +25,22 @@ _STEP_HEAD: Final = 16
 _CODES: Final = range(11, 18)  # binary logarithms of the rows' lengths that two proofs may open
 _SHAPE: Final = 4
 _NAME: Final = 5
+# Bounds of steps, each about twice what was measured: for a coefficient of the combination and a symbol of an opened
+# column, a level of its path, a slot, a row's value, a table's entry; for a slot in a sum over samples; for a
+# parameter, a registered row, a coefficient of c; for what does not grow.
+_COMBINATION_STEPS: Final = 14
+_SYMBOL_STEPS: Final = 32
+_PATH_STEPS: Final = 600
+_SLOT_STEPS_ALL: Final = 3000
+_VALUE_STEPS: Final = 1500
+_ENTRY_STEPS: Final = 200
+_SLOT_STEPS: Final = 60
+_PARAMETER_STEPS: Final = 500
+_ROW_STEPS: Final = 2000
+_COEFFICIENT_STEPS: Final = 120
+_TRANSFORM_STEPS: Final = 1 << 23
+_KEY_ELEMENTS: Final = 1 << 15
+_LIMBS_MAX: Final = 10  # of an entry, both sides
 _LOSSES: Final = {"squared": 1, "sigmoid": 2, "softmax": 3}
 
 
@@ -89,6 +106,22 @@ class StepPlan:
             *self._names(names_at),
         ]
 
+    def steps_max(self, layout: Layout) -> int:
+        """Return how many steps the verification of a step's report takes at most, its registration included."""
+        spec, rows, outputs = self.spec, self.rows_max, self.spec.outputs
+        elements = proofs.training_elements(spec, rows)
+        code = ProofCode(proofs.data_row_length(elements), OPENINGS)
+        k, roots = code.message_len, self.pack_rounds + 2
+        limb = min(16, max(8, (rows * max((1, *spec.widths))).bit_length()))
+        tables = (6 << limb) + (2 << self.rule.fraction_bits) + 5 * (1 << 13)
+        trace = 4 * (elements + _masked_elements(layout)) // k + tables // k + 128
+        tree = 2 * rows * (spec.inputs + outputs) // k + 2 * (spec.inputs + outputs) // k + 10
+        limit = 2 * self.rule.feature_limit * self.rule.one + (1 << 12)
+        sums = 12 * (len(spec.layers) + 1) * k * _SLOT_STEPS
+        public = _PARAMETER_STEPS * spec.parameter_count + _ROW_STEPS * rows
+        registration = _proof_steps(code, 2 * roots * tree + limit // k + 64, roots + 3, limit)
+        return registration + _proof_steps(code, trace, 4, tables) + _mask_steps(layout) + sums + public
+
     def _shapes(self) -> list[int]:
         """Of each layer: inputs, outputs, and of a hidden one how many bits U has, and the offset of B."""
         bounds, rule, found = learning.layer_bounds(self.spec, self.rule), self.rule, list[int]()
@@ -152,10 +185,39 @@ class ProofPlan:
         ]
         return b"".join(word.to_bytes(_WORD, "big") for word in words)
 
+    def steps_max(self, first: Layout, later: Layout) -> int:
+        """Return how many steps the verification of a report takes at most, of round 0 or of another one."""
+        bounded = [first] if self.step is not None else [first, later]
+        steps = [_bounded_steps(layout) for layout in bounded]
+        return max(steps if self.step is None else [*steps, self.step.steps_max(later)])
+
     @property
     def parameters(self) -> dict[str, int]:
         """The object's digest, as programs are compiled with it."""
         return {f"PLAN_{index}": word for index, word in enumerate(_words_of(sha256(self.to_bytes()).digest()))}
+
+
+def _bounded_steps(layout: Layout) -> int:
+    code, bound = proofs.bounded_code(layout.entries), layout.budget.entry_bound
+    tables = min(2 * bound + 1, TABLE_MAX) + (1 << 13)
+    elements = _masked_elements(layout) + _LIMBS_MAX * layout.entries
+    rows = 3 * elements // code.message_len + tables // code.message_len + 64
+    return _proof_steps(code, rows, 3, tables) + _mask_steps(layout)
+
+
+def _masked_elements(layout: Layout) -> int:
+    return RING_DIMENSION * layout.blocks + _KEY_ELEMENTS
+
+
+def _mask_steps(layout: Layout) -> int:
+    return _COEFFICIENT_STEPS * RING_DIMENSION * layout.blocks + _TRANSFORM_STEPS
+
+
+def _proof_steps(code: ProofCode, rows: int, trees: int, tables: int) -> int:
+    """Return a bound of what a proof of so many rows takes beside its own sums."""
+    k, levels = code.message_len, (4 * code.message_len).bit_length()
+    column = _COMBINATION_STEPS * (k + code.randomness_len) + _SYMBOL_STEPS * rows + _PATH_STEPS * levels * trees
+    return code.queries * column + _SLOT_STEPS_ALL * k + _VALUE_STEPS * rows + _ENTRY_STEPS * tables
 
 
 def _code_words(code: ProofCode) -> tuple[int, int, int]:

@@ -87,7 +87,8 @@ class WorkTerms:
         """How many instructions every program takes at most until it accepts a header that is right."""
         trainers, blocks = self.layout.budget.trainers_max, self.layout.blocks
         sums = blocks * (_BLOCK_STEPS + _REPORT_BLOCK_STEPS * trainers) + _ENTRY_STEPS * self.layout.entries
-        return _FIXED_STEPS + sums + _PAIR_STEPS * trainers**2
+        proofs = 0 if self.plan is None else trainers * self.plan.steps_max(self.first.layout, self.layout)
+        return _FIXED_STEPS + sums + _PAIR_STEPS * trainers**2 + proofs
 
     @property
     def levels(self) -> int:
