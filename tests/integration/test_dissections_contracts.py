@@ -53,8 +53,8 @@ from collegium.settlement import (
     read_answers,
     read_dissection,
     read_dissection_claims,
+    read_dissections,
     read_divided,
-    read_opened,
     read_owed,
     read_pending,
     read_refuter,
@@ -437,7 +437,7 @@ def test_what_a_game_has_shown_can_be_read_back(room: Hall) -> None:
     assert attach_dissections(room.chain, court.address, court.block) == court
     dispute, _ = room.moves(ALICE).open(SQUARES, TRUE, RIGHT)
     table = seated(room, dispute, (ALICE, Lie(truth, 20)), (BOB, truth))
-    assert read_opened(room.chain, court) == {dispute: (SQUARES, TRUE)}
+    assert read_dissections(room.chain, court) == {dispute: (SQUARES, TRUE)}
     (claim,) = read_dissection_claims(room.chain, court, dispute).values()
     assert (claim.defender, claim.claim) == (BOB.address, truth.claim())
     assert read_divided(room.chain, court, table.game) == ()

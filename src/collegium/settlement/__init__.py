@@ -95,8 +95,8 @@ from collegium.settlement._dissections import (
     read_dissection,
     read_dissection_claims,
     read_dissection_game,
+    read_dissections,
     read_divided,
-    read_opened,
     read_pending,
 )
 from collegium.settlement._embedded import EmbeddedChain, Genesis
@@ -438,12 +438,12 @@ __all__ = [
     "read_dissection",
     "read_dissection_claims",
     "read_dissection_game",
+    "read_dissections",
     "read_divided",
     "read_game",
     "read_head",
     "read_licence",
     "read_member",
-    "read_opened",
     "read_owed",
     "read_pending",
     "read_pool",

@@ -38,8 +38,8 @@ __all__ = [
     "read_dissection",
     "read_dissection_claims",
     "read_dissection_game",
+    "read_dissections",
     "read_divided",
-    "read_opened",
     "read_pending",
 ]
 
@@ -330,7 +330,7 @@ def read_dissection_game(chain: Chain, court: DissectionCourt, game: int) -> Dis
     return DissectionGame(*digests, address_of(defender), since, level, _choice(DissectionPhase, phase), *rest)
 
 
-def read_opened(chain: Chain, court: DissectionCourt) -> dict[int, tuple[int, Digest]]:
+def read_dissections(chain: Chain, court: DissectionCourt) -> dict[int, tuple[int, Digest]]:
     """Return kind and statement of every dispute and offer by its number, offers among them."""
     return {event["id"]: (event["kind"], event["statement"]) for event in _logs(chain, court, "Opened")}
 
