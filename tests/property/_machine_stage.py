@@ -83,7 +83,9 @@ def checked(program: Digest, before: MachineState, witness: StepWitness) -> Mach
     leaf = sha256(b"collegium/v1/instruction\x00" + witness.instruction).digest() if witness.instruction else bytes(32)
     require(len(witness.path) == PROGRAM_HEIGHT)
     require(climbed(leaf, before.pc, witness.path) == program)
-    row = [int.from_bytes(witness.instruction[at : at + 8], "big") for at in range(0, 32, 8)] or None
+    data = witness.instruction
+    row = [int.from_bytes(data[at : at + 8], "big") for at in range(0, len(data), 8)] or None
+    require(row is None or len(data) == 32)
     shown, asked = Shown(before.root, witness.accesses), []
 
     def find(digest: Digest) -> tuple[Digest, bytes]:

@@ -108,7 +108,7 @@ def stepped(program: Program, statement: Digest, steps: int) -> list[tuple[tuple
     return states
 
 
-@pytest.mark.seeds(quick=10, full=1000)
+@pytest.mark.seeds(quick=10, full=300)
 def test_run_and_witness_of_a_random_program_are_those_of_single_steps(seed: int) -> None:
     rng = random.Random(seed)
     program, statement = some_program(rng), sha256(MESSAGE).digest()
@@ -221,7 +221,7 @@ def test_run_ends_at_its_bound_without_having_accepted() -> None:
     assert (run.steps, run.final.status) == (1000, 0)
 
 
-@pytest.mark.seeds(quick=30, full=1000)
+@pytest.mark.seeds(quick=30, full=300)
 def test_no_other_step_can_be_shown_by_a_witness_that_was_tampered_with(seed: int) -> None:
     rng = random.Random(seed)
     program, statement = some_program(rng), sha256(MESSAGE).digest()
@@ -267,3 +267,16 @@ def turned(data: bytes, rng: random.Random) -> bytes:
         return data
     bit = rng.randrange(8 * len(data))
     return (int.from_bytes(data, "big") ^ 1 << bit).to_bytes(len(data), "big")
+
+
+@pytest.mark.parametrize("target", [2, 1000, (1 << 16) - 1, 1 << 16, (1 << 64) - 1])
+def test_run_beyond_its_program_traps(target: int) -> None:
+    program = Program(np.array([[Op.JUMP, 1, 0, 0], [Op.JUMP, target, 0, 0]], np.uint64))
+    run = MachineRun(program, bytes(32), KNOWN)
+    before, after = run.states([2, 3])
+    assert before is not None
+    assert (run.steps, before.pc, before.status) == (3, target, 0)
+    assert after == MachineState(2, target, FRAME, before.root)
+    assert checked(program.digest, before, run.witness(2)) == after
+    assert checked(program.digest, after, run.witness(3)) == after
+    assert run.witness(3) == StepWitness()
