@@ -260,6 +260,15 @@ def test_checkpoint_signatures_are_verified(tmp_path: Path) -> None:
         run(lambda: client_of(rows[1:2]).checkpoint_signatures(checkpoint))
 
 
+def test_a_withdrawal_reaches_more_validators_than_can_be_bad(tmp_path: Path) -> None:
+    rows = houses(tmp_path)
+    run(lambda: client_of(rows).withdraw(b"a record"))
+    taken = [house for house in rows if house.desk.withdrawn == [b"a record"]]
+    assert len(taken) >= epoch_set().faulty_max + 1
+    with pytest.raises(NobodyAnsweredError, match="nobody signed this"):
+        run(lambda: client_of(rows).withdraw(b"?"))
+
+
 # ------------------------------------------------------------------------------------------------ one line
 
 
