@@ -37,11 +37,13 @@ from collegium.consensus import (
 from collegium.consensus._messages import seat_bitmap
 from collegium.crypto import BlsSecretKey, Digest, aggregate_signatures
 from collegium.errors import CollegiumError
+from collegium.node import read_public_record
 from collegium.node._base_chain import decode_chain_record
 from collegium.node._chain_check import check_chain
 from collegium.node._epoch_ledger import OrderedEpoch, ordered_epochs
 from collegium.node._epochs import Epochs, KnownEpoch
 from collegium.node._ledger import LedgerError, Segment, decode_segments, encode_segments
+from collegium.settlement import KnownStretches, MachineRun, compile_program, public_works
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +125,17 @@ def test_a_run_of_several_epochs_verifies_and_says_who_was_in_which(long: Played
     assert [entry["last_round"] for entry in checkpoints] == [2, 4, 6, 8, 9, 10]
     rounds: Any = long.summary["rounds"]
     assert [entry["outcome"] for entry in rounds] == ["opened"] * (ROUNDS + 1)
+
+
+def test_programs_of_public_work_accept_headers_across_epochs(long: PlayedRun) -> None:
+    """The last and the first of an epoch among them: their seats and sealing keys come from a handover."""
+    record = read_public_record(long.path)
+    programs = {work.name: compile_program(work.module, work.parameters) for work in public_works(record.terms)}
+    for number in range(ROUNDS + 1) if FULL else (4, 5, 6, ROUNDS):
+        header = record.rounds[number].certified.header
+        known = KnownStretches(record.messages(number))
+        for name in ("weights", "model", "next round"):
+            assert MachineRun(programs[name], header.digest, known).accepted, (number, name)
 
 
 def test_the_folder_holds_every_epochs_blocks_and_what_makes_each_set(long: PlayedRun) -> None:
