@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 from _chain_stage import CHAINS, DEPLOYER, refused, worlds
 from _machine_twin import IMMEDIATE, MEMORY, NAMES, OPERATIONS, OPS, PRIME, START, WORD, Twin, compress, instruction
@@ -15,8 +16,12 @@ from _machine_twin import IMMEDIATE, MEMORY, NAMES, OPERATIONS, OPS, PRIME, STAR
 from collegium.settlement import (
     NOBODY,
     Chain,
+    KnownStretches,
+    MachineRun,
     MachineState,
     MemoryAccess,
+    PreimageUnknownError,
+    Program,
     StepWitness,
     contract,
     transact,
@@ -270,6 +275,51 @@ def test_a_machine_that_does_not_run_stays(machine: Contract, pc: int) -> None:
             machine.step(ZERO, state, StepWitness(preimage=bytes(96)))
     with refused("WrongWitness"):
         machine.step(ZERO, MachineState(0, pc, 5, ZERO), StepWitness(instruction=instruction("ACCEPT")))
+
+
+# --- the package's machine ---
+
+
+def some_code(rng: random.Random) -> list[bytes]:
+    """A program that begins with words of all sizes in sixteen slots and goes on with anything."""
+    code = [instruction("SET", slot, word(rng)) for slot in range(12)]
+    code += [instruction("SET", 12, rng.choice((2048, 2080, MEMORY - 32))), instruction("SET", 13, rng.choice((1, 77)))]
+    for name in rng.choices(NAMES[2:], k=30):
+        a, b, c = (rng.randrange(16) for _ in "abc")
+        immediate = name in WITH_C and rng.random() < 0.5
+        if name in FRAMES:
+            a = 12 if rng.random() < 0.9 else a
+        elif name in {"JUMP", "JZ", "JNZ", "CALL"}:
+            a = rng.randrange(12, 48)
+        elif immediate:
+            c = word(rng)
+        elif name in {"LOAD", "STORE"}:
+            b, c = 12, 13
+        code.append(instruction(name, a, b, c, immediate=immediate))
+    return [*code, instruction("ACCEPT")]
+
+
+@pytest.mark.seeds(quick=8, full=400)
+def test_the_package_runs_a_program_as_the_second_machine_does_and_shows_each_step_so(seed: int) -> None:
+    rng = random.Random(seed)
+    code = some_code(rng)
+    twin = Twin()
+    twin.program.leaves.update(enumerate(code))
+    rows = [[int.from_bytes(row[at : at + 8], "big") for at in range(0, 32, 8)] for row in code]
+    program = Program(np.array(rows, np.uint64))
+    assert program.digest == twin.program.root
+    run = MachineRun(program, bytes(32), KnownStretches([]), steps_max=60)
+    states = run.states(range(61))
+    for step in range(60):
+        assert states[step] == twin.state
+        try:
+            shown = twin.step()
+        except KeyError:
+            assert run.stuck is not None
+            with pytest.raises(PreimageUnknownError):
+                run.witness(step)
+            return
+        assert run.witness(step) == shown
 
 
 # --- what hashes is what the world calls so ---
