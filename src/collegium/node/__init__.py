@@ -52,6 +52,14 @@ from ._experiment import (
 )
 from ._final_model import FinalModelError, final_model
 from ._genesis import Genesis, GenesisError, decode_genesis
+from ._machine_court import (
+    CourtPlayer,
+    MachineCourtroom,
+    NothingRejectedError,
+    found_machine_court,
+    work_kinds,
+    work_programs,
+)
 from ._manifest import ManifestError, check_manifest, write_manifest
 from ._member_cards import (
     CARD_BYTES_MAX,
@@ -194,6 +202,7 @@ __all__ = [
     "ConfirmCard",
     "Consortium",
     "ConsortiumError",
+    "CourtPlayer",
     "DataRegistration",
     "DataSettings",
     "DealCard",
@@ -222,6 +231,7 @@ __all__ = [
     "LicenceTerms",
     "LimitSettings",
     "LogSettings",
+    "MachineCourtroom",
     "ManifestError",
     "Member",
     "Message",
@@ -235,6 +245,7 @@ __all__ = [
     "NoRegistrationError",
     "NotOnANodeError",
     "NotRegisteredError",
+    "NothingRejectedError",
     "OperatorCard",
     "OtherRegistrationError",
     "Outgoing",
@@ -338,6 +349,7 @@ __all__ = [
     "final_model",
     "first_vector_state",
     "found_consortium",
+    "found_machine_court",
     "identity_from_uri",
     "issue",
     "join_operator",
@@ -374,6 +386,8 @@ __all__ = [
     "verify_licence",
     "verify_run",
     "watch",
+    "work_kinds",
+    "work_programs",
     "work_terms",
     "write_manifest",
 ]

@@ -1,0 +1,214 @@
+"""The court whose games end at one instruction, as a watcher uses it: for every kind of work that is a program.
+
+What a header should say is asked of the programs themselves, over the run's public record: a program that rejects a
+header is the kind of work to dispute, one that accepts is a claim to stand up with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+from collegium.errors import CollegiumError
+from collegium.settlement import (
+    PARTS,
+    Account,
+    Chain,
+    ContractRefusedError,
+    Deployment,
+    DisputeState,
+    DissectionCourt,
+    DissectionKind,
+    DissectionMoves,
+    DissectionState,
+    DissectionTerms,
+    HeaderPlace,
+    JsonRpcChain,
+    KnownStretches,
+    MachineRun,
+    MadeMove,
+    Program,
+    RunChallengerAtChain,
+    RunDefender,
+    RunDefenderAtChain,
+    attach,
+    compile_program,
+    deploy_dissections,
+    dissection_window_started,
+    is_dissection_final,
+    public_works,
+    read_checkpoints,
+    read_dissection,
+    read_dissections,
+)
+
+from ._public_work import PublicRecord
+from ._watch import Finding, WatchedRun
+
+__all__ = [
+    "CourtPlayer",
+    "MachineCourtroom",
+    "NothingRejectedError",
+    "found_machine_court",
+    "work_kinds",
+    "work_programs",
+]
+
+
+class CourtPlayer(Protocol):
+    """Who plays a dispute."""
+
+    @property
+    def account(self) -> Account:
+        """Who pays and signs."""
+        ...
+
+    def say(self, line: str, /) -> None:
+        """Be told of a move."""
+        ...
+
+    def wait(self) -> None:
+        """Let time pass between two looks at the chain."""
+        ...
+
+
+def work_programs(record: PublicRecord) -> tuple[Program, ...]:
+    """Return the programs of a task's kinds of public work, in their order."""
+    return tuple(compile_program(work.module, work.parameters) for work in public_works(record.terms))
+
+
+def work_kinds(record: PublicRecord) -> tuple[DissectionKind, ...]:
+    """Return the kinds as a court of the task holds them."""
+    head = record.terms.head
+    return tuple(DissectionKind(program.digest, head, of_header=True) for program in work_programs(record))
+
+
+def found_machine_court(
+    chain: Chain, record: PublicRecord, deployment: Deployment, account: Account, terms: DissectionTerms | None = None
+) -> MachineCourtroom:
+    """Found a court of the machine for a run; `account` pays. A run of any right header fits its games."""
+    agreed = terms or DissectionTerms(levels=record.terms.levels)
+    return MachineCourtroom(deploy_dissections(chain, deployment, account, work_kinds(record), agreed), record)
+
+
+class NothingRejectedError(CollegiumError):
+    """A header that is to be disputed is one that every program accepts, or that the record does not show whole."""
+
+
+@dataclass
+class MachineCourtroom:
+    """A court for everything that follows from a header by a program."""
+
+    court: DissectionCourt
+    record: PublicRecord
+    _accepted: dict[tuple[int, int], bool | None] = field(default_factory=dict)
+    _defences: dict[int, RunDefenderAtChain | None] = field(default_factory=dict)
+
+    @property
+    def address(self) -> bytes:
+        """Of the contract Dissections."""
+        return self.court.address
+
+    def hears(self, finding: Finding) -> bool:
+        """Tell whether a program rejects the round's header."""
+        return self._rejecting(finding.round) is not None
+
+    def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: CourtPlayer) -> DisputeState:
+        """Play the games against everybody who stands up for the header."""
+        moves = DissectionMoves(JsonRpcChain(run.url), self.court, player.account)
+        number = self._begun(moves, place)
+        if number is None:
+            kind = self._rejecting(finding.round)
+            if kind is None:
+                raise NothingRejectedError(f"no program rejects round {finding.round}", round=finding.round)
+            number, receipt = moves.open(kind, place.header, run.headers[finding.round].preimage, place)
+            name = public_works(self.record.terms)[kind].name
+            bond = self.court.terms.bond_wei
+            player.say(
+                f"dispute {number} opened against round {finding.round}, {name}: {receipt.gas:,} gas, {bond} wei"
+            )
+        else:
+            player.say(f"dispute {number} against round {finding.round} goes on")
+        program = self._programs[read_dissection(moves.chain, self.court, number).kind]
+        challenger = RunChallengerAtChain(moves, number, program, self.record.messages(finding.round))
+        while read_dissection(moves.chain, self.court, number).state is DissectionState.OPEN:
+            made = challenger.step()
+            _tell(made, player)
+            if not made:
+                player.wait()
+        state = DisputeState(read_dissection(moves.chain, self.court, number).state)
+        player.say(f"dispute {number} is over: the header is {state.name.lower()}")
+        return state
+
+    def defend(self, run: WatchedRun, player: CourtPlayer) -> bool:
+        """Stand up for right headers that somebody disputes, and answer; tell whether all checkpoints are final."""
+        moves = DissectionMoves(JsonRpcChain(run.url), self.court, player.account)
+        final = True
+        deployment = attach(moves.chain, run.deployment.settlement, run.deployment.block)
+        for checkpoint in read_checkpoints(moves.chain, deployment):
+            if not dissection_window_started(moves.chain, self.court, checkpoint.digest):
+                receipt = moves.start(checkpoint)
+                rounds = f"{checkpoint.first_round}-{checkpoint.last_round}"
+                player.say(f"window of rounds {rounds} started: {receipt.gas:,} gas")
+            final &= is_dissection_final(moves.chain, self.court, checkpoint.digest)
+        rounds_of = {header.digest: header.round for header in run.headers}
+        for number, (kind, statement) in read_dissections(moves.chain, self.court).items():
+            state = read_dissection(moves.chain, self.court, number)
+            if state.offer or state.state is not DissectionState.OPEN or statement not in rounds_of:
+                continue
+            self._answer(moves, number, kind, rounds_of[statement], player)
+        return final
+
+    @cached_property
+    def _programs(self) -> tuple[Program, ...]:
+        return work_programs(self.record)
+
+    def _run(self, number: int, kind: int) -> tuple[MachineRun, KnownStretches]:
+        known = KnownStretches(self.record.messages(number))
+        statement = self.record.rounds[number].certified.header.digest
+        return MachineRun(self._programs[kind], statement, known, PARTS**self.court.terms.levels), known
+
+    def _accepts(self, number: int, kind: int) -> bool | None:
+        """Tell whether a program accepts a round's header; None where the record does not show what it reads."""
+        if (number, kind) not in self._accepted:
+            run, _ = self._run(number, kind)
+            self._accepted[number, kind] = run.accepted if run.stuck is None else None
+        return self._accepted[number, kind]
+
+    def _rejecting(self, number: int) -> int | None:
+        """Return the first kind of work whose program rejects a round's header."""
+        return next((kind for kind in range(len(self._programs)) if self._accepts(number, kind) is False), None)
+
+    def _answer(self, moves: DissectionMoves, dispute: int, kind: int, number: int, player: CourtPlayer) -> None:
+        if dispute not in self._defences:
+            run, known = self._run(number, kind)
+            right = run.stuck is None and run.accepted
+            defender = RunDefender(run, known, self.court.terms.levels) if right else None
+            self._defences[dispute] = None if defender is None else RunDefenderAtChain(moves, dispute, defender)
+            if defender is None:
+                player.say(f"dispute {dispute} against round {number} is right: nobody defends")
+        playing = self._defences[dispute]
+        if playing is None:
+            return
+        try:
+            _tell(playing.step(), player)
+        except ContractRefusedError as error:
+            player.say(f"dispute {dispute} against round {number}: {error}")
+
+    def _begun(self, moves: DissectionMoves, place: HeaderPlace) -> int | None:
+        """Return the open dispute of this account about a header, if there is one."""
+        for number, (_, statement) in read_dissections(moves.chain, self.court).items():
+            if statement == place.header:
+                state = read_dissection(moves.chain, self.court, number)
+                own = state.challenger == moves.account.address
+                if own and state.state is DissectionState.OPEN and not state.offer:
+                    return number
+        return None
+
+
+def _tell(made: Sequence[MadeMove], player: CourtPlayer) -> None:
+    for move in made:
+        place = "" if move.game is None else f"game {move.game}, level {move.level}, step {move.position:,}, "
+        player.say(f"  {move.what}: {place}{move.receipt.gas:,} gas")

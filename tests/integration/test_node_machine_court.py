@@ -1,0 +1,227 @@
+"""The court of the machine on a real node: a lie about any kind of public work is found by its program, and refuted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from _chain_stage import DEVELOPMENT_KEYS, ask, running_anvil
+from _run_stage import play, write_experiment
+
+from collegium import aggregation
+from collegium.crypto import AccountKey, Digest
+from collegium.node import (
+    MachineCourtroom,
+    NothingRejectedError,
+    WatchedRun,
+    found_machine_court,
+    load_watched,
+    read_public_record,
+    work_kinds,
+    work_programs,
+)
+from collegium.settlement import (
+    PARTS,
+    DisputeState,
+    DissectionClaim,
+    DissectionMoves,
+    DissectionPhase,
+    DissectionTerms,
+    HeaderPlace,
+    JsonRpcChain,
+    KnownStretches,
+    MachineRun,
+    attach,
+    check_dissections,
+    header_proof,
+    is_dissection_final,
+    read_checkpoints,
+    read_dissection,
+    read_dissection_game,
+    read_dissections,
+    read_refuter,
+)
+
+TERMS = DissectionTerms(window_s=4000, join_s=600, clock_s=900, extension_s=60)
+LIED_ROUND = 2
+WATCHER, LIAR = (AccountKey(bytes.fromhex(key[2:])) for key in DEVELOPMENT_KEYS)
+
+pytestmark = [pytest.mark.node, pytest.mark.slow]
+
+
+@contextmanager
+def wrong_total() -> Iterator[None]:
+    """Open another sum than the key sums give, by one in one entry; the model follows from it."""
+    honest = aggregation.open_sum
+
+    def open_sum(terms: Any, *arguments: Any) -> aggregation.OpenedSum:
+        opened = honest(terms, *arguments)
+        total = opened.total.copy()
+        total[1] += terms.round == LIED_ROUND
+        return replace(opened, total=total)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation, "open_sum", open_sum)
+        yield
+
+
+@contextmanager
+def false_lost() -> Iterator[None]:
+    """Call a sum lost that opens: the model stays as it was."""
+    honest = aggregation.open_sum
+
+    def open_sum(terms: Any, *arguments: Any) -> aggregation.OpenedSum:
+        if terms.round == LIED_ROUND:
+            raise aggregation.SumLostError("as agreed")
+        return honest(terms, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation, "open_sum", open_sum)
+        yield
+
+
+@contextmanager
+def doubled_weights() -> Iterator[None]:
+    """Weigh every report of the lied round twice."""
+    honest = aggregation.RoundTerms.weight
+
+    def weight(terms: aggregation.RoundTerms, staleness: int) -> int:
+        return honest(terms, staleness) << (terms.round == LIED_ROUND)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation.RoundTerms, "weight", weight)
+        yield
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    """The address of an anvil of this file's own, whose clock is moved."""
+    with running_anvil() as url:
+        yield url
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who disputes and defends here."""
+
+    account: AccountKey
+    say: Callable[[str], None]
+    wait: Callable[[], None]
+
+
+@dataclass
+class Room:
+    """A run's court, what is said there, and a liar that stands up for its committee's header."""
+
+    node: str
+    run: WatchedRun
+    court: MachineCourtroom
+    said: list[str]
+    liar: Liar | None = None
+
+    def player(self) -> Player:
+        return Player(WATCHER, self.said.append, self.wait)
+
+    def wait(self) -> None:
+        """Let the liar answer; where it has no move, let time pass."""
+        if self.liar is None or not self.liar.step():
+            ask(self.node, "evm_increaseTime", TERMS.clock_s + 1)
+            ask(self.node, "evm_mine")
+
+    def moves(self, account: AccountKey) -> DissectionMoves:
+        return DissectionMoves(JsonRpcChain(self.node), self.court.court, account)
+
+    def place(self, number: int) -> HeaderPlace:
+        chain, headers = JsonRpcChain(self.node), self.run.headers
+        found = read_checkpoints(chain, attach(chain, self.run.deployment.settlement, self.run.deployment.block))
+        checkpoint = next(one for one in found if one.first_round <= number <= one.last_round)
+        digests = [header.digest for header in headers[checkpoint.first_round : checkpoint.last_round + 1]]
+        index = number - checkpoint.first_round
+        return HeaderPlace(checkpoint, number, digests[index], header_proof(digests, index))
+
+
+class Liar:
+    """Claims the run that its program really takes, but for the end, which it says accepts."""
+
+    def __init__(self, room: Room, kind: int, number: int) -> None:
+        self.room, record = room, room.court.record
+        known = KnownStretches(record.messages(number))
+        self.run = MachineRun(work_programs(record)[kind], room.run.headers[number].digest, known)
+        self.end, self.game = replace(self.run.final, status=1), -1
+
+    def step(self) -> bool:
+        """Make the move that is due; tell whether there was one."""
+        moves = self.room.moves(LIAR)
+        if self.game < 0:
+            self.game, _ = moves.defend(0, DissectionClaim(self.end, self.between(TERMS.levels, 0)))
+            return True
+        played = read_dissection_game(moves.chain, moves.court, self.game)
+        if played.phase is not DissectionPhase.DIVIDE:
+            return False  # what is asked of it then it cannot show
+        moves.divide(self.game, self.between(played.level, played.position))
+        return True
+
+    def between(self, level: int, position: int) -> tuple[Digest, ...]:
+        places = [position + part * PARTS ** (level - 1) for part in range(1, PARTS)]
+        states = self.run.states(places)
+        ended = [at >= self.run.steps for at in places]
+        return tuple(
+            self.end.digest if over else state.digest for over, state in zip(ended, states, strict=True) if state
+        )
+
+
+def room_of(node: str, folder: Path, lie: Callable[[], AbstractContextManager[None]] = nullcontext) -> Room:
+    """Play a run whose committee agrees on a lie, and found a court of the machine for it."""
+    experiment = write_experiment(folder, ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{node}"'))
+    with pytest.MonkeyPatch.context() as patch, lie():
+        patch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEYS[0])
+        path = play(experiment, folder / "run").path
+    run, record, chain = load_watched(path), read_public_record(path), JsonRpcChain(node)
+    court = found_machine_court(chain, record, run.deployment, WATCHER, TERMS)
+    check_dissections(chain, court.court, run.deployment, work_kinds(record))
+    return Room(node, run, court, [])
+
+
+def found_in(number: int) -> Any:
+    """All that the court asks of a finding: the programs find it themselves."""
+    return SimpleNamespace(round=number)
+
+
+LIES = {"opened total": (wrong_total, 1), "outcome": (false_lost, 1), "weights": (doubled_weights, 0)}
+
+
+@pytest.mark.parametrize("work", LIES if os.environ.get("COLLEGIUM_FULL") == "1" else ["opened total"])
+def test_lie_that_a_committee_agreed_on_is_refuted_at_one_instruction(node: str, tmp_path: Path, work: str) -> None:
+    lie, kind = LIES[work]
+    room = room_of(node, tmp_path, lie)
+    finding, place = found_in(LIED_ROUND), room.place(LIED_ROUND)
+    assert room.court.hears(finding)
+    assert not room.court.hears(found_in(1))
+    with pytest.raises(NothingRejectedError, match="no program rejects round 1"):
+        room.court.dispute(room.run, found_in(1), room.place(1), room.player())
+    room.liar = Liar(room, kind, LIED_ROUND)
+    assert room.court.dispute(room.run, finding, place, room.player()) is DisputeState.REFUTED
+    chain = JsonRpcChain(node)
+    assert read_refuter(chain, room.court.address, place.header) == WATCHER.address
+    assert sum(line.startswith("  choose") for line in room.said) == TERMS.levels
+    assert any(line.startswith("  time out") for line in room.said)
+    assert not is_dissection_final(chain, room.court.court, place.checkpoint.digest)
+
+
+def test_right_header_is_defended_against_each_kind_until_it_is_final(node: str, tmp_path: Path) -> None:
+    room = room_of(node, tmp_path)
+    other, header = room.moves(LIAR), room.run.headers[LIED_ROUND]
+    for kind in range(len(room.court.court.kinds)):
+        other.open(kind, header.digest, header.preimage, room.place(LIED_ROUND))
+    while not room.court.defend(room.run, room.player()):
+        room.wait()
+    chain = JsonRpcChain(node)
+    opened = read_dissections(chain, room.court.court)
+    assert {read_dissection(chain, room.court.court, number).state.name for number in opened} == {"UPHELD"}
+    assert sum(line.startswith("  defend") for line in room.said) == len(opened) == len(room.court.court.kinds)
