@@ -25,15 +25,17 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
     groups = dict.fromkeys((row["case"], "success" in row["name"]) for row in attacked)
     for case, success in groups:
         chosen = [row for row in attacked if (row["case"], "success" in row["name"]) == (case, success)]
-        names = list(chosen[0]["rules"])
-        yield f"| {case}{': success of the trigger' if success else ''} | {' | '.join(names)} | lost, most | |"
-        yield "|---" * (len(names) + 3) + "|"
+        names = ["ours", "mean", *(name for name in chosen[0]["rules"] if name not in ("ours", "mean"))]
+        title = f"{case}: success of the trigger" if success else case
+        yield f"| {title} | {' | '.join(names)} | the honest alone | lost, most | |"
+        yield "|---" * (len(names) + 4) + "|"
         for row in chosen:
             cells = [f"{row['rules'][name][0]:.3f}" for name in names]
             least, most = row["rules"]["ours"][1:]
             cells[0] += f" ({least:.3f}-{most:.3f})"
-            lost = f"{row['lost']:.3f}" if "lost" in row else "-"
-            yield f"| {row['name'].removesuffix(': success')} | {' | '.join(cells)} | {lost} | {verdict(row)} |"
+            alone, lost = (f"{row[name]:.3f}" if name in row else "-" for name in ("alone", "lost"))
+            name = row["name"].removesuffix(": success")
+            yield f"| {name} | {' | '.join(cells)} | {alone} | {lost} | {verdict(row)} |"
         yield ""
     yield "| case | what | ours | |"
     yield "|---|---|---:|---|"

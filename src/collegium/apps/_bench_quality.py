@@ -78,7 +78,7 @@ class Size:
     small_trainers: int
 
 
-QUICK: Final = Size(2, 40, (0.3, 0.45), ("trimmed mean", "multi-Krum", "NNM + trimmed mean"), (0.5,), 1_000, 6)
+QUICK: Final = Size(2, 40, (0.3,), ("multi-Krum", "NNM + trimmed mean"), (0.5,), 1_000, 6)
 WHOLE: Final = Size(5, 50, (0.1, 0.2, 0.3, 0.45), PEERS, (0.5, 0.1), 10_000, 8)
 
 Deal = Callable[[int], Federation]
@@ -207,12 +207,26 @@ def attack_rows(deal: Deal, plan: AttackPlan, size: Size, clean: Sequence[float]
     row = spread_row(_name(plan), case, rules["ours"], peers[best] if best else None, 1, f"best: {best}")
     row["rules"] = {name: [spread.median, spread.least, spread.greatest] for name, spread in rules.items()}
     lost = max(before - after for before, after in zip(without, worth, strict=True))
-    row |= {"clean": median(without), "lost": lost, "unit": f"{row['unit']}, loses {lost:.3f} at most"}
+    alone = median(_alone(deal(seed), plan, seed, size.rounds) for seed in range(size.seeds))
+    unit = f"{row['unit']}, loses {lost:.3f} at most, the honest alone reach {alone:.3f}"
+    row |= {"clean": median(without), "alone": alone, "lost": lost, "unit": unit}
     yield with_target(row, round(lost, 4), HARMFUL_LARGE if plan.share >= LARGE_SHARE else HARMFUL)
     quiet = [played.quiet_from(plan.from_round) for played in mine]
     known = [rounds for rounds in quiet if rounds is not None]
     text = f"rounds until attackers have less than 1% of the weight; never in {quiet.count(None)} of {len(quiet)}"
     yield figure_row(f"{_name(plan)}: quiet after", case, float(median(known)) if known else None, None, text)
+    if plan.kind == "hidden_harm":
+        late = [ours(deal(seed), plan, seed, size.rounds, Settings(late=True)).worth for seed in range(size.seeds)]
+        unit = "worth, where the direction is shown after the updates are fixed"
+        yield spread_row(f"{_name(plan)}, late", case, Spread.of(late), None, 1, unit)
+
+
+def _alone(federation: Federation, plan: AttackPlan, seed: int, rounds: int) -> float:
+    """Return what the honest reach by the plain mean if the attackers never come: a rule can hardly do better."""
+    bad = attackers_of(plan, len(federation.labels), seed)[: len(federation.labels)]
+    honest = np.flatnonzero(~bad).tolist()
+    rows, labels = [federation.features[i] for i in honest], [federation.labels[i] for i in honest]
+    return theirs(replace(federation, features=rows, labels=labels), None, seed, rounds, MEAN).worth
 
 
 def backdoor_rows(deal: Deal, plan: AttackPlan, size: Size, clean: Sequence[float]) -> Iterator[Row]:

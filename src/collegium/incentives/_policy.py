@@ -81,7 +81,7 @@ class Policy:
     prior_precision: int = PRECISION_ONE
     memory: int = ONE - ONE // 50
     clock_floor: int = ONE // 16
-    signal_floor: int = ONE * 3 // 100
+    signal_floor: int = ONE * 8 // 100
     noise_floor: int = ONE // 100
     window: int = ONE * 85 // 100
     window_prior: int = PRECISION_ONE * 11
