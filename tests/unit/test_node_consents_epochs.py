@@ -1,9 +1,8 @@
-"""Consent taken back in one epoch holds in the next, for members that lost all but their disks in between."""
+"""Consent taken back in one epoch holds in the next, for members that lost all but their journals in between."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import _epoch_world as stage
 import pytest
@@ -49,27 +48,25 @@ class World(stage.World):
 
 
 @pytest.mark.slow
-def test_a_withdrawal_goes_on_into_the_next_epoch_over_a_crash_of_everybody(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_withdrawal_goes_on_into_the_next_epoch_over_a_crash_of_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "TRAINERS", TRAINERS)
-    world = World(4, epoch_rounds=5, folder=tmp_path)
-    for number in range(3):
+    world = World(4, epoch_rounds=5)
+    for number in range(2):
         world.play(number)
     record = encode_withdrawal(LEAVES)
     assert world.bring(1, encode_withdrawal(b"nobody")) == 0
     assert world.bring(1, record) > 0
     assert world.bring(1, record) == 0  # it waits already
-    world.play(3)
+    world.play(2)
     for member in range(4):
         world.kill(member)
     for member in range(4):
         world.bring_back(member)
-    for number in range(4, 7):
+    for number in range(3, 6):
         world.play(number)
     assert {node.epoch for node in world.nodes.values()} == {1}
     assert {node.node.state.withdrawals for node in world.nodes.values()} == {Withdrawals(frozenset({LEAVES}))}
     assert world.bring(2, record) == 0  # nobody leaves twice
     for member in range(4):
-        assert world.reports(member) == {number: 3 if number <= 3 else 2 for number in range(7)}
+        assert world.reports(member) == {number: 3 if number <= 2 else 2 for number in range(6)}
         assert world.walk(member) == [4, 4]
