@@ -271,6 +271,63 @@ def test_what_a_sum_opens_to_is_decided(name: str, outcome: str) -> None:
         assert not accepts("opening", right_round.claiming(total=flipped(header.total)))
 
 
+def unmoved(before: PlayedRound, model: bytes | None = None) -> PlayedRound:
+    """Round 1 with updates of zeros after a round 0; `model`: after another model than it left, as its header says."""
+    if model is not None:
+        header = replace(before.header, model=sha256(model).digest())
+        before = replace(before, header=header)
+        vars(before)["redone"] = (*before.redone[:2], model)
+    update = np.zeros(LEARNING.layout(1).entries, np.int64)
+    update[-1] = 3
+    return play(before, [update, update])
+
+
+def test_a_sum_that_moves_no_model_is_invalid() -> None:
+    """After a round 0 that did not open there is none; nobody is at fault who then certifies an invalid round."""
+    round_ = unmoved(case("a check block"))
+    assert round_.header.outcome == "invalid"
+    assert accepts("opening", round_)
+    total = total_bytes(2 * np.append(np.zeros(LEARNING.layout(1).entries - 1, np.int64), 3))
+    assert not accepts("opening", round_.claiming(outcome="opened", total=sha256(total).digest()))
+
+
+@pytest.mark.parametrize("what", ["as it is", "a byte more", "a parameter beyond its limit", "impossible statistics"])
+def test_a_model_that_whoever_trains_would_not_decode_is_none(what: str) -> None:
+    model = bytearray(played(0).redone[2])
+    first = 8 * LEARNING.layout(0).entries
+    if what == "a byte more":
+        model += b"\0"
+    elif what == "a parameter beyond its limit":
+        limit = step_rule(LEARNING.spec, LEARNING.rule, LEARNING.layout(0).entries).hidden_limit
+        model[first : first + 4] = (-limit - 1).to_bytes(4, "little", signed=True)
+    elif what == "impossible statistics":
+        model[8:16] = bytes(8)
+    round_ = unmoved(played(0), bytes(model))
+    assert round_.header.outcome == ("opened" if what == "as it is" else "invalid")
+    assert accepts("opening", round_)
+
+
+def test_failed_reports_are_some_of_the_close_in_their_order() -> None:
+    """Where reports carry proofs, an invalid sum names those that fail; that they do is not judged here."""
+    work = public_works(replace(work_terms(), proves=True))[1]
+    compiled, round_ = compile_program(work.module, work.parameters), case("a check block")
+    first, second = round_.close.reports
+    for failed, expected in (
+        ((), True),
+        ((first,), True),
+        ((second,), True),
+        ((first, second), True),
+        ((second, first), False),
+        ((first, first), False),
+        ((bytes(32),), False),
+        ((first[:31],), False),
+    ):
+        claimed = round_.claiming(failed=failed)
+        made = MachineRun(compiled, claimed.header.digest, KnownStretches(claimed.messages))
+        assert made.stuck is None
+        assert made.accepted is expected, failed
+
+
 def claiming(**fields: object) -> Change:
     return lambda round_: round_.claiming(**fields)
 
@@ -517,6 +574,11 @@ MUTANTS: dict[str, tuple[str, tuple[str, str, str], Callable[[], PlayedRound]]] 
         "opening",
         ("_key_sums", "memory[lying + index // width] = 1", "pass"),
         lambda: case("one column"),
+    ),
+    "a step from whatever stands there": (
+        "opening",
+        ("_opening", "is_model(digest_field(before, H_MODEL)) if", "1 if"),
+        lambda: unmoved(case("a check block")),
     ),
     "a lottery for another order": (
         "next round",

@@ -154,10 +154,12 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
         **_words("EPOCH_SET", terms.epoch_set.digest()),
         "EPOCH_ROUNDS": terms.epoch_rounds,
     }
-    model = {
+    state = {
         "HIDDEN": rule.hidden,
         "HIDDEN_LIMIT": rule.hidden_limit,
         "OUTPUT_LIMIT": rule.output_limit,
+    }
+    model = {
         "NUMERATOR": rule.numerator,
         "DENOMINATOR": rule.denominator,
         "DESCENDS": int(rule.descends),
@@ -165,8 +167,8 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
     }
     modules = [
         ("weights", "_weights", members | weights),
-        ("opening", "_opening", {"PROVES": int(terms.proves)}),
-        ("model", "_model_step", model),
+        ("opening", "_opening", state | {"PROVES": int(terms.proves)}),
+        ("model", "_model_step", state | model),
         ("next round", "_next_round", members | {"KEYS_MIN": terms.epoch_set.quorum}),
     ]
     if terms.plan is not None:

@@ -6,6 +6,14 @@ A round that did not open keeps the model. Round 0 puts the opened statistics be
 from __future__ import annotations
 
 from collegium.settlement.programs._hashing import finish_hash, put_bytes, put_message, start_hash
+from collegium.settlement.programs._model_state import (
+    ENTRY_BYTES,
+    PARAMETER_BYTES,
+    WORD,
+    lifted_by,
+    limit_of,
+    parameter_at,
+)
 from collegium.settlement.programs._reading import (
     TAG_0,
     digest_field,
@@ -13,16 +21,12 @@ from collegium.settlement.programs._reading import (
     put_digest,
     read_message,
     same_digest,
-    word_at,
 )
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import H_MODEL, H_TOTAL, OPENED, outcome_of, read_before, read_header
 from collegium.settlement.programs._task import ENTRIES, FIRST_ENTRIES
 from collegium.settlement.programs._words import accept, byte_swap, memory, mul_high
 
-HIDDEN: int  # parameters before the output layer's
-HIDDEN_LIMIT: int
-OUTPUT_LIMIT: int
 NUMERATOR: int
 DENOMINATOR: int
 DESCENDS: int  # 1 where the sum is a gradient
@@ -30,13 +34,10 @@ FIRST_0: int  # the digest of the first parameters
 FIRST_1: int
 FIRST_2: int
 FIRST_3: int
-WORD = 0xFFFFFFFFFFFFFFFF
 LEAST = 0x8000000000000000
 TOTAL = 0x6D2F76312F746F74  # "m/v1/tot"
 TOTAL_END = 0x616C  # "al"
 TAG_BYTES = 18
-ENTRY_BYTES = 8
-PARAMETER_BYTES = 4
 QUOTIENT_BITS = 24  # more than twice any limit
 
 
@@ -81,20 +82,15 @@ def _step(hashing: int, total: int, length: int, model: int) -> None:
     put_message(hashing, state, 0, ENTRY_BYTES * FIRST_ENTRIES)
     rows = little_at(total, TAG_BYTES + ENTRY_BYTES * parameters)
     assert 0 < rows < LEAST
-    limit = HIDDEN_LIMIT
-    at = ENTRY_BYTES * FIRST_ENTRIES
     for index in range(parameters):
-        if index == HIDDEN:
-            limit = OUTPUT_LIMIT
-        parameter = byte_swap(word_at(state, at)) & 0xFFFFFFFF
-        moved = _move(parameter, little_at(total, TAG_BYTES + ENTRY_BYTES * index), rows, limit)
+        entry = little_at(total, TAG_BYTES + ENTRY_BYTES * index)
+        moved = _move(parameter_at(state, index), entry, rows, limit_of(index))
         put_bytes(hashing, byte_swap(moved), PARAMETER_BYTES)
-        at += PARAMETER_BYTES
 
 
 def _move(parameter: int, entry: int, rows: int, limit: int) -> int:
     """Return a parameter, 32 bits in two's complement, after its step."""
-    lifted = (parameter + limit) & 0xFFFFFFFF
+    lifted = lifted_by(parameter, limit)
     assert lifted <= 2 * limit
     negative = 1 if entry >= LEAST else 0
     size = (WORD - entry + 1) & WORD if negative == 1 else entry

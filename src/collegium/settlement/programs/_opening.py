@@ -18,12 +18,14 @@ from collegium.settlement.programs._hashing import (
     start_hash,
 )
 from collegium.settlement.programs._key_sums import COLUMNS, KEY_ROWS, open_key, read_key_sums
+from collegium.settlement.programs._model_state import are_possible, is_model
 from collegium.settlement.programs._reading import (
     START_0,
     START_1,
     START_2,
     START_3,
     copy_digest,
+    digest_at,
     digest_field,
     field_size,
     field_start,
@@ -35,9 +37,11 @@ from collegium.settlement.programs._reading import (
 )
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import (
+    C_REPORTS,
     C_WEIGHTS,
     H_FAILED,
     H_LYING,
+    H_MODEL,
     H_ROUND,
     H_TOTAL,
     INVALID,
@@ -69,7 +73,6 @@ from collegium.settlement.programs._words import (
     fsub,
     keccak,
     memory,
-    mul_high,
     preimage,
     shift_right_signed,
 )
@@ -87,8 +90,6 @@ MATRIX = 0x6D2F76312F6D6173  # "m/v1/mas"
 MATRIX_END = 0x6B2D6D6174726978  # "k-matrix"
 TOTAL = 0x6D2F76312F746F74  # "m/v1/tot"
 TOTAL_END = 0x616C000000000000  # "al"
-ROWS_MAX = 1 << 24
-LEVEL_MAX = 4095
 
 
 def main() -> None:
@@ -111,15 +112,17 @@ def main() -> None:
         opened = allocate(entries_of(number))
         if open_key(close, rows, present, columns, lying, key) == 0:
             outcome = LOST
-        elif _unmask(before, number, key, total, blocks, weight, opened) == 1 and _can_step(number, opened) == 1:
+        elif (
+            _unmask(before, number, key, total, blocks, weight, opened) == 1 and _can_step(before, number, opened) == 1
+        ):
             outcome = OPENED
         else:
             outcome = INVALID
-    _compare(header, outcome, number, opened, lying)
+    _compare(header, close, outcome, number, opened, lying)
     accept()
 
 
-def _compare(header: int, outcome: int, number: int, opened: int, lying: int) -> None:
+def _compare(header: int, close: int, outcome: int, number: int, opened: int, lying: int) -> None:
     """Reject unless the header says what was computed."""
     assert outcome_of(header) == outcome
     total = digest_field(header, H_TOTAL)
@@ -134,8 +137,25 @@ def _compare(header: int, outcome: int, number: int, opened: int, lying: int) ->
     else:
         assert is_no_digest(total) == 1
     assert field_size(header, H_LYING) == 2 * count
-    if outcome != INVALID or PROVES == 0:
+    if outcome == INVALID and PROVES == 1:
+        _check_failed(header, close)
+    else:
         assert field_size(header, H_FAILED) == 0
+
+
+def _check_failed(header: int, close: int) -> None:
+    """Reject unless the reports that a header calls failed are some that its close admits, in their order."""
+    size, index = field_size(header, H_FAILED), 0
+    failed, admitted = allocate(4), allocate(4)
+    assert size % 32 == 0
+    for at in range(field_start(header, H_FAILED), field_start(header, H_FAILED) + size, 32):
+        digest_at(memory[header], at, failed)
+        found = 0
+        while found == 0:
+            assert index < count_reports(close)
+            digest_at(memory[close], field_start(close, C_REPORTS) + 32 * index, admitted)
+            found = same_digest(failed, admitted)
+            index += 1
 
 
 def _add_reports(close: int, number: int, total: int, blocks: int) -> int:
@@ -239,21 +259,18 @@ def _multiply(seed: int, block: int, key: int, product: int) -> None:
             index += 1
 
 
-def _can_step(number: int, opened: int) -> int:
-    """Return 1 if a model can take a step from an opened sum: of one row or more, or of possible statistics."""
+def _can_step(before: int, number: int, opened: int) -> int:
+    """Return 1 if a step can be taken from an opened sum: possible statistics, or one row or more and a model to move.
+
+    There is none after a round 0 that did not open, until another task.
+    """
     entries = entries_of(number)
     if number > 0:
         rows = memory[opened + entries - 1]
-        return 1 if 0 < rows < LEAST else 0
+        return is_model(digest_field(before, H_MODEL)) if 0 < rows < LEAST else 0
     for column in range((entries - 1) // 3):
-        rows = memory[opened + 3 * column]
-        first = memory[opened + 3 * column + 1]
-        second = memory[opened + 3 * column + 2]
-        if rows > ROWS_MAX or first > LEVEL_MAX * rows or first > second or second > LEVEL_MAX * first:
-            return 0
-        high = mul_high(rows, second)
-        square = mul_high(first, first)
-        if high < square or (high == square and (rows * second) & WORD < (first * first) & WORD):
+        at = opened + 3 * column
+        if are_possible(memory[at], memory[at + 1], memory[at + 2]) == 0:
             return 0
     return 1
 
