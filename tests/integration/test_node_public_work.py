@@ -13,7 +13,7 @@ import pytest
 from _run_stage import PlayedRun
 
 from collegium.crypto import frame_fields
-from collegium.node import PublicRecord, read_public_record, work_terms
+from collegium.node import PublicRecord, read_public_record, work_kinds, work_terms
 from collegium.node._experiment import experiment_from_bytes
 from collegium.node._genesis import decode_genesis
 from collegium.node._public_work import proof_plan
@@ -64,6 +64,16 @@ def test_headers_of_proved_rounds_are_accepted(proved: PlayedRun) -> None:
     for work in public_works(record.terms):
         if work.name != "opening" or FULL:
             assert run(record, work, 2).accepted, work.name
+
+
+def test_a_runs_court_has_only_kinds_that_whoever_signs_a_header_could_see(proved: PlayedRun) -> None:
+    """Proofs are verified by some validators only: no honest member of a committee loses its stake for the others."""
+    record = read_public_record(proved.path)
+    works = public_works(record.terms)
+    assert [work.name for work in works if not work.convicts] == ["proofs"]
+    kept = [compile_program(work.module, work.parameters).digest for work in works if work.convicts]
+    assert [kind.program for kind in work_kinds(record)] == kept
+    assert all(work.convicts for work in signed_works(record.terms))
 
 
 def test_reports_and_receipts_of_a_proved_round_are_accepted_but_not_without_their_proofs(proved: PlayedRun) -> None:

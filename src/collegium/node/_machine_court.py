@@ -30,6 +30,7 @@ from collegium.settlement import (
     MachineRun,
     MadeMove,
     Program,
+    PublicWork,
     RunChallengerAtChain,
     RunDefender,
     RunDefenderAtChain,
@@ -75,8 +76,13 @@ class CourtPlayer(Protocol):
 
 
 def work_programs(record: PublicRecord) -> tuple[Program, ...]:
-    """Return the programs of a task's kinds of public work, in their order."""
-    return tuple(compile_program(work.module, work.parameters) for work in public_works(record.terms))
+    """Return the programs of a task's kinds of public work that convict who signs, in their order."""
+    return tuple(compile_program(work.module, work.parameters) for work in _works(record))
+
+
+def _works(record: PublicRecord) -> tuple[PublicWork, ...]:
+    """Return the kinds of a court that contracts with stakes may ask: no honest signer loses there."""
+    return tuple(work for work in public_works(record.terms) if work.convicts)
 
 
 def work_kinds(record: PublicRecord) -> tuple[DissectionKind, ...]:
@@ -124,7 +130,7 @@ class MachineCourtroom:
             if kind is None:
                 raise NothingRejectedError(f"no program rejects round {finding.round}", round=finding.round)
             number, receipt = moves.open(kind, place.header, run.headers[finding.round].preimage, place)
-            name = public_works(self.record.terms)[kind].name
+            name = _works(self.record)[kind].name
             bond = self.court.terms.bond_wei
             player.say(
                 f"dispute {number} opened against round {finding.round}, {name}: {receipt.gas:,} gas, {bond} wei"

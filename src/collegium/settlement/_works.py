@@ -32,6 +32,7 @@ _BLOCK_STEPS: Final = 3 << 18
 _REPORT_BLOCK_STEPS: Final = 11 << 13
 _ENTRY_STEPS: Final = 1 << 10
 _PAIR_STEPS: Final = 1 << 6  # and for a report and a registered trainer, who is looked for
+_VOUCHED: Final = "proofs"  # the work that a header's signers may know from others' receipts alone
 _PARTS: Final = 16  # into which a dissection divides
 
 
@@ -133,12 +134,15 @@ class PublicWork:
         module: of `collegium.settlement.programs`, whose `main` accepts a digest if this part of it is right.
         parameters: what the module is compiled with.
         head: the bytes with which the preimage of each such digest begins.
+        convicts: whoever signs a digest that is refuted has lied. Not so of a header and its reports' proofs, which a
+            committee takes from the verifiers that the beacon chose: theirs is the lie, in their receipts.
     """
 
     name: str
     module: str
     parameters: Mapping[str, int]
     head: bytes
+    convicts: bool = True
 
 
 def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
@@ -172,8 +176,10 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
         ("next round", "_next_round", members | {"KEYS_MIN": terms.epoch_set.quorum}),
     ]
     if terms.plan is not None:
-        modules.append(("proofs", "_close_proofs", terms.plan.parameters))
-    return tuple(PublicWork(name, module, shared | own, terms.head) for name, module, own in modules)
+        modules.append((_VOUCHED, "_close_proofs", terms.plan.parameters))
+    return tuple(
+        PublicWork(name, module, shared | own, terms.head, convicts=name != _VOUCHED) for name, module, own in modules
+    )
 
 
 def signed_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
