@@ -165,7 +165,7 @@ from ._order_wire import (
     encode_vote_state,
 )
 from ._ordering import ConflictingMessageError, NotAddressedError, OutOfWindowError, initial_state, restore, step
-from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
+from ._proof_evidence import DoubleReport, FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
 from ._proofs_due import DueProof, proofs_due
 from ._proving import (
     ContinuationError,
@@ -179,6 +179,7 @@ from ._proving import (
     new_registrations,
     proof_key,
     registration_key,
+    verify_double_report,
     verify_proof_evidence,
 )
 from ._records import (
@@ -385,6 +386,7 @@ __all__ = [
     "Context",
     "ContinuationError",
     "DealingRecord",
+    "DoubleReport",
     "DueProof",
     "EarlyRecordError",
     "Effect",
@@ -638,6 +640,7 @@ __all__ = [
     "upload_bytes_max",
     "validator_step",
     "verify_chain",
+    "verify_double_report",
     "verify_evidence",
     "verify_final",
     "verify_handover",

@@ -12,7 +12,7 @@ from collegium.errors import CollegiumError
 from ._epoch import EpochSet
 from ._messages import Block, Message, QuorumCertificate, Relay, SignedHeader, Timeout, ViewEntry, Vote
 from ._order_keys import Signer, Verifier
-from ._proof_evidence import ProofEvidence
+from ._proof_evidence import DoubleReport, ProofEvidence
 
 __all__ = [
     "Application",
@@ -285,9 +285,9 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceFound:
-    """Somebody signed two things that exclude each other."""
+    """Somebody signed two things that exclude each other, or one that is false."""
 
-    evidence: Evidence | ProofEvidence
+    evidence: Evidence | ProofEvidence | DoubleReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A report with its proof, what a validator says against one, and what convicts whoever lied about it."""
+"""A report with its proof, what a validator says against one, and what convicts who lied about it or signed two."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import numpy.typing as npt
 from collegium.aggregation import Receipt, Report
 from collegium.crypto import AccountKey, Digest, hash_fields
 
-__all__ = ["FailingProof", "FalseReceipt", "FalseReject", "Held", "ProofEvidence", "ProofReject", "sign_reject"]
+__all__ = [
+    "DoubleReport",
+    "FailingProof",
+    "FalseReceipt",
+    "FalseReject",
+    "Held",
+    "ProofEvidence",
+    "ProofReject",
+    "sign_reject",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,3 +75,11 @@ class FalseReject:
 
 
 ProofEvidence = FailingProof | FalseReceipt | FalseReject
+
+
+@dataclass(frozen=True, eq=False)
+class DoubleReport:
+    """Against the trainer: two reports that it signed for one round, under the same terms."""
+
+    first: Report
+    second: Report

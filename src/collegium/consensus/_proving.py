@@ -16,7 +16,7 @@ from collegium.crypto import Digest, hash_fields, recover_address
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
-from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
+from ._proof_evidence import DoubleReport, FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
 from ._records import Close, Registered
 from ._round_types import Agreed, RegistrationScope, RoundContext, RoundState, Work
 
@@ -38,6 +38,7 @@ __all__ = [
     "overdue_proofs",
     "proof_key",
     "registration_key",
+    "verify_double_report",
     "verify_proof_evidence",
 ]
 
@@ -316,3 +317,20 @@ def verify_proof_evidence(
         raise NoEvidenceError("the reject is of another report")
     check_reject(work, epoch_set, terms.task, evidence.reject)
     return epoch_set.validator(evidence.reject.validator).account
+
+
+def verify_double_report(evidence: DoubleReport) -> bytes:
+    """Return the account that this evidence convicts; needs nothing else.
+
+    Raises:
+        NoEvidenceError: it is one report, or two of other trainers, rounds or terms, or its trainer did not sign both.
+        CollegiumError: a signature is none.
+    """
+    reports = (evidence.first, evidence.second)
+    places = {(report.task, report.round, report.terms, report.trainer) for report in reports}
+    if len(places) != 1 or evidence.first.id == evidence.second.id:
+        raise NoEvidenceError(f"reports {evidence.first.id.hex()} and {evidence.second.id.hex()} exclude nothing")
+    for report in reports:
+        if recover_address(report.id, report.signature) != report.trainer:
+            raise NoEvidenceError(f"report {report.id.hex()} is not signed by its trainer")
+    return evidence.first.trainer

@@ -21,7 +21,7 @@ from collegium.errors import CollegiumError
 from ._epoch import EpochSet
 from ._epoch_change_records import NextEpoch
 from ._order_state import EvidenceFound
-from ._proof_evidence import FailingProof, FalseReceipt, FalseReject, Held, ProofReject, sign_reject
+from ._proof_evidence import DoubleReport, FailingProof, FalseReceipt, FalseReject, Held, ProofReject, sign_reject
 from ._proving import (
     ProofRefusedError,
     check_proof,
@@ -407,9 +407,7 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     known = state.reports.get(report.trainer)
     if known is not None and known.report.id != report.id:
         check_signer(context.work, report)
-        raise RepeatedReportError(
-            f"trainer {report.trainer.hex()} signed {known.report.id.hex()} and {report.id.hex()}"
-        )
+        return state, _repeated(known.report, report)
     held, since = held_of(context, state, upload, boxes), enough_since(context, state)
     state = replace(state, reports={**state.reports, report.trainer: held})
     copy = sum((report.id, seat) in state.columns for seat in own)
@@ -425,6 +423,15 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     state, said = _say_receipts_soon(context, state, now, reached=since is None)
     state, look = _look_when_complete(context, state, now)
     return state, (*keep, *examined, *opened, *said, *look)
+
+
+def _repeated(first: Report, second: Report) -> tuple[RoundEffect, ...]:
+    """Return that a second report is refused, and what convicts its trainer of both, which are signed."""
+    names = f"{first.id.hex()} and {second.id.hex()}"
+    error = RepeatedReportError(f"trainer {second.trainer.hex()} signed {names}")
+    refused = Refused(second.round, "Upload", error)
+    same = (first.task, first.terms) == (second.task, second.terms)
+    return (refused, EvidenceFound(DoubleReport(first, second))) if same else (refused,)
 
 
 def _open_columns(

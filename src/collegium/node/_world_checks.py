@@ -22,6 +22,7 @@ from collegium.consensus import (
     BlockEquivocation,
     Certified,
     Close,
+    DoubleReport,
     EpochVerifier,
     EvidenceFound,
     Header,
@@ -37,6 +38,7 @@ from collegium.consensus import (
     decode_payload,
     is_epoch_record,
     total_digest,
+    verify_double_report,
     verify_evidence,
     verify_final,
     verify_proof_evidence,
@@ -341,6 +343,9 @@ class Truth:
             if isinstance(evidence, BlockEquivocation | VoteEquivocation):
                 culprit = verify_evidence(self.epoch_set, evidence, self.verifier)
                 guilty = culprit not in self.honest
+            elif isinstance(evidence, DoubleReport):
+                trainers = [trainer.address for trainer in self.cast.trainers]
+                guilty = self.plan.trainers[trainers.index(verify_double_report(evidence))] != "honest"
             else:
                 terms = self.rounds.terms[evidence.held.report.round]
                 model = self.rounds.models[terms.round - 1]
