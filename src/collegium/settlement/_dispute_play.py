@@ -14,6 +14,7 @@ from collegium.settlement._disputes import (
     read_claims,
     read_dispute,
     read_game,
+    read_picked,
     read_revealed,
     read_shown,
 )
@@ -62,9 +63,7 @@ class ChallengerAtChain:
 
     def _play(self, game: int, view: GameView, claim: tuple[Digest, ...]) -> list[MadeMove]:
         chain, court = self._moves.chain, self._moves.court
-        if game not in self._players:
-            self._players[game] = Challenger(self._trace)
-        player = self._players[game]
+        player = self._player(game, claim)
         if view.phase is DisputePhase.PICK:
             top = view.level == self._trace.levels
             children = claim if top else read_revealed(chain, court, game)[-1]
@@ -76,9 +75,19 @@ class ChallengerAtChain:
         witness = player.witness(view.position)
         return [_made("refute", game, view, self._moves.refute(game, self._trace.facts, leaf, witness))]
 
+    def _player(self, game: int, claim: tuple[Digest, ...]) -> Challenger:
+        """Return who plays a game, who has seen all that was shown in it, also by what played before a restart."""
+        if game not in self._players:
+            player = self._players[game] = Challenger(self._trace)
+            chain, court = self._moves.chain, self._moves.court
+            places = ((self._trace.levels, 0), *read_picked(chain, court, game))
+            for (level, position), children in zip(places, (claim, *read_revealed(chain, court, game)), strict=False):
+                player.pick(level, position, children)
+        return self._players[game]
+
 
 class DefenderAtChain:
-    """Stands up for a header with one trace, and answers for its root in one game."""
+    """Stands up for a header with one trace, and answers for its root in one game, whoever has claimed it."""
 
     def __init__(self, moves: DisputeMoves, trace: Trace, dispute: int) -> None:
         self._moves, self._trace, self._dispute = moves, trace, dispute
@@ -89,6 +98,9 @@ class DefenderAtChain:
         """Make the move that is due, if it is this side's turn."""
         if self.game is None:
             levels = self._trace.levels
+            claims = read_claims(self._moves.chain, self._moves.court, self._dispute)
+            self.game = next((game for game, claim in claims.items() if claim == self._player.claim()), None)
+        if self.game is None:
             self.game, receipt = self._moves.defend(self._dispute, self._player.claim(), levels)
             return [MadeMove("defend", self.game, levels, 0, receipt)]
         view = read_game(self._moves.chain, self._moves.court, self.game)

@@ -37,6 +37,7 @@ __all__ = [
     "DisputeView",
     "GameView",
     "HeaderPlace",
+    "OpenedDispute",
     "attach_court",
     "check_court",
     "deploy_court",
@@ -44,9 +45,12 @@ __all__ = [
     "is_final",
     "read_claims",
     "read_dispute",
+    "read_disputes",
     "read_game",
+    "read_picked",
     "read_revealed",
     "read_shown",
+    "window_started",
 ]
 
 MODEL_STEP: Final = 0  # its number in a court
@@ -116,6 +120,17 @@ class HeaderPlace:
     def arguments(self) -> tuple[object, ...]:
         """As the contract takes them."""
         return checkpoint_arguments(self.checkpoint), self.round, self.header, self.siblings
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedDispute:
+    """A dispute as it was opened: its number, the header, who opened it, the step verifier and the trace's height."""
+
+    number: int
+    header: Digest
+    by: bytes
+    step: bytes
+    levels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +305,16 @@ def read_dispute(chain: Chain, court: Court, dispute: int) -> DisputeView:
     return DisputeView(*places, _choice(DisputeState, state), who, levels, offer)
 
 
+def read_disputes(chain: Chain, court: Court) -> tuple[OpenedDispute, ...]:
+    """Return every dispute and offer that was ever opened, in order."""
+    return tuple(
+        OpenedDispute(
+            event["id"], event["header"], address_of(event["challenger"]), address_of(event["step"]), event["levels"]
+        )
+        for event in _logs(chain, court, "Opened")
+    )
+
+
 def read_game(chain: Chain, court: Court, game: int) -> GameView:
     """Return a game.
 
@@ -313,6 +338,12 @@ def read_revealed(chain: Chain, court: Court, game: int) -> tuple[tuple[Digest, 
     return tuple(tuple(event["children"]) for event in _logs(chain, court, "Revealed") if event["game"] == game)
 
 
+def read_picked(chain: Chain, court: Court, game: int) -> tuple[tuple[int, int], ...]:
+    """Return level and position of each node that was picked in a game, in order."""
+    picked = _logs(chain, court, "Picked")
+    return tuple((event["level"], event["position"]) for event in picked if event["game"] == game)
+
+
 def read_shown(chain: Chain, court: Court, game: int) -> bytes:
     """Return the leaf that was shown last in a game, b"" if none was: then there is nothing at its place."""
     shown = [bytes(event["leaf"]) for event in _logs(chain, court, "Shown") if event["game"] == game]
@@ -323,6 +354,12 @@ def is_final(chain: Chain, court: Court, checkpoint: Digest) -> bool:
     """Ask whether nothing under a checkpoint can fall any more."""
     (final,) = ask(chain, "Disputes", court.address, "isFinal", checkpoint)
     return bool(final)
+
+
+def window_started(chain: Chain, court: Court, checkpoint: Digest) -> bool:
+    """Ask whether somebody has begun the time in which a checkpoint's headers can be disputed."""
+    started_at, _, _ = ask(chain, "Disputes", court.address, "windowOf", checkpoint)
+    return bool(started_at)
 
 
 def _logs(chain: Chain, court: Court, event: str) -> list[dict[str, Any]]:

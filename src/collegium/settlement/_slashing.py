@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, cast
 
 from collegium import algebra
 from collegium.aggregation import KeySum, Report
@@ -24,15 +25,24 @@ from collegium.settlement._deployment import (
     deploy,
     event_of,
 )
-from collegium.settlement._errors import ChainAnswerError
+from collegium.settlement._errors import ChainAnswerError, ContractRefusedError
 from collegium.settlement._transactions import contract_address, transact
 
 __all__ = [
     "Conviction",
+    "SignedReport",
     "SlashingSite",
     "answer_demand",
+    "convict",
+    "conviction_in",
     "demand_rows",
+    "double_proposal_call",
+    "double_report_call",
+    "double_vote_call",
+    "false_header_call",
     "found_slashing",
+    "is_convicted",
+    "read_conviction",
     "read_refuter",
     "repay_demand",
     "report_double_proposal",
@@ -41,6 +51,7 @@ __all__ = [
     "report_false_header",
     "report_false_statement",
     "report_withheld_data",
+    "signed_report",
 ]
 
 OFFENCES: Final = (
@@ -69,14 +80,30 @@ class SlashingSite:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedReport:
+    """A report as evidence: where it belongs, who signed it, and what follows the terms in its id's preimage."""
+
+    round: int
+    trainer: bytes
+    terms: Digest
+    signature: bytes
+    rest: bytes
+
+    def id(self, task: Digest) -> Digest:
+        """Return what the trainer signed."""
+        return sha256(frame_fields("report", task, self.round, self.trainer, self.terms) + self.rest).digest()
+
+
+@dataclass(frozen=True, slots=True)
 class Conviction:
-    """What came of evidence: the offence in words, who is rewarded, and what was burned and rewarded."""
+    """What came of evidence: the offence in words, who is rewarded, what was burned and rewarded, and the gas."""
 
     member: int
     offence: str
     reporter: bytes
     burned: int
     rewarded: int
+    gas: int = field(default=0, compare=False)
 
 
 def found_slashing(
@@ -129,56 +156,145 @@ def found_slashing(
     return deployment, SlashingSite(slashing, availability, disputes, curation)
 
 
-def report_double_vote(
-    chain: Chain, site: SlashingSite, account: Account, member: int, epoch_set: EpochSet, evidence: VoteEquivocation
-) -> Conviction:
-    """Convict a validator of two votes in one view; the evidence must be of one voter of this epoch set."""
+def double_vote_call(member: int, epoch_set: EpochSet, evidence: VoteEquivocation) -> bytes:
+    """Return the call that convicts a validator of two votes in one view, which must be of one voter of this set."""
     ballots = [vote.ballot for vote in (evidence.first, evidence.second)]
     fields = tuple((ballot.block, ballot.parent_view, ballot.parent) for ballot in ballots)
     signatures = tuple(g1_uncompressed(vote.signature) for vote in (evidence.first, evidence.second))
     arguments = (epoch_set.epoch, _members(epoch_set), ballots[0].view, fields, signatures)
-    return _report(chain, site, account, "doubleVote", member, *arguments)
+    return contract("Slashing").call("doubleVote", member, *arguments)
+
+
+def double_proposal_call(member: int, evidence: BlockEquivocation) -> bytes:
+    """Return the call that convicts a validator of two blocks in one view."""
+    headers = (evidence.first, evidence.second)
+    place = (headers[0].epoch, headers[0].view, headers[0].author)
+    arguments = (tuple(h.body for h in headers), tuple(h.signature for h in headers))
+    return contract("Slashing").call("doubleProposal", member, *place, *arguments)
+
+
+def double_report_call(member: int, first: SignedReport, second: SignedReport) -> bytes:
+    """Return the call that convicts a trainer of two reports in one round."""
+    rests, signatures = (first.rest, second.rest), (first.signature, second.signature)
+    return contract("Slashing").call("doubleReport", member, first.round, first.terms, rests, signatures)
+
+
+def signed_report(report: Report) -> SignedReport:
+    """Return what a contract needs of a report to see who signed it, for which round and terms."""
+    head = frame_fields("report", report.task, report.round, report.trainer, report.terms)
+    rest = report.preimage.removeprefix(head)
+    return SignedReport(report.round, report.trainer, report.terms, report.signature, rest)
+
+
+def false_header_call(member: int, header: Digest, signature: bytes) -> bytes:
+    """Return the call that convicts a validator of its own vote for a header that was shown false."""
+    return contract("Slashing").call("falseHeader", member, header, g1_uncompressed(signature))
+
+
+def convict(chain: Chain, site: SlashingSite, account: Account, call: bytes) -> Conviction:
+    """Bring evidence before the contract that takes stakes, and return what came of it.
+
+    Raises:
+        ContractRefusedError: AlreadyConvicted, NothingToSlash, NotSigned and others, by name.
+    """
+    receipt = transact(chain, account, site.slashing, call)
+    return conviction_in(chain, site, receipt)
+
+
+def conviction_in(chain: Chain, site: SlashingSite, receipt: Receipt) -> Conviction:
+    """Return the conviction that a transaction brought about."""
+    convicted = event_of(receipt, "Slashing", site.slashing, "Convicted")
+    (registry,) = ask(chain, "Slashing", site.slashing, "registry")
+    slashed = event_of(receipt, "Registry", address_of(registry), "Slashed")
+    reporter, taken = address_of(convicted["reporter"]), (slashed["burned"], slashed["rewarded"])
+    return Conviction(convicted["id"], OFFENCES[convicted["offence"]], reporter, *taken, receipt.gas)
+
+
+def read_conviction(chain: Chain, site: SlashingSite, block: int, call: bytes) -> Conviction:
+    """Return what came of evidence that somebody has brought, since this block; its gas is not told.
+
+    Raises:
+        ChainAnswerError: nobody has, or the events do not say what came of it.
+        ContractRefusedError: the contract refuses the evidence for another reason.
+    """
+    try:
+        chain.call(NOBODY, site.slashing, call)
+    except ContractRefusedError as error:
+        if error.values["error"] != "AlreadyConvicted":
+            raise
+        member, matter = cast(tuple[int, bytes], error.values["arguments"])
+    else:
+        raise ChainAnswerError("nobody has brought this evidence before the contract")
+    slashing, registry = contract("Slashing"), contract("Registry")
+    (at,) = ask(chain, "Slashing", site.slashing, "registry")
+    told = chain.logs(site.slashing, slashing.topic("Convicted"), block)
+    convicted = [event for event in (slashing.event("Convicted", log) for log in told) if event["id"] == member]
+    taken = chain.logs(address_of(at), registry.topic("Slashed"), block)
+    slashed = [event for event in (registry.event("Slashed", log) for log in taken) if event["id"] == member]
+    for said, cost in zip(convicted, slashed, strict=False):  # one of each for every conviction of a member
+        if said["matter"] == matter:
+            offence, reporter = OFFENCES[said["offence"]], address_of(said["reporter"])
+            return Conviction(member, offence, reporter, cost["burned"], cost["rewarded"])
+    raise ChainAnswerError(f"no event tells of the conviction of member {member}", member=member)
+
+
+def is_convicted(chain: Chain, site: SlashingSite, call: bytes) -> bool:
+    """Tell whether somebody has brought this evidence before: the contract would take nothing more for it.
+
+    Raises:
+        ContractRefusedError: it refuses it for another reason, by name.
+    """
+    try:
+        chain.call(NOBODY, site.slashing, call)
+    except ContractRefusedError as error:
+        if error.values["error"] == "AlreadyConvicted":
+            return True
+        raise
+    return False
+
+
+def report_double_vote(
+    chain: Chain, site: SlashingSite, account: Account, member: int, epoch_set: EpochSet, evidence: VoteEquivocation
+) -> Conviction:
+    """Convict a validator of two votes in one view; see `double_vote_call`."""
+    return convict(chain, site, account, double_vote_call(member, epoch_set, evidence))
 
 
 def report_double_proposal(
     chain: Chain, site: SlashingSite, account: Account, member: int, evidence: BlockEquivocation
 ) -> Conviction:
     """Convict a validator of two blocks in one view."""
-    headers = (evidence.first, evidence.second)
-    place = (headers[0].epoch, headers[0].view, headers[0].author)
-    arguments = (tuple(h.body for h in headers), tuple(h.signature for h in headers))
-    return _report(chain, site, account, "doubleProposal", member, *place, *arguments)
+    return convict(chain, site, account, double_proposal_call(member, evidence))
 
 
 def report_double_report(
     chain: Chain, site: SlashingSite, account: Account, member: int, first: Report, second: Report
 ) -> Conviction:
     """Convict a trainer of two reports in one round."""
-    reports = (first, second)
-    rests = tuple(_after_terms(report) for report in reports)
-    arguments = (first.round, first.terms, rests, tuple(report.signature for report in reports))
-    return _report(chain, site, account, "doubleReport", member, *arguments)
+    return convict(chain, site, account, double_report_call(member, signed_report(first), signed_report(second)))
 
 
 def report_false_statement(
     chain: Chain, site: SlashingSite, account: Account, member: int, statement: Digest, signature: bytes
 ) -> Conviction:
     """Convict a member of a signed statement that was shown false in a dispute; the dispute's winner is rewarded."""
-    return _report(chain, site, account, "falseStatement", member, statement, signature)
+    call = contract("Slashing").call("falseStatement", member, statement, signature)
+    return convict(chain, site, account, call)
 
 
 def report_false_header(
     chain: Chain, site: SlashingSite, account: Account, member: int, header: Digest, signature: bytes
 ) -> Conviction:
     """Convict a validator of its own vote for a header that was shown false; the dispute's winner is rewarded."""
-    return _report(chain, site, account, "falseHeader", member, header, g1_uncompressed(signature))
+    return convict(chain, site, account, false_header_call(member, header, signature))
 
 
 def report_withheld_data(
     chain: Chain, site: SlashingSite, account: Account, member: int, key_sum: KeySum
 ) -> Conviction:
     """Convict a seat's validator of a signed key sum whose rows were demanded in vain; whoever asked is rewarded."""
-    return _report(chain, site, account, "withheldData", member, key_sum.digest, key_sum.signature)
+    call = contract("Slashing").call("withheldData", member, key_sum.digest, key_sum.signature)
+    return convict(chain, site, account, call)
 
 
 def demand_rows(chain: Chain, site: SlashingSite, account: Account, key_sum: KeySum, rows_digest: Digest) -> int:
@@ -213,23 +329,6 @@ def read_refuter(chain: Chain, court: bytes, statement: Digest) -> bytes | None:
     return None if address == NOBODY else address
 
 
-def _report(
-    chain: Chain, site: SlashingSite, account: Account, function: str, member: int, *arguments: object
-) -> Conviction:
-    receipt = transact(chain, account, site.slashing, contract("Slashing").call(function, member, *arguments))
-    convicted = event_of(receipt, "Slashing", site.slashing, "Convicted")
-    (registry,) = ask(chain, "Slashing", site.slashing, "registry")
-    slashed = event_of(receipt, "Registry", address_of(registry), "Slashed")
-    reporter = address_of(convicted["reporter"])
-    return Conviction(member, OFFENCES[convicted["offence"]], reporter, slashed["burned"], slashed["rewarded"])
-
-
 def _members(epoch_set: EpochSet) -> bytes:
     """Return what follows task and epoch in the preimage of an epoch set's digest."""
     return epoch_set.preimage.removeprefix(frame_fields("epoch-set", epoch_set.task, epoch_set.epoch))
-
-
-def _after_terms(report: Report) -> bytes:
-    """Return what follows the terms in the preimage of a report's id."""
-    head = frame_fields("report", report.task, report.round, report.trainer, report.terms)
-    return report.preimage.removeprefix(head)

@@ -1,0 +1,131 @@
+"""Founding a task with everything that can take a stake: which contracts, where each will stand, and what creates it.
+
+The registry names the contract that may slash, which names the registry and the court; so where each will stand is
+foretold from the deployer's nonces. Whoever checks a task's chain foretells the same and compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import Final
+
+from collegium.crypto import Digest
+from collegium.settlement._abi import contract
+from collegium.settlement._chain import Account, Chain
+from collegium.settlement._deployment import STAKE_MIN_WEI, Deployment, address_of, ask, created, settlement_creation
+from collegium.settlement._disputes import DisputeTerms
+from collegium.settlement._errors import ChainAnswerError
+from collegium.settlement._model_step import StepRule
+from collegium.settlement._slashing import ANSWER_S, DEMAND_BOND_WEI, SlashingSite
+from collegium.settlement._transactions import contract_address, transact
+
+__all__ = ["CHALLENGED_UNBONDING_S", "Creation", "FoundingPlan", "check_site", "found_task", "plan_founding"]
+
+# A stake outlasts a dispute that begins in the last second of a checkpoint's window and whose players take all the time
+# that they have: 7 days, 1 to join, 2 x 3 of clocks and less than 2 of extensions (docs/spec/disputes.md, section 4).
+CHALLENGED_UNBONDING_S: Final = 21 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A contract of a task: its name, where it will stand, and the data of the transaction that creates it."""
+
+    name: str
+    address: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FoundingPlan:
+    """The contracts that found a task, in the order in which its deployer creates them, each in one transaction."""
+
+    task: Digest
+    creations: tuple[Creation, ...]
+    registry: bytes
+    site: SlashingSite
+
+    @property
+    def settlement(self) -> bytes:
+        """Where the contract Settlement will stand."""
+        return self.creations[0].address
+
+
+def plan_founding(
+    deployer: bytes,
+    nonce: int,
+    task: Digest,
+    rule: StepRule,
+    *,
+    first_round: int = 0,
+    stake_min_wei: int = STAKE_MIN_WEI,
+    unbonding_s: int = CHALLENGED_UNBONDING_S,
+    terms: DisputeTerms | None = None,
+    bond_wei: int = DEMAND_BOND_WEI,
+    answer_s: int = ANSWER_S,
+) -> FoundingPlan:
+    """Return what founds a task whose stakes can be taken, if `deployer` sends nothing else from `nonce` on.
+
+    Args:
+        rule: of the task's model step, which the court holds.
+        unbonding_s: as `deploy` takes it; a stake must outlast the longest dispute.
+        terms: the court's times and bonds.
+        bond_wei: what it costs to demand data, and what an answer brings.
+        answer_s: seconds to answer a demand.
+    """
+    names = ("Settlement", "Availability", "Curation", "ModelStep", "Disputes", "Slashing")
+    at = {name: contract_address(deployer, nonce + place) for place, name in enumerate(names)}
+    registry = contract_address(at["Settlement"], 1)
+    site = SlashingSite(at["Slashing"], at["Availability"], at["Disputes"], at["Curation"])
+    data = {
+        "Settlement": settlement_creation(
+            task,
+            first_round=first_round,
+            stake_min_wei=stake_min_wei,
+            unbonding_s=unbonding_s,
+            slashing=site.slashing,
+        ),
+        "Availability": contract("Availability").creation(task, bond_wei, answer_s),
+        "Curation": contract("Curation").creation(registry, site.slashing),
+        "ModelStep": contract("ModelStep").creation(astuple(rule)),
+        "Disputes": contract("Disputes").creation(
+            at["Settlement"], (at["ModelStep"],), astuple(terms or DisputeTerms())
+        ),
+        "Slashing": contract("Slashing").creation(at["Settlement"], site.disputes, site.availability, site.curation),
+    }
+    return FoundingPlan(task, tuple(Creation(name, at[name], data[name]) for name in names), registry, site)
+
+
+def found_task(chain: Chain, account: Account, plan: FoundingPlan, *, gas_max: int | None = None) -> Deployment:
+    """Create a plan's contracts; `account` is its deployer, and may then open the first epoch.
+
+    Args:
+        gas_max: what each creation may use; None tries each first and takes what that used.
+
+    Raises:
+        ChainAnswerError: a contract came to stand elsewhere than was foretold.
+    """
+    block = 0
+    for place, creation in enumerate(plan.creations):
+        receipt = transact(chain, account, None, creation.data, gas_max=gas_max)
+        if created(receipt) != creation.address:
+            raise ChainAnswerError(
+                f"{creation.name} is at {created(receipt).hex()}, foretold was {creation.address.hex()}",
+                found=created(receipt),
+            )
+        block = block if place else receipt.block
+    return Deployment(plan.task, plan.settlement, plan.registry, block)
+
+
+def check_site(chain: Chain, deployment: Deployment, site: SlashingSite) -> None:
+    """Check that a deployment's registry lets this contract take stakes, and that it believes these courts.
+
+    Raises:
+        ChainAnswerError: it does not. That a contract's code is ours is for who checks its creation to see.
+    """
+    (slashing,) = ask(chain, "Registry", deployment.registry, "slashing")
+    if address_of(slashing) != site.slashing:
+        raise ChainAnswerError(f"the registry lets {slashing} take stakes, expected 0x{site.slashing.hex()}")
+    for name in ("disputes", "availability", "curation"):
+        (found,) = ask(chain, "Slashing", site.slashing, name)
+        if address_of(found) != getattr(site, name):
+            raise ChainAnswerError(f"the {name} of Slashing is {found}, expected 0x{getattr(site, name).hex()}")
