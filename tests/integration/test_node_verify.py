@@ -22,7 +22,7 @@ from collegium.aggregation import RING_DIMENSION
 from collegium.apps._page import render_page
 from collegium.apps.cli import main
 from collegium.crypto import AccountKey, os_random
-from collegium.node import Verification
+from collegium.node import Charge, Verification, decode_run_evidence, encode_run_evidence
 from collegium.node._run import encode_summary
 from collegium.node._statement import decode_statement, encode_statement, sign_statement
 
@@ -76,13 +76,32 @@ def test_a_run_verifies_and_says_what_was_checked_and_what_was_not(played: Playe
     assert not verdict.anchored
     stages = [line.partition(":")[0] for line in verdict.checks]
     derived = ["summary.json", "report.html", "lineage.db"]
-    assert stages == ["files", "genesis", "order", "rounds", "chain", "statement", *derived, "store"]
+    assert stages == ["files", "genesis", "order", "rounds", "chain", "evidence", "statement", *derived, "store"]
     assert [line.partition(":")[0] for line in verdict.unchecked][:3] == [
         "proof of learning",
         "scores",
         "times and energy",
     ]
     assert {**verdict.summary, "page": played.summary["page"]} == played.summary
+
+
+def test_evidence_that_nobody_signed_is_refused(played: PlayedRun, tmp_path: Path) -> None:
+    copy = Copy.of(played.path, tmp_path / "run")
+    good = (copy.path / "evidence.json").read_bytes()
+    found = decode_run_evidence(good)
+    first, second, *rest = found.votes
+    assert len(first.voters) >= 11
+    swapped = [replace(first, signatures=second.signatures[: len(first.signatures)]), second, *rest]
+    lies = {
+        "has not signed the header of round 0": encode_run_evidence(swapped, ()),
+        "votes are not those of the ledger's rounds": encode_run_evidence(found.votes[:-1], ()),
+        "double vote of epoch 3 in 1 parts": encode_run_evidence(found.votes, [Charge("double vote", 3, (b"",))]),
+    }
+    for reason, data in lies.items():
+        with copy.changed("evidence.json", data, listed=True):
+            refused(check(copy.path), reason)
+    (copy.path / "evidence.json").unlink()
+    refused(copy.relist(), "evidence.json is missing, which a run has where its task has courts")
 
 
 def test_the_anchor_is_what_tells_one_run_from_another(played: PlayedRun, other: PlayedRun) -> None:
@@ -379,7 +398,7 @@ def another_state(document: dict[str, Any]) -> None:
     ("change", "reason"),
     [
         (drop_last_checkpoint, "checkpoints settle 3 rounds of 4"),
-        (drop_last_transaction, "transactions were sent, this run sends 20"),
+        (drop_last_transaction, "transactions were sent, this run sends 25"),
         (spend_less, "checkpoints cost"),
         (swap_certificates, "signature does not verify for digest"),
         (name_a_node, "the record is of http://127.0.0.1:8545, expected embedded"),

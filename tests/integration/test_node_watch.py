@@ -1,45 +1,50 @@
-"""Watching checkpoints on a real node: a committee that agrees on a lie is found out, disputed, and loses."""
+"""Watching checkpoints on a real node: what a command says, which courts it takes, who stands up for a right header."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
-from _chain_stage import DEVELOPMENT_KEYS, ask, running_anvil
+from _chain_stage import DEVELOPMENT_KEYS, running_anvil
 from _court_stage import ZERO
-from _run_stage import PlayedRun, play, write_experiment
+from _planted_lies import LIAR, LIED_ROUND, Lie, Stage, lied_run, stage, wrong_model
+from _run_stage import PlayedRun
 
 from collegium.apps.cli import main
-from collegium.crypto import AccountKey
 from collegium.node import (
     NotOnANodeError,
     RecordMismatchError,
-    WatchedRun,
+    WatchPlan,
     challenge,
-    court_of,
+    courtrooms,
+    found_courtroom,
     load_watched,
     watch,
+    watch_run,
 )
-from collegium.node import _task as task_module
+from collegium.node._watch import model_trace_of
 from collegium.settlement import (
+    MODEL_STEP,
     ChainAnswerError,
-    DefenderAtChain,
     DisputeMoves,
     DisputeState,
     DisputeTerms,
+    HeaderPlace,
     JsonRpcChain,
     ModelStepTrace,
+    attach,
     attach_court,
     check_court,
+    check_site,
+    header_opening,
+    header_proof,
     model_step_trace,
-    read_refuter,
+    read_checkpoints,
+    read_dispute,
+    read_member,
 )
 
-LIED_ROUND = 2
-FUNDER, LIAR = (AccountKey(bytes.fromhex(key[2:])) for key in DEVELOPMENT_KEYS)
 TERMS = DisputeTerms(window_s=4000, join_s=600, clock_s=900, extension_s=60)
 
 
@@ -50,93 +55,38 @@ def node() -> Iterator[str]:
         yield url
 
 
-def settled(node: str, folder: Path) -> PlayedRun:
-    experiment = write_experiment(folder, ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{node}"'))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEYS[0])
-        return play(experiment, folder / "run")
-
-
 @pytest.fixture(scope="module")
 def lied(node: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
     """All validators move one parameter of round 2 by one more than the step does."""
-    honest = task_module.LearningTask.step
-
-    def step(task: task_module.LearningTask, number: int, model: bytes, total: np.ndarray) -> bytes:
-        after = honest(task, number, model, total)
-        if number != LIED_ROUND:
-            return after
-        state = task.decode_state(after)
-        moved = state.parameters.copy()
-        moved[3] += 1
-        return task.encode_state(replace(state, parameters=moved))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task_module.LearningTask, "step", step)
-        return settled(node, tmp_path_factory.mktemp("lied"))
+    return lied_run(node, tmp_path_factory.mktemp("lied"), Lie("model step", committee=wrong_model))
 
 
-def waiting(node: str, *players: DefenderAtChain) -> Callable[[], None]:
-    """Let the liars answer; where they have no move, let time pass."""
-
-    def wait() -> None:
-        if not [move for player in players for move in player.step()]:
-            ask(node, "evm_increaseTime", 300)
-            ask(node, "evm_mine")
-
-    return wait
-
-
-def lying_trace(run: WatchedRun) -> ModelStepTrace:
-    """What the committee would have to claim: the step gives the model of its header."""
-    from collegium.lineage import Store
-
-    header, before = run.headers[LIED_ROUND], run.headers[LIED_ROUND - 1]
-    store = Store(run.path / "store")
-    after, model = store.get(header.model, 1 << 24), store.get(before.model, 1 << 24)
-    finding = watch(run, lambda line: None)
-    assert finding is not None
-    assert finding[0].trace is not None
-    return replace_after(run, finding[0].trace, model, after)
-
-
-def replace_after(run: WatchedRun, right: ModelStepTrace, model: bytes, after: bytes) -> ModelStepTrace:
-    return ModelStepTrace(run.rule, right.total, model, after, run.headers[LIED_ROUND].model)
-
-
-@pytest.mark.node
-@pytest.mark.slow
-def test_a_lie_that_a_committee_certified_is_found_and_refuted(node: str, lied: PlayedRun) -> None:
-    run, said = load_watched(lied.path), []
-    found = watch(run, said.append)
-    assert found is not None
-    finding, place = found
-    assert (finding.round, finding.disputable) == (LIED_ROUND, True)
-    court = court_of(run, None, FUNDER, TERMS, said.append)
-    chain = JsonRpcChain(node)
-    liar = DefenderAtChain(DisputeMoves(chain, court, LIAR), lying_trace(run), 0)
-    state = challenge(run, finding, place, court, FUNDER, said.append, waiting(node, liar))
-    assert state is DisputeState.REFUTED
-    assert read_refuter(chain, court.address, run.headers[LIED_ROUND].digest) == FUNDER.address
-    assert [line.split(":")[0].strip() for line in said if line.startswith("  ")] == [
-        *["pick"] * (finding.trace.levels // 4 if finding.trace else 0),
-        "refute",
-        "settle",
-    ]
+@pytest.fixture(scope="module")
+def honest(node: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    """Nobody lies."""
+    return lied_run(node, tmp_path_factory.mktemp("honest"))
 
 
 @pytest.mark.node
 @pytest.mark.slow
 def test_a_court_of_another_task_or_rule_is_refused(node: str, lied: PlayedRun) -> None:
-    run = load_watched(lied.path)
-    court = court_of(run, None, FUNDER, TERMS, lambda line: None)
-    chain = JsonRpcChain(node)
-    assert court_of(run, court.address, FUNDER, None, lambda line: None).address == court.address
-    check_court(chain, attach_court(chain, court.address, court.block), run.deployment, run.rule)
+    place = stage(node, lied.path)
+    run, chain = place.run, JsonRpcChain(node)
+    (own,) = courtrooms(run)
+    found = found_courtroom(run, place.player(), TERMS)
+    assert [room.address for room in courtrooms(run, found.address)] == [found.address]
+    court = attach_court(chain, found.address, run.deployment.block)
+    check_court(chain, court, run.deployment, run.rule)
     with pytest.raises(ChainAnswerError, match="the court's rule"):
         check_court(chain, court, run.deployment, replace(run.rule, numerator=7))
     with pytest.raises(ChainAnswerError, match="the court is about"):
         check_court(chain, court, replace(run.deployment, settlement=bytes(20)), run.rule)
+    assert run.site is not None
+    assert run.site.disputes == own.address
+    with pytest.raises(ChainAnswerError, match="the disputes of Slashing is"):
+        check_site(chain, run.deployment, replace(run.site, disputes=found.address))
+    with pytest.raises(ChainAnswerError, match="take stakes, expected"):
+        courtrooms(replace(run, site=replace(run.site, slashing=bytes(20))))
 
 
 @pytest.mark.node
@@ -149,23 +99,77 @@ def test_the_command_finds_the_lie_and_names_the_round(
     assert "round 1: sum, opening and model are what the record gives" in said
     assert f"round {LIED_ROUND}: the model is not what the step gives" in said
     monkeypatch.delenv("COLLEGIUM_CHAIN_KEY", raising=False)
-    assert main(["watch", str(lied.path), "--challenge"]) == 2
-    assert "set COLLEGIUM_CHAIN_KEY" in capsys.readouterr().err
+    for option in ("--challenge", "--defend"):
+        assert main(["watch", str(lied.path), option]) == 2
+        assert "set COLLEGIUM_CHAIN_KEY" in capsys.readouterr().err
     assert main(["watch", str(lied.path), "--court", "0x12"]) == 2
     assert "is no address" in capsys.readouterr().err
 
 
 @pytest.mark.node
 @pytest.mark.slow
-def test_an_honest_run_is_watched_to_its_end_and_another_record_is_refused(
-    node: str, lied: PlayedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_honest_run_is_followed_to_its_end_and_another_record_is_refused(
+    node: str, honest: PlayedRun, lied: PlayedRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = settled(node, tmp_path)
-    assert main(["watch", str(honest.path)]) == 0
+    monkeypatch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEYS[0])
+    assert main(["watch", str(honest.path), "--challenge", "--follow"]) == 0
     assert "every header is what its public work gives" in capsys.readouterr().out
     run = load_watched(honest.path)
     with pytest.raises(RecordMismatchError, match="other headers"):
         watch(replace(run, rounds=load_watched(lied.path).rounds), lambda line: None)
+
+
+def dispute_a_right_header(place: Stage) -> int:
+    """The liar disputes a model that is right; return the dispute's number."""
+    run, chain = place.run, JsonRpcChain(place.node)
+    court = attach_court(chain, courtrooms(run)[0].address, run.deployment.block)
+    checkpoints = read_checkpoints(chain, attach(chain, run.deployment.settlement, run.deployment.block))
+    checkpoint = next(found for found in checkpoints if found.first_round <= LIED_ROUND <= found.last_round)
+    digests = [header.digest for header in run.headers[checkpoint.first_round : checkpoint.last_round + 1]]
+    index = LIED_ROUND - checkpoint.first_round
+    at = HeaderPlace(checkpoint, LIED_ROUND, digests[index], header_proof(digests, index))
+    trace = model_trace_of(run, LIED_ROUND)
+    assert trace is not None
+    opening = header_opening(run.headers[LIED_ROUND], run.headers[LIED_ROUND - 1])
+    return DisputeMoves(chain, court, LIAR).open(MODEL_STEP, at, opening, trace.levels)[0]
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_a_right_header_is_defended_until_it_is_final(node: str, honest: PlayedRun) -> None:
+    place = stage(node, honest.path)
+    number = dispute_a_right_header(place)
+    plan = WatchPlan(defend=True)
+    assert watch_run(place.run, courtrooms(place.run), plan, place.player(), place.said.append, place.wait) is None
+    chain = JsonRpcChain(node)
+    court = attach_court(chain, courtrooms(place.run)[0].address, place.run.deployment.block)
+    assert read_dispute(chain, court, number).state is DisputeState.UPHELD
+    assert sum("window of rounds" in line for line in place.said) == 2
+    assert any(line.startswith("  defend") for line in place.said)
+    deployment = attach(chain, place.run.deployment.settlement, place.run.deployment.block)
+    assert {read_member(chain, deployment, member).stake for member in place.run.numbers.values()} == {10**18}
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_a_challenger_goes_on_after_a_kill(node: str, lied: PlayedRun) -> None:
+    place = stage(node, lied.path)
+    place.stand_up()
+    found = watch(place.run, place.said.append)
+    assert found is not None
+    waited = []
+
+    def killed() -> None:
+        waited.append(1)
+        if len(waited) == 3:
+            raise KeyboardInterrupt
+        place.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        challenge(place.run, *found, courtrooms(place.run), replace(place.player(), wait=killed))
+    state = challenge(place.run, *found, courtrooms(place.run), place.player())
+    assert state is DisputeState.REFUTED
+    assert any("goes on" in line for line in place.said)
 
 
 @pytest.mark.slow

@@ -127,10 +127,17 @@ from collegium.node import (
     first_vector_state,
     load_statistics,
 )
-from collegium.node._base_chain import ChainRecord, HandoverRecord, decode_chain_record, encode_chain_record
+from collegium.node._base_chain import (
+    ChainRecord,
+    ConvictionRecord,
+    HandoverRecord,
+    decode_chain_record,
+    encode_chain_record,
+)
 from collegium.node._chain_check import _decode_transaction
 from collegium.node._epoch_wire import EpochMessage, decode_epoch_message, encode_epoch_message
 from collegium.node._evaluations import RoundEvaluation, read_evaluations, sign_evaluation
+from collegium.node._evidence import Charge, RoundVotes, decode_run_evidence, encode_run_evidence
 from collegium.node._figures import RoundFigures, append_figures, read_figures
 from collegium.node._gateway_problems import decode_problem, encode_problem
 from collegium.node._genesis import Genesis, ValidatorEntry, encode_genesis
@@ -189,6 +196,7 @@ from collegium.settlement import (
     JsonRpcLimits,
     Log,
     SentTransaction,
+    SlashingSite,
     contract,
     decode_revocation,
     decode_transaction,
@@ -634,7 +642,18 @@ def chain_records() -> Sequence[bytes]:
     )
     embedded = replace(of_node, url=None, sent=(), transcript=decode_transcript(transcript_bytes()))
     relieved = replace(of_node, handovers=(HandoverRecord(b"\7" + SHARE, 500_000),))
-    return [encode_chain_record(record) for record in (of_node, embedded, relieved)]
+    charge = Charge("double vote", 0, (b"votes",))
+    convicted = replace(
+        of_node,
+        site=SlashingSite(ADDRESS, ADDRESS, ADDRESS, ADDRESS),
+        convictions=(ConvictionRecord(charge, 1, 3, ADDRESS, 9, 1, 400_000),),
+    )
+    return [encode_chain_record(record) for record in (of_node, embedded, relieved, convicted)]
+
+
+def run_evidence() -> Sequence[bytes]:
+    votes = RoundVotes(2, (0, 3), SHARE * 2)
+    return [encode_run_evidence([votes], [Charge("double report", 0, (b"first", b"second"))])]
 
 
 SETTLEMENT = (
@@ -647,6 +666,13 @@ SETTLEMENT = (
     Decoder("transaction of a run", lambda d: _decode_transaction(0, SentTransaction(d, 5)), raw_transactions, cost=2),
     Decoder("revocation of a licence", decode_revocation, revocations, cost=2),
     Decoder("chain record", decode_chain_record, chain_records, "json", encode=encode_chain_record),
+    Decoder(
+        "evidence",
+        decode_run_evidence,
+        run_evidence,
+        "json",
+        encode=lambda found: encode_run_evidence(found.votes, found.charges),
+    ),
 )
 
 # ------------------------------------------------------------------------------------------------ node
@@ -1126,6 +1152,7 @@ REACHED = {
     "learning/_table.py load_table": "table .csv",
     "lineage/_record.py decode_attributes": "attributes of a record",
     "node/_base_chain.py decode_chain_record": "chain record",
+    "node/_evidence.py decode_run_evidence": "evidence",
     "node/_epoch_wire.py decode_epoch_message": "frame of a validator",
     "node/_experiment.py decode_experiment": "experiment file",
     "node/_experiment.py experiment_from_bytes": "experiment",

@@ -407,8 +407,8 @@ def test_several_local_steps_are_proved_too(level: str) -> None:
 def test_canonical_bytes_are_these() -> None:
     text = changed('"hospitals"', '"h\u00f4pitaux"')
     assert experiment_to_bytes(decode(text)) == (
-        b'{"chain":{"checkpoint_every":10,"url":null},"committee":{"absent":0,"link_ms":50,"lying":0,"seats":16,'
-        b'"verifiers":4,"watts":"15/1"},"data":{"drop":[],"label":"disease","missing":[],"negative":["0"],"path":"heart.csv",'
+        b'{"chain":{"checkpoint_every":10,"courts":true,"url":null},"committee":{"absent":0,"link_ms":50,"lying":0,'
+        b'"seats":16,"verifiers":4,"watts":"15/1"},"data":{"drop":[],"label":"disease","missing":[],"negative":["0"],"path":"heart.csv",'
         b'"positive":[],"rows_min":10,"site":"hospital","test_fraction":"1/4"},"format":"collegium/v1/experiment",'
         b'"model":{"hidden":null,"kind":"logistic"},"rule":{"batch_rows":null,"learning_rate":"1/20",'
         b'"local_steps":1},"schema":null,"task":{"level":"unproved","name":"h\\u00f4pitaux","rounds":3,"seed":1},'
@@ -416,9 +416,20 @@ def test_canonical_bytes_are_these() -> None:
     )
 
 
+def test_bytes_from_before_there_were_courts_are_those_of_a_task_without() -> None:
+    data = experiment_to_bytes(decode(SMALLEST))
+    before = data.replace(b'"courts":true,', b"")
+    assert before != data
+    assert experiment_from_bytes(before).chain.courts is False
+    assert experiment_to_bytes(experiment_from_bytes(before)) == before
+    assert experiment_to_bytes(decode(f"{SMALLEST}\n[chain]\ncourts = false\n")) == before
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
+        (b'"courts":true', b'"courts":false'),
+        (b'"courts":true', b'"courts":true,"trainers_stake":false'),
         (b'"rounds":3', b'"rounds": 3'),
         (b'"rounds":3', b'"rounds":3,"rounds":3'),
         (b'"learning_rate":"1/20"', b'"learning_rate":"2/40"'),

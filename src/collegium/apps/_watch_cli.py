@@ -29,20 +29,30 @@ def watch(
     dispute: Annotated[
         bool, typer.Option("--challenge", help="Dispute the first header that does not hold; an account pays.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Look again until every round of the folder is settled.")
+    ] = False,
+    defend: Annotated[
+        bool,
+        typer.Option("--defend", help="Stand up for headers that hold, until every checkpoint is final; it pays."),
+    ] = False,
     court: Annotated[
         str | None,
-        typer.Option("--court", metavar="ADDRESS", help="Address of the task's contract Disputes; none: found one."),
+        typer.Option("--court", metavar="ADDRESS", help="Address of a contract Disputes other than the run's own."),
     ] = None,
 ) -> None:
     """Recompute what every header under a checkpoint says; with --challenge, dispute what does not hold.
 
-    Ends with code 0 when every header is right, 1 when one is wrong. The account that pays for a dispute is that of
-    the key in COLLEGIUM_CHAIN_KEY. A dispute takes as long as those who stand up for the header may: days.
+    Ends with code 0 when every header is right, 1 when one is wrong. The account that pays is that of the key in
+    COLLEGIUM_CHAIN_KEY. A dispute takes as long as those who stand up for the header may: days. When a header has
+    fallen, the stakes of all whose own vote for it is known are taken, and a tenth of that is the challenger's.
+    Whoever was killed in the middle starts the same command again.
 
     \b
     Example:
       collegium watch runs/hospitals
-      collegium watch runs/hospitals --challenge --court 0x5fbdb2315678afecb367f032d93f642f64180aa3
+      collegium watch runs/hospitals --challenge --follow
+      collegium watch runs/hospitals --defend
     """
     with exit_codes():
         from collegium import node
@@ -50,19 +60,14 @@ def watch(
         if not run.is_dir():
             raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
         address = None if court is None else _address(court)
-        account = _account() if dispute else None
+        account = _account() if dispute or defend else None
         watched = node.load_watched(run, url)
-        found = node.watch(watched, _say)
-        if found is None:
-            _say("every header is what its public work gives")
-            return
-        finding, place = found
-        if account is not None and finding.disputable:
-            at = node.court_of(watched, address, account, None, _say)
-            node.challenge(watched, finding, place, at, account, _say)
-        elif account is not None:
-            _say("no contract can be brought to see this yet: docs/spec/disputes.md says which work can be disputed")
-        raise typer.Exit(ExitCode.FAILED)
+        player = None if account is None else node.Player(account, _say)
+        rooms = [] if player is None else node.courtrooms(watched, address)
+        plan = node.WatchPlan(challenge=dispute, follow=follow, defend=defend)
+        if node.watch_run(watched, rooms, plan, player, _say) is not None:
+            raise typer.Exit(ExitCode.FAILED)
+        _say("every header is what its public work gives")
 
 
 def _say(line: str) -> None:
@@ -76,7 +81,9 @@ def _account() -> "AccountKey":
     try:
         return AccountKey(bytes.fromhex(os.environ.get(KEY_VARIABLE, "").removeprefix("0x")))
     except (ValueError, CollegiumError) as error:
-        raise UsageError(f"--challenge needs an account that pays: set {KEY_VARIABLE} to its key, 32 bytes") from error
+        raise UsageError(
+            f"--challenge and --defend need an account that pays: set {KEY_VARIABLE} to its key, 32 bytes"
+        ) from error
 
 
 def _address(text: str) -> bytes:

@@ -16,6 +16,7 @@ from ._consortium import (
     found_consortium,
     open_consortium,
 )
+from ._courtroom import Courtroom, ModelCourtroom, Player, courtrooms, found_courtroom
 from ._desk import Readiness
 from ._events import (
     CheckpointPosted,
@@ -28,6 +29,7 @@ from ._events import (
     Warning_,
     WorldError,
 )
+from ._evidence import Charge, RoundVotes, RunEvidence, decode_run_evidence, encode_run_evidence
 from ._experiment import (
     AttestationSettings,
     ChainSettings,
@@ -51,6 +53,7 @@ from ._experiment import (
     seats_spoiled_max,
 )
 from ._final_model import FinalModelError, final_model
+from ._follow import WatchPlan, challenge, watch_run
 from ._genesis import Genesis, GenesisError, decode_genesis
 from ._machine_court import (
     CourtPlayer,
@@ -112,6 +115,7 @@ from ._network_settings import (
 )
 from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_context, load_owner_rows, load_statistics
 from ._peers import PeerLimits, Peers
+from ._penalties import bring_charges, convict_signers, tell_standing
 from ._play import PlayedRound, play_round
 from ._public_work import PublicRecord, read_public_record, work_terms
 from ._register import (
@@ -174,8 +178,6 @@ from ._watch import (
     NotOnANodeError,
     RecordMismatchError,
     WatchedRun,
-    challenge,
-    court_of,
     load_watched,
     watch,
 )
@@ -193,6 +195,7 @@ __all__ = [
     "BadCardError",
     "CardSetError",
     "ChainSettings",
+    "Charge",
     "CheckpointPosted",
     "CohortSettings",
     "CollectError",
@@ -203,6 +206,7 @@ __all__ = [
     "Consortium",
     "ConsortiumError",
     "CourtPlayer",
+    "Courtroom",
     "DataRegistration",
     "DataSettings",
     "DealCard",
@@ -235,6 +239,7 @@ __all__ = [
     "ManifestError",
     "Member",
     "Message",
+    "ModelCourtroom",
     "ModelSettings",
     "ModelState",
     "ModelStateError",
@@ -255,6 +260,7 @@ __all__ = [
     "PeerLimits",
     "Peers",
     "PlayedRound",
+    "Player",
     "PortsTakenError",
     "Problem",
     "PublicRecord",
@@ -282,8 +288,10 @@ __all__ = [
     "RosterError",
     "RoundFinished",
     "RoundStarted",
+    "RoundVotes",
     "RowsChangedError",
     "RuleSettings",
+    "RunEvidence",
     "RunRefusedError",
     "ScalingFileError",
     "SettingsError",
@@ -316,6 +324,7 @@ __all__ = [
     "Verification",
     "VerifyProgress",
     "Warning_",
+    "WatchPlan",
     "WatchedRun",
     "Workers",
     "WorldError",
@@ -323,6 +332,7 @@ __all__ = [
     "allocate_columns",
     "ask_command",
     "assemble_roster",
+    "bring_charges",
     "card_name",
     "challenge",
     "check_licence",
@@ -330,7 +340,8 @@ __all__ = [
     "collect",
     "collect_run",
     "confirm_in",
-    "court_of",
+    "convict_signers",
+    "courtrooms",
     "create_authority",
     "data_context",
     "deal_in",
@@ -340,15 +351,18 @@ __all__ = [
     "decode_genesis",
     "decode_licence",
     "decode_roster",
+    "decode_run_evidence",
     "encode_card",
     "encode_data_registration",
     "encode_licence",
+    "encode_run_evidence",
     "expect_role",
     "experiment_from_bytes",
     "experiment_to_bytes",
     "final_model",
     "first_vector_state",
     "found_consortium",
+    "found_courtroom",
     "found_machine_court",
     "identity_from_uri",
     "issue",
@@ -379,6 +393,7 @@ __all__ = [
     "seats_spoiled_max",
     "set_up",
     "settle_in",
+    "tell_standing",
     "terms_digest",
     "try_mutants",
     "verify_continuation",
@@ -386,6 +401,7 @@ __all__ = [
     "verify_licence",
     "verify_run",
     "watch",
+    "watch_run",
     "work_kinds",
     "work_programs",
     "work_terms",

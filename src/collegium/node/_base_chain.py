@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import msgspec
 
@@ -14,10 +15,12 @@ from collegium.crypto import (
     AccountKey,
     BlsSecretKey,
     Digest,
+    SealKey,
     decode_certificate,
     encode_certificate,
     keccak256,
     make_certificate,
+    os_random,
 )
 from collegium.errors import CollegiumError
 from collegium.settlement import (
@@ -28,30 +31,43 @@ from collegium.settlement import (
     ChainAnswerError,
     ChainUnreachableError,
     Checkpoint,
+    Conviction,
     Deployment,
     EmbeddedChain,
     Genesis,
     JsonRpcChain,
+    Role,
     SentTransaction,
+    SlashingSite,
+    StepRule,
     TransactionNotMinedError,
     Transcript,
     checkpoint_before,
     checkpoint_call,
     deploy,
+    enrol,
+    found_task,
+    is_convicted,
     open_epoch,
     open_first_epoch,
+    plan_founding,
     possession_context,
     post_checkpoint,
+    read_conviction,
     read_head,
     register_validator,
+    step_rule,
     transact,
     transcribe,
     verify_replay,
 )
 
+from ._evidence import Accusation, Charge, accuse
+from ._experiment import ChainSettings
 from ._facts import CheckpointFacts
 from ._json import decode_canonical
 from ._sharded_node import ShardedNode
+from ._task import LearningTask
 from ._validator_node import ValidatorNode
 
 __all__ = [
@@ -63,11 +79,16 @@ __all__ = [
     "ChainRecord",
     "ChainRecordError",
     "ChainTerms",
+    "ConvictionRecord",
     "HandoverRecord",
     "TakenStep",
+    "What",
     "checkpoint_facts",
+    "court_rule",
     "decode_chain_record",
     "encode_chain_record",
+    "found_contracts",
+    "numbers_of",
 ]
 
 RECORD_BYTES_MAX = 64 << 20
@@ -77,6 +98,7 @@ UNBONDING_S = 14 * 24 * 3600
 FUNDING_WEI = 2 * STAKE_WEI  # what each account of a run on a real node is given: a stake, and as much for its gas
 FUNDS_WEI = 100 * 10**18
 REGISTRATION_GAS_MAX = 1_000_000
+CREATION_GAS_MAX = 10_000_000
 EMBEDDED_CHAIN_ID = 1337
 EMBEDDED_TIMESTAMP_S = 1_700_000_000  # of block 0; the embedded chain's time is virtual
 MAINNET_CHAIN_ID = 1
@@ -116,11 +138,17 @@ class ChainTerms:
         return validator.stake if self.stake_wei else 0
 
 
+What: TypeAlias = Checkpoint | EpochSet | Accusation
+
+
 @dataclass(frozen=True, slots=True)
 class CertifiedStep:
-    """A checkpoint, or the set that follows, with the certificate of the set in office: it serves on every chain."""
+    """A checkpoint, or the set that follows, with the certificate of the set in office: it serves on every chain.
 
-    what: Checkpoint | EpochSet
+    Or, at home alone and without a certificate, what a member signed against itself.
+    """
+
+    what: What
     certificate: bytes
 
     @property
@@ -128,6 +156,8 @@ class CertifiedStep:
         """What it is, in words."""
         if isinstance(self.what, Checkpoint):
             return f"checkpoint of rounds {self.what.first_round} to {self.what.last_round}"
+        if isinstance(self.what, Accusation):
+            return self.what.deed.what
         return f"opening of epoch {self.what.epoch}"
 
 
@@ -138,12 +168,14 @@ class TakenStep:
     Attributes:
         gas: 0 if somebody else's transaction brought it.
         sent: our transaction to a node that brought it; None on the embedded chain, or if there is none.
+        conviction: what came of an accusation.
     """
 
     step: CertifiedStep
     gas: int
     calldata_bytes: int
     sent: SentTransaction | None = None
+    conviction: Conviction | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +190,26 @@ class HandoverRecord:
 
 
 @dataclass(frozen=True)
+class ConvictionRecord:
+    """Evidence that cost a member its stake, or a part of it.
+
+    Attributes:
+        after: how many checkpoints and handovers are before it in the record.
+        member: its number in the registry.
+        burned, rewarded: of its stake, in wei; `reporter` is owed what is rewarded.
+        gas: what bringing it took; 0 if somebody else brought it to a node.
+    """
+
+    charge: Charge
+    after: int
+    member: int
+    reporter: bytes
+    burned: int
+    rewarded: int
+    gas: int
+
+
+@dataclass(frozen=True)
 class ChainRecord:
     """Everything that was sent to the base chain.
 
@@ -168,6 +220,9 @@ class ChainRecord:
         gas: what each checkpoint took; 0 of one that somebody else sent to a node: `sent` does not have it.
         handovers: one an epoch that was opened after the first; not there in a task of one epoch.
         followers: the records of the chains that follow this one; not there if none does, and never in theirs.
+        site: where the contracts are that may take stakes, and the court that they believe; not there in a task that
+            was founded without.
+        convictions: what members were convicted of without a court, in order; not there where nobody was.
     """
 
     url: str | None
@@ -180,6 +235,18 @@ class ChainRecord:
     calldata_bytes: tuple[int, ...]
     handovers: tuple[HandoverRecord, ...] | msgspec.UnsetType = msgspec.UNSET
     followers: tuple[ChainRecord, ...] | msgspec.UnsetType = msgspec.UNSET
+    site: SlashingSite | msgspec.UnsetType = msgspec.UNSET
+    convictions: tuple[ConvictionRecord, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def stakes_site(self) -> SlashingSite | None:
+        """Where stakes can be taken, None where nobody may."""
+        return None if isinstance(self.site, msgspec.UnsetType) else self.site
+
+    @property
+    def convicted(self) -> tuple[ConvictionRecord, ...]:
+        """The convictions, mostly none."""
+        return () if isinstance(self.convictions, msgspec.UnsetType) else self.convictions
 
     @property
     def followed_by(self) -> tuple[ChainRecord, ...]:
@@ -206,6 +273,8 @@ class BaseChain:
         founding: the transactions to a node that founded the task.
         taken: every step since, in order.
         place: HOME, or that of a chain that follows.
+        site: where stakes can be taken; None where nobody may.
+        trainers: that have stakes.
     """
 
     chain: Chain
@@ -216,10 +285,12 @@ class BaseChain:
     founding: tuple[SentTransaction, ...] = ()
     taken: list[TakenStep] = field(default_factory=list)
     place: int = HOME
-    numbers: Mapping[bytes, int] = field(init=False)  # in the chain's registry, by account: of the first epoch's set
+    site: SlashingSite | None = None
+    trainers: Sequence[bytes] = ()
+    numbers: Mapping[bytes, int] = field(init=False)  # in the chain's registry, by account
 
     def __post_init__(self) -> None:
-        self.numbers = {validator.account: int(validator.index) for validator in self.first_set.validators}
+        self.numbers = numbers_of(self.first_set, self.trainers)
 
     @classmethod
     def found(
@@ -229,17 +300,24 @@ class BaseChain:
         epoch_set: EpochSet,
         validators: Sequence[tuple[AccountKey, BlsSecretKey]],
         place: int = HOME,
+        rule: StepRule | None = None,
+        trainers: Sequence[AccountKey] = (),
     ) -> BaseChain:
         """Deploy a task's contracts, register its validators, at home with their stakes, and open the first epoch.
 
-        On a real node the account whose key is in COLLEGIUM_CHAIN_KEY pays.
+        On a real node the account whose key is in COLLEGIUM_CHAIN_KEY pays. On the embedded chain every account has
+        coin from its first block: nobody's stake there is worth anything.
+
+        Args:
+            rule: of the task's model step: found the court that holds it too, and the contract that takes stakes.
+            trainers: enter with stakes of their own.
 
         Raises:
             ChainRecordError: a real node, but no key to pay with, or of a network whose coin has a price.
             CollegiumError: the chain is not reachable or refuses.
         """
         terms = ChainTerms.at(place)
-        accounts = [operator, *(account for account, _ in validators)]
+        accounts = [operator, *(account for account, _ in validators), *trainers]
         if url is None:
             funds = tuple((account.address, FUNDS_WEI) for account in accounts)
             chain: Chain = EmbeddedChain(Genesis(terms.embedded_id, EMBEDDED_TIMESTAMP_S, funds))
@@ -253,17 +331,20 @@ class BaseChain:
                 )
             for account in accounts:
                 transact(chain, funder, account.address, b"", value=FUNDING_WEI)
-        deployment = deploy(
-            chain, operator, epoch_set.task, stake_min_wei=terms.stake_min_wei, unbonding_s=terms.unbonding_s
-        )
-        numbers, gas_max = [], REGISTRATION_GAS_MAX if url is None else None  # our own chain need not be tried first
+        tried = url is not None  # our own chain need not be tried first
+        deployment, site = found_contracts(chain, operator, epoch_set.task, terms, rule, tried=tried)
+        numbers, gas_max = [], None if tried else REGISTRATION_GAS_MAX
         for account, key in validators:
             proof = key.prove_possession(possession_context(chain.chain_id, deployment.registry, account.address))
             own = (key.public_key(), proof, terms.stake_wei)
             numbers.append(register_validator(chain, deployment, account, *own, gas_max=gas_max))
+        for account in trainers:
+            sealed_to = SealKey.generate(os_random).public_bytes  # nothing is sealed to trainers in a run
+            enrol(chain, deployment, account, Role.TRAINER, sealed_to, terms.stake_wei)
         open_first_epoch(chain, deployment, operator, numbers)
-        founding = () if url is None else chain.sent
-        return cls(chain, url, operator, epoch_set, deployment, founding, place=place)
+        founding, staking = () if url is None else chain.sent, [account.address for account in trainers]
+        around = (url, operator, epoch_set, deployment, founding)
+        return cls(chain, *around, place=place, site=site, trainers=staking)
 
     @classmethod
     def resume(
@@ -273,12 +354,14 @@ class BaseChain:
         epoch_set: EpochSet,
         later: Sequence[EpochSet] = (),
         place: int = HOME,
+        trainers: Sequence[bytes] = (),
     ) -> BaseChain:
         """Go on where a record ends: the embedded chain is executed again, a node is asked.
 
         Args:
             epoch_set: the first epoch's.
             later: those of the epochs after it, as many as the record has handovers or more.
+            trainers: that entered with stakes.
 
         Raises:
             ChainRecordError: the record is of neither.
@@ -293,9 +376,10 @@ class BaseChain:
             raise ChainRecordError("a chain record holds a transcript or names a node, and not both")
         if len(record.handed_over) > len(later):
             raise ChainRecordError(f"the record has {len(record.handed_over)} handovers, {len(later)} epochs are known")
-        taken = _taken(record, later)
+        taken = _taken(record, epoch_set, later, trainers)
         founding = record.sent[: len(record.sent) - sum(step.sent is not None for step in taken)]
-        return cls(chain, record.url, operator, epoch_set, record.deployment, founding, taken, place)
+        around = (record.url, operator, epoch_set, record.deployment, founding, taken, place)
+        return cls(chain, *around, record.stakes_site, trainers)
 
     @property
     def epoch_set(self) -> EpochSet:
@@ -320,6 +404,24 @@ class BaseChain:
             for taken in self.taken
             if isinstance(taken.step.what, EpochSet)
         ]
+
+    @property
+    def certified_steps(self) -> list[TakenStep]:
+        """The checkpoints and handovers, which chains that follow take too."""
+        return [taken for taken in self.taken if not isinstance(taken.step.what, Accusation)]
+
+    @property
+    def convictions(self) -> list[ConvictionRecord]:
+        """What members were convicted of."""
+        records, after = list[ConvictionRecord](), 0
+        for taken in self.taken:
+            what, found = taken.step.what, taken.conviction
+            if not isinstance(what, Accusation) or found is None:
+                after += 1
+                continue
+            cost = (found.reporter, found.burned, found.rewarded, taken.gas)
+            records.append(ConvictionRecord(what.charge, after, found.member, *cost))
+        return records
 
     def settle(self, root: Digest, last_round: int, nodes: Sequence[ValidatorNode | ShardedNode]) -> CheckpointFacts:
         """Have the epoch set sign the headers up to `last_round` and post the certificate."""
@@ -351,12 +453,26 @@ class BaseChain:
         """
         return CertifiedStep(what, encode_certificate(make_certificate(self.epoch_set.size, signatures)))
 
+    def bring(self, accusation: Accusation) -> ConvictionRecord:
+        """Bring a charge that holds before the contract that takes stakes.
+
+        Raises:
+            ContractRefusedError: AlreadyConvicted, somebody else has brought it; NothingToSlash, no stake is left.
+            CollegiumError: the chain is not reachable, or nobody may take stakes.
+        """
+        self.take(CertifiedStep(accusation, b""))
+        return self.convictions[-1]
+
     def take(self, step: CertifiedStep) -> None:
-        """Send what settles a checkpoint or opens an epoch, and note it.
+        """Send what settles a checkpoint, opens an epoch or takes a stake, and note it.
 
         Raises:
             CollegiumError: the chain is not reachable or refuses.
         """
+        if isinstance(step.what, Accusation):
+            brought = transact(self.chain, self.operator, self._slashing().slashing, step.what.call)
+            self.enter(step, brought.gas, brought.transaction)
+            return
         certificate = decode_certificate(step.certificate, self.epoch_set.size)
         if isinstance(step.what, Checkpoint):
             settled = post_checkpoint(self.chain, self.deployment, self.operator, step.what, certificate)
@@ -366,12 +482,15 @@ class BaseChain:
             opened = open_epoch(self.chain, self.deployment, self.operator, seats, certificate)
             self.enter(step, opened.gas, opened.transaction)
 
-    def has(self, what: Checkpoint | EpochSet) -> bool:
+    def has(self, what: What) -> bool:
         """Ask the contract whether it has taken a step, whoever sent it.
 
         Raises:
             ChainRecordError: it has accepted another checkpoint of the same rounds.
+            ContractRefusedError: it takes no stake on this accusation, by name.
         """
+        if isinstance(what, Accusation):
+            return is_convicted(self.chain, self._slashing(), what.call)
         head = read_head(self.chain, self.deployment)
         if isinstance(what, EpochSet):
             return head.epoch >= what.epoch
@@ -400,12 +519,14 @@ class BaseChain:
 
     def enter(self, step: CertifiedStep, gas: int, transaction: Digest | None = None) -> None:
         """Note a step that is on the chain, what it took, and our transaction; None for somebody else's."""
-        size, sent = 0, None
+        size, sent, conviction = 0, None, None
         if isinstance(step.what, Checkpoint):
             size = len(checkpoint_call(step.what, decode_certificate(step.certificate, self.epoch_set.size)))
+        if isinstance(step.what, Accusation):
+            conviction = read_conviction(self.chain, self._slashing(), self.deployment.block, step.what.call)
         if transaction is not None and self.url is not None:
             sent = next(found for found in reversed(self.chain.sent) if keccak256(found.raw) == transaction)
-        self.taken.append(TakenStep(step, gas, size, sent))
+        self.taken.append(TakenStep(step, gas, size, sent, conviction))
 
     @property
     def sent(self) -> tuple[SentTransaction, ...]:
@@ -427,7 +548,14 @@ class BaseChain:
             gas=tuple(entry.gas for entry in self.facts),
             calldata_bytes=tuple(entry.calldata_bytes for entry in self.facts),
             handovers=tuple(self.handovers) or msgspec.UNSET,
+            site=self.site or msgspec.UNSET,
+            convictions=tuple(self.convictions) or msgspec.UNSET,
         )
+
+    def _slashing(self) -> SlashingSite:
+        if self.site is None:
+            raise ChainRecordError("the task was founded without a contract that takes stakes")
+        return self.site
 
     def _stands(self, taken: TakenStep) -> bool:
         """Ask whether the contract has a step, and still by our transaction if it was ours."""
@@ -452,10 +580,9 @@ def decode_chain_record(data: bytes) -> ChainRecord:
     counts = {len(record.checkpoints), len(record.certificates), len(record.gas), len(record.calldata_bytes)}
     if len(counts) != 1:
         raise ChainRecordError(f"chain record has {sorted(counts)} of each, expected one count of checkpoints")
-    if record.handovers == ():
-        raise ChainRecordError("chain record has an empty list of handovers, expected none or a list that holds some")
-    if record.followers == ():
-        raise ChainRecordError("chain record has an empty list of followers, expected none or a list that holds some")
+    for name in ("handovers", "followers", "convictions"):
+        if getattr(record, name) == ():
+            raise ChainRecordError(f"chain record has an empty list of {name}, expected none or a list that holds some")
     if any(follower.followed_by for follower in record.followed_by):
         raise ChainRecordError("a chain that follows is followed in the chain record, expected one home of all")
     return record
@@ -469,11 +596,46 @@ def checkpoint_facts(record: ChainRecord) -> list[CheckpointFacts]:
     ]
 
 
-def _taken(record: ChainRecord, later: Sequence[EpochSet]) -> list[TakenStep]:
+def numbers_of(epoch_set: EpochSet, trainers: Sequence[bytes] = ()) -> dict[bytes, int]:
+    """Return each member's number in a task's registry, by account.
+
+    Args:
+        epoch_set: the first epoch's.
+        trainers: that entered with stakes, in this order, after the validators.
+    """
+    numbers = {validator.account: int(validator.index) for validator in epoch_set.validators}
+    return numbers | {account: epoch_set.size + place for place, account in enumerate(trainers)}
+
+
+def court_rule(settings: ChainSettings, task: LearningTask) -> StepRule | None:
+    """Return the rule of a task's model step as its court holds it; None where the task has no court."""
+    return step_rule(task.spec, task.rule, task.layout(0).entries) if settings.courts else None
+
+
+def found_contracts(
+    chain: Chain, operator: AccountKey, task: Digest, terms: ChainTerms, rule: StepRule | None, *, tried: bool
+) -> tuple[Deployment, SlashingSite | None]:
+    """Create a task's contracts: with a rule those too that hear disputes about it and take stakes.
+
+    Args:
+        tried: each creation is tried first, for what it costs.
+    """
+    if rule is None:
+        times = (terms.stake_min_wei, terms.unbonding_s)
+        return deploy(chain, operator, task, stake_min_wei=times[0], unbonding_s=times[1]), None
+    nonce = chain.nonce(operator.address)
+    plan = plan_founding(operator.address, nonce, task, rule, stake_min_wei=terms.stake_min_wei)
+    return found_task(chain, operator, plan, gas_max=None if tried else CREATION_GAS_MAX), plan.site
+
+
+def _taken(
+    record: ChainRecord, epoch_set: EpochSet, later: Sequence[EpochSet], trainers: Sequence[bytes]
+) -> list[TakenStep]:
     """Return the steps of a record in the order in which they were taken: a set before its first checkpoint.
 
     Args:
         later: the sets after the first, as many as the record has handovers or more.
+        trainers: that entered with stakes.
     """
     opened = deque(zip(later, record.handed_over, strict=False))
     taken: list[TakenStep] = []
@@ -483,6 +645,11 @@ def _taken(record: ChainRecord, later: Sequence[EpochSet]) -> list[TakenStep]:
             taken.append(TakenStep(CertifiedStep(following, handover.certificate), handover.gas, 0))
         taken.append(TakenStep(CertifiedStep(facts.checkpoint, certificate), facts.gas, facts.calldata_bytes))
     taken += [TakenStep(CertifiedStep(following, entry.certificate), entry.gas, 0) for following, entry in opened]
+    numbers = numbers_of(epoch_set, trainers)
+    for found in reversed(record.convicted):
+        accusation = accuse(found.charge, [epoch_set, *later], numbers)
+        cost = Conviction(found.member, found.charge.kind, found.reporter, found.burned, found.rewarded)
+        taken.insert(found.after, TakenStep(CertifiedStep(accusation, b""), found.gas, 0, None, cost))
     own = deque(record.sent)
     for place in reversed(range(len(taken))):  # ours are the last that were sent
         if taken[place].gas and own:

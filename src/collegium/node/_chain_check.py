@@ -27,20 +27,27 @@ from collegium.settlement import (
     Checkpoint,
     Deployment,
     EmbeddedChain,
+    FoundingPlan,
     Genesis,
     MalformedTransactionError,
+    Receipt,
+    Role,
     SentTransaction,
     SignedTransaction,
+    StepRule,
     attach,
     contract,
     contract_address,
+    conviction_in,
     decode_transaction,
+    plan_founding,
     read_checkpoints,
     settlement_creation,
     verify_replay,
 )
 
 from ._base_chain import (
+    CREATION_GAS_MAX,
     EMBEDDED_TIMESTAMP_S,
     FUNDING_WEI,
     FUNDS_WEI,
@@ -49,17 +56,20 @@ from ._base_chain import (
     ChainRecord,
     ChainRecordError,
     ChainTerms,
+    ConvictionRecord,
+    numbers_of,
 )
 from ._checkpoints import opening_digest
 from ._epochs import KnownEpoch
+from ._evidence import Accusation, accuse
 
-__all__ = ["check_chain"]
+__all__ = ["Founded", "check_chain"]
 
 ROUNDS_MAX = 1 << 48  # as the contract counts them
 POSSESSION_BYTES = 96  # at the end of a registration's data; the contract checks it
+SEAL_KEY_BYTES = 32  # at the end of an enrolment's
 # Limits of gas that a run's own transactions keep with room to spare: docs/spec/settlement.md has what they use.
 FUNDING_GAS_MAX = 100_000
-CREATION_GAS_MAX = 10_000_000
 OPENING_GAS_MAX = 1 << 24
 CHECKPOINT_GAS_MAX = 2_000_000
 
@@ -94,6 +104,30 @@ class _Opened:
     certificate: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """A charge that holds, and what the record says that it cost."""
+
+    accusation: Accusation
+    record: ConvictionRecord
+
+
+_Step = _Settled | _Opened | _Brought
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What a task must have been founded with at home, beside its contract Settlement.
+
+    Attributes:
+        rule: of its model step, which a court holds; None: without courts.
+        trainers: who must have entered with a stake, in this order.
+    """
+
+    rule: StepRule | None = None
+    trainers: Sequence[bytes] = ()
+
+
 def check_chain(
     record: ChainRecord,
     url: str | None,
@@ -101,6 +135,7 @@ def check_chain(
     operator: bytes,
     later: Sequence[KnownEpoch] = (),
     followers: Sequence[str | None] = (),
+    founded: Founded | None = None,
 ) -> None:
     """Check every certificate and transaction and, on the embedded chain, execute all again and read the result back.
 
@@ -111,11 +146,12 @@ def check_chain(
         operator: account that deployed the contracts and posted the checkpoints.
         later: the epochs after the first that must have been put in office, each by the one before it.
         followers: the nodes of the chains that follow, None for an embedded one. Each may lag behind.
+        founded: what the experiment says that the task was founded with; None: nothing more.
 
     Raises:
         CollegiumError: naming what does not hold.
     """
-    _check_one(record.alone, url, epoch_set, operator, later, HOME)
+    _check_one(record.alone, url, epoch_set, operator, later, HOME, founded or Founded())
     if len(record.followed_by) != len(followers):
         raise ChainRecordError(
             f"the record has {len(record.followed_by)} chains that follow, the experiment names {len(followers)}"
@@ -125,7 +161,7 @@ def check_chain(
         try:
             if handovers > len(later) or following.checkpoints != record.checkpoints[:count]:
                 raise ChainRecordError("it has taken what the home chain has not")
-            _check_one(following, node, epoch_set, operator, later[:handovers], place)
+            _check_one(following, node, epoch_set, operator, later[:handovers], place, Founded())
         except CollegiumError as error:
             raise ChainRecordError(f"chain {place} that follows: {error}", **error.values) from error
 
@@ -137,33 +173,42 @@ def _check_one(
     operator: bytes,
     later: Sequence[KnownEpoch],
     place: int,
+    founded: Founded,
 ) -> None:
     """Check one chain of a task."""
     terms = ChainTerms.at(place)
     if record.url != url:
         raise ChainRecordError(f"the record is of {record.url or 'an embedded chain'}, expected {url or 'embedded'}")
-    # 1. certificates
+    # 1. certificates, and what members signed against themselves
     steps = _certified_steps(record, epoch_set, later)
+    steps = _with_convictions(record, steps, [epoch_set, *(known.epoch_set for known in later)], founded.trainers)
     # 2. addresses: they follow from who created what
     settlement = contract_address(operator, 0)
     deployment = Deployment(epoch_set.task, settlement, contract_address(settlement, 1), record.deployment.block)
     if record.deployment != deployment:
         raise ChainRecordError(f"the contracts are at {settlement.hex()} and its registry, the record says otherwise")
+    plan = None
+    if founded.rule is not None:
+        plan = plan_founding(operator, 0, epoch_set.task, founded.rule, stake_min_wei=terms.stake_min_wei)
+    if record.stakes_site != (None if plan is None else plan.site):
+        expected = "no contract that takes stakes" if plan is None else f"{plan.site}"
+        raise ChainRecordError(f"the record names {record.stakes_site}, expected {expected}")
     # 3. transactions
     settling = [_step_call(record, step, epoch_set, operator) for step in steps]
-    set_up = list(_set_up_calls(epoch_set, operator, deployment, terms))
+    set_up = list(_set_up_calls(epoch_set, operator, deployment, terms, plan, founded.trainers))
     sizes = tuple(len(call.data) for call, step in zip(settling, steps, strict=True) if isinstance(step, _Settled))
     if record.calldata_bytes != sizes:
         raise ChainRecordError(f"checkpoints take {sizes} bytes, the record says {record.calldata_bytes}")
+    accounts = (operator, *(validator.account for validator in epoch_set.validators), *founded.trainers)
     if url is None:
-        _check_embedded(record, [*set_up, *settling], steps, epoch_set, operator, terms)
+        _check_embedded(record, [*set_up, *settling], steps, epoch_set, accounts, terms)
     else:
-        _check_node(record, [*set_up, *_own_calls(record, steps, settling)], epoch_set, operator)
+        _check_node(record, [*set_up, *_own_calls(record, steps, settling)], accounts)
 
 
-def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[KnownEpoch]) -> list[_Settled | _Opened]:
+def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[KnownEpoch]) -> list[_Step]:
     """Check every certificate, each by the set in office, and return in order what they settled or opened."""
-    previous, settled, steps = NO_CHECKPOINT, 0, list[_Settled | _Opened]()
+    previous, settled, steps = NO_CHECKPOINT, 0, list[_Step]()
     waiting, handovers = deque(later), deque(record.handed_over)
     if len(handovers) != len(waiting):
         raise ChainRecordError(f"the record has {len(handovers)} handovers, the ledger {len(waiting)} epochs after 0")
@@ -190,18 +235,47 @@ def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[K
     return steps
 
 
+def _with_convictions(
+    record: ChainRecord, steps: Sequence[_Step], epoch_sets: Sequence[EpochSet], trainers: Sequence[bytes]
+) -> list[_Step]:
+    """Check every charge that cost a stake, and return the steps with it in its place."""
+    if record.convicted and record.stakes_site is None:
+        raise ChainRecordError("the record has convictions and names no contract that takes stakes")
+    numbers, deeds, placed, done = numbers_of(epoch_sets[0], trainers), set[object](), list[_Step](), 0
+    for found in record.convicted:
+        accusation = accuse(found.charge, epoch_sets, numbers)
+        if not done <= found.after <= len(steps) or accusation.deed.key in deeds:
+            raise ChainRecordError(f"{accusation.deed.what} is recorded out of order, or twice")
+        if found.member != accusation.member:
+            raise ChainRecordError(f"{accusation.deed.what} is recorded of member {found.member}")
+        deeds.add(accusation.deed.key)
+        placed += [*steps[done : found.after], _Brought(accusation, found)]
+        done = found.after
+    return [*placed, *steps[done:]]
+
+
 def _check_certificate(epoch_set: EpochSet, digest: Digest, data: bytes) -> None:
     keys = [BlsPublicKey(validator.bls_key) for validator in epoch_set.validators]
     verify_certificate(keys, epoch_set.quorum, digest, decode_certificate(data, len(keys)))
 
 
-def _set_up_calls(epoch_set: EpochSet, operator: bytes, deployment: Deployment, terms: ChainTerms) -> Iterator[_Call]:
-    """Yield what founds a task: the contracts, one registration for each validator, and the first epoch."""
+def _set_up_calls(
+    epoch_set: EpochSet,
+    operator: bytes,
+    deployment: Deployment,
+    terms: ChainTerms,
+    plan: FoundingPlan | None,
+    trainers: Sequence[bytes],
+) -> Iterator[_Call]:
+    """Yield what founds a task: the contracts, one registration for each validator and trainer, the first epoch."""
     settlement, registry = contract("Settlement"), contract("Registry")
-    creation = settlement_creation(
-        epoch_set.task, first_round=0, stake_min_wei=terms.stake_min_wei, unbonding_s=terms.unbonding_s
-    )
-    yield _Call("the contracts' creation", operator, b"", 0, creation, CREATION_GAS_MAX)
+    if plan is None:
+        creation = settlement_creation(
+            epoch_set.task, first_round=0, stake_min_wei=terms.stake_min_wei, unbonding_s=terms.unbonding_s
+        )
+        yield _Call("the contracts' creation", operator, b"", 0, creation, CREATION_GAS_MAX)
+    for created in () if plan is None else plan.creations:
+        yield _Call(f"the creation of {created.name}", operator, b"", 0, created.data, CREATION_GAS_MAX)
     for validator in epoch_set.validators:
         key = g2_uncompressed(BlsPublicKey(validator.bls_key))
         yield _Call(
@@ -213,12 +287,26 @@ def _set_up_calls(epoch_set: EpochSet, operator: bytes, deployment: Deployment, 
             gas_max=REGISTRATION_GAS_MAX,
             free_bytes=POSSESSION_BYTES,
         )
+    for account in trainers:
+        yield _Call(
+            what=f"the entry of trainer {account.hex()}",
+            sender=account,
+            to=deployment.registry,
+            value=terms.stake_wei,
+            data=registry.call("enrol", Role.TRAINER, bytes(SEAL_KEY_BYTES)),
+            gas_max=REGISTRATION_GAS_MAX,
+            free_bytes=SEAL_KEY_BYTES,
+        )
     opening = settlement.call("openFirstEpoch", tuple(range(epoch_set.size)))
     yield _Call("the first epoch's opening", operator, deployment.settlement, 0, opening, OPENING_GAS_MAX)
 
 
-def _step_call(record: ChainRecord, step: _Settled | _Opened, epoch_set: EpochSet, operator: bytes) -> _Call:
-    """Return what settles a checkpoint, or puts an epoch set in office, with the record's certificate."""
+def _step_call(record: ChainRecord, step: _Step, epoch_set: EpochSet, operator: bytes) -> _Call:
+    """Return what settles a checkpoint, puts an epoch set in office, or brings a charge."""
+    if isinstance(step, _Brought):
+        accusation, site = step.accusation, record.stakes_site
+        slashing = b"" if site is None else site.slashing
+        return _Call(accusation.deed.what, operator, slashing, 0, accusation.call, OPENING_GAS_MAX)
     bitmap, signature = step.certificate[:-48], step.certificate[-48:]
     certificate, at = (int.from_bytes(bitmap, "little"), g1_uncompressed(signature)), record.deployment.settlement
     if isinstance(step, _Settled):
@@ -233,14 +321,17 @@ def _step_call(record: ChainRecord, step: _Settled | _Opened, epoch_set: EpochSe
     return _Call(f"the opening of epoch {step.epoch_set.epoch}", operator, at, 0, call, OPENING_GAS_MAX)
 
 
-def _own_calls(record: ChainRecord, steps: Sequence[_Settled | _Opened], calls: Sequence[_Call]) -> Iterator[_Call]:
+def _own_calls(record: ChainRecord, steps: Sequence[_Step], calls: Sequence[_Call]) -> Iterator[_Call]:
     """Yield the calls that the operator's account sent to a node; the others stand on their certificates alone.
 
     Anyone may settle what a quorum signed, and then the operator's own transaction is refused and spends a number.
     """
     checkpoints, handovers = iter(record.gas), iter(record.handed_over)
     for step, call in zip(steps, calls, strict=True):
-        gas = next(checkpoints) if isinstance(step, _Settled) else next(handovers).gas
+        if isinstance(step, _Brought):
+            gas = step.record.gas
+        else:
+            gas = next(checkpoints) if isinstance(step, _Settled) else next(handovers).gas
         if gas != 0:
             yield replace(call, after_others=True)
 
@@ -248,16 +339,15 @@ def _own_calls(record: ChainRecord, steps: Sequence[_Settled | _Opened], calls: 
 def _check_embedded(
     record: ChainRecord,
     calls: Sequence[_Call],
-    steps: Sequence[_Settled | _Opened],
+    steps: Sequence[_Step],
     epoch_set: EpochSet,
-    operator: bytes,
+    accounts: tuple[bytes, ...],
     terms: ChainTerms,
 ) -> None:
     """Check an embedded chain's transactions, execute them again, and compare what the contracts then hold."""
     transcript = record.transcript
     if transcript is None or record.sent:
         raise ChainRecordError("the record of an embedded chain must hold its transcript and nothing else")
-    accounts = (operator, *(validator.account for validator in epoch_set.validators))
     if transcript.genesis != Genesis(
         terms.embedded_id, EMBEDDED_TIMESTAMP_S, tuple((account, FUNDS_WEI) for account in accounts)
     ):
@@ -277,23 +367,37 @@ def _check_embedded(
     gas = tuple(receipt.gas for step, receipt in receipts if isinstance(step, _Settled))
     if gas != record.gas:
         raise ChainRecordError(f"checkpoints cost {gas} gas, the record says {record.gas}")
+    for step, receipt in receipts:
+        if isinstance(step, _Brought):
+            _check_conviction(chain, record, step, receipt)
     opening = tuple(receipt.gas for step, receipt in receipts if isinstance(step, _Opened))
     recorded = tuple(handover.gas for handover in record.handed_over)
     if opening != recorded:
         raise ChainRecordError(f"handovers cost {opening} gas, the record says {recorded}")
 
 
+def _check_conviction(chain: EmbeddedChain, record: ChainRecord, step: _Brought, receipt: Receipt) -> None:
+    """Check that a charge cost what the record says."""
+    if record.stakes_site is None:
+        raise ChainRecordError("the record names no contract that takes stakes")
+    found, said = conviction_in(chain, record.stakes_site, receipt), step.record
+    held = (found.member, found.reporter, found.burned, found.rewarded, found.gas)
+    if held != (said.member, said.reporter, said.burned, said.rewarded, said.gas):
+        raise ChainRecordError(f"{step.accusation.deed.what} cost {found}, the record says otherwise")
+
+
 def _check_seats(
     chain: EmbeddedChain,
     deployment: Deployment,
     epoch_set: EpochSet,
-    steps: Sequence[_Settled | _Opened],
+    steps: Sequence[_Step],
     terms: ChainTerms,
 ) -> None:
     """Check that the contract counts the votes of exactly the last epoch set's keys, seat by seat."""
     registry, settlement = contract("Registry"), contract("Settlement")
     keys = dict[bytes, object]()
-    for validator, receipt in zip(epoch_set.validators, chain.receipts[1:], strict=False):
+    creations = sum(receipt.contract is not None for receipt in chain.receipts)
+    for validator, receipt in zip(epoch_set.validators, chain.receipts[creations:], strict=False):
         registered = [registry.event("Registered", log) for log in receipt.logs]
         found = [(event["id"], _address(event["account"]), event["stake"]) for event in registered]
         if found != [(validator.index, validator.account, terms.stake_of(validator))]:
@@ -305,14 +409,13 @@ def _check_seats(
         raise ChainRecordError(f"the chain's keys are not those of the set of epoch {in_office.epoch}, seat by seat")
 
 
-def _check_node(record: ChainRecord, calls: Sequence[_Call], epoch_set: EpochSet, operator: bytes) -> None:
+def _check_node(record: ChainRecord, calls: Sequence[_Call], accounts: tuple[bytes, ...]) -> None:
     """Check the transactions that a node was sent: first one account pays everybody, then as everywhere."""
     if record.transcript is not None:
         raise ChainRecordError("the record of a node holds a transcript, which only an embedded chain has")
     if not record.sent:
         raise ChainRecordError("the record of a node holds no transaction")
     first = _decode_transaction(0, record.sent[0])
-    accounts = (operator, *(validator.account for validator in epoch_set.validators))
     funding = [
         _Call(f"the funding of {account.hex()}", first.sender, account, FUNDING_WEI, b"", FUNDING_GAS_MAX)
         for account in accounts

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -38,6 +38,7 @@ from ._client_upload import upload_to
 from ._desk import FinalBlocks, Readiness, Verdict
 from ._epochs import Epochs, ForkedEpochError, KnownEpoch, first_stray, place_of
 from ._event_feed import NodeEvent
+from ._evidence import RunEvidence, decode_run_evidence, round_evidence_name
 from ._ledger import decode_ledger
 from ._upload_ticket import make_ticket
 
@@ -237,6 +238,27 @@ class ValidatorClient:
             return data
 
         return await self._first(ask)
+
+    async def round_evidence(self, header: Digest) -> list[RunEvidence]:
+        """Return what validators kept of the round with this final header, of each that kept something and answers.
+
+        Nothing in it is verified.
+        """
+        name = round_evidence_name(header)
+
+        async def ask(line: Line) -> RunEvidence:
+            digest = (await line.ask(f"/v1/names/{name.hex()}", SMALL_BYTES_MAX)).body
+            data = await self._ask_object(line, digest)
+            try:
+                return decode_run_evidence(data)
+            except CollegiumError as error:
+                raise line.malformed(f"evidence of the round with header {header.hex()}", error) from error
+
+        found = list[RunEvidence]()
+        with suppress(NobodyAnsweredError):
+            async with aclosing(self._each(ask, len(self._lines), self._limits.hedge_s)) as answers:
+                found += [answer async for answer in answers]
+        return found
 
     async def registered(self, trainer: bytes) -> Registered | None:
         """Return what a trainer has registered last, as one validator more than can be bad say alike.

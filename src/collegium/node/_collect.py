@@ -32,6 +32,7 @@ from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
 from ._desk import FinalBlocks
 from ._epochs import Epochs, KnownEpoch, OrderWalk, epochs_of
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
+from ._evidence import Charge, DeedKey, RoundVotes, RunEvidence, deed_of, merge_evidence
 from ._experiment import Experiment
 from ._figures import FIGURES, RoundFigures, read_figures
 from ._genesis import Genesis, first_terms
@@ -135,6 +136,11 @@ class OneByOne:
         """Return the report or key sum of an identity."""
         return await self._any(lambda client: client.named_object(identity, check))
 
+    async def round_evidence(self, header: Digest) -> list[RunEvidence]:
+        """Return what each validator kept of the round with this final header."""
+        found = await asyncio.gather(*(client.round_evidence(header) for client in self.clients))
+        return [evidence for each in found for evidence in each]
+
     async def _any(self, ask: Callable[[ValidatorClient], Awaitable[T]]) -> T:
         found = await self._first(ask, lambda _: True)
         if found is None:
@@ -183,6 +189,7 @@ async def collect(
         model = await book.add(ordered, terms)
         terms = client.epochs.terms_after(task, ordered.certified.header)
     _check_settled(files.chain, len(rounds))
+    votes, charges = await _evidence(client, rounds, files.chain)
     left = Leavings(
         genesis=genesis,
         segments=segments,
@@ -193,6 +200,8 @@ async def collect(
         proof_bytes=book.proof_bytes,
         chain=files.chain,
         statement=_statement(genesis, experiment, task, files, rounds, model),
+        votes=votes,
+        charges=tuple(charges.values()),
     )
     return write_run(left, experiment, task, out, render_page)
 
@@ -217,6 +226,23 @@ async def _final_blocks(client: OneByOne, rounds: int) -> list[Segment]:
                 blocks = []
                 break
     return segments
+
+
+async def _evidence(
+    client: OneByOne, rounds: Sequence[OrderedRound], chain: ChainRecord
+) -> tuple[list[RoundVotes], dict[DeedKey, Charge]]:
+    """Return all that validators kept of what members signed by themselves, and what members were convicted of."""
+    epoch_sets = [known.epoch_set for known in client.epochs.known]
+    charges = {deed_of(found.charge, epoch_sets).key: found.charge for found in chain.convicted}
+    votes = list[RoundVotes]()
+    for ordered in rounds:
+        header = ordered.certified.header
+        members = client.epochs.of_round(header.round).epoch_set
+        kept = await client.round_evidence(header.digest)
+        held, more = merge_evidence(header.round, epoch_sets, members, header.digest, kept)
+        votes.append(held)
+        charges = more | charges
+    return votes, charges
 
 
 async def _proof_of(client: OneByOne, epoch: KnownEpoch, block: Block) -> tuple[QuorumCertificate, ...]:

@@ -37,7 +37,7 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.learning import TrainerRows
 
-from ._base_chain import CHAIN_FAILURES, ChainRecord, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, ChainRecord, court_rule, encode_chain_record
 from ._chains import chains_record, found_chains
 from ._consents import check_licences, consents_of, licence_chain
 from ._events import Event, Message, Warning_, WorldError
@@ -242,13 +242,15 @@ class _Draft:
             beacon=b"",
         )
         genesis, beacons = found(draft, validators, frozenset())
-        build_task(genesis, experiment)  # refuses what does not fit before anything is written
+        task = build_task(genesis, experiment)  # refuses what does not fit before anything is written
         consents_of(genesis, experiment.licences)  # likewise
         keys = [(own.account, own.voting) for own in validators]
+        staking = [account for account, _ in trainers if experiment.chain.trainers_stake]
+        stakes = (court_rule(experiment.chain, task), staking)
         try:
             if experiment.licences is not None:
                 check_licences(licence_chain(experiment.licences, experiment.chain.url), experiment.licences)
-            chain = chains_record(found_chains(experiment.chain, operator, genesis.epoch_set, keys))
+            chain = chains_record(found_chains(experiment.chain, operator, genesis.epoch_set, keys, *stakes))
         except CHAIN_FAILURES as error:
             raise WorldError(str(error)) from error
         on_event(Message("the base chain is founded: contracts, registrations, the first epoch"))

@@ -241,11 +241,15 @@ class ChainSettings:
     Attributes:
         url: of the home chain, which holds the stakes.
         followers: the chains that verify the same certificates, each for itself.
+        courts: the contracts are founded, at home, that hear disputes and take stakes.
+        trainers_stake: trainers enter the registry with a stake of their own.
     """
 
     url: str | None
     checkpoint_every: int
     followers: tuple[str | None, ...] = ()
+    courts: bool = False
+    trainers_stake: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,6 +389,9 @@ def experiment_from_bytes(data: bytes, folder: Path = Path()) -> Experiment:
     if found != FORMAT:
         raise ExperimentBytesError(f"an experiment's format is {shown(found)}, expected {FORMAT!r}", format=found)
     given = {name: section for name, section in mapping.items() if section is not None}
+    chain = given.get("chain")
+    if isinstance(chain, dict):  # what is left out of the canonical bytes is what there was before there were courts
+        given["chain"] = {"courts": False} | chain
     experiment = _experiment_from_mapping(given, folder, str.encode)
     if experiment_to_bytes(experiment) != data:
         raise ExperimentBytesError("an experiment's bytes are not its canonical encoding")
@@ -421,10 +428,12 @@ def _committee_mapping(committee: CommitteeSettings) -> dict[str, object]:
 
 
 def _chain_mapping(chain: ChainSettings) -> dict[str, object]:
-    """Return the chains as plain values; those that follow, younger than the format, only where there are some."""
-    mapping = asdict(chain)
-    followers = [url or EMBEDDED for url in mapping.pop("followers")]
-    return mapping | ({"followers": followers} if followers else {})
+    """Return the chains as plain values; what is younger than the format only where there is some of it."""
+    mapping: dict[str, object] = {"url": chain.url, "checkpoint_every": chain.checkpoint_every}
+    if chain.followers:
+        mapping["followers"] = [url or EMBEDDED for url in chain.followers]
+    young = {"courts": chain.courts, "trainers_stake": chain.trainers_stake}
+    return mapping | {key: True for key, given in young.items() if given}
 
 
 def _decimal(text: str) -> Decimal:
@@ -787,7 +796,15 @@ def _chain(section: Section) -> ChainSettings:
     nodes = [given for given in (url, *followers) if given is not None]
     if len(set(nodes)) < len(nodes):
         section.note("followers", "conflict", "names a node twice, or that of url; a chain takes a task once")
-    settings = ChainSettings(url, section.integer("checkpoint_every", 1, ROUNDS_MAX, default=10), followers)
+    settings = ChainSettings(
+        url,
+        section.integer("checkpoint_every", 1, ROUNDS_MAX, default=10),
+        followers,
+        courts=section.boolean("courts", default=True),
+        trainers_stake=section.boolean("trainers_stake", default=False),
+    )
+    if settings.trainers_stake and not settings.courts and section.ok:
+        section.note("trainers_stake", "conflict", "is given, but courts is false: nobody could take a stake")
     section.close()
     return settings
 

@@ -7,7 +7,7 @@ functions of them, so a page that says anything else is found out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 from collegium.settlement import Checkpoint
@@ -23,6 +23,7 @@ from ._task import LearningTask
 __all__ = [
     "LEVEL_NOTES",
     "CheckpointFacts",
+    "ConvictionFacts",
     "EpochFacts",
     "RoundFacts",
     "epoch_facts",
@@ -125,6 +126,17 @@ class EpochFacts:
     gas: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ConvictionFacts:
+    """What evidence cost a member: the deed in words, and of its stake what was burned and rewarded, in wei."""
+
+    deed: str
+    account: str
+    burned: int
+    rewarded: int
+    gas: int
+
+
 def epoch_facts(epochs: Epochs, rounds: int, gas: Sequence[int]) -> tuple[EpochFacts, ...]:
     """Return the facts of the epochs that have a round of 0 to `rounds`; none where there is one that does not end.
 
@@ -185,6 +197,7 @@ def summarise(
     checkpoints: Sequence[CheckpointFacts],
     statement: Statement,
     epochs: Sequence[EpochFacts],
+    convictions: Sequence[ConvictionFacts] = (),
 ) -> dict[str, object]:
     """Return the run's summary: what `run --json` prints, without `verified`; epochs only where they end."""
     chain_bytes = _chain_bytes(checkpoints)
@@ -244,16 +257,22 @@ def summarise(
             "parameters": task.spec.parameter_count,
         },
     }
+    return summary | _sometimes(experiment, epochs, convictions)
+
+
+def _sometimes(
+    experiment: Experiment, epochs: Sequence[EpochFacts], convictions: Sequence[ConvictionFacts]
+) -> dict[str, object]:
+    """Return what is said of some runs only: epochs that end, rounds in shards, stakes that were taken."""
+    told: dict[str, object] = {}
     if epochs:
-        summary["epochs"] = [_epoch(entry) for entry in epochs]
-    return summary | _shards(experiment)
-
-
-def _shards(experiment: Experiment) -> dict[str, object]:
-    """Return how rounds are sharded, where they are."""
+        told["epochs"] = [_epoch(entry) for entry in epochs]
+    if convictions:
+        told["convictions"] = [asdict(entry) for entry in convictions]
     committee = experiment.committee
-    whole = committee.shards == 1
-    return {} if whole else {"shards": committee.shards, "partition_rounds": committee.partition_rounds}
+    if committee.shards > 1:
+        told |= {"shards": committee.shards, "partition_rounds": committee.partition_rounds}
+    return told
 
 
 def _epoch(entry: EpochFacts) -> dict[str, object]:

@@ -39,7 +39,6 @@ from collegium.settlement import (
     TransactionFailedError,
     contract,
     contract_address,
-    deploy,
     open_first_epoch,
     possession_context,
     sign_transaction,
@@ -50,12 +49,14 @@ from ._base_chain import (
     EMBEDDED_CHAIN_ID,
     EMBEDDED_TIMESTAMP_S,
     FUNDS_WEI,
+    HOME,
     REGISTRATION_GAS_MAX,
-    STAKE_MIN_WEI,
     STAKE_WEI,
-    UNBONDING_S,
     BaseChain,
     ChainRecord,
+    ChainTerms,
+    court_rule,
+    found_contracts,
 )
 from ._genesis import Genesis, ValidatorEntry, check_genesis, open_beacon
 from ._member_cards import (
@@ -68,6 +69,7 @@ from ._member_cards import (
     share_info,
     sign_card,
 )
+from ._setup import build_task
 
 __all__ = [
     "MemberSecrets",
@@ -255,7 +257,7 @@ def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard
 
     Raises:
         BadCardError: a registration is refused; it names the validator.
-        CardSetError: the task settles on a node, where every validator registers itself.
+        CardSetError: the task settles on a node, where every validator registers itself, or has trainers with stakes.
     """
     if roster.settled.chain.url is not None:
         raise CardSetError(
@@ -266,10 +268,13 @@ def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard
             f"{len(roster.settled.chain.followers)} chains follow the task's: cards found one embedded chain alone; "
             "leave chain.followers out"
         )
+    if roster.settled.chain.trainers_stake:
+        raise CardSetError("chain.trainers_stake is given: cards register validators alone; leave it out")
     accounts = (operator.address, *(entry.account for entry in genesis.validators))
     funds = tuple((account, FUNDS_WEI) for account in accounts)
     chain = EmbeddedChain(ChainGenesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds))
-    deployment = deploy(chain, operator, genesis.task, stake_min_wei=STAKE_MIN_WEI, unbonding_s=UNBONDING_S)
+    rule = court_rule(roster.settled.chain, build_task(genesis, roster.settled))
+    deployment, site = found_contracts(chain, operator, genesis.task, ChainTerms.at(HOME), rule, tried=False)
     for card in sorted(confirms, key=lambda card: card.member):
         try:
             receipt = chain.send(card.registration)
@@ -278,7 +283,7 @@ def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard
         except CollegiumError as error:
             raise bad_card(card, f"its registration on the chain: {error}") from error
     open_first_epoch(chain, deployment, operator, range(len(genesis.validators)))
-    return BaseChain(chain, None, operator, genesis.epoch_set, deployment).record()
+    return BaseChain(chain, None, operator, genesis.epoch_set, deployment, site=site).record()
 
 
 def _registration(roster: Roster, secrets: MemberSecrets) -> bytes:

@@ -21,6 +21,7 @@ from collegium.consensus import (
     EpochSet,
     EvidenceFound,
     Header,
+    HeaderVote,
     Held,
     Refused,
     Registered,
@@ -62,6 +63,7 @@ class PlayedRound:
         registrations: bytes of the registrations that the uploads refer to.
         refused: named reasons for which validators ignored messages.
         evidence: what convicts somebody, of whatever kind.
+        votes: for headers of the round, each one validator's own, as they reached whoever gathered them.
     """
 
     uploads: dict[Digest, aggregation.Upload]
@@ -76,6 +78,7 @@ class PlayedRound:
     verify_ms: float | None = None
     registrations: dict[Digest, bytes] = field(default_factory=dict)
     evidence: list[EvidenceFound] = field(default_factory=list)
+    votes: list[HeaderVote] = field(default_factory=list)
     refused: list[CollegiumError] = field(default_factory=list)
 
 
@@ -151,6 +154,7 @@ def play_round(
         verify_ms=median(verify_ms) if verify_ms else None,
         registrations=bench.registrations,
         evidence=watch.evidence,
+        votes=watch.votes,
         refused=watch.refused,
     )
 
@@ -299,6 +303,7 @@ class Watch:
     key_sums: dict[Digest, aggregation.KeySum] = field(default_factory=dict)
     refused: list[CollegiumError] = field(default_factory=list)
     evidence: list[EvidenceFound] = field(default_factory=list)
+    votes: list[HeaderVote] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -306,9 +311,11 @@ class Watch:
         return len(self.final_ms) == self.nodes
 
     def heard(self, message: object) -> None:
-        """Keep the key sums that a message publishes."""
+        """Keep the key sums that a message publishes, and a vote for a header."""
         if isinstance(message, Release):
             self.key_sums.update((key_sum.digest, key_sum) for key_sum in message.key_sums)
+        elif isinstance(message, HeaderVote) and message.round == self.round:
+            self.votes.append(message)
 
     def noticed(self, at_ms: float, notes: Iterable[object]) -> None:
         """Take what a validator noticed in a delivery."""

@@ -9,7 +9,7 @@ that follows gets the same certificates at its own pace, and a silent one holds 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ._base_chain import (
     CHAIN_FAILURES,
     HOME,
     BaseChain,
+    CertifiedStep,
     ChainRecord,
     ChainRecordError,
     TakenStep,
@@ -36,6 +37,15 @@ from ._consents import ConsentMissingError, TaskConsents, consents_of, licence_c
 from ._consortium import load_account, read_genesis
 from ._due_step import NonceSpentError, RelayPolicy, StepSender, read_file, replace_file
 from ._epochs import FinalRound, KnownEpoch, epochs_of
+from ._evidence import (
+    Charge,
+    NoStakeError,
+    accuse,
+    decode_run_evidence,
+    deed_of,
+    encode_run_evidence,
+    merge_evidence,
+)
 from ._experiment import experiment_from_bytes
 from ._final_walk import FinalWalk, Pause, patiently
 from ._genesis import Genesis
@@ -50,6 +60,7 @@ __all__ = ["CHAIN_RECORD", "RelayerProcess", "follower_folder", "run_relayer"]
 
 T = TypeVar("T")
 CHAIN_RECORD: Final = "chain.json"  # in the folder of its state
+CHARGES: Final = "charges.json"  # likewise: what members are charged with, in the order in which it is brought
 METRICS: Final = "metrics.prom"  # the same
 PAUSE_S_FIRST: Final = 1.0
 PAUSE_S_MAX: Final = 60.0
@@ -91,8 +102,11 @@ class RelayerProcess:
     state: Path
     client: ValidatorClient
     consents: TaskConsents | None = None
+    trainers: Sequence[bytes] = ()  # that entered the home chain's registry with stakes
+    charges: list[Charge] = field(default_factory=list)  # as they are written down
     policy: RelayPolicy = field(default_factory=RelayPolicy)
     metrics: RelayMetrics = field(default_factory=RelayMetrics)
+    headers: list[Digest] = field(default_factory=list)  # the final ones, by round, as far as they were walked
     chain: BaseChain = field(init=False)
     sender: StepSender = field(init=False)
     followers: list[Follower] = field(init=False, default_factory=list)
@@ -127,6 +141,8 @@ class RelayerProcess:
                 epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
             ),
             consents=consents_of(genesis, experiment.licences),
+            trainers=[account for account, _ in genesis.trainers if experiment.chain.trainers_stake],
+            charges=_read_charges(settings.state / CHARGES),
             policy=RelayPolicy(settings.confirmations, GasPolicy(price_max), settings.replace_after_s),
         )
         for place, following in enumerate(founded.followed_by, HOME + 1):
@@ -168,21 +184,62 @@ class RelayerProcess:
         self.log.info("ready", posted=len(self.chain.facts), followers=len(self.followers))
         for follower in self.followers:
             follower.tell()
+        await self._bring()
 
         async def next_round() -> FinalRound:
             await self._bring_withdrawals()
             return await walk.next_round()
 
+        last = -1
         async for due in self.due_steps(next_round):
-            if due.opens is None:
-                await self._settle(due.place, due.checkpoint)
-            else:
+            last = due.checkpoint.last_round
+            if due.opens is not None:
                 await self._open(due.opens, due.checkpoint)
+            elif await self._settle(due.place, due.checkpoint):
+                await self._gather(due.checkpoint.first_round, last)
+        await self._gather(0, last)  # what a kill has left out
         await self.until_deep(self.sender)
+
+    async def _gather(self, first_round: int, last_round: int) -> None:
+        """Ask all validators what members are charged with in these rounds, write it down, and bring it to the chain.
+
+        What is due is brought in the order in which it is written down, and nothing is asked for between a checkpoint
+        and the charges after it: so whatever transaction a kill leaves is that of the step that is due then.
+        """
+        if self.chain.site is None:
+            return
+        epoch_sets = [known.epoch_set for known in self.client.epochs.known]
+        deeds, before = {deed_of(charge, epoch_sets).key for charge in self.charges}, len(self.charges)
+        for number in range(first_round, last_round + 1):
+            members, header = self.client.epochs.of_round(number).epoch_set, self.headers[number]
+            kept = await self.client.round_evidence(header)
+            _, found = merge_evidence(number, epoch_sets, members, header, kept)
+            self.charges += [charge for key, charge in found.items() if key not in deeds]
+            deeds |= found.keys()
+        if len(self.charges) > before:
+            replace_file(self.state / CHARGES, encode_run_evidence((), self.charges))
+            await self._bring()
+
+    async def _bring(self) -> None:
+        """Bring what members are charged with before the contract that takes stakes, each deed once."""
+        epoch_sets = [known.epoch_set for known in self.client.epochs.known]
+        done = {deed_of(found.charge, epoch_sets).key for found in self.chain.convictions}
+        for charge in self.charges if self.chain.site is not None else ():
+            if deed_of(charge, epoch_sets).key in done:
+                continue
+            try:
+                step = CertifiedStep(accuse(charge, epoch_sets, self.chain.numbers), b"")
+                await self.waiting(HOME, partial(self.sender.carry_through, step))
+            except (NoStakeError, ContractRefusedError) as error:
+                self.log.warning("nothing_taken", charge=charge.kind, reason=error)
+                continue
+            found = self.chain.convictions[-1]
+            self.log.warning("convicted", deed=step.name, burned=found.burned, rewarded=found.rewarded)
 
     async def due_steps(self, next_round: Callable[[], Awaitable[FinalRound | None]]) -> AsyncIterator[DueStep]:
         """Yield each step as soon as the round is final that makes it due, until there is no next round."""
-        headers, known = list[Digest](), self.client.epochs
+        headers, known = self.headers, self.client.epochs
+        headers.clear()
         for number in range(self.rounds + 1):
             final = await next_round()
             if final is None:
@@ -249,16 +306,18 @@ class RelayerProcess:
     def resume(self, record: ChainRecord, place: int) -> BaseChain:
         """Go on where a chain's record ends."""
         later = [epoch.epoch_set for epoch in self.client.epochs.known[1:]]
-        return BaseChain.resume(record, self.operator, self.genesis.epoch_set, later, place)
+        trainers = self.trainers if place == HOME else ()
+        return BaseChain.resume(record, self.operator, self.genesis.epoch_set, later, place, trainers)
 
-    async def _settle(self, place: int, checkpoint: Checkpoint) -> None:
-        """Post a checkpoint unless it is posted; while the chain does not answer, try again."""
+    async def _settle(self, place: int, checkpoint: Checkpoint) -> bool:
+        """Post a checkpoint unless it is posted, and tell whether it was not; try again while the chain is silent."""
         if place < len(self.chain.facts):
             known = self.chain.facts[place].checkpoint
             if known != checkpoint:
                 raise ChainRecordError(f"the record has another checkpoint of round {checkpoint.last_round}")
-            return
+            return False
         await self._persist(lambda: self.client.checkpoint_signatures(checkpoint), checkpoint)
+        return True
 
     async def _open(self, following: KnownEpoch, last: Checkpoint) -> None:
         """Put the next epoch's set in office, unless it or a later one is; try again while the chain is silent."""
@@ -314,7 +373,7 @@ class RelayerProcess:
             rounds = {"first_round": what.first_round, "last_round": what.last_round}
             more = {"calldata_bytes": taken.calldata_bytes, "digest": what.digest.hex()}
             self.log.info("checkpoint", chain=chain.place, **rounds, gas=taken.gas, **more)
-        else:
+        elif isinstance(what, EpochSet):
             self.log.info("epoch_opened", chain=chain.place, epoch=what.epoch, members=what.size, gas=taken.gas)
         last_round = facts[-1].checkpoint.last_round if facts else 0
         self.metrics.took(chain.place, len(chain.taken), behind, last_round, taken.gas)
@@ -383,7 +442,7 @@ class Follower:
     @property
     def missing(self) -> list[TakenStep]:
         """The steps of the home chain that this one lacks."""
-        return self.relayer.chain.taken[len(self.sender.chain.taken) :]
+        return self.relayer.chain.certified_steps[len(self.sender.chain.taken) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +452,10 @@ class DueStep:
     place: int
     checkpoint: Checkpoint
     opens: KnownEpoch | None = None
+
+
+def _read_charges(place: Path) -> list[Charge]:
+    return list(decode_run_evidence(read_file(place)).charges) if place.exists() else []
 
 
 def _read_record(place: Path) -> ChainRecord:

@@ -16,6 +16,7 @@ from collegium import learning
 from collegium.aggregation import Report
 from collegium.consensus import (
     Block,
+    EpochSet,
     EvidenceFound,
     FailingProof,
     FalseReceipt,
@@ -29,10 +30,10 @@ from collegium.crypto import Digest, os_random
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation, Rows, TrainerRows
 from collegium.lineage import Store
-from collegium.settlement import Chain, header_root
+from collegium.settlement import Chain, ContractRefusedError, header_root
 
 from ._attest import Attest
-from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, court_rule, encode_chain_record
 from ._chains import chains_record, found_chains
 from ._checkpoints import last_rounds
 from ._consents import TaskConsents, check_licences, licence_chain, read_withdrawals
@@ -48,8 +49,20 @@ from ._events import (
     Warning_,
     WorldError,
 )
+from ._evidence import (
+    CHARGES_MAX,
+    Charge,
+    DeedKey,
+    NoStakeError,
+    RoundVotes,
+    accuse,
+    charge_of,
+    deed_of,
+    encode_run_evidence,
+    votes_of,
+)
 from ._experiment import Experiment
-from ._facts import epoch_facts, round_facts, summarise
+from ._facts import ConvictionFacts, epoch_facts, round_facts, summarise
 from ._genesis import Genesis, encode_genesis
 from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND, BlockStore
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
@@ -90,6 +103,7 @@ __all__ = [
 
 GENESIS, LEDGER, OBJECTS = "genesis.json", "ledger.bin", "objects.json"
 CHAIN, STATEMENT, SUMMARY = "chain.json", "statement.json", "summary.json"
+EVIDENCE = "evidence.json"  # where the task has courts
 LINEAGE, PAGE, STORE = "lineage.db", "report.html", "store"
 FILES = (GENESIS, LEDGER, OBJECTS, CHAIN, STATEMENT, SUMMARY, LINEAGE, PAGE)
 
@@ -118,6 +132,9 @@ class _Book:
     tips: list[tuple[QuorumCertificate, ...]] = field(default_factory=lambda: [()])  # likewise
     view_before: int = 0
     last_model: bytes = b""
+    votes: list[RoundVotes] = field(default_factory=list)
+    charges: dict[DeedKey, Charge] = field(default_factory=dict)
+    brought: int = 0  # how many of them went to the chain
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -173,6 +190,8 @@ def run_experiment(
             federation.operator,
             federation.genesis.epoch_set,
             [(keys.account, keys.voting) for keys in federation.validators],
+            court_rule(experiment.chain, federation.task),
+            [trainer.account for trainer in federation.trainers if experiment.chain.trainers_stake],
         )
         book, store = _Book(), Store(out / STORE)
         due = last_rounds(experiment.task.rounds, experiment.chain.checkpoint_every)
@@ -183,6 +202,7 @@ def run_experiment(
                 ended, begun = (federation.epochs.of_round(at) for at in (number, number + 1))
                 if number in due or begun is not ended:
                     _settle(federation, chains, ended, number, on_event)
+                    _bring(federation, chains[0], book, on_event)
                 if begun is not ended and number < experiment.task.rounds:
                     _hand_over(federation, chains, ended, begun, on_event)
         return _write(federation, chains, book, out, render_page)
@@ -236,7 +256,16 @@ def summary_of(
     seats = experiment.committee.seats
     facts = [round_facts(ordered, seats, size) for ordered, size in zip(rounds, proof_bytes, strict=True)]
     told = epoch_facts(epochs, experiment.task.rounds, [handover.gas for handover in chain.handed_over])
-    return summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told)
+    convictions = _conviction_facts(chain, [known.epoch_set for known in epochs.known])
+    return summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told, convictions)
+
+
+def _conviction_facts(chain: ChainRecord, epoch_sets: Sequence[EpochSet]) -> list[ConvictionFacts]:
+    deeds = [deed_of(found.charge, epoch_sets) for found in chain.convicted]
+    return [
+        ConvictionFacts(deed.what, "0x" + deed.account.hex(), found.burned, found.rewarded, found.gas)
+        for deed, found in zip(deeds, chain.convicted, strict=True)
+    ]
 
 
 def encode_summary(summary: Mapping[str, object]) -> bytes:
@@ -281,6 +310,8 @@ def _play(
         on_event(Warning_(f"round {number}: {line}"))
     header = _final(played)
     _keep(played, ordered, book, store)
+    if federation.experiment.chain.courts:
+        _note_evidence(federation, header, played, book)
     facts = round_facts(ordered, federation.experiment.committee.seats, book.proof_bytes[-1])
     evaluation = federation.task.evaluate(played.model, federation.test_rows) if number else None
     said = _say(number, played, evaluation)
@@ -367,6 +398,33 @@ def _keep(played: PlayedRound, ordered: OrderedRound | ShardedRound, book: _Book
         book.index["key_sums"][digest] = store.put(key_sum.to_bytes())
     book.models.add(store.put(played.model))
     book.last_model = played.model
+
+
+def _note_evidence(federation: Federation, header: Header, played: PlayedRound, book: _Book) -> None:
+    """Keep what can cost members their stakes: votes for the final header, and what excludes each other."""
+    if not federation.sharded:
+        members = federation.epochs.of_round(header.round).epoch_set
+        book.votes.append(votes_of(header.round, members, header.digest, played.votes))
+    epoch_sets = [known.epoch_set for known in federation.epochs.known]
+    for found in played.evidence:
+        charge = charge_of(found, epoch_sets)
+        if charge is not None and len(book.charges) < CHARGES_MAX:
+            book.charges.setdefault(deed_of(charge, epoch_sets).key, charge)
+
+
+def _bring(federation: Federation, chain: BaseChain, book: _Book, on_event: Callable[[Event], None]) -> None:
+    """Bring what members are newly charged with before the contract that takes stakes, and say what it cost."""
+    epoch_sets = [known.epoch_set for known in federation.epochs.known]
+    for charge in [*book.charges.values()][book.brought :]:
+        book.brought += 1
+        try:
+            accusation = accuse(charge, epoch_sets, chain.numbers)
+            found = chain.bring(accusation)
+        except (NoStakeError, ContractRefusedError) as error:
+            on_event(Warning_(f"nothing is taken: {error}"))
+            continue
+        burned, rewarded = found.burned, found.rewarded
+        on_event(Warning_(f"{accusation.deed.what}: {burned} wei of its stake burned, {rewarded} to who reported it"))
 
 
 def accusations(genesis: Genesis, evidence: Sequence[EvidenceFound]) -> list[str]:
@@ -529,6 +587,7 @@ class Leavings:
         proof_bytes: by round, of all admitted reports.
         chain: the base chain's record.
         statement: signed.
+        votes, charges: what members signed by themselves that can cost them their stakes.
     """
 
     genesis: Genesis
@@ -540,6 +599,8 @@ class Leavings:
     proof_bytes: Sequence[int]
     chain: ChainRecord
     statement: Statement
+    votes: Sequence[RoundVotes] = ()
+    charges: Sequence[Charge] = ()
 
 
 def write_run(
@@ -552,6 +613,8 @@ def write_run(
     (out / LEDGER).write_bytes(encode_segments(left.segments))
     (out / OBJECTS).write_bytes(encode_index(left.index))
     (out / CHAIN).write_bytes(encode_chain_record(left.chain))
+    if experiment.chain.courts:
+        (out / EVIDENCE).write_bytes(encode_run_evidence(left.votes, left.charges))
     (out / STATEMENT).write_bytes(encode_statement(left.statement))
     (out / SUMMARY).write_bytes(encode_summary(summary))
     (out / PAGE).write_text(render_page(summary), encoding="utf-8")
@@ -575,6 +638,8 @@ def _write(
         proof_bytes=book.proof_bytes,
         chain=chains_record(chains),
         statement=sign_statement(_statement(federation, book), federation.operator),
+        votes=book.votes,
+        charges=tuple(book.charges.values()),
     )
     return write_run(left, federation.experiment, federation.task, out, render_page)
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from itertools import groupby
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -21,6 +22,7 @@ from collegium.consensus import (
     Close,
     Committed,
     DueProof,
+    EvidenceFound,
     HandoverProof,
     Header,
     Refused,
@@ -45,6 +47,15 @@ from ._desk import FinalBlocks, Passed, Readiness, Verdict, upload_lengths
 from ._epoch_node import BroughtWithdrawal, EpochNode
 from ._epoch_wire import EpochMessage, encode_epoch_message
 from ._epochs import place_of
+from ._evidence import (
+    CHARGES_MAX,
+    Charge,
+    RoundVotes,
+    charge_of,
+    encode_run_evidence,
+    round_evidence_name,
+    votes_by_seat,
+)
 from ._journal import HEADER_KIND
 from ._journal_disk import EpochJournals
 from ._machine import Alarm, Leaves, Machine, Parcel, Sender
@@ -160,6 +171,7 @@ class NodeSteps:
         self._timing = epochs.present.context.round.timing
         self.standing = self._stand()
         self.final = self._last_header()
+        self._charges: dict[object, Charge] = {}  # found since the last final round, by deed
         self._pace()
 
     @property
@@ -293,6 +305,8 @@ class NodeSteps:
             node: who noted it.
             state: the round's before the step; None where this validator holds none.
         """
+        if isinstance(note, EvidenceFound):
+            self._charge(note)
         if not isinstance(note, RoundFinished | RoundPassed):
             return note
         number, close, view, archive = note.header.round, None, 0, node.journal.archive
@@ -309,7 +323,28 @@ class NodeSteps:
         if close is not None and state is not None and state.terms.round == number:
             model = note.model if isinstance(note, RoundFinished) else b""
             leave_behind(self.archive, state, message, close, note.header, model)
+        self._keep_evidence(note.header, node, state)
         return FinalRound(note.header, 0 if close is None else len(close.reports), view)
+
+    def _charge(self, note: EvidenceFound) -> None:
+        """Keep what convicts somebody until the round is over."""
+        epoch_sets = [node.context.round.epoch_set for node in self.epochs.nodes]
+        charge = charge_of(note, epoch_sets)
+        if charge is not None and len(self._charges) < CHARGES_MAX:
+            self._charges.setdefault((charge.kind, charge.parts), charge)
+
+    def _keep_evidence(self, header: Header, node: ValidatorNode | Observer, state: RoundState | None) -> None:
+        """Keep, for whoever asks, the votes that this validator gathered for a final header, and what it has found."""
+        votes, members = RoundVotes(header.round, (), b""), node.context.round.epoch_set
+        if state is not None and state.own is not None and state.own.header.digest == header.digest:
+            seats = [seat.validator for seat in state.terms.seats]
+            votes = votes_by_seat(header.round, members, header.digest, seats, state.votes)
+        if not votes.voters and not self._charges:
+            return
+        data = encode_run_evidence([votes], tuple(self._charges.values()))
+        digest = sha256(data).digest()
+        self.archive.put({digest: data}, {round_evidence_name(header.digest): digest})
+        self._charges.clear()
 
     def _last_header(self) -> Committed | None:
         """Return the block of the last final header with its proof."""

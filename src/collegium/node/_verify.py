@@ -55,12 +55,13 @@ from ._audit import (
     stored_reports,
     stored_sums,
 )
-from ._base_chain import HOME, ChainRecord, decode_chain_record
-from ._chain_check import check_chain
+from ._base_chain import HOME, ChainRecord, court_rule, decode_chain_record
+from ._chain_check import Founded, check_chain
 from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, epochs_of
 from ._events import Event, VerifyProgress
+from ._evidence import EvidenceError, check_votes, decode_run_evidence, deed_of
 from ._experiment import ChainSettings, Experiment, experiment_from_bytes
 from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
@@ -68,6 +69,7 @@ from ._manifest import check_manifest
 from ._play import lasts
 from ._run import (
     CHAIN,
+    EVIDENCE,
     FILES,
     GENESIS,
     LEDGER,
@@ -172,6 +174,9 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     if anchor is not None and anchor.lower() != genesis.anchor.hex():
         raise AnchorError(f"this run's anchor is {genesis.anchor.hex()}, expected {anchor.lower()}")
     experiment = experiment_from_bytes(genesis.experiment)
+    if experiment.chain.courts != (EVIDENCE in present):
+        has = "is missing" if experiment.chain.courts else "is there"
+        raise DerivedFileError(f"{EVIDENCE} {has}, which a run has where its task has courts")
     task = build_task(genesis, experiment)
     seats = experiment.committee.seats
     beacon = open_beacon(genesis)
@@ -199,7 +204,10 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     everything: Sequence[OrderedRound | ShardedRound] = sharded or rounds
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    _check_chain(audit, genesis, experiment.chain, record, everything, epochs)
+    stakes = Founded(court_rule(experiment.chain, task), _staking(experiment, genesis))
+    _check_chain(audit, genesis, experiment.chain, record, everything, epochs, stakes)
+    if experiment.chain.courts:
+        _check_evidence(audit, epochs, rounds)
     # 6. statement
     statement = decode_statement(audit.read(STATEMENT))
     check_statement(statement, genesis.task, everything[-1].certified.header.digest, genesis.operator)
@@ -379,6 +387,7 @@ def _check_chain(
     record: ChainRecord,
     rounds: Sequence[OrderedRound | ShardedRound],
     epochs: Epochs,
+    stakes: Founded,
 ) -> None:
     """Check the chain's record against the certified headers."""
     headers = [ordered.certified.header.digest for ordered in rounds]
@@ -392,7 +401,7 @@ def _check_chain(
     if settled != len(headers):
         raise LedgerError(f"checkpoints settle {settled} rounds of {len(headers)}")
     later = [known for known in epochs.known[1:] if known.first_round < len(headers)]
-    check_chain(record, settings.url, genesis.epoch_set, genesis.operator, later, settings.followers)
+    check_chain(record, settings.url, genesis.epoch_set, genesis.operator, later, settings.followers, stakes)
     _say_chain(audit, "chain", record)
     for place, follower in enumerate(record.followed_by, HOME + 1):
         lag = len(record.checkpoints) - len(follower.checkpoints)
@@ -406,16 +415,42 @@ def _say_chain(audit: Audit, name: str, record: ChainRecord) -> None:
     if record.transcript is not None:
         audit.passed(
             f"{name}: {len(record.transcript.transactions)} transactions executed again, "
-            f"{len(record.checkpoints)} checkpoints verified by the contract{relieved}"
+            f"{len(record.checkpoints)} checkpoints verified by the contract{relieved}{_convicted(record)}"
         )
     else:
         audit.passed(
-            f"{name}: certificates of {len(record.checkpoints)} checkpoints verified{relieved}, "
+            f"{name}: certificates of {len(record.checkpoints)} checkpoints verified{relieved}{_convicted(record)}, "
             f"{len(record.sent)} transactions are signed as they must be"
         )
         audit.unchecked.append(
             f"what the node at {record.url} holds, gas, times and block numbers: ask it; nothing was executed again"
         )
+
+
+def _check_evidence(audit: Audit, epochs: Epochs, rounds: Sequence[OrderedRound]) -> None:
+    """Check that whoever is named in the evidence signed it: each vote for a header, each charge."""
+    found = decode_run_evidence(audit.read(EVIDENCE))
+    if [votes.round for votes in found.votes] != [ordered.close.round for ordered in rounds]:
+        raise EvidenceError("votes are not those of the ledger's rounds")
+    for votes, ordered in zip(found.votes, rounds, strict=True):
+        check_votes(votes, epochs.of_round(votes.round).epoch_set, ordered.certified.header.digest)
+    epoch_sets = [known.epoch_set for known in epochs.known]
+    deeds = {deed_of(charge, epoch_sets).key for charge in found.charges}
+    if len(deeds) != len(found.charges):
+        raise EvidenceError("one deed is charged twice")
+    count = sum(len(votes.voters) for votes in found.votes)
+    audit.passed(f"evidence: {count} votes for headers, each its validator's own; {len(deeds)} charges that hold")
+    audit.unchecked.append("that nobody else voted for a header, and that nothing else was signed twice")
+
+
+def _staking(experiment: Experiment, genesis: Genesis) -> tuple[bytes, ...]:
+    """Return the trainers that must have entered with a stake."""
+    return tuple(account for account, _ in genesis.trainers) if experiment.chain.trainers_stake else ()
+
+
+def _convicted(record: ChainRecord) -> str:
+    taken = sum(found.burned + found.rewarded for found in record.convicted)
+    return f", {len(record.convicted)} convictions that took {taken} wei of stakes" if record.convicted else ""
 
 
 def _check_subjects(statement: Statement, genesis: Genesis, rounds: int) -> None:
@@ -460,7 +495,7 @@ def _check_names(present: Sequence[str]) -> None:
     if missing:
         raise DerivedFileError(f"{min(missing)} is missing, which every run has")
     for name in present:
-        if name not in FILES and _OBJECT.fullmatch(name) is None:
+        if name not in (*FILES, EVIDENCE) and _OBJECT.fullmatch(name) is None:
             raise DerivedFileError(f"{name} is no file of a run")
 
 
@@ -475,7 +510,7 @@ def _check_no_more(audit: Audit, index: ObjectIndex, present: Sequence[str]) -> 
     if index != used:
         raise DerivedFileError(f"{OBJECTS} is not the list of the {len(used.objects)} objects that the rounds name")
     audit.stage = STORE
-    stored, named = set(present) - set(FILES), {f"{STORE}/{d.hex()[:2]}/{d.hex()}" for d in used.objects}
+    stored, named = set(present) - {*FILES, EVIDENCE}, {f"{STORE}/{d.hex()[:2]}/{d.hex()}" for d in used.objects}
     if stored != named:
         raise DerivedFileError(f"{sorted(stored ^ named)[0]} is no object that a round names")
     audit.passed(f"{STORE}: {len(stored)} objects, each named by a round")

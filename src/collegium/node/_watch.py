@@ -7,58 +7,46 @@ comes after stands on it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from collegium import aggregation
-from collegium.aggregation import KeySum, Report, RoundTerms
-from collegium.algebra import FieldArray
+from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms
 from collegium.consensus import Close, Header, total_bytes
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage import Store
 from collegium.settlement import (
-    MODEL_STEP,
-    Account,
-    ChallengerAtChain,
     Checkpoint,
-    Court,
     Deployment,
-    DisputeMoves,
-    DisputeState,
-    DisputeTerms,
     HeaderPlace,
     JsonRpcChain,
-    MadeMove,
     ModelStepTrace,
+    SlashingSite,
     StepRule,
     attach,
-    attach_court,
-    check_court,
-    deploy_court,
-    header_opening,
     header_proof,
     header_root,
     model_step_trace,
     read_checkpoints,
-    read_dispute,
     step_rule,
 )
 
-from ._base_chain import decode_chain_record
+from ._base_chain import decode_chain_record, numbers_of
 from ._epoch_ledger import ordered_epochs
-from ._epochs import epochs_of
+from ._epochs import Epochs, epochs_of
+from ._evidence import RunEvidence, decode_run_evidence
 from ._experiment import experiment_from_bytes
 from ._genesis import decode_genesis, first_terms
 from ._ledger import OrderedRound, decode_index, decode_segments
-from ._run import CHAIN, GENESIS, LEDGER, OBJECTS, STORE
+from ._run import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, STORE
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
 
@@ -66,18 +54,20 @@ __all__ = [
     "Finding",
     "NotOnANodeError",
     "RecordMismatchError",
+    "Say",
     "WatchedRun",
-    "challenge",
-    "court_of",
+    "Work",
     "load_watched",
+    "model_trace_of",
+    "recompute",
     "watch",
 ]
 
 OBJECT_BYTES_MAX = 64 << 20
 FILE_BYTES_MAX = 1 << 30
-POLL_S = 12.0  # a block of the base chain
 
 Say = Callable[[str], None]
+Work: TypeAlias = Literal["weights", "outcome", "opened total", "kept model", "model step", "first model"]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -94,20 +84,26 @@ class Finding:
     """A header that is not what its public work gives.
 
     Attributes:
+        work: which kind of it: a court hears some kinds.
         what: which part is wrong, in words.
-        trace: of the step that can be disputed; None where no game is needed or none is built yet.
-        disputable: a contract can be brought to see it.
+        trace: of a model step.
     """
 
     round: int
+    work: Work
     what: str
-    trace: ModelStepTrace | None
-    disputable: bool
+    trace: ModelStepTrace | None = None
 
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """The public record of a run, and where it settles."""
+    """The public record of a run, and where it settles.
+
+    Attributes:
+        site: where stakes can be taken and which court is asked; None in a task that was founded without.
+        numbers: members of the chain's registry, by account.
+        evidence: what members signed by themselves that can cost them their stakes.
+    """
 
     path: Path
     task: LearningTask
@@ -115,6 +111,10 @@ class WatchedRun:
     terms: tuple[RoundTerms, ...]
     url: str
     deployment: Deployment
+    epochs: Epochs
+    site: SlashingSite | None
+    numbers: Mapping[bytes, int]
+    evidence: RunEvidence | None
 
     @property
     def rule(self) -> StepRule:
@@ -153,11 +153,18 @@ def load_watched(path: Path, url: str | None = None) -> WatchedRun:
     headers = [entry.certified.header for entry in rounds[:-1]]
     terms = [first_terms(genesis, task, experiment.committee.seats, EMPTY_STATE)]
     terms += [epochs.terms_after(task, header) for header in headers]
-    return WatchedRun(path, task, rounds, tuple(terms), node, record.deployment)
+    staking = [account for account, _ in genesis.trainers if experiment.chain.trainers_stake]
+    evidence = decode_run_evidence(_read(path, EVIDENCE)) if experiment.chain.courts else None
+    numbers = numbers_of(genesis.epoch_set, staking)
+    stakes = (epochs, record.stakes_site, numbers, evidence)
+    return WatchedRun(path, task, rounds, tuple(terms), node, record.deployment, *stakes)
 
 
-def watch(run: WatchedRun, say: Say) -> tuple[Finding, HeaderPlace] | None:
+def watch(run: WatchedRun, say: Say, known: Container[Digest] = ()) -> tuple[Finding, HeaderPlace] | None:
     """Recompute all rounds under accepted checkpoints; return the first wrong header and where it stands.
+
+    Args:
+        known: checkpoints that hold, and need not be looked at again.
 
     Raises:
         RecordMismatchError: the chain holds other headers, or an object is not what its name says.
@@ -165,6 +172,8 @@ def watch(run: WatchedRun, say: Say) -> tuple[Finding, HeaderPlace] | None:
     chain = JsonRpcChain(run.url)
     deployment = attach(chain, run.deployment.settlement, run.deployment.block)
     for checkpoint in read_checkpoints(chain, deployment):
+        if checkpoint.digest in known:
+            continue
         digests = _digests_under(run, checkpoint)
         say(f"checkpoint of rounds {checkpoint.first_round}-{checkpoint.last_round}: {checkpoint.digest.hex()[:16]}")
         for number in range(checkpoint.first_round, checkpoint.last_round + 1):
@@ -178,110 +187,119 @@ def watch(run: WatchedRun, say: Say) -> tuple[Finding, HeaderPlace] | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Public:
+    """What a round publishes, and what its public work gives."""
+
+    weights: tuple[int, ...]
+    outcome: str
+    opened: OpenedSum | None
+    before: bytes
+
+
 def recompute(run: WatchedRun, number: int) -> Finding | None:
-    """Do a round's public work again; None where its header says the same.
+    """Do a round's public work again; None where its header says the same. What comes first in the work is named.
 
     Raises:
         RecordMismatchError: an object that the round names is not in the record.
     """
-    close, header = run.rounds[number].close, run.headers[number]
-    before = header if number == 0 else run.headers[number - 1]
-    if header.outcome != "opened":
-        if header.model != before.model:
-            return Finding(number, f"a round that is {header.outcome} changes the model", None, True)
+    header, public = run.headers[number], _recompute(run, number)
+    wrong = _wrong_sum(run.rounds[number].close, header, public)
+    if wrong is not None:
+        return Finding(number, *wrong)
+    if public.opened is not None:
+        return _recompute_step(run, number, public.before, public.opened.total)
+    if number and header.model != run.headers[number - 1].model:
+        return Finding(number, "kept model", f"a round that is {header.outcome} changes the model")
+    return None
+
+
+def _wrong_sum(close: Close, header: Header, public: _Public) -> tuple[Work, str] | None:
+    """Return what is wrong before the model: weights, outcome, the opened sum, or whose key sums were left out."""
+    if public.weights != close.weights:
+        return "weights", f"the reports' weights are {list(public.weights)}, the close has {list(close.weights)}"
+    if public.outcome != header.outcome:
+        return "outcome", f"the round is {public.outcome}, the header calls it {header.outcome}"
+    if public.opened is None:
         return None
+    if sha256(total_bytes(public.opened.total)).digest() != header.total:
+        return "opened total", "the opened sum is not that of the admitted reports"
+    if public.opened.lying != header.lying:
+        wrong = f"seats {list(public.opened.lying)} published wrong sums"
+        return "opened total", f"{wrong}, the header says {list(header.lying)}"
+    return None
+
+
+def _recompute(run: WatchedRun, number: int) -> _Public:
+    close, header, terms = run.rounds[number].close, run.headers[number], run.terms[number]
     store = Store(run.path / STORE)
-    model = EMPTY_STATE if number == 0 else store.get(before.model, OBJECT_BYTES_MAX)
+    before = EMPTY_STATE if number == 0 else store.get(run.headers[number - 1].model, OBJECT_BYTES_MAX)
+    if not close.reports:
+        return _Public((), "skipped", None, before)
+    reports = _reports(run, store, close, terms)
+    weights = tuple(terms.weight(report.staleness) for report in reports)
+    layout = terms.layout
+    ciphertexts = (
+        aggregation.decode_ciphertext(layout, store.get(report.ciphertext, OBJECT_BYTES_MAX)) for report in reports
+    )
+    total, key_sums = aggregation.weighted_total(ciphertexts, close.weights), _key_sums(run, store, header, terms)
     try:
-        total, key_sums = _inputs(run, store, close, header, run.terms[number])
-        opened = aggregation.open_sum(run.terms[number], key_sums, total, sum(close.weights))
-    except (aggregation.SumLostError, aggregation.SumInvalidError) as error:
-        return Finding(number, f"the header calls a sum opened that is not: {error}", None, False)
-    if sha256(total_bytes(opened.total)).digest() != header.total:
-        return Finding(number, "the opened sum is not that of the admitted reports", None, False)
-    return _recompute_step(run, number, model, opened.total)
+        opened = aggregation.open_sum(terms, key_sums, total, sum(close.weights))
+        run.task.step(number, before, opened.total)
+    except aggregation.SumLostError:
+        return _Public(weights, "lost", None, before)
+    except CollegiumError:
+        return _Public(weights, "invalid", None, before)
+    return _Public(weights, "opened", opened, before)
 
 
 def _recompute_step(run: WatchedRun, number: int, model: bytes, total: IntArray) -> Finding | None:
     claimed, task = run.headers[number].model, run.task
     if number == 0:
         right = sha256(task.step(number, model, total)).digest()
-        return None if right == claimed else Finding(0, "the first model is not the one drawn", None, False)
+        return None if right == claimed else Finding(0, "first model", "the first model is not the one drawn")
     trace = model_step_trace(task.spec, task.rule, task.layout(0).entries, total_bytes(total), model, claimed)
     if trace.fault is None:
         return None
     what = f"the model is not what the step gives: {claimed.hex()[:16]}, computed {trace.made.hex()[:16]}"
-    return Finding(number, what, trace, True)
+    return Finding(number, "model step", what, trace)
 
 
-def challenge(
-    run: WatchedRun,
-    finding: Finding,
-    place: HeaderPlace,
-    court: Court,
-    account: Account,
-    say: Say,
-    wait: Callable[[], None] = lambda: time.sleep(POLL_S),
-) -> DisputeState:
-    """Dispute a wrong header to the end and say each move with its gas; return how it ended.
-
-    Args:
-        wait: lets time pass between two looks at the chain.
-    """
-    moves = DisputeMoves(JsonRpcChain(run.url), court, account)
-    headers = run.headers
-    opening = header_opening(headers[finding.round], headers[finding.round - 1])
-    levels = 0 if finding.trace is None else finding.trace.levels
-    dispute, receipt = moves.open(MODEL_STEP, place, opening, levels)
-    say(f"dispute {dispute} opened against round {finding.round}: {receipt.gas:,} gas, trace of {levels} levels")
-    if finding.trace is not None:
-        player = ChallengerAtChain(moves, finding.trace, dispute)
-        while read_dispute(moves.chain, court, dispute).state is DisputeState.OPEN:
-            made = player.step()
-            for move in made:
-                say(_told(move))
-            if not made:
-                wait()
-    state = read_dispute(moves.chain, court, dispute).state
-    say(f"dispute {dispute} is over: the header is {state.name.lower()}")
-    return state
-
-
-def court_of(run: WatchedRun, address: bytes | None, account: Account, terms: DisputeTerms | None, say: Say) -> Court:
-    """Return the court at an address, if it is one for this task; or found one, which `account` pays for.
+def model_trace_of(run: WatchedRun, number: int) -> ModelStepTrace | None:
+    """Return the trace of an opened round's model step, from the published objects; None where there is no step.
 
     Raises:
-        CollegiumError: what is there is no court of this task and rule.
+        CollegiumError: an object is not in the record.
     """
-    chain = JsonRpcChain(run.url)
-    if address is not None:
-        court = attach_court(chain, address, run.deployment.block)
-        check_court(chain, court, run.deployment, run.rule)
-        return court
-    court = deploy_court(chain, run.deployment, account, run.rule, terms)
-    say(f"court founded at 0x{court.address.hex()}")
-    return court
+    if number == 0 or run.headers[number].outcome != "opened":
+        return None
+    public, task = _recompute(run, number), run.task
+    if public.opened is None:
+        return None
+    objects = (total_bytes(public.opened.total), public.before, run.headers[number].model)
+    return model_step_trace(task.spec, task.rule, task.layout(0).entries, *objects)
 
 
-def _inputs(
-    run: WatchedRun, store: Store, close: Close, header: Header, terms: RoundTerms
-) -> tuple[FieldArray, dict[int, KeySum]]:
-    """Return the weighted total of the admitted reports, and the key sums that the header names."""
-    reports, sums = run.objects
-    ciphertexts = []
+def _reports(run: WatchedRun, store: Store, close: Close, terms: RoundTerms) -> list[Report]:
+    """Return the admitted reports."""
+    found = []
     for name in close.reports:
-        report = Report.from_bytes(_object(store, reports, name), len(terms.seats))
+        report = Report.from_bytes(_object(store, run.objects[0], name), len(terms.seats))
         if report.id != name:
             raise RecordMismatchError(f"object of report {name.hex()} is report {report.id.hex()}", report=name)
-        data = store.get(report.ciphertext, OBJECT_BYTES_MAX)
-        ciphertexts.append(aggregation.decode_ciphertext(terms.layout, data))
+        found.append(report)
+    return found
+
+
+def _key_sums(run: WatchedRun, store: Store, header: Header, terms: RoundTerms) -> dict[int, KeySum]:
+    """Return the key sums that the header names, by seat."""
     key_sums = {}
     for seat, digest in header.key_sums:
-        key_sum = KeySum.from_bytes(_object(store, sums, digest), terms.seat_width)
+        key_sum = KeySum.from_bytes(_object(store, run.objects[1], digest), terms.seat_width)
         if (key_sum.seat, key_sum.digest) != (seat, digest):
             raise RecordMismatchError(f"object of key sum {digest.hex()} is another", digest=digest)
         key_sums[seat] = key_sum
-    return aggregation.weighted_total(ciphertexts, close.weights), key_sums
+    return key_sums
 
 
 def _object(store: Store, index: dict[Digest, Digest], name: Digest) -> bytes:
@@ -297,11 +315,6 @@ def _digests_under(run: WatchedRun, checkpoint: Checkpoint) -> Sequence[Digest]:
     if len(digests) != checkpoint.last_round - checkpoint.first_round + 1 or header_root(digests) != checkpoint.root:
         raise RecordMismatchError(f"the chain has accepted other headers for {rounds} than {run.path} holds")
     return digests
-
-
-def _told(move: MadeMove) -> str:
-    place = "" if move.game is None else f"game {move.game}, level {move.level}, position {move.position}, "
-    return f"  {move.what}: {place}{move.receipt.gas:,} gas"
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -1,0 +1,193 @@
+"""The courts of a task as a watcher uses them: which findings each hears, and how a dispute there is played to its end.
+
+`Courtroom` is all that the watcher knows of a court, so one more kind of court is one more class here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from collegium.settlement import (
+    MODEL_STEP,
+    Account,
+    ChallengerAtChain,
+    ContractRefusedError,
+    Court,
+    DefenderAtChain,
+    DisputeMoves,
+    DisputeState,
+    DisputeTerms,
+    HeaderPlace,
+    JsonRpcChain,
+    MadeMove,
+    attach,
+    attach_court,
+    check_court,
+    check_site,
+    deploy_court,
+    header_opening,
+    is_final,
+    read_checkpoints,
+    read_dispute,
+    read_disputes,
+    window_started,
+)
+
+from ._watch import Finding, Say, WatchedRun, model_trace_of
+
+__all__ = ["FOUNDED_FOR", "POLL_S", "Courtroom", "ModelCourtroom", "Player", "courtrooms", "found_courtroom"]
+
+POLL_S = 12.0  # a block of the base chain
+FOUNDED_FOR = ("model step", "kept model")  # what a court that is founded here hears
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who plays a dispute: an account that pays, to whom each move is told, and how time passes between two looks."""
+
+    account: Account
+    say: Say
+    wait: Callable[[], None] = lambda: time.sleep(POLL_S)
+
+
+class Courtroom(Protocol):
+    """A court of a task."""
+
+    @property
+    def address(self) -> bytes:
+        """Of the contract that answers who refuted a header."""
+        ...
+
+    def hears(self, finding: Finding) -> bool:
+        """Tell whether a dispute about this can be played here."""
+        ...
+
+    def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
+        """Dispute a wrong header, or go on with a dispute of the same account, to the end; return how it ended."""
+        ...
+
+    def defend(self, run: WatchedRun, player: Player) -> bool:
+        """Make every move that is due for right headers that somebody disputes; tell whether all is final."""
+        ...
+
+
+@dataclass
+class ModelCourtroom:
+    """The court for model steps, and for models that a round without a sum must keep."""
+
+    court: Court
+    _defences: dict[int, DefenderAtChain] = field(default_factory=dict)
+
+    @property
+    def address(self) -> bytes:
+        """Of the contract Disputes."""
+        return self.court.address
+
+    def hears(self, finding: Finding) -> bool:
+        """Tell whether this is a model step's, or a kept model's."""
+        return finding.work in FOUNDED_FOR
+
+    def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
+        """Play the games against everybody who stands up for the header."""
+        moves = DisputeMoves(JsonRpcChain(run.url), self.court, player.account)
+        number = self._begun(moves, place)
+        if number is None:
+            opening = header_opening(run.headers[finding.round], run.headers[finding.round - 1])
+            levels = 0 if finding.trace is None else finding.trace.levels
+            number, receipt = moves.open(MODEL_STEP, place, opening, levels)
+            player.say(
+                f"dispute {number} opened against round {finding.round}: {receipt.gas:,} gas, {levels} levels, "
+                f"bond of {self.court.terms.bond_wei(levels)} wei"
+            )
+        else:
+            player.say(f"dispute {number} against round {finding.round} goes on")
+        if finding.trace is not None:
+            challenger = ChallengerAtChain(moves, finding.trace, number)
+            _play(moves, number, challenger, player)
+        state = read_dispute(moves.chain, self.court, number).state
+        player.say(f"dispute {number} is over: the header is {state.name.lower()}")
+        return state
+
+    def defend(self, run: WatchedRun, player: Player) -> bool:
+        """Start windows, stand up for right headers, and answer; a header that is wrong is not defended."""
+        moves = DisputeMoves(JsonRpcChain(run.url), self.court, player.account)
+        final = True
+        for checkpoint in read_checkpoints(
+            moves.chain, attach(moves.chain, run.deployment.settlement, run.deployment.block)
+        ):
+            if not window_started(moves.chain, self.court, checkpoint.digest):
+                receipt = moves.start(checkpoint)
+                rounds = f"{checkpoint.first_round}-{checkpoint.last_round}"
+                player.say(f"window of rounds {rounds} started: {receipt.gas:,} gas")
+            final &= is_final(moves.chain, self.court, checkpoint.digest)
+        rounds_of = {header.digest: header.round for header in run.headers}
+        for opened in read_disputes(moves.chain, self.court):
+            state = read_dispute(moves.chain, self.court, opened.number)
+            if state.offer or state.state is not DisputeState.OPEN or opened.header not in rounds_of:
+                continue
+            self._answer(run, moves, opened.number, rounds_of[opened.header], player)
+        return final
+
+    def _answer(self, run: WatchedRun, moves: DisputeMoves, number: int, round_number: int, player: Player) -> None:
+        if number not in self._defences:
+            trace = model_trace_of(run, round_number)
+            if trace is None or trace.fault is not None:
+                player.say(f"dispute {number} against round {round_number} is right, or needs no game")
+                return
+            self._defences[number] = DefenderAtChain(moves, trace, number)
+        try:
+            for move in self._defences[number].step():
+                player.say(_told(move))
+        except ContractRefusedError as error:
+            player.say(f"dispute {number} against round {round_number}: {error}")
+
+    def _begun(self, moves: DisputeMoves, place: HeaderPlace) -> int | None:
+        """Return the open dispute of this account about a header, if there is one."""
+        for opened in read_disputes(moves.chain, self.court):
+            if (opened.header, opened.by) == (place.header, moves.account.address):
+                state = read_dispute(moves.chain, self.court, opened.number)
+                if state.state is DisputeState.OPEN and not state.offer:
+                    return opened.number
+        return None
+
+
+def courtrooms(run: WatchedRun, address: bytes | None = None) -> list[Courtroom]:
+    """Return the courts of a run: those of its record, or the one at an address; none where it was founded without.
+
+    Raises:
+        CollegiumError: what is there is no court of this task and rule, or the contract that takes stakes asks another.
+    """
+    chain = JsonRpcChain(run.url)
+    if address is None and run.site is not None:
+        check_site(chain, run.deployment, run.site)
+        address = run.site.disputes
+    if address is None:
+        return []
+    court = attach_court(chain, address, run.deployment.block)
+    check_court(chain, court, run.deployment, run.rule)
+    return [ModelCourtroom(court)]
+
+
+def found_courtroom(run: WatchedRun, player: Player, terms: DisputeTerms | None = None) -> Courtroom:
+    """Found a court for a task that has none; the player pays."""
+    court = deploy_court(JsonRpcChain(run.url), run.deployment, player.account, run.rule, terms)
+    player.say(f"court founded at 0x{court.address.hex()}; no registry asks it: no stake is taken on its word")
+    return ModelCourtroom(court)
+
+
+def _play(moves: DisputeMoves, number: int, challenger: ChallengerAtChain, player: Player) -> None:
+    """Make moves until the dispute is over."""
+    while read_dispute(moves.chain, moves.court, number).state is DisputeState.OPEN:
+        made: Sequence[MadeMove] = challenger.step()
+        for move in made:
+            player.say(_told(move))
+        if not made:
+            player.wait()
+
+
+def _told(move: MadeMove) -> str:
+    place = "" if move.game is None else f"game {move.game}, level {move.level}, position {move.position}, "
+    return f"  {move.what}: {place}{move.receipt.gas:,} gas"

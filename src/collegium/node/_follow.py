@@ -1,0 +1,105 @@
+"""A watcher's whole work on one run: look at its checkpoints, dispute the first wrong header, have who signed it pay.
+
+With `follow` it looks again until the record's last round is settled; with `defend` it also stands up for right headers
+that others dispute, until every checkpoint is final.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from collegium.crypto import Digest
+from collegium.settlement import (
+    DisputeState,
+    HeaderPlace,
+    JsonRpcChain,
+    attach,
+    read_checkpoints,
+    read_head,
+    read_refuter,
+)
+
+from ._courtroom import FOUNDED_FOR, POLL_S, Courtroom, Player, found_courtroom
+from ._penalties import bring_charges, convict_signers, tell_standing
+from ._watch import Finding, Say, WatchedRun, watch
+
+__all__ = ["WatchPlan", "challenge", "watch_run"]
+
+
+@dataclass(frozen=True)
+class WatchPlan:
+    """What a watcher does beside looking.
+
+    Attributes:
+        challenge: dispute the first wrong header, and bring what convicts anybody.
+        follow: look again until all rounds of the record are settled.
+        defend: stand up for right headers until every checkpoint is final.
+    """
+
+    challenge: bool = False
+    follow: bool = False
+    defend: bool = False
+
+
+def watch_run(
+    run: WatchedRun,
+    rooms: Sequence[Courtroom],
+    plan: WatchPlan,
+    player: Player | None,
+    say: Say,
+    wait: Callable[[], None] = lambda: time.sleep(POLL_S),
+) -> Finding | None:
+    """Watch a run as planned; return what is wrong in it, None if nothing is.
+
+    Args:
+        player: pays for what is sent; None where nothing is to be sent.
+        wait: lets time pass between two looks.
+
+    Raises:
+        CollegiumError: the record is not what the chain holds, or the chain is not reachable or refuses.
+    """
+    chain, known = JsonRpcChain(run.url), set[Digest]()
+    while True:
+        found = watch(run, say, known)
+        if found is not None:
+            finding, place = found
+            if player is not None and plan.challenge:
+                challenge(run, finding, place, rooms, player)
+                bring_charges(run, player, say)
+            return finding
+        deployment = attach(chain, run.deployment.settlement, run.deployment.block)
+        known |= {checkpoint.digest for checkpoint in read_checkpoints(chain, deployment)}
+        over = read_head(chain, deployment).next_round >= len(run.rounds)
+        open_rooms = [room for room in rooms if plan.defend and player is not None and not room.defend(run, player)]
+        if (over and not open_rooms) or not (plan.follow or plan.defend):
+            break
+        wait()
+    bring_charges(run, player if plan.challenge else None, say)
+    return None
+
+
+def challenge(
+    run: WatchedRun, finding: Finding, place: HeaderPlace, rooms: Sequence[Courtroom], player: Player
+) -> DisputeState | None:
+    """Dispute a wrong header before the court that hears it, and have who signed it pay; None where no court does.
+
+    Raises:
+        CollegiumError: the chain is not reachable or refuses.
+    """
+    heard = rooms or ([found_courtroom(run, player)] if finding.work in FOUNDED_FOR else [])
+    room = next((room for room in heard if room.hears(finding)), None)
+    if room is None:
+        player.say("no contract can be brought to see this yet: docs/spec/disputes.md says which work can be disputed")
+        return None
+    refuter = read_refuter(JsonRpcChain(run.url), room.address, place.header)
+    if refuter is None:
+        state = room.dispute(run, finding, place, player)
+    else:
+        player.say(f"the header of round {finding.round} fell before: 0x{refuter.hex()} refuted it")
+        state = DisputeState.REFUTED
+    if state is DisputeState.REFUTED:
+        convict_signers(run, place, player)
+        tell_standing(run, place, player.say)
+    return state

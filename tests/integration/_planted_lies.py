@@ -1,0 +1,231 @@
+"""Committees, validators and trainers that lie at one kind of public step, and a watcher that makes them pay for it.
+
+Each lie is planted into an otherwise honest run on a node: by replacing what *everybody* computes (a committee that
+agrees on it) or by one member's second message. Nothing in the product knows of any of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from _chain_stage import DEVELOPMENT_KEYS, ask
+from _run_stage import PlayedRun, play, write_experiment
+
+from collegium import aggregation
+from collegium.aggregation import OpenedSum, Upload
+from collegium.consensus import Ballot, Vote
+from collegium.crypto import AccountKey, hash_fields
+from collegium.node import Federation, Player, WatchedRun, load_watched
+from collegium.node import _task as task_module
+from collegium.node._network import Network, Outgoing
+from collegium.node._watch import model_trace_of
+from collegium.settlement import (
+    DefenderAtChain,
+    DisputeMoves,
+    JsonRpcChain,
+    ModelStepTrace,
+    attach_court,
+    read_disputes,
+)
+
+LIED_ROUND = 2
+WATCHER, LIAR = (AccountKey(bytes.fromhex(key[2:])) for key in DEVELOPMENT_KEYS)
+HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class Lie:
+    """A lie: its name, who is to be found out, and how it is planted.
+
+    Attributes:
+        committee: replaces what all validators compute; a context.
+        member: lets one member say two things.
+    """
+
+    name: str
+    committee: Callable[[], Any] | None = None
+    member: Callable[[Federation], None] | None = None
+
+
+# ------------------------------------------------------------------------------------------------ whole committees
+
+
+@contextmanager
+def wrong_model() -> Iterator[None]:
+    """Move one parameter of the lied round by one more than the step does."""
+    honest = task_module.LearningTask.step
+
+    def step(task: task_module.LearningTask, number: int, model: bytes, total: np.ndarray) -> bytes:
+        after = honest(task, number, model, total)
+        if number != LIED_ROUND:
+            return after
+        state = task.decode_state(after)
+        moved = state.parameters.copy()
+        moved[3] += 1
+        return task.encode_state(replace(state, parameters=moved))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task_module.LearningTask, "step", step)
+        yield
+
+
+@contextmanager
+def wrong_total() -> Iterator[None]:
+    """Open another sum than the key sums give, by one in one entry; the model follows from it."""
+    honest = aggregation.open_sum
+
+    def open_sum(terms: Any, *arguments: Any) -> OpenedSum:
+        opened = honest(terms, *arguments)
+        if terms.round != LIED_ROUND:
+            return opened
+        total = opened.total.copy()
+        total[1] += 1
+        return replace(opened, total=total)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation, "open_sum", open_sum)
+        yield
+
+
+@contextmanager
+def false_lost() -> Iterator[None]:
+    """Call a sum lost that opens: the model stays as it was."""
+    honest = aggregation.open_sum
+
+    def open_sum(terms: Any, *arguments: Any) -> OpenedSum:
+        if terms.round == LIED_ROUND:
+            raise aggregation.SumLostError("as agreed")
+        return honest(terms, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation, "open_sum", open_sum)
+        yield
+
+
+@contextmanager
+def wrong_weights() -> Iterator[None]:
+    """Count one trainer's update twice, where every report has the same weight."""
+    honest = aggregation.RoundTerms.weight
+
+    def weight(terms: Any, staleness: int) -> int:
+        found = honest(terms, staleness)
+        return found // 2 if terms.round == LIED_ROUND else found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation.RoundTerms, "weight", weight)
+        yield
+
+
+# ------------------------------------------------------------------------------------------------ single members
+
+
+def double_vote(federation: Federation) -> None:
+    """Validator 3 votes in one view for the block, and for one that nobody knows."""
+    sent, keys = Network._send, federation.validators[3].voting
+    members, lied = federation.genesis.epoch_set, list[int]()
+
+    def send(network: Network, sender: int, item: Outgoing, ended: float) -> None:
+        sent(network, sender, item, ended)
+        said = item.message
+        if sender != 3 or not isinstance(said, Vote) or item.at_ms is not None or lied[1:]:
+            return
+        lied.append(said.view)
+        other = Ballot(said.view, hash_fields("test-other", said.view), said.ballot.parent_view, said.ballot.parent)
+        sent(network, sender, replace(item, message=Vote(other, 3, keys.sign(other.digest(members)))), ended)
+
+    federation.network._send = send.__get__(federation.network)  # type: ignore[method-assign]
+
+
+def double_report(federation: Federation) -> None:
+    """Trainer 1 signs a second report for round 1."""
+    post, trainer = Network.post, federation.trainers[1].account
+
+    def posted(network: Network, to: int, message: object, *rest: Any) -> None:
+        post(network, to, message, *rest)
+        if isinstance(message, Upload) and (message.report.round, message.report.trainer) == (1, trainer.address):
+            other = replace(message.report, combination=message.report.combination ^ np.uint64(1))
+            post(network, to, replace(message, report=replace(other, signature=trainer.sign(other.id))), *rest)
+
+    federation.network.post = posted.__get__(federation.network)  # type: ignore[method-assign]
+
+
+LIES = (
+    Lie("opened total", committee=wrong_total),
+    Lie("outcome", committee=false_lost),
+    Lie("weights", committee=wrong_weights),
+    Lie("model step", committee=wrong_model),
+    Lie("double vote", member=double_vote),
+    Lie("double report", member=double_report),
+)
+
+
+# ------------------------------------------------------------------------------------------------ runs
+
+
+def lied_run(node: str, folder: Path, *lies: Lie) -> PlayedRun:
+    """Play a run on a node in which these lies are told; trainers have stakes too."""
+    settings = f'checkpoint_every = 2\nurl = "{node}"\ntrainers_stake = true'
+    experiment = write_experiment(folder, ("checkpoint_every = 2", settings))
+
+    def meddle(federation: Federation) -> None:
+        for lie in lies:
+            if lie.member is not None:
+                lie.member(federation)
+
+    committees = [lie.committee for lie in lies if lie.committee is not None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEYS[0])
+        if not committees:
+            return play(experiment, folder / "run", meddle)
+        (committee,) = committees
+        with committee():
+            return play(experiment, folder / "run", meddle)
+
+
+def lying_trace(run: WatchedRun) -> ModelStepTrace:
+    """What the committee would have to claim: the step gives the model of its header."""
+    from collegium.lineage import Store
+
+    right = model_trace_of(run, LIED_ROUND)
+    assert right is not None
+    header, before = run.headers[LIED_ROUND], run.headers[LIED_ROUND - 1]
+    store = Store(run.path / "store")
+    after, model = store.get(header.model, 1 << 24), store.get(before.model, 1 << 24)
+    return ModelStepTrace(run.rule, right.total, model, after, header.model)
+
+
+@dataclass
+class Stage:
+    """A watcher with a clock that is moved, and a liar that stands up for its committee's header."""
+
+    node: str
+    run: WatchedRun
+    said: list[str]
+    liar: DefenderAtChain | None = None
+
+    def player(self, account: AccountKey = WATCHER) -> Player:
+        return Player(account, self.said.append, self.wait)
+
+    def wait(self) -> None:
+        """Let the liar answer; where it has no move, let time pass."""
+        if self.liar is None or not self.liar.step():
+            ask(self.node, "evm_increaseTime", 7 * HOUR_S)
+            ask(self.node, "evm_mine")
+
+    def stand_up(self) -> None:
+        """Have the liar claim the trace of its lie as soon as it is disputed."""
+        assert self.run.site is not None
+        chain = JsonRpcChain(self.node)
+        court = attach_court(chain, self.run.site.disputes, self.run.deployment.block)
+        number = len(read_disputes(chain, court))  # the next one
+        self.liar = DefenderAtChain(DisputeMoves(chain, court, LIAR), lying_trace(self.run), number)
+
+
+def stage(node: str, path: Path) -> Stage:
+    return Stage(node, load_watched(path), [])

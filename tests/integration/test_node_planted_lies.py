@@ -1,0 +1,125 @@
+"""Every kind of lie about public work, planted into a run on a real node: found, proved, and paid for.
+
+`COLLEGIUM_FULL=1 pytest -s tests/integration/test_node_planted_lies.py` plays all of them and prints what the watcher
+says; docs/guide/watching.md has an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from _chain_stage import running_anvil
+from _planted_lies import (
+    LIED_ROUND,
+    LIES,
+    WATCHER,
+    Lie,
+    Stage,
+    double_report,
+    double_vote,
+    lied_run,
+    stage,
+    wrong_model,
+)
+from _run_stage import check
+
+from collegium.node import WatchPlan, courtrooms, watch_run
+from collegium.settlement import (
+    JsonRpcChain,
+    attach,
+    is_final,
+    read_checkpoints,
+    read_member,
+    read_owed,
+    read_refuter,
+)
+
+STAKE = 10**18
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    """The address of an anvil of this file's own, whose clock is moved."""
+    with running_anvil() as url:
+        yield url
+
+
+def stakes(place: Stage) -> list[int]:
+    """What each member of the registry has left."""
+    chain = JsonRpcChain(place.node)
+    deployment = attach(chain, place.run.deployment.settlement, place.run.deployment.block)
+    return [read_member(chain, deployment, member).stake for member in place.run.numbers.values()]
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_a_model_that_a_committee_agreed_on_costs_its_signers_half_their_stakes(node: str, tmp_path: Path) -> None:
+    run = lied_run(node, tmp_path, Lie("model step", committee=wrong_model))
+    place = stage(node, run.path)
+    place.stand_up()
+    finding = watch_run(
+        place.run, courtrooms(place.run), WatchPlan(challenge=True), place.player(), place.said.append, place.wait
+    )
+    print("\n".join(place.said))
+    assert finding is not None
+    assert (finding.round, finding.work) == (LIED_ROUND, "model step")
+    assert place.run.site is not None
+    assert place.run.evidence is not None
+    voters = len(place.run.evidence.votes[LIED_ROUND].voters)
+    assert voters >= 11  # of 16 seats, of which one is absent
+    assert stakes(place).count(STAKE // 2) == voters
+    chain = JsonRpcChain(node)
+    deployment = place.run.deployment
+    assert read_refuter(chain, place.run.site.disputes, place.run.headers[LIED_ROUND].digest) == WATCHER.address
+    assert read_owed(chain, deployment.registry, WATCHER.address) == voters * STAKE // 20
+    court = courtrooms(place.run)[0]
+    (first, second) = read_checkpoints(chain, attach(chain, deployment.settlement, deployment.block))
+    assert not is_final(chain, court.court, second.digest if first.last_round < LIED_ROUND else first.digest)  # type: ignore[attr-defined]
+    # a second watcher, or the same after a kill, takes nothing twice and says so
+    again = stage(node, run.path)
+    watch_run(again.run, courtrooms(again.run), WatchPlan(challenge=True), again.player(), again.said.append)
+    assert stakes(again) == stakes(place)
+    assert sum("AlreadyConvicted" in line for line in again.said) == voters
+    assert any("fell before" in line for line in again.said)
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_members_that_sign_two_things_lose_their_stakes_in_the_run_itself(node: str, tmp_path: Path) -> None:
+    lies = (Lie("double vote", member=double_vote), Lie("double report", member=double_report))
+    run = lied_run(node, tmp_path, *lies)
+    convictions = run.summary["convictions"]
+    assert isinstance(convictions, list)
+    assert [entry["deed"].split(" of ")[0] for entry in convictions] == ["double vote", "double report"]
+    place = stage(node, run.path)
+    left = stakes(place)
+    assert (left[3], left[16 + 1]) == (0, STAKE // 2)
+    assert left.count(STAKE) == len(left) - 2
+    verified = check(run.path, run.anchor)
+    assert verified.ok, verified.failure
+    assert any("2 convictions that took 1500000000000000000 wei" in line for line in verified.checks)
+    assert watch_run(place.run, (), WatchPlan(), None, place.said.append) is None
+    print("\n".join(place.said))
+    assert sum("its stake was taken" in line for line in place.said) == 2
+
+
+@pytest.mark.node
+@pytest.mark.slow
+@pytest.mark.seeds(quick=1, full=len(LIES))
+def test_every_lie_is_found(node: str, tmp_path: Path, seed: int) -> None:
+    lie = LIES[seed]
+    place = stage(node, lied_run(node, tmp_path, lie).path)
+    rooms = courtrooms(place.run)
+    finding = watch_run(place.run, rooms, WatchPlan(challenge=True), place.player(), place.said.append, place.wait)
+    print("\n".join([lie.name, *place.said]))
+    if lie.member is not None:
+        assert finding is None
+        assert any(line.startswith(f"  {lie.name}") and "AlreadyConvicted" in line for line in place.said)
+        return
+    assert finding is not None
+    assert (finding.round, finding.work) == (LIED_ROUND, lie.name)
+    heard = any(room.hears(finding) for room in rooms)
+    assert (min(stakes(place)) == STAKE // 2) == heard
+    assert any("no contract can be brought to see this yet" in line for line in place.said) != heard
