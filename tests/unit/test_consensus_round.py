@@ -62,10 +62,12 @@ from collegium.consensus import (
     Certified,
     Close,
     CloseRefusedError,
+    DoubleReport,
     Header,
     HeaderProposal,
     HeaderVote,
     KeepUpload,
+    NoEvidenceError,
     NotInCohortError,
     NotSenderError,
     ProposalRefusedError,
@@ -91,6 +93,7 @@ from collegium.consensus import (
     seat_quorum,
     sign_proposal,
     total_digest,
+    verify_double_report,
 )
 from collegium.consensus._records import list_receipts
 from collegium.consensus._round import next_payload, payload_accepted, release
@@ -253,9 +256,23 @@ def test_a_second_report_of_one_trainer_is_refused_and_the_first_stands() -> Non
     hall = Hall.opened(2)
     hall.give(0, upload_of(0))
     assert hall.give(0, upload_of(0)) == []  # once more the same: nothing to say
-    (refused,) = hall.give(0, upload_of(0, draw=1))
+    refused, found = hall.give(0, upload_of(0, draw=1))
     assert isinstance(refused.reason, RepeatedReportError)
+    assert isinstance(found.evidence, DoubleReport)
+    assert verify_double_report(found.evidence) == committee().trainers[0].address
     assert hall.states[0].reports[committee().trainers[0].address].report.id == upload_of(0).report.id
+
+
+def test_two_reports_that_do_not_exclude_each_other_convict_nobody() -> None:
+    first, second = upload_of(0).report, upload_of(0, draw=1).report
+    good = DoubleReport(first, second)
+    for wrong in (
+        replace(good, second=first),
+        replace(good, second=upload_of(1).report),
+        replace(good, second=replace(second, signature=first.signature)),
+    ):
+        with pytest.raises(NoEvidenceError):
+            verify_double_report(wrong)
 
 
 def test_forged_and_repeated_reports_leave_nothing_behind_that_grows() -> None:
@@ -265,7 +282,7 @@ def test_forged_and_repeated_reports_leave_nothing_behind_that_grows() -> None:
     hall.give(0, upload_of(0))
     before = work.held_bytes
     for draw in range(1, 4):
-        (refused,) = hall.give(0, upload_of(0, draw))
+        refused, _ = hall.give(0, upload_of(0, draw))
         assert isinstance(refused.reason, RepeatedReportError)
         forged = replace(upload_of(1).report, signature=upload_of(0, draw).report.signature)
         (refused,) = hall.give(0, replace(upload_of(1), report=forged))
