@@ -470,7 +470,7 @@ class BaseChain:
             CollegiumError: the chain is not reachable or refuses.
         """
         if isinstance(step.what, Accusation):
-            brought = transact(self.chain, self.operator, self._slashing().slashing, step.what.call)
+            brought = transact(self.chain, self.operator, self.slashing.slashing, step.what.call)
             self.enter(step, brought.gas, brought.transaction)
             return
         certificate = decode_certificate(step.certificate, self.epoch_set.size)
@@ -490,7 +490,7 @@ class BaseChain:
             ContractRefusedError: it takes no stake on this accusation, by name.
         """
         if isinstance(what, Accusation):
-            return is_convicted(self.chain, self._slashing(), what.call)
+            return is_convicted(self.chain, self.slashing, what.call)
         head = read_head(self.chain, self.deployment)
         if isinstance(what, EpochSet):
             return head.epoch >= what.epoch
@@ -523,7 +523,7 @@ class BaseChain:
         if isinstance(step.what, Checkpoint):
             size = len(checkpoint_call(step.what, decode_certificate(step.certificate, self.epoch_set.size)))
         if isinstance(step.what, Accusation):
-            conviction = read_conviction(self.chain, self._slashing(), self.deployment.block, step.what.call)
+            conviction = read_conviction(self.chain, self.slashing, self.deployment.block, step.what.call)
         if transaction is not None and self.url is not None:
             sent = next(found for found in reversed(self.chain.sent) if keccak256(found.raw) == transaction)
         self.taken.append(TakenStep(step, gas, size, sent, conviction))
@@ -552,7 +552,13 @@ class BaseChain:
             convictions=tuple(self.convictions) or msgspec.UNSET,
         )
 
-    def _slashing(self) -> SlashingSite:
+    @property
+    def slashing(self) -> SlashingSite:
+        """Where stakes can be taken.
+
+        Raises:
+            ChainRecordError: nowhere.
+        """
         if self.site is None:
             raise ChainRecordError("the task was founded without a contract that takes stakes")
         return self.site

@@ -12,6 +12,7 @@ from collegium.settlement import Checkpoint, ContractRefusedError, Fees, GasCeil
 
 from ._base_chain import HOME, BaseChain, CertifiedStep
 from ._checkpoints import opening_digest
+from ._evidence import Accusation
 from ._final_walk import UNANSWERED, FinalWalk
 from ._network_settings import RelayerSettings
 from ._process import open_log
@@ -125,14 +126,18 @@ async def _certified(process: RelayerProcess, step: DueStep, in_office: EpochSet
 def _estimate(
     process: RelayerProcess, chain: BaseChain, step: CertifiedStep, behind: int, in_office: EpochSet
 ) -> RelayPlan:
-    certificate = decode_certificate(step.certificate, in_office.size)
-    if isinstance(step.what, Checkpoint):
-        data = checkpoint_call(step.what, certificate)
-    else:
-        data = opening_call([chain.numbers[member.account] for member in step.what.validators], certificate)
+    to, data = chain.deployment.settlement, b""
+    match step.what:
+        case Checkpoint():
+            data = checkpoint_call(step.what, decode_certificate(step.certificate, in_office.size))
+        case EpochSet():
+            seats = [chain.numbers[member.account] for member in step.what.validators]
+            data = opening_call(seats, decode_certificate(step.certificate, in_office.size))
+        case Accusation():
+            to, data = chain.slashing.slashing, step.what.call
     gas_max, fees, problem = 0, None, ""
     try:
-        gas_max = chain.chain.estimate_gas(chain.operator.address, chain.deployment.settlement, data)
+        gas_max = chain.chain.estimate_gas(chain.operator.address, to, data)
         fees = process.policy.gas.offer(chain.chain.fees())
     except (ContractRefusedError, GasCeilingError) as error:
         problem = str(error)
