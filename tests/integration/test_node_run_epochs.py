@@ -38,8 +38,8 @@ from collegium.consensus._messages import seat_bitmap
 from collegium.crypto import BlsSecretKey, Digest, aggregate_signatures
 from collegium.errors import CollegiumError
 from collegium.node import read_public_record
-from collegium.node._base_chain import decode_chain_record
-from collegium.node._chain_check import check_chain
+from collegium.node._base_chain import court_rule, decode_chain_record
+from collegium.node._chain_check import Founded, check_chain
 from collegium.node._epoch_ledger import OrderedEpoch, ordered_epochs
 from collegium.node._epochs import Epochs, KnownEpoch
 from collegium.node._ledger import LedgerError, Segment, decode_segments, encode_segments
@@ -380,10 +380,11 @@ def test_a_chain_record_that_tells_another_story_of_who_was_in_office_is_refused
 ) -> None:
     damaged.edit("chain.json", change)
     genesis, later = long.federation.genesis, long.federation.epochs.known[1:]
+    founded = Founded(court_rule(long.federation.experiment.chain, long.federation.task))
 
     def look() -> None:
         record = decode_chain_record((damaged.path / "chain.json").read_bytes())
-        check_chain(record, None, genesis.epoch_set, genesis.operator, later)
+        check_chain(record, None, genesis.epoch_set, genesis.operator, later, founded=founded)
 
     with pytest.raises(CollegiumError, match=reason):
         look()
