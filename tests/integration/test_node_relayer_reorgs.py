@@ -1,6 +1,7 @@
 """A relayer on a chain that takes back its last blocks: what was lost comes back, in order, and its record is taken.
 
-A reorganisation is a state of the chain that is restored: what was mined since is in no block and in no queue.
+A reorganisation is a state of the chain that is restored: what was mined since is in no block and in no queue. On
+anvil; with `COLLEGIUM_FULL=1` on the embedded chain too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ pytestmark = pytest.mark.slow
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 
 
-@pytest.fixture(scope="module", params=["embedded", pytest.param("osaka", marks=[pytest.mark.node])])
+@pytest.fixture(
+    scope="module", params=[pytest.param("osaka", marks=[pytest.mark.node]), *(["embedded"] if FULL else [])]
+)
 def place(request: pytest.FixtureRequest) -> Iterator[tuple[World, ChainRecord]]:
     for world in worlds(request.param):
         yield world, found(world)
