@@ -110,7 +110,7 @@ def false_lost() -> Iterator[None]:
 
 @contextmanager
 def wrong_weights() -> Iterator[None]:
-    """Count one trainer's update twice, where every report has the same weight."""
+    """Count every update half, as if each report were a round old."""
     honest = aggregation.RoundTerms.weight
 
     def weight(terms: Any, staleness: int) -> int:
@@ -171,7 +171,8 @@ LIES = (
 def lied_run(node: str, folder: Path, *lies: Lie) -> PlayedRun:
     """Play a run on a node in which these lies are told; trainers have stakes too."""
     settings = f'checkpoint_every = 2\nurl = "{node}"\ntrainers_stake = true'
-    experiment = write_experiment(folder, ("checkpoint_every = 2", settings))
+    stale = ("[committee]", "[trainers]\nstaleness = 1\n[committee]")  # so that there is more than one weight
+    experiment = write_experiment(folder, ("checkpoint_every = 2", settings), stale)
 
     def meddle(federation: Federation) -> None:
         for lie in lies:
