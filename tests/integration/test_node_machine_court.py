@@ -20,9 +20,13 @@ from collegium.node import (
     MachineCourtroom,
     NothingRejectedError,
     WatchedRun,
+    WatchPlan,
+    courtrooms,
     found_machine_court,
     load_watched,
     read_public_record,
+    watch,
+    watch_run,
     work_kinds,
     work_programs,
 )
@@ -212,6 +216,12 @@ def test_lie_that_a_committee_agreed_on_is_refuted_at_one_instruction(node: str,
     assert sum(line.startswith("  choose") for line in room.said) == TERMS.levels
     assert any(line.startswith("  time out") for line in room.said)
     assert not is_dissection_final(chain, room.court.court, place.checkpoint.digest)
+    # a watcher that is told where the court is sees the same lie, and that it fell
+    (told,) = courtrooms(room.run, room.court.address)
+    assert told.hears(finding)
+    finding, plan = watch(room.run, room.said.append)[0], WatchPlan(challenge=True)  # type: ignore[index]
+    assert watch_run(room.run, [told], plan, room.player(), room.said.append, room.wait) == finding  # type: ignore[arg-type]
+    assert any("asks another court: nobody is slashed" in line for line in room.said)
 
 
 def test_right_header_is_defended_against_each_kind_until_it_is_final(node: str, tmp_path: Path) -> None:

@@ -38,7 +38,11 @@ def watch(
     ] = False,
     court: Annotated[
         str | None,
-        typer.Option("--court", metavar="ADDRESS", help="Address of a contract Disputes other than the run's own."),
+        typer.Option(
+            "--court",
+            metavar="ADDRESS",
+            help="Address of a contract Disputes, or Dissections, other than the run's own.",
+        ),
     ] = None,
 ) -> None:
     """Recompute what every header under a checkpoint says; with --challenge, dispute what does not hold.

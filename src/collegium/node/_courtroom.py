@@ -36,6 +36,8 @@ from collegium.settlement import (
     window_started,
 )
 
+from ._machine_court import attach_machine_court
+from ._public_work import read_public_record
 from ._watch import Finding, Say, WatchedRun, model_trace_of
 
 __all__ = ["FOUNDED_FOR", "POLL_S", "Courtroom", "ModelCourtroom", "Player", "courtrooms", "found_courtroom"]
@@ -157,6 +159,8 @@ class ModelCourtroom:
 def courtrooms(run: WatchedRun, address: bytes | None = None) -> list[Courtroom]:
     """Return the courts of a run: those of its record, or the one at an address; none where it was founded without.
 
+    A court of the machine may stand at the address too: it hears all that the task's programs decide.
+
     Raises:
         CollegiumError: what is there is no court of this task and rule, or the contract that takes stakes asks another.
     """
@@ -166,7 +170,10 @@ def courtrooms(run: WatchedRun, address: bytes | None = None) -> list[Courtroom]
         address = run.site.disputes
     if address is None:
         return []
-    court = attach_court(chain, address, run.deployment.block)
+    try:
+        court = attach_court(chain, address, run.deployment.block)
+    except ContractRefusedError:  # another kind of court
+        return [attach_machine_court(chain, read_public_record(run.path), run.deployment, address)]
     check_court(chain, court, run.deployment, run.rule)
     return [ModelCourtroom(court)]
 

@@ -100,6 +100,9 @@ def challenge(
         player.say(f"the header of round {finding.round} fell before: 0x{refuter.hex()} refuted it")
         state = DisputeState.REFUTED
     if state is DisputeState.REFUTED:
-        convict_signers(run, place, player)
+        if run.site is None or run.site.disputes == room.address:
+            convict_signers(run, place, player)
+        else:
+            player.say("the contract that takes stakes asks another court: nobody is slashed on this one's word")
         tell_standing(run, place, player.say)
     return state

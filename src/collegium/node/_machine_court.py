@@ -35,6 +35,8 @@ from collegium.settlement import (
     RunDefender,
     RunDefenderAtChain,
     attach,
+    attach_dissections,
+    check_dissections,
     compile_program,
     deploy_dissections,
     dissection_window_started,
@@ -52,6 +54,7 @@ __all__ = [
     "CourtPlayer",
     "MachineCourtroom",
     "NothingRejectedError",
+    "attach_machine_court",
     "found_machine_court",
     "work_kinds",
     "work_programs",
@@ -97,6 +100,19 @@ def found_machine_court(
     """Found a court of the machine for a run; `account` pays. A run of any right header fits its games."""
     agreed = terms or DissectionTerms(levels=record.terms.levels)
     return MachineCourtroom(deploy_dissections(chain, deployment, account, work_kinds(record), agreed), record)
+
+
+def attach_machine_court(
+    chain: Chain, record: PublicRecord, deployment: Deployment, address: bytes
+) -> MachineCourtroom:
+    """Return the court of the machine at an address.
+
+    Raises:
+        CollegiumError: what is there is none, or is about another task.
+    """
+    court = attach_dissections(chain, address, deployment.block)
+    check_dissections(chain, court, deployment, work_kinds(record))
+    return MachineCourtroom(court, record)
 
 
 class NothingRejectedError(CollegiumError):
