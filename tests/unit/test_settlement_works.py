@@ -124,6 +124,11 @@ WRONG_CLOSES: dict[str, Change] = {
     "a seat twice": lambda r: r.closed(seats=(*range(13), 12)),
     "a seat that is not": lambda r: r.closed(seats=(*range(13), 16)),
     "a skip that names seats": admitting(),
+    "a report with a root of another length": reporting(0, committee_root=bytes(31)),
+    "a report with a digest of another length": reporting(0, proof=b""),
+    "a report with a proof where none is wanted": reporting(0, proof=bytes([1]) * 32),
+    "a report about registered data where none is": reporting(0, registration=bytes([1]) * 32),
+    "a header with a digest of another length": lambda r: r.claiming(failed=(bytes(31),)),
     "a close of another round": lambda r: r.closed(round=1),
     "a close of another task": lambda r: r.closed(task=bytes(32)),
     "a header of another level": lambda r: r.claiming(level="bounded"),
@@ -361,6 +366,8 @@ WRONG_OPENINGS: dict[str, Change] = {
     "one report fewer": admitting(0, 1),
     "another task": claiming(task=bytes(32)),
     "an outcome that is none": claiming(outcome="opened "),
+    "an outcome with zeros behind": claiming(outcome="opened\0"),
+    "no outcome": claiming(outcome=""),
 }
 
 

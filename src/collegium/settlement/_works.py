@@ -148,7 +148,8 @@ class PublicWork:
 def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
     """Return the kinds of public work that follow from a header of a task."""
     shared, rule = terms._shared(), terms.rule
-    weights = {
+    proves = {"PROVES": int(terms.proves)}
+    weights = proves | {
         "SEATS_NEEDED": seats_needed(len(terms.first.seats), terms.lying_max),
         "TRAINERS_MIN": terms.trainers_min,
         **_words("COHORT", sha256(terms.messages[0]).digest()),
@@ -171,7 +172,7 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
     }
     modules = [
         ("weights", "_weights", members | weights),
-        ("opening", "_opening", state | {"PROVES": int(terms.proves)}),
+        ("opening", "_opening", state | proves),
         ("model", "_model_step", state | model),
         ("next round", "_next_round", members | {"KEYS_MIN": terms.epoch_set.quorum}),
     ]

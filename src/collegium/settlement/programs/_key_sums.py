@@ -28,7 +28,7 @@ from collegium.settlement.programs._reading import (
     short_at,
 )
 from collegium.settlement.programs._room import allocate
-from collegium.settlement.programs._round import C_TERMS, H_CLOSE, H_KEY_SUMS, H_ROUND, H_TASK
+from collegium.settlement.programs._round import C_TERMS, H_CLOSE, H_KEY_SUMS, H_ROUND, H_TASK, KEY_SUM_BYTES
 from collegium.settlement.programs._task import SEATS
 from collegium.settlement.programs._transforms import (
     ROOT_8192,
@@ -54,7 +54,6 @@ DEGREE_BOUND = 5468  # 1024 of the message and 4444 of randomness
 LOG_MESSAGE = 10
 MESSAGE = 1024
 SHIFT = 7
-KEY_SUM_BYTES = 34  # in a header: seat and digest
 
 
 def read_key_sums(header: int, rows: int, present: int) -> int:
@@ -64,7 +63,6 @@ def read_key_sums(header: int, rows: int, present: int) -> int:
     """
     count = field_size(header, H_KEY_SUMS) // KEY_SUM_BYTES
     width = COLUMNS // SEATS
-    assert count * KEY_SUM_BYTES == field_size(header, H_KEY_SUMS)
     for index in range(count):
         at = field_start(header, H_KEY_SUMS) + KEY_SUM_BYTES * index
         seat = short_at(memory[header], at)

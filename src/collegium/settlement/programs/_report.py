@@ -46,6 +46,7 @@ from collegium.settlement.programs._registered import put_account
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import (
     R_CIPHERTEXT,
+    R_PROOF,
     R_ROUND,
     R_TASK,
     R_TERMS,
@@ -71,8 +72,6 @@ from collegium.settlement.programs._words import memory
 
 R_COMMITTEE_ROOT = 5
 R_AUDIT_ROOT = 6
-R_PROOF = 7
-R_REGISTRATION = 8
 R_COMBINATION = 10
 MATRIX = 0x6D2F76312F6D6174  # "m/v1/mat"
 MATRIX_END = 0x7269780000000000  # "rix"

@@ -48,15 +48,20 @@ C_TERMS = 2
 C_SEATS = 3
 C_REPORTS = 4
 C_WEIGHTS = 5
+C_REGISTERED = 6
 C_KEYS = 7
 CLOSE_FIELDS = 8
 ANNOUNCEMENT_BYTES = 107  # validator 2, round 8, key 32, signature 65
+REGISTERED_BYTES = 100  # trainer 20, digest 32, first and last round 8 each, spare 32
+KEY_SUM_BYTES = 34  # seat 2, digest 32
 # fields of a report
 R_TASK = 0
 R_ROUND = 1
 R_TRAINER = 2
 R_TERMS = 3
 R_CIPHERTEXT = 4
+R_PROOF = 7
+R_REGISTRATION = 8
 R_BOXES = 9
 R_STALENESS = 12
 REPORT_FIELDS = 13
@@ -90,6 +95,8 @@ def read_header(digest: int) -> int:
     assert same_digest(digest_field(header, H_TASK), task_digest()) == 1
     assert field_size(header, H_LEVEL) == LEVEL_BYTES and short_word(header, H_LEVEL) == LEVEL
     assert field_size(header, H_BEACON) == 48 and field_size(header, H_SEATS) == 2 * SEATS
+    assert field_size(header, H_KEY_SUMS) % KEY_SUM_BYTES == 0 and field_size(header, H_LYING) % 2 == 0
+    assert field_size(header, H_KEYS) % ANNOUNCEMENT_BYTES == 0 and field_size(header, H_FAILED) % 32 == 0
     return header
 
 
@@ -106,12 +113,14 @@ def read_before(header: int) -> int:
 
 
 def read_close(header: int) -> int:
-    """Return the record of a header's close, with as many weights as reports, no report twice, no seat twice."""
+    """Return the record of a header's close, of its task and round, with as many weights as reports."""
     close = read_fields(digest_field(header, H_CLOSE), CLOSE_FIELDS, 18, CLOSE, CLOSE_END, 0)
     assert same_digest(digest_field(close, C_TASK), digest_field(header, H_TASK)) == 1
     assert integer_field(close, C_ROUND) == integer_field(header, H_ROUND)
     assert field_size(close, C_REPORTS) % 32 == 0 and field_size(close, C_SEATS) % 2 == 0
     assert field_size(close, C_WEIGHTS) == field_size(close, C_REPORTS) >> 2
+    assert field_size(close, C_REGISTERED) % REGISTERED_BYTES == 0
+    assert field_size(close, C_KEYS) % ANNOUNCEMENT_BYTES == 0
     return close
 
 
@@ -128,6 +137,8 @@ def read_report(close: int, index: int) -> int:
     assert same_digest(digest_field(report, R_TASK), digest_field(close, C_TASK)) == 1
     assert integer_field(report, R_ROUND) == integer_field(close, C_ROUND)
     assert same_digest(digest_field(report, R_TERMS), digest_field(close, C_TERMS)) == 1
+    for field in range(R_CIPHERTEXT, R_STALENESS):
+        assert field == R_BOXES or field_size(report, field) == 32
     return report
 
 
@@ -142,7 +153,8 @@ def short_word(record: int, index: int) -> int:
 
 def outcome_of(header: int) -> int:
     """Return which outcome a header names."""
-    word = short_word(header, H_OUTCOME)
+    size, word = field_size(header, H_OUTCOME), short_word(header, H_OUTCOME)
+    assert size > 0 and word >> (64 - 8 * size) & 255 != 0  # no zeros behind
     if word == OPENED_WORD:
         return OPENED
     if word == SKIPPED_WORD:

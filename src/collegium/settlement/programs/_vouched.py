@@ -44,15 +44,13 @@ from collegium.settlement.programs._report import (
     R_AUDIT_ROOT,
     R_COMBINATION,
     R_COMMITTEE_ROOT,
-    R_PROOF,
-    R_REGISTRATION,
     put_trainer,
     read_proof,
     read_report_of,
     start_statement,
 )
 from collegium.settlement.programs._room import mark_room, release
-from collegium.settlement.programs._round import R_CIPHERTEXT, R_TERMS
+from collegium.settlement.programs._round import R_CIPHERTEXT, R_PROOF, R_REGISTRATION, R_TERMS
 from collegium.settlement.programs._trained import check_training
 from collegium.settlement.programs._words import byte_swap, fadd, memory
 

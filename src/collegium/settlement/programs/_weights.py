@@ -11,6 +11,7 @@ from collegium.settlement.programs._reading import (
     field_size,
     field_start,
     integer_field,
+    is_no_digest,
     little_at,
     put_digest,
     read_fields,
@@ -33,6 +34,8 @@ from collegium.settlement.programs._round import (
     H_ROUND,
     H_SEATS,
     R_BOXES,
+    R_PROOF,
+    R_REGISTRATION,
     R_STALENESS,
     R_TRAINER,
     T_BEACON,
@@ -57,6 +60,7 @@ from collegium.settlement.programs._round import (
     read_report,
 )
 from collegium.settlement.programs._task import (
+    LEVEL,
     SEATS,
     TRAINERS_MAX,
     bound_of,
@@ -67,12 +71,14 @@ from collegium.settlement.programs._task import (
 )
 from collegium.settlement.programs._words import accept, memory
 
+PROVES: int  # 1 where reports carry proofs
 SEATS_NEEDED: int
 TRAINERS_MIN: int
 COHORT_0: int
 COHORT_1: int
 COHORT_2: int
 COHORT_3: int
+PROVED = 0x70726F7665640000  # "proved"
 ACCOUNT_BYTES = 20
 SEAT_BYTES = 52  # account and sealing key
 
@@ -169,11 +175,19 @@ def _check_reports(close: int, number: int, reports: int) -> None:
     for index in range(reports):
         report = read_report(close, index)
         assert field_size(report, R_BOXES) == 32 * SEATS and field_size(report, R_TRAINER) == ACCOUNT_BYTES
+        _check_proof_named(report, number)
         trainer = _find_trainer(cohort, length // ACCOUNT_BYTES, memory[report], field_start(report, R_TRAINER))
         assert memory[seen + trainer] == 0
         memory[seen + trainer] = 1
         weight = weight_max(number) >> integer_field(report, R_STALENESS)
         assert weight > 0 and weight == little_at(memory[close], field_start(close, C_WEIGHTS) + 8 * index)
+
+
+def _check_proof_named(report: int, number: int) -> None:
+    """Reject unless a report names a proof, and a registration, if and only if the task wants one."""
+    registers = 1 if LEVEL == PROVED and number > 0 else 0
+    assert is_no_digest(digest_field(report, R_PROOF)) == 1 - PROVES
+    assert is_no_digest(digest_field(report, R_REGISTRATION)) == 1 - registers
 
 
 def _find_trainer(cohort: int, trainers: int, message: int, at: int) -> int:
