@@ -184,7 +184,7 @@ def play(
         task=TASK,
         round=number,
         terms=terms.digest,
-        seats=tuple(range(SEATS)) if made else (),
+        seats=tuple(range(len(terms.seats))) if made else (),
         reports=tuple(report.id for report in reports),
         weights=tuple(terms.weight(report.staleness) for report in reports),
         listed=tuple(report.id for report in reports),
@@ -203,7 +203,7 @@ def play(
         model=bytes(32),
         lying=(),
         beacon=RANDOM.split(f"beacon {number}")(48),
-        seats=tuple(range(SEATS)),
+        seats=tuple(seat % SEATS for seat in range(len(terms.seats))),
         announcements=close.announcements,
     )
     key_sums = _key_sums(terms, close, [draft.coefficients for _, draft in made]) if made else ()
@@ -223,10 +223,10 @@ def _key_sums(terms: RoundTerms, close: Close, coefficients: list[np.ndarray]) -
     total = weighted_total([rows[:KEY_ROWS] for rows in coefficients], close.weights)
     word = KEY_CODE.encode(np.ascontiguousarray(total), COMMITTEE_DOMAIN)
     sums = []
-    for seat in range(SEATS):
+    for seat in range(len(terms.seats)):
         columns = terms.seat_columns(seat)
         rows = np.ascontiguousarray(word[:, columns.start : columns.stop].T)
-        sums.append(sign_key_sum(terms, close.digest, seat, rows, committee().accounts[seat]))
+        sums.append(sign_key_sum(terms, close.digest, seat, rows, committee().accounts[seat % SEATS]))
     return tuple(sums)
 
 
@@ -235,7 +235,7 @@ def changed_sum(key_sum: KeySum, columns: Iterable[int] = (0,)) -> KeySum:
     rows = key_sum.rows.copy()
     for column in columns:
         rows[column, column % KEY_ROWS] ^= np.uint64(1)
-    account = committee().accounts[key_sum.seat]
+    account = committee().accounts[key_sum.seat % SEATS]
     terms = replace(first_terms(), round=key_sum.round)
     return sign_key_sum(terms, key_sum.close, key_sum.seat, rows, account)
 

@@ -333,6 +333,28 @@ def test_failed_reports_are_some_of_the_close_in_their_order() -> None:
         assert made.accepted is expected, failed
 
 
+@pytest.mark.parametrize("seats", [32, 256])
+def test_sums_open_whatever_number_of_seats_there_is(seats: int) -> None:
+    """Some are absent, and the first that is not, one in the middle and the last one lie."""
+    first = terms_of(None)
+    terms = replace(first, seats=tuple(first.seats[seat % 16] for seat in range(seats)))
+    round_ = play(None, updates(), terms=terms)
+    absent, lies, every = range(seats // 8), (seats // 8, seats // 2, seats - 1), range(0, 8192 // seats, 5)
+    here = [key_sum for key_sum in round_.key_sums if key_sum.seat not in absent]
+    round_ = round_.summed(changed_sum(each, every) if each.seat in lies else each for each in here)
+    assert (round_.header.outcome, round_.header.lying) == ("opened", lies)
+    weights, opening, *_ = public_works(replace(work_terms(), first=terms))
+    for work, claimed, expected in (
+        (weights, round_, True),
+        (opening, round_, True),
+        (opening, round_.claiming(lying=lies[1:]), False),
+    ):
+        compiled = compile_program(work.module, work.parameters)
+        made = MachineRun(compiled, claimed.header.digest, KnownStretches(claimed.messages))
+        assert made.stuck is None
+        assert made.accepted is expected
+
+
 def claiming(**fields: object) -> Change:
     return lambda round_: round_.claiming(**fields)
 
