@@ -6,8 +6,10 @@ The runs are those of `_run_stage.py`, with an absent and a lying seat.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from _run_stage import PlayedRun
@@ -57,6 +59,25 @@ def test_a_changed_header_of_a_run_is_rejected(played: PlayedRun) -> None:
     assert not run(record, opening, 1, lying=()).accepted
     assert not run(record, model, 1, model=record.rounds[0].certified.header.model).accepted
     assert not run(record, following, 1, seats=tuple(reversed(record.rounds[1].certified.header.seats))).accepted
+
+
+def test_a_program_is_stuck_where_the_record_lacks_what_it_reads(played: PlayedRun, tmp_path: Path) -> None:
+    """A set that lies may show nobody a report, a sum or a model: a challenger must still get to where it can ask."""
+    for withheld in ("ciphertext", "key sum", "model before"):
+        path = tmp_path / withheld
+        shutil.copytree(played.path, path)
+        record = read_public_record(path)
+        close, header = record.rounds[2].close, record.rounds[2].certified.header
+        reports, sums = record._objects
+        digest = {
+            "ciphertext": reports[close.reports[0]],
+            "key sum": sums[header.key_sums[0][1]],
+            "model before": record.rounds[1].certified.header.model,
+        }[withheld]
+        (found,) = path.rglob(digest.hex())
+        found.unlink()
+        _, opening, *_ = public_works(record.terms)
+        assert run(record, opening, 2).stuck is not None, withheld
 
 
 def test_headers_of_proved_rounds_are_accepted(proved: PlayedRun) -> None:

@@ -6,17 +6,19 @@ Nothing in the record is believed: a program reads what the header's digest lead
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 from collegium import aggregation, learning
 from collegium.aggregation import KeySum, Report, RoundTerms
 from collegium.consensus import total_bytes
 from collegium.crypto import Digest
+from collegium.errors import CollegiumError
 from collegium.lineage import Store
 from collegium.settlement import (
     STEPS_MAX,
@@ -45,6 +47,8 @@ __all__ = ["PublicRecord", "read_public_record", "work_terms"]
 
 FILE_BYTES_MAX = 1 << 30
 _EVERY_ROUND = 1 << 62
+
+T = TypeVar("T")
 
 
 def work_terms(genesis: Genesis, experiment: Experiment, task: LearningTask) -> WorkTerms:
@@ -112,31 +116,35 @@ class PublicRecord:
         return dict(index.reports), dict(index.key_sums)
 
     def messages(self, number: int) -> tuple[bytes, ...]:
-        """Return every message that the programs about a round's header may read.
+        """Return every message that the programs about a round's header may read, as far as the record has them.
 
-        Raises:
-            CollegiumError: an object that the round names is not in the record.
+        What a set that lies names and shows nobody is not there: a program that needs it is stuck.
         """
         store, (report_objects, sum_objects) = Store(self.path / STORE), self._objects
         close, header, terms = self.rounds[number].close, self.rounds[number].certified.header, self.round_terms[number]
         before = self.rounds[number - 1].certified.header if number else None
-        model = EMPTY_STATE if before is None else store.get(before.model, OBJECT_BYTES_MAX)
-        reports = [Report.from_bytes(_object(store, report_objects, name), len(terms.seats)) for name in close.reports]
-        ciphertexts = [store.get(report.ciphertext, OBJECT_BYTES_MAX) for report in reports]
-        sums = [KeySum.from_bytes(_object(store, sum_objects, name), terms.seat_width) for _, name in header.key_sums]
-        states = [model]
-        if close.reports:
-            masked = (aggregation.decode_ciphertext(terms.layout, data) for data in ciphertexts)
-            total = aggregation.weighted_total(masked, close.weights)
-            with suppress(aggregation.SumLostError, aggregation.SumInvalidError):
-                by_seat = {key_sum.seat: key_sum for key_sum in sums}
+
+        def of(digests: Iterable[Digest]) -> list[bytes]:
+            return _present(lambda name: store.get(name, OBJECT_BYTES_MAX), digests)
+
+        reports = _present(
+            lambda name: Report.from_bytes(_object(store, report_objects, name), len(terms.seats)), close.reports
+        )
+        sums = _present(
+            lambda name: KeySum.from_bytes(_object(store, sum_objects, name), terms.seat_width),
+            (name for _, name in header.key_sums),
+        )
+        ciphertexts = of(report.ciphertext for report in reports)
+        states = [EMPTY_STATE] if before is None else of([before.model])
+        if close.reports and len(ciphertexts) == len(close.reports):
+            with suppress(CollegiumError):  # a header that lies may name anything
+                masked = (aggregation.decode_ciphertext(terms.layout, data) for data in ciphertexts)
+                total = aggregation.weighted_total(masked, close.weights)
+                by_seat = {key_sum.seat: key_sum for key_sum in sums if key_sum.seat < len(terms.seats)}
                 states.append(total_bytes(aggregation.open_sum(terms, by_seat, total, sum(close.weights)).total))
         made = round_messages(header, before, close, terms, reports, ciphertexts, sums, states)
-        named = [(report.proof, report.registration) for report in reports]
-        proofs, registrations = (
-            [store.get(pair[index], OBJECT_BYTES_MAX) for pair in named if pair[index] != bytes(32)]
-            for index in range(2)
-        )
+        proofs = of(report.proof for report in reports if report.proof != bytes(32))
+        registrations = of(report.registration for report in reports if report.registration != bytes(32))
         return (*made, *proof_messages(reports, proofs, registrations), *self.terms.messages)
 
 
@@ -156,6 +164,15 @@ def read_public_record(path: Path) -> PublicRecord:
     rounds = tuple(entry for epoch in ordered for entry in epoch.rounds)
     later = [epochs.terms_after(task, entry.certified.header) for entry in rounds[:-1]]
     return PublicRecord(path, task, terms, rounds, (terms.first, *later))
+
+
+def _present(get: Callable[[Digest], T], names: Iterable[Digest]) -> list[T]:
+    """Return what there is of what is named."""
+    found = list[T]()
+    for name in names:
+        with suppress(CollegiumError):
+            found.append(get(name))
+    return found
 
 
 def _object(store: Store, index: Mapping[Digest, Digest], name: Digest) -> bytes:
