@@ -12,7 +12,7 @@ const solc = require("solc");
 const ROOT = path.join(__dirname, "..");
 const PACKAGE = path.join(ROOT, "src", "collegium", "settlement", "artifacts");
 const TESTS = path.join(ROOT, "tests", "data", "contracts");
-const CONTRACTS = ["Availability", "Curation", "Disputes", "Dissections", "Fees", "Licences", "Machine", "ModelStep", "Registry", "Rewards", "Settlement", "Slashing", "Tasks"];
+const CONTRACTS = ["Availability", "Courts", "Curation", "Disputes", "Dissections", "Fees", "Licences", "Machine", "ModelStep", "Registry", "Rewards", "Settlement", "Slashing", "Tasks"];
 const TEST_CONTRACTS = ["TestCourt", "TestToken"];
 const SETTINGS = {
   evmVersion: "prague",

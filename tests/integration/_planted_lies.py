@@ -21,17 +21,34 @@ from collegium import aggregation
 from collegium.aggregation import OpenedSum, Upload
 from collegium.consensus import Ballot, Vote
 from collegium.crypto import AccountKey, hash_fields
-from collegium.node import Federation, Player, WatchedRun, load_watched
+from collegium.node import (
+    Federation,
+    MachineCourtroom,
+    Player,
+    WatchedRun,
+    courtrooms,
+    load_watched,
+    work_programs,
+)
 from collegium.node import _task as task_module
 from collegium.node._network import Network, Outgoing
 from collegium.node._watch import model_trace_of
 from collegium.settlement import (
+    PARTS,
     DefenderAtChain,
     DisputeMoves,
+    DissectionClaim,
+    DissectionMoves,
+    DissectionPhase,
     JsonRpcChain,
+    KnownStretches,
+    MachineRun,
     ModelStepTrace,
     attach_court,
+    read_courts,
     read_disputes,
+    read_dissection_game,
+    read_dissections,
 )
 
 LIED_ROUND = 2
@@ -201,6 +218,48 @@ def lying_trace(run: WatchedRun) -> ModelStepTrace:
     return ModelStepTrace(run.rule, right.total, model, after, header.model)
 
 
+class MachineLiar:
+    """Stands up for its committee's header before the court of the machine, as soon as it is disputed there.
+
+    It claims the run that the program really takes, but for the end, which it says accepts: there is no other.
+    """
+
+    def __init__(self, run: WatchedRun, room: MachineCourtroom) -> None:
+        self.run, self.room = run, room
+        self.moves = DissectionMoves(JsonRpcChain(run.url), room.court, LIAR)
+        self.game = -1
+
+    def step(self) -> bool:
+        """Make the move that is due; tell whether there was one."""
+        moves, court = self.moves, self.room.court
+        if self.game < 0:
+            disputed = read_dissections(moves.chain, court)
+            if not disputed:
+                return False
+            ((number, (kind, statement)),) = disputed.items()
+            record = self.room.record
+            known = KnownStretches(record.messages(LIED_ROUND))
+            self.played = MachineRun(work_programs(record)[kind], statement, known)
+            self.end = replace(self.played.final, status=1)
+            claim = DissectionClaim(self.end, self.between(court.terms.levels, 0))
+            self.game, _ = moves.defend(number, claim)
+            return True
+        game = read_dissection_game(moves.chain, court, self.game)
+        if game.phase is not DissectionPhase.DIVIDE:
+            return False  # what is asked of it then it cannot show
+        moves.divide(self.game, self.between(game.level, game.position))
+        return True
+
+    def between(self, level: int, position: int) -> tuple[bytes, ...]:
+        """The states that are claimed a sixteenth of a part of the run apart."""
+        places = [position + part * PARTS ** (level - 1) for part in range(1, PARTS)]
+        states = self.played.states(places)
+        ended = [at >= self.played.steps for at in places]
+        return tuple(
+            self.end.digest if over else state.digest for over, state in zip(ended, states, strict=True) if state
+        )
+
+
 @dataclass
 class Stage:
     """A watcher with a clock that is moved, and a liar that stands up for its committee's header."""
@@ -208,7 +267,7 @@ class Stage:
     node: str
     run: WatchedRun
     said: list[str]
-    liar: DefenderAtChain | None = None
+    liar: DefenderAtChain | MachineLiar | None = None
 
     def player(self, account: AccountKey = WATCHER) -> Player:
         return Player(account, self.said.append, self.wait)
@@ -223,9 +282,16 @@ class Stage:
         """Have the liar claim the trace of its lie as soon as it is disputed."""
         assert self.run.site is not None
         chain = JsonRpcChain(self.node)
-        court = attach_court(chain, self.run.site.disputes, self.run.deployment.block)
+        (model, *_) = read_courts(chain, self.run.site.disputes)
+        court = attach_court(chain, model, self.run.deployment.block)
         number = len(read_disputes(chain, court))  # the next one
         self.liar = DefenderAtChain(DisputeMoves(chain, court, LIAR), lying_trace(self.run), number)
+
+    def stand_up_before_the_machine(self) -> MachineCourtroom:
+        """Have the liar claim that the machine accepts the lie as soon as that is disputed; return the court."""
+        (room,) = (room for room in courtrooms(self.run) if isinstance(room, MachineCourtroom))
+        self.liar = MachineLiar(self.run, room)
+        return room
 
 
 def stage(node: str, path: Path) -> Stage:

@@ -108,9 +108,10 @@ def test_members_that_sign_two_things_lose_their_stakes_in_the_run_itself(node: 
 @pytest.mark.node
 @pytest.mark.slow
 @pytest.mark.seeds(quick=1, full=len(LIES))
-def test_every_lie_is_found(node: str, tmp_path: Path, seed: int) -> None:
+def test_every_lie_is_found_and_paid_for(node: str, tmp_path: Path, seed: int) -> None:
     lie = LIES[seed]
     place = stage(node, lied_run(node, tmp_path, lie).path)
+    room = place.stand_up_before_the_machine()
     rooms = courtrooms(place.run)
     finding = watch_run(place.run, rooms, WatchPlan(challenge=True), place.player(), place.said.append, place.wait)
     print("\n".join([lie.name, *place.said]))
@@ -120,6 +121,14 @@ def test_every_lie_is_found(node: str, tmp_path: Path, seed: int) -> None:
         return
     assert finding is not None
     assert (finding.round, finding.work) == (LIED_ROUND, lie.name)
-    heard = any(room.hears(finding) for room in rooms)
-    assert (min(stakes(place)) == STAKE // 2) == heard
-    assert any("no contract can be brought to see this yet" in line for line in place.said) != heard
+    assert place.run.evidence is not None
+    assert stakes(place).count(STAKE // 2) == len(place.run.evidence.votes[LIED_ROUND].voters)
+    at_machine = sum(line.startswith("  choose") for line in place.said)
+    assert at_machine == (0 if lie.name == "model step" else room.court.terms.levels)
+    # what was honest stands
+    kept = place.run.headers[LIED_ROUND - 1]
+    assert any(f"rounds 0 to {LIED_ROUND - 1}, model {kept.model.hex()[:16]}" in line for line in place.said)
+    assert place.run.site is not None
+    chain = JsonRpcChain(node)
+    refuters = [read_refuter(chain, place.run.site.disputes, header.digest) for header in place.run.headers]
+    assert refuters == [WATCHER.address if number == LIED_ROUND else None for number in range(len(refuters))]

@@ -18,7 +18,7 @@ from collegium.crypto import frame_fields
 from collegium.node import PublicRecord, read_public_record, work_kinds, work_terms
 from collegium.node._experiment import experiment_from_bytes
 from collegium.node._genesis import decode_genesis
-from collegium.node._public_work import proof_plan
+from collegium.node._work_terms import proof_plan
 from collegium.settlement import (
     KnownStretches,
     MachineRun,

@@ -38,11 +38,12 @@ from collegium.consensus._messages import seat_bitmap
 from collegium.crypto import BlsSecretKey, Digest, aggregate_signatures
 from collegium.errors import CollegiumError
 from collegium.node import read_public_record
-from collegium.node._base_chain import court_rule, decode_chain_record
+from collegium.node._base_chain import decode_chain_record
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._epoch_ledger import OrderedEpoch, ordered_epochs
 from collegium.node._epochs import Epochs, KnownEpoch
 from collegium.node._ledger import LedgerError, Segment, decode_segments, encode_segments
+from collegium.node._work_terms import court_rules
 from collegium.settlement import KnownStretches, MachineRun, compile_program, public_works
 
 pytestmark = pytest.mark.slow
@@ -380,7 +381,7 @@ def test_a_chain_record_that_tells_another_story_of_who_was_in_office_is_refused
 ) -> None:
     damaged.edit("chain.json", change)
     genesis, later = long.federation.genesis, long.federation.epochs.known[1:]
-    founded = Founded(court_rule(long.federation.experiment.chain, long.federation.task))
+    founded = Founded(court_rules(genesis, long.federation.experiment, long.federation.task))
 
     def look() -> None:
         record = decode_chain_record((damaged.path / "chain.json").read_bytes())

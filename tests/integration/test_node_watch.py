@@ -41,6 +41,7 @@ from collegium.settlement import (
     header_proof,
     model_step_trace,
     read_checkpoints,
+    read_courts,
     read_dispute,
     read_member,
 )
@@ -72,7 +73,7 @@ def honest(node: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
 def test_a_court_of_another_task_or_rule_is_refused(node: str, lied: PlayedRun) -> None:
     place = stage(node, lied.path)
     run, chain = place.run, JsonRpcChain(node)
-    (own,) = courtrooms(run)
+    own, machine = courtrooms(run)
     found = found_courtroom(run, place.player(), TERMS)
     assert [room.address for room in courtrooms(run, found.address)] == [found.address]
     court = attach_court(chain, found.address, run.deployment.block)
@@ -82,7 +83,8 @@ def test_a_court_of_another_task_or_rule_is_refused(node: str, lied: PlayedRun) 
     with pytest.raises(ChainAnswerError, match="the court is about"):
         check_court(chain, court, replace(run.deployment, settlement=bytes(20)), run.rule)
     assert run.site is not None
-    assert run.site.disputes == own.address
+    assert read_courts(chain, run.site.disputes) == (own.address, machine.address)
+    assert [room.address for room in courtrooms(run, run.site.disputes)] == [own.address, machine.address]
     with pytest.raises(ChainAnswerError, match="the disputes of Slashing is"):
         check_site(chain, run.deployment, replace(run.site, disputes=found.address))
     with pytest.raises(ChainAnswerError, match="take stakes, expected"):
@@ -144,7 +146,7 @@ def test_a_right_header_is_defended_until_it_is_final(node: str, honest: PlayedR
     chain = JsonRpcChain(node)
     court = attach_court(chain, courtrooms(place.run)[0].address, place.run.deployment.block)
     assert read_dispute(chain, court, number).state is DisputeState.UPHELD
-    assert sum("window of rounds" in line for line in place.said) == 2
+    assert sum("window of rounds" in line for line in place.said) == 4  # two checkpoints before two courts
     assert any(line.startswith("  defend") for line in place.said)
     deployment = attach(chain, place.run.deployment.settlement, place.run.deployment.block)
     assert {read_member(chain, deployment, member).stake for member in place.run.numbers.values()} == {10**18}

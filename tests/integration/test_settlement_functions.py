@@ -61,6 +61,7 @@ from collegium.settlement._abi import CONTRACTS
 from collegium.settlement._payouts import _leaves, _root
 
 ELSEWHERE = {
+    "Courts": "test_courts_contract.py",
     "Disputes": "test_disputes_functions.py",
     "Dissections": "test_dissections_functions.py",
     "Machine": "test_dissections_functions.py",

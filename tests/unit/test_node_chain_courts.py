@@ -55,15 +55,24 @@ from collegium.node._evidence import (
     votes_of,
 )
 from collegium.settlement import (
+    ChainAnswerError,
     ContractRefusedError,
+    CourtRules,
+    DissectionKind,
+    DissectionTerms,
     attach_court,
+    attach_dissections,
     check_court,
+    check_dissections,
     check_site,
     header_root,
     read_conviction,
+    read_courts,
     read_member,
     step_rule,
 )
+from collegium.settlement._deployment import ask
+from collegium.settlement._founding import CHALLENGED_UNBONDING_S, DISSECTED_UNBONDING_S
 
 SIZE = 4
 STAKE = base_chain.STAKE_WEI
@@ -81,8 +90,12 @@ MEMBERS = EpochSet(
     ),
 )
 RULE = step_rule(ModelSpec("mlp", 40, (16,), 1), Rule(feature_limit=4), 4)
+OTHER_RULE = replace(RULE, numerator=RULE.numerator + 1)
+OTHER_KIND = DissectionKind(hash_fields("test-other-program"), b"header", of_header=True)
 NUMBERS = numbers_of(MEMBERS, [TRAINER.address])
-FOUNDED = Founded(RULE, (TRAINER.address,))
+KIND = DissectionKind(hash_fields("test-program"), b"header", of_header=True)
+COURTS = CourtRules(RULE, (KIND,), 5)
+FOUNDED = Founded(COURTS, (TRAINER.address,))
 HEADER = hash_fields("test-header")
 
 
@@ -132,7 +145,7 @@ CHARGES = (DOUBLE_VOTE, DOUBLE_PROPOSAL, DOUBLE_REPORT)
 def record() -> ChainRecord:
     """Of a run whose operator brings two charges after its first checkpoint and one after the second."""
     pairs = list(zip(ACCOUNTS, VOTING, strict=True))
-    chain = BaseChain.found(None, OPERATOR, MEMBERS, pairs, HOME, RULE, [TRAINER])
+    chain = BaseChain.found(None, OPERATOR, MEMBERS, pairs, HOME, COURTS, [TRAINER])
     signers: Any = [Signer(index) for index in range(SIZE)]
     chain.settle(header_root([bytes(32), bytes(32)]), 1, signers)
     for found in CHARGES[:2]:
@@ -146,14 +159,31 @@ def check(changed: ChainRecord, founded: Founded = FOUNDED) -> None:
     check_chain(changed, None, MEMBERS, OPERATOR.address, founded=founded)
 
 
+def longest_dispute_s(terms: DissectionTerms) -> int:
+    """From a window's start: docs/spec/disputes.md, section 9."""
+    turns = terms.levels + terms.levels * (1 + terms.demands_max)
+    return terms.window_s + terms.join_s + 2 * terms.clock_s + turns * terms.extension_s
+
+
+def read_unbonding_s(chain: BaseChain) -> int:
+    (found,) = ask(chain.chain, "Registry", chain.deployment.registry, "unbondingSeconds")
+    return int(found)
+
+
 def test_a_task_is_founded_with_a_court_that_holds_its_rule_and_takes_stakes() -> None:
     check(record())
     assert decode_chain_record(encode_chain_record(record())) == record()
     chain = BaseChain.resume(record(), OPERATOR, MEMBERS, (), HOME, [TRAINER.address])
     assert chain.site is not None
     check_site(chain.chain, chain.deployment, chain.site)
-    court = attach_court(chain.chain, chain.site.disputes, chain.deployment.block)
+    model, machine = read_courts(chain.chain, chain.site.disputes)
+    court = attach_court(chain.chain, model, chain.deployment.block)
     check_court(chain.chain, court, chain.deployment, RULE)
+    found = attach_dissections(chain.chain, machine, chain.deployment.block)
+    check_dissections(chain.chain, found, chain.deployment, [KIND])
+    assert found.terms == DissectionTerms(levels=5)
+    longest = longest_dispute_s(DissectionTerms())
+    assert longest < read_unbonding_s(chain) == DISSECTED_UNBONDING_S
     left = [read_member(chain.chain, chain.deployment, member).stake for member in range(SIZE + 1)]
     assert left == [STAKE, 0, 0, STAKE, STAKE // 2]
     assert [(found.burned, found.rewarded) for found in record().convicted] == [
@@ -161,6 +191,19 @@ def test_a_task_is_founded_with_a_court_that_holds_its_rule_and_takes_stakes() -
         (STAKE * 9 // 10, STAKE // 10),
         (STAKE * 9 // 20, STAKE // 20),
     ]
+
+
+def test_a_task_whose_work_is_no_program_has_one_court_and_asks_it_itself() -> None:
+    pairs = list(zip(ACCOUNTS, VOTING, strict=True))
+    chain = BaseChain.found(None, OPERATOR, MEMBERS, pairs, HOME, CourtRules(RULE))
+    check(chain.record(), Founded(CourtRules(RULE)))
+    assert chain.site is not None
+    assert read_courts(chain.chain, chain.site.disputes) == (chain.site.disputes,)
+    assert read_unbonding_s(chain) == CHALLENGED_UNBONDING_S
+    with pytest.raises(ChainRecordError, match="the record names SlashingSite"):
+        check(chain.record(), Founded(COURTS))
+    with pytest.raises(ChainAnswerError):
+        read_courts(chain.chain, bytes(19) + b"\1")
 
 
 def test_a_deed_costs_its_stake_once_and_what_it_cost_is_read_again() -> None:
@@ -213,7 +256,7 @@ def site(**changes: bytes) -> Callable[[ChainRecord], ChainRecord]:
         (convicted(2, rewarded=0), "the record says otherwise"),
         (convicted(2, gas=1), "the record says otherwise"),
         (convicted(1, charge=DOUBLE_VOTE), "is recorded out of order, or twice"),
-        (lambda old: replace(old, convictions=old.convicted[:2]), "17 transactions were sent, this run sends 16"),
+        (lambda old: replace(old, convictions=old.convicted[:2]), "19 transactions were sent, this run sends 18"),
         (lambda old: replace(old, site=ChainRecord.__dataclass_fields__["site"].default), "convictions and names no"),
     ],
 )
@@ -228,8 +271,11 @@ def test_a_record_that_says_something_else_is_refused(
     ("founded", "reason"),
     [
         (Founded(None, (TRAINER.address,)), "the record names SlashingSite"),
-        (Founded(replace(RULE, numerator=RULE.numerator + 1), (TRAINER.address,)), "is not the creation of ModelStep"),
-        (Founded(RULE), "has no stake"),
+        (Founded(CourtRules(RULE), (TRAINER.address,)), "the record names SlashingSite"),
+        (Founded(replace(COURTS, step=OTHER_RULE), (TRAINER.address,)), "is not the creation of ModelStep"),
+        (Founded(replace(COURTS, kinds=(OTHER_KIND,)), (TRAINER.address,)), "is not the creation of Dissections"),
+        (Founded(replace(COURTS, levels=6), (TRAINER.address,)), "is not the creation of Dissections"),
+        (Founded(COURTS), "has no stake"),
     ],
 )
 def test_a_task_founded_otherwise_than_its_experiment_says_is_refused(founded: Founded, reason: str) -> None:

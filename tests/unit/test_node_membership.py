@@ -36,7 +36,7 @@ from collegium.node import (
     ValidatorSettings,
     load_settings,
 )
-from collegium.node._base_chain import BaseChain, court_rule, decode_chain_record
+from collegium.node._base_chain import BaseChain, decode_chain_record
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._consortium import load_account, load_validator_secrets
 from collegium.node._founding import NotInRosterError, check_confirms, check_deals, found_genesis
@@ -69,6 +69,7 @@ from collegium.node._membership import (
 )
 from collegium.node._row_files import read_rows
 from collegium.node._setup import build_task
+from collegium.node._work_terms import court_rules
 from collegium.proofs import QuotePolicy
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
 
@@ -174,7 +175,7 @@ def test_every_member_makes_the_same_genesis_and_its_own_settings(founding: Foun
             case RelayerSettings():
                 record = decode_chain_record(found.chain.read_bytes())
                 assert record.transcript is not None
-                assert len(record.transcript.transactions) == 6 + VALIDATORS + 1
+                assert len(record.transcript.transactions) == 8 + VALIDATORS + 1
 
 
 def test_every_process_logs_and_attests_as_its_members_own_file_says(founding: Founding, tmp_path: Path) -> None:
@@ -505,7 +506,7 @@ def test_the_chain_that_cards_found_is_the_one_that_a_verifier_demands(founding:
     voting = [load_secret(founding.folder(index) / "voting.key", "voting") for index in range(VALIDATORS)]
     signed = {index: BlsSecretKey.from_bytes(key).sign(checkpoint.digest) for index, key in enumerate(voting)}
     chain.take(chain.certified(checkpoint, signed))
-    founded = Founded(court_rule(founding.experiment.chain, build_task(genesis, founding.experiment)))
+    founded = Founded(court_rules(genesis, founding.experiment, build_task(genesis, founding.experiment)))
     check_chain(chain.record(), None, genesis.epoch_set, genesis.operator, founded=founded)
 
 

@@ -117,7 +117,7 @@ from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_conte
 from ._peers import PeerLimits, Peers
 from ._penalties import bring_charges, convict_signers, tell_standing
 from ._play import PlayedRound, play_round
-from ._public_work import PublicRecord, read_public_record, work_terms
+from ._public_work import PublicRecord, read_public_record
 from ._register import (
     CommitmentCountError,
     CommitmentUsedError,
@@ -181,6 +181,7 @@ from ._watch import (
     load_watched,
     watch,
 )
+from ._work_terms import work_terms
 from ._workers import Workers
 from ._world_mutants import try_mutants
 from ._world_run import play_schedules, play_seed

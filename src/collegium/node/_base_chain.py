@@ -32,6 +32,7 @@ from collegium.settlement import (
     ChainUnreachableError,
     Checkpoint,
     Conviction,
+    CourtRules,
     Deployment,
     EmbeddedChain,
     Genesis,
@@ -39,7 +40,6 @@ from collegium.settlement import (
     Role,
     SentTransaction,
     SlashingSite,
-    StepRule,
     TransactionNotMinedError,
     Transcript,
     checkpoint_before,
@@ -56,18 +56,15 @@ from collegium.settlement import (
     read_conviction,
     read_head,
     register_validator,
-    step_rule,
     transact,
     transcribe,
     verify_replay,
 )
 
 from ._evidence import Accusation, Charge, accuse
-from ._experiment import ChainSettings
 from ._facts import CheckpointFacts
 from ._json import decode_canonical
 from ._sharded_node import ShardedNode
-from ._task import LearningTask
 from ._validator_node import ValidatorNode
 
 __all__ = [
@@ -84,7 +81,6 @@ __all__ = [
     "TakenStep",
     "What",
     "checkpoint_facts",
-    "court_rule",
     "decode_chain_record",
     "encode_chain_record",
     "found_contracts",
@@ -300,7 +296,7 @@ class BaseChain:
         epoch_set: EpochSet,
         validators: Sequence[tuple[AccountKey, BlsSecretKey]],
         place: int = HOME,
-        rule: StepRule | None = None,
+        courts: CourtRules | None = None,
         trainers: Sequence[AccountKey] = (),
     ) -> BaseChain:
         """Deploy a task's contracts, register its validators, at home with their stakes, and open the first epoch.
@@ -309,7 +305,7 @@ class BaseChain:
         coin from its first block: nobody's stake there is worth anything.
 
         Args:
-            rule: of the task's model step: found the court that holds it too, and the contract that takes stakes.
+            courts: found the courts that hold these rules too, and the contract that takes stakes.
             trainers: enter with stakes of their own.
 
         Raises:
@@ -332,7 +328,7 @@ class BaseChain:
             for account in accounts:
                 transact(chain, funder, account.address, b"", value=FUNDING_WEI)
         tried = url is not None  # our own chain need not be tried first
-        deployment, site = found_contracts(chain, operator, epoch_set.task, terms, rule, tried=tried)
+        deployment, site = found_contracts(chain, operator, epoch_set.task, terms, courts, tried=tried)
         numbers, gas_max = [], None if tried else REGISTRATION_GAS_MAX
         for account, key in validators:
             proof = key.prove_possession(possession_context(chain.chain_id, deployment.registry, account.address))
@@ -613,24 +609,19 @@ def numbers_of(epoch_set: EpochSet, trainers: Sequence[bytes] = ()) -> dict[byte
     return numbers | {account: epoch_set.size + place for place, account in enumerate(trainers)}
 
 
-def court_rule(settings: ChainSettings, task: LearningTask) -> StepRule | None:
-    """Return the rule of a task's model step as its court holds it; None where the task has no court."""
-    return step_rule(task.spec, task.rule, task.layout(0).entries) if settings.courts else None
-
-
 def found_contracts(
-    chain: Chain, operator: AccountKey, task: Digest, terms: ChainTerms, rule: StepRule | None, *, tried: bool
+    chain: Chain, operator: AccountKey, task: Digest, terms: ChainTerms, courts: CourtRules | None, *, tried: bool
 ) -> tuple[Deployment, SlashingSite | None]:
-    """Create a task's contracts: with a rule those too that hear disputes about it and take stakes.
+    """Create a task's contracts: with courts those too that hear disputes about it and take stakes.
 
     Args:
         tried: each creation is tried first, for what it costs.
     """
-    if rule is None:
+    if courts is None:
         times = (terms.stake_min_wei, terms.unbonding_s)
         return deploy(chain, operator, task, stake_min_wei=times[0], unbonding_s=times[1]), None
     nonce = chain.nonce(operator.address)
-    plan = plan_founding(operator.address, nonce, task, rule, stake_min_wei=terms.stake_min_wei)
+    plan = plan_founding(operator.address, nonce, task, courts, stake_min_wei=terms.stake_min_wei)
     return found_task(chain, operator, plan, gas_max=None if tried else CREATION_GAS_MAX), plan.site
 
 

@@ -25,6 +25,7 @@ from collegium.settlement import (
     NO_CHECKPOINT,
     Chain,
     Checkpoint,
+    CourtRules,
     Deployment,
     EmbeddedChain,
     FoundingPlan,
@@ -34,7 +35,6 @@ from collegium.settlement import (
     Role,
     SentTransaction,
     SignedTransaction,
-    StepRule,
     attach,
     contract,
     contract_address,
@@ -120,11 +120,11 @@ class Founded:
     """What a task must have been founded with at home, beside its contract Settlement.
 
     Attributes:
-        rule: of its model step, which a court holds; None: without courts.
+        courts: what its courts hold; None: without courts.
         trainers: who must have entered with a stake, in this order.
     """
 
-    rule: StepRule | None = None
+    courts: CourtRules | None = None
     trainers: Sequence[bytes] = ()
 
 
@@ -188,8 +188,8 @@ def _check_one(
     if record.deployment != deployment:
         raise ChainRecordError(f"the contracts are at {settlement.hex()} and its registry, the record says otherwise")
     plan = None
-    if founded.rule is not None:
-        plan = plan_founding(operator, 0, epoch_set.task, founded.rule, stake_min_wei=terms.stake_min_wei)
+    if founded.courts is not None:
+        plan = plan_founding(operator, 0, epoch_set.task, founded.courts, stake_min_wei=terms.stake_min_wei)
     if record.stakes_site != (None if plan is None else plan.site):
         expected = "no contract that takes stakes" if plan is None else f"{plan.site}"
         raise ChainRecordError(f"the record names {record.stakes_site}, expected {expected}")

@@ -9,7 +9,7 @@ import msgspec
 
 from collegium.consensus import EpochSet
 from collegium.crypto import AccountKey, BlsSecretKey
-from collegium.settlement import StepRule
+from collegium.settlement import CourtRules
 
 from ._base_chain import HOME, BaseChain, ChainRecord, ChainRecordError
 from ._experiment import ChainSettings
@@ -22,13 +22,13 @@ def found_chains(
     operator: AccountKey,
     epoch_set: EpochSet,
     validators: Sequence[tuple[AccountKey, BlsSecretKey]],
-    rule: StepRule | None = None,
+    courts: CourtRules | None = None,
     trainers: Sequence[AccountKey] = (),
 ) -> tuple[BaseChain, ...]:
     """Found a task on all of its chains, the home first, which alone has a court and takes stakes.
 
     Args:
-        rule: of the task's model step, which the court holds; None: without one.
+        courts: what the task's hold; None: without any.
         trainers: enter with stakes of their own.
 
     Raises:
@@ -37,7 +37,7 @@ def found_chains(
     """
     chains: list[BaseChain] = []
     for place, url in enumerate((settings.url, *settings.followers), HOME):
-        stakes = (rule, trainers) if place == HOME else ()
+        stakes = (courts, trainers) if place == HOME else ()
         founded = BaseChain.found(url, operator, epoch_set, validators, place, *stakes)
         if url is not None and any(founded.chain.chain_id == chain.chain.chain_id for chain in chains):
             raise ChainRecordError(

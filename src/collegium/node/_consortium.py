@@ -37,7 +37,7 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.learning import TrainerRows
 
-from ._base_chain import CHAIN_FAILURES, ChainRecord, court_rule, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, ChainRecord, encode_chain_record
 from ._chains import chains_record, found_chains
 from ._consents import check_licences, consents_of, licence_chain
 from ._events import Event, Message, Warning_, WorldError
@@ -69,6 +69,7 @@ from ._tls import (
     save_authority,
     save_credentials,
 )
+from ._work_terms import court_rules
 
 __all__ = [
     "Consortium",
@@ -246,7 +247,7 @@ class _Draft:
         consents_of(genesis, experiment.licences)  # likewise
         keys = [(own.account, own.voting) for own in validators]
         staking = [account for account, _ in trainers if experiment.chain.trainers_stake]
-        stakes = (court_rule(experiment.chain, task), staking)
+        stakes = (court_rules(genesis, experiment, task), staking)
         try:
             if experiment.licences is not None:
                 check_licences(licence_chain(experiment.licences, experiment.chain.url), experiment.licences)

@@ -31,6 +31,7 @@ from collegium.settlement import (
     header_opening,
     is_final,
     read_checkpoints,
+    read_courts,
     read_dispute,
     read_disputes,
     window_started,
@@ -159,7 +160,7 @@ class ModelCourtroom:
 def courtrooms(run: WatchedRun, address: bytes | None = None) -> list[Courtroom]:
     """Return the courts of a run: those of its record, or the one at an address; none where it was founded without.
 
-    A court of the machine may stand at the address too: it hears all that the task's programs decide.
+    A court of the machine may stand there too, which hears all that programs decide, or several courts as one.
 
     Raises:
         CollegiumError: what is there is no court of this task and rule, or the contract that takes stakes asks another.
@@ -170,12 +171,16 @@ def courtrooms(run: WatchedRun, address: bytes | None = None) -> list[Courtroom]
         address = run.site.disputes
     if address is None:
         return []
+    return [_courtroom(chain, run, court) for court in read_courts(chain, address)]
+
+
+def _courtroom(chain: JsonRpcChain, run: WatchedRun, address: bytes) -> Courtroom:
     try:
         court = attach_court(chain, address, run.deployment.block)
     except ContractRefusedError:  # another kind of court
-        return [attach_machine_court(chain, read_public_record(run.path), run.deployment, address)]
+        return attach_machine_court(chain, read_public_record(run.path), run.deployment, address)
     check_court(chain, court, run.deployment, run.rule)
-    return [ModelCourtroom(court)]
+    return ModelCourtroom(court)
 
 
 def found_courtroom(run: WatchedRun, player: Player, terms: DisputeTerms | None = None) -> Courtroom:

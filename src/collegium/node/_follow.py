@@ -17,6 +17,7 @@ from collegium.settlement import (
     JsonRpcChain,
     attach,
     read_checkpoints,
+    read_courts,
     read_head,
     read_refuter,
 )
@@ -100,7 +101,7 @@ def challenge(
         player.say(f"the header of round {finding.round} fell before: 0x{refuter.hex()} refuted it")
         state = DisputeState.REFUTED
     if state is DisputeState.REFUTED:
-        if run.site is None or run.site.disputes == room.address:
+        if run.site is None or room.address in read_courts(JsonRpcChain(run.url), run.site.disputes):
             convict_signers(run, place, player)
         else:
             player.say("the contract that takes stakes asks another court: nobody is slashed on this one's word")

@@ -55,7 +55,6 @@ from ._base_chain import (
     BaseChain,
     ChainRecord,
     ChainTerms,
-    court_rule,
     found_contracts,
 )
 from ._genesis import Genesis, ValidatorEntry, check_genesis, open_beacon
@@ -70,6 +69,7 @@ from ._member_cards import (
     sign_card,
 )
 from ._setup import build_task
+from ._work_terms import court_rules
 
 __all__ = [
     "MemberSecrets",
@@ -273,8 +273,8 @@ def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard
     accounts = (operator.address, *(entry.account for entry in genesis.validators))
     funds = tuple((account, FUNDS_WEI) for account in accounts)
     chain = EmbeddedChain(ChainGenesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds))
-    rule = court_rule(roster.settled.chain, build_task(genesis, roster.settled))
-    deployment, site = found_contracts(chain, operator, genesis.task, ChainTerms.at(HOME), rule, tried=False)
+    courts = court_rules(genesis, roster.settled, build_task(genesis, roster.settled))
+    deployment, site = found_contracts(chain, operator, genesis.task, ChainTerms.at(HOME), courts, tried=False)
     for card in sorted(confirms, key=lambda card: card.member):
         try:
             receipt = chain.send(card.registration)

@@ -30,18 +30,15 @@ from collegium.settlement import (
     MachineRun,
     MadeMove,
     Program,
-    PublicWork,
     RunChallengerAtChain,
     RunDefender,
     RunDefenderAtChain,
     attach,
     attach_dissections,
     check_dissections,
-    compile_program,
     deploy_dissections,
     dissection_window_started,
     is_dissection_final,
-    public_works,
     read_checkpoints,
     read_dissection,
     read_dissections,
@@ -49,6 +46,7 @@ from collegium.settlement import (
 
 from ._public_work import PublicRecord
 from ._watch import Finding, WatchedRun
+from ._work_terms import convicting_kinds, convicting_programs, convicting_works
 
 __all__ = [
     "CourtPlayer",
@@ -80,18 +78,12 @@ class CourtPlayer(Protocol):
 
 def work_programs(record: PublicRecord) -> tuple[Program, ...]:
     """Return the programs of a task's kinds of public work that convict who signs, in their order."""
-    return tuple(compile_program(work.module, work.parameters) for work in _works(record))
-
-
-def _works(record: PublicRecord) -> tuple[PublicWork, ...]:
-    """Return the kinds of a court that contracts with stakes may ask: no honest signer loses there."""
-    return tuple(work for work in public_works(record.terms) if work.convicts)
+    return convicting_programs(record.terms)
 
 
 def work_kinds(record: PublicRecord) -> tuple[DissectionKind, ...]:
     """Return the kinds as a court of the task holds them."""
-    head = record.terms.head
-    return tuple(DissectionKind(program.digest, head, of_header=True) for program in work_programs(record))
+    return convicting_kinds(record.terms)
 
 
 def found_machine_court(
@@ -146,7 +138,7 @@ class MachineCourtroom:
             if kind is None:
                 raise NothingRejectedError(f"no program rejects round {finding.round}", round=finding.round)
             number, receipt = moves.open(kind, place.header, run.headers[finding.round].preimage, place)
-            name = _works(self.record)[kind].name
+            name = convicting_works(self.record.terms)[kind].name
             bond = self.court.terms.bond_wei
             player.say(
                 f"dispute {number} opened against round {finding.round}, {name}: {receipt.gas:,} gas, {bond} wei"

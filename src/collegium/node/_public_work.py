@@ -1,5 +1,4 @@
-"""The public work that follows from a run's headers, as its record shows it: what the programs are compiled with, and
-every message that they may read.
+"""The public work that follows from a run's headers, as its record shows it: every message that programs may read.
 
 Nothing in the record is believed: a program reads what the header's digest leads to, and nothing else.
 """
@@ -14,85 +13,34 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from collegium import aggregation, learning
+from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms
 from collegium.consensus import total_bytes
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage import Store
 from collegium.settlement import (
-    STEPS_MAX,
-    ProofPlan,
-    ProofPlanError,
-    StepPlan,
     WorkTerms,
-    WorkTermsError,
     proof_messages,
     round_messages,
-    step_rule,
 )
 
 from ._audit import OBJECT_BYTES_MAX
 from ._epoch_ledger import ordered_epochs
 from ._epochs import epochs_of
-from ._experiment import Experiment, experiment_from_bytes
-from ._genesis import Genesis, decode_genesis, first_terms
+from ._experiment import experiment_from_bytes
+from ._genesis import decode_genesis
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
-from ._proofs import PACK_ROUNDS
 from ._run import GENESIS, LEDGER, OBJECTS, STORE
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
+from ._work_terms import work_terms
 
-__all__ = ["PublicRecord", "read_public_record", "work_terms"]
+__all__ = ["PublicRecord", "read_public_record"]
 
 FILE_BYTES_MAX = 1 << 30
-_EVERY_ROUND = 1 << 62
 
 T = TypeVar("T")
-
-
-def work_terms(genesis: Genesis, experiment: Experiment, task: LearningTask) -> WorkTerms:
-    """Return what a task fixes before its first round, as far as its headers' public work depends on it.
-
-    Raises:
-        WorkTermsError: the programs do not hold for such a task.
-    """
-    committee = experiment.committee
-    if committee.shards > 1:
-        raise WorkTermsError(f"rounds in {committee.shards} shards, the programs are about rounds of one committee")
-    parameters = learning.parameters_to_bytes(task.spec, task.rule, task.first_parameters())
-    return WorkTerms(
-        task=task.task,
-        level=task.level,
-        genesis=genesis.digest,
-        first=first_terms(genesis, task, committee.seats, EMPTY_STATE),
-        layout=task.layout(1 + task.staleness),
-        trainers=tuple(account for account, _ in genesis.trainers),
-        trainers_min=task.cohort_min,
-        lying_max=task.lying_max,
-        epoch_set=genesis.epoch_set,
-        epoch_rounds=_EVERY_ROUND if committee.epoch_rounds is None else committee.epoch_rounds,
-        proves=bool(task.proof_bytes_max(1)),
-        rule=step_rule(task.spec, task.rule, task.layout(0).entries),
-        parameters=parameters,
-        plan=proof_plan(task),
-    )
-
-
-def proof_plan(task: LearningTask) -> ProofPlan | None:
-    """Return the plan of a task's proofs, None where reports carry none, or such that no program verifies in time."""
-    step = None
-    if task.level not in ("bounded", "proved"):
-        return None
-    if task.level == "proved":
-        statistics_len = 8 * task.layout(0).entries
-        try:
-            step = StepPlan(task.spec, task.rule, task.rows_max, task.rounds, PACK_ROUNDS, statistics_len, task.names)
-        except ProofPlanError:
-            return None
-    plan = ProofPlan(task.rule_digest, task.layout(0).entries, task.layout(1).entries, step=step)
-    steps = task.trainers_max * plan.steps_max(task.layout(0), task.layout(1 + task.staleness))
-    return plan if steps < STEPS_MAX // 2 else None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from collegium.lineage import Store
 from collegium.settlement import Chain, ContractRefusedError, header_root
 
 from ._attest import Attest
-from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, court_rule, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
 from ._chains import chains_record, found_chains
 from ._checkpoints import last_rounds
 from ._consents import TaskConsents, check_licences, licence_chain, read_withdrawals
@@ -85,6 +85,7 @@ from ._statement import (
 from ._task import LearningTask
 from ._trace import write_lineage
 from ._validator_node import ValidatorNode
+from ._work_terms import court_rules
 from ._workers import Workers
 
 __all__ = [
@@ -190,7 +191,7 @@ def run_experiment(
             federation.operator,
             federation.genesis.epoch_set,
             [(keys.account, keys.voting) for keys in federation.validators],
-            court_rule(experiment.chain, federation.task),
+            court_rules(federation.genesis, experiment, federation.task),
             [trainer.account for trainer in federation.trainers if experiment.chain.trainers_stake],
         )
         book, store = _Book(), Store(out / STORE)

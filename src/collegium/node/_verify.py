@@ -55,7 +55,7 @@ from ._audit import (
     stored_reports,
     stored_sums,
 )
-from ._base_chain import HOME, ChainRecord, court_rule, decode_chain_record
+from ._base_chain import HOME, ChainRecord, decode_chain_record
 from ._chain_check import Founded, check_chain
 from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
@@ -89,6 +89,7 @@ from ._sharded_ledger import ShardedRound, sharded_rounds
 from ._statement import Statement, StatementError, check_statement, decode_statement
 from ._task import EMPTY_STATE, LearningTask
 from ._trace import write_lineage
+from ._work_terms import court_rules
 from ._workers import Workers
 
 __all__ = ["AnchorError", "DerivedFileError", "FailingProofError", "Verification", "verify_run"]
@@ -204,7 +205,7 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     everything: Sequence[OrderedRound | ShardedRound] = sharded or rounds
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    stakes = Founded(court_rule(experiment.chain, task), _staking(experiment, genesis))
+    stakes = Founded(court_rules(genesis, experiment, task), _staking(experiment, genesis))
     _check_chain(audit, genesis, experiment.chain, record, everything, epochs, stakes)
     if experiment.chain.courts:
         _check_evidence(audit, epochs, rounds)

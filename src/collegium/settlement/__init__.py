@@ -134,11 +134,14 @@ from collegium.settlement._errors import (
 )
 from collegium.settlement._founding import (
     CHALLENGED_UNBONDING_S,
+    DISSECTED_UNBONDING_S,
+    CourtRules,
     Creation,
     FoundingPlan,
     check_site,
     found_task,
     plan_founding,
+    read_courts,
 )
 from collegium.settlement._gas_policy import GasPolicy
 from collegium.settlement._instructions import IMMEDIATE, PROGRAM_INSTRUCTIONS_MAX, Op, Program
@@ -266,6 +269,7 @@ __all__ = [
     "ACCEPTED",
     "CHALLENGED_UNBONDING_S",
     "CHECKPOINT_ROUNDS_MAX",
+    "DISSECTED_UNBONDING_S",
     "FIRST_FRAME",
     "FOLLOWER_STAKE_WEI",
     "FOLLOWER_UNBONDING_S",
@@ -301,6 +305,7 @@ __all__ = [
     "ContractRefusedError",
     "Conviction",
     "Court",
+    "CourtRules",
     "Creation",
     "CuratorPool",
     "CuratorShare",
@@ -472,6 +477,7 @@ __all__ = [
     "read_checkpoints",
     "read_claims",
     "read_conviction",
+    "read_courts",
     "read_dispute",
     "read_disputes",
     "read_dissection",

@@ -20,6 +20,7 @@ __all__ = ["Contract", "contract", "refusal"]
 SELECTOR_BYTES = 4
 CONTRACTS = (
     "Availability",
+    "Courts",
     "Curation",
     "Disputes",
     "Dissections",

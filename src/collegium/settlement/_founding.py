@@ -1,7 +1,8 @@
 """Founding a task with everything that can take a stake: which contracts, where each will stand, and what creates it.
 
-The registry names the contract that may slash, which names the registry and the court; so where each will stand is
-foretold from the deployer's nonces. Whoever checks a task's chain foretells the same and compares.
+The registry names the contract that may slash, which names the registry and the court that it asks; so where each will
+stand is foretold from the deployer's nonces. A task whose public work is programs has two courts, and one more contract
+that is asked for both. Whoever checks a task's chain foretells the same and compares.
 """
 
 from __future__ import annotations
@@ -14,16 +15,45 @@ from collegium.settlement._abi import contract
 from collegium.settlement._chain import Account, Chain
 from collegium.settlement._deployment import STAKE_MIN_WEI, Deployment, address_of, ask, created, settlement_creation
 from collegium.settlement._disputes import DisputeTerms
-from collegium.settlement._errors import ChainAnswerError
+from collegium.settlement._dissections import DissectionKind, DissectionTerms
+from collegium.settlement._errors import ChainAnswerError, ContractRefusedError
 from collegium.settlement._model_step import StepRule
 from collegium.settlement._slashing import ANSWER_S, DEMAND_BOND_WEI, SlashingSite
 from collegium.settlement._transactions import contract_address, transact
 
-__all__ = ["CHALLENGED_UNBONDING_S", "Creation", "FoundingPlan", "check_site", "found_task", "plan_founding"]
+__all__ = [
+    "CHALLENGED_UNBONDING_S",
+    "DISSECTED_UNBONDING_S",
+    "CourtRules",
+    "Creation",
+    "FoundingPlan",
+    "check_site",
+    "found_task",
+    "plan_founding",
+    "read_courts",
+]
 
 # A stake outlasts a dispute that begins in the last second of a checkpoint's window and whose players take all the time
 # that they have: 7 days, 1 to join, 2 x 3 of clocks and less than 2 of extensions (docs/spec/disputes.md, section 4).
 CHALLENGED_UNBONDING_S: Final = 21 * 24 * 3600
+# Likewise where there is a court of the machine, whose games begin again when somebody demands data: 7 days, 1 to join,
+# 2 x 3 of clocks and 20.25 of extensions where games have 9 levels (section 9).
+DISSECTED_UNBONDING_S: Final = 36 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class CourtRules:
+    """What the courts of a task hold.
+
+    Attributes:
+        step: the rule of its model step.
+        kinds: of public work that programs decide; none: there is no court of the machine.
+        levels: how many divisions find an instruction of those programs' runs.
+    """
+
+    step: StepRule
+    kinds: tuple[DissectionKind, ...] = ()
+    levels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +84,11 @@ def plan_founding(
     deployer: bytes,
     nonce: int,
     task: Digest,
-    rule: StepRule,
+    courts: CourtRules,
     *,
     first_round: int = 0,
     stake_min_wei: int = STAKE_MIN_WEI,
-    unbonding_s: int = CHALLENGED_UNBONDING_S,
+    unbonding_s: int | None = None,
     terms: DisputeTerms | None = None,
     bond_wei: int = DEMAND_BOND_WEI,
     answer_s: int = ANSWER_S,
@@ -66,16 +96,20 @@ def plan_founding(
     """Return what founds a task whose stakes can be taken, if `deployer` sends nothing else from `nonce` on.
 
     Args:
-        rule: of the task's model step, which the court holds.
-        unbonding_s: as `deploy` takes it; a stake must outlast the longest dispute.
-        terms: the court's times and bonds.
+        courts: what they hold.
+        unbonding_s: as `deploy` takes it; a stake must outlast the longest dispute, which None gives.
+        terms: the times and bonds of the court for model steps; the other's follow from its levels.
         bond_wei: what it costs to demand data, and what an answer brings.
         answer_s: seconds to answer a demand.
     """
-    names = ("Settlement", "Availability", "Curation", "ModelStep", "Disputes", "Slashing")
+    machine = ("Dissections", "Courts") if courts.kinds else ()
+    names = ("Settlement", "Availability", "Curation", "ModelStep", "Disputes", *machine, "Slashing")
     at = {name: contract_address(deployer, nonce + place) for place, name in enumerate(names)}
     registry = contract_address(at["Settlement"], 1)
-    site = SlashingSite(at["Slashing"], at["Availability"], at["Disputes"], at["Curation"])
+    if unbonding_s is None:
+        unbonding_s = DISSECTED_UNBONDING_S if courts.kinds else CHALLENGED_UNBONDING_S
+    asked = at["Courts"] if courts.kinds else at["Disputes"]
+    site = SlashingSite(at["Slashing"], at["Availability"], asked, at["Curation"])
     data = {
         "Settlement": settlement_creation(
             task,
@@ -86,12 +120,17 @@ def plan_founding(
         ),
         "Availability": contract("Availability").creation(task, bond_wei, answer_s),
         "Curation": contract("Curation").creation(registry, site.slashing),
-        "ModelStep": contract("ModelStep").creation(astuple(rule)),
+        "ModelStep": contract("ModelStep").creation(astuple(courts.step)),
         "Disputes": contract("Disputes").creation(
             at["Settlement"], (at["ModelStep"],), astuple(terms or DisputeTerms())
         ),
         "Slashing": contract("Slashing").creation(at["Settlement"], site.disputes, site.availability, site.curation),
     }
+    if courts.kinds:
+        data["Dissections"] = contract("Dissections").creation(
+            at["Settlement"], [astuple(kind) for kind in courts.kinds], astuple(DissectionTerms(levels=courts.levels))
+        )
+        data["Courts"] = contract("Courts").creation((at["Disputes"], at["Dissections"]))
     return FoundingPlan(task, tuple(Creation(name, at[name], data[name]) for name in names), registry, site)
 
 
@@ -129,3 +168,16 @@ def check_site(chain: Chain, deployment: Deployment, site: SlashingSite) -> None
         (found,) = ask(chain, "Slashing", site.slashing, name)
         if address_of(found) != getattr(site, name):
             raise ChainAnswerError(f"the {name} of Slashing is {found}, expected 0x{getattr(site, name).hex()}")
+
+
+def read_courts(chain: Chain, asked: bytes) -> tuple[bytes, ...]:
+    """Return the courts behind the contract that is asked for verdicts, in their order; itself if it is one.
+
+    Raises:
+        ChainAnswerError: nothing is there.
+    """
+    try:
+        (courts,) = ask(chain, "Courts", asked, "courts")
+    except ContractRefusedError:  # a court has no such function
+        return (asked,)
+    return tuple(address_of(court) for court in courts)

@@ -70,7 +70,7 @@ ANSWER_S: Final = 3 * 24 * 3600
 class SlashingSite:
     """Where the contract is that takes stakes, the courts that it believes, and curators' stakes.
 
-    `disputes` is NOBODY where that court is missing.
+    `disputes` is whom it asks for verdicts, the contract Courts where those are several; NOBODY where there is none.
     """
 
     slashing: bytes
