@@ -250,7 +250,7 @@ def test_a_genesis_out_of_bounds_is_refused(
 
 def test_a_stored_header_lists_what_a_live_one_must(played: PlayedRun) -> None:
     genesis = played.federation.genesis
-    office = _Office(Epochs(genesis.epoch_set, None), open_beacon(genesis))
+    office = _Office(Epochs(genesis.epoch_set, None), open_beacon(genesis), ())
 
     def check_lists(header: Header) -> None:
         check_publishing(header)
