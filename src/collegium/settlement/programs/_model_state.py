@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collegium.settlement.programs._reading import little_at, read_message, word_at
+from collegium.settlement.programs._reading import WORD, little_at, read_message, word_at
 from collegium.settlement.programs._task import ENTRIES, FIRST_ENTRIES
 from collegium.settlement.programs._words import byte_swap, mul_high
 
@@ -11,7 +11,6 @@ HIDDEN_LIMIT: int
 OUTPUT_LIMIT: int
 ENTRY_BYTES = 8
 PARAMETER_BYTES = 4
-WORD = 0xFFFFFFFFFFFFFFFF
 ROWS_MAX = 1 << 24
 LEVEL_MAX = 4095
 

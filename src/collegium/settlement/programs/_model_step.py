@@ -9,13 +9,13 @@ from collegium.settlement.programs._hashing import finish_hash, put_bytes, put_m
 from collegium.settlement.programs._model_state import (
     ENTRY_BYTES,
     PARAMETER_BYTES,
-    WORD,
     lifted_by,
     limit_of,
     parameter_at,
 )
 from collegium.settlement.programs._reading import (
     TAG_0,
+    WORD,
     digest_field,
     little_at,
     put_digest,

@@ -16,6 +16,7 @@ from collegium.settlement.programs._hashing import (
 )
 from collegium.settlement.programs._members import VALIDATORS, epoch_digest, is_known_epoch
 from collegium.settlement.programs._reading import (
+    WORD,
     copy_digest,
     field_size,
     field_start,
@@ -41,7 +42,6 @@ from collegium.settlement.programs._words import accept, byte_swap, memory
 KEYS_MIN: int  # a quorum of the validators
 COMMITTEE = 0x6D2F76312F636F6D  # "m/v1/com"
 COMMITTEE_END = 0x6D69747465650000  # "mittee"
-WORD = 0xFFFFFFFFFFFFFFFF
 
 
 def main() -> None:

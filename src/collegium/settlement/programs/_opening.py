@@ -24,6 +24,8 @@ from collegium.settlement.programs._reading import (
     START_1,
     START_2,
     START_3,
+    TAG_0,
+    WORD,
     copy_digest,
     digest_at,
     digest_field,
@@ -78,7 +80,6 @@ from collegium.settlement.programs._words import (
 )
 
 PROVES: int  # 1 where reports carry proofs: then an invalid sum names those that fail
-WORD = 0xFFFFFFFFFFFFFFFF
 RING = 4096
 LOG_RING = 12
 CHECK_BLOCKS = 2
@@ -278,7 +279,7 @@ def _can_step(before: int, number: int, opened: int) -> int:
 def _total_digest(number: int, opened: int) -> int:
     """Return the address of the digest of the opened sum."""
     hashing = start_hash()
-    put_word(hashing, 0x636F6C6C65676975)
+    put_word(hashing, TAG_0)
     put_word(hashing, TOTAL)
     put_bytes(hashing, TOTAL_END, 2)
     for index in range(entries_of(number)):

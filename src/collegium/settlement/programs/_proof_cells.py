@@ -71,14 +71,12 @@ KEY_PADS = 203
 ROUND = 204
 COMBINATION = 205
 REMAINDER = 206
-NONCE = 207
 OPENED_AT = 208  # address: the nonce, and the opened columns behind it
 PROOF_BYTES = 209
 LOOKUPS_MAX = 210
 MONOMIALS_MAX = 211
 MATRIX_SEED = 212  # address
 TRAINER = 213  # address: the account, in three words
-MODEL = 214  # address of the digest
 BEACON = 215  # address
 # a training step
 STEP = 216  # word of the plan at which the step's part begins

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collegium.settlement.programs._hashing import finish_hash, put_bytes, put_word, restart_hash
 from collegium.settlement.programs._proof_cells import HASH
 from collegium.settlement.programs._proof_transcript import put_words
-from collegium.settlement.programs._reading import copy_digest, same_digest
+from collegium.settlement.programs._reading import TAG_0, copy_digest, same_digest
 from collegium.settlement.programs._room import allocate, copy
 from collegium.settlement.programs._words import memory
 
@@ -20,7 +20,7 @@ def hash_leaf(symbols: int, rows: int, salt: int, target: int) -> None:
     """Write the leaf of a column."""
     hashing = memory[HASH]
     restart_hash(hashing)
-    put_word(hashing, 0x636F6C6C65676975)  # "collegiu"
+    put_word(hashing, TAG_0)
     put_word(hashing, LEAF_1)
     put_bytes(hashing, LEAF_2, 2)
     put_words(hashing, symbols, rows)
@@ -32,7 +32,7 @@ def hash_node(left: int, right: int, target: int) -> None:
     """Write the node above two digests."""
     hashing = memory[HASH]
     restart_hash(hashing)
-    put_word(hashing, 0x636F6C6C65676975)  # "collegiu"
+    put_word(hashing, TAG_0)
     put_word(hashing, NODE_1)
     put_bytes(hashing, NODE_2, 2)
     put_words(hashing, left, 4)

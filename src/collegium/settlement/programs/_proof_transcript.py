@@ -18,11 +18,10 @@ from collegium.settlement.programs._hashing import (
     start_hash,
 )
 from collegium.settlement.programs._proof_cells import BLOCK, HASH, STATE, STREAM, STREAM_AT
-from collegium.settlement.programs._reading import WORD, copy_digest
+from collegium.settlement.programs._reading import TAG_0, WORD, copy_digest
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._words import byte_swap, memory, sha256_block
 
-PREFIX = 0x6D2F76312F000000  # "m/v1/", of every tag
 TRANSCRIPT_1 = 0x6D2F76312F747261  # "m/v1/tra"
 TRANSCRIPT_2 = 0x6E73637269707400  # "nscript"
 ABSORB_2 = 0x6E7363726970742F  # "nscript/"
@@ -104,7 +103,7 @@ def begin_challenge(first: int, second: int, kind: int, count: int, bound: int) 
     hashing = memory[HASH]
     restart_hash(hashing)
     put_little(hashing, 33)
-    put_word(hashing, 0x636F6C6C65676975)  # "collegiu"
+    put_word(hashing, TAG_0)
     put_word(hashing, TRANSCRIPT_1)
     put_word(hashing, ABSORB_2)
     put_word(hashing, CHALLENGE_3)

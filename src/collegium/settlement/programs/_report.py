@@ -45,6 +45,7 @@ from collegium.settlement.programs._reading import (
 from collegium.settlement.programs._registered import put_account
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import (
+    ACCOUNT_BYTES,
     R_CIPHERTEXT,
     R_PROOF,
     R_ROUND,
@@ -77,7 +78,6 @@ MATRIX = 0x6D2F76312F6D6174  # "m/v1/mat"
 MATRIX_END = 0x7269780000000000  # "rix"
 MASK_MATRIX = 0x6D2F76312F6D6173  # "m/v1/mas"
 MASK_MATRIX_END = 0x6B2D6D6174726978  # "k-matrix"
-ACCOUNT_BYTES = 20
 ALL_KEY_ROWS = 6  # with the two rows that mask the combination
 
 

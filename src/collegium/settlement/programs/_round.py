@@ -51,6 +51,7 @@ C_WEIGHTS = 5
 C_REGISTERED = 6
 C_KEYS = 7
 CLOSE_FIELDS = 8
+ACCOUNT_BYTES = 20
 ANNOUNCEMENT_BYTES = 107  # validator 2, round 8, key 32, signature 65
 REGISTERED_BYTES = 100  # trainer 20, digest 32, first and last round 8 each, spare 32
 KEY_SUM_BYTES = 34  # seat 2, digest 32

@@ -58,7 +58,7 @@ from collegium.settlement.programs._proof_step import (
 )
 from collegium.settlement.programs._proof_sums import begin_sums
 from collegium.settlement.programs._proof_transcript import end_fields
-from collegium.settlement.programs._reading import WORD, copy_digest, digest_field, read_message
+from collegium.settlement.programs._reading import TAG_0, WORD, copy_digest, digest_field, read_message
 from collegium.settlement.programs._registered import put_data_shape
 from collegium.settlement.programs._report import read_proof, start_statement
 from collegium.settlement.programs._room import allocate
@@ -71,9 +71,8 @@ MONOMIALS_OF_TRAINING = 1 << 15
 BATCH = 0x6D2F76312F626174  # "m/v1/bat"
 BATCH_END = 0x6368000000000000  # "ch"
 BATCH_TEXT = 0x6261746368000000  # "batch"
-LEARNING_1 = 0x636F6C6C65676975  # "collegiu"
-LEARNING_2 = 0x6D2F76312F6C6561  # "m/v1/lea"
-LEARNING_3 = 0x726E696E672F0000  # "rning/"
+LEARNING = 0x6D2F76312F6C6561  # "m/v1/lea"
+LEARNING_END = 0x726E696E672F0000  # "rning/"
 RATE_LANES = 17  # of SHAKE256
 
 
@@ -150,9 +149,9 @@ def is_trainer(account: int) -> int:
 def stream_of_rows(seed: int) -> int:
     """Return the address of a word for each row: SHAKE256 of "batch", a seed and the step's number, 0, all framed."""
     text, sponge, words = allocate(RATE_LANES), allocate(32), allocate(memory[ROWS])
-    at = put_text(text, 0, LEARNING_1, 8)
-    at = put_text(text, at, LEARNING_2, 8)
-    at = put_text(text, at, LEARNING_3, 6)
+    at = put_text(text, 0, TAG_0, 8)
+    at = put_text(text, at, LEARNING, 8)
+    at = put_text(text, at, LEARNING_END, 6)
     at = put_text(text, at, byte_swap(5), 8)
     at = put_text(text, at, BATCH_TEXT, 5)
     at = put_text(text, at, byte_swap(32), 8)

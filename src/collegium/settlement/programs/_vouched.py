@@ -40,7 +40,6 @@ from collegium.settlement.programs._proof_transcript import draw_array, end_fiel
 from collegium.settlement.programs._reading import digest_field, is_no_digest, read_message, same_digest
 from collegium.settlement.programs._registered import check_registration, read_registration
 from collegium.settlement.programs._report import (
-    ACCOUNT_BYTES,
     R_AUDIT_ROOT,
     R_COMBINATION,
     R_COMMITTEE_ROOT,
@@ -50,7 +49,7 @@ from collegium.settlement.programs._report import (
     start_statement,
 )
 from collegium.settlement.programs._room import mark_room, release
-from collegium.settlement.programs._round import R_CIPHERTEXT, R_PROOF, R_REGISTRATION, R_TERMS
+from collegium.settlement.programs._round import ACCOUNT_BYTES, R_CIPHERTEXT, R_PROOF, R_REGISTRATION, R_TERMS
 from collegium.settlement.programs._trained import check_training
 from collegium.settlement.programs._words import byte_swap, fadd, memory
 

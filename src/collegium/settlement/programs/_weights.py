@@ -23,6 +23,7 @@ from collegium.settlement.programs._reading import (
 )
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import (
+    ACCOUNT_BYTES,
     ANNOUNCEMENT_BYTES,
     C_REPORTS,
     C_SEATS,
@@ -79,7 +80,6 @@ COHORT_1: int
 COHORT_2: int
 COHORT_3: int
 PROVED = 0x70726F7665640000  # "proved"
-ACCOUNT_BYTES = 20
 SEAT_BYTES = 52  # account and sealing key
 
 

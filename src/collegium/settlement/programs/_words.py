@@ -59,7 +59,7 @@ class Accepted(Exception):  # noqa: N818 - how a program ends, no error
     """The program has accepted its statement."""
 
 
-class Rejected(Exception):  # noqa: N818
+class Rejected(Exception):  # noqa: N818 - how a program ends, no error
     """The program has rejected its statement, or met a trap."""
 
 
