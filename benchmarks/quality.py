@@ -46,7 +46,7 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
 
 def verdict(row: Row) -> str:
     """Return whether the row's target is met, in a word."""
-    return {True: "met", False: "missed"}.get(row.get("met"), "")  # type: ignore[arg-type]
+    return {True: "met", False: "missed", None: ""}[row.get("met")]
 
 
 if __name__ == "__main__":
