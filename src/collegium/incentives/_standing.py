@@ -14,7 +14,7 @@ import numpy as np
 from collegium.crypto import ADDRESS_BYTES, Digest, hash_fields
 
 from ._errors import StandingBytesError, StandingError
-from ._fixed import FRACTION_BITS, Int64Array
+from ._fixed import FRACTION_BITS, ONE, Int64Array
 from ._policy import Policy, policy_digest
 
 __all__ = [
@@ -30,12 +30,15 @@ __all__ = [
 
 FORMAT: Final = b"collegium/v1/standing\0"
 TRAINERS_MAX: Final = 1 << 20
-COUNT_MAX: Final = 1 << 40  # of rounds, reports, locks and the sum of points
+COUNT_MAX: Final = 1 << 40  # of rounds, reports and locks
+POINTS_MAX: Final = (1 << 62) - 1  # of a trainer in all
 PRECISION_MAX: Final = 1 << 45
 WINDOW_MAX: Final = 1 << 38
 BASELINE_MAX: Final = 1 << 17
 UTILITY_MAX: Final = 4 << FRACTION_BITS
 _HEADER_BYTES: Final = len(FORMAT) + 4 * 8
+
+_NUMBERS: Final = (("round", COUNT_MAX), ("signal", ONE), ("signal_first", ONE))  # name, greatest
 
 # name, least, greatest
 _COLUMNS: Final = (
@@ -49,7 +52,7 @@ _COLUMNS: Final = (
     ("locked_until", 0, COUNT_MAX),
     ("locks", 0, COUNT_MAX),
     ("vetted", 0, 1),
-    ("points", 0, (1 << 62) - 1),
+    ("points", 0, POINTS_MAX),
 )
 
 
@@ -162,7 +165,7 @@ def decode_standing(data: bytes) -> Standing:
             length=len(data),
             count=count,
         )
-    for name, value, most in zip(("round", "signal", "signal_first"), rounds, _ROUND_MAX, strict=True):
+    for (name, most), value in zip(_NUMBERS, rounds, strict=True):
         if value > most:
             raise StandingBytesError(f"{name} is {value}, expected at most {most}", name=name, value=value)
     end = _HEADER_BYTES + count * ADDRESS_BYTES
@@ -183,6 +186,3 @@ def decode_standing(data: bytes) -> Standing:
 def standing_digest(policy: Policy, standing: Standing) -> Digest:
     """Return the digest that a header names: of the policy and the canonical bytes."""
     return hash_fields("standing", policy_digest(policy), encode_standing(standing))
-
-
-_ROUND_MAX: Final = (COUNT_MAX, 1 << FRACTION_BITS, 1 << FRACTION_BITS)

@@ -24,7 +24,7 @@ from ._fixed import (
     weighted_median,
 )
 from ._policy import Policy
-from ._standing import COUNT_MAX, Standing, utility
+from ._standing import COUNT_MAX, POINTS_MAX, Standing, utility
 
 __all__ = ["HITS_MAX", "Lock", "LockReason", "ScoredRound", "Weighed", "reference_utility", "weigh"]
 
@@ -32,7 +32,6 @@ HITS_MAX: Final = 1 << 16
 _ESTABLISHED_MIN: Final = 3  # fewer say nothing robust of a round: then everybody who reported does
 _SURE_BITS: Final = 40  # a precision above 2^20 is as good as this one where deviations are counted
 _OFFSET_MAX: Final = 1 << 18
-_POINTS_MAX: Final = (1 << 62) - 1
 
 LockReason: TypeAlias = Literal["useless", "fell"]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -262,7 +261,7 @@ def _judge(policy: Policy, standing: Standing, scored: ScoredRound) -> Weighed:
     paid = np.minimum(positive, policy.reward_cap * reference >> FRACTION_BITS)
     points = scored.hits * (standing.signal * paid >> FRACTION_BITS)
     total = standing.points.copy()
-    total[reporters] = np.minimum(total[reporters] + points, _POINTS_MAX)
+    total[reporters] = np.minimum(total[reporters] + points, POINTS_MAX)
     after = replace(standing, round=standing.round + 1, vetted=vetted, points=total)
     locked, locks = _lock(policy, after, reporters, useless, fallen)
     return Weighed(locked, weights, points, locks)
