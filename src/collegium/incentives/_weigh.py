@@ -234,6 +234,8 @@ def _fallen(policy: Policy, standing: Standing, scored: ScoredRound) -> tuple[Ma
 
 # 4, 5, 6. Probation, locks, influence, points
 
+_VOIDED: Final = ("precision", "information", "window_precision", "window_information", "reports", "vetted")
+
 
 def _surely(distance: Int64Array, precision: Int64Array, deviations: int) -> Mask:
     """Return where a distance (2^-16) is positive and exceeds so many deviations of an estimate of this precision."""
@@ -275,23 +277,11 @@ def _lock(
     places = reporters[out]
     if not places.size:
         return standing, ()
-    columns = {
-        name: getattr(standing, name).copy()
-        for name in (
-            "precision",
-            "information",
-            "window_precision",
-            "window_information",
-            "reports",
-            "vetted",
-            "locks",
-            "locked_until",
-        )
-    }
+    columns = {name: getattr(standing, name).copy() for name in (*_VOIDED, "locks", "locked_until")}
     rounds = policy.lock_rounds << np.minimum(columns["locks"][places], policy.lock_doublings)
     columns["locked_until"][places] = np.minimum(standing.round + rounds, COUNT_MAX)
     columns["locks"][places] += 1
-    for name in ("precision", "information", "window_precision", "window_information", "reports", "vetted"):
+    for name in _VOIDED:
         columns[name][places] = 0
     locks = tuple(
         Lock(int(place), "useless" if bad else "fell", int(columns["locked_until"][place]))
