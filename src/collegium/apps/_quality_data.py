@@ -29,7 +29,7 @@ from collegium.learning import (
     stamp,
     statistics,
 )
-from collegium.node import Experiment, load_experiment
+from collegium.node import load_experiment
 
 __all__ = ["Federation", "MissingDigitsError", "MissingSchemaError", "blobs", "digits", "hospitals"]
 
@@ -274,8 +274,18 @@ def hospitals(seed: int, config: Path, stewards: int = 3) -> Federation:
     The scaling is that of all trainers' rows, as the demo's round 0 opens it.
     """
     experiment = load_experiment(config)
-    split = split_sites(load_table(experiment.data_path), **_split_arguments(experiment), seed=seed)
-    schema = experiment.schema
+    data, schema = experiment.data, experiment.schema
+    split = split_sites(
+        load_table(experiment.data_path),
+        site=data.site,
+        label=data.label,
+        positive=data.positive or (),
+        negative=data.negative or (),
+        drop=data.drop,
+        test_fraction=Fraction(1, 3),
+        per_site=experiment.trainers.per_site,
+        seed=seed,
+    )
     if schema is None:
         raise MissingSchemaError(f"{config} has no section [schema], expected one")
     rule = Rule()
@@ -300,19 +310,6 @@ def hospitals(seed: int, config: Path, stewards: int = 3) -> Federation:
         batch=32,
         rate=0.25,
     )
-
-
-def _split_arguments(experiment: Experiment) -> dict[str, Any]:
-    data = experiment.data
-    return {
-        "label": data.label,
-        "site": data.site,
-        "positive": data.positive,
-        "negative": data.negative,
-        "drop": data.drop,
-        "test_fraction": Fraction(1, 3),
-        "per_site": experiment.trainers.per_site,
-    }
 
 
 def blobs(seed: int, trainers: int = 12, rows: int = 24, classes: int = 3, inputs: int = 6) -> Federation:
