@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -179,23 +179,36 @@ def _name(plan: AttackPlan) -> str:
 
 def _attacks(deals: Sequence[Deal], size: Size) -> Iterator[Row]:
     for deal in deals:
-        clean = _clean(deal, size)
         for share in size.shares:
             for kind in ATTACKS:
-                yield from attack_rows(deal, AttackPlan(kind, share), size, clean)
+                yield from attack_rows(deal, AttackPlan(kind, share), size)
             if deal(0).trigger.size:
-                yield from backdoor_rows(deal, AttackPlan("backdoor", share), size, clean)
+                yield from backdoor_rows(deal, AttackPlan("backdoor", share), size)
 
 
-def _clean(deal: Deal, size: Size) -> list[float]:
-    return [theirs(deal(seed), None, seed, size.rounds, MEAN).worth for seed in range(size.seeds)]
+@lru_cache(maxsize=16)
+def _clean(deal: Deal, size: Size) -> tuple[float, ...]:
+    """Return what the plain mean reaches without attackers, by seed."""
+    return tuple(theirs(deal(seed), None, seed, size.rounds, MEAN).worth for seed in range(size.seeds))
 
 
-def attack_rows(deal: Deal, plan: AttackPlan, size: Size, clean: Sequence[float] | None = None) -> Iterator[Row]:
+@lru_cache(maxsize=64)
+def _alone(deal: Deal, share: float, size: Size) -> float:
+    """Return what the honest reach by the plain mean if the attackers never come: a rule can hardly do better."""
+    found = []
+    for seed in range(size.seeds):
+        federation = deal(seed)
+        honest = np.flatnonzero(~attackers_of(AttackPlan("zero", share), len(federation.labels), seed)).tolist()
+        rows, labels = [federation.features[i] for i in honest], [federation.labels[i] for i in honest]
+        found.append(theirs(replace(federation, features=rows, labels=labels), None, seed, size.rounds, MEAN).worth)
+    return median(found)
+
+
+def attack_rows(deal: Deal, plan: AttackPlan, size: Size) -> Iterator[Row]:
     """Yield what an attack leaves of the model under each rule, how soon ours is rid of it, and what it loses."""
     case = deal(0).name
     progress(f"{case}: {_name(plan)}")
-    without = clean or _clean(deal, size)
+    clean = _clean(deal, size)
     mine = [ours(deal(seed), plan, seed, size.rounds, Settings()) for seed in range(size.seeds)]
     worth = [played.worth for played in mine]
     rules = {"ours": Spread.of(worth)}
@@ -206,10 +219,10 @@ def attack_rows(deal: Deal, plan: AttackPlan, size: Size, clean: Sequence[float]
     best = max(peers, key=lambda name: peers[name].median) if peers else None
     row = spread_row(_name(plan), case, rules["ours"], peers[best] if best else None, 1, f"best: {best}")
     row["rules"] = {name: [spread.median, spread.least, spread.greatest] for name, spread in rules.items()}
-    lost = max(before - after for before, after in zip(without, worth, strict=True))
-    alone = median(_alone(deal(seed), plan, seed, size.rounds) for seed in range(size.seeds))
+    lost = max(before - after for before, after in zip(clean, worth, strict=True))
+    alone = _alone(deal, 0.0 if plan.identities else plan.share, size)  # names that join leave all founders honest
     unit = f"{row['unit']}, loses {lost:.3f} at most, the honest alone reach {alone:.3f}"
-    row |= {"clean": median(without), "alone": alone, "lost": lost, "unit": unit}
+    row |= {"clean": median(clean), "alone": alone, "lost": lost, "unit": unit}
     yield with_target(row, round(lost, 4), HARMFUL_LARGE if plan.share >= LARGE_SHARE else HARMFUL)
     quiet = [played.quiet_from(plan.from_round) for played in mine]
     known = [rounds for rounds in quiet if rounds is not None]
@@ -221,15 +234,7 @@ def attack_rows(deal: Deal, plan: AttackPlan, size: Size, clean: Sequence[float]
         yield spread_row(f"{_name(plan)}, late", case, Spread.of(late), None, 1, unit)
 
 
-def _alone(federation: Federation, plan: AttackPlan, seed: int, rounds: int) -> float:
-    """Return what the honest reach by the plain mean if the attackers never come: a rule can hardly do better."""
-    bad = attackers_of(plan, len(federation.labels), seed)[: len(federation.labels)]
-    honest = np.flatnonzero(~bad).tolist()
-    rows, labels = [federation.features[i] for i in honest], [federation.labels[i] for i in honest]
-    return theirs(replace(federation, features=rows, labels=labels), None, seed, rounds, MEAN).worth
-
-
-def backdoor_rows(deal: Deal, plan: AttackPlan, size: Size, clean: Sequence[float]) -> Iterator[Row]:
+def backdoor_rows(deal: Deal, plan: AttackPlan, size: Size) -> Iterator[Row]:
     """Yield how often the trigger works, and what the model is worth without it."""
     case = deal(0).name
     progress(f"{case}: {_name(plan)}")
@@ -243,17 +248,16 @@ def backdoor_rows(deal: Deal, plan: AttackPlan, size: Size, clean: Sequence[floa
     row = spread_row(f"{_name(plan)}: success", case, found["ours"], peers[best] if best else None, 1, f"best: {best}")
     row["rules"] = {name: [spread.median, spread.least, spread.greatest] for name, spread in found.items()}
     yield with_target(row, found["ours"].greatest, 0.1)
-    lost = max(before - played.worth for before, played in zip(clean, mine, strict=True))
+    lost = max(before - played.worth for before, played in zip(_clean(deal, size), mine, strict=True))
     worth = spread_row(f"{_name(plan)}: worth", case, Spread.of([played.worth for played in mine]), None, 1, "")
     yield with_target(worth | {"lost": lost}, round(lost, 4), HARMFUL_LARGE)
 
 
 def _turning(deal: Deal, size: Size) -> Iterator[Row]:
     """Yield sleepers and attackers that go on and off."""
-    clean = _clean(deal, size)
     for kind in ("sign_flip", "label_flip"):
-        yield from attack_rows(deal, AttackPlan(kind, 0.3, from_round=size.rounds // 2), size, clean)
-        yield from attack_rows(deal, AttackPlan(kind, 0.3, period=10, active=5), size, clean)
+        yield from attack_rows(deal, AttackPlan(kind, 0.3, from_round=size.rounds // 2), size)
+        yield from attack_rows(deal, AttackPlan(kind, 0.3, period=10, active=5), size)
 
 
 # Pay
