@@ -374,7 +374,7 @@ def bench_consensus(
 def bench_quality(
     context: typer.Context,
     json: JsonOption = False,
-    whole: Annotated[bool, typer.Option("--whole", help="All shares, rules and seeds: an hour.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="All shares, rules and seeds: hours.")] = False,
     part: Annotated[
         str | None,
         typer.Option(
