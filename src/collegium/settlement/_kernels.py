@@ -232,7 +232,7 @@ def _scratch():
 
 
 @njit(cache=True, nogil=True)
-def run_slice(ops, operands, registers, words, marks, stretches, steps):  # noqa: PLR0912, PLR0915 - the same
+def run_slice(ops, operands, registers, words, marks, stretches, steps):  # noqa: PLR0912, PLR0915 - a switch over ops
     """Do at most so many steps; return how many were done.
 
     `registers`: status, pc, fp, then why the slice ended and, for GROW, the highest address that is needed. `words` may
