@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from enum import IntEnum
+from typing import Any, Final, TypeVar
 
 from collegium.crypto import BlsPublicKey, Certificate, Digest, g1_uncompressed, g2_uncompressed
 from collegium.settlement._abi import contract
@@ -46,6 +47,8 @@ NOBODY: Final = bytes(20)  # as the contract that may take stakes: none may
 NATIVE: Final = bytes(20)  # as a token: the chain's own coin
 
 _ANYONE = bytes(20)
+
+Choice = TypeVar("Choice", bound=IntEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +285,9 @@ def read_checkpoints(chain: Chain, deployment: Deployment) -> tuple[Checkpoint, 
     Raises:
         ChainAnswerError: the events do not form a chain of digests that ends in what the contract has stored.
     """
-    settlement = contract("Settlement")
     checkpoints: list[Checkpoint] = []
     previous = bytes(32)
-    for log in chain.logs(deployment.settlement, settlement.topic("Checkpointed"), deployment.block):
-        event = settlement.event("Checkpointed", log)
+    for event in events(chain, "Settlement", deployment.settlement, "Checkpointed", deployment.block):
         rounds = (event["epoch"], event["firstRound"], event["lastRound"])
         checkpoint = Checkpoint(deployment.task, *rounds, previous, event["headerRoot"])
         if checkpoint.digest != event["digest"]:
@@ -340,6 +341,12 @@ def checkpoint_arguments(checkpoint: Checkpoint) -> tuple[object, ...]:
     return (*rounds, checkpoint.previous, checkpoint.root)
 
 
+def events(chain: Chain, name: str, address: bytes, event: str, from_block: int) -> list[dict[str, Any]]:
+    """Return all events of a kind that a contract has emitted since a block, oldest first."""
+    told = contract(name)
+    return [told.event(event, log) for log in chain.logs(address, told.topic(event), from_block)]
+
+
 def event_of(receipt: Receipt, name: str, address: bytes, event: str) -> dict[str, Any]:
     """Return the first event of this kind that a contract emitted in a transaction.
 
@@ -351,6 +358,18 @@ def event_of(receipt: Receipt, name: str, address: bytes, event: str) -> dict[st
         if log.address == address and log.topics[:1] == (topic,):
             return contract(name).event(event, log)
     raise ChainAnswerError(f"transaction {receipt.transaction.hex()} succeeded without the event {event}")
+
+
+def choice_of(kind: type[Choice], number: int) -> Choice:
+    """Return what a number stands for that a contract gave.
+
+    Raises:
+        ChainAnswerError: nothing.
+    """
+    try:
+        return kind(number)
+    except ValueError as error:
+        raise ChainAnswerError(f"{number} is no {kind.__name__}", number=number) from error
 
 
 def address_of(text: str) -> bytes:

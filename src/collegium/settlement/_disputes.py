@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from enum import IntEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from eth_abi.abi import encode
 
@@ -18,8 +18,10 @@ from collegium.settlement._deployment import (
     address_of,
     ask,
     checkpoint_arguments,
+    choice_of,
     created,
     event_of,
+    events,
 )
 from collegium.settlement._errors import ChainAnswerError
 from collegium.settlement._members import collect
@@ -54,8 +56,6 @@ __all__ = [
 ]
 
 MODEL_STEP: Final = 0  # its number in a court
-
-Choice = TypeVar("Choice", bound=IntEnum)
 
 
 class DisputeState(IntEnum):
@@ -302,7 +302,7 @@ def read_dispute(chain: Chain, court: Court, dispute: int) -> DisputeView:
     header, checkpoint, facts, step, opened, live = head
     who = address_of(challenger)
     places = (header, checkpoint, facts, address_of(step), opened, live)
-    return DisputeView(*places, _choice(DisputeState, state), who, levels, offer)
+    return DisputeView(*places, choice_of(DisputeState, state), who, levels, offer)
 
 
 def read_disputes(chain: Chain, court: Court) -> tuple[OpenedDispute, ...]:
@@ -323,7 +323,7 @@ def read_game(chain: Chain, court: Court, game: int) -> GameView:
     """
     (fields,) = ask(chain, "Disputes", court.address, "gameAt", game)
     root, node, defender, position, level, phase, resumed, *rest = fields
-    phases = _choice(DisputePhase, phase), _choice(DisputePhase, resumed)
+    phases = choice_of(DisputePhase, phase), choice_of(DisputePhase, resumed)
     return GameView(root, node, address_of(defender), position, level, *phases, *rest)
 
 
@@ -363,12 +363,4 @@ def window_started(chain: Chain, court: Court, checkpoint: Digest) -> bool:
 
 
 def _logs(chain: Chain, court: Court, event: str) -> list[dict[str, Any]]:
-    disputes = contract("Disputes")
-    return [disputes.event(event, log) for log in chain.logs(court.address, disputes.topic(event), court.block)]
-
-
-def _choice(kind: type[Choice], number: int) -> Choice:
-    try:
-        return kind(number)
-    except ValueError as error:
-        raise ChainAnswerError(f"{number} is no {kind.__name__}", number=number) from error
+    return events(chain, "Disputes", court.address, event, court.block)

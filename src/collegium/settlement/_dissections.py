@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from collegium.crypto import Digest
 from collegium.settlement._abi import contract
 from collegium.settlement._chain import Account, Chain, Receipt
 from collegium.settlement._checkpoint import Checkpoint
-from collegium.settlement._deployment import Deployment, address_of, ask, checkpoint_arguments, created, event_of
+from collegium.settlement._deployment import (
+    Deployment,
+    address_of,
+    ask,
+    checkpoint_arguments,
+    choice_of,
+    created,
+    event_of,
+    events,
+)
 from collegium.settlement._disputes import HeaderPlace
 from collegium.settlement._errors import ChainAnswerError
 from collegium.settlement._machine_state import ACCEPTED, MachineState, StepWitness
@@ -44,8 +53,6 @@ __all__ = [
 ]
 
 _NOWHERE = ((0, 0, 0, bytes(32), bytes(32)), 0, ())  # the place of a statement that is no header
-
-Choice = TypeVar("Choice", bound=IntEnum)
 
 
 class DissectionState(IntEnum):
@@ -315,7 +322,7 @@ def read_dissection(chain: Chain, court: DissectionCourt, dispute: int) -> Disse
     ((*head, state, challenger, offer, named),) = ask(chain, "Dissections", court.address, "disputeAt", dispute)
     statement, checkpoint, start, kind, opened, live = head
     about = (statement, checkpoint, start, kind, opened, live)
-    return Dissection(*about, _choice(DissectionState, state), address_of(challenger), offer, named)
+    return Dissection(*about, choice_of(DissectionState, state), address_of(challenger), offer, named)
 
 
 def read_dissection_game(chain: Chain, court: DissectionCourt, game: int) -> DissectionGame:
@@ -327,7 +334,7 @@ def read_dissection_game(chain: Chain, court: DissectionCourt, game: int) -> Dis
     (fields,) = ask(chain, "Dissections", court.address, "gameAt", game)
     end, states, first, left, right, defender, since, level, phase, *rest = fields
     digests = (end, states, first, left, right)
-    return DissectionGame(*digests, address_of(defender), since, level, _choice(DissectionPhase, phase), *rest)
+    return DissectionGame(*digests, address_of(defender), since, level, choice_of(DissectionPhase, phase), *rest)
 
 
 def read_dissections(chain: Chain, court: DissectionCourt) -> dict[int, tuple[int, Digest]]:
@@ -384,13 +391,4 @@ def _place(place: HeaderPlace | None) -> tuple[object, ...]:
 
 
 def _logs(chain: Chain, court: DissectionCourt, event: str) -> list[dict[str, Any]]:
-    dissections = contract("Dissections")
-    topic = dissections.topic(event)
-    return [dissections.event(event, log) for log in chain.logs(court.address, topic, court.block)]
-
-
-def _choice(kind: type[Choice], number: int) -> Choice:
-    try:
-        return kind(number)
-    except ValueError as error:
-        raise ChainAnswerError(f"{number} is no {kind.__name__}", number=number) from error
+    return events(chain, "Dissections", court.address, event, court.block)

@@ -24,6 +24,7 @@ from collegium.settlement._deployment import (
     created,
     deploy,
     event_of,
+    events,
 )
 from collegium.settlement._errors import ChainAnswerError, ContractRefusedError
 from collegium.settlement._transactions import contract_address, transact
@@ -225,12 +226,10 @@ def read_conviction(chain: Chain, site: SlashingSite, block: int, call: bytes) -
         member, matter = cast(tuple[int, bytes], error.values["arguments"])
     else:
         raise ChainAnswerError("nobody has brought this evidence before the contract")
-    slashing, registry = contract("Slashing"), contract("Registry")
     (at,) = ask(chain, "Slashing", site.slashing, "registry")
-    told = chain.logs(site.slashing, slashing.topic("Convicted"), block)
-    convicted = [event for event in (slashing.event("Convicted", log) for log in told) if event["id"] == member]
-    taken = chain.logs(address_of(at), registry.topic("Slashed"), block)
-    slashed = [event for event in (registry.event("Slashed", log) for log in taken) if event["id"] == member]
+    told = events(chain, "Slashing", site.slashing, "Convicted", block)
+    taken = events(chain, "Registry", address_of(at), "Slashed", block)
+    convicted, slashed = ([event for event in kind if event["id"] == member] for kind in (told, taken))
     for said, cost in zip(convicted, slashed, strict=False):  # one of each for every conviction of a member
         if said["matter"] == matter:
             offence, reporter = OFFENCES[said["offence"]], address_of(said["reporter"])
