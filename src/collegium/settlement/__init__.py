@@ -77,7 +77,7 @@ from collegium.settlement._disputes import (
     read_shown,
     window_started,
 )
-from collegium.settlement._dissection_play import RunChallengerAtChain, RunDefenderAtChain, dissection_window_started
+from collegium.settlement._dissection_play import RunChallengerAtChain, RunDefenderAtChain
 from collegium.settlement._dissection_players import PARTS, Answer, Choice, RunChallenger, RunDefender
 from collegium.settlement._dissections import (
     AnswerView,
@@ -94,6 +94,7 @@ from collegium.settlement._dissections import (
     attach_dissections,
     check_dissections,
     deploy_dissections,
+    dissection_window_started,
     is_dissection_final,
     read_answers,
     read_dissection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from collegium.crypto import Digest
-from collegium.settlement._chain import Receipt
+from collegium.settlement._chain import Chain, Receipt
 from collegium.settlement._disputes import (
     DisputeMoves,
     DisputePhase,
@@ -18,6 +18,7 @@ from collegium.settlement._disputes import (
     read_revealed,
     read_shown,
 )
+from collegium.settlement._dissections import DissectionGame
 from collegium.settlement._players import Challenger, Defender
 from collegium.settlement._trace import NOTHING, Trace
 
@@ -53,8 +54,8 @@ class ChallengerAtChain:
             view = read_game(chain, court, game)
             if view.phase in _CHALLENGERS:
                 made += self._play(game, view, children)
-            elif view.phase in _DEFENDERS and _run_out(self._moves, view, view.defender_clock_s):
-                made.append(_made("time out", game, view, self._moves.time_out(game)))
+            elif view.phase in _DEFENDERS and run_out(chain, view, view.defender_clock_s):
+                made.append(made_move("time out", game, view, self._moves.time_out(game)))
         dispute = read_dispute(chain, court, self._dispute)
         over = chain.timestamp_s() >= dispute.opened_s + court.terms.join_s
         if dispute.state is DisputeState.OPEN and dispute.live == 0 and over and not dispute.offer:
@@ -70,10 +71,10 @@ class ChallengerAtChain:
             child = player.pick(view.level, view.position, children)
             if child is None:
                 return []  # this claim is right
-            return [_made("pick", game, view, self._moves.pick(game, children, child))]
+            return [made_move("pick", game, view, self._moves.pick(game, children, child))]
         leaf = b"" if view.node == NOTHING else read_shown(chain, court, game)
         witness = player.witness(view.position)
-        return [_made("refute", game, view, self._moves.refute(game, self._trace.facts, leaf, witness))]
+        return [made_move("refute", game, view, self._moves.refute(game, self._trace.facts, leaf, witness))]
 
     def _player(self, game: int, claim: tuple[Digest, ...]) -> Challenger:
         """Return who plays a game, who has seen all that was shown in it, also by what played before a restart."""
@@ -110,16 +111,18 @@ class DefenderAtChain:
             receipt = self._moves.show(self.game, self._player.show(view.position))
         elif view.phase is DisputePhase.ANSWER:
             receipt = self._moves.answer(self.game, self._player.answer(view.asked))
-        elif view.phase in _CHALLENGERS and _run_out(self._moves, view, view.challenger_clock_s):
+        elif view.phase in _CHALLENGERS and run_out(self._moves.chain, view, view.challenger_clock_s):
             receipt = self._moves.time_out(self.game)
         else:
             return []
-        return [_made(view.phase.name.lower(), self.game, view, receipt)]
+        return [made_move(view.phase.name.lower(), self.game, view, receipt)]
 
 
-def _run_out(moves: DisputeMoves, view: GameView, clock_s: int) -> bool:
-    return moves.chain.timestamp_s() > view.since_s + clock_s
+def run_out(chain: Chain, view: GameView | DissectionGame, clock_s: int) -> bool:
+    """Say whether the side on turn has no time left of what its clock showed when its turn began."""
+    return chain.timestamp_s() > view.since_s + clock_s
 
 
-def _made(what: str, game: int, view: GameView, receipt: Receipt) -> MadeMove:
+def made_move(what: str, game: int, view: GameView | DissectionGame, receipt: Receipt) -> MadeMove:
+    """Return a move that was made in a game where it stood."""
     return MadeMove(what, game, view.level, view.position, receipt)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collegium.crypto import Digest
-from collegium.settlement._chain import Chain, Receipt
-from collegium.settlement._deployment import ask
-from collegium.settlement._dispute_play import MadeMove
+from collegium.settlement._dispute_play import MadeMove, made_move, run_out
 from collegium.settlement._dissection_players import PARTS, RunChallenger, RunDefender
 from collegium.settlement._dissections import (
     ClaimView,
     DissectionClaim,
-    DissectionCourt,
     DissectionGame,
     DissectionMoves,
     DissectionPhase,
@@ -27,7 +24,7 @@ from collegium.settlement._instructions import Program
 from collegium.settlement._machine import MachineRun
 from collegium.settlement._stretches import KnownStretches
 
-__all__ = ["RunChallengerAtChain", "RunDefenderAtChain", "dissection_window_started"]
+__all__ = ["RunChallengerAtChain", "RunDefenderAtChain"]
 
 _DEFENDERS = (DissectionPhase.DIVIDE, DissectionPhase.PROVE, DissectionPhase.ANSWER)
 _BLOCKS_MAX = 64  # that one answer shows
@@ -56,8 +53,8 @@ class RunChallengerAtChain:
             played = read_dissection_game(chain, court, game)
             if played.phase is DissectionPhase.CHOOSE:
                 made += self._choose(game, played, view)
-            elif played.phase in _DEFENDERS and _run_out(self._moves, played, played.defender_clock_s):
-                made.append(_made("time out", game, played, self._moves.time_out(game)))
+            elif played.phase in _DEFENDERS and run_out(chain, played, played.defender_clock_s):
+                made.append(made_move("time out", game, played, self._moves.time_out(game)))
         dispute = read_dissection(chain, court, self._dispute)
         over = chain.timestamp_s() >= dispute.opened_s + court.terms.join_s
         if dispute.state is DissectionState.OPEN and dispute.live == 0 and over and not dispute.offer:
@@ -72,8 +69,8 @@ class RunChallengerAtChain:
         states = view.claim.states if first else read_divided(chain, court, game)
         choice = self._player.choose(played.level, played.position, states)
         if choice.demand and played.demands < court.terms.demands_max:
-            return [_made("demand", game, played, self._moves.demand(game, states, choice.part, _BLOCKS_MAX))]
-        return [_made("choose", game, played, self._moves.choose(game, states, choice.part))]
+            return [made_move("demand", game, played, self._moves.demand(game, states, choice.part, _BLOCKS_MAX))]
+        return [made_move("choose", game, played, self._moves.choose(game, states, choice.part))]
 
     def _learn(self, games: Sequence[int]) -> None:
         answers = [answer for game in games for answer in read_answers(self._moves.chain, self._moves.court, game)]
@@ -110,23 +107,9 @@ class RunDefenderAtChain:
             case DissectionPhase.ANSWER:
                 answer = self._player.answer(played.position, played.blocks)
                 receipt = self._moves.answer(self.game, answer.before, answer.witness, answer.value, answer.blocks)
-            case DissectionPhase.CHOOSE if _run_out(self._moves, played, played.challenger_clock_s):
+            case DissectionPhase.CHOOSE if run_out(self._moves.chain, played, played.challenger_clock_s):
                 receipt = self._moves.time_out(self.game)
-                return [_made("time out", self.game, played, receipt)]
+                return [made_move("time out", self.game, played, receipt)]
             case _:
                 return []
-        return [_made(played.phase.name.lower(), self.game, played, receipt)]
-
-
-def dissection_window_started(chain: Chain, court: DissectionCourt, checkpoint: Digest) -> bool:
-    """Ask whether somebody has begun the time in which a checkpoint's headers can be disputed."""
-    started_at, _, _ = ask(chain, "Dissections", court.address, "windowOf", checkpoint)
-    return bool(started_at)
-
-
-def _run_out(moves: DissectionMoves, played: DissectionGame, clock_s: int) -> bool:
-    return moves.chain.timestamp_s() > played.since_s + clock_s
-
-
-def _made(what: str, game: int, played: DissectionGame, receipt: Receipt) -> MadeMove:
-    return MadeMove(what, game, played.level, played.position, receipt)
+        return [made_move(played.phase.name.lower(), self.game, played, receipt)]

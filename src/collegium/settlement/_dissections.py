@@ -42,6 +42,7 @@ __all__ = [
     "attach_dissections",
     "check_dissections",
     "deploy_dissections",
+    "dissection_window_started",
     "is_dissection_final",
     "read_answers",
     "read_dissection",
@@ -370,6 +371,12 @@ def is_dissection_final(chain: Chain, court: DissectionCourt, checkpoint: Digest
     """Ask whether nothing under a checkpoint can fall any more."""
     (final,) = ask(chain, "Dissections", court.address, "isFinal", checkpoint)
     return bool(final)
+
+
+def dissection_window_started(chain: Chain, court: DissectionCourt, checkpoint: Digest) -> bool:
+    """Ask whether somebody has begun the time in which a checkpoint's headers can be disputed."""
+    started_at, _, _ = ask(chain, "Dissections", court.address, "windowOf", checkpoint)
+    return bool(started_at)
 
 
 def _claim(fields: tuple[Any, ...]) -> DissectionClaim:
