@@ -218,14 +218,10 @@ def read_conviction(chain: Chain, site: SlashingSite, block: int, call: bytes) -
         ChainAnswerError: nobody has, or the events do not say what came of it.
         ContractRefusedError: the contract refuses the evidence for another reason.
     """
-    try:
-        chain.call(NOBODY, site.slashing, call)
-    except ContractRefusedError as error:
-        if error.values["error"] != "AlreadyConvicted":
-            raise
-        member, matter = cast(tuple[int, bytes], error.values["arguments"])
-    else:
+    known = _convicted(chain, site, call)
+    if known is None:
         raise ChainAnswerError("nobody has brought this evidence before the contract")
+    member, matter = known
     (at,) = ask(chain, "Slashing", site.slashing, "registry")
     told = events(chain, "Slashing", site.slashing, "Convicted", block)
     taken = events(chain, "Registry", address_of(at), "Slashed", block)
@@ -243,13 +239,7 @@ def is_convicted(chain: Chain, site: SlashingSite, call: bytes) -> bool:
     Raises:
         ContractRefusedError: it refuses it for another reason, by name.
     """
-    try:
-        chain.call(NOBODY, site.slashing, call)
-    except ContractRefusedError as error:
-        if error.values["error"] == "AlreadyConvicted":
-            return True
-        raise
-    return False
+    return _convicted(chain, site, call) is not None
 
 
 def report_double_vote(
@@ -326,6 +316,21 @@ def read_refuter(chain: Chain, court: bytes, statement: Digest) -> bytes | None:
     (refuter,) = ask(chain, "Availability", court, "refuter", statement)
     address = address_of(refuter)
     return None if address == NOBODY else address
+
+
+def _convicted(chain: Chain, site: SlashingSite, call: bytes) -> tuple[int, bytes] | None:
+    """Return of which member and matter evidence has been brought before, None if it has not.
+
+    Raises:
+        ContractRefusedError: the contract refuses it for another reason.
+    """
+    try:
+        chain.call(NOBODY, site.slashing, call)
+    except ContractRefusedError as error:
+        if error.values["error"] != "AlreadyConvicted":
+            raise
+        return cast(tuple[int, bytes], error.values["arguments"])
+    return None
 
 
 def _members(epoch_set: EpochSet) -> bytes:
