@@ -194,7 +194,12 @@ class ProofPlan:
     @property
     def parameters(self) -> dict[str, int]:
         """The object's digest, as programs are compiled with it."""
-        return {f"PLAN_{index}": word for index, word in enumerate(_words_of(sha256(self.to_bytes()).digest()))}
+        return digest_words("PLAN", sha256(self.to_bytes()).digest())
+
+
+def digest_words(name: str, digest: Digest) -> dict[str, int]:
+    """Return a digest's words as programs are compiled with them: NAME_0, NAME_1 and so on."""
+    return {f"{name}_{index}": word for index, word in enumerate(_words_of(digest))}
 
 
 def _bounded_steps(layout: Layout) -> int:

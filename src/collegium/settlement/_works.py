@@ -15,14 +15,14 @@ from collegium import algebra
 from collegium.aggregation import KeySum, Layout, Report, RoundTerms, seats_needed
 from collegium.consensus import Close, EpochSet, Header
 from collegium.crypto import Digest, frame_fields
+from collegium.settlement._dissection_players import PARTS
 from collegium.settlement._errors import WorkTermsError
 from collegium.settlement._machine import STEPS_MAX
 from collegium.settlement._model_step import StepRule
-from collegium.settlement._proof_plan import ProofPlan
+from collegium.settlement._proof_plan import ProofPlan, digest_words
 
 __all__ = ["PublicWork", "WorkTerms", "proof_messages", "public_works", "round_messages", "signed_works"]
 
-_DIGEST_WORDS: Final = 4
 _LIMIT_MAX: Final = 1 << 23  # `_model_step` divides to 24 bits: more than twice a limit
 _RATE_MAX: Final = 1 << 32  # and to double words
 # Bounds of instructions, each a half more than was measured: for lies in as many columns as are corrected and all that
@@ -33,7 +33,6 @@ _REPORT_BLOCK_STEPS: Final = 11 << 13
 _ENTRY_STEPS: Final = 1 << 10
 _PAIR_STEPS: Final = 1 << 6  # and for a report and a registered trainer, who is looked for
 _VOUCHED: Final = "proofs"  # the work that a header's signers may know from others' receipts alone
-_PARTS: Final = 16  # into which a dissection divides
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class WorkTerms:
     @property
     def levels(self) -> int:
         """How many divisions a dissection of these programs' runs needs: what a court of them is founded with."""
-        return next(levels for levels in count(1) if _PARTS**levels >= self.steps_max)
+        return next(levels for levels in count(1) if PARTS**levels >= self.steps_max)
 
     @property
     def head(self) -> bytes:
@@ -110,10 +109,10 @@ class WorkTerms:
     def _shared(self) -> dict[str, int]:
         first, later = self.first.layout.budget, self.layout.budget
         return {
-            **_words("TASK", self.task),
-            **_words("FIRST_TERMS", self.first.digest),
-            **_words("FIRST_BEACON", self.first.beacon),
-            **_words("GENESIS", self.genesis),
+            **digest_words("TASK", self.task),
+            **digest_words("FIRST_TERMS", self.first.digest),
+            **digest_words("FIRST_BEACON", self.first.beacon),
+            **digest_words("GENESIS", self.genesis),
             "LEVEL": int.from_bytes(self.level.encode().ljust(8, b"\0"), "big"),
             "LEVEL_BYTES": len(self.level),
             "SEATS": len(self.first.seats),
@@ -152,11 +151,11 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
     weights = proves | {
         "SEATS_NEEDED": seats_needed(len(terms.first.seats), terms.lying_max),
         "TRAINERS_MIN": terms.trainers_min,
-        **_words("COHORT", sha256(terms.messages[0]).digest()),
+        **digest_words("COHORT", sha256(terms.messages[0]).digest()),
     }
     members = {
         "VALIDATORS": terms.epoch_set.size,
-        **_words("EPOCH_SET", terms.epoch_set.digest()),
+        **digest_words("EPOCH_SET", terms.epoch_set.digest()),
         "EPOCH_ROUNDS": terms.epoch_rounds,
     }
     state = {
@@ -168,7 +167,7 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
         "NUMERATOR": rule.numerator,
         "DENOMINATOR": rule.denominator,
         "DESCENDS": int(rule.descends),
-        **_words("FIRST", sha256(terms.parameters).digest()),
+        **digest_words("FIRST", sha256(terms.parameters).digest()),
     }
     modules = [
         ("weights", "_weights", members | weights),
@@ -229,9 +228,3 @@ def proof_messages(
     """Return what programs read of reports' proofs beside their round's messages."""
     combinations = [algebra.to_bytes(report.combination.reshape(-1)) for report in reports]
     return (*proofs, *registrations, *combinations)
-
-
-def _words(name: str, digest: Digest) -> dict[str, int]:
-    return {
-        f"{name}_{index}": int.from_bytes(digest[8 * index : 8 * index + 8], "big") for index in range(_DIGEST_WORDS)
-    }
