@@ -270,8 +270,7 @@ def restore_validator(
         before: how the epoch before ended, if there was one.
     """
     registered, registrations = kept.registered, dict(kept.registrations)
-    change = _restored_change(context, kept)
-    withdrawals = _restored_withdrawals(context, kept, before)
+    change, withdrawals = _restored_beside(context, kept, before)
     if kept.header is not None:
         if change is not None and change.change.handover is not None:  # of a round whose header is final
             return _restored_end(context, kept, kept.header, change, withdrawals, now)
@@ -314,19 +313,22 @@ def restore_validator(
     return state, (*effects, *more)
 
 
-def _restored_change(context: ValidatorContext, kept: Kept) -> ChangeState | None:
-    """Return the change of epochs as of the last round that was entered: the blocks after it are applied once more."""
-    if context.change is None:
-        return None
-    return restore_change(context.change, _payloads_before(context, kept), kept.epoch_secrets)
+def _restored_beside(
+    context: ValidatorContext, kept: Kept, before: EpochOver | None
+) -> tuple[ChangeState | None, Withdrawals]:
+    """Return the change of epochs and whose consent was taken back, as of the last round that was entered.
 
-
-def _restored_withdrawals(context: ValidatorContext, kept: Kept, before: EpochOver | None) -> Withdrawals:
-    """Return whose consent was taken back as of the last round that was entered, in this epoch or before it."""
-    if context.consents is None:
-        return Withdrawals()
-    state = Withdrawals() if before is None else Withdrawals(before.withdrawn)
-    return follow_withdrawals(context.consents, state, _payloads_before(context, kept))
+    The blocks after it are applied once more. The archive is read once for both, and only where one of them is wanted.
+    """
+    if context.change is None and context.consents is None:
+        return None, Withdrawals()
+    payloads, change, withdrawals = _payloads_before(context, kept), None, Withdrawals()
+    if context.change is not None:
+        change = restore_change(context.change, payloads, kept.epoch_secrets)
+    if context.consents is not None:
+        withdrawals = Withdrawals() if before is None else Withdrawals(before.withdrawn)
+        withdrawals = follow_withdrawals(context.consents, withdrawals, payloads)
+    return change, withdrawals
 
 
 def _payloads_before(context: ValidatorContext, kept: Kept) -> list[bytes]:
