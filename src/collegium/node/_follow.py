@@ -16,7 +16,6 @@ from collegium.settlement import (
     HeaderPlace,
     JsonRpcChain,
     attach,
-    read_checkpoints,
     read_courts,
     read_head,
     read_refuter,
@@ -62,7 +61,9 @@ def watch_run(
         CollegiumError: the record is not what the chain holds, or the chain is not reachable or refuses.
     """
     chain, known = JsonRpcChain(run.url), set[Digest]()
+    deployment = attach(chain, run.deployment.settlement, run.deployment.block)
     while True:
+        over = read_head(chain, deployment).next_round >= len(run.rounds)  # asked before: all that is settled is seen
         found = watch(run, say, known)
         if found is not None:
             finding, place = found
@@ -70,9 +71,6 @@ def watch_run(
                 challenge(run, finding, place, rooms, player)
                 bring_charges(run, player, say)
             return finding
-        deployment = attach(chain, run.deployment.settlement, run.deployment.block)
-        known |= {checkpoint.digest for checkpoint in read_checkpoints(chain, deployment)}
-        over = read_head(chain, deployment).next_round >= len(run.rounds)
         open_rooms = [room for room in rooms if plan.defend and player is not None and not room.defend(run, player)]
         if (over and not open_rooms) or not (plan.follow or plan.defend):
             break

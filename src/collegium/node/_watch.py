@@ -7,7 +7,7 @@ comes after stands on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -160,19 +160,20 @@ def load_watched(path: Path, url: str | None = None) -> WatchedRun:
     return WatchedRun(path, task, rounds, tuple(terms), node, record.deployment, *stakes)
 
 
-def watch(run: WatchedRun, say: Say, known: Container[Digest] = ()) -> tuple[Finding, HeaderPlace] | None:
+def watch(run: WatchedRun, say: Say, known: set[Digest] | None = None) -> tuple[Finding, HeaderPlace] | None:
     """Recompute all rounds under accepted checkpoints; return the first wrong header and where it stands.
 
     Args:
-        known: checkpoints that hold, and need not be looked at again.
+        known: checkpoints that hold, and need not be looked at again; those that are found to hold are added.
 
     Raises:
         RecordMismatchError: the chain holds other headers, or an object is not what its name says.
     """
     chain = JsonRpcChain(run.url)
     deployment = attach(chain, run.deployment.settlement, run.deployment.block)
+    held = set[Digest]() if known is None else known
     for checkpoint in read_checkpoints(chain, deployment):
-        if checkpoint.digest in known:
+        if checkpoint.digest in held:
             continue
         digests = _digests_under(run, checkpoint)
         say(f"checkpoint of rounds {checkpoint.first_round}-{checkpoint.last_round}: {checkpoint.digest.hex()[:16]}")
@@ -184,6 +185,7 @@ def watch(run: WatchedRun, say: Say, known: Container[Digest] = ()) -> tuple[Fin
             say(f"round {number}: {finding.what}")
             index = number - checkpoint.first_round
             return finding, HeaderPlace(checkpoint, number, digests[index], header_proof(digests, index))
+        held.add(checkpoint.digest)
     return None
 
 
