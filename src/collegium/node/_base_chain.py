@@ -61,7 +61,7 @@ from collegium.settlement import (
     verify_replay,
 )
 
-from ._evidence import Accusation, Charge, accuse
+from ._evidence import Accusation, Charge, DeedKey, accuse
 from ._facts import CheckpointFacts
 from ._json import decode_canonical
 from ._sharded_node import ShardedNode
@@ -405,6 +405,12 @@ class BaseChain:
     def certified_steps(self) -> list[TakenStep]:
         """The checkpoints and handovers, which chains that follow take too."""
         return [taken for taken in self.taken if not isinstance(taken.step.what, Accusation)]
+
+    @property
+    def convicted(self) -> set[DeedKey]:
+        """The deeds that cost members their stakes."""
+        whats = (taken.step.what for taken in self.taken)
+        return {what.deed.key for what in whats if isinstance(what, Accusation)}
 
     @property
     def convictions(self) -> list[ConvictionRecord]:

@@ -223,12 +223,13 @@ class RelayerProcess:
     async def _bring(self) -> None:
         """Bring what members are charged with before the contract that takes stakes, each deed once."""
         epoch_sets = [known.epoch_set for known in self.client.epochs.known]
-        done = {deed_of(found.charge, epoch_sets).key for found in self.chain.convictions}
+        done = self.chain.convicted
         for charge in self.charges if self.chain.site is not None else ():
-            if deed_of(charge, epoch_sets).key in done:
-                continue
             try:
-                step = CertifiedStep(accuse(charge, epoch_sets, self.chain.numbers), b"")
+                accusation = accuse(charge, epoch_sets, self.chain.numbers)
+                if accusation.deed.key in done:
+                    continue
+                step = CertifiedStep(accusation, b"")
                 await self.waiting(HOME, partial(self.sender.carry_through, step))
             except (NoStakeError, ContractRefusedError) as error:
                 self.log.warning("nothing_taken", charge=charge.kind, reason=error)
