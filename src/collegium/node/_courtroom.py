@@ -38,8 +38,9 @@ from collegium.settlement import (
 )
 
 from ._machine_court import attach_machine_court
-from ._public_work import read_public_record
+from ._public_work import PublicRecord
 from ._watch import Finding, Say, WatchedRun, model_trace_of
+from ._work_terms import work_terms
 
 __all__ = ["FOUNDED_FOR", "POLL_S", "Courtroom", "ModelCourtroom", "Player", "courtrooms", "found_courtroom"]
 
@@ -178,7 +179,9 @@ def _courtroom(chain: JsonRpcChain, run: WatchedRun, address: bytes) -> Courtroo
     try:
         court = attach_court(chain, address, run.deployment.block)
     except ContractRefusedError:  # another kind of court
-        return attach_machine_court(chain, read_public_record(run.path), run.deployment, address)
+        terms = work_terms(run.genesis, run.experiment, run.task)
+        record = PublicRecord(run.path, run.task, terms, run.rounds, run.terms)
+        return attach_machine_court(chain, record, run.deployment, address)
     check_court(chain, court, run.deployment, run.rule)
     return ModelCourtroom(court)
 

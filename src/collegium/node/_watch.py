@@ -43,8 +43,8 @@ from ._base_chain import decode_chain_record, numbers_of
 from ._epoch_ledger import ordered_epochs
 from ._epochs import Epochs, epochs_of
 from ._evidence import RunEvidence, decode_run_evidence
-from ._experiment import experiment_from_bytes
-from ._genesis import decode_genesis, first_terms
+from ._experiment import Experiment, experiment_from_bytes
+from ._genesis import Genesis, decode_genesis, first_terms
 from ._ledger import OrderedRound, decode_index, decode_segments
 from ._run import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, STORE
 from ._setup import build_task
@@ -100,12 +100,15 @@ class WatchedRun:
     """The public record of a run, and where it settles.
 
     Attributes:
+        terms: each round's own.
         site: where stakes can be taken and which court is asked; None in a task that was founded without.
         numbers: members of the chain's registry, by account.
         evidence: what members signed by themselves that can cost them their stakes.
     """
 
     path: Path
+    genesis: Genesis
+    experiment: Experiment
     task: LearningTask
     rounds: tuple[OrderedRound, ...]
     terms: tuple[RoundTerms, ...]
@@ -157,7 +160,7 @@ def load_watched(path: Path, url: str | None = None) -> WatchedRun:
     evidence = decode_run_evidence(_read(path, EVIDENCE)) if experiment.chain.courts else None
     numbers = numbers_of(genesis.epoch_set, staking)
     stakes = (epochs, record.stakes_site, numbers, evidence)
-    return WatchedRun(path, task, rounds, tuple(terms), node, record.deployment, *stakes)
+    return WatchedRun(path, genesis, experiment, task, rounds, tuple(terms), node, record.deployment, *stakes)
 
 
 def watch(run: WatchedRun, say: Say, known: set[Digest] | None = None) -> tuple[Finding, HeaderPlace] | None:
