@@ -246,7 +246,7 @@ class _Draft:
         task = build_task(genesis, experiment)  # refuses what does not fit before anything is written
         consents_of(genesis, experiment.licences)  # likewise
         keys = [(own.account, own.voting) for own in validators]
-        staking = [account for account, _ in trainers if experiment.chain.trainers_stake]
+        staking = experiment.chain.staking(account for account, _ in trainers)
         stakes = (court_rules(genesis, experiment, task), staking)
         try:
             if experiment.licences is not None:

@@ -6,12 +6,12 @@ with sorted keys, no spaces, ASCII only, fractions as "numerator/denominator", a
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, Literal, NoReturn, TypeAlias
+from typing import Final, Literal, NoReturn, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from collegium.aggregation import COMMITTEE_DOMAIN, KEY_CODE
@@ -82,6 +82,7 @@ COLUMNS = COMMITTEE_DOMAIN.size  # of the key codeword, shared equally among the
 # An absent seat spoils its columns once, a lying one twice; the code bears as many as it has beyond its degree bound.
 COLUMNS_SPOILED_MAX = COLUMNS - KEY_CODE.degree_bound
 
+T = TypeVar("T")
 Level: TypeAlias = Literal["unproved", "bounded", "attested", "proved"]
 ModelKind: TypeAlias = Literal["logistic", "mlp"]
 Loss: TypeAlias = Literal["sigmoid", "squared"]
@@ -250,6 +251,10 @@ class ChainSettings:
     followers: tuple[str | None, ...] = ()
     courts: bool = False
     trainers_stake: bool = False
+
+    def staking(self, trainers: Iterable[T]) -> list[T]:
+        """Return who of a task's trainers enters with a stake: all of them, or nobody."""
+        return list(trainers) if self.trainers_stake else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ class RelayerProcess:
                 epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
             ),
             consents=consents_of(genesis, experiment.licences),
-            trainers=[account for account, _ in genesis.trainers if experiment.chain.trainers_stake],
+            trainers=experiment.chain.staking(account for account, _ in genesis.trainers),
             charges=_read_charges(settings.state / CHARGES),
             policy=RelayPolicy(settings.confirmations, GasPolicy(price_max), settings.replace_after_s),
         )

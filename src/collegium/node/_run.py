@@ -192,7 +192,7 @@ def run_experiment(
             federation.genesis.epoch_set,
             [(keys.account, keys.voting) for keys in federation.validators],
             court_rules(federation.genesis, experiment, federation.task),
-            [trainer.account for trainer in federation.trainers if experiment.chain.trainers_stake],
+            experiment.chain.staking(trainer.account for trainer in federation.trainers),
         )
         book, store = _Book(), Store(out / STORE)
         due = last_rounds(experiment.task.rounds, experiment.chain.checkpoint_every)

@@ -205,7 +205,8 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     everything: Sequence[OrderedRound | ShardedRound] = sharded or rounds
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    stakes = Founded(court_rules(genesis, experiment, task), _staking(experiment, genesis))
+    staking = experiment.chain.staking(account for account, _ in genesis.trainers)
+    stakes = Founded(court_rules(genesis, experiment, task), staking)
     _check_chain(audit, genesis, experiment.chain, record, everything, epochs, stakes)
     if experiment.chain.courts:
         _check_evidence(audit, epochs, rounds)
@@ -442,11 +443,6 @@ def _check_evidence(audit: Audit, epochs: Epochs, rounds: Sequence[OrderedRound]
     count = sum(len(votes.voters) for votes in found.votes)
     audit.passed(f"evidence: {count} votes for headers, each its validator's own; {len(deeds)} charges that hold")
     audit.unchecked.append("that nobody else voted for a header, and that nothing else was signed twice")
-
-
-def _staking(experiment: Experiment, genesis: Genesis) -> tuple[bytes, ...]:
-    """Return the trainers that must have entered with a stake."""
-    return tuple(account for account, _ in genesis.trainers) if experiment.chain.trainers_stake else ()
 
 
 def _convicted(record: ChainRecord) -> str:
