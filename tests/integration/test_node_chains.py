@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from _chain_stage import CHAIN_ID, DEPLOYER, MALLORY, World, embedded
 from _relay_stage import (
@@ -223,7 +222,7 @@ class Town:
         """Have an auditor check what is on disk; return how many checkpoints each chain has."""
         home, *following = (self._written(place) for place in range(len(self.worlds)))
         urls = [url(place) for place in range(len(self.worlds))]
-        whole = replace(home, followers=tuple(following) or msgspec.UNSET)
+        whole = home.with_followers(following)
         later = [LATER] if home.handed_over else []
         check_chain(whole, urls[0], FIRST_SET, OPERATOR.address, later, urls[1:])
         chains = [self.process.chain, *(follower.sender.chain for follower in self.process.followers)]

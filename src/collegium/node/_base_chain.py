@@ -254,6 +254,10 @@ class ChainRecord:
         """The record without those of the chains that follow."""
         return replace(self, followers=msgspec.UNSET)
 
+    def with_followers(self, followers: Sequence[ChainRecord]) -> ChainRecord:
+        """Return the record with those of the chains that follow, if there are any."""
+        return replace(self, followers=tuple(followers) or msgspec.UNSET)
+
     @property
     def handed_over(self) -> tuple[HandoverRecord, ...]:
         """The handovers, none in a task of one epoch."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-
-import msgspec
 
 from collegium.consensus import EpochSet
 from collegium.crypto import AccountKey, BlsSecretKey
@@ -50,4 +47,4 @@ def found_chains(
 def chains_record(chains: Sequence[BaseChain]) -> ChainRecord:
     """Return the record of all chains, as that of the home."""
     home, *followers = (chain.record() for chain in chains)
-    return replace(home, followers=tuple(followers) or msgspec.UNSET)
+    return home.with_followers(followers)

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Final, TypeVar
-
-import msgspec
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms
@@ -418,7 +416,6 @@ def _read_files(consortium: Consortium, experiment: Experiment) -> NetworkFiles:
     state = folder / "relayer" / STATE
     followers = range(HOME + 1, HOME + 1 + len(experiment.chain.followers))
     record, *following = (_read_chain(home) for home in (state, *(follower_folder(state, at) for at in followers)))
-    record = replace(record, followers=tuple(following) or msgspec.UNSET)
     homes = {
         role: [consortium.config(member).parent for member in consortium.members if member.role == role]
         for role in ("validator", "trainer")
@@ -429,7 +426,7 @@ def _read_files(consortium: Consortium, experiment: Experiment) -> NetworkFiles:
     whole = tested.is_file() and len(rows) == len(names) and all(path.is_file() for path in rows)
     return NetworkFiles(
         operator=load_account(folder / "relayer" / OPERATOR_KEY, genesis.operator),
-        chain=record,
+        chain=record.with_followers(following),
         evaluations=read_evaluations(folder / "steward" / STATE / EVALUATIONS),
         validators=[read_figures(home / STATE / FIGURES) for home in homes["validator"]],
         trainers=[read_figures(home / STATE / FIGURES) for home in homes["trainer"]],
