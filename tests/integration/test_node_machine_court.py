@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from _chain_stage import DEVELOPMENT_KEYS, ask, running_anvil
+from _planted_lies import LIAR, LIED_ROUND, WATCHER, false_lost, wrong_total
 from _run_stage import play, write_experiment
 
 from collegium import aggregation
@@ -19,6 +20,7 @@ from collegium.crypto import AccountKey, Digest
 from collegium.node import (
     MachineCourtroom,
     NothingRejectedError,
+    Player,
     WatchedRun,
     WatchPlan,
     courtrooms,
@@ -53,41 +55,8 @@ from collegium.settlement import (
 )
 
 TERMS = DissectionTerms(window_s=4000, join_s=600, clock_s=900, extension_s=60)
-LIED_ROUND = 2
-WATCHER, LIAR = (AccountKey(bytes.fromhex(key[2:])) for key in DEVELOPMENT_KEYS)
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
-
-
-@contextmanager
-def wrong_total() -> Iterator[None]:
-    """Open another sum than the key sums give, by one in one entry; the model follows from it."""
-    honest = aggregation.open_sum
-
-    def open_sum(terms: Any, *arguments: Any) -> aggregation.OpenedSum:
-        opened = honest(terms, *arguments)
-        total = opened.total.copy()
-        total[1] += terms.round == LIED_ROUND
-        return replace(opened, total=total)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aggregation, "open_sum", open_sum)
-        yield
-
-
-@contextmanager
-def false_lost() -> Iterator[None]:
-    """Call a sum lost that opens: the model stays as it was."""
-    honest = aggregation.open_sum
-
-    def open_sum(terms: Any, *arguments: Any) -> aggregation.OpenedSum:
-        if terms.round == LIED_ROUND:
-            raise aggregation.SumLostError("as agreed")
-        return honest(terms, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aggregation, "open_sum", open_sum)
-        yield
 
 
 @contextmanager
@@ -108,15 +77,6 @@ def node() -> Iterator[str]:
     """The address of an anvil of this file's own, whose clock is moved."""
     with running_anvil() as url:
         yield url
-
-
-@dataclass(frozen=True)
-class Player:
-    """Who disputes and defends here."""
-
-    account: AccountKey
-    say: Callable[[str], None]
-    wait: Callable[[], None]
 
 
 @dataclass
@@ -219,8 +179,10 @@ def test_lie_that_a_committee_agreed_on_is_refuted_at_one_instruction(node: str,
     # a watcher that is told where the court is sees the same lie, and that it fell
     (told,) = courtrooms(room.run, room.court.address)
     assert told.hears(finding)
-    finding, plan = watch(room.run, room.said.append)[0], WatchPlan(challenge=True)  # type: ignore[index]
-    assert watch_run(room.run, [told], plan, room.player(), room.said.append, room.wait) == finding  # type: ignore[arg-type]
+    found = watch(room.run, room.said.append)
+    assert found is not None
+    plan = WatchPlan(challenge=True)
+    assert watch_run(room.run, [told], plan, room.player(), room.said.append, room.wait) == found[0]
     assert any("asks another court: nobody is slashed" in line for line in room.said)
 
 

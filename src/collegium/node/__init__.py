@@ -16,7 +16,7 @@ from ._consortium import (
     found_consortium,
     open_consortium,
 )
-from ._courtroom import Courtroom, ModelCourtroom, Player, courtrooms, found_courtroom
+from ._courtroom import Courtroom, ModelCourtroom, courtrooms, found_courtroom
 from ._desk import Readiness
 from ._events import (
     CheckpointPosted,
@@ -56,7 +56,6 @@ from ._final_model import FinalModelError, final_model
 from ._follow import WatchPlan, challenge, watch_run
 from ._genesis import Genesis, GenesisError, decode_genesis
 from ._machine_court import (
-    CourtPlayer,
     MachineCourtroom,
     NothingRejectedError,
     found_machine_court,
@@ -176,6 +175,7 @@ from ._verify import AnchorError, DerivedFileError, Verification, verify_run
 from ._watch import (
     Finding,
     NotOnANodeError,
+    Player,
     RecordMismatchError,
     WatchedRun,
     load_watched,
@@ -206,7 +206,6 @@ __all__ = [
     "ConfirmCard",
     "Consortium",
     "ConsortiumError",
-    "CourtPlayer",
     "Courtroom",
     "DataRegistration",
     "DataSettings",

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from collegium.settlement import (
     MODEL_STEP,
-    Account,
     ChallengerAtChain,
     ContractRefusedError,
     Court,
@@ -39,22 +37,12 @@ from collegium.settlement import (
 
 from ._machine_court import attach_machine_court
 from ._public_work import PublicRecord
-from ._watch import Finding, Say, WatchedRun, model_trace_of
+from ._watch import Finding, Player, WatchedRun, model_trace_of
 from ._work_terms import work_terms
 
-__all__ = ["FOUNDED_FOR", "POLL_S", "Courtroom", "ModelCourtroom", "Player", "courtrooms", "found_courtroom"]
+__all__ = ["FOUNDED_FOR", "Courtroom", "ModelCourtroom", "courtrooms", "found_courtroom"]
 
-POLL_S = 12.0  # a block of the base chain
 FOUNDED_FOR = ("model step", "kept model")  # what a court that is founded here hears
-
-
-@dataclass(frozen=True)
-class Player:
-    """Who plays a dispute: an account that pays, to whom each move is told, and how time passes between two looks."""
-
-    account: Account
-    say: Say
-    wait: Callable[[], None] = lambda: time.sleep(POLL_S)
 
 
 class Courtroom(Protocol):

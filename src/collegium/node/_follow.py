@@ -21,9 +21,9 @@ from collegium.settlement import (
     read_refuter,
 )
 
-from ._courtroom import FOUNDED_FOR, POLL_S, Courtroom, Player, found_courtroom
+from ._courtroom import FOUNDED_FOR, Courtroom, found_courtroom
 from ._penalties import bring_charges, convict_signers, tell_standing
-from ._watch import Finding, Say, WatchedRun, watch
+from ._watch import POLL_S, Finding, Player, Say, WatchedRun, watch
 
 __all__ = ["WatchPlan", "challenge", "watch_run"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 from collegium.errors import CollegiumError
 from collegium.settlement import (
@@ -45,11 +44,10 @@ from collegium.settlement import (
 )
 
 from ._public_work import PublicRecord
-from ._watch import Finding, WatchedRun
+from ._watch import Finding, Player, WatchedRun
 from ._work_terms import convicting_kinds, convicting_programs, convicting_works
 
 __all__ = [
-    "CourtPlayer",
     "MachineCourtroom",
     "NothingRejectedError",
     "attach_machine_court",
@@ -57,23 +55,6 @@ __all__ = [
     "work_kinds",
     "work_programs",
 ]
-
-
-class CourtPlayer(Protocol):
-    """Who plays a dispute."""
-
-    @property
-    def account(self) -> Account:
-        """Who pays and signs."""
-        ...
-
-    def say(self, line: str, /) -> None:
-        """Be told of a move."""
-        ...
-
-    def wait(self) -> None:
-        """Let time pass between two looks at the chain."""
-        ...
 
 
 def work_programs(record: PublicRecord) -> tuple[Program, ...]:
@@ -129,7 +110,7 @@ class MachineCourtroom:
         """Tell whether a program rejects the round's header."""
         return self._rejecting(finding.round) is not None
 
-    def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: CourtPlayer) -> DisputeState:
+    def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
         """Play the games against everybody who stands up for the header."""
         moves = DissectionMoves(JsonRpcChain(run.url), self.court, player.account)
         number = self._begun(moves, place)
@@ -156,7 +137,7 @@ class MachineCourtroom:
         player.say(f"dispute {number} is over: the header is {state.name.lower()}")
         return state
 
-    def defend(self, run: WatchedRun, player: CourtPlayer) -> bool:
+    def defend(self, run: WatchedRun, player: Player) -> bool:
         """Stand up for right headers that somebody disputes, and answer; tell whether all checkpoints are final."""
         moves = DissectionMoves(JsonRpcChain(run.url), self.court, player.account)
         final = True
@@ -195,7 +176,7 @@ class MachineCourtroom:
         """Return the first kind of work whose program rejects a round's header."""
         return next((kind for kind in range(len(self._programs)) if self._accepts(number, kind) is False), None)
 
-    def _answer(self, moves: DissectionMoves, dispute: int, kind: int, number: int, player: CourtPlayer) -> None:
+    def _answer(self, moves: DissectionMoves, dispute: int, kind: int, number: int, player: Player) -> None:
         if dispute not in self._defences:
             run, known = self._run(number, kind)
             right = run.stuck is None and run.accepted
@@ -222,7 +203,7 @@ class MachineCourtroom:
         return None
 
 
-def _tell(made: Sequence[MadeMove], player: CourtPlayer) -> None:
+def _tell(made: Sequence[MadeMove], player: Player) -> None:
     for move in made:
         place = "" if move.game is None else f"game {move.game}, level {move.level}, step {move.position:,}, "
         player.say(f"  {move.what}: {place}{move.receipt.gas:,} gas")

@@ -22,9 +22,8 @@ from collegium.settlement import (
     read_refuter,
 )
 
-from ._courtroom import Player
 from ._evidence import BadChargeError, NoStakeError, accuse
-from ._watch import Say, WatchedRun
+from ._watch import Player, Say, WatchedRun
 
 __all__ = ["bring_charges", "convict_signers", "tell_standing"]
 

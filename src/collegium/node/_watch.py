@@ -7,6 +7,7 @@ comes after stands on it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage import Store
 from collegium.settlement import (
+    Account,
     Checkpoint,
     Deployment,
     HeaderPlace,
@@ -51,8 +53,10 @@ from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
 
 __all__ = [
+    "POLL_S",
     "Finding",
     "NotOnANodeError",
+    "Player",
     "RecordMismatchError",
     "Say",
     "WatchedRun",
@@ -63,6 +67,7 @@ __all__ = [
     "watch",
 ]
 
+POLL_S = 12.0  # a block of the base chain
 OBJECT_BYTES_MAX = 64 << 20
 FILE_BYTES_MAX = 1 << 30
 
@@ -77,6 +82,15 @@ class NotOnANodeError(CollegiumError):
 
 class RecordMismatchError(CollegiumError):
     """The folder is not the record of what the chain holds: headers or objects are missing or others."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who plays a dispute: an account that pays, to whom each move is told, and how time passes between two looks."""
+
+    account: Account
+    say: Say
+    wait: Callable[[], None] = lambda: time.sleep(POLL_S)
 
 
 @dataclass(frozen=True)
