@@ -15,6 +15,7 @@ __all__ = [
     "ExitCode",
     "JsonOption",
     "UsageError",
+    "address_in",
     "empty_folder",
     "exit_codes",
     "print_facts",
@@ -22,6 +23,7 @@ __all__ = [
     "print_lines",
 ]
 
+ADDRESS_BYTES: Final = 20
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; messages go to standard error.")]
 
 
@@ -79,6 +81,21 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Write one JSON value to standard output."""
     typer.echo(json_text.dumps(value, sort_keys=True, indent=2, allow_nan=False))
+
+
+def address_in(option: str, text: str) -> bytes:
+    """Return the account that an option names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    try:
+        address = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        address = b""
+    if len(address) != ADDRESS_BYTES:
+        raise UsageError(f"{option} {text!r} is no address, expected {ADDRESS_BYTES} bytes in hexadecimal")
+    return address
 
 
 def empty_folder(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from collegium.apps._exit import JsonOption, UsageError, exit_codes, print_facts, print_json
+from collegium.apps._exit import JsonOption, UsageError, address_in, exit_codes, print_facts, print_json
 from collegium.errors import CollegiumError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ __all__ = [
     "revoke",
 ]
 
-ADDRESS_BYTES: Final = 20
 WHOLE: Final = 10_000  # basis points
 LICENCE_BYTES_MAX: Final = 1 << 16
 
@@ -190,7 +189,7 @@ def data_issue(
 
         request = decode_licence(_read(licence))
         grant = Grant(
-            None if contract is None else _address("--contract", contract),
+            None if contract is None else address_in("--contract", contract),
             _country(jurisdiction),
             royalty,
             _curators(curator or ()),
@@ -224,7 +223,7 @@ def data_revoke(
         from collegium.crypto import load_keys
         from collegium.settlement import JsonRpcChain
 
-        facts = revoke(JsonRpcChain(url), load_keys(key).account, _address("--contract", contract), number)
+        facts = revoke(JsonRpcChain(url), load_keys(key).account, address_in("--contract", contract), number)
         if json:
             print_json(facts)
         else:
@@ -272,18 +271,8 @@ def _curators(texts: Sequence[str]) -> tuple[CuratorShare, ...]:
         address, _, points = text.partition("=")
         if not (points.isascii() and points.isdecimal() and len(points) <= 5 and 1 <= int(points) <= WHOLE):
             raise UsageError(f"--curator {text!r}: expected ADDRESS=POINTS with 1 to {WHOLE} basis points")
-        shares.append(CuratorShare(_address("--curator", address), int(points)))
+        shares.append(CuratorShare(address_in("--curator", address), int(points)))
     return tuple(shares)
-
-
-def _address(option: str, text: str) -> bytes:
-    try:
-        address = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        address = b""
-    if len(address) != ADDRESS_BYTES:
-        raise UsageError(f"{option} {text!r} is no address, expected {ADDRESS_BYTES} bytes in hexadecimal")
-    return address
 
 
 def _read(path: Path) -> bytes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collegium.apps._exit import ExitCode, UsageError, exit_codes
+from collegium.apps._exit import ExitCode, UsageError, address_in, exit_codes
 from collegium.apps._printable import printable
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 KEY_VARIABLE = "COLLEGIUM_CHAIN_KEY"
-ADDRESS_BYTES = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +62,7 @@ def watch(
 
         if not run.is_dir():
             raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
-        address = None if court is None else _address(court)
+        address = None if court is None else address_in("--court", court)
         account = _account() if dispute or defend else None
         watched = node.load_watched(run, url)
         player = None if account is None else node.Player(account, _say)
@@ -88,13 +87,3 @@ def _account() -> "AccountKey":
         raise UsageError(
             f"--challenge and --defend need an account that pays: set {KEY_VARIABLE} to its key, 32 bytes"
         ) from error
-
-
-def _address(text: str) -> bytes:
-    try:
-        address = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        address = b""
-    if len(address) != ADDRESS_BYTES:
-        raise UsageError(f"--court {text!r} is no address, expected {ADDRESS_BYTES} bytes in hexadecimal")
-    return address
