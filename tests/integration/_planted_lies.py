@@ -156,7 +156,7 @@ def double_vote(federation: Federation) -> None:
         other = Ballot(said.view, hash_fields("test-other", said.view), said.ballot.parent_view, said.ballot.parent)
         sent(network, sender, replace(item, message=Vote(other, 3, keys.sign(other.digest(members)))), ended)
 
-    federation.network._send = send.__get__(federation.network)  # type: ignore[method-assign]
+    federation.network._send = send.__get__(federation.network)  # type: ignore[method-assign]  # of this network alone
 
 
 def double_report(federation: Federation) -> None:
@@ -169,7 +169,7 @@ def double_report(federation: Federation) -> None:
             other = replace(message.report, combination=message.report.combination ^ np.uint64(1))
             post(network, to, replace(message, report=replace(other, signature=trainer.sign(other.id))), *rest)
 
-    federation.network.post = posted.__get__(federation.network)  # type: ignore[method-assign]
+    federation.network.post = posted.__get__(federation.network)  # type: ignore[method-assign]  # of this network alone
 
 
 LIES = (

@@ -195,7 +195,7 @@ class Town:
         client: Any = Signers(None)
         records = [self._written(place) for place in range(len(self.worlds))]
         self.process = RelayerProcess(logger("relayer"), unused, OPERATOR, 9, 2, records[0], self.state, client)
-        self.process.resume = self._resumed  # type: ignore[method-assign]
+        self.process.resume = self._resumed  # type: ignore[method-assign]  # of this process alone: no genesis is read
         self.process.chain = self._resumed(records[0], HOME)
         self.process.sender = self.process.sender_of(self.process.chain, self.state)
         for place, record in enumerate(records[1:], 1):

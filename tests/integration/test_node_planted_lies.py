@@ -25,7 +25,7 @@ from _planted_lies import (
 )
 from _run_stage import check
 
-from collegium.node import WatchPlan, courtrooms, watch_run
+from collegium.node import ModelCourtroom, WatchPlan, courtrooms, watch_run
 from collegium.settlement import (
     JsonRpcChain,
     attach,
@@ -75,8 +75,9 @@ def test_a_model_that_a_committee_agreed_on_costs_its_signers_half_their_stakes(
     assert read_refuter(chain, place.run.site.disputes, place.run.headers[LIED_ROUND].digest) == WATCHER.address
     assert read_owed(chain, deployment.registry, WATCHER.address) == voters * STAKE // 20
     court = courtrooms(place.run)[0]
+    assert isinstance(court, ModelCourtroom)
     (first, second) = read_checkpoints(chain, attach(chain, deployment.settlement, deployment.block))
-    assert not is_final(chain, court.court, second.digest if first.last_round < LIED_ROUND else first.digest)  # type: ignore[attr-defined]
+    assert not is_final(chain, court.court, second.digest if first.last_round < LIED_ROUND else first.digest)
     # a second watcher, or the same after a kill, takes nothing twice and says so
     again = stage(node, run.path)
     watch_run(again.run, courtrooms(again.run), WatchPlan(challenge=True), again.player(), again.said.append)

@@ -124,11 +124,13 @@ def test_rounds_in_shards_name_no_licences() -> None:
 
 def test_a_site_without_trainers_is_a_slip_and_refused() -> None:
     settings = decode(TEXT).licences
+    assert settings is not None
     genesis: Any = SimpleNamespace(sites={"bonn": 1}, trainers=((bytes(20), "bonn/0"),))
-    assert consents_of(genesis, settings) == TaskConsents(settings, genesis.trainers)  # type: ignore[arg-type]
+    assert consents_of(genesis, settings) == TaskConsents(settings, genesis.trainers)
     assert consents_of(genesis, None) is None
+    misspelt: Any = SimpleNamespace(sites={"Bonn": 1}, trainers=())
     with pytest.raises(UnknownSiteError, match="'bonn'"):
-        consents_of(SimpleNamespace(sites={"Bonn": 1}, trainers=()), settings)  # type: ignore[arg-type]
+        consents_of(misspelt, settings)
 
 
 def test_licences_without_a_node_to_ask_are_refused() -> None:

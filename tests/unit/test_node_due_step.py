@@ -167,12 +167,11 @@ def hire(tmp_path: Path) -> Callable[..., Line]:
 
 def spiked(line: Line) -> None:
     """Send a transaction while gas is cheap to a node where it then is not."""
-    offered = line.pool.fees
     line.pool.base *= 4
-    line.pool.fees = lambda: Fees(2 * 100 + TIP, TIP)  # type: ignore[method-assign]
-    with pytest.raises(TransactionNotMinedError):
-        line.carry()
-    line.pool.fees = offered  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line.pool, "fees", lambda: Fees(2 * 100 + TIP, TIP))
+        with pytest.raises(TransactionNotMinedError):
+            line.carry()
 
 
 def test_a_transaction_that_waits_is_replaced_by_one_that_offers_an_eighth_more(hire: Callable[..., Line]) -> None:
@@ -201,10 +200,10 @@ def test_a_transaction_is_not_replaced_before_it_had_its_time(hire: Callable[...
 def test_a_replacement_that_was_noted_and_not_sent_serves_after_a_kill(hire: Callable[..., Line]) -> None:
     line = hire()
     spiked(line)
-    sent, line.pool.send = line.pool.send, killed  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        line.carry()
-    line.pool.send = sent  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line.pool, "send", killed)
+        with pytest.raises(KeyboardInterrupt):
+            line.carry()
     first, second = line.noted
     line.start()
     line.carry()

@@ -101,7 +101,8 @@ def bring(monkeypatch: pytest.MonkeyPatch, validators: Taken, found: Any) -> lis
     log: Any = SimpleNamespace(
         info=lambda event, **_: lines.append(event), warning=lambda event, **_: lines.append(event)
     )
-    process = RelayerProcess(log, nothing, nothing, 0, 1, nothing, Path(), validators, Licensed())  # type: ignore[arg-type]
+    around: Any = (validators, Licensed())
+    process = RelayerProcess(log, nothing, nothing, 0, 1, nothing, Path(), *around)
     monkeypatch.setattr(RelayerProcess, "_read_withdrawals", found)
     asyncio.run(process._bring_withdrawals())
     return lines
