@@ -56,17 +56,9 @@ from collegium.settlement.programs._round import (
     REPORT_END,
     REPORT_FIELDS,
     T_BEACON,
-    T_BOUND,
-    T_ENTRIES,
     T_LANES,
     T_MODEL,
-    T_ROUND,
-    T_TASK,
-    T_TRAINERS,
-    T_WEIGHT,
-    TERMS,
-    TERMS_END,
-    TERMS_FIELDS,
+    read_terms,
 )
 from collegium.settlement.programs._task import TRAINERS_MAX, bound_of, entries_of, task_digest, weight_max
 from collegium.settlement.programs._words import memory
@@ -84,22 +76,16 @@ ALL_KEY_ROWS = 6  # with the two rows that mask the combination
 def read_report_of(digest: int) -> None:
     """Read a report, its terms and c, and put what they say into their cells."""
     report = read_fields(digest, REPORT_FIELDS, 19, REPORT, REPORT_END, 0)
-    terms = read_fields(digest_field(report, R_TERMS), TERMS_FIELDS, 18, TERMS, TERMS_END, 0)
+    number = integer_field(report, R_ROUND)
+    terms = read_terms(digest_field(report, R_TERMS), number)
     memory[REPORT_RECORD] = report
     memory[TERMS_RECORD] = terms
-    number = integer_field(report, R_ROUND)
     memory[ROUND] = number
-    assert integer_field(terms, T_ROUND) == number
     assert same_digest(digest_field(report, R_TASK), task_digest()) == 1
-    assert same_digest(digest_field(terms, T_TASK), task_digest()) == 1
     assert field_size(report, R_TRAINER) == ACCOUNT_BYTES
     memory[TRAINER] = allocate(4)
     digest_at(memory[report], field_start(report, R_TRAINER), memory[TRAINER])
     memory[memory[TRAINER] + 2] = memory[memory[TRAINER] + 2] >> 32 << 32
-    assert integer_field(terms, T_ENTRIES) == entries_of(number)
-    assert integer_field(terms, T_BOUND) == bound_of(number)
-    assert integer_field(terms, T_TRAINERS) == TRAINERS_MAX
-    assert integer_field(terms, T_WEIGHT) == weight_max(number)
     assert integer_field(terms, T_LANES) == plan(LANE_COUNT)
     memory[UPDATE_ENTRIES] = entries_of(number)
     memory[UPDATE_BOUND] = bound_of(number)

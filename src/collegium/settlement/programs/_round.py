@@ -14,7 +14,18 @@ from collegium.settlement.programs._reading import (
     word_at,
 )
 from collegium.settlement.programs._room import allocate
-from collegium.settlement.programs._task import LEVEL, LEVEL_BYTES, SEATS, first_beacon, genesis, task_digest
+from collegium.settlement.programs._task import (
+    LEVEL,
+    LEVEL_BYTES,
+    SEATS,
+    TRAINERS_MAX,
+    bound_of,
+    entries_of,
+    first_beacon,
+    genesis,
+    task_digest,
+    weight_max,
+)
 from collegium.settlement.programs._words import memory
 
 HEADER = 0x6D2F76312F686561  # "m/v1/hea"
@@ -141,6 +152,18 @@ def read_report(close: int, index: int) -> int:
     for field in range(R_CIPHERTEXT, R_STALENESS):
         assert field == R_BOXES or field_size(report, field) == 32
     return report
+
+
+def read_terms(digest: int, number: int) -> int:
+    """Return the record of a round's terms, which demand of an update what the task has fixed."""
+    terms = read_fields(digest, TERMS_FIELDS, 18, TERMS, TERMS_END, 0)
+    assert same_digest(digest_field(terms, T_TASK), task_digest()) == 1
+    assert integer_field(terms, T_ROUND) == number
+    assert integer_field(terms, T_ENTRIES) == entries_of(number)
+    assert integer_field(terms, T_BOUND) == bound_of(number)
+    assert integer_field(terms, T_TRAINERS) == TRAINERS_MAX
+    assert integer_field(terms, T_WEIGHT) == weight_max(number)
+    return terms
 
 
 def short_word(record: int, index: int) -> int:
