@@ -177,7 +177,7 @@ def constants(module: str) -> dict[str, int]:
 
 def test_tags_and_roots_are_what_they_are_called() -> None:
     named: dict[str, int] = {}
-    for module in ("_round", "_members", "_key_sums", "_opening", "_next_round"):
+    for module in ("_round", "_members", "_key_sums", "_masking", "_opening", "_next_round"):
         named |= constants(module)
     tags = ("header", "close", "report", "terms", "epoch-set", "key-sum", "committee")
     for name in tags:

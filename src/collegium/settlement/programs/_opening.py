@@ -10,14 +10,19 @@ from collegium.settlement.programs._extension import FIELD, bit_length
 from collegium.settlement.programs._hashing import (
     finish_hash,
     put_bytes,
-    put_digest_field,
-    put_integer_field,
     put_little,
-    put_tag,
     put_word,
     start_hash,
 )
 from collegium.settlement.programs._key_sums import COLUMNS, KEY_ROWS, open_key, read_key_sums
+from collegium.settlement.programs._masking import (
+    CHECK_BLOCKS,
+    NOISE_BOUND,
+    RATE_LANES,
+    RING,
+    matrix_seed,
+    start_shake,
+)
 from collegium.settlement.programs._model_state import are_possible, is_model
 from collegium.settlement.programs._reading import (
     START_0,
@@ -59,7 +64,7 @@ from collegium.settlement.programs._round import (
     read_header,
     read_report,
 )
-from collegium.settlement.programs._task import SEATS, TRAINERS_MAX, bound_of, entries_of, task_digest, weight_max
+from collegium.settlement.programs._task import SEATS, TRAINERS_MAX, bound_of, entries_of, weight_max
 from collegium.settlement.programs._transforms import (
     ROOT_8192,
     ROOT_8192_INVERSE,
@@ -80,15 +85,9 @@ from collegium.settlement.programs._words import (
 )
 
 PROVES: int  # 1 where reports carry proofs: then an invalid sum names those that fail
-RING = 4096
 LOG_RING = 12
-CHECK_BLOCKS = 2
-NOISE_BOUND = 127
 SIGNED_MAX = 0x7FFFFFFF80000000  # (p - 1) / 2
 LEAST = 0x8000000000000000  # the word of the least signed number
-RATE_LANES = 21  # of SHAKE128
-MATRIX = 0x6D2F76312F6D6173  # "m/v1/mas"
-MATRIX_END = 0x6B2D6D6174726978  # "k-matrix"
 TOTAL = 0x6D2F76312F746F74  # "m/v1/tot"
 TOTAL_END = 0x616C000000000000  # "al"
 
@@ -202,7 +201,7 @@ def _unmask(before: int, number: int, key: int, total: int, blocks: int, weight:
     roots = make_roots(ROOT_8192)
     back = make_roots(ROOT_8192_INVERSE)
     transform(key, LOG_RING, roots, ROOT_8192)
-    seed = _matrix_seed(before, number)
+    seed = matrix_seed(number, beacon_after(before))
     product = allocate(RING)
     fits = 1
     for block in range(blocks):
@@ -228,25 +227,10 @@ def _unmask(before: int, number: int, key: int, total: int, blocks: int, weight:
     return fits
 
 
-def _matrix_seed(before: int, number: int) -> int:
-    """Return the address of the seed of the round's public matrix."""
-    hashing = start_hash()
-    beacon = beacon_after(before)
-    put_tag(hashing, 24, MATRIX, MATRIX_END, 0)
-    put_digest_field(hashing, task_digest())
-    put_integer_field(hashing, number)
-    put_digest_field(hashing, beacon)
-    return finish_hash(hashing)
-
-
 def _multiply(seed: int, block: int, key: int, product: int) -> None:
     """Multiply a block of the public matrix, SHAKE128 of seed and number, with the key, both as transforms."""
     frame = allocate(25)
-    for lane in range(4):
-        memory[frame + lane] = byte_swap(memory[seed + lane])
-    memory[frame + 4] = block
-    memory[frame + 5] = 0x1F
-    memory[frame + RATE_LANES - 1] = LEAST
+    start_shake(frame, seed, block)
     lane = RATE_LANES
     index = 0
     while index < RING:

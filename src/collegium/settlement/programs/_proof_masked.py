@@ -13,6 +13,7 @@ from collegium.settlement.programs._extension import (
     reversed_bits,
     root_of_unity,
 )
+from collegium.settlement.programs._masking import CHECK_BLOCKS, NOISE_BOUND, RATE_LANES, RING, start_shake
 from collegium.settlement.programs._proof_cells import (
     BLOCKS,
     CHI,
@@ -32,15 +33,10 @@ from collegium.settlement.programs._proof_sums import add_constant, add_entries,
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._words import byte_swap, fadd, fmul, fsub, keccak, memory
 
-RING = 4096
-CHECK_BLOCKS = 2
-NOISE_BOUND = 127
 KEY_MATRIX_ROWS = 4
 KEY_SLOTS = 1024
 KEY_PADS_LEN = 4444
 MASK_RELATIONS = 5
-RATE_LANES = 21  # of SHAKE128
-SEED_LANES = 5  # 32 bytes and a number
 
 
 def declare_mask() -> None:
@@ -209,14 +205,3 @@ def sum_of_blocks(matrix_seed: int) -> int:
                 memory[at + 1] = fadd(memory[at + 1], fmul(b, element))
                 found += 1
     return made
-
-
-def start_shake(sponge: int, seed: int, number: int) -> None:
-    """Absorb a digest and a number: SHAKE128, before its first permutation."""
-    for lane in range(25):
-        memory[sponge + lane] = 0
-    for lane in range(4):
-        memory[sponge + lane] = byte_swap(memory[seed + lane])
-    memory[sponge + 4] = number
-    memory[sponge + SEED_LANES] = 0x1F
-    memory[sponge + RATE_LANES - 1] = 0x8000000000000000

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collegium.settlement.programs._extension import bit_length
 from collegium.settlement.programs._hashing import finish_hash, put_digest_field, put_integer_field, put_tag, start_hash
+from collegium.settlement.programs._masking import CHECK_BLOCKS, NOISE_BOUND, RING, matrix_seed
 from collegium.settlement.programs._plan import LANE_COUNT, RULE, plan
 from collegium.settlement.programs._proof import begin_proof
 from collegium.settlement.programs._proof_cells import (
@@ -29,7 +30,7 @@ from collegium.settlement.programs._proof_cells import (
     UPDATE_LANES,
 )
 from collegium.settlement.programs._proof_labels import PROOF_TEXT
-from collegium.settlement.programs._proof_masked import CHECK_BLOCKS, KEY_PADS_LEN, KEY_SLOTS, NOISE_BOUND, RING
+from collegium.settlement.programs._proof_masked import KEY_PADS_LEN, KEY_SLOTS
 from collegium.settlement.programs._proof_transcript import put_label, start_transcript
 from collegium.settlement.programs._reading import (
     digest_at,
@@ -68,8 +69,6 @@ R_AUDIT_ROOT = 6
 R_COMBINATION = 10
 MATRIX = 0x6D2F76312F6D6174  # "m/v1/mat"
 MATRIX_END = 0x7269780000000000  # "rix"
-MASK_MATRIX = 0x6D2F76312F6D6173  # "m/v1/mas"
-MASK_MATRIX_END = 0x6B2D6D6174726978  # "k-matrix"
 ALL_KEY_ROWS = 6  # with the two rows that mask the combination
 
 
@@ -96,19 +95,9 @@ def read_report_of(digest: int) -> None:
     slots = (memory[UPDATE_ENTRIES] + memory[UPDATE_LANES] - 1) // memory[UPDATE_LANES]
     memory[BLOCKS] = CHECK_BLOCKS + (slots + RING - 1) // RING
     memory[BEACON] = digest_field(terms, T_BEACON)
-    memory[MATRIX_SEED] = matrix_seed()
+    memory[MATRIX_SEED] = matrix_seed(number, memory[BEACON])
     memory[CIPHERTEXT], length = read_message(digest_field(report, R_CIPHERTEXT))
     assert length == 8 * RING * memory[BLOCKS]
-
-
-def matrix_seed() -> int:
-    """Return the address of the seed of the round's public matrix."""
-    hashing = start_hash()
-    put_tag(hashing, 24, MASK_MATRIX, MASK_MATRIX_END, 0)
-    put_digest_field(hashing, task_digest())
-    put_integer_field(hashing, memory[ROUND])
-    put_digest_field(hashing, memory[BEACON])
-    return finish_hash(hashing)
 
 
 def key_root() -> int:
