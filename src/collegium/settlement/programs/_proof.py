@@ -88,7 +88,7 @@ from collegium.settlement.programs._proof_labels import (
     TRACE_LABEL,
     VALUES_LABEL,
 )
-from collegium.settlement.programs._proof_layout import NO_ROW, TABLE_WORDS, place_of, value_of
+from collegium.settlement.programs._proof_layout import NO_ROW, TABLE_WORDS, extended_value, place_of, value_of
 from collegium.settlement.programs._proof_openings import SALT_WORDS, check_opening, count_siblings
 from collegium.settlement.programs._proof_sums import add_entries, add_left, add_row
 from collegium.settlement.programs._proof_transcript import absorb, draw, draw_array, draw_positions
@@ -225,14 +225,6 @@ def check_sums() -> None:
         quotient_0, quotient_1 = fadd(quotient_0, c), fadd(quotient_1, d)
     a, b = ext_mul(quotient_0, quotient_1, fsub(a, 1), b)
     assert memory[LEFT] == a and memory[LEFT + 1] == b
-
-
-def extended_value(first: int, second: int) -> tuple[int, int]:
-    """Return at zeta the row over K whose parts are these two."""
-    a, b = value_of(first)
-    c, d = value_of(second)
-    c, d = ext_mul(c, d, 0, 1)
-    return fadd(a, c), fadd(b, d)
 
 
 def add_pairs() -> None:

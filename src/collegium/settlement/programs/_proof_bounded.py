@@ -6,9 +6,9 @@ from collegium.settlement.programs._extension import bit_length, ext_mul, power_
 from collegium.settlement.programs._proof_cells import MU, NORM, TAU, TREES, UPDATE_BOUND, UPDATE_ENTRIES, UPDATE_LANES
 from collegium.settlement.programs._proof_layout import flat, look_up_flat
 from collegium.settlement.programs._proof_masked import chi, update_scale
-from collegium.settlement.programs._proof_sums import add_alike, add_constant, add_powers
+from collegium.settlement.programs._proof_sums import add_constant, add_powers, add_with_squares
 from collegium.settlement.programs._room import allocate
-from collegium.settlement.programs._words import fadd, fmul, fsub, memory, mul_high
+from collegium.settlement.programs._words import fmul, fsub, memory, mul_high
 
 TABLE_MAX = 1 << 18
 LIMB_BITS = 12
@@ -92,6 +92,6 @@ def add_squares(tensor: int) -> None:
     bound = memory[UPDATE_BOUND]
     a, b = chi(NORM_RELATION)
     twice = fsub(0, 2 * bound)
-    add_alike(tensor, fmul(a, twice), fmul(b, twice), 1, a, b)
+    add_with_squares(tensor, fmul(a, twice), fmul(b, twice), a, b)
     total = fmul(fmul(bound, bound), memory[tensor])
-    add_constant(fadd(0, fmul(a, total)), fadd(0, fmul(b, total)))
+    add_constant(fmul(a, total), fmul(b, total))

@@ -7,7 +7,7 @@ rows. A *list of limbs* is a count and then three words a limb: grid or flat, sh
 
 from __future__ import annotations
 
-from collegium.settlement.programs._extension import bit_length
+from collegium.settlement.programs._extension import bit_length, ext_mul
 from collegium.settlement.programs._proof_cells import (
     BASES,
     CHUNKS,
@@ -31,7 +31,7 @@ from collegium.settlement.programs._proof_cells import (
     VALUES,
 )
 from collegium.settlement.programs._room import allocate
-from collegium.settlement.programs._words import memory
+from collegium.settlement.programs._words import fadd, memory
 
 NO_ROW = 0xFFFFFFFFFFFFFFFF
 TREE = 1 << 32
@@ -271,3 +271,11 @@ def value_of(row: int) -> tuple[int, int]:
     """Return a row's value at zeta."""
     at = memory[VALUES] + 2 * place_of(row)
     return memory[at], memory[at + 1]
+
+
+def extended_value(first: int, second: int) -> tuple[int, int]:
+    """Return at zeta the row over K whose parts are these two."""
+    a, b = value_of(first)
+    c, d = value_of(second)
+    c, d = ext_mul(c, d, 0, 1)
+    return fadd(a, c), fadd(b, d)

@@ -40,7 +40,7 @@ from collegium.settlement.programs._proof_cells import (
     TREES,
     WEIGHTS,
 )
-from collegium.settlement.programs._proof_layout import flat, grid, limbs, value_of
+from collegium.settlement.programs._proof_layout import extended_value, flat, grid, limbs
 from collegium.settlement.programs._proof_loss import (
     LOSS_RELATIONS,
     MINUS_ONE,
@@ -330,10 +330,7 @@ def add_chosen(inner: int, a: int, b: int, c: int, d: int) -> None:
 
 def pair_value(first: int, second: int, row: int) -> tuple[int, int]:
     """Return at zeta a row of a vector over K whose parts are matrices of width 1."""
-    a, b = value_of(memory[first + 6] + row)
-    c, d = value_of(memory[second + 6] + row)
-    c, d = ext_mul(c, d, 0, 1)
-    return fadd(a, c), fadd(b, d)
+    return extended_value(memory[first + 6] + row, memory[second + 6] + row)
 
 
 # --- the batch

@@ -120,8 +120,8 @@ def add_powers(tensor: int, a: int, b: int, c: int, d: int) -> None:
         add_row(memory[tensor + 1] + whole, g, h)
 
 
-def add_alike(tensor: int, a: int, b: int, squares: int, c: int, d: int) -> None:
-    """Add (a + b x) times the sum of a vector's entries, and (c + d x) times that of their squares unless told not."""
+def add_with_squares(tensor: int, a: int, b: int, c: int, d: int) -> None:
+    """Add (a + b x) times the sum of a vector's entries, and (c + d x) times that of their squares."""
     slots, length, weights = memory[SLOTS], memory[tensor], memory[WEIGHTS]
     for row in range(memory[tensor + 2]):
         rest, sum_0, sum_1 = length - row * slots, 0, 0
@@ -130,9 +130,8 @@ def add_alike(tensor: int, a: int, b: int, squares: int, c: int, d: int) -> None
             sum_1 = fadd(sum_1, memory[weights + 2 * slot + 1])
         e, f = ext_mul(a, b, sum_0, sum_1)
         add_row(memory[tensor + 1] + row, e, f)
-        if squares == 1:
-            e, f = ext_mul(c, d, sum_0, sum_1)
-            add_square(memory[tensor + 1] + row, e, f)
+        e, f = ext_mul(c, d, sum_0, sum_1)
+        add_square(memory[tensor + 1] + row, e, f)
 
 
 # --- expressions

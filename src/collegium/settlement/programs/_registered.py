@@ -52,7 +52,7 @@ from collegium.settlement.programs._proof_loss import MINUS_ONE, alike, boolean
 from collegium.settlement.programs._proof_step import declare_data, set_data_code
 from collegium.settlement.programs._proof_sums import add_constant, add_samples, begin_sums, of_grid
 from collegium.settlement.programs._proof_transcript import end_fields, put_label, start_transcript
-from collegium.settlement.programs._reading import digest_at, is_no_digest, little_at, short_at, word_at
+from collegium.settlement.programs._reading import digest_at, is_no_digest, little_at, same_digest, short_at, word_at
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._task import task_digest
 from collegium.settlement.programs._words import byte_swap, fsub, memory
@@ -139,11 +139,7 @@ def read_roots(message: int, count: int) -> None:
         root = memory[ROOTS] + 4 * tree
         digest_at(message, ROOTS_AT + 32 * tree, root)
         for other in range(memory[ROOTS], root, 4):
-            assert (
-                memory[other] != memory[root]
-                or memory[other + 1] != memory[root + 1]
-                or (memory[other + 2] != memory[root + 2] or memory[other + 3] != memory[root + 3])
-            )
+            assert same_digest(other, root) == 0
 
 
 def declare_rows(count: int) -> None:
