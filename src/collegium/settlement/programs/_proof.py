@@ -90,14 +90,29 @@ from collegium.settlement.programs._proof_labels import (
 )
 from collegium.settlement.programs._proof_layout import NO_ROW, TABLE_WORDS, extended_value, place_of, value_of
 from collegium.settlement.programs._proof_openings import SALT_WORDS, check_opening, count_siblings
-from collegium.settlement.programs._proof_sums import add_entries, add_left, add_row
-from collegium.settlement.programs._proof_transcript import absorb, draw, draw_array, draw_positions
+from collegium.settlement.programs._proof_sums import add_entries, add_left, add_row, begin_sums
+from collegium.settlement.programs._proof_transcript import absorb, draw, draw_array, draw_positions, end_fields
 from collegium.settlement.programs._reading import copy_digest
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._words import byte_swap, fadd, fmul, fsub, memory
 
 WORK_BITS = 16
 CHUNK_COUNT = 3
+
+
+def begin_checks(hashing: int) -> None:
+    """End a statement of which the fields have come, and go through the transcript: the caller's sums are next."""
+    put_shape(hashing)
+    end_fields()
+    draw_challenges()
+    begin_sums()
+
+
+def end_checks() -> None:
+    """Reject unless the equations hold with the sums that the caller has added, and the opened columns with them."""
+    check_sums()
+    check_combination()
+    check_columns()
 
 
 def put_shape(hashing: int) -> None:

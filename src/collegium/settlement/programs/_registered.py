@@ -16,14 +16,7 @@ from collegium.settlement.programs._hashing import (
     start_hash,
 )
 from collegium.settlement.programs._plan import P_LAYERS, P_LIMIT, P_PACK_ROUNDS, P_ROUNDS, P_ROWS_MAX, shape, step_plan
-from collegium.settlement.programs._proof import (
-    begin_proof,
-    check_columns,
-    check_combination,
-    check_sums,
-    draw_challenges,
-    put_shape,
-)
+from collegium.settlement.programs._proof import begin_checks, begin_proof, end_checks
 from collegium.settlement.programs._proof_cells import (
     CHI,
     DATA_ROOT,
@@ -50,8 +43,8 @@ from collegium.settlement.programs._proof_layout import (
 )
 from collegium.settlement.programs._proof_loss import MINUS_ONE, alike, boolean
 from collegium.settlement.programs._proof_step import declare_data, set_data_code
-from collegium.settlement.programs._proof_sums import add_constant, add_samples, begin_sums, of_grid
-from collegium.settlement.programs._proof_transcript import end_fields, put_label, start_transcript
+from collegium.settlement.programs._proof_sums import add_constant, add_samples, of_grid
+from collegium.settlement.programs._proof_transcript import put_label, start_transcript
 from collegium.settlement.programs._reading import digest_at, is_no_digest, little_at, same_digest, short_at, word_at
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._task import task_digest
@@ -116,10 +109,7 @@ def check_registration(trainer: int, trainer_bytes: int) -> None:
     put_digest_field(hashing, context)
     for tree in range(count):
         put_digest_field(hashing, memory[ROOTS] + 4 * tree)
-    put_shape(hashing)
-    end_fields()
-    draw_challenges()
-    begin_sums()
+    begin_checks(hashing)
     outputs = shape(step_plan(P_LAYERS) - 1, 1)
     if outputs > 1:
         a, b = memory[memory[CHI]], memory[memory[CHI] + 1]
@@ -127,9 +117,7 @@ def check_registration(trainer: int, trainer_bytes: int) -> None:
         c, d = power_sum(memory[RHO], memory[RHO + 1], memory[ROWS])
         a, b = ext_mul(a, b, c, d)
         add_constant(fsub(0, a), fsub(0, b))
-    check_sums()
-    check_combination()
-    check_columns()
+    end_checks()
 
 
 def read_roots(message: int, count: int) -> None:

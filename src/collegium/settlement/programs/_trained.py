@@ -20,13 +20,7 @@ from collegium.settlement.programs._plan import (
     P_STATISTICS,
     step_plan,
 )
-from collegium.settlement.programs._proof import (
-    check_columns,
-    check_combination,
-    check_sums,
-    draw_challenges,
-    put_shape,
-)
+from collegium.settlement.programs._proof import begin_checks, end_checks
 from collegium.settlement.programs._proof_cells import (
     BEACON,
     CHOSEN,
@@ -56,8 +50,6 @@ from collegium.settlement.programs._proof_step import (
     set_data_code,
     step_relations,
 )
-from collegium.settlement.programs._proof_sums import begin_sums
-from collegium.settlement.programs._proof_transcript import end_fields
 from collegium.settlement.programs._reading import TAG_0, WORD, copy_digest, digest_field, read_message
 from collegium.settlement.programs._registered import put_data_shape
 from collegium.settlement.programs._report import read_proof, start_statement
@@ -101,15 +93,10 @@ def check_training() -> None:
     put_little(hashing, (memory[ROWS] + 7) // 8)
     put_message(hashing, packed, 0, (memory[ROWS] + 7) // 8)
     put_digest_field(hashing, memory[DATA_ROOT])
-    put_shape(hashing)
-    end_fields()
-    draw_challenges()
-    begin_sums()
+    begin_checks(hashing)
     add_mask(memory[MATRIX_SEED])
     add_step()
-    check_sums()
-    check_combination()
-    check_columns()
+    end_checks()
 
 
 def read_model() -> None:

@@ -8,13 +8,7 @@ from __future__ import annotations
 from collegium.settlement.programs._extension import FIELD, ext_mul
 from collegium.settlement.programs._hashing import put_digest_field, put_integer_field
 from collegium.settlement.programs._plan import FIRST_CODE, LATER_CODE, NORM_BOUND, TRAINING, plan
-from collegium.settlement.programs._proof import (
-    check_columns,
-    check_combination,
-    check_sums,
-    draw_challenges,
-    put_shape,
-)
+from collegium.settlement.programs._proof import begin_checks, end_checks
 from collegium.settlement.programs._proof_bounded import BOUNDED_RELATIONS, add_bounded, declare_bounded
 from collegium.settlement.programs._proof_cells import (
     HASH,
@@ -35,7 +29,6 @@ from collegium.settlement.programs._proof_cells import (
 from collegium.settlement.programs._proof_labels import BOUNDED_TEXT, KEY_TAG_TEXT, ROWS_LABEL
 from collegium.settlement.programs._proof_layout import begin_layout, end_layout
 from collegium.settlement.programs._proof_masked import KEY_PADS_LEN, KEY_SLOTS, add_mask, declare_mask
-from collegium.settlement.programs._proof_sums import begin_sums
 from collegium.settlement.programs._proof_transcript import draw_array, end_fields, put_label, start_transcript
 from collegium.settlement.programs._reading import digest_field, is_no_digest, read_message, same_digest
 from collegium.settlement.programs._registered import check_registration, read_registration
@@ -87,15 +80,10 @@ def check_bounded() -> None:
     read_proof()
     hashing = start_statement(BOUNDED_TEXT)
     put_integer_field(hashing, memory[NORM])
-    put_shape(hashing)
-    end_fields()
-    draw_challenges()
-    begin_sums()
+    begin_checks(hashing)
     add_mask(memory[MATRIX_SEED])
     add_bounded(tensors)
-    check_sums()
-    check_combination()
-    check_columns()
+    end_checks()
 
 
 def set_code(at: int) -> None:
