@@ -170,9 +170,12 @@ def test_challenges_are_the_transcripts() -> None:
 
 def constants(module: str) -> dict[str, int]:
     """The integers that a module names: it cannot be imported without a task's parameters."""
-    statements = ast.parse(source_of(module)).body
-    named = (each for each in statements if isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant))
-    return {each.targets[0].id: each.value.value for each in named}  # type: ignore[attr-defined, union-attr]
+    named: dict[str, int] = {}
+    for each in ast.parse(source_of(module)).body:
+        match each:
+            case ast.Assign(targets=[ast.Name(name)], value=ast.Constant(int(value))):
+                named[name] = value
+    return named
 
 
 def test_tags_and_roots_are_what_they_are_called() -> None:
