@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-
+import {Court} from "./Court.sol";
 import {IStep} from "./IStep.sol";
-import {IVerdicts} from "./IVerdicts.sol";
-import {Purse} from "./Purse.sol";
 import {Settlement} from "./Settlement.sol";
 import {Trace} from "./Trace.sol";
 
@@ -14,7 +11,7 @@ import {Trace} from "./Trace.sol";
 /// a game of its own against the challenger. A header falls if its challenger beats everyone who stood up in time; a
 /// dispute fails with the first game that its challenger loses. Every move for a root opens what the root commits to,
 /// so anyone may make it, and nobody can spoil it. Nobody has powers here.
-contract Disputes is IVerdicts, Purse {
+contract Disputes is Court {
     enum State {
         None,
         Open,
@@ -47,12 +44,6 @@ contract Disputes is IVerdicts, Purse {
         uint96 askFee;
     }
 
-    struct Window {
-        uint48 startedAt; // 0 until somebody starts it
-        uint40 open; // disputes
-        bool refuted;
-    }
-
     struct Dispute {
         bytes32 header;
         bytes32 checkpoint;
@@ -82,40 +73,23 @@ contract Disputes is IVerdicts, Purse {
         uint64 asked;
     }
 
-    event WindowStarted(bytes32 indexed checkpoint, uint256 until);
     event Opened(
         uint256 indexed id, bytes32 indexed header, address indexed challenger, address step, uint8 levels, bytes facts
     );
     event Claimed(
         uint256 indexed game, uint256 indexed id, address indexed defender, bytes32 root, bytes32[16] children
     );
-    event Accepted(uint256 indexed game, uint256 indexed id, address indexed challenger);
     event Picked(uint256 indexed game, uint8 level, uint64 position, bytes32 node);
     event Revealed(uint256 indexed game, bytes32[16] children);
     event Shown(uint256 indexed game, uint64 position, bytes leaf);
     event Asked(uint256 indexed game, uint64 position);
     event Answered(uint256 indexed game, uint64 position, bytes leaf, address by);
-    event GameOver(uint256 indexed game, uint256 indexed id, bool challengerWon, bool inTime);
     event Settled(uint256 indexed id, bytes32 indexed header, State state);
 
-    error TermsOutOfRange();
-    error UnknownCheckpoint(bytes32 checkpoint);
-    error WindowAlreadyStarted(bytes32 checkpoint);
-    error WindowOver(bytes32 checkpoint);
-    error HeaderNotIncluded(bytes32 header);
     error UnknownStep(uint256 step);
     error AlreadyRefuted(bytes32 header);
-    error AlreadyDisputed(uint256 id);
-    error NotOpen(uint256 id);
-    error JoinOver(uint256 id);
-    error StillJoining(uint256 id);
-    error GamesGoOn(uint256 id, uint256 live);
     error RootAlreadyClaimed(bytes32 root);
     error WrongPhase(uint256 game, Phase phase);
-    error NotTheChallenger(uint256 game);
-    error NotTheDefender(uint256 game);
-    error ClockRunOut(uint256 game);
-    error ClockRuns(uint256 game, uint256 until);
     error WrongNode(bytes32 found, bytes32 expected);
     error NoSuchChild(uint256 child);
     error NoSuchLeaf(uint64 position);
@@ -123,14 +97,10 @@ contract Disputes is IVerdicts, Purse {
     error WrongFacts();
     error NotRefuted(uint256 game);
 
-    uint256 private constant BURN_DIVISOR = 4;
     uint8 private constant LEVELS_MAX = 60;
-
-    Settlement public immutable settlement;
 
     /// @notice Who showed that a header is wrong; 0 if nobody did.
     mapping(bytes32 header => address) public override refuter;
-    mapping(bytes32 checkpoint => Window) public windowOf;
 
     Terms private _terms;
     IStep[] private _steps;
@@ -140,24 +110,10 @@ contract Disputes is IVerdicts, Purse {
     mapping(bytes32 dispute => uint256 number) private _running; // from 1
 
     /// @param steps_ one verifier a kind of work; its number is its place.
-    constructor(Settlement settlement_, IStep[] memory steps_, Terms memory terms_) Purse(IERC20(address(0))) {
-        if (terms_.extensionSeconds == 0 || terms_.clockSeconds < terms_.extensionSeconds) revert TermsOutOfRange();
-        if (terms_.bondBase < BURN_DIVISOR || terms_.joinSeconds < terms_.extensionSeconds) revert TermsOutOfRange();
-        settlement = settlement_;
+    constructor(Settlement settlement_, IStep[] memory steps_, Terms memory terms_) Court(settlement_) {
+        _requireTerms(terms_.joinSeconds, terms_.clockSeconds, terms_.extensionSeconds, terms_.bondBase);
         _steps = steps_;
         _terms = terms_;
-    }
-
-    /// @notice Begin the time in which headers under a checkpoint can be disputed: whoever wants it final asks for it.
-    function start(Settlement.Checkpoint calldata accepted) external {
-        bytes32 checkpoint = settlement.checkpointDigest(accepted);
-        if (settlement.checkpointBefore(uint256(accepted.lastRound) + 1) != checkpoint) {
-            revert UnknownCheckpoint(checkpoint);
-        }
-        Window storage window = windowOf[checkpoint];
-        if (window.startedAt != 0) revert WindowAlreadyStarted(checkpoint);
-        window.startedAt = uint48(block.timestamp);
-        emit WindowStarted(checkpoint, block.timestamp + _terms.windowSeconds);
     }
 
     /// @notice Dispute one kind of work of a header.
@@ -318,8 +274,7 @@ contract Disputes is IVerdicts, Purse {
         Phase phase = played.phase;
         if (!_goesOn(phase) || _disputes[played.dispute].state != State.Open) revert WrongPhase(game, phase);
         bool challengers = _isChallengers(phase);
-        uint256 until = uint256(played.since) + (challengers ? played.challengerClock : played.defenderClock);
-        if (block.timestamp <= until) revert ClockRuns(game, until);
+        _requireRunOut(game, played.since, challengers ? played.challengerClock : played.defenderClock);
         if (phase == Phase.Answer) _credit(_disputes[played.dispute].challenger, _terms.askFee);
         _finish(game, !challengers, false);
     }
@@ -331,13 +286,6 @@ contract Disputes is IVerdicts, Purse {
         if (block.timestamp < dispute.openedAt + _terms.joinSeconds) revert StillJoining(id);
         if (dispute.live != 0) revert GamesGoOn(id, dispute.live);
         _conclude(id, State.Refuted);
-    }
-
-    /// @notice Whether nothing under a checkpoint can fall any more.
-    function isFinal(bytes32 checkpoint) external view returns (bool) {
-        Window storage window = windowOf[checkpoint];
-        return window.startedAt != 0 && block.timestamp >= uint256(window.startedAt) + _terms.windowSeconds
-            && window.open == 0 && !window.refuted;
     }
 
     /// @notice What a side puts up for a trace of so many levels.
@@ -376,9 +324,7 @@ contract Disputes is IVerdicts, Purse {
         if (step >= _steps.length) revert UnknownStep(step);
         if (!settlement.includesHeader(accepted, round, header, siblings)) revert HeaderNotIncluded(header);
         if (refuter[header] != address(0)) revert AlreadyRefuted(header);
-        bytes32 checkpoint = settlement.checkpointDigest(accepted);
-        uint256 startedAt = windowOf[checkpoint].startedAt;
-        if (startedAt != 0 && block.timestamp >= startedAt + _terms.windowSeconds) revert WindowOver(checkpoint);
+        bytes32 checkpoint = _disputable(accepted);
         bytes memory facts;
         (facts, levels) = _steps[step].begin(header, opening);
         if (levels > LEVELS_MAX || levels % Trace.MOVE_LEVELS != 0) revert UnknownStep(step);
@@ -423,13 +369,8 @@ contract Disputes is IVerdicts, Purse {
         if (played.phase != phase || about.state != State.Open) revert WrongPhase(number, played.phase);
         bool challengers = _isChallengers(phase);
         if (challengers && msg.sender != about.challenger) revert NotTheChallenger(number);
-        uint256 used = block.timestamp - played.since;
-        uint256 clock = challengers ? played.challengerClock : played.defenderClock;
-        if (used > clock) revert ClockRunOut(number);
-        uint256 left = clock - used;
-        uint32 kept = uint32(left > least ? left : least);
-        if (challengers) played.challengerClock = kept;
-        else played.defenderClock = kept;
+        if (challengers) played.challengerClock = _left(number, played.since, played.challengerClock, least);
+        else played.defenderClock = _left(number, played.since, played.defenderClock, least);
         played.since = uint48(block.timestamp);
     }
 
@@ -471,6 +412,10 @@ contract Disputes is IVerdicts, Purse {
 
     function _requireNode(bytes32 found, bytes32 expected) private pure {
         if (found != expected) revert WrongNode(found, expected);
+    }
+
+    function _windowSeconds() internal view override returns (uint256) {
+        return _terms.windowSeconds;
     }
 
     function _dispute(uint256 id) private view returns (Dispute storage) {

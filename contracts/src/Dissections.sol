@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-
-import {IVerdicts} from "./IVerdicts.sol";
+import {Court} from "./Court.sol";
 import {Machine} from "./Machine.sol";
-import {Purse} from "./Purse.sol";
 import {Settlement} from "./Settlement.sol";
 import {Sha256} from "./Sha256.sol";
 
@@ -15,7 +12,7 @@ import {Sha256} from "./Sha256.sol";
 /// sixteen parts it denies, and so on. The last part is one instruction, which the contract executes. A statement falls
 /// if its challenger beats everyone who stood up in time; a dispute fails with the first game that its challenger
 /// loses. Nobody has powers here.
-contract Dissections is IVerdicts, Purse {
+contract Dissections is Court {
     enum State {
         None,
         Open,
@@ -68,12 +65,6 @@ contract Dissections is IVerdicts, Purse {
         bytes32[15] states;
     }
 
-    struct Window {
-        uint48 startedAt; // 0 until somebody starts it
-        uint40 open; // disputes
-        bool refuted;
-    }
-
     struct Dispute {
         bytes32 statement;
         bytes32 checkpoint; // 0 unless it is about a header
@@ -105,7 +96,6 @@ contract Dissections is IVerdicts, Purse {
         uint32 defenderClock;
     }
 
-    event WindowStarted(bytes32 indexed checkpoint, uint256 until);
     event Opened(
         uint256 indexed id,
         bytes32 indexed statement,
@@ -116,34 +106,18 @@ contract Dissections is IVerdicts, Purse {
     );
     event Named(uint256 indexed id);
     event Claimed(uint256 indexed game, uint256 indexed id, address indexed defender, Claim claim);
-    event Accepted(uint256 indexed game, uint256 indexed id, address indexed challenger);
     event Divided(uint256 indexed game, uint8 level, uint64 position, bytes32[15] states);
     event Chosen(uint256 indexed game, uint8 level, uint64 position, bytes32 left, bytes32 right);
     event Demanded(uint256 indexed game, uint64 position, uint8 blocks);
     event Answered(uint256 indexed game, uint64 position, bytes preimage, bytes32 value, bytes blocks, address by);
-    event GameOver(uint256 indexed game, uint256 indexed id, bool challengerWon, bool inTime);
     event Settled(uint256 indexed id, bytes32 indexed statement, State state);
 
-    error TermsOutOfRange();
     error EmptyHead(uint256 kind);
-    error UnknownCheckpoint(bytes32 checkpoint);
-    error WindowAlreadyStarted(bytes32 checkpoint);
-    error WindowOver(bytes32 checkpoint);
-    error HeaderNotIncluded(bytes32 header);
     error UnknownKind(uint256 kind);
     error WrongOpening(bytes32 statement);
     error AlreadyRefuted(bytes32 statement);
-    error AlreadyDisputed(uint256 id);
     error AlreadyNamed(uint256 id);
-    error NotOpen(uint256 id);
-    error JoinOver(uint256 id);
-    error StillJoining(uint256 id);
-    error GamesGoOn(uint256 id, uint256 live);
     error WrongPhase(uint256 game, Phase phase);
-    error NotTheChallenger(uint256 game);
-    error NotTheDefender(uint256 game);
-    error ClockRunOut(uint256 game);
-    error ClockRuns(uint256 game, uint256 until);
     error WrongStates(uint256 game);
     error NoSuchPart(uint256 part);
     error NotAStep(uint256 game, uint8 level);
@@ -152,7 +126,6 @@ contract Dissections is IVerdicts, Purse {
     error TooManyDemands(uint256 game);
     error WrongState(bytes32 found, bytes32 expected);
 
-    uint256 private constant BURN_DIVISOR = 4;
     /// @dev The status of a machine that has accepted.
     uint64 private constant ACCEPTED = 1;
     uint256 private constant PARTS = 16;
@@ -162,7 +135,6 @@ contract Dissections is IVerdicts, Purse {
     /// @dev In one answer: 4096 bytes.
     uint8 private constant BLOCKS_MAX = 64;
 
-    Settlement public immutable settlement;
     /// @notice Made here, so that whoever has seen this contract has seen it.
     Machine public immutable machine;
 
@@ -170,7 +142,6 @@ contract Dissections is IVerdicts, Purse {
     mapping(bytes32 statement => address) public override refuter;
     /// @notice How many disputes about a statement go on.
     mapping(bytes32 statement => uint256) public pending;
-    mapping(bytes32 checkpoint => Window) public windowOf;
 
     Terms private _terms;
     Kind[] private _kinds;
@@ -179,29 +150,15 @@ contract Dissections is IVerdicts, Purse {
     mapping(bytes32 dispute => uint256 number) private _running; // from 1
 
     /// @param kinds_ one program a kind of work; its number is its place.
-    constructor(Settlement settlement_, Kind[] memory kinds_, Terms memory terms_) Purse(IERC20(address(0))) {
-        if (terms_.extensionSeconds == 0 || terms_.clockSeconds < terms_.extensionSeconds) revert TermsOutOfRange();
-        if (terms_.bond < BURN_DIVISOR || terms_.joinSeconds < terms_.extensionSeconds) revert TermsOutOfRange();
+    constructor(Settlement settlement_, Kind[] memory kinds_, Terms memory terms_) Court(settlement_) {
+        _requireTerms(terms_.joinSeconds, terms_.clockSeconds, terms_.extensionSeconds, terms_.bond);
         if (terms_.levels == 0 || terms_.levels > LEVELS_MAX) revert TermsOutOfRange();
-        settlement = settlement_;
         machine = new Machine();
         _terms = terms_;
         for (uint256 index = 0; index < kinds_.length; ++index) {
             if (kinds_[index].head.length == 0) revert EmptyHead(index);
             _kinds.push(kinds_[index]);
         }
-    }
-
-    /// @notice Begin the time in which headers under a checkpoint can be disputed: whoever wants it final asks for it.
-    function start(Settlement.Checkpoint calldata accepted) external {
-        bytes32 checkpoint = settlement.checkpointDigest(accepted);
-        if (settlement.checkpointBefore(uint256(accepted.lastRound) + 1) != checkpoint) {
-            revert UnknownCheckpoint(checkpoint);
-        }
-        Window storage window = windowOf[checkpoint];
-        if (window.startedAt != 0) revert WindowAlreadyStarted(checkpoint);
-        window.startedAt = uint48(block.timestamp);
-        emit WindowStarted(checkpoint, block.timestamp + _terms.windowSeconds);
     }
 
     /// @notice Dispute a statement.
@@ -353,8 +310,7 @@ contract Dissections is IVerdicts, Purse {
         Phase phase = played.phase;
         if (!_goesOn(phase) || _disputes[played.dispute].state != State.Open) revert WrongPhase(game, phase);
         bool challengers = phase == Phase.Choose;
-        uint256 until = uint256(played.since) + (challengers ? played.challengerClock : played.defenderClock);
-        if (block.timestamp <= until) revert ClockRuns(game, until);
+        _requireRunOut(game, played.since, challengers ? played.challengerClock : played.defenderClock);
         if (phase == Phase.Answer) _credit(_disputes[played.dispute].challenger, _terms.demandFee);
         _finish(game, !challengers, false);
     }
@@ -376,13 +332,6 @@ contract Dissections is IVerdicts, Purse {
         about.named = true;
         emit Named(id);
         if (about.state == State.Refuted && !about.offer) _convict(about);
-    }
-
-    /// @notice Whether nothing under a checkpoint can fall any more.
-    function isFinal(bytes32 checkpoint) external view returns (bool) {
-        Window storage window = windowOf[checkpoint];
-        return window.startedAt != 0 && block.timestamp >= uint256(window.startedAt) + _terms.windowSeconds
-            && window.open == 0 && !window.refuted;
     }
 
     /// @notice What all games are played under.
@@ -418,9 +367,7 @@ contract Dissections is IVerdicts, Purse {
             if (!settlement.includesHeader(place.accepted, place.round, statement, place.siblings)) {
                 revert HeaderNotIncluded(statement);
             }
-            checkpoint = settlement.checkpointDigest(place.accepted);
-            uint256 startedAt = windowOf[checkpoint].startedAt;
-            if (startedAt != 0 && block.timestamp >= startedAt + _terms.windowSeconds) revert WindowOver(checkpoint);
+            checkpoint = _disputable(place.accepted);
         }
         id = _disputes.length;
         Dispute storage opened = _disputes.push();
@@ -507,13 +454,8 @@ contract Dissections is IVerdicts, Purse {
         if (played.phase != phase || about.state != State.Open) revert WrongPhase(number, played.phase);
         bool challengers = phase == Phase.Choose;
         if (challengers && msg.sender != about.challenger) revert NotTheChallenger(number);
-        uint256 used = block.timestamp - played.since;
-        uint256 clock = challengers ? played.challengerClock : played.defenderClock;
-        if (used > clock) revert ClockRunOut(number);
-        uint256 left = clock - used;
-        uint32 kept = uint32(left > least ? left : least);
-        if (challengers) played.challengerClock = kept;
-        else played.defenderClock = kept;
+        if (challengers) played.challengerClock = _left(number, played.since, played.challengerClock, least);
+        else played.defenderClock = _left(number, played.since, played.defenderClock, least);
         played.since = uint48(block.timestamp);
     }
 
@@ -557,6 +499,10 @@ contract Dissections is IVerdicts, Purse {
 
     function _convict(Dispute storage about) private {
         if (refuter[about.statement] == address(0)) refuter[about.statement] = about.challenger;
+    }
+
+    function _windowSeconds() internal view override returns (uint256) {
+        return _terms.windowSeconds;
     }
 
     function _dispute(uint256 id) private view returns (Dispute storage) {
