@@ -5,17 +5,16 @@ What has no refusal is a view. Every error that the two contracts declare is met
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _chain_stage import ALICE, CHAINS, pass_time, refused, worlds
+from _abi_examples import NOT_MET, Call, Caller, Example, check_complete, errors, functions, given, then
+from _chain_stage import ALICE, CHAINS, pass_time, worlds
 from _court_stage import (
     BEFORE,
     BOB,
@@ -34,17 +33,15 @@ from _court_stage import (
 )
 
 from collegium.consensus import Header
-from collegium.crypto import AccountKey, hash_fields
+from collegium.crypto import hash_fields
 from collegium.settlement import (
     Challenger,
     Defender,
     ModelStepTrace,
-    contract,
     encode_witness,
     header_opening,
     model_step_trace,
     step_rule,
-    transact,
 )
 
 # --- a game, move by move: the challenger's trace and the other's differ in one parameter ---
@@ -71,30 +68,7 @@ ANSWER = defender.answer(ASKED)
 GAME = DISPUTE = 0  # the first of a new court
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call with arguments, from an account."""
-
-    arguments: Callable[[Courtroom], tuple[Any, ...]]
-    sender: AccountKey = ALICE
-    value: int = 0
-
-
-@dataclass(frozen=True)
-class Example:
-    """One call that is accepted, one that is refused, and what was done before."""
-
-    accepted: Call | None
-    refused: Call | None = None
-    error: str = ""
-    before: Callable[[Courtroom], object] = lambda room: None
-
-
-def given(*arguments: Any, sender: AccountKey = ALICE, value: int = 0) -> Call:
-    return Call(lambda room: arguments, sender, value)
-
-
-def begun(step: int = 0, *, header: bytes | None = None, children: tuple[bytes, ...] | None = None) -> Call:
+def begun(step: int = 0, *, header: bytes | None = None, children: tuple[bytes, ...] | None = None) -> Call[Courtroom]:
     """A call that names the header's place and its opening; `children` of a claim that is offered."""
 
     def arguments(room: Courtroom) -> tuple[Any, ...]:
@@ -104,7 +78,7 @@ def begun(step: int = 0, *, header: bytes | None = None, children: tuple[bytes, 
     return Call(arguments, value=BOND)
 
 
-def window(root: bytes | None = None) -> Call:
+def window(root: bytes | None = None) -> Call[Courtroom]:
     """A call that names the checkpoint."""
 
     def arguments(room: Courtroom) -> tuple[Any, ...]:
@@ -114,16 +88,16 @@ def window(root: bytes | None = None) -> Call:
     return Call(arguments)
 
 
-def opening(disputed: Header, previous: Header) -> Call:
+def opening(disputed: Header, previous: Header) -> Call[Courtroom]:
     return given(disputed.digest, header_opening(disputed, previous))
 
 
-def preimage(fields: bytes) -> Call:
+def preimage(fields: bytes) -> Call[Courtroom]:
     """The step is asked about a digest with other fields behind it than a header's."""
     return given(sha256(fields).digest(), (32 + len(fields)).to_bytes(32, "big") + fields)
 
 
-def executed(*witness: Any) -> Call:
+def executed(*witness: Any) -> Call[Courtroom]:
     return given(RIGHT.facts, WRONG.tree.root, LEVELS, POSITION, LEAF, encode_witness(witness))
 
 
@@ -132,14 +106,6 @@ def executed(*witness: Any) -> Call:
 
 def wait(seconds: int) -> Callable[[Courtroom], None]:
     return lambda room: pass_time(room.world, seconds)
-
-
-def then(*steps: Callable[[Courtroom], object]) -> Callable[[Courtroom], None]:
-    def run(room: Courtroom) -> None:
-        for step in steps:
-            step(room)
-
-    return run
 
 
 def started(room: Courtroom) -> None:
@@ -202,7 +168,8 @@ def refuted(room: Courtroom) -> None:
 
 # --- the table ---
 
-EXAMPLES: dict[str, Example] = {
+CONTRACTS = ("Disputes", "ModelStep")
+EXAMPLES: dict[str, Example[Courtroom]] = {
     "Disputes.start": Example(window(), window(ZERO), "UnknownCheckpoint"),
     "Disputes.open": Example(begun(), begun(1), "UnknownStep"),
     "Disputes.defend": Example(
@@ -254,7 +221,7 @@ EXAMPLES: dict[str, Example] = {
 }
 
 # Errors that no example above and no test of test_disputes_contracts.py meets.
-FURTHER: dict[str, tuple[str, Example]] = {
+FURTHER: dict[str, tuple[str, Example[Courtroom]]] = {
     "AlreadyRefuted": ("Disputes.open", Example(None, begun(), "AlreadyRefuted", refuted)),
     "TruncatedFrames": ("ModelStep.begin", Example(None, preimage(FIRST.preimage[:60]), "TruncatedFrames")),
     "WrongDomain": (
@@ -267,48 +234,14 @@ FURTHER: dict[str, tuple[str, Example]] = {
     ),
 }
 
-NOT_MET = {
-    "FailedCall": "only an account with code refuses coin, and none plays here",
-    "InsufficientBalance": "the court owes no more than it took",
-    "SafeERC20FailedOperation": "a court holds the chain's own coin, no token",
-    "ShortTransfer": "a court holds the chain's own coin, no token",
-}
 
-
-def abi() -> dict[str, list[dict[str, Any]]]:
-    folder = resources.files("collegium.settlement") / "artifacts"
-    return {
-        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["abi"]
-        for name in ("Disputes", "ModelStep")
-    }
-
-
-def functions() -> dict[str, dict[str, Any]]:
-    """Every function by contract and name; none is overloaded."""
-    entries = [(name, entry) for name, entries in abi().items() for entry in entries if entry["type"] == "function"]
-    found = {f"{name}.{entry['name']}": entry for name, entry in entries}
-    assert len(found) == len(entries)
-    return found
-
-
-def looks_only(entry: dict[str, Any]) -> bool:
-    return entry["stateMutability"] in {"view", "pure"}
-
-
-def example_of(name: str) -> Example:
+def example_of(name: str) -> Example[Courtroom]:
     """What has no arguments has no refusal either."""
     return EXAMPLES.get(name) or Example(given())
 
 
-def make(room: Courtroom, name: str, call: Call) -> None:
-    """Call a function: with a transaction, unless it only looks."""
-    place, _, function = name.partition(".")
-    address = room.court.address if place == "Disputes" else room.court.steps[0]
-    data = contract(place).call(function, *call.arguments(room))
-    if looks_only(functions()[name]):
-        room.chain.call(call.sender.address, address, data)
-    else:
-        transact(room.chain, call.sender, address, data, value=call.value)
+def caller(room: Courtroom) -> Caller[Courtroom]:
+    return Caller(room.chain, room, {"Disputes": room.court.address, "ModelStep": room.court.steps[0]})
 
 
 @pytest.fixture(scope="module", params=CHAINS)
@@ -324,16 +257,11 @@ def room(founded: Courtroom) -> Iterator[Courtroom]:
 
 
 def test_every_function_has_an_example_and_those_without_a_refusal_are_views() -> None:
-    found = functions()
-    constants = {name for name, entry in found.items() if not entry["inputs"] and looks_only(entry)}
-    assert set(EXAMPLES) == set(found) - constants
-    assert all(example.accepted is not None for example in EXAMPLES.values())
-    changing = {name for name, entry in found.items() if not looks_only(entry)}
-    assert changing <= {name for name, example in EXAMPLES.items() if example.refused is not None}
+    check_complete(functions(*CONTRACTS), EXAMPLES)
 
 
 def test_every_error_that_is_declared_is_met_or_said_why_not() -> None:
-    declared = {entry["name"] for entries in abi().values() for entry in entries if entry["type"] == "error"}
+    declared = errors(*CONTRACTS)
     here = {example.error for example in EXAMPLES.values() if example.refused is not None} | set(FURTHER)
     source = Path(__file__).with_name("test_disputes_contracts.py").read_text(encoding="utf-8")
     there = set(re.findall(r'refused\("(\w+)"\)', source))
@@ -345,22 +273,18 @@ SLOW = {"Disputes.refute", "ModelStep.refutes"}  # hash in the contract
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(functions())]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(functions(*CONTRACTS))],
 )
 def test_a_function_is_accepted_once_and_refused_by_name(room: Courtroom, name: str) -> None:
     example = example_of(name)
-    example.before(room)
-    if example.refused is not None:
-        with refused(example.error):
-            make(room, name, example.refused)
     assert example.accepted is not None
-    make(room, name, example.accepted)
+    caller(room).check(name, example)
 
 
 @pytest.mark.parametrize("error", sorted(FURTHER))
 def test_what_else_is_refused_is_refused_by_name(room: Courtroom, error: str) -> None:
     name, example = FURTHER[error]
-    example.before(room)
     assert example.refused is not None
-    with refused(error):
-        make(room, name, example.refused)
+    assert example.error == error
+    caller(room).check(name, example)

@@ -5,15 +5,14 @@ What has no refusal is a view. Every error that the two contracts declare is met
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _abi_examples import NOT_MET, Call, Caller, Example, check_complete, errors, functions, given, then
 from _chain_stage import ALICE, CHAINS, embedded, pass_time, refused, worlds
 from _court_stage import FIRST, checkpointed, header
 from _court_stage import TASK as HEADER_TASK
@@ -32,7 +31,7 @@ from _dissection_stage import (
 )
 from _machine_twin import START, Twin, instruction
 
-from collegium.crypto import AccountKey, frame_fields, hash_fields
+from collegium.crypto import frame_fields, hash_fields
 from collegium.settlement import Checkpoint, MachineState, StepWitness, contract, header_proof, transact
 
 ZERO = bytes(32)
@@ -65,30 +64,7 @@ class Place:
         return accepted, 1, tuple(header_proof(DIGESTS, 1))
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call with arguments, from an account."""
-
-    arguments: Callable[[Place], tuple[Any, ...]]
-    sender: AccountKey = ALICE
-    value: int = 0
-
-
-@dataclass(frozen=True)
-class Example:
-    """One call that is accepted, one that is refused, and what was done before."""
-
-    accepted: Call | None
-    refused: Call | None = None
-    error: str = ""
-    before: Callable[[Place], object] = lambda place: None
-
-
-def given(*arguments: Any, sender: AccountKey = ALICE, value: int = 0) -> Call:
-    return Call(lambda place: arguments, sender, value)
-
-
-def window(root: bytes | None = None) -> Call:
+def window(root: bytes | None = None) -> Call[Place]:
     """A call that names the checkpoint."""
 
     def arguments(place: Place) -> tuple[Any, ...]:
@@ -98,7 +74,7 @@ def window(root: bytes | None = None) -> Call:
     return Call(arguments)
 
 
-def about_header(digest: bytes = HEADER.digest, opening: bytes = HEADER.preimage) -> Call:
+def about_header(digest: bytes = HEADER.digest, opening: bytes = HEADER.preimage) -> Call[Place]:
     return Call(lambda place: (EVEN, digest, opening, place.arguments), value=BOND)
 
 
@@ -157,14 +133,6 @@ def wait(seconds: int) -> Callable[[Place], None]:
     return lambda place: pass_time(place.room.world, seconds)
 
 
-def then(*steps: Callable[[Place], object]) -> Callable[[Place], None]:
-    def go(place: Place) -> None:
-        for step in steps:
-            step(place)
-
-    return go
-
-
 def joined_late(place: Place) -> None:
     """A second game begins when the first one's clock has almost run out."""
     claimed(place)
@@ -185,7 +153,8 @@ def _machine_step() -> tuple[bytes, MachineState, StepWitness]:
 
 
 PROGRAM, BEFORE, WITNESS = _machine_step()
-EXAMPLES: dict[str, Example] = {
+CONTRACTS = ("Dissections", "Machine")
+EXAMPLES: dict[str, Example[Place]] = {
     "Dissections.start": Example(window(), window(ZERO), "UnknownCheckpoint"),
     "Dissections.open": Example(about_header(), about_header(FIRST.digest, FIRST.preimage), "HeaderNotIncluded"),
     "Dissections.defend": Example(
@@ -242,44 +211,10 @@ EXAMPLES: dict[str, Example] = {
     ),
 }
 
-NOT_MET = {
-    "FailedCall": "only an account with code refuses coin, and none plays here",
-    "InsufficientBalance": "the court owes no more than it took",
-    "SafeERC20FailedOperation": "a court holds the chain's own coin, no token",
-    "ShortTransfer": "a court holds the chain's own coin, no token",
-}
 
-
-def abi() -> dict[str, list[dict[str, Any]]]:
-    folder = resources.files("collegium.settlement") / "artifacts"
-    return {
-        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["abi"]
-        for name in ("Dissections", "Machine")
-    }
-
-
-def functions() -> dict[str, dict[str, Any]]:
-    """Every function by contract and name; none is overloaded."""
-    entries = [(name, entry) for name, entries in abi().items() for entry in entries if entry["type"] == "function"]
-    found = {f"{name}.{entry['name']}": entry for name, entry in entries}
-    assert len(found) == len(entries)
-    return found
-
-
-def looks_only(entry: dict[str, Any]) -> bool:
-    return entry["stateMutability"] in {"view", "pure"}
-
-
-def make(place: Place, name: str, call: Call) -> None:
-    """Call a function: with a transaction, unless it only looks."""
-    owner, _, function = name.partition(".")
+def caller(place: Place) -> Caller[Place]:
     court = place.room.court
-    address = court.address if owner == "Dissections" else court.machine
-    data = contract(owner).call(function, *call.arguments(place))
-    if looks_only(functions()[name]):
-        place.room.chain.call(call.sender.address, address, data)
-    else:
-        transact(place.room.chain, call.sender, address, data, value=call.value)
+    return Caller(place.room.chain, place, {"Dissections": court.address, "Machine": court.machine})
 
 
 @pytest.fixture(scope="module", params=CHAINS)
@@ -296,16 +231,11 @@ def place(founded: Place) -> Iterator[Place]:
 
 
 def test_every_function_has_an_example_and_those_without_a_refusal_are_views() -> None:
-    found = functions()
-    constants = {name for name, entry in found.items() if not entry["inputs"] and looks_only(entry)}
-    assert set(EXAMPLES) == set(found) - constants
-    assert all(example.accepted is not None for example in EXAMPLES.values())
-    changing = {name for name, entry in found.items() if not looks_only(entry)}
-    assert changing <= {name for name, example in EXAMPLES.items() if example.refused is not None}
+    check_complete(functions(*CONTRACTS), EXAMPLES)
 
 
 def test_every_error_that_is_declared_is_met_or_said_why_not() -> None:
-    declared = {entry["name"] for entries in abi().values() for entry in entries if entry["type"] == "error"}
+    declared = errors(*CONTRACTS)
     here = {example.error for example in EXAMPLES.values() if example.refused is not None}
     files = ("dissections_contracts", "dissections_functions", "machine_step")
     texts = [Path(__file__).with_name(f"test_{name}.py").read_text(encoding="utf-8") for name in files]
@@ -314,15 +244,11 @@ def test_every_error_that_is_declared_is_met_or_said_why_not() -> None:
     assert here <= declared
 
 
-@pytest.mark.parametrize("name", sorted(functions()))
+@pytest.mark.parametrize("name", sorted(functions(*CONTRACTS)))
 def test_a_function_is_accepted_once_and_refused_by_name(place: Place, name: str) -> None:
     example = EXAMPLES.get(name) or Example(given())  # what has no arguments has no refusal either
-    example.before(place)
-    if example.refused is not None:
-        with refused(example.error):
-            make(place, name, example.refused)
     assert example.accepted is not None
-    make(place, name, example.accepted)
+    caller(place).check(name, example)
 
 
 def test_states_that_were_not_shown_are_refused() -> None:
