@@ -216,7 +216,7 @@ def test_a_run_begins_with_the_statement_and_zeros(machine: Contract) -> None:
 # --- what cannot be executed ---
 
 
-def trap(name: str = "", *, op: int | None = None, operands: tuple[int, int, int] = (1, 2, 3), fp: int = 1024) -> Twin:
+def trap(name: str = "", *, op: int | None = None, operands: tuple[int, ...] = (1, 2, 3), fp: int = 1024) -> Twin:
     twin = Twin(fp=fp, pc=3)
     code = instruction(name or "SET", *operands)
     twin.program.leaves[3] = code if op is None else op.to_bytes(8, "big") + code[8:]
@@ -235,7 +235,7 @@ def traps() -> Iterator[tuple[str, Twin]]:
         *((name, 1) for name in ("MOVE", "JZ", "JNZ", "CALL")),
     ):
         for outside in OUTSIDE if (name, operand) == ("ADD", 1) else OUTSIDE[:1]:
-            yield f"{name} outside", trap(name, operands=tuple(outside if at == operand else 1 for at in range(3)))  # type: ignore[arg-type]
+            yield f"{name} outside", trap(name, operands=tuple(outside if at == operand else 1 for at in range(3)))
     yield "CALL with its second word outside", trap("CALL", operands=(0, MEMORY - 1 - 1024, 0))
     yield "RET with its second word outside", trap("RET", fp=MEMORY - 1)
     yield "RET outside", trap("RET", fp=MEMORY)
