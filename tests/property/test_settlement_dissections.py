@@ -25,6 +25,7 @@ from collegium.settlement import (
     MachineRun,
     MachineState,
     PreimageUnknownError,
+    Program,
     RunChallenger,
     RunDefender,
     StepWitness,
@@ -58,9 +59,9 @@ PROGRAM = compile_program("program", {"LAST": 8}, {"program": SOURCE}.__getitem_
 OTHER = compile_program("program", {"LAST": 16}, {"program": SOURCE}.__getitem__)
 
 
-def run_of(message: bytes, *, program: object = PROGRAM, known: KnownStretches | None = None) -> MachineRun:
+def run_of(message: bytes, *, program: Program = PROGRAM, known: KnownStretches | None = None) -> MachineRun:
     stretches = KnownStretches([message]) if known is None else known
-    return MachineRun(program, sha256(message).digest(), stretches, steps_max=PARTS**LEVELS)  # type: ignore[arg-type]
+    return MachineRun(program, sha256(message).digest(), stretches, steps_max=PARTS**LEVELS)
 
 
 def messages(wanted: bool) -> list[bytes]:
@@ -246,8 +247,10 @@ def test_a_challenger_to_whom_the_message_is_withheld_demands_it(right: bool) ->
         assert demands == -(-(len(message) + 9) // 128)
         assert challenger.denies(claimed) != right
         if not right:
+            (before,) = holder.states([game.position])
+            assert before is not None
             with pytest.raises(MoveRefusedError):
-                game.prove(holder.states([game.position])[0], holder.witness(game.position))  # type: ignore[arg-type]
+                game.prove(before, holder.witness(game.position))
 
 
 def test_nobody_stands_up_with_a_run_that_does_not_accept() -> None:
