@@ -182,6 +182,7 @@ from ._proving import (
     verify_double_report,
     verify_proof_evidence,
 )
+from ._quality import Quality, WeighedReport
 from ._records import (
     OUTCOMES,
     PAYLOAD_BYTES_MAX,
@@ -459,6 +460,7 @@ __all__ = [
     "ProofRefusedError",
     "ProofReject",
     "ProposalRefusedError",
+    "Quality",
     "QuorumCertificate",
     "RecordOffer",
     "RecordPhaseError",
@@ -538,6 +540,7 @@ __all__ = [
     "VoteEquivocation",
     "VoteState",
     "Voucher",
+    "WeighedReport",
     "Withdrawals",
     "Work",
     "WrongChangeError",

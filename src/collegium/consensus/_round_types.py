@@ -18,6 +18,7 @@ from ._epoch import EpochSet
 from ._epoch_change_records import NextEpoch
 from ._order_state import EvidenceFound
 from ._proof_evidence import Held, ProofReject
+from ._quality import Quality
 from ._records import Announcement, Certified, Close, Header, Registered
 
 __all__ = [
@@ -195,6 +196,7 @@ class RoundContext:
         lying_max: how many seats of a close may lie without costing the sum.
         verifiers: how many validators the beacon chooses to verify each report's proof.
         objects: what others may ask for beside the present model and registrations.
+        quality: how reports weigh by what they are worth; None where all weigh alike, but for their staleness.
     """
 
     agreed: Agreed
@@ -213,6 +215,7 @@ class RoundContext:
     lying_max: int = 1
     verifiers: int = 4
     objects: Objects = field(default_factory=dict[bytes, bytes])
+    quality: Quality | None = None
 
     @property
     def epoch(self) -> int:
