@@ -105,7 +105,22 @@ from collegium.crypto import (
     make_certificate,
 )
 from collegium.errors import CollegiumError
-from collegium.incentives import decode_standing, encode_standing, new_standing
+from collegium.incentives import (
+    ModelScore,
+    QualityState,
+    StewardEntry,
+    StewardRecord,
+    decode_quality_state,
+    decode_standing,
+    decode_steward_record,
+    encode_quality_state,
+    encode_standing,
+    encode_steward_record,
+    new_standing,
+    normalise_direction,
+    score_commitment,
+    sign_steward_record,
+)
 from collegium.learning import CategoryColumn, ModelSpec, NumericColumn, Rule, Schema
 from collegium.lineage import Lineage, MalformedRecordError
 from collegium.lineage._record import decode_attributes, encode_attributes
@@ -268,6 +283,43 @@ def shard_payloads() -> Sequence[bytes]:
 
 def standings() -> Sequence[bytes]:
     return [encode_standing(new_standing([bytes([number]) * 20 for number in range(count)])) for count in (0, 1, 3)]
+
+
+def quality_states() -> Sequence[bytes]:
+    trainers = [bytes([number]) * 20 for number in range(3)]
+    first = QualityState(
+        round=0,
+        standing=new_standing(trainers),
+        weights=np.full(3, 15, np.int64),
+        scores=np.full(3, -(1 << 63), np.int64),
+        norm_bound=0,
+        direction=np.zeros(4, np.int64),
+        stewards=(StewardEntry(b"s" * 20), StewardEntry(b"t" * 20)),
+    )
+    told = replace(
+        first,
+        round=3,
+        norm_bound=1000,
+        direction=np.array([1 << 15, 0, -3, 7], np.int64),
+        stewards=(StewardEntry(b"s" * 20, b"r" * 32, b"c" * 32), StewardEntry(b"t" * 20)),
+        model_round=2,
+        model_scores=1,
+        model_score=50_000,
+    )
+    return [encode_quality_state(state) for state in (first, told)]
+
+
+STEWARD_TASK = b"t" * 32
+
+
+def steward_records() -> Sequence[bytes]:
+    key = crypto.AccountKey(b"\1" * 32)
+    opened = ModelScore(60_000, b"s" * 32)
+    commitment = score_commitment(STEWARD_TASK, key.address, 4, opened)
+    direction = normalise_direction(np.array([3, -4, 0, 12], np.int64))
+    first = StewardRecord(key.address, 4, direction, commitment, None)
+    both = (first, replace(first, opened=opened))
+    return [encode_steward_record(sign_steward_record(record, STEWARD_TASK, key)) for record in both]
 
 
 def small_messages() -> Sequence[bytes]:
@@ -1107,6 +1159,15 @@ def attributes() -> Sequence[bytes]:
 
 LEARNING = (
     Decoder("standing", decode_standing, standings, "binary", 0, encode_standing),
+    Decoder("state of quality", decode_quality_state, quality_states, "binary", 0, encode_quality_state),
+    Decoder(
+        "steward's record",
+        lambda data: decode_steward_record(data, STEWARD_TASK),
+        steward_records,
+        "binary",
+        0,
+        encode_steward_record,
+    ),
     Decoder("schema", learning.schema_from_bytes, schemas, "json", encode=learning.schema_to_bytes),
     table(".csv", "text"),
     table(".parquet"),
@@ -1146,7 +1207,9 @@ REACHED = {
     "crypto/_dealing.py SecretShare.from_bytes": "secret share",
     "crypto/_keyfile.py load_keys": "key file",
     "crypto/_keyfile.py load_secret": "secret file",
+    "incentives/_quality_state.py decode_quality_state": "state of quality",
     "incentives/_standing.py decode_standing": "standing",
+    "incentives/_steward_record.py decode_steward_record": "steward's record",
     "learning/_parameters.py parameters_from_bytes": "model state",
     "learning/_schema.py schema_from_bytes": "schema",
     "learning/_table.py load_table": "table .csv",

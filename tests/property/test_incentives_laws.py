@@ -37,7 +37,7 @@ from collegium.incentives import (
 )
 from collegium.incentives import _reference as reference
 from collegium.incentives._policy import _RANGES
-from collegium.incentives._standing import _COLUMNS
+from collegium.incentives._standing import COLUMNS as _COLUMNS
 
 numbers = st.integers(-(1 << 62), 1 << 62)
 

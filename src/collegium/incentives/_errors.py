@@ -8,9 +8,11 @@ __all__ = [
     "IncentiveError",
     "MedianError",
     "PolicyError",
+    "QualityBytesError",
     "RoundInputError",
     "StandingBytesError",
     "StandingError",
+    "StewardRecordError",
 ]
 
 
@@ -28,6 +30,14 @@ class StandingError(IncentiveError):
 
 class StandingBytesError(IncentiveError):
     """Bytes that should be a standing's canonical encoding are not."""
+
+
+class QualityBytesError(IncentiveError):
+    """Bytes that should be a state of quality are not one."""
+
+
+class StewardRecordError(IncentiveError):
+    """A steward's record is none, or not its own, or not one that this round takes."""
 
 
 class RoundInputError(IncentiveError):

@@ -5,7 +5,7 @@ One row a trainer, in the order of joining; docs/spec/quality.md, sections 4 and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ _HEADER_BYTES: Final = len(FORMAT) + 4 * 8
 _NUMBERS: Final = (("round", COUNT_MAX), ("signal", ONE), ("signal_first", ONE))  # name, greatest
 
 # name, least, greatest
-_COLUMNS: Final = (
+COLUMNS: Final = (
     ("precision", 0, PRECISION_MAX),
     ("information", -PRECISION_MAX, PRECISION_MAX),
     ("baseline", -BASELINE_MAX, BASELINE_MAX),
@@ -104,7 +104,7 @@ def new_standing(founders: Iterable[bytes]) -> Standing:
     Raises:
         StandingError: as `join`.
     """
-    nobody: dict[str, Any] = {name: np.zeros(0, np.int64) for name, _, _ in _COLUMNS}
+    nobody: dict[str, Any] = {name: np.zeros(0, np.int64) for name, _, _ in COLUMNS}
     return join(Standing(0, 0, 0, (), **nobody), founders, vetted=True)
 
 
@@ -126,7 +126,7 @@ def join(standing: Standing, addresses: Iterable[bytes], *, vetted: bool = False
         raise StandingError(f"{len(known)} trainers, expected at most {TRAINERS_MAX}", count=len(known))
     grown: dict[str, Any] = {
         name: np.append(getattr(standing, name), np.full(len(added), int(vetted and name == "vetted"), np.int64))
-        for name, _, _ in _COLUMNS
+        for name, _, _ in COLUMNS
     }
     return replace(standing, addresses=standing.addresses + added, **grown)
 
@@ -141,9 +141,14 @@ def utility(policy: Policy, standing: Standing) -> tuple[Int64Array, Int64Array]
 
 def encode_standing(standing: Standing) -> bytes:
     """Return the canonical bytes: format, round, both signals, count, addresses, then column after column."""
-    numbers = (standing.round, standing.signal, standing.signal_first, len(standing))
-    columns = (getattr(standing, name).astype("<i8").tobytes() for name, _, _ in _COLUMNS)
-    return b"".join((FORMAT, *(number.to_bytes(8, "little") for number in numbers), *standing.addresses, *columns))
+    numbers = (standing.round, standing.signal, standing.signal_first)
+    return standing_bytes(numbers, standing.addresses, [getattr(standing, name) for name, _, _ in COLUMNS])
+
+
+def standing_bytes(numbers: Sequence[int], addresses: Sequence[bytes], columns: Sequence[Int64Array]) -> bytes:
+    """Return what `encode_standing` writes of round, both signals, addresses and columns, whatever they say."""
+    heads = (number.to_bytes(8, "little") for number in (*numbers, len(addresses)))
+    return b"".join((FORMAT, *heads, *addresses, *(column.astype("<i8").tobytes() for column in columns)))
 
 
 def decode_standing(data: bytes) -> Standing:
@@ -157,7 +162,7 @@ def decode_standing(data: bytes) -> Standing:
     start = len(FORMAT)
     numbers = [int.from_bytes(data[start + 8 * i : start + 8 * i + 8], "little") for i in range(4)]
     *rounds, count = numbers
-    width = ADDRESS_BYTES + 8 * len(_COLUMNS)
+    width = ADDRESS_BYTES + 8 * len(COLUMNS)
     if count > TRAINERS_MAX or len(data) != _HEADER_BYTES + count * width:
         raise StandingBytesError(
             f"{len(data)} bytes for {count} trainers, expected {_HEADER_BYTES} and {width} for each of at most "
@@ -173,7 +178,7 @@ def decode_standing(data: bytes) -> Standing:
     if len(set(addresses)) != count:
         raise StandingBytesError("an address occurs twice", count=count)
     columns: dict[str, Any] = {}
-    for index, (name, least, greatest) in enumerate(_COLUMNS):
+    for index, (name, least, greatest) in enumerate(COLUMNS):
         column = np.frombuffer(data, "<i8", count, end + 8 * count * index).astype(np.int64)
         if count and not (least <= int(column.min()) and int(column.max()) <= greatest):
             raise StandingBytesError(
