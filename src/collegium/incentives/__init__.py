@@ -32,6 +32,7 @@ from ._errors import (
     StewardRecordError,
 )
 from ._fixed import FRACTION_BITS, ONE, PRECISION_BITS, PRECISION_ONE, STAKE_MAX, weighted_median, weighted_median_rows
+from ._fold import FoldRule, OrderedRecord, ReportScore, first_quality_state, fold_round, report_scale
 from ._norm import NORM_MAX, next_norm_bound
 from ._policy import Policy, policy_digest
 from ._quality_state import (
@@ -87,15 +88,18 @@ __all__ = [
     "BudgetError",
     "DirectionError",
     "Draw",
+    "FoldRule",
     "IncentiveError",
     "Lock",
     "LockReason",
     "MedianError",
     "ModelScore",
+    "OrderedRecord",
     "Policy",
     "PolicyError",
     "QualityBytesError",
     "QualityState",
+    "ReportScore",
     "RoundInputError",
     "ScoreScale",
     "ScoredRound",
@@ -113,6 +117,8 @@ __all__ = [
     "encode_quality_state",
     "encode_standing",
     "encode_steward_record",
+    "first_quality_state",
+    "fold_round",
     "join",
     "median_direction",
     "new_standing",
@@ -123,6 +129,7 @@ __all__ = [
     "quality_state_bytes",
     "record_digest",
     "reference_utility",
+    "report_scale",
     "score_commitment",
     "score_scale",
     "scoring_direction",

@@ -49,7 +49,7 @@ def normalise_direction(gradient: Int64Array) -> Int64Array:
     """
     _check_vector(gradient, "a gradient")
     entries = _with_bits(gradient, STEWARD_NORM_BITS)
-    norm = isqrt(_inner(entries, entries))
+    norm = isqrt(inner(entries, entries))
     return (entries << STEWARD_NORM_BITS) // norm
 
 
@@ -65,7 +65,7 @@ def median_direction(directions: Sequence[Int64Array], stakes: Sequence[int]) ->
         raise DirectionError(f"directions have lengths {sorted(lengths)}, expected one")
     for index, direction in enumerate(directions):
         _check_vector(direction, f"direction {index}")
-        square, low, high = _inner(direction, direction), *_norm_range(direction.size)
+        square, low, high = inner(direction, direction), *_norm_range(direction.size)
         if not low**2 <= square <= high**2:
             raise DirectionError(
                 f"direction {index} has norm {isqrt(square)}, expected {low} to {high}", index=index, norm=isqrt(square)
@@ -97,7 +97,7 @@ def without_component(direction: Int64Array, aggregate: Int64Array, share: int =
     if not direction.any() or not aggregate.any():
         return direction
     v, a = _with_bits(direction, _COEFFICIENT_BITS), _with_bits(aggregate, _COEFFICIENT_BITS)
-    coefficient = (_inner(v, a) * share << _COEFFICIENT_BITS - FRACTION_BITS) // _inner(a, a)
+    coefficient = (inner(v, a) * share << _COEFFICIENT_BITS - FRACTION_BITS) // inner(a, a)
     return (v << _COEFFICIENT_BITS) - coefficient * a
 
 
@@ -144,7 +144,7 @@ def score_scale(direction: Int64Array, norm_bound: int, noise: Fraction) -> Scor
     _check_vector(direction, "a direction")
     if norm_bound < 1 or not 0 <= noise <= 4:
         raise DirectionError(f"norm bound {norm_bound} and noise {noise}, expected at least 1, and 0 to 4")
-    reach = isqrt(_inner(direction, direction) * norm_bound**2)
+    reach = isqrt(inner(direction, direction) * norm_bound**2)
     shift = max(reach.bit_length() - UNIT_BITS, 0)
     if shift > SHIFT_MAX:
         raise DirectionError(f"scores reach {reach}, expected less than 2^{SHIFT_MAX + UNIT_BITS}", reach=reach)
@@ -175,7 +175,7 @@ def _with_bits(vector: Int64Array, bits: int) -> Int64Array:
     return vector >> excess if excess > 0 else vector << -excess
 
 
-def _inner(left: Int64Array, right: Int64Array) -> int:
+def inner(left: Int64Array, right: Int64Array) -> int:
     """Return the exact inner product: in int64 while it fits for sure, else in Python's integers."""
     bits = int(np.abs(left).max()).bit_length() + int(np.abs(right).max()).bit_length() + left.size.bit_length()
     if bits < 63:
