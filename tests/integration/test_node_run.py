@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from collegium.aggregation import _report as report_module
 from collegium.apps.cli import main
 from collegium.consensus import Release
 from collegium.crypto import AccountKey, os_random
+from collegium.lineage import Lineage
 from collegium.node import Federation, RunRefusedError, load_experiment, play_round, set_up
 from collegium.node import PlayedRound as Round
 
@@ -456,3 +457,29 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, errors
     return errors[0]
+
+
+# ------------------------------------------------------------------------------------------------ attackers
+
+
+def test_a_run_with_attackers_says_who_they_are_wherever_it_is_told_and_verifies(tmp_path: Path) -> None:
+    attack = '[[attack.trainers]]\nname = "{}/0"\nkind = "{}"\n'
+    told = attack.format("b", "made_up_rows") + attack.format("c", "sign_flip")
+    changes = (("[schema]", told + "[schema]"), ("rounds = 3", "rounds = 1"))
+    run = play(write_experiment(tmp_path, *changes), tmp_path / "run")
+    expected = [{"name": "b/0", "kind": "made_up_rows"}, {"name": "c/0", "kind": "sign_flip"}]
+    assert run.summary["attackers"] == expected
+    assert any("simulation with attackers, 2 of its trainers" in note for note in cast(list[str], run.summary["notes"]))
+    verification = check(run.path, run.anchor)
+    assert verification.ok, verification.failure
+    assert verification.summary["attackers"] == expected
+    with Lineage(run.path / "lineage.db") as lineage:
+        found = {r.subject: r.attributes for r in lineage.records() if r.kind == "dataset"}
+    assert found == {"a": "{}", "b": '{"attack":"made_up_rows"}', "c": '{"attack":"sign_flip"}', "d": "{}"}
+    # The model is what the sum of three updates and of their mean turned round leads to.
+    task, rows = run.federation.task, [trainer.rows for trainer in run.federation.trainers]
+    state = task.step(0, b"", sum(task.update(0, b"", held, bytes(32)) for held in rows))
+    updates = [task.update(1, state, held, bytes(32)) for held in rows]
+    turned = np.rint(-np.mean([updates[place][:-1] for place in (0, 1, 3)], axis=0)).astype(np.int64)
+    updates[2] = np.append(turned, updates[2][-1])
+    assert sha256(task.step(1, state, np.sum(updates, axis=0))).hexdigest() == column(run, "model")[0]

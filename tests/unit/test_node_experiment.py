@@ -128,7 +128,6 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ("[rule]", "[rules]", "[rules]", "unknown"),
         ("[committee]\nseats = 16", "", "[committee]", "missing"),
         ("seats = 16", "seats = 16\n[privacy]", "[privacy]", "reserved"),
-        ("seats = 16", "seats = 16\n[attack]\nflip = 1", "[attack]", "reserved"),
         ("seats = 16", "seats = 16\n[stewards]\ncount = 1", "[stewards]", "reserved"),
     ],
 )

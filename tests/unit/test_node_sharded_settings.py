@@ -20,7 +20,7 @@ from collegium.node import (
     experiment_to_bytes,
     set_up,
 )
-from collegium.node._experiment import require_one_committee
+from collegium.node._experiment import require_for_processes
 from collegium.node._membership import join_validator
 
 TEXT = (
@@ -96,9 +96,9 @@ def test_a_shard_of_too_few_trainers_is_refused_before_anything_is_founded(tmp_p
 
 
 def test_networks_of_processes_have_one_committee_a_round(tmp_path: Path) -> None:
-    require_one_committee(decode(("shards = 2\npartition_rounds = 3\n", "")))
+    require_for_processes(decode(("shards = 2\npartition_rounds = 3\n", "")))
     with pytest.raises(ShardedNetworkError, match=r"committee\.shards is 2"):
-        require_one_committee(decode())
+        require_for_processes(decode())
     with pytest.raises(ShardedNetworkError):
         join_validator(decode(), tmp_path / "member", ("127.0.0.1", 1), ("127.0.0.1", 2))
     assert not (tmp_path / "member").exists()

@@ -63,6 +63,7 @@ from collegium.learning._model import (
     update_bound,
 )
 from collegium.learning._parameters import initial_parameters, parameters_from_bytes, parameters_to_bytes
+from collegium.learning._row_attacks import ROW_ATTACKS, RowAttackKind, spoil_rows
 from collegium.learning._scaling import (
     ColumnScaling,
     Scaling,
@@ -88,6 +89,7 @@ from collegium.learning._training import apply_total, batch_indices, local_updat
 
 __all__ = [
     "ATTACKS",
+    "ROW_ATTACKS",
     "ActivationRangeError",
     "AttackError",
     "AttackKind",
@@ -117,6 +119,7 @@ __all__ = [
     "ParameterError",
     "Patches",
     "Rescaled",
+    "RowAttackKind",
     "Rows",
     "Rule",
     "RuleError",
@@ -170,6 +173,7 @@ __all__ = [
     "sigmoid_table",
     "softplus_table",
     "split_sites",
+    "spoil_rows",
     "stamp",
     "statistics",
     "statistics_bound",

@@ -3,6 +3,8 @@
 Read `play_round` first: one round of the protocol from top to bottom.
 """
 
+from ._attack_settings import UPDATE_ATTACKS, AttackSettings, TrainerAttack
+from ._attackers import NobodyHonestError, UnknownAttackerError
 from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
 from ._collect import CollectError, NetworkFiles, collect, collect_run
 from ._columns import allocate_columns
@@ -31,6 +33,7 @@ from ._events import (
 )
 from ._evidence import Charge, RoundVotes, RunEvidence, decode_run_evidence, encode_run_evidence
 from ._experiment import (
+    AttackersNetworkError,
     AttestationSettings,
     ChainSettings,
     CohortSettings,
@@ -189,8 +192,11 @@ from ._world_run import play_schedules, play_seed
 __all__ = [
     "CARD_BYTES_MAX",
     "NO_PREVIOUS",
+    "UPDATE_ATTACKS",
     "Address",
     "AnchorError",
+    "AttackSettings",
+    "AttackersNetworkError",
     "Attest",
     "AttestationSettings",
     "BadCardError",
@@ -248,6 +254,7 @@ __all__ = [
     "NetworkSettings",
     "NoQuoteSourceError",
     "NoRegistrationError",
+    "NobodyHonestError",
     "NotOnANodeError",
     "NotRegisteredError",
     "NothingRejectedError",
@@ -307,9 +314,11 @@ __all__ = [
     "TimingSettings",
     "TlsFiles",
     "Trainer",
+    "TrainerAttack",
     "TrainerCard",
     "TrainerJournal",
     "TrainerSettings",
+    "UnknownAttackerError",
     "ValidatorCard",
     "ValidatorSettings",
     "ValidatorStatus",

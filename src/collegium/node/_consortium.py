@@ -41,7 +41,7 @@ from ._base_chain import CHAIN_FAILURES, ChainRecord, encode_chain_record
 from ._chains import chains_record, found_chains
 from ._consents import check_licences, consents_of, licence_chain
 from ._events import Event, Message, Warning_, WorldError
-from ._experiment import ChainSettings, Experiment, experiment_to_bytes, require_one_committee
+from ._experiment import ChainSettings, Experiment, experiment_to_bytes, require_for_processes
 from ._genesis import GENESIS_BYTES_MAX, Genesis, GenesisError, decode_genesis, encode_genesis, open_beacon
 from ._json import decode_canonical
 from ._network_settings import (
@@ -212,7 +212,7 @@ class _Draft:
     @classmethod
     def of(cls, experiment: Experiment, on_event: Callable[[Event], None]) -> _Draft:
         """Return what an experiment founds: rows, keys, genesis, and the base chain's beginning."""
-        require_one_committee(experiment)
+        require_for_processes(experiment)
         committee = experiment.committee
         if committee.absent or committee.lying:
             on_event(

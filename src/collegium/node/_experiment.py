@@ -20,11 +20,13 @@ from collegium.errors import CollegiumError
 from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
 from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 
+from ._attack_settings import UPDATE_ATTACKS, AttackSettings, attack_settings, attack_to_mapping
 from ._licence_settings import LicenceSettings, licence_settings, licences_to_mapping
 from ._network_settings import NetworkSettings, network_settings
 from ._sections import Problem, Section, shown
 
 __all__ = [
+    "AttackersNetworkError",
     "AttestationSettings",
     "ChainSettings",
     "CohortSettings",
@@ -44,7 +46,7 @@ __all__ = [
     "experiment_from_bytes",
     "experiment_to_bytes",
     "load_experiment",
-    "require_one_committee",
+    "require_for_processes",
     "seats_spoiled_max",
 ]
 
@@ -89,8 +91,8 @@ Loss: TypeAlias = Literal["sigmoid", "squared"]
 
 LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "attested", "proved")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
-_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", "network")
-_SECTIONS_RESERVED = ("stewards", "attack", "privacy")
+_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", "attack", "network")
+_SECTIONS_RESERVED = ("stewards", "privacy")
 
 
 class ExperimentError(CollegiumError):
@@ -115,6 +117,10 @@ class ExperimentBytesError(ExperimentError):
 
 class ShardedNetworkError(ExperimentError):
     """An experiment with several committees a round is to be run by processes, which have one."""
+
+
+class AttackersNetworkError(ExperimentError):
+    """An experiment with attackers in it, which is a simulation, is to be run by processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +295,7 @@ class Experiment:
     chain: ChainSettings
     attestation: AttestationSettings | None = None
     licences: LicenceSettings | None = None
+    attack: AttackSettings | None = None
     folder: Path = field(default=Path(), compare=False)
     network: NetworkSettings = field(default_factory=NetworkSettings, compare=False)
 
@@ -303,17 +310,24 @@ def seats_spoiled_max(seats: int) -> int:
     return seats * COLUMNS_SPOILED_MAX // COLUMNS
 
 
-def require_one_committee(experiment: Experiment) -> None:
-    """Return if an experiment's rounds have one committee, as those of networks of processes.
+def require_for_processes(experiment: Experiment) -> None:
+    """Return if a network of processes can run an experiment.
 
     Raises:
-        ShardedNetworkError: they have several.
+        ShardedNetworkError: its rounds have several committees.
+        AttackersNetworkError: some of its trainers are told to attack.
     """
     if experiment.committee.shards > 1:
         raise ShardedNetworkError(
             f"committee.shards is {experiment.committee.shards}: networks of processes have one committee a round; "
             "`collegium run` plays rounds with several",
             shards=experiment.committee.shards,
+        )
+    if experiment.attack is not None:
+        raise AttackersNetworkError(
+            f"[attack] names {len(experiment.attack.trainers)} trainers that attack: that is for a simulation, "
+            "`collegium run`; a network's trainers do what their owners want",
+            trainers=len(experiment.attack.trainers),
         )
 
 
@@ -374,6 +388,8 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         mapping["attestation"] = {"policy": policy, "time": attestation.time}
     if experiment.licences is not None:  # likewise
         mapping["licences"] = licences_to_mapping(experiment.licences)
+    if experiment.attack is not None:  # likewise
+        mapping["attack"] = attack_to_mapping(experiment.attack)
     return json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
@@ -476,6 +492,7 @@ def _experiment_from_mapping(
         chain=_chain(sections["chain"]),
         attestation=_attestation(sections["attestation"], read_policy) if "attestation" in sections else None,
         licences=licence_settings(sections["licences"], _url_problem) if "licences" in sections else None,
+        attack=attack_settings(sections["attack"]) if "attack" in sections else None,
         folder=folder,
         network=_network(sections["network"], sections["committee"]),
     )
@@ -489,6 +506,7 @@ def _experiment_from_mapping(
         text = f'is given, but at level "{experiment.task.level}" the evidence is about the model a round starts from'
         sections["trainers"].note("staleness", "conflict", text)
     _check_sharded(experiment, sections)
+    _check_attack(experiment, sections)
     epoch_rounds = experiment.committee.epoch_rounds
     if epoch_rounds is not None and epoch_rounds > experiment.task.rounds and sections["task"].ok:
         text = f"is {epoch_rounds}, expected at most task.rounds, {experiment.task.rounds}: no epoch would follow"
@@ -518,7 +536,7 @@ def _sections(mapping: Mapping[str, object], problems: list[Problem]) -> dict[st
         if name not in mapping and name in _SECTIONS_REQUIRED:
             problems.append(Problem(f"[{name}]", "missing", "is missing; every experiment has this section"))
         sections[name] = Section(name, {}, [] if name in _SECTIONS_REQUIRED else problems)  # one line is enough
-    for name in ("attestation", "licences"):
+    for name in ("attestation", "licences", "attack"):
         value = mapping.get(name)
         if isinstance(value, dict):
             sections[name] = Section(name, value, problems)
@@ -764,6 +782,24 @@ def _check_sharded(experiment: Experiment, sections: Mapping[str, Section]) -> N
     if experiment.network.validators is not None and sections["network"].ok:
         text = f"is given, but committee.shards is {shards}: networks of processes have one committee a round"
         sections["network"].note("validators", "conflict", text)
+
+
+def _check_attack(experiment: Experiment, sections: Mapping[str, Section]) -> None:
+    """Note attacks on updates where a report shows what its update is, and where nobody has argued them."""
+    if experiment.attack is None or not sections["task"].ok or not sections["committee"].ok:
+        return
+    level, shards = experiment.task.level, experiment.committee.shards
+    for entry in experiment.attack.trainers:
+        if entry.kind not in UPDATE_ATTACKS:
+            continue
+        what = f"has {entry.kind} of {shown(entry.trainer)}, an attack on updates, but"
+        if level in ("proved", "attested"):
+            shows = "proves" if level == "proved" else "attests"
+            text = f'{what} at level "{level}" a report {shows} what its update is: spoil the rows instead'
+            sections["attack"].note("trainers", "conflict", text)
+        elif shards > 1:
+            text = f"{what} committee.shards is {shards}: such attacks are played in rounds with one committee only"
+            sections["attack"].note("trainers", "conflict", text)
 
 
 def _network(section: Section, committee: Section) -> NetworkSettings:

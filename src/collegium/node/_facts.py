@@ -26,6 +26,7 @@ __all__ = [
     "ConvictionFacts",
     "EpochFacts",
     "RoundFacts",
+    "attack_notes",
     "epoch_facts",
     "notes",
     "round_facts",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 SECONDS_PER_KWH = 3.6e6
+ATTACKERS_SHOWN_MAX = 20
 
 LEVEL_NOTES = {
     "unproved": (
@@ -204,6 +206,7 @@ def summarise(
     watts = float(experiment.committee.watts)
     last = statement.rounds[-1]
     told = [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment), *_shard_notes(experiment)]
+    told += attack_notes(experiment)
     told += [EPOCH_NOTE] if epochs else []
     summary: dict[str, object] = {
         "name": experiment.task.name,
@@ -263,12 +266,14 @@ def summarise(
 def _sometimes(
     experiment: Experiment, epochs: Sequence[EpochFacts], convictions: Sequence[ConvictionFacts]
 ) -> dict[str, object]:
-    """Return what is said of some runs only: epochs that end, rounds in shards, stakes that were taken."""
+    """Return what is said of some runs only: epochs that end, rounds in shards, attackers, stakes that were taken."""
     told: dict[str, object] = {}
     if epochs:
         told["epochs"] = [_epoch(entry) for entry in epochs]
     if convictions:
         told["convictions"] = [asdict(entry) for entry in convictions]
+    if experiment.attack is not None:
+        told["attackers"] = [{"name": entry.trainer, "kind": entry.kind} for entry in experiment.attack.trainers]
     committee = experiment.committee
     if committee.shards > 1:
         told |= {"shards": committee.shards, "partition_rounds": committee.partition_rounds}
@@ -296,6 +301,18 @@ def _quote_notes(experiment: Experiment) -> tuple[str, ...]:
     return (
         f"Quotes are judged under policy {settings.policy.digest.hex()} at Unix time {settings.time}, in every round; "
         "the experiment names both.",
+    )
+
+
+def attack_notes(experiment: Experiment) -> tuple[str, ...]:
+    """Return who attacks, where the run is a simulation with attackers."""
+    if experiment.attack is None:
+        return ()
+    who = [f"{entry.trainer} ({entry.kind})" for entry in experiment.attack.trainers]
+    some = ", ".join(who[:ATTACKERS_SHOWN_MAX]) + (", ..." if len(who) > ATTACKERS_SHOWN_MAX else "")
+    return (
+        f"This is a simulation with attackers, {len(who)} of its trainers: {some}. Pooled data and floating point are "
+        "those of the honest ones.",
     )
 
 

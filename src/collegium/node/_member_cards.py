@@ -34,7 +34,7 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
-from ._experiment import Experiment, experiment_from_bytes, experiment_to_bytes, require_one_committee
+from ._experiment import Experiment, experiment_from_bytes, experiment_to_bytes, require_for_processes
 from ._genesis import ROWS_MAX, Genesis
 from ._json import decode_canonical
 from ._network_settings import address_problem
@@ -402,7 +402,7 @@ def check_roster(roster: Roster) -> None:
         BadCardError, CardSetError, RosterError: see `assemble`.
     """
     experiment = roster.settled
-    require_one_committee(experiment)
+    require_for_processes(experiment)
     cards = roster.cards
     # 1. each by itself
     digest = sha256(roster.experiment).digest()

@@ -42,7 +42,7 @@ from ._consortium import (
     validator_settings,
     write_settings,
 )
-from ._experiment import Experiment, experiment_to_bytes, require_one_committee
+from ._experiment import Experiment, experiment_to_bytes, require_for_processes
 from ._founding import (
     MemberSecrets,
     NotInRosterError,
@@ -113,7 +113,7 @@ def join_validator(experiment: Experiment, home: Path, listen: Address, gateway:
         ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
-    require_one_committee(experiment)
+    require_for_processes(experiment)
     _claim(home)
     account, voting, box = (
         AccountKey.generate(os_random),
@@ -149,7 +149,7 @@ def join_trainer(experiment: Experiment, home: Path, name: str, rows: Rows) -> T
         ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
-    require_one_committee(experiment)
+    require_for_processes(experiment)
     _claim(home)
     account = AccountKey.generate(os_random)
     save_secret(home / ACCOUNT_KEY, "account", account.secret)
@@ -166,7 +166,7 @@ def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> Operat
         ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
-    require_one_committee(experiment)
+    require_for_processes(experiment)
     _claim(home)
     account = AccountKey.generate(os_random)
     for role in (STEWARD, RELAYER):

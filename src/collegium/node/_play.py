@@ -96,12 +96,14 @@ def play_round(
     random: Randomness,
     on_report: Callable[[int, str], None],
     workers: Workers | None = None,
+    trained: Mapping[bytes, tuple[npt.NDArray[np.int64], int]] | None = None,
 ) -> PlayedRound:
     """Play one round until its header is final at every live validator; proofs are made and verified by `workers`.
 
     Args:
         nodes: the live members of the round's epoch.
         epoch_set: that epoch's.
+        trained: as a bench takes it.
 
     Raises:
         StalledError: no header becomes final within the limit of virtual time.
@@ -116,7 +118,7 @@ def play_round(
     terms, model = state.terms, state.model
 
     # 2.-5. learn, mask and commit, prove, seal and sign: one message, and the trainer may leave
-    bench = TrainersBench(task, terms, model, state.registered, workers, random)
+    bench = TrainersBench(task, terms, model, state.registered, workers, random, trained=trained or {})
     uploads: dict[Digest, Upload] = {}
     for index, upload in enumerate(bench.uploads(trainers)):
         uploads[upload.report.id] = upload

@@ -32,6 +32,7 @@ from collegium.learning import Evaluation, Rows, TrainerRows
 from collegium.lineage import Store
 from collegium.settlement import Chain, ContractRefusedError, header_root
 
+from ._attackers import attacker_names
 from ._attest import Attest
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
 from ._chains import chains_record, found_chains
@@ -62,7 +63,7 @@ from ._evidence import (
     votes_of,
 )
 from ._experiment import Experiment
-from ._facts import ConvictionFacts, epoch_facts, round_facts, summarise
+from ._facts import ConvictionFacts, attack_notes, epoch_facts, round_facts, summarise
 from ._genesis import Genesis, encode_genesis
 from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND, BlockStore
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
@@ -184,6 +185,8 @@ def run_experiment(
     except CHAIN_FAILURES as error:
         raise WorldError(str(error)) from error
     federation = set_up(experiment, on_event, attest)
+    for note in attack_notes(experiment):
+        on_event(Warning_(note))
     on_event(Message(f"level {experiment.task.level}; genesis {federation.genesis.digest.hex()[:16]}"))
     try:
         chains = found_chains(
@@ -354,10 +357,11 @@ def _play_one(
     """Play a round with one committee; return each trainer's beacon value, what it left, and what was ordered."""
     epoch, members = federation.epochs.of_round(len(book.rounds)), federation.present
     first = next(iter(members.values()))
-    beacon = present(first).state.round.terms.beacon
     around = (federation.network, members, epoch.epoch_set, federation.task, federation.trainers)
-    played = play_round(*around, os_random, on_report, workers)
-    beacons = dict.fromkeys((trainer.rows.name for trainer in federation.trainers), beacon)
+    state = present(first).state.round
+    trained = federation.attackers.updates(state.terms, state.model, federation.trainers)
+    played = play_round(*around, os_random, on_report, workers, trained)
+    beacons = dict.fromkeys((trainer.rows.name for trainer in federation.trainers), state.terms.beacon)
     return beacons, played, _ordered(federation, book, epoch, first)
 
 
@@ -647,7 +651,8 @@ def _write(
 
 def _statement(federation: Federation, book: _Book) -> Statement:
     """Return everything that rests on the operator's word, unsigned."""
-    rows = [trainer.rows for trainer in federation.trainers]
+    attackers = attacker_names(federation.experiment.attack)
+    rows = [trainer.rows for trainer in federation.trainers if trainer.rows.name not in attackers]
     last = (lambda number, name: book.beacons[number][name], book.last_model, rows, federation.test_rows)
     pooled, float32 = references(federation.task, federation.experiment.task.rounds, *last)
     return Statement(

@@ -223,6 +223,21 @@ class Section:
             self.note(key, "type", f"is {shown(value)}, expected {expected}")
         return value if isinstance(value, Mapping) else {}
 
+    def tables(self, key: str, count_max: int, expected: str) -> tuple[Mapping[str, object], ...]:
+        """Return a list of 1 to `count_max` tables; none after noting that it is no such list."""
+        value = self._take(key, expected, required=True)
+        items = value if isinstance(value, list) else []
+        tables = tuple(item for item in items if isinstance(item, Mapping))
+        if value is None:
+            return ()
+        if not isinstance(value, list) or len(tables) < len(items):
+            self.note(key, "type", f"is {shown(value)}, expected {expected}")
+            return ()
+        if not 1 <= len(tables) <= count_max:
+            self.note(key, "range", f"holds {len(tables)} tables, expected 1 to {count_max}: {expected}")
+            return ()
+        return tables
+
     def pass_on(self, problems: Sequence[Problem]) -> None:
         """Note what a section inside this one has noted."""
         self.ok = self.ok and not problems

@@ -50,6 +50,7 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rows, Rule, Schema
 
+from ._attackers import Attackers, spoil_trainers
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
 from ._consents import consents_of
 from ._epoch_node import EpochNode
@@ -125,6 +126,7 @@ class Federation:
     network: Network
     warnings: tuple[str, ...]
     sharded: dict[int, ShardedNode]  # in the place of `participants` where there are shards
+    attackers: Attackers  # those that forge updates
 
     @property
     def present(self) -> dict[int, ValidatorNode | EpochNode]:
@@ -161,7 +163,8 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     attest = _quote_source(experiment, on_event, attest)
     # 1. data: who holds which rows; only a simulation may look at all of them
     schema, split = read_data(experiment, on_event)
-    trainers = [Trainer(AccountKey.generate(os_random), rows, attest=attest) for rows in split.trainers]
+    held = spoil_trainers(experiment, schema, split.trainers)
+    trainers = [Trainer(AccountKey.generate(os_random), rows, attest=attest) for rows in held]
     if len(trainers) < experiment.trainers.minimum:
         raise TooFewTrainersError(
             f"{len(trainers)} trainers, trainers.minimum asks for {experiment.trainers.minimum}: fewer do not hide "
@@ -211,6 +214,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         network=network,
         warnings=split.warnings,
         sharded=sharded,
+        attackers=Attackers.of(experiment, task),
     )
 
 
@@ -427,10 +431,10 @@ def quorum_of(experiment: Experiment, trainers: int) -> int | None:
 
 
 def _at_no_level(experiment: Experiment) -> Experiment:
-    """Return the experiment without level, shards, licences: a model starts the same whoever proves and adds what."""
+    """Return the experiment without level, shards, licences, attackers: a model starts the same whoever adds what."""
     whole = replace(experiment.committee, shards=1, partition_rounds=None)
     task = replace(experiment.task, level="unproved")
-    return replace(experiment, task=task, committee=whole, attestation=None, licences=None)
+    return replace(experiment, task=task, committee=whole, attestation=None, licences=None, attack=None)
 
 
 def _quote_demand(experiment: Experiment) -> QuoteDemand | None:

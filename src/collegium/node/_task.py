@@ -117,7 +117,7 @@ class LearningTask:
         """
         if round_number == 0:
             return self._scaling_layout
-        budget = Budget(self._update_bound, self.trainers_max, weight_max=1 << self.staleness_max(round_number))
+        budget = Budget(self.update_bound, self.trainers_max, weight_max=1 << self.staleness_max(round_number))
         return Layout(self.spec.parameter_count + 1, budget)
 
     def staleness_max(self, round_number: int) -> int:
@@ -352,5 +352,6 @@ class LearningTask:
         return Layout(3 * len(self.schema.numeric) + 1, Budget(bound, self.trainers_max))
 
     @cached_property
-    def _update_bound(self) -> int:
+    def update_bound(self) -> int:
+        """The largest entry of an update of so many rows as the task allows, in magnitude."""
         return learning.update_bound(self.spec, self.rule, self.rows_max)

@@ -39,10 +39,13 @@ def write_lineage(
         level = experiment.task.level
         lineage.record("task", 0, genesis.task, "task", (), {"genesis": genesis.digest.hex(), "level": level})
         licensed = _record_licences(lineage, genesis, experiment.licences)
+        attackers = () if experiment.attack is None else experiment.attack.trainers
+        attack = {entry.trainer: entry.kind for entry in attackers}
         for account, name in genesis.trainers:
             site = name.rsplit("/", 1)[0]
             source = licensed.get(site, (genesis.task, "task", 1))
-            lineage.record("dataset", 0, _dataset(genesis, account), site, (source,))
+            told: dict[str, str | int] = {"attack": attack[name]} if name in attack else {}
+            lineage.record("dataset", 0, _dataset(genesis, account), site, (source,), told)
         model = sha256(EMPTY_STATE).digest()
         lineage.record("model", 0, model, "before round 0", ((genesis.task, "task", 1),))
         scribe = _Scribe(lineage, genesis, reports, dict(genesis.trainers))

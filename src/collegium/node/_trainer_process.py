@@ -28,7 +28,7 @@ from ._client import FinalHeader, ValidatorClient
 from ._consortium import read_genesis
 from ._desk import Verdict
 from ._epochs import epochs_of
-from ._experiment import Experiment, experiment_from_bytes, require_one_committee
+from ._experiment import Experiment, experiment_from_bytes, require_for_processes
 from ._figures import FIGURES, RoundFigures, append_figures
 from ._final_walk import WAIT_S, patiently
 from ._genesis import Genesis, first_terms
@@ -88,7 +88,7 @@ class TrainerProcess:
         """Read the folder and take up where the journal ends."""
         genesis = read_genesis(settings.genesis)
         experiment = experiment_from_bytes(genesis.experiment)
-        require_one_committee(experiment)
+        require_for_processes(experiment)
         account = AccountKey(load_secret(settings.account_key, "account"))
         name = _name_of(account.address, genesis)
         rows = read_trainer_rows(settings.data, name, experiment.data.label)

@@ -42,7 +42,7 @@ from ._epoch_node import EpochNode, OldEpochUnreadable
 from ._epoch_wire import EpochMessage, decode_epoch_message, frame_limits
 from ._epochs import change_plan
 from ._event_feed import EventFeed
-from ._experiment import Experiment, experiment_from_bytes, require_one_committee
+from ._experiment import Experiment, experiment_from_bytes, require_for_processes
 from ._figures import FIGURES, RoundFigures, append_figures
 from ._gateway import Gateway
 from ._gateway_server import GatewayServer
@@ -120,7 +120,7 @@ class ValidatorProcess:
         # 1. what the task is, and who this is in it
         genesis = read_genesis(settings.genesis)
         experiment = experiment_from_bytes(genesis.experiment)
-        require_one_committee(experiment)
+        require_for_processes(experiment)
         task = build_task(genesis, experiment)
         secrets = load_validator_secrets(settings, genesis)
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
