@@ -102,8 +102,7 @@ def play_round(
 
     Args:
         nodes: the live members of the round's epoch.
-        epoch_set: that epoch's.
-        trained: as a bench takes it.
+        epoch_set: that epoch's; trained: as a bench takes it.
 
     Raises:
         StalledError: no header becomes final within the limit of virtual time.
@@ -130,8 +129,7 @@ def play_round(
             network.post(validator, upload, network.now_ms + network.link_ms, network.measured_ms + network.link_ms)
 
     # 6.-11. admit, close, (score: not there yet), open, step, certify: the validators' state machines
-    watch = _Watch(len(nodes), terms.round)
-    began_compute = network.compute_ms
+    watch, began_compute = _Watch(len(nodes), terms.round), network.compute_ms
 
     def over(delivery: Delivery) -> bool:
         node = nodes.get(delivery.participant)  # None: of an epoch that is over, and not of the present one
