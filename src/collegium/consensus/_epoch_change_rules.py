@@ -36,7 +36,7 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
-from ._consents import is_withdrawal
+from ._consents import is_beside_rounds
 from ._epoch import EpochSet, Validator, ValidatorIndex, quorum_size
 from ._epoch_change_records import (
     MEMBERS_MAX,
@@ -530,7 +530,7 @@ def _member(members: EpochSet, index: int) -> Validator:
 def follow_payload(rules: ChangeRules, change: EpochChange, payload: bytes) -> EpochChange:
     """Return the state after a block's payload of any kind: a record, a header, or what does not concern a change.
 
-    Consent that is taken back does not concern it, whatever it says.
+    Consent that is taken back, and records of a round, do not concern it, whatever they say.
 
     Raises:
         MalformedEpochRecordError, MalformedPayloadError: no payload at all.
@@ -538,7 +538,7 @@ def follow_payload(rules: ChangeRules, change: EpochChange, payload: bytes) -> E
     """
     if is_epoch_record(payload):
         return take_record(rules, change, decode_epoch_record(payload))
-    if is_withdrawal(payload):
+    if is_beside_rounds(payload):
         return change
     round_payload = decode_payload(payload)
     if not isinstance(round_payload, Certified):

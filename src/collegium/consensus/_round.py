@@ -67,6 +67,7 @@ from ._round_rules import (
     total_digest,
     verify_announcement,
     verify_receipt,
+    weights_of,
 )
 from ._round_sync import ask_objects, check_object, give_objects, is_here, later, lost, wanted
 from ._round_types import (
@@ -675,8 +676,8 @@ def _accepted(
 def _close_accepted(context: RoundContext, state: RoundState, close: Close, now: int) -> bool:
     """Tell whether a close keeps the rules, registers what it must, admits only proved reports, and leaves none out."""
     reports = {report: held.report for report, held in state.held().items()}
-    may_skip = context.agreed.may_skip(close.round)
-    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip)
+    may_skip, weights = context.agreed.may_skip(close.round), weights_of(context, state)
+    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip, weights)
     check_keys(context, state, close, now)
     proved = all(is_proved(context, state, reports[report], close) for report in close.reports)
     registered = close.registered == registers(context.agreed, state, close.reports)
@@ -697,17 +698,24 @@ def _add_ahead(context: RoundContext, state: RoundState) -> RoundState:
 
 
 def release(
-    context: RoundContext, state: RoundState, close: Close, proposer: int, now: int, over: bool = False
+    context: RoundContext,
+    state: RoundState,
+    close: Close,
+    proposer: int,
+    now: int,
+    over: bool = False,
+    records: tuple[bytes, ...] = (),
 ) -> Outcomes:
     """The close is final: add the own columns and give the sums out, once, after writing down for which close.
 
     A validator that lacks a column of an admitted report releases its beacon share alone, and asks for reports that
     it lacks; nothing, if its header is final too (`over`). Whoever proposed the close proposes the header; should it
     fall silent, the others take turns after it. A validator that could not follow the round before goes on without it.
+    `records`: those of this round that became final before the close, in their order.
     """
     if state.final is not None and close.round == state.terms.round + 1:
         state, passed = _enter_next(context, state, state.final.header, None, now)
-        state, released = release(context, state, close, proposer, now, over)
+        state, released = release(context, state, close, proposer, now, over, records)
         return state, (*passed, *released)
     if close.round != state.terms.round or state.released.get(close.round, close.digest) != close.digest:
         reason = CloseRefusedError(f"close of round {close.round}: not the present round, or another close's")
@@ -717,6 +725,7 @@ def release(
         close=close,
         closed_ms=now,
         proposer=proposer,
+        records=records,
         released={close.round: close.digest},
     )
     key_sums = []
@@ -915,7 +924,7 @@ def _opened(
     beacon = combine_beacon(context, close.round + 1, shares) if len(shares) >= context.epoch_set.quorum else None
     if beacon is None:
         return None
-    outcome, opened, model = open_close(context.work, context.agreed, state, close, key_sums)
+    outcome, opened, model = open_close(context, state, close, key_sums)
     header = Header(
         task=state.terms.task,
         round=close.round,
@@ -1055,7 +1064,7 @@ def finish(context: RoundContext, state: RoundState, certified: Certified, now: 
     else:
         proposed = (p for p in state.heard.values() if p.header.digest == header.digest)
         sums = {key_sum.seat: key_sum for proposal in proposed for key_sum in proposal.key_sums}
-        model = open_close(context.work, context.agreed, state, close, sums or state.sums_for(close.digest))[2]
+        model = open_close(context, state, close, sums or state.sums_for(close.digest))[2]
     if sha256(model).digest() != header.model:
         reason = ProposalRefusedError(f"the model of round {header.round} cannot be rebuilt from what is here yet")
         state, waiting = _await_model(context, state, certified, now)

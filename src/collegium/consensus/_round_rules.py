@@ -7,7 +7,7 @@ Each raises a named error that says value and expectation. Work that is a pure f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -31,6 +31,7 @@ from ._proving import (
     is_proved,
     new_registrations,
 )
+from ._quality import Quality, WeighedReport
 from ._records import Announcement, Certified, Close, Header, Outcome, Registered, list_receipts
 from ._round_types import (
     Agreed,
@@ -57,6 +58,7 @@ __all__ = [
     "WrongRoundError",
     "add_close",
     "add_early",
+    "carrying",
     "check_announcement",
     "check_certified",
     "check_close",
@@ -85,6 +87,7 @@ __all__ = [
     "is_unanimous",
     "least_admitted",
     "leaves_out",
+    "model_after",
     "open_close",
     "quorum",
     "registers",
@@ -92,6 +95,7 @@ __all__ = [
     "total_digest",
     "verify_announcement",
     "verify_receipt",
+    "weights_of",
 ]
 
 T = TypeVar("T")
@@ -193,6 +197,10 @@ def held_of(
         CollegiumError: naming what does not hold.
     """
     report = message.report
+    if report.staleness and weights_of(context, state) is not None:
+        raise aggregation.ReportRejectedError(
+            f"report is {report.staleness} rounds stale, in a round of weights by quality"
+        )
     check_proof_form(context.agreed, report, message.proof)
     ciphertext = check_upload(context.work, state.terms, report, message.ciphertext, boxes)
     registration = state.registrations.get(report.registration, message.registration)
@@ -368,9 +376,10 @@ def _choice(context: RoundContext, state: RoundState, now: int) -> tuple[list[Di
     if not late and not complete and not has_enough(context, state, now):
         return None
     admitted, seats = _best(context, state)
-    if not late and (not seats or not (complete or len(admitted) >= quorum(context))):
+    few = carrying(context, state, admitted) < least_admitted(context, state)
+    if not late and (few or not seats or not (complete or len(admitted) >= quorum(context))):
         return None
-    if len(admitted) < least_admitted(context, state):
+    if few:
         if not context.agreed.may_skip(state.terms.round):
             return None
         admitted, seats = [], frozenset()
@@ -379,6 +388,7 @@ def _choice(context: RoundContext, state: RoundState, now: int) -> tuple[list[Di
 
 def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Digest], seats: frozenset[int]) -> Close:
     order, held = tuple(sorted(seats)), state.held()
+    weights, reports = weights_of(context, state), [held[report].report for report in admitted]
     listed, receipts = list_receipts([state.receipts[seat] for seat in order])
     return Close(
         task=state.terms.task,
@@ -386,12 +396,44 @@ def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Diges
         terms=state.terms.digest,
         seats=order,
         reports=tuple(admitted),
-        weights=tuple(state.terms.weight(held[report].report.staleness) for report in admitted),
+        weights=_weights(state.terms, weights, reports),
         listed=listed,
         receipts=receipts,
         registered=registers(context.agreed, state, admitted),
         announcements=state.known_keys(),
     )
+
+
+def weights_of(context: RoundContext, state: RoundState) -> Mapping[bytes, int] | None:
+    """Return what each trainer's report weighs in this round by its quality; None: by its staleness.
+
+    None as well while the round's model is not here: then no report is, either, and no close of any is voted for.
+    """
+    quality, terms, model = context.quality, state.terms, state.model
+    if quality is None or state.lacks_model:
+        return None
+    return context.work.once(("weights", terms.digest), lambda: quality.weights(terms.round, model))
+
+
+def _weights(terms: RoundTerms, weights: Mapping[bytes, int] | None, reports: Iterable[Report]) -> tuple[int, ...]:
+    """Return what reports weigh: by trainer, where there are such weights, else by staleness."""
+    if weights is None:
+        return tuple(terms.weight(report.staleness) for report in reports)
+    return tuple(weights.get(report.trainer, 0) for report in reports)
+
+
+def carrying(context: RoundContext, state: RoundState, reports: Collection[Digest]) -> int:
+    """Return how many of these reports, all of them here, carry weight: only those hide each other in a sum."""
+    weights = weights_of(context, state)
+    if weights is None:
+        return len(reports)
+    held = state.held()
+    return sum(weights.get(held[report].report.trainer, 0) > 0 for report in reports)
+
+
+def _measure(context: RoundContext, state: RoundState, reports: Collection[Digest]) -> tuple[int, int]:
+    """Return by what a choice of reports is compared with another: those that carry weight, then all."""
+    return carrying(context, state, reports), len(reports)
 
 
 def quorum(context: RoundContext) -> int:
@@ -428,7 +470,7 @@ def _best(context: RoundContext, state: RoundState, until_ms: int | None = None)
     if proved and len(whole) >= needed:
         return sorted(proved), whole
     holders = {report: _seats_with(state, report) for report in proved}
-    return max(_choices(holders, needed), key=lambda choice: (len(choice[0]), len(choice[1])))
+    return max(_choices(holders, needed), key=lambda choice: (*_measure(context, state, choice[0]), len(choice[1])))
 
 
 def check_keys(context: RoundContext, state: RoundState, close: Close, now: int) -> None:
@@ -492,8 +534,11 @@ def least_admitted(context: RoundContext, state: RoundState) -> int:
 
     Half is rounded up: whoever has fewer than half of the trainers then has two others beside its own in every sum,
     however receipts are withheld. Reports that one trainer signed count once: else it could have the round skipped.
+    Only those that carry weight count, here and in the close: the others are in no sum.
     """
-    trainers = {held.report.trainer for held in state.admissible().values()}
+    weights = weights_of(context, state)
+    signers = {held.report.trainer for held in state.admissible().values()}
+    trainers = signers if weights is None else {trainer for trainer in signers if weights.get(trainer, 0)}
     return max(context.cohort_min, min(-(-len(trainers) // 2) + 1, len(trainers)))
 
 
@@ -538,10 +583,12 @@ def check_close(
     cohort_min: int,
     lying_max: int,
     may_skip: bool = True,
+    weights: Mapping[bytes, int] | None = None,
 ) -> None:
     """Check a close against its rules and every receipt in it; `reports` are the known ones of the round, by id.
 
-    Whether it leaves out what should be in it is `leaves_out`: that depends on what a validator knows and when.
+    `weights`: what each trainer's report weighs, as `Quality.weights` says; None: they weigh by staleness. Whether a
+    close leaves out what should be in it is `leaves_out`: that depends on what a validator knows and when.
 
     Raises:
         CloseRefusedError: naming the broken rule.
@@ -568,9 +615,22 @@ def check_close(
         trainers.add(report.trainer)
     if len(trainers) != len(close.reports):
         raise CloseRefusedError("two reports of one trainer in one close")
-    weights = tuple(terms.weight(reports[report].staleness) for report in close.reports)
-    if close.weights != weights:
-        raise CloseRefusedError(f"weights {close.weights}, expected {weights}")
+    _check_weights(terms, close, [reports[report] for report in close.reports], cohort_min, weights)
+
+
+def _check_weights(
+    terms: RoundTerms, close: Close, reports: Sequence[Report], cohort_min: int, weights: Mapping[bytes, int] | None
+) -> None:
+    """Check that every report weighs what it must, and that enough of them weigh anything to hide each other."""
+    stale = [report.id for report in reports if report.staleness and weights is not None]
+    if stale:
+        raise CloseRefusedError(f"report {stale[0].hex()} is stale, in a round of weights by quality")
+    expected = _weights(terms, weights, reports)
+    if close.weights != expected:
+        raise CloseRefusedError(f"weights {close.weights}, expected {expected}")
+    weighty = sum(weight > 0 for weight in expected)
+    if weighty < cohort_min:
+        raise CloseRefusedError(f"{weighty} reports carry weight, at least {cohort_min} hide each other")
 
 
 def _check_receipts(work: Work, terms: RoundTerms, close: Close) -> None:
@@ -612,17 +672,19 @@ def leaves_out(context: RoundContext, state: RoundState, close: Close, now: int)
         since = enough_since(context, state)
         if since is None or not has_enough(context, state, now) or len(close.reports) < quorum(context):
             return f"{len(close.reports)} of {expected} registered trainers before the deadline"
-        expected = len(_best(context, state, since + context.timing.straggler_ms // 2)[0])
-        few = len(close.reports) < max(expected, least_admitted(context, state))
-        return f"{len(close.reports)} reports, {expected} were here in good time" if few else None
+        timely = _best(context, state, since + context.timing.straggler_ms // 2)[0]
+        few = carrying(context, state, close.reports) < least_admitted(context, state)
+        few = few or _measure(context, state, close.reports) < _measure(context, state, timely)
+        return f"{len(close.reports)} reports, {len(timely)} were here in good time" if few else None
     if not close.reports and is_overdue(context, state, now):
         return None
-    least = least_admitted(context, state)
-    if 0 < len(close.reports) < least:
-        return f"{len(close.reports)} reports, {least} or none expected of {len(state.admissible())} that are here"
-    own = _choice(context, state, now)
-    expected = 0 if own is None else len(own[0])
-    return None if len(close.reports) >= expected else f"{len(close.reports)} reports, {expected} are admissible here"
+    least, weighty = least_admitted(context, state), carrying(context, state, close.reports)
+    if close.reports and weighty < least:
+        return f"{weighty} reports, {least} or none expected of {len(state.admissible())} that are here"
+    choice = _choice(context, state, now)
+    own = [] if choice is None else choice[0]
+    few = _measure(context, state, close.reports) < _measure(context, state, own)
+    return f"{len(close.reports)} reports, {len(own)} are admissible here" if few else None
 
 
 # ------------------------------------------------------------------------------------------------ release
@@ -687,7 +749,7 @@ def total_bytes(total: IntArray) -> bytes:
 
 
 def check_not_opened(
-    work: Work, agreed: Agreed, state: RoundState, close: Close, outcome: Outcome, key_sums: Mapping[int, KeySum]
+    context: RoundContext, state: RoundState, close: Close, outcome: Outcome, key_sums: Mapping[int, KeySum]
 ) -> None:
     """Check that nobody loses a sum that this validator can open with what it holds itself.
 
@@ -698,14 +760,14 @@ def check_not_opened(
         return
     known = state.sums_for(close.digest)
     for others in (known, {**key_sums, **known}):
-        if open_close(work, agreed, state, close, others)[0] == "opened":
+        if open_close(context, state, close, others)[0] == "opened":
             raise ProposalRefusedError(
                 f"the sum is not {outcome}: it opens with key sums that are known here", field="outcome"
             )
 
 
 def open_close(
-    work: Work, agreed: Agreed, state: RoundState, close: Close, key_sums: Mapping[int, KeySum]
+    context: RoundContext, state: RoundState, close: Close, key_sums: Mapping[int, KeySum]
 ) -> tuple[Outcome, OpenedSum | None, bytes]:
     """Return the outcome of a close, the opened sum if there is one, and the model state after the round.
 
@@ -714,22 +776,54 @@ def open_close(
     """
     if not close.reports:
         return "skipped", None, state.model
-    missing = [report for report in close.reports if report not in state.held()]
+    held, missing = state.held(), state.lacking(close)
     if missing:
-        raise MissingReportsError(f"{len(missing)} admitted reports are not here yet", missing=tuple(missing))
-    total = add_close(work, state, close)
+        raise MissingReportsError(f"{len(missing)} admitted reports are not here yet", missing=missing)
+    total = add_close(context.work, state, close)
 
     def compute() -> tuple[Outcome, OpenedSum | None, bytes]:
         try:
             opened = aggregation.open_sum(state.terms, key_sums, total, sum(close.weights))
-            return "opened", opened, agreed.step(close.round, state.model, opened.total)
+            quality = None if context.quality is None else (context.quality, state.records)
+            return "opened", opened, model_after(context.agreed, close, state.model, opened.total, held, quality)
         except aggregation.SumLostError:
             return "lost", None, state.model
         except CollegiumError:
             return "invalid", None, state.model
 
     sums = tuple(sorted((seat, key_sum.digest) for seat, key_sum in key_sums.items()))
-    return work.once(("open", state.terms.digest, close.digest, sums), compute)
+    return context.work.once(("open", state.terms.digest, close.digest, state.records, sums), compute)
+
+
+def model_after(
+    agreed: Agreed,
+    close: Close,
+    model: bytes,
+    total: IntArray,
+    held: Mapping[Digest, Held],
+    quality: tuple[Quality, Sequence[bytes]] | None = None,
+) -> bytes:
+    """Return the model state after a round whose sum opened, with what the task then knows of its trainers' worth.
+
+    Args:
+        agreed: the task's public work.
+        close: which reports the sum adds.
+        model: the state that the round started from.
+        total: the opened sum.
+        held: the reports that the close admits, by id.
+        quality: where reports weigh by it: how, and the round's records in their order.
+
+    Raises:
+        CollegiumError: what the close admits gives no such state. That is the same everywhere: nothing but the order,
+            the close and the sum that it opens goes in. So the round is `invalid`, as if the sum did not open.
+    """
+    stepped = agreed.step(close.round, model, total)
+    if quality is None:
+        return stepped
+    rule, records = quality
+    entries = [(held[report], weight) for report, weight in zip(close.reports, close.weights, strict=True)]
+    reports = [WeighedReport(entry.report, weight, entry.proof) for entry, weight in entries]
+    return rule.step(close.round, model, stepped, total, reports, records)
 
 
 def add_close(work: Work, state: RoundState, close: Close) -> npt.NDArray[np.uint64]:
@@ -775,8 +869,8 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
     own = (state.foreseen, None if state.own is None else state.own.header)
     if header in own and header.key_sums == named:
         return  # this validator has computed the same one
-    outcome, opened, model = open_close(work, context.agreed, state, close, key_sums)
-    check_not_opened(work, context.agreed, state, close, outcome, key_sums)
+    outcome, opened, model = open_close(context, state, close, key_sums)
+    check_not_opened(context, state, close, outcome, key_sums)
     expected: dict[str, object] = {
         "task": state.terms.task,
         "round": close.round,

@@ -180,7 +180,7 @@ class RoundTiming:
     deadline_ms: int = 60_000  # after the round began: close with what is there
     release_ms: int = 2_000  # after the close is final: open with the sums that are there
     turn_ms: int = 1_500  # between the proposer of the close and the next in line to propose the header
-    keys_ms: int = 1_000  # a sealing key that has been here so long is one that a close counts
+    keys_ms: int = 1_000  # a sealing key, or a record, that has been here so long is one that a close counts
     verify_ms: int = 1_000  # for the chosen to vouch for a proof, before everybody verifies it himself
 
 
@@ -529,6 +529,7 @@ class RoundState:
     likely: bytes = b""  # a close that was voted for here, encoded: what it adds is worth adding before it is final
     close: Close | None = None
     closed_ms: int = 0
+    records: tuple[bytes, ...] = ()  # beside the round, final before the close
     proposer: int = 0  # of the close: the first in line to propose the header
     released: Mapping[int, Digest] = field(default_factory=dict)  # by round: what was written down
     releases: Mapping[int, Release] = field(default_factory=dict)
@@ -610,5 +611,9 @@ class RoundState:
 
     def missing(self) -> tuple[Digest, ...]:
         """Return the reports of the final close that are not here."""
+        return () if self.close is None else self.lacking(self.close)
+
+    def lacking(self, close: Close) -> tuple[Digest, ...]:
+        """Return the reports of a close that are not here."""
         held = self.held()
-        return () if self.close is None else tuple(report for report in self.close.reports if report not in held)
+        return tuple(report for report in close.reports if report not in held)

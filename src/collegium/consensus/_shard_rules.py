@@ -242,7 +242,7 @@ def result_for(own: OwnShard, close: Close, key_sums: Mapping[int, KeySum]) -> t
     """
     context, state = own.context, own.state
     outcome: Outcome
-    outcome, opened, _ = open_close(context.work, context.agreed, state, close, key_sums)
+    outcome, opened, _ = open_close(context, state, close, key_sums)
     total = b"" if opened is None else total_bytes(opened.total)
     result = ShardResult(
         task=state.terms.task,
@@ -270,7 +270,7 @@ def check_result_offer(own: OwnShard, close: Close, offer: ResultOffer) -> bytes
     work = own.context.work
     key_sums = check_sums(work, own.state.terms, close.digest, offer.key_sums, "result")
     expected, total = result_for(own, close, key_sums)
-    check_not_opened(work, own.context.agreed, own.state, close, expected.outcome, key_sums)
+    check_not_opened(own.context, own.state, close, expected.outcome, key_sums)
     if offer.result != expected:
         raise ProposalRefusedError(f"result of shard {own.shard} is not what its key sums give", field="result")
     return total

@@ -23,7 +23,7 @@ from ._round_types import (
     SeatReceipt,
 )
 from ._shard_records import ShardBatch, ShardResult, Standing
-from ._shard_terms import ShardedTerms, ShardPlan
+from ._shard_terms import ShardedTerms, ShardPlan, ShardPlanError
 
 __all__ = [
     "BeaconWord",
@@ -64,6 +64,8 @@ class ShardContext:
 
     def __post_init__(self) -> None:
         self.plan.check_cohort(len(self.round.cohort), self.round.cohort_min)
+        if self.round.quality is not None:
+            raise ShardPlanError("rounds in shards weigh all reports alike: expected no weights by quality")
 
     @cached_property
     def in_shard(self) -> RoundContext:

@@ -57,6 +57,15 @@ from ._round import (
     round_step,
     terms_after,
 )
+from ._round_records import (
+    RoundRecord,
+    RoundRecords,
+    forgets_record,
+    is_round_record,
+    next_record,
+    record_may_follow,
+    take_record,
+)
 from ._round_rules import NotSenderError, check_speaker
 from ._round_types import (
     EpochOver,
@@ -158,6 +167,7 @@ class ValidatorState:
     said: tuple[tuple[int | None, RoundMessage], ...] = ()
     change: ChangeState | None = None
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
+    records: RoundRecords = field(default_factory=RoundRecords)
 
 
 @dataclass(frozen=True)
@@ -208,17 +218,34 @@ class _Application:
     def accepts(self, ancestors: tuple[bytes, ...], payload: bytes) -> bool:
         if self.state is None:
             return False
-        context, withdrawals = self.context, self.state.withdrawals
-        if is_withdrawal(payload):
-            return not self.state.round.over and withdrawal_accepted(context.consents, withdrawals, ancestors, payload)
-        change, state = context.change, self.state.change
-        if change is not None and state is not None:
-            if is_epoch_record(payload):
-                return record_accepted(change.rules, state.change, ancestors, payload)
-            if is_close(payload) and record_wanted(change.rules, state.change, ancestors) is not None:
+        if is_beside_rounds(payload):
+            return self._accepts_beside(self.state, ancestors, payload)
+        context, state = self.context, self.state
+        if is_close(payload):
+            if self._handover(state, ancestors) is not None:
                 return False  # an epoch's last round closes after its handover
+            if forgets_record(context.round, state.round, state.records, ancestors, self.now):
+                return False
         before = tuple(ancestor for ancestor in ancestors if not is_beside_rounds(ancestor))
-        return payload_accepted(context.round_without(withdrawals), self.state.round, before, payload, self.now)
+        around = context.round_without(state.withdrawals)
+        return payload_accepted(around, state.round, before, payload, self.now)
+
+    def _handover(self, state: ValidatorState, ancestors: tuple[bytes, ...]) -> bytes | None:
+        """Return the handover that a leader should put into its block after these ancestors, if any."""
+        if self.context.change is None or state.change is None:
+            return None
+        return record_wanted(self.context.change.rules, state.change.change, ancestors)
+
+    def _accepts_beside(self, state: ValidatorState, ancestors: tuple[bytes, ...], payload: bytes) -> bool:
+        context = self.context
+        if is_withdrawal(payload):
+            known = state.withdrawals
+            return not state.round.over and withdrawal_accepted(context.consents, known, ancestors, payload)
+        if is_round_record(payload):
+            return record_may_follow(context.round, state.round, state.records, ancestors, payload)
+        if context.change is None or state.change is None:
+            return False
+        return record_accepted(context.change.rules, state.change.change, ancestors, payload)
 
     def next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
         if ancestors not in self.wishes:
@@ -228,14 +255,18 @@ class _Application:
     def _next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
         if self.state is None:
             return None
-        change, state = self.context.change, self.state.change
-        if change is not None and state is not None:
-            handover = record_wanted(change.rules, state.change, ancestors)
-            if handover is not None:
-                return handover
+        handover = self._handover(self.state, ancestors)
+        if handover is not None:
+            return handover
+        return self._next_of_round(self.context.round_without(self.state.withdrawals), self.state, ancestors)
+
+    def _next_of_round(self, around: RoundContext, state: ValidatorState, ancestors: tuple[bytes, ...]) -> bytes | None:
+        """Return a record that waits, else a close; after the deadline a close before that."""
+        record = next_record(around, state.round, state.records, ancestors)
+        if record is not None and self.now < state.round.began_ms + around.timing.deadline_ms:
+            return record
         before = tuple(ancestor for ancestor in ancestors if not is_beside_rounds(ancestor))
-        around = self.context.round_without(self.state.withdrawals)
-        return next_payload(around, self.state.round, before, self.now)
+        return next_payload(around, state.round, before, self.now) or record
 
 
 def start_validator(
@@ -431,7 +462,7 @@ def _admit_again(
 def validator_step(
     context: ValidatorContext,
     state: ValidatorState,
-    message: Input | RoundMessage | RoundAlarm | PeerJoined,
+    message: Input | RoundMessage | RoundRecord | RoundAlarm | PeerJoined,
     now: int,
     sender: int | None = None,
 ) -> tuple[ValidatorState, Effects]:
@@ -458,7 +489,7 @@ def validator_step(
     return state, (*carried, *ticked)
 
 
-def claimed(message: Input) -> int | None:
+def claimed(message: Input | RoundRecord) -> int | None:
     """Return whose an unsigned message says it is; what is signed stands for itself, whoever brings it."""
     match message:
         case Relay():
@@ -483,13 +514,18 @@ def _say_again(
 
 
 def _order(
-    context: ValidatorContext, state: ValidatorState, message: Input, now: int, sender: int | None = None
+    context: ValidatorContext, state: ValidatorState, message: Input | RoundRecord, now: int, sender: int | None = None
 ) -> tuple[ValidatorState, Effects]:
     """Take an ordering step and apply to the round whatever became final by it."""
     try:
         check_speaker(message, claimed(message), sender)
     except NotSenderError as reason:
         return state, (Ignored(reason),)
+    if isinstance(message, RoundRecord):
+        return _take_record(context, state, message, now)
+    if isinstance(message, Relay) and is_round_record(message.payload):  # held, not pooled: a close comes before those
+        brought = RoundRecord(state.round.terms.round, message.payload[1:])
+        return _take_record(context, state, brought, now, ahead=False)
     replica, effects = step(context.ordering(state, now), state.replica, message, now)
     likely = _voted_close(state.replica, replica)
     state = replace(state, replica=replica)
@@ -506,6 +542,19 @@ def _order(
     if likely:
         out.append(RoundTimer(RoundAlarm(state.round.terms.round), now))
     return _submit_records(context, state, out, now)
+
+
+def _take_record(
+    context: ValidatorContext, state: ValidatorState, message: RoundRecord, now: int, ahead: bool = True
+) -> tuple[ValidatorState, Effects]:
+    """Hold a record of a round until it is ordered, and let ordering look whether it can be proposed."""
+    try:
+        records = take_record(context.round, state.round, state.records, message, now, ahead)
+    except CollegiumError as error:
+        return state, (Refused(state.round.terms.round, type(message).__name__, error),)
+    if records is state.records:
+        return state, ()
+    return _order(context, replace(state, records=records), Tick(), now)
 
 
 def _voted_close(before: ReplicaState, after: ReplicaState) -> bytes:
@@ -528,15 +577,16 @@ def _apply(
         return state, changed
     try:
         followed = follow_withdrawals(context.consents, state.withdrawals, (block.payload,))
-        if is_withdrawal(block.payload):
-            return replace(state, withdrawals=followed), changed
+        records = state.records.ordered(block.payload)
+        if is_withdrawal(block.payload) or is_round_record(block.payload):
+            return replace(state, withdrawals=followed, records=records), changed
         payload = decoded_payload(context.round, block.payload)
     except CollegiumError as error:  # cannot be: a quorum accepted it
         return state, (Refused(state.round.terms.round, "final block", error),)
-    state = replace(state, withdrawals=followed)  # a header takes them out before the next round begins
+    state = replace(state, withdrawals=followed, records=records)  # a header takes trainers out before the next round
     around = context.round_without(followed)
     if isinstance(payload, Close):
-        after, effects = release(around, state.round, payload, block.author, now, over)
+        after, effects = release(around, state.round, payload, block.author, now, over, records.final)
     else:
         after, effects = finish(around, state.round, payload, now)
     state, carried = _carry(context, replace(state, round=after), effects, now)

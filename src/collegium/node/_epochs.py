@@ -29,8 +29,8 @@ from collegium.consensus import (
     WrongChangeError,
     decode_epoch_record,
     decode_payload,
+    is_beside_rounds,
     is_epoch_record,
-    is_withdrawal,
     terms_after,
     verify_final,
     verify_handover,
@@ -292,7 +292,7 @@ class OrderWalk:
             if is_epoch_record(block.payload):
                 if isinstance(decode_epoch_record(block.payload), Handover):
                     self.epochs.hand_over(handover_proof(blocks, place, certificates))
-            elif block.payload and not is_withdrawal(block.payload):
+            elif block.payload and not is_beside_rounds(block.payload):
                 rounds += self._order(block)
                 following = self.epochs.of_round(self.passed)
                 if following is not known:
