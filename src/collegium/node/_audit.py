@@ -73,6 +73,7 @@ class Audit:
     proof_bytes: dict[int, int] = field(default_factory=dict)  # by round
     proofs: int = 0
     registered: dict[bytes, Registered] = field(default_factory=dict)  # by trainer, up to here
+    earned: dict[int, Mapping[bytes, int]] = field(default_factory=dict)  # by round, where rounds are paid
     work: SharedWork = field(default_factory=SharedWork)
 
     def passed(self, line: str) -> None:

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -34,9 +34,12 @@ from collegium.settlement import (
     Conviction,
     CourtRules,
     Deployment,
+    Due,
     EmbeddedChain,
     Genesis,
     JsonRpcChain,
+    MoneySite,
+    PayRules,
     Role,
     SentTransaction,
     SlashingSite,
@@ -47,15 +50,20 @@ from collegium.settlement import (
     deploy,
     enrol,
     found_task,
+    fund_task,
     is_convicted,
     open_epoch,
     open_first_epoch,
+    pay_place,
     plan_founding,
     possession_context,
     post_checkpoint,
+    post_task,
+    read_budget,
     read_conviction,
     read_head,
     register_validator,
+    rewards_call,
     transact,
     transcribe,
     verify_replay,
@@ -64,6 +72,7 @@ from collegium.settlement import (
 from ._evidence import Accusation, Charge, DeedKey, accuse
 from ._facts import CheckpointFacts
 from ._json import decode_canonical
+from ._rewards import RewardList, RewardPlan, RewardsRefusedError
 from ._sharded_node import ShardedNode
 from ._validator_node import ValidatorNode
 
@@ -78,14 +87,19 @@ __all__ = [
     "ChainTerms",
     "ConvictionRecord",
     "HandoverRecord",
+    "PaidList",
+    "RewardsRecord",
     "TakenStep",
     "What",
     "checkpoint_facts",
     "decode_chain_record",
     "encode_chain_record",
     "found_contracts",
+    "funds_of",
     "numbers_of",
 ]
+
+T = TypeVar("T")
 
 RECORD_BYTES_MAX = 64 << 20
 STAKE_WEI = 10**18
@@ -134,14 +148,14 @@ class ChainTerms:
         return validator.stake if self.stake_wei else 0
 
 
-What: TypeAlias = Checkpoint | EpochSet | Accusation
+What: TypeAlias = Checkpoint | EpochSet | Accusation | RewardList
 
 
 @dataclass(frozen=True, slots=True)
 class CertifiedStep:
     """A checkpoint, or the set that follows, with the certificate of the set in office: it serves on every chain.
 
-    Or, at home alone and without a certificate, what a member signed against itself.
+    Or, at home alone: a list of rewards; and, without a certificate, what a member signed against itself.
     """
 
     what: What
@@ -154,6 +168,9 @@ class CertifiedStep:
             return f"checkpoint of rounds {self.what.first_round} to {self.what.last_round}"
         if isinstance(self.what, Accusation):
             return self.what.deed.what
+        if isinstance(self.what, RewardList):
+            rounds = self.what.checkpoint
+            return f"rewards for rounds {rounds.first_round} to {rounds.last_round}"
         return f"opening of epoch {self.what.epoch}"
 
 
@@ -206,6 +223,30 @@ class ConvictionRecord:
 
 
 @dataclass(frozen=True)
+class PaidList:
+    """A list of rewards on the chain.
+
+    Attributes:
+        checkpoint: of whose rounds it is, by its place in the record.
+        certificate: bitmap and signature of the set in office.
+    """
+
+    checkpoint: int
+    dues: tuple[Due, ...]
+    certificate: bytes
+    gas: int
+
+
+@dataclass(frozen=True)
+class RewardsRecord:
+    """Where a task pays for rounds, until when lists may be posted there, and those that were."""
+
+    site: MoneySite
+    deadline_s: int
+    lists: tuple[PaidList, ...]
+
+
+@dataclass(frozen=True)
 class ChainRecord:
     """Everything that was sent to the base chain.
 
@@ -219,6 +260,7 @@ class ChainRecord:
         site: where the contracts are that may take stakes, and the court that they believe; not there in a task that
             was founded without.
         convictions: what members were convicted of without a court, in order; not there where nobody was.
+        rewards: what was paid for rounds; not there in a task that pays nothing.
     """
 
     url: str | None
@@ -233,6 +275,12 @@ class ChainRecord:
     followers: tuple[ChainRecord, ...] | msgspec.UnsetType = msgspec.UNSET
     site: SlashingSite | msgspec.UnsetType = msgspec.UNSET
     convictions: tuple[ConvictionRecord, ...] | msgspec.UnsetType = msgspec.UNSET
+    rewards: RewardsRecord | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def paying(self) -> RewardsRecord | None:
+        """What was paid for rounds, None in a task that pays nothing."""
+        return None if isinstance(self.rewards, msgspec.UnsetType) else self.rewards
 
     @property
     def stakes_site(self) -> SlashingSite | None:
@@ -275,6 +323,8 @@ class BaseChain:
         place: HOME, or that of a chain that follows.
         site: where stakes can be taken; None where nobody may.
         trainers: that have stakes.
+        money: where rounds are paid; None where they are not.
+        deadline_s: until when they are.
     """
 
     chain: Chain
@@ -287,6 +337,8 @@ class BaseChain:
     place: int = HOME
     site: SlashingSite | None = None
     trainers: Sequence[bytes] = ()
+    money: MoneySite | None = None
+    deadline_s: int = 0
     numbers: Mapping[bytes, int] = field(init=False)  # in the chain's registry, by account
 
     def __post_init__(self) -> None:
@@ -302,6 +354,7 @@ class BaseChain:
         place: int = HOME,
         courts: CourtRules | None = None,
         trainers: Sequence[AccountKey] = (),
+        rewards: RewardPlan | None = None,
     ) -> BaseChain:
         """Deploy a task's contracts, register its validators, at home with their stakes, and open the first epoch.
 
@@ -311,6 +364,7 @@ class BaseChain:
         Args:
             courts: found the courts that hold these rules too, and the contract that takes stakes.
             trainers: enter with stakes of their own.
+            rewards: found what pays for rounds too, post the task's terms and pay its budget in.
 
         Raises:
             ChainRecordError: a real node, but no key to pay with, or of a network whose coin has a price.
@@ -318,8 +372,9 @@ class BaseChain:
         """
         terms = ChainTerms.at(place)
         accounts = [operator, *(account for account, _ in validators), *trainers]
+        budget = 0 if rewards is None else rewards.amount
         if url is None:
-            funds = tuple((account.address, FUNDS_WEI) for account in accounts)
+            funds = funds_of([account.address for account in accounts], FUNDS_WEI, budget)
             chain: Chain = EmbeddedChain(Genesis(terms.embedded_id, EMBEDDED_TIMESTAMP_S, funds))
         else:
             funder = _funder()
@@ -329,10 +384,11 @@ class BaseChain:
                     f"{url} is a node of Ethereum's main network; a run pays accounts whose keys nobody keeps, so it "
                     "settles on test networks only"
                 )
-            for account in accounts:
-                transact(chain, funder, account.address, b"", value=FUNDING_WEI)
+            for account, value in funds_of(accounts, FUNDING_WEI, budget):
+                transact(chain, funder, account.address, b"", value=value)
         tried = url is not None  # our own chain need not be tried first
-        deployment, site = found_contracts(chain, operator, epoch_set.task, terms, courts, tried=tried)
+        pay = None if rewards is None else rewards.rules
+        deployment, site, money = found_contracts(chain, operator, epoch_set.task, terms, courts, pay, tried=tried)
         numbers, gas_max = [], None if tried else REGISTRATION_GAS_MAX
         for account, key in validators:
             proof = key.prove_possession(possession_context(chain.chain_id, deployment.registry, account.address))
@@ -341,10 +397,16 @@ class BaseChain:
         for account in trainers:
             sealed_to = SealKey.generate(os_random).public_bytes  # nothing is sealed to trainers in a run
             enrol(chain, deployment, account, Role.TRAINER, sealed_to, terms.stake_wei)
+        deadline_s = 0
+        if rewards is not None and money is not None and site is not None:
+            deadline_s = rewards.post_s + (EMBEDDED_TIMESTAMP_S if url is None else chain.timestamp_s())
+            promised = rewards.promised(site.disputes, deadline_s)
+            post_task(chain, money, operator, deployment, promised)
+            fund_task(chain, money, operator, deployment, budget)
         open_first_epoch(chain, deployment, operator, numbers)
         founding, staking = () if url is None else chain.sent, [account.address for account in trainers]
         around = (url, operator, epoch_set, deployment, founding)
-        return cls(chain, *around, place=place, site=site, trainers=staking)
+        return cls(chain, *around, place=place, site=site, trainers=staking, money=money, deadline_s=deadline_s)
 
     @classmethod
     def resume(
@@ -408,7 +470,18 @@ class BaseChain:
     @property
     def certified_steps(self) -> list[TakenStep]:
         """The checkpoints and handovers, which chains that follow take too."""
-        return [taken for taken in self.taken if not isinstance(taken.step.what, Accusation)]
+        return [taken for taken in self.taken if isinstance(taken.step.what, Checkpoint | EpochSet)]
+
+    @property
+    def lists(self) -> list[PaidList]:
+        """The lists of rewards that were posted."""
+        records, settled = list[PaidList](), 0
+        for taken in self.taken:
+            what = taken.step.what
+            settled += isinstance(what, Checkpoint)
+            if isinstance(what, RewardList):
+                records.append(PaidList(settled - 1, what.dues, taken.step.certificate, taken.gas))
+        return records
 
     @property
     def convicted(self) -> set[DeedKey]:
@@ -423,7 +496,7 @@ class BaseChain:
         for taken in self.taken:
             what, found = taken.step.what, taken.conviction
             if not isinstance(what, Accusation) or found is None:
-                after += 1
+                after += isinstance(what, Checkpoint | EpochSet)
                 continue
             cost = (found.reporter, found.burned, found.rewarded, taken.gas)
             records.append(ConvictionRecord(what.charge, after, found.member, *cost))
@@ -451,7 +524,33 @@ class BaseChain:
         self.take(self.certified(following, {node.index: node.sign_handover(last) for node in nodes}))
         return self.handovers[-1]
 
-    def certified(self, what: Checkpoint | EpochSet, signatures: Mapping[int, bytes]) -> CertifiedStep:
+    def pay(self, nodes: Sequence[ValidatorNode]) -> PaidList | None:
+        """Have the epoch set sign what is due for the rounds of the last checkpoint, and post it; None if nothing is.
+
+        Raises:
+            RewardsRefusedError: nobody knows what these rounds earned.
+            CollegiumError: too few derive the same list, or the chain is not reachable or refuses.
+        """
+        if self.money is None or not self.facts:
+            raise ChainRecordError("the task was founded without contracts that pay, or has settled nothing")
+        checkpoint = self.facts[-1].checkpoint
+        rolls = [node.payroll for node in nodes if node.payroll is not None]
+        if not rolls:
+            raise RewardsRefusedError("no validator keeps what rounds earned")
+        dues = rolls[0].dues(checkpoint.first_round, checkpoint.last_round)
+        if not dues:
+            return None
+        place = pay_place(self.chain, self.deployment, self.money.rewards)
+        listed, signatures = RewardList(place, len(self.lists), checkpoint, dues), dict[int, bytes]()
+        for node in nodes:
+            try:
+                signatures[node.index] = node.sign_rewards(listed)
+            except RewardsRefusedError:  # it missed a round, or derives another list
+                continue
+        self.take(self.certified(listed, signatures))
+        return self.lists[-1]
+
+    def certified(self, what: Checkpoint | EpochSet | RewardList, signatures: Mapping[int, bytes]) -> CertifiedStep:
         """Return a step with the certificate that signatures of the set in office make.
 
         Raises:
@@ -480,7 +579,11 @@ class BaseChain:
             self.enter(step, brought.gas, brought.transaction)
             return
         certificate = decode_certificate(step.certificate, self.epoch_set.size)
-        if isinstance(step.what, Checkpoint):
+        if isinstance(step.what, RewardList):
+            call = rewards_call(self.deployment, step.what.checkpoint.last_round, step.what.dues, certificate)
+            posted = transact(self.chain, self.operator, step.what.place.contract, call)
+            self.enter(step, posted.gas, posted.transaction)
+        elif isinstance(step.what, Checkpoint):
             settled = post_checkpoint(self.chain, self.deployment, self.operator, step.what, certificate)
             self.enter(step, settled.gas, settled.transaction)
         else:
@@ -497,6 +600,8 @@ class BaseChain:
         """
         if isinstance(what, Accusation):
             return is_convicted(self.chain, self.slashing, what.call)
+        if isinstance(what, RewardList):
+            return self.money is not None and read_budget(self.chain, self.money, self.deployment).lists > what.number
         head = read_head(self.chain, self.deployment)
         if isinstance(what, EpochSet):
             return head.epoch >= what.epoch
@@ -556,6 +661,9 @@ class BaseChain:
             handovers=tuple(self.handovers) or msgspec.UNSET,
             site=self.site or msgspec.UNSET,
             convictions=tuple(self.convictions) or msgspec.UNSET,
+            rewards=msgspec.UNSET
+            if self.money is None
+            else RewardsRecord(self.money, self.deadline_s, tuple(self.lists)),
         )
 
     @property
@@ -619,20 +727,34 @@ def numbers_of(epoch_set: EpochSet, trainers: Sequence[bytes] = ()) -> dict[byte
     return numbers | {account: epoch_set.size + place for place, account in enumerate(trainers)}
 
 
+def funds_of(accounts: Sequence[T], each: int, budget: int) -> tuple[tuple[T, int], ...]:
+    """Return what every account is given: as much as all, and the operator's, the first, what it pays into a budget."""
+    return tuple((account, each if place else each + budget) for place, account in enumerate(accounts))
+
+
 def found_contracts(
-    chain: Chain, operator: AccountKey, task: Digest, terms: ChainTerms, courts: CourtRules | None, *, tried: bool
-) -> tuple[Deployment, SlashingSite | None]:
+    chain: Chain,
+    operator: AccountKey,
+    task: Digest,
+    terms: ChainTerms,
+    courts: CourtRules | None,
+    pay: PayRules | None = None,
+    *,
+    tried: bool,
+) -> tuple[Deployment, SlashingSite | None, MoneySite | None]:
     """Create a task's contracts: with courts those too that hear disputes about it and take stakes.
 
     Args:
+        pay: create those too that pay for rounds; only with courts.
         tried: each creation is tried first, for what it costs.
     """
     if courts is None:
         times = (terms.stake_min_wei, terms.unbonding_s)
-        return deploy(chain, operator, task, stake_min_wei=times[0], unbonding_s=times[1]), None
+        return deploy(chain, operator, task, stake_min_wei=times[0], unbonding_s=times[1]), None, None
     nonce = chain.nonce(operator.address)
-    plan = plan_founding(operator.address, nonce, task, courts, stake_min_wei=terms.stake_min_wei)
-    return found_task(chain, operator, plan, gas_max=None if tried else CREATION_GAS_MAX), plan.site
+    plan = plan_founding(operator.address, nonce, task, courts, stake_min_wei=terms.stake_min_wei, pay=pay)
+    deployment = found_task(chain, operator, plan, gas_max=None if tried else CREATION_GAS_MAX)
+    return deployment, plan.site, plan.money
 
 
 def _taken(

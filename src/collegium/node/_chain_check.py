@@ -8,7 +8,7 @@ than they make: a hostile record cannot keep a verifier busy.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from collegium.consensus import EpochSet
@@ -27,10 +27,12 @@ from collegium.settlement import (
     Checkpoint,
     CourtRules,
     Deployment,
+    Due,
     EmbeddedChain,
     FoundingPlan,
     Genesis,
     MalformedTransactionError,
+    PayPlace,
     Receipt,
     Role,
     SentTransaction,
@@ -40,9 +42,12 @@ from collegium.settlement import (
     contract_address,
     conviction_in,
     decode_transaction,
+    funding_call,
     plan_founding,
     read_checkpoints,
+    rewards_call,
     settlement_creation,
+    terms_call,
     verify_replay,
 )
 
@@ -57,13 +62,16 @@ from ._base_chain import (
     ChainRecordError,
     ChainTerms,
     ConvictionRecord,
+    PaidList,
+    funds_of,
     numbers_of,
 )
 from ._checkpoints import opening_digest
 from ._epochs import KnownEpoch
 from ._evidence import Accusation, accuse
+from ._rewards import RewardList, RewardPlan, difference
 
-__all__ = ["Founded", "check_chain"]
+__all__ = ["Founded", "Paying", "check_chain"]
 
 ROUNDS_MAX = 1 << 48  # as the contract counts them
 POSSESSION_BYTES = 96  # at the end of a registration's data; the contract checks it
@@ -72,6 +80,7 @@ SEAL_KEY_BYTES = 32  # at the end of an enrolment's
 FUNDING_GAS_MAX = 100_000
 OPENING_GAS_MAX = 1 << 24
 CHECKPOINT_GAS_MAX = 2_000_000
+REWARDS_GAS_MAX = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,29 @@ class _Brought:
     record: ConvictionRecord
 
 
-_Step = _Settled | _Opened | _Brought
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A list of rewards that the set in office certified, and what the record says that posting it took."""
+
+    listed: RewardList
+    certificate: bytes
+    gas: int
+
+
+_Step = _Settled | _Opened | _Brought | _Listed
+
+
+@dataclass(frozen=True, slots=True)
+class Paying:
+    """How a task's rounds must have been paid.
+
+    Attributes:
+        plan: how it must have been founded.
+        dues: what must be due for the rounds of each checkpoint; nothing for those of a few.
+    """
+
+    plan: RewardPlan
+    dues: Sequence[tuple[Due, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +153,12 @@ class Founded:
     Attributes:
         courts: what its courts hold; None: without courts.
         trainers: who must have entered with a stake, in this order.
+        paying: how its rounds are paid; None: they are not.
     """
 
     courts: CourtRules | None = None
     trainers: Sequence[bytes] = ()
+    paying: Paying | None = None
 
 
 def check_chain(
@@ -187,23 +220,94 @@ def _check_one(
     deployment = Deployment(epoch_set.task, settlement, contract_address(settlement, 1), record.deployment.block)
     if record.deployment != deployment:
         raise ChainRecordError(f"the contracts are at {settlement.hex()} and its registry, the record says otherwise")
-    plan = None
-    if founded.courts is not None:
-        plan = plan_founding(operator, 0, epoch_set.task, founded.courts, stake_min_wei=terms.stake_min_wei)
-    if record.stakes_site != (None if plan is None else plan.site):
-        expected = "no contract that takes stakes" if plan is None else f"{plan.site}"
-        raise ChainRecordError(f"the record names {record.stakes_site}, expected {expected}")
-    # 3. transactions
+    plan = _check_sites(record, epoch_set.task, operator, terms, founded)
+    # 3. rewards: what is due follows from the rounds
+    sets = {members.epoch: members for members in (epoch_set, *(known.epoch_set for known in later))}
+    steps = _with_lists(record, steps, sets, founded.paying, terms)
+    # 4. transactions
     settling = [_step_call(record, step, epoch_set, operator) for step in steps]
     set_up = list(_set_up_calls(epoch_set, operator, deployment, terms, plan, founded.trainers))
+    if founded.paying is not None:
+        set_up[-1:-1] = _promise_calls(record, operator, founded.paying.plan)  # before the first epoch opens
     sizes = tuple(len(call.data) for call, step in zip(settling, steps, strict=True) if isinstance(step, _Settled))
     if record.calldata_bytes != sizes:
         raise ChainRecordError(f"checkpoints take {sizes} bytes, the record says {record.calldata_bytes}")
     accounts = (operator, *(validator.account for validator in epoch_set.validators), *founded.trainers)
+    budget = 0 if founded.paying is None else founded.paying.plan.amount
     if url is None:
-        _check_embedded(record, [*set_up, *settling], steps, epoch_set, accounts, terms)
+        funds = funds_of(accounts, FUNDS_WEI, budget)
+        _check_embedded(record, [*set_up, *settling], steps, epoch_set, funds, terms)
     else:
-        _check_node(record, [*set_up, *_own_calls(record, steps, settling)], accounts)
+        _check_node(record, [*set_up, *_own_calls(record, steps, settling)], funds_of(accounts, FUNDING_WEI, budget))
+
+
+def _check_sites(
+    record: ChainRecord, task: Digest, operator: bytes, terms: ChainTerms, founded: Founded
+) -> FoundingPlan | None:
+    """Return with what contracts the task was founded, None with none but the first; check that the record names them.
+
+    When lists may be posted on the embedded chain follows from its first block; on a node the record says it.
+    """
+    plan, paying = None, founded.paying
+    if founded.courts is not None:
+        rules = None if paying is None else paying.plan.rules
+        plan = plan_founding(operator, 0, task, founded.courts, stake_min_wei=terms.stake_min_wei, pay=rules)
+    if record.stakes_site != (None if plan is None else plan.site):
+        expected = "no contract that takes stakes" if plan is None else f"{plan.site}"
+        raise ChainRecordError(f"the record names {record.stakes_site}, expected {expected}")
+    money = None if record.paying is None else record.paying.site
+    if money != (None if plan is None else plan.money):
+        expected = "no contract that pays" if plan is None or plan.money is None else f"{plan.money}"
+        raise ChainRecordError(f"the record names {money}, expected {expected}")
+    if record.url is None and record.paying is not None and paying is not None:
+        deadline_s = EMBEDDED_TIMESTAMP_S + paying.plan.post_s
+        if record.paying.deadline_s != deadline_s:
+            raise ChainRecordError(f"lists may be posted until {record.paying.deadline_s}, expected {deadline_s}")
+    return plan
+
+
+def _with_lists(
+    record: ChainRecord,
+    steps: Sequence[_Step],
+    sets: Mapping[int, EpochSet],
+    paying: Paying | None,
+    terms: ChainTerms,
+) -> list[_Step]:
+    """Check every list of rewards against what is due, and its certificate; return the steps with it in its place.
+
+    Args:
+        sets: by epoch.
+    """
+    if record.paying is None or paying is None:
+        return list(steps)
+    chain_id = terms.embedded_id if record.url is None else _first_sent(record).chain_id
+    place = (chain_id, record.paying.site.rewards, record.deployment.settlement)
+    waiting, lists, count = deque(record.paying.lists), list[_Step](), 0
+    for step in steps:
+        lists.append(step)
+        if not isinstance(step, _Settled):
+            continue
+        checkpoint, due = step.checkpoint, tuple(paying.dues[count]) if count < len(paying.dues) else ()
+        found = waiting.popleft() if waiting and waiting[0].checkpoint == count else None
+        count += 1
+        _check_dues(checkpoint, found, due)
+        if found is not None:
+            number = sum(isinstance(listed, _Listed) for listed in lists)
+            listed = RewardList(PayPlace(checkpoint.task, checkpoint.epoch, *place), number, checkpoint, found.dues)
+            _check_certificate(sets[checkpoint.epoch], listed.digest, found.certificate)
+            lists.append(_Listed(listed, found.certificate, found.gas))
+    if waiting:
+        raise ChainRecordError(f"a list of rewards is for checkpoint {waiting[0].checkpoint}, out of order or of none")
+    return lists
+
+
+def _check_dues(checkpoint: Checkpoint, found: PaidList | None, due: tuple[Due, ...]) -> None:
+    """Check that what was listed for a checkpoint's rounds is what is due for them."""
+    rounds = f"rounds {checkpoint.first_round}-{checkpoint.last_round}"
+    if found is None and due:
+        raise ChainRecordError(f"there is no list of rewards for {rounds}, which earned {len(due)} trainers something")
+    if found is not None and found.dues != due:
+        raise ChainRecordError(f"the list of rewards for {rounds} {difference(found.dues, due)}")
 
 
 def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[KnownEpoch]) -> list[_Step]:
@@ -301,12 +405,34 @@ def _set_up_calls(
     yield _Call("the first epoch's opening", operator, deployment.settlement, 0, opening, OPENING_GAS_MAX)
 
 
+def _promise_calls(record: ChainRecord, operator: bytes, plan: RewardPlan) -> Iterator[_Call]:
+    """Yield what posts the terms of a task that pays, and what pays its budget in."""
+    if record.paying is None or record.stakes_site is None:
+        raise ChainRecordError("the record names no contract that pays")
+    site, deployment = record.paying.site, record.deployment
+    promised = plan.promised(record.stakes_site.disputes, record.paying.deadline_s)
+    terms = terms_call(deployment, promised)
+    yield _Call("the task's terms", operator, site.tasks, 0, terms, OPENING_GAS_MAX)
+    funding = funding_call(deployment, plan.amount)
+    yield _Call("the funding of its budget", operator, site.rewards, plan.amount, funding, REWARDS_GAS_MAX)
+
+
 def _step_call(record: ChainRecord, step: _Step, epoch_set: EpochSet, operator: bytes) -> _Call:
     """Return what settles a checkpoint, puts an epoch set in office, or brings a charge."""
     if isinstance(step, _Brought):
         accusation, site = step.accusation, record.stakes_site
         slashing = b"" if site is None else site.slashing
         return _Call(accusation.deed.what, operator, slashing, 0, accusation.call, OPENING_GAS_MAX)
+    if isinstance(step, _Listed):
+        listed, members = step.listed, (len(step.certificate) - 48) * 8
+        call = rewards_call(
+            record.deployment,
+            listed.checkpoint.last_round,
+            listed.dues,
+            decode_certificate(step.certificate, members),
+        )
+        what = f"the list of rewards for rounds {listed.checkpoint.first_round} to {listed.checkpoint.last_round}"
+        return _Call(what, operator, listed.place.contract, 0, call, REWARDS_GAS_MAX)
     bitmap, signature = step.certificate[:-48], step.certificate[-48:]
     certificate, at = (int.from_bytes(bitmap, "little"), g1_uncompressed(signature)), record.deployment.settlement
     if isinstance(step, _Settled):
@@ -330,6 +456,8 @@ def _own_calls(record: ChainRecord, steps: Sequence[_Step], calls: Sequence[_Cal
     for step, call in zip(steps, calls, strict=True):
         if isinstance(step, _Brought):
             gas = step.record.gas
+        elif isinstance(step, _Listed):
+            gas = step.gas
         else:
             gas = next(checkpoints) if isinstance(step, _Settled) else next(handovers).gas
         if gas != 0:
@@ -341,16 +469,14 @@ def _check_embedded(
     calls: Sequence[_Call],
     steps: Sequence[_Step],
     epoch_set: EpochSet,
-    accounts: tuple[bytes, ...],
+    funds: tuple[tuple[bytes, int], ...],
     terms: ChainTerms,
 ) -> None:
     """Check an embedded chain's transactions, execute them again, and compare what the contracts then hold."""
     transcript = record.transcript
     if transcript is None or record.sent:
         raise ChainRecordError("the record of an embedded chain must hold its transcript and nothing else")
-    if transcript.genesis != Genesis(
-        terms.embedded_id, EMBEDDED_TIMESTAMP_S, tuple((account, FUNDS_WEI) for account in accounts)
-    ):
+    if transcript.genesis != Genesis(terms.embedded_id, EMBEDDED_TIMESTAMP_S, funds):
         raise ChainRecordError("the embedded chain's genesis is not that of the task's operator and validators")
     _check_transactions(transcript.transactions, calls, terms.embedded_id, Counter())
     for index, sent in enumerate(transcript.transactions):
@@ -370,6 +496,8 @@ def _check_embedded(
     for step, receipt in receipts:
         if isinstance(step, _Brought):
             _check_conviction(chain, record, step, receipt)
+        if isinstance(step, _Listed) and step.gas != receipt.gas:
+            raise ChainRecordError(f"a list of rewards cost {receipt.gas} gas, the record says {step.gas}")
     opening = tuple(receipt.gas for step, receipt in receipts if isinstance(step, _Opened))
     recorded = tuple(handover.gas for handover in record.handed_over)
     if opening != recorded:
@@ -409,18 +537,22 @@ def _check_seats(
         raise ChainRecordError(f"the chain's keys are not those of the set of epoch {in_office.epoch}, seat by seat")
 
 
-def _check_node(record: ChainRecord, calls: Sequence[_Call], accounts: tuple[bytes, ...]) -> None:
+def _check_node(record: ChainRecord, calls: Sequence[_Call], funds: tuple[tuple[bytes, int], ...]) -> None:
     """Check the transactions that a node was sent: first one account pays everybody, then as everywhere."""
     if record.transcript is not None:
         raise ChainRecordError("the record of a node holds a transcript, which only an embedded chain has")
-    if not record.sent:
-        raise ChainRecordError("the record of a node holds no transaction")
-    first = _decode_transaction(0, record.sent[0])
+    first = _first_sent(record)
     funding = [
-        _Call(f"the funding of {account.hex()}", first.sender, account, FUNDING_WEI, b"", FUNDING_GAS_MAX)
-        for account in accounts
+        _Call(f"the funding of {account.hex()}", first.sender, account, value, b"", FUNDING_GAS_MAX)
+        for account, value in funds
     ]
     _check_transactions(record.sent, [*funding, *calls], first.chain_id, Counter({first.sender: first.nonce}))
+
+
+def _first_sent(record: ChainRecord) -> SignedTransaction:
+    if not record.sent:
+        raise ChainRecordError("the record of a node holds no transaction")
+    return _decode_transaction(0, record.sent[0])
 
 
 def _check_transactions(

@@ -10,6 +10,7 @@ from collegium.settlement import CourtRules
 
 from ._base_chain import HOME, BaseChain, ChainRecord, ChainRecordError
 from ._experiment import ChainSettings
+from ._rewards import RewardPlan
 
 __all__ = ["chains_record", "found_chains"]
 
@@ -21,12 +22,14 @@ def found_chains(
     validators: Sequence[tuple[AccountKey, BlsSecretKey]],
     courts: CourtRules | None = None,
     trainers: Sequence[AccountKey] = (),
+    rewards: RewardPlan | None = None,
 ) -> tuple[BaseChain, ...]:
     """Found a task on all of its chains, the home first, which alone has a court and takes stakes.
 
     Args:
         courts: what the task's hold; None: without any.
         trainers: enter with stakes of their own.
+        rewards: how rounds are paid; None: they are not.
 
     Raises:
         ChainRecordError: two nodes are of one chain, or as `BaseChain.found`.
@@ -34,7 +37,7 @@ def found_chains(
     """
     chains: list[BaseChain] = []
     for place, url in enumerate((settings.url, *settings.followers), HOME):
-        stakes = (courts, trainers) if place == HOME else ()
+        stakes = (courts, trainers, rewards) if place == HOME else ()
         founded = BaseChain.found(url, operator, epoch_set, validators, place, *stakes)
         if url is not None and any(founded.chain.chain_id == chain.chain.chain_id for chain in chains):
             raise ChainRecordError(

@@ -23,6 +23,7 @@ from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 from ._attack_settings import UPDATE_ATTACKS, AttackSettings, attack_settings, attack_to_mapping
 from ._licence_settings import LicenceSettings, licence_settings, licences_to_mapping
 from ._network_settings import NetworkSettings, network_settings
+from ._reward_settings import RewardSettings, reward_settings, rewards_to_mapping
 from ._sections import Problem, Section, shown
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ExperimentUnreadableError",
     "ModelSettings",
     "Problem",
+    "RewardsNetworkError",
     "RuleSettings",
     "ShardedNetworkError",
     "TaskSettings",
@@ -91,7 +93,7 @@ Loss: TypeAlias = Literal["sigmoid", "squared"]
 
 LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "attested", "proved")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
-_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", "attack", "network")
+_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", "attack", "rewards", "network")
 _SECTIONS_RESERVED = ("stewards", "privacy")
 
 
@@ -121,6 +123,10 @@ class ShardedNetworkError(ExperimentError):
 
 class AttackersNetworkError(ExperimentError):
     """An experiment with attackers in it, which is a simulation, is to be run by processes."""
+
+
+class RewardsNetworkError(ExperimentError):
+    """An experiment that pays its trainers is to be run by processes, whose validators sign no lists of rewards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +302,7 @@ class Experiment:
     attestation: AttestationSettings | None = None
     licences: LicenceSettings | None = None
     attack: AttackSettings | None = None
+    rewards: RewardSettings | None = None
     folder: Path = field(default=Path(), compare=False)
     network: NetworkSettings = field(default_factory=NetworkSettings, compare=False)
 
@@ -316,6 +323,7 @@ def require_for_processes(experiment: Experiment) -> None:
     Raises:
         ShardedNetworkError: its rounds have several committees.
         AttackersNetworkError: some of its trainers are told to attack.
+        RewardsNetworkError: it pays its trainers.
     """
     if experiment.committee.shards > 1:
         raise ShardedNetworkError(
@@ -328,6 +336,10 @@ def require_for_processes(experiment: Experiment) -> None:
             f"[attack] names {len(experiment.attack.trainers)} trainers that attack: that is for a simulation, "
             "`collegium run`; a network's trainers do what their owners want",
             trainers=len(experiment.attack.trainers),
+        )
+    if experiment.rewards is not None:
+        raise RewardsNetworkError(
+            "[rewards] is given: validators of networks of processes sign no lists of rewards; `collegium run` pays"
         )
 
 
@@ -390,6 +402,8 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         mapping["licences"] = licences_to_mapping(experiment.licences)
     if experiment.attack is not None:  # likewise
         mapping["attack"] = attack_to_mapping(experiment.attack)
+    if experiment.rewards is not None:  # likewise
+        mapping["rewards"] = rewards_to_mapping(experiment.rewards)
     return json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
@@ -493,6 +507,7 @@ def _experiment_from_mapping(
         attestation=_attestation(sections["attestation"], read_policy) if "attestation" in sections else None,
         licences=licence_settings(sections["licences"], _url_problem) if "licences" in sections else None,
         attack=attack_settings(sections["attack"]) if "attack" in sections else None,
+        rewards=reward_settings(sections["rewards"]) if "rewards" in sections else None,
         folder=folder,
         network=_network(sections["network"], sections["committee"]),
     )
@@ -506,6 +521,7 @@ def _experiment_from_mapping(
         text = f'is given, but at level "{experiment.task.level}" the evidence is about the model a round starts from'
         sections["trainers"].note("staleness", "conflict", text)
     _check_sharded(experiment, sections)
+    _check_rewards(experiment, sections)
     _check_attack(experiment, sections)
     epoch_rounds = experiment.committee.epoch_rounds
     if epoch_rounds is not None and epoch_rounds > experiment.task.rounds and sections["task"].ok:
@@ -536,7 +552,7 @@ def _sections(mapping: Mapping[str, object], problems: list[Problem]) -> dict[st
         if name not in mapping and name in _SECTIONS_REQUIRED:
             problems.append(Problem(f"[{name}]", "missing", "is missing; every experiment has this section"))
         sections[name] = Section(name, {}, [] if name in _SECTIONS_REQUIRED else problems)  # one line is enough
-    for name in ("attestation", "licences", "attack"):
+    for name in ("attestation", "licences", "attack", "rewards"):
         value = mapping.get(name)
         if isinstance(value, dict):
             sections[name] = Section(name, value, problems)
@@ -894,3 +910,18 @@ def _read_policy(path: Path) -> bytes:
         raise ExperimentUnreadableError(f"{path.name!a} is no file", path=path)
     with path.open("rb") as file:
         return file.read(POLICY_BYTES_MAX + 1)
+
+
+def _check_rewards(experiment: Experiment, sections: Mapping[str, Section]) -> None:
+    """Note where a task cannot pay: in shards, where nobody could contest a list, or on licences of another chain."""
+    if experiment.rewards is None:
+        return
+    section, chain, licences = sections["rewards"], experiment.chain, experiment.licences
+    if experiment.committee.shards > 1:
+        text = f"is given, but committee.shards is {experiment.committee.shards}: rounds in shards are not paid yet"
+        section.note("", "conflict", text)
+    if not chain.courts and sections["chain"].ok:
+        section.note("", "conflict", "is given, but chain.courts is false: nobody could lose a stake for lies")
+    if licences is not None and (chain.url is None or licences.url not in (None, chain.url)):
+        text = "is given, and [licences] are of another chain than [chain]: their curators could not be paid here"
+        section.note("", "conflict", text)

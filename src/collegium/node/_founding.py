@@ -274,7 +274,7 @@ def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard
     funds = tuple((account, FUNDS_WEI) for account in accounts)
     chain = EmbeddedChain(ChainGenesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds))
     courts = court_rules(genesis, roster.settled, build_task(genesis, roster.settled))
-    deployment, site = found_contracts(chain, operator, genesis.task, ChainTerms.at(HOME), courts, tried=False)
+    deployment, site, _ = found_contracts(chain, operator, genesis.task, ChainTerms.at(HOME), courts, tried=False)
     for card in sorted(confirms, key=lambda card: card.member):
         try:
             receipt = chain.send(card.registration)

@@ -69,6 +69,7 @@ from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND, BlockStore
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
 from ._manifest import write_manifest
 from ._play import PlayedRound, play_round, present
+from ._rewards import Payroll, reward_plan, reward_rule
 from ._setup import Federation, set_up
 from ._sharded_ledger import ShardedRound, assemble_sharded
 from ._sharded_node import ShardedNode
@@ -196,16 +197,19 @@ def run_experiment(
             [(keys.account, keys.voting) for keys in federation.validators],
             court_rules(federation.genesis, experiment, federation.task),
             experiment.chain.staking(trainer.account for trainer in federation.trainers),
+            reward_plan(experiment, federation.task),
         )
         book, store = _Book(), Store(out / STORE)
         due = last_rounds(experiment.task.rounds, experiment.chain.checkpoint_every)
         with Workers() as workers:
             for number in range(experiment.task.rounds + 1):
                 _bring_withdrawals(federation, asked, number, on_event)
+                _keep_account(federation)
                 _play(federation, number, book, store, workers, on_event)
                 ended, begun = (federation.epochs.of_round(at) for at in (number, number + 1))
                 if number in due or begun is not ended:
                     _settle(federation, chains, ended, number, on_event)
+                    _pay(federation, chains[0], ended, on_event)
                     _bring(federation, chains[0], book, on_event)
                 if begun is not ended and number < experiment.task.rounds:
                     _hand_over(federation, chains, ended, begun, on_event)
@@ -261,7 +265,25 @@ def summary_of(
     facts = [round_facts(ordered, seats, size) for ordered, size in zip(rounds, proof_bytes, strict=True)]
     told = epoch_facts(epochs, experiment.task.rounds, [handover.gas for handover in chain.handed_over])
     convictions = _conviction_facts(chain, [known.epoch_set for known in epochs.known])
-    return summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told, convictions)
+    summary = summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told, convictions)
+    return summary | _reward_facts(chain)
+
+
+def _reward_facts(chain: ChainRecord) -> dict[str, object]:
+    """Return what was listed for the rounds of each checkpoint, where rounds are paid."""
+    if chain.paying is None:
+        return {}
+    lists = [
+        {
+            "first_round": chain.checkpoints[paid.checkpoint].first_round,
+            "last_round": chain.checkpoints[paid.checkpoint].last_round,
+            "lines": len(paid.dues),
+            "total": sum(due.amount for due in paid.dues),
+            "gas": paid.gas,
+        }
+        for paid in chain.paying.lists
+    ]
+    return {"rewards": lists}
 
 
 def _conviction_facts(chain: ChainRecord, epoch_sets: Sequence[EpochSet]) -> list[ConvictionFacts]:
@@ -504,6 +526,30 @@ def _settle(
     for follower in followers:
         follower.take(chain.taken[-1].step)
     on_event(CheckpointPosted(first, number, facts.gas, facts.calldata_bytes, facts.checkpoint.digest.hex()))
+
+
+def _keep_account(federation: Federation) -> None:
+    """Have each member in office note what rounds earn, where they are paid."""
+    rule = reward_rule(federation.experiment, federation.genesis)
+    if rule is None:
+        return
+    for node in federation.nodes.values():
+        node.payroll = node.payroll or Payroll(rule)
+
+
+def _pay(federation: Federation, chain: BaseChain, epoch: KnownEpoch, on_event: Callable[[Event], None]) -> None:
+    """Post what is due for the rounds of the last checkpoint, where rounds are paid and anything is."""
+    if chain.money is None:
+        return
+    paid = chain.pay(_nodes_of(federation, epoch))
+    if paid is not None:
+        rounds, total = chain.facts[-1].checkpoint, sum(due.amount for due in paid.dues)
+        on_event(
+            Message(
+                f"rewards for rounds {rounds.first_round} to {rounds.last_round}: {total} wei in {len(paid.dues)} "
+                f"lines, listed on the chain for {paid.gas} gas"
+            )
+        )
 
 
 def _hand_over(

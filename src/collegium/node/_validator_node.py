@@ -50,6 +50,7 @@ from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
 from ._checkpoints import opening_digest
 from ._journal import DURABLE, BlockStore, Durable, Journal, beacon_share
 from ._network import Message, Outgoing
+from ._rewards import Payroll, RewardList, RewardsRefusedError
 
 __all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed", "sign_checkpoint"]
 
@@ -92,6 +93,7 @@ class ValidatorNode:
     `disguise` replaces outgoing round messages: how a simulated liar lies. A node whose journal failed has `stopped`:
     it raises that error for ever, and says nothing more. `commits` counts blocks that became final, until somebody who
     tells followers of them begins anew.
+    `payroll` notes what rounds earn, where they are paid.
     """
 
     context: ValidatorContext
@@ -105,6 +107,7 @@ class ValidatorNode:
     certified_round: int = -1
     commits: int = 0
     stopped: CollegiumError | None = None
+    payroll: Payroll | None = None
 
     @classmethod
     def restore(
@@ -159,7 +162,12 @@ class ValidatorNode:
         if sender is None and not isinstance(message, Upload | PeerJoined):
             return []
         known: Any = message  # the network carries objects; a step leaves alone what it does not know
+        before = self.state.round
         self.state, effects = validator_step(self.context, self.state, known, now_ms, sender)
+        if self.payroll is not None:
+            for effect in effects:
+                if isinstance(effect, RoundFinished):
+                    self.payroll.note(before, effect)
         return self.carry_out(effects)
 
     def carry_out(self, effects: Iterable[object]) -> list[Outgoing]:
@@ -266,6 +274,22 @@ class ValidatorNode:
             raise CheckpointRefusedError(f"checkpoint up to round {last.last_round} does not end a finished epoch")
         self.sign_checkpoint(last)
         return self.context.round.voting_key.sign(opening_digest(handed.opened.epoch_set, last.digest))
+
+    def sign_rewards(self, listed: RewardList) -> bytes:
+        """Sign what is due for the rounds of a checkpoint; that no list came before it the contract compares.
+
+        Raises:
+            RewardsRefusedError: it is not the list that this validator derives, or it has signed another one for them.
+            CheckpointRefusedError: as `sign_checkpoint`.
+        """
+        if self.payroll is None:
+            raise RewardsRefusedError("this validator keeps no account of what rounds earn")
+        place, members = listed.place, self.context.round.epoch_set
+        if (place.task, place.epoch) != (members.task, members.epoch):
+            raise RewardsRefusedError(f"a list of epoch {place.epoch}, this is {members.epoch}", epoch=place.epoch)
+        self.sign_checkpoint(listed.checkpoint)
+        self.payroll.check(listed)
+        return self.context.round.voting_key.sign(listed.digest)
 
     def _said(self, message: object) -> object:
         return message if self.disguise is None else self.disguise(message)

@@ -56,7 +56,7 @@ from ._audit import (
     stored_sums,
 )
 from ._base_chain import HOME, ChainRecord, decode_chain_record
-from ._chain_check import Founded, check_chain
+from ._chain_check import Founded, Paying, check_chain
 from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, epochs_of
@@ -67,6 +67,7 @@ from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
 from ._play import lasts
+from ._rewards import reward_plan, reward_rule
 from ._run import (
     CHAIN,
     EVIDENCE,
@@ -206,7 +207,8 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
     staking = experiment.chain.staking(account for account, _ in genesis.trainers)
-    stakes = Founded(court_rules(genesis, experiment, task), staking)
+    paying = _paying(audit, experiment, genesis, task, record.checkpoints)
+    stakes = Founded(court_rules(genesis, experiment, task), staking, paying)
     _check_chain(audit, genesis, experiment.chain, record, everything, epochs, stakes)
     if experiment.chain.courts:
         _check_evidence(audit, epochs, rounds)
@@ -313,6 +315,7 @@ def _check_rounds(
     store = Store(audit.path / STORE)
     reports, key_sums = dict(index.reports), dict(index.key_sums)
     terms, model = first_terms(genesis, task, seats, EMPTY_STATE), EMPTY_STATE
+    rule = reward_rule(experiment_from_bytes(genesis.experiment), genesis)
     for ordered in rounds:
         header = ordered.certified.header
         audit.stage = f"round {header.round}"
@@ -324,7 +327,12 @@ def _check_rounds(
         if task.level != "unproved":  # what takes the time
             audit.on_event(VerifyProgress("proofs", audit.proofs, sum(len(each.close.reports) for each in rounds)))
         require_proved(header, failed)
-        model = _check_round(audit, genesis, task, office, ordered, terms, held, sums, model)
+        after = _check_round(audit, genesis, task, office, ordered, terms, held, sums, model)
+        if rule is not None:
+            weighed = zip(ordered.close.reports, ordered.close.weights, strict=True)
+            added = [held[report].report.trainer for report, weight in weighed if weight]
+            audit.earned[header.round] = rule.earned(header, added, model, after)
+        model = after
         audit.models.add(header.model)
         stored = store.get(header.model, OBJECT_BYTES_MAX)
         if stored != model:
@@ -382,6 +390,17 @@ def _check_round(
     return after
 
 
+def _paying(
+    audit: Audit, experiment: Experiment, genesis: Genesis, task: LearningTask, checkpoints: Sequence[Checkpoint]
+) -> Paying | None:
+    """Return how the run's rounds must have been paid, and what must be due for each checkpoint's."""
+    plan, rule = reward_plan(experiment, task), reward_rule(experiment, genesis)
+    if plan is None or rule is None:
+        return None
+    spans = [range(checkpoint.first_round, checkpoint.last_round + 1) for checkpoint in checkpoints]
+    return Paying(plan, [rule.dues([audit.earned.get(number, {}) for number in span]) for span in spans])
+
+
 def _check_chain(
     audit: Audit,
     genesis: Genesis,
@@ -412,6 +431,10 @@ def _check_chain(
 
 def _say_chain(audit: Audit, name: str, record: ChainRecord) -> None:
     """Say what was checked of one chain, and what was not."""
+    if record.paying is not None:
+        lists = record.paying.lists
+        total = sum(due.amount for paid in lists for due in paid.dues)
+        audit.passed(f"rewards: {len(lists)} lists derived again from the rounds, {total} wei in all")
     opened = len(record.handed_over)
     relieved = f", {opened} epoch sets put in office by the one before" if opened else ""
     if record.transcript is not None:

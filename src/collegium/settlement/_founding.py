@@ -13,10 +13,20 @@ from typing import Final
 from collegium.crypto import Digest
 from collegium.settlement._abi import contract
 from collegium.settlement._chain import Account, Chain
-from collegium.settlement._deployment import STAKE_MIN_WEI, Deployment, address_of, ask, created, settlement_creation
+from collegium.settlement._deployment import (
+    NATIVE,
+    NOBODY,
+    STAKE_MIN_WEI,
+    Deployment,
+    address_of,
+    ask,
+    created,
+    settlement_creation,
+)
 from collegium.settlement._disputes import DisputeTerms
 from collegium.settlement._dissections import DissectionKind, DissectionTerms
 from collegium.settlement._errors import ChainAnswerError, ContractRefusedError
+from collegium.settlement._licences import CHALLENGE_S, CLAIM_S, MoneySite
 from collegium.settlement._model_step import StepRule
 from collegium.settlement._slashing import ANSWER_S, DEMAND_BOND_WEI, SlashingSite
 from collegium.settlement._transactions import contract_address, transact
@@ -27,6 +37,7 @@ __all__ = [
     "CourtRules",
     "Creation",
     "FoundingPlan",
+    "PayRules",
     "check_site",
     "found_task",
     "plan_founding",
@@ -57,6 +68,21 @@ class CourtRules:
 
 
 @dataclass(frozen=True, slots=True)
+class PayRules:
+    """How a task's trainers are paid.
+
+    Attributes:
+        licences: the contract that has the licences of their data; None: the task founds one.
+        challenge_s: how long what a set certified can be challenged before anything is paid on it.
+        claim_s: how long rewards can be claimed after that.
+    """
+
+    licences: bytes | None = None
+    challenge_s: int = CHALLENGE_S
+    claim_s: int = CLAIM_S
+
+
+@dataclass(frozen=True, slots=True)
 class Creation:
     """A contract of a task: its name, where it will stand, and the data of the transaction that creates it."""
 
@@ -67,12 +93,17 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class FoundingPlan:
-    """The contracts that found a task, in the order in which its deployer creates them, each in one transaction."""
+    """The contracts that found a task, in the order in which its deployer creates them, each in one transaction.
+
+    Attributes:
+        money: where trainers are paid; None where they are not. Versions have no fees there.
+    """
 
     task: Digest
     creations: tuple[Creation, ...]
     registry: bytes
     site: SlashingSite
+    money: MoneySite | None = None
 
     @property
     def settlement(self) -> bytes:
@@ -92,6 +123,7 @@ def plan_founding(
     terms: DisputeTerms | None = None,
     bond_wei: int = DEMAND_BOND_WEI,
     answer_s: int = ANSWER_S,
+    pay: PayRules | None = None,
 ) -> FoundingPlan:
     """Return what founds a task whose stakes can be taken, if `deployer` sends nothing else from `nonce` on.
 
@@ -101,9 +133,10 @@ def plan_founding(
         terms: the times and bonds of the court for model steps; the other's follow from its levels.
         bond_wei: what it costs to demand data, and what an answer brings.
         answer_s: seconds to answer a demand.
+        pay: how its trainers are paid; None: they are not.
     """
     machine = ("Dissections", "Courts") if courts.kinds else ()
-    names = ("Settlement", "Availability", "Curation", "ModelStep", "Disputes", *machine, "Slashing")
+    names = ("Settlement", "Availability", "Curation", "ModelStep", "Disputes", *machine, "Slashing", *_paying(pay))
     at = {name: contract_address(deployer, nonce + place) for place, name in enumerate(names)}
     registry = contract_address(at["Settlement"], 1)
     if unbonding_s is None:
@@ -131,7 +164,20 @@ def plan_founding(
             at["Settlement"], [astuple(kind) for kind in courts.kinds], astuple(DissectionTerms(levels=courts.levels))
         )
         data["Courts"] = contract("Courts").creation((at["Disputes"], at["Dissections"]))
-    return FoundingPlan(task, tuple(Creation(name, at[name], data[name]) for name in names), registry, site)
+    money = None
+    if pay is not None:
+        licences = pay.licences or at["Licences"]
+        money = MoneySite(licences, contract_address(at["Rewards"], 1), at["Rewards"], NOBODY)
+        data["Licences"] = contract("Licences").creation()
+        data["Rewards"] = contract("Rewards").creation(licences, pay.challenge_s, pay.claim_s, NATIVE)
+    return FoundingPlan(task, tuple(Creation(name, at[name], data[name]) for name in names), registry, site, money)
+
+
+def _paying(pay: PayRules | None) -> tuple[str, ...]:
+    """Return the contracts through which trainers are paid; Rewards makes its Tasks itself."""
+    if pay is None:
+        return ()
+    return ("Rewards",) if pay.licences else ("Licences", "Rewards")
 
 
 def found_task(chain: Chain, account: Account, plan: FoundingPlan, *, gas_max: int | None = None) -> Deployment:

@@ -27,6 +27,7 @@ __all__ = [
     "read_shard_roots",
     "read_task",
     "revoke_licence",
+    "terms_call",
 ]
 
 LEVELS: Final = ("unproved", "bounded", "attested", "proved")
@@ -179,6 +180,11 @@ def post_task(
     Args:
         shard_roots: of the hidden rows on which models will be tried.
     """
+    return transact(chain, account, site.tasks, terms_call(deployment, terms, shard_roots))
+
+
+def terms_call(deployment: Deployment, terms: TaskTerms, shard_roots: Sequence[Digest] = ()) -> bytes:
+    """Return the data of the transaction that posts a task's terms; see `post_task`."""
     fields = (
         terms.model,
         terms.rule,
@@ -191,8 +197,7 @@ def post_task(
         terms.sponsor_share,
         LEVELS.index(terms.level),
     )
-    data = contract("Tasks").call("post", deployment.settlement, fields, tuple(shard_roots))
-    return transact(chain, account, site.tasks, data)
+    return contract("Tasks").call("post", deployment.settlement, fields, tuple(shard_roots))
 
 
 def read_task(chain: Chain, site: MoneySite, deployment: Deployment) -> PostedTask:

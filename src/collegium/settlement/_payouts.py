@@ -21,6 +21,7 @@ from collegium.settlement._deployment import (
     ask,
     certificate_arguments,
     event_of,
+    events,
 )
 from collegium.settlement._licences import MoneySite
 from collegium.settlement._transactions import transact
@@ -30,20 +31,26 @@ __all__ = [
     "Due",
     "ModelVersion",
     "PayPlace",
+    "RewardListView",
     "cancel_rewards",
     "claim_fees",
     "claim_reward",
     "dues_of_influence",
     "fee_version_digest",
     "fund_task",
+    "funding_call",
     "pay_for_version",
     "pay_place",
     "post_rewards",
+    "posted_list",
     "read_budget",
+    "read_claimed",
+    "read_list",
     "read_version",
     "reclaim_budget",
     "register_version",
     "reward_list_digest",
+    "rewards_call",
     "sweep_rewards",
 ]
 
@@ -94,6 +101,19 @@ class Budget:
     free: int
     spent: int
     lists: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewardListView:
+    """A list of rewards as the contract holds it: from when on it is open, when it closes, and what is left in it."""
+
+    settlement: bytes
+    opens_at_s: int
+    closes_at_s: int
+    leaves: int
+    left: int
+    root: Digest
+    statement: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +176,13 @@ def fund_task(
     chain: Chain, site: MoneySite, account: Account, deployment: Deployment, amount: int, *, token: bytes = NATIVE
 ) -> Receipt:
     """Add to a task's budget."""
-    data = contract("Rewards").call("fund", deployment.settlement, amount)
+    data = funding_call(deployment, amount)
     return transact(chain, account, site.rewards, data, value=amount if token == NATIVE else 0)
+
+
+def funding_call(deployment: Deployment, amount: int) -> bytes:
+    """Return the data of the transaction that adds to a task's budget; see `fund_task`."""
+    return contract("Rewards").call("fund", deployment.settlement, amount)
 
 
 def post_rewards(
@@ -175,10 +200,20 @@ def post_rewards(
         last_round: with which the checkpoint ends that the certificate's statement names.
         certificate: the current set's, of `reward_list_digest`.
     """
+    receipt = transact(chain, account, site.rewards, rewards_call(deployment, last_round, dues, certificate))
+    return posted_list(site, receipt)
+
+
+def rewards_call(deployment: Deployment, last_round: int, dues: Sequence[Due], certificate: Certificate) -> bytes:
+    """Return the data of the transaction that posts a list of rewards; see `post_rewards`."""
     total = sum(due.amount for due in dues)
     arguments = (deployment.settlement, last_round, _root("reward", dues), len(dues), total)
-    data = contract("Rewards").call("post", *arguments, *certificate_arguments(certificate))
-    return int(event_of(transact(chain, account, site.rewards, data), "Rewards", site.rewards, "ListPosted")["id"])
+    return contract("Rewards").call("post", *arguments, *certificate_arguments(certificate))
+
+
+def posted_list(site: MoneySite, receipt: Receipt) -> int:
+    """Return the number that the contract gave the list which a transaction posted."""
+    return int(event_of(receipt, "Rewards", site.rewards, "ListPosted")["id"])
 
 
 def claim_reward(
@@ -189,6 +224,23 @@ def claim_reward(
     proof = tuple(header_proof(_leaves("reward", dues), index))
     arguments = (list_number, index, due.account, due.amount, due.licence, proof)
     return transact(chain, account, site.rewards, contract("Rewards").call("claim", *arguments))
+
+
+def read_list(chain: Chain, site: MoneySite, list_number: int) -> RewardListView:
+    """Return what the contract holds of a list.
+
+    Raises:
+        ContractRefusedError: UnknownList.
+    """
+    ((settlement, opens_at, leaves, left, root, statement),) = ask(chain, "Rewards", site.rewards, "list", list_number)
+    (claim_s,) = ask(chain, "Rewards", site.rewards, "claimSeconds")
+    return RewardListView(address_of(settlement), opens_at, opens_at + claim_s, leaves, left, root, statement)
+
+
+def read_claimed(chain: Chain, site: MoneySite, list_number: int, from_block: int = 0) -> frozenset[int]:
+    """Return which lines of a list were claimed since a block."""
+    told = events(chain, "Rewards", site.rewards, "Claimed", from_block)
+    return frozenset(event["index"] for event in told if event["id"] == list_number)
 
 
 def cancel_rewards(chain: Chain, site: MoneySite, account: Account, list_number: int) -> Receipt:
