@@ -1,0 +1,200 @@
+"""A run that pays its trainers: the lists that its validators certify, what verify says of them, and the claims.
+
+The experiment is that of `_run_stage.py` with a budget of a hundred and one wei a round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from _chain_stage import refused
+from _run_stage import Copy, PlayedRun, check, play, write_experiment
+
+from collegium.errors import CollegiumError
+from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record
+from collegium.node._chain_check import Founded, Paying, check_chain
+from collegium.node._rewards import reward_plan
+from collegium.node._work_terms import court_rules
+from collegium.settlement import (
+    EmbeddedChain,
+    claim_reward,
+    collect,
+    read_budget,
+    read_list,
+    read_owed,
+    read_task,
+    verify_replay,
+)
+
+pytestmark = pytest.mark.slow
+
+BUDGET = 101
+PAYS = ("[schema]", f"[rewards]\nbudget = {BUDGET}\nclaim_days = 30\nroyalty = 250\n[schema]")
+
+
+@pytest.fixture(scope="module")
+def paying(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    folder = tmp_path_factory.mktemp("paying")
+    return play(write_experiment(folder, PAYS), folder / "run")
+
+
+def record(run: Path) -> ChainRecord:
+    return decode_chain_record((run / "chain.json").read_bytes())
+
+
+def test_every_round_of_training_is_paid_in_equal_parts_to_the_last_wei(paying: PlayedRun) -> None:
+    paid = record(paying.path).paying
+    assert paid is not None
+    trainers = [account for account, _ in paying.federation.genesis.trainers]
+    assert [(entry.checkpoint, [due.account for due in entry.dues]) for entry in paid.lists] == [
+        (0, trainers),
+        (1, trainers),
+    ]
+    assert [[due.amount for due in entry.dues] for entry in paid.lists] == [[51, 51, 50, 50], [26, 25, 25, 25]]
+    rewards: Any = paying.summary["rewards"]
+    assert [(entry["first_round"], entry["last_round"], entry["total"]) for entry in rewards] == [
+        (0, 2, 2 * BUDGET),
+        (3, 3, BUDGET),
+    ]
+
+
+def test_verify_derives_the_lists_again(paying: PlayedRun) -> None:
+    verdict = check(paying.path, paying.anchor)
+    assert verdict.ok, verdict.failure
+    assert f"rewards: 2 lists derived again from the rounds, {3 * BUDGET} wei in all" in verdict.checks
+
+
+def test_what_was_promised_is_on_the_chain_before_anything_was_learned(paying: PlayedRun) -> None:
+    held = record(paying.path)
+    assert held.paying is not None
+    assert held.transcript is not None
+    chain, federation = verify_replay(held.transcript), paying.federation
+    posted = read_task(chain, held.paying.site, held.deployment)
+    assert (posted.sponsor, posted.first_round) == (federation.operator.address, 0)
+    terms = posted.terms
+    assert (terms.round_reward, terms.cohort_min, terms.royalty, terms.level) == (BUDGET, 4, 250, "unproved")
+    assert terms.rule == federation.task.rule_digest
+    assert held.stakes_site is not None
+    assert terms.court == held.stakes_site.disputes
+    assert read_budget(chain, held.paying.site, held.deployment).free == 0
+
+
+def test_a_trainer_collects_what_it_is_due_once_the_window_is_over(paying: PlayedRun) -> None:
+    held = record(paying.path)
+    assert held.paying is not None
+    assert held.transcript is not None
+    chain: EmbeddedChain = verify_replay(held.transcript)
+    site, (first, _), anybody = held.paying.site, held.paying.lists, paying.federation.validators[0].account
+    with refused("NotOpen"):
+        claim_reward(chain, site, anybody, 0, first.dues, 0)
+    chain.advance_to(read_list(chain, site, 0).opens_at_s)
+    for index, due in enumerate(first.dues):
+        claim_reward(chain, site, anybody, 0, first.dues, index)
+        assert read_owed(chain, site.rewards, due.account) == due.amount
+    with refused("AlreadyClaimed"):
+        claim_reward(chain, site, anybody, 0, first.dues, 0)
+    before = chain.balance(first.dues[0].account)
+    assert collect(chain, site.rewards, anybody, first.dues[0].account) == first.dues[0].amount
+    assert chain.balance(first.dues[0].account) == before + first.dues[0].amount
+    assert read_list(chain, site, 0).left == 0
+
+
+# ------------------------------------------------------------------------------------------------ other stories
+
+
+def more_for_one(lists: Any) -> None:
+    lists[0]["dues"][1]["amount"] += 1
+
+
+def to_another(lists: Any) -> None:
+    lists[1]["dues"][0]["account"] = lists[1]["dues"][1]["account"]
+
+
+def one_line_less(lists: Any) -> None:
+    lists[0]["dues"].pop()
+
+
+def one_list_less(lists: Any) -> None:
+    lists.pop()
+
+
+def in_another_order(lists: Any) -> None:
+    lists.reverse()
+
+
+def with_the_other_ones_certificate(lists: Any) -> None:
+    lists[1]["certificate"] = lists[0]["certificate"]
+
+
+def for_less_gas(lists: Any) -> None:
+    lists[0]["gas"] -= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (more_for_one, "the list of rewards for rounds 0-2 says in line 1 52 wei to 0x"),
+        (to_another, "the list of rewards for rounds 3-3 says in line 0 26 wei to 0x"),
+        (one_line_less, "the list of rewards for rounds 0-2 has 3 lines, expected 4"),
+        (one_list_less, "there is no list of rewards for rounds 3-3, which earned 4 trainers something"),
+        (in_another_order, "there is no list of rewards for rounds 0-2, which earned 4 trainers something"),
+        (with_the_other_ones_certificate, "signature does not verify"),
+        (for_less_gas, "a list of rewards cost "),
+    ],
+)
+def test_a_list_that_tells_another_story_is_named(
+    paying: PlayedRun, change: Callable[[Any], None], reason: str
+) -> None:
+    document = json.loads((paying.path / "chain.json").read_bytes())
+    change(document["rewards"]["lists"])
+    with pytest.raises(CollegiumError, match=reason):
+        look(paying, decode_chain_record(json.dumps(document, separators=(",", ":")).encode()))
+
+
+def look(paying: PlayedRun, changed: ChainRecord) -> None:
+    """Check a chain's record as `verify` does that has found what each round earned."""
+    genesis, (experiment, task) = paying.federation.genesis, (paying.federation.experiment, paying.federation.task)
+    plan, honest = reward_plan(experiment, task), record(paying.path).paying
+    assert plan is not None
+    assert honest is not None
+    owed = Paying(plan, [entry.dues for entry in honest.lists])
+    founded = Founded(court_rules(genesis, experiment, task), (), owed)
+    check_chain(changed, None, genesis.epoch_set, genesis.operator, founded=founded)
+
+
+def test_verify_names_the_chain_and_the_line(paying: PlayedRun, tmp_path: Path) -> None:
+    copy = Copy.of(paying.path, tmp_path / "copy")
+    copy.edit("chain.json", lambda document: more_for_one(document["rewards"]["lists"]))
+    failure = copy.relist().failure
+    assert failure is not None
+    assert failure.startswith("chain.json: the list of rewards for rounds 0-2 says in line 1 52 wei to 0x")
+    assert ", expected 51 wei to 0x" in failure
+
+
+def test_a_record_that_leaves_the_rewards_out_or_brings_its_own_is_refused(
+    paying: PlayedRun, played: PlayedRun
+) -> None:
+    held, plain = record(paying.path), record(played.path)
+    with pytest.raises(ChainRecordError, match=r"the record names None, expected MoneySite\("):
+        look(paying, replace(held, rewards=msgspec.UNSET))
+    federation = played.federation
+    genesis, founded = (
+        federation.genesis,
+        Founded(court_rules(federation.genesis, federation.experiment, federation.task)),
+    )
+    with pytest.raises(ChainRecordError, match="expected no contract that pays"):
+        check_chain(replace(plain, rewards=held.rewards), None, genesis.epoch_set, genesis.operator, founded=founded)
+
+
+def test_a_deadline_of_ones_own_is_refused(paying: PlayedRun) -> None:
+    held = record(paying.path)
+    assert held.paying is not None
+    later = replace(held.paying, deadline_s=held.paying.deadline_s + 1)
+    with pytest.raises(ChainRecordError, match="lists may be posted until 17"):
+        look(paying, replace(held, rewards=later))
