@@ -19,7 +19,7 @@ from collegium.node import (
     experiment_from_bytes,
     experiment_to_bytes,
 )
-from collegium.node._experiment import RewardsNetworkError, require_one_committee
+from collegium.node._experiment import RewardsNetworkError, require_for_processes
 from collegium.node._rewards import (
     Payroll,
     RewardList,
@@ -206,6 +206,6 @@ def test_rounds_in_shards_are_not_paid() -> None:
 
 
 def test_networks_of_processes_pay_nothing_and_say_so() -> None:
-    require_one_committee(decode(SMALLEST))
+    require_for_processes(decode(SMALLEST))
     with pytest.raises(RewardsNetworkError, match=r"\[rewards\] is given: validators of networks of processes"):
-        require_one_committee(decode(SMALLEST + PAYS))
+        require_for_processes(decode(SMALLEST + PAYS))
