@@ -36,7 +36,7 @@ from collegium.incentives import (
     without_component,
 )
 from collegium.incentives import _reference as reference
-from collegium.incentives._policy import _RANGES
+from collegium.incentives import POLICY_RANGES as _RANGES
 from collegium.incentives._standing import COLUMNS as _COLUMNS
 
 numbers = st.integers(-(1 << 62), 1 << 62)

@@ -34,7 +34,7 @@ from ._errors import (
 from ._fixed import FRACTION_BITS, ONE, PRECISION_BITS, PRECISION_ONE, STAKE_MAX, weighted_median, weighted_median_rows
 from ._fold import FoldRule, OrderedRecord, ReportScore, first_quality_state, fold_round, report_scale
 from ._norm import NORM_MAX, next_norm_bound
-from ._policy import Policy, policy_digest
+from ._policy import POLICY_RANGES, Policy, policy_digest
 from ._quality_state import (
     NO_SCORE,
     STEWARDS_MAX,
@@ -77,6 +77,7 @@ __all__ = [
     "NORM_MAX",
     "NO_SCORE",
     "ONE",
+    "POLICY_RANGES",
     "PRECISION_BITS",
     "PRECISION_ONE",
     "RECORD_BYTES_MAX",

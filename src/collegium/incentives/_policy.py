@@ -10,9 +10,9 @@ from collegium.crypto import Digest, hash_fields
 from ._errors import PolicyError
 from ._fixed import ONE, PRECISION_ONE
 
-__all__ = ["Policy", "policy_digest"]
+__all__ = ["POLICY_RANGES", "Policy", "policy_digest"]
 
-_RANGES: Final[dict[str, tuple[int, int]]] = {
+POLICY_RANGES: Final[dict[str, tuple[int, int]]] = {
     "prior_utility": (0, ONE),
     "prior_precision": (PRECISION_ONE // 16, 16 * PRECISION_ONE),
     "memory": (ONE // 2, ONE - ONE // 64),
@@ -104,7 +104,7 @@ class Policy:
     reward_cap: int = ONE * 2
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in POLICY_RANGES.items():
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise PolicyError(f"{name} is {value!r}, expected {low} to {high}", name=name, value=value)

@@ -47,12 +47,21 @@ class TrainerRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Trainers with their rows, the test rows of all sites, what a user should know, and each site's test rows."""
+    """Who holds which rows.
+
+    Attributes:
+        trainers: with their rows.
+        test: the test rows of all sites.
+        warnings: what a user should know.
+        test_counts: how many of the test rows are each site's.
+        hidden: the rows of each steward, which no trainer has.
+    """
 
     trainers: tuple[TrainerRows, ...]
     test: Rows
     warnings: tuple[str, ...]
     test_counts: tuple[tuple[str, int], ...]
+    hidden: tuple[Rows, ...] = ()
 
 
 def labelled_rows(
@@ -95,12 +104,14 @@ def split_sites(
     per_site: int = 1,
     seed: int = 0,
     rows_min: int = ROWS_MIN,
+    hidden_fraction: Fraction = Fraction(0),
+    stewards: int = 0,
 ) -> Split:
     """Returns trainers and test rows, the same for the same arguments on every machine.
 
-    At each site, each class gives `test_fraction` of its rows (rounded half up) to the test rows; the others are dealt
-    to `per_site` trainers in turn. A site whose trainers would hold fewer than `rows_min` rows is left out, test
-    rows included, with a warning.
+    At each site, each class gives `test_fraction` of its rows (rounded half up) to the test rows, and of the others
+    `hidden_fraction` (likewise) to the stewards, who take them in turn; the rest is dealt to `per_site` trainers in
+    turn. A site whose trainers would hold fewer than `rows_min` rows is left out, with all its rows and a warning.
 
     Args:
         table: the whole table.
@@ -113,9 +124,10 @@ def split_sites(
         per_site: trainers at a site, 1 to 1024.
         seed: 0 to 2^64 - 1.
         rows_min: least rows of a trainer, from 1.
+        hidden_fraction: 0 to 1/2; stewards: how many share them.
 
     Raises:
-        MissingColumnError, SplitError, UnknownLabelError: as in `labelled_rows`, or a number is out of bounds.
+        MissingColumnError, SplitError, UnknownLabelError: as in `labelled_rows`, a wrong number, no row for a steward.
         EmptySiteError: a row names no site, or no site has enough rows.
         OneClassError: the table, the training rows or the test rows hold one class only.
     """
@@ -127,11 +139,11 @@ def split_sites(
     sites = _read_sites(table, site, kept)
     dropped = list(dict.fromkeys([label, *([site] if site else []), *drop]))
     rows = Rows(table.without(dropped).select(kept), labels)
-    trainers: list[TrainerRows] = []
-    test, test_counts = [], []
+    trainers, test, test_counts, hidden = list[TrainerRows](), list[int](), [], list[int]()
     for name in sorted(set(sites)):
         members = [index for index, other in enumerate(sites) if other == name]
         train, held_out = _hold_out(members, labels, fraction, name, seed)
+        train, kept_back = _keep_back(train, labels, hidden_fraction)
         if len(train) // per_site < rows_min:
             warnings.append(
                 f"site {shown(name)} is left out: {len(train)} training rows for {per_site} trainers, "
@@ -140,19 +152,16 @@ def split_sites(
             continue
         if len({int(labels[index]) for index in train}) == 1:
             warnings.append(f"site {shown(name)} holds training rows of one class only")
-        test += held_out
+        test, hidden = test + held_out, hidden + kept_back
         test_counts.append((name, len(held_out)))
         trainers += [
             TrainerRows(name, f"{name}/{index}", rows.select(sorted(train[index::per_site])))
             for index in range(per_site)
         ]
-    if not trainers:
-        raise EmptySiteError(
-            f"{table.origin}: no site has {rows_min} training rows for each of {per_site} trainers", rows_min=rows_min
-        )
-    _check_classes(table.origin, "the training rows", np.concatenate([trainer.rows.labels for trainer in trainers]))
+    _check_trainers(table.origin, trainers, per_site, rows_min)
     _check_classes(table.origin, "the test rows", labels[test])
-    return Split(tuple(trainers), rows.select(sorted(test)), tuple(warnings), tuple(test_counts))
+    counts, shards = tuple(test_counts), _deal(rows, hidden, stewards)
+    return Split(tuple(trainers), rows.select(sorted(test)), tuple(warnings), counts, shards)
 
 
 def _hold_out(
@@ -168,6 +177,25 @@ def _hold_out(
         test += [rows[position] for position in order[:count]]
         train += [rows[position] for position in order[count:]]
     return train, test
+
+
+def _keep_back(train: list[int], labels: Int64Array, fraction: Fraction) -> tuple[list[int], list[int]]:
+    """Returns (rows for trainers, rows for stewards) of one site's training rows, each class by itself, in order."""
+    left: list[int] = []
+    hidden: list[int] = []
+    for kind in (0, 1):
+        rows = [index for index in train if labels[index] == kind]
+        count = int(fraction * len(rows) + Fraction(1, 2))
+        hidden += rows[:count]
+        left += rows[count:]
+    return left, hidden
+
+
+def _deal(rows: Rows, hidden: list[int], stewards: int) -> tuple[Rows, ...]:
+    """Returns each steward's rows, dealt in turn."""
+    if len(hidden) < stewards:
+        raise SplitError(f"{len(hidden)} hidden rows for {stewards} stewards, expected one each or more")
+    return tuple(rows.select(sorted(hidden[index::stewards])) for index in range(stewards))
 
 
 def _read_labels(
@@ -213,6 +241,14 @@ def _read_sites(table: Table, site: str | None, kept: list[int]) -> list[str]:
                 column=site,
             )
     return [cells[row] for row in kept]
+
+
+def _check_trainers(origin: str, trainers: list[TrainerRows], per_site: int, rows_min: int) -> None:
+    if not trainers:
+        raise EmptySiteError(
+            f"{origin}: no site has {rows_min} training rows for each of {per_site} trainers", rows_min=rows_min
+        )
+    _check_classes(origin, "the training rows", np.concatenate([trainer.rows.labels for trainer in trainers]))
 
 
 def _check_classes(origin: str, what: str, labels: Int64Array) -> None:

@@ -23,6 +23,7 @@ from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 from ._attack_settings import UPDATE_ATTACKS, AttackSettings, attack_settings, attack_to_mapping
 from ._licence_settings import LicenceSettings, licence_settings, licences_to_mapping
 from ._network_settings import NetworkSettings, network_settings
+from ._quality_settings import QualitySettings, quality_settings, quality_to_mapping
 from ._reward_settings import RewardSettings, reward_settings, rewards_to_mapping
 from ._sections import Problem, Section, shown
 
@@ -40,9 +41,11 @@ __all__ = [
     "ExperimentUnreadableError",
     "ModelSettings",
     "Problem",
+    "QualitySettings",
     "RewardsNetworkError",
     "RuleSettings",
     "ShardedNetworkError",
+    "StewardsNetworkError",
     "TaskSettings",
     "decode_experiment",
     "experiment_from_bytes",
@@ -92,8 +95,9 @@ ModelKind: TypeAlias = Literal["logistic", "mlp"]
 Loss: TypeAlias = Literal["sigmoid", "squared"]
 
 LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "attested", "proved")
+_SECTIONS_YOUNG = ("stewards", "attack", "rewards")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
-_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", "attack", "rewards", "network")
+_SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", *_SECTIONS_YOUNG, "network")
 _SECTIONS_RESERVED = ("stewards", "privacy")
 
 
@@ -119,6 +123,10 @@ class ExperimentBytesError(ExperimentError):
 
 class ShardedNetworkError(ExperimentError):
     """An experiment with several committees a round is to be run by processes, which have one."""
+
+
+class StewardsNetworkError(ExperimentError):
+    """An experiment whose trainers are weighed by stewards is to be run by processes, which have none yet."""
 
 
 class AttackersNetworkError(ExperimentError):
@@ -303,6 +311,7 @@ class Experiment:
     licences: LicenceSettings | None = None
     attack: AttackSettings | None = None
     rewards: RewardSettings | None = None
+    stewards: QualitySettings | None = None
     folder: Path = field(default=Path(), compare=False)
     network: NetworkSettings = field(default_factory=NetworkSettings, compare=False)
 
@@ -322,6 +331,7 @@ def require_for_processes(experiment: Experiment) -> None:
 
     Raises:
         ShardedNetworkError: its rounds have several committees.
+        StewardsNetworkError: it has stewards that weigh trainers.
         AttackersNetworkError: some of its trainers are told to attack.
         RewardsNetworkError: it pays its trainers.
     """
@@ -330,6 +340,12 @@ def require_for_processes(experiment: Experiment) -> None:
             f"committee.shards is {experiment.committee.shards}: networks of processes have one committee a round; "
             "`collegium run` plays rounds with several",
             shards=experiment.committee.shards,
+        )
+    if experiment.stewards is not None:
+        raise StewardsNetworkError(
+            f"[stewards] names {experiment.stewards.count} stewards: networks of processes have none yet; "
+            "`collegium run` plays rounds with them",
+            stewards=experiment.stewards.count,
         )
     if experiment.attack is not None:
         raise AttackersNetworkError(
@@ -404,6 +420,8 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         mapping["attack"] = attack_to_mapping(experiment.attack)
     if experiment.rewards is not None:  # likewise
         mapping["rewards"] = rewards_to_mapping(experiment.rewards)
+    if experiment.stewards is not None:  # likewise
+        mapping["stewards"] = quality_to_mapping(experiment.stewards)
     return json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
@@ -508,6 +526,7 @@ def _experiment_from_mapping(
         licences=licence_settings(sections["licences"], _url_problem) if "licences" in sections else None,
         attack=attack_settings(sections["attack"]) if "attack" in sections else None,
         rewards=reward_settings(sections["rewards"]) if "rewards" in sections else None,
+        stewards=quality_settings(sections["stewards"]) if "stewards" in sections else None,
         folder=folder,
         network=_network(sections["network"], sections["committee"]),
     )
@@ -520,6 +539,7 @@ def _experiment_from_mapping(
     if experiment.trainers.staleness and experiment.task.level in ("proved", "attested") and sections["task"].ok:
         text = f'is given, but at level "{experiment.task.level}" the evidence is about the model a round starts from'
         sections["trainers"].note("staleness", "conflict", text)
+    _check_stewards(experiment, sections)
     _check_sharded(experiment, sections)
     _check_rewards(experiment, sections)
     _check_attack(experiment, sections)
@@ -552,7 +572,7 @@ def _sections(mapping: Mapping[str, object], problems: list[Problem]) -> dict[st
         if name not in mapping and name in _SECTIONS_REQUIRED:
             problems.append(Problem(f"[{name}]", "missing", "is missing; every experiment has this section"))
         sections[name] = Section(name, {}, [] if name in _SECTIONS_REQUIRED else problems)  # one line is enough
-    for name in ("attestation", "licences", "attack", "rewards"):
+    for name in ("attestation", "licences", *_SECTIONS_YOUNG):
         value = mapping.get(name)
         if isinstance(value, dict):
             sections[name] = Section(name, value, problems)
@@ -779,6 +799,22 @@ def _check_shards(section: Section, settings: CommitteeSettings) -> None:
         section.note("shards", "range", text)
     if settings.epoch_rounds is not None:
         section.note("shards", "conflict", f"is {shards}, but epoch_rounds is given: epochs of shards do not end yet")
+
+
+def _check_stewards(experiment: Experiment, sections: Mapping[str, Section]) -> None:
+    """Note stewards where scores cannot be proved, or would be of no use."""
+    level = experiment.task.level
+    if experiment.stewards is None or not sections["stewards"].ok:
+        return
+    if level != "proved" and sections["task"].ok:
+        text = (
+            f'is given, but task.level is "{level}": below "proved" a trainer could send the direction that it is '
+            "scored along, so that would have to be shown after the reports, which no round does yet"
+        )
+        sections["stewards"].note("", "conflict", text)
+    if experiment.committee.shards > 1 and sections["committee"].ok:
+        text = f"is given, but committee.shards is {experiment.committee.shards}: scores need one committee a round"
+        sections["stewards"].note("", "conflict", text)
 
 
 def _check_sharded(experiment: Experiment, sections: Mapping[str, Section]) -> None:

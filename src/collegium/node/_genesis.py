@@ -32,12 +32,14 @@ from collegium.crypto import (
     verify_possession,
 )
 from collegium.errors import CollegiumError
+from collegium.incentives import STEWARDS_MAX
 
 from ._json import decode_canonical
 
 __all__ = [
     "Genesis",
     "GenesisError",
+    "StewardSeat",
     "ValidatorEntry",
     "check_genesis",
     "decode_genesis",
@@ -69,6 +71,14 @@ class ValidatorEntry:
 
 
 @dataclass(frozen=True)
+class StewardSeat:
+    """A steward as registered: its account, and what binds it to its hidden rows (`rows_commitment`)."""
+
+    account: bytes
+    rows: Digest
+
+
+@dataclass(frozen=True)
 class Genesis:
     """What every participant agrees on before the first round.
 
@@ -80,6 +90,7 @@ class Genesis:
         operator: account that relays to the chain and signs the run's unverifiable statements (simulated steward too).
         beacon_commitments: Feldman commitments of each dealer, from which the beacon's group key and shares follow.
         beacon: the threshold signature whose hash is round 0's beacon.
+        stewards: who measures trainers on hidden rows; the encoding leaves them out where there are none.
     """
 
     experiment: bytes
@@ -91,12 +102,14 @@ class Genesis:
     validators: tuple[ValidatorEntry, ...]
     beacon_commitments: tuple[tuple[bytes, ...], ...]
     beacon: bytes
+    stewards: tuple[StewardSeat, ...] = ()
 
     @cached_property
     def task(self) -> Digest:
-        """The task's identity: experiment, schema, row bound, trainers and operator."""
+        """The task's identity: experiment, schema, row bound, trainers, operator, and stewards where there are any."""
         names = b"".join(account + sha256(name.encode()).digest() for account, name in self.trainers)
-        return hash_fields("task", self.experiment, self.schema, self.rows_max, names, self.operator)
+        seats = (b"".join(seat.account + seat.rows for seat in self.stewards),) if self.stewards else ()
+        return hash_fields("task", self.experiment, self.schema, self.rows_max, names, self.operator, *seats)
 
     @cached_property
     def digest(self) -> Digest:
@@ -130,8 +143,12 @@ class Genesis:
 
 
 def encode_genesis(genesis: Genesis) -> bytes:
-    """Return the canonical JSON of a genesis."""
-    return msgspec.json.encode(genesis)
+    """Return the canonical JSON of a genesis; stewards, younger than the format, only where there are some."""
+    if genesis.stewards:
+        return msgspec.json.encode(genesis)
+    fields = msgspec.to_builtins(genesis)
+    del fields["stewards"]
+    return msgspec.json.encode(fields)
 
 
 def decode_genesis(data: bytes) -> Genesis:
@@ -140,7 +157,7 @@ def decode_genesis(data: bytes) -> Genesis:
     Raises:
         GenesisError: it is too large, malformed, not canonical or out of bounds.
     """
-    genesis = decode_canonical(data, Genesis, "genesis", GENESIS_BYTES_MAX, GenesisError)
+    genesis = decode_canonical(data, Genesis, "genesis", GENESIS_BYTES_MAX, GenesisError, encode_genesis)
     _check_form(genesis)
     return genesis
 
@@ -157,6 +174,16 @@ def _check_form(genesis: Genesis) -> None:
         raise GenesisError(f"genesis has {len(accounts)} trainers, expected one or more, no account or name twice")
     if any(len(account) != ACCOUNT_BYTES for account in (genesis.operator, *accounts)):
         raise GenesisError(f"the operator's account or a trainer's is not {ACCOUNT_BYTES} bytes")
+    stewards = [seat.account for seat in genesis.stewards]
+    if (
+        len(stewards) > STEWARDS_MAX
+        or len({*stewards, *accounts}) != len(stewards) + len(accounts)
+        or any((len(seat.account), len(seat.rows)) != (ACCOUNT_BYTES, 32) for seat in genesis.stewards)
+    ):
+        raise GenesisError(
+            f"genesis has {len(stewards)} stewards, expected at most {STEWARDS_MAX}, accounts of {ACCOUNT_BYTES} bytes "
+            "that nobody else has, and digests of their rows"
+        )
     for name in names:
         if len(name) > NAME_LENGTH_MAX or _TRAINER.fullmatch(name) is None:
             raise GenesisError(f"a trainer is called {name[:80]!a}, expected its site, a slash and a number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -16,8 +17,15 @@ T = TypeVar("T")
 _REFUSALS = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
 
-def decode_canonical(data: bytes, kind: type[T], what: str, bytes_max: int, refused: type[CollegiumError]) -> T:
-    """Return the value that `msgspec.json.encode` writes as exactly these bytes.
+def decode_canonical(
+    data: bytes,
+    kind: type[T],
+    what: str,
+    bytes_max: int,
+    refused: type[CollegiumError],
+    encode: Callable[[T], bytes] = msgspec.json.encode,
+) -> T:
+    """Return the value that `encode` writes as exactly these bytes.
 
     Args:
         kind: the value's type, a dataclass of plain fields.
@@ -31,7 +39,7 @@ def decode_canonical(data: bytes, kind: type[T], what: str, bytes_max: int, refu
         raise refused(f"{what} has {len(data)} bytes, at most {bytes_max} are read")
     try:
         value = msgspec.json.decode(data, type=kind)
-        canonical = msgspec.json.encode(value)
+        canonical = encode(value)
     except _REFUSALS as error:
         raise refused(f"{what}: {error}") from error
     if canonical != data:

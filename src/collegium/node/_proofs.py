@@ -31,12 +31,15 @@ from collegium.proofs import (
     KeySecrets,
     MaskedUpdate,
     RegistrationStatement,
+    Score,
+    ScoreDemand,
     TrainingStatement,
     TrainingWitness,
     UnprovableError,
 )
 
 from ._columns import allocate_columns
+from ._quality import ScoreFront
 
 __all__ = [
     "PACK_ROUNDS",
@@ -265,16 +268,29 @@ def claim_of(first: proofs.FirstChallenges) -> KeyClaim:
 
 @dataclass(frozen=True, eq=False)
 class TrainingRound:
-    """What a training proof of one round is about beside c: the model, the data root, and the batch."""
+    """What a training proof of one round is about beside c: the model, the data root, the batch, and what is scored.
+
+    Attributes:
+        demand: of the round's scores; None where it has none.
+        scored: whether this report's score is proved; not where its trainer could have chosen the noise.
+    """
 
     spec: ModelSpec
     rule: Rule
     parameters: IntArray
     record: RegistrationRecord
     batch_seed: bytes
+    demand: ScoreDemand | None = None
+    scored: bool = True
 
-    def statement(self, masked: MaskedUpdate) -> TrainingStatement:
-        """Return the statement that c masks the rule's update on the registered rows.
+    @property
+    def batch(self) -> int:
+        """How many rows the update is a sum over."""
+        rows, most = self.record.rows, self.rule.batch_rows
+        return rows if most is None else min(rows, most)
+
+    def statement(self, masked: MaskedUpdate, score: Score | None = None) -> TrainingStatement:
+        """Return the statement that c masks the rule's update on the registered rows, and that it has this score.
 
         Raises:
             StatementError: the numbers do not go together.
@@ -288,6 +304,7 @@ class TrainingRound:
             data=shape_of(self.spec, self.rule, record.rows),
             data_root=record.roots[record.place(masked.identity.round)],
             chosen=batches[0] if self.rule.local_steps == 1 else batches,
+            score=score,
         )
 
     def _batches(self) -> npt.NDArray[np.bool_]:
@@ -298,13 +315,30 @@ class TrainingRound:
         return batches
 
     def prove(
-        self, masked: MaskedUpdate, secrets: KeySecrets, features: IntArray, rows: Rows, seed: bytes, random: Randomness
-    ) -> tuple[bytes, KeyClaim]:
-        """Return the proof, made with the encoding of the rows that `seed` gives, and its claim."""
-        statement = self.statement(masked)
+        self,
+        masked: MaskedUpdate,
+        update: IntArray,
+        secrets: KeySecrets,
+        features: IntArray,
+        rows: Rows,
+        seed: bytes,
+        random: Randomness,
+    ) -> tuple[ScoreFront | None, bytes, KeyClaim]:
+        """Return what stands before the proof, the proof, and its claim about the key matrix.
+
+        Args:
+            update: what c masks.
+            seed: gives the encoding of the rows that this round uses up.
+        """
+        shape = shape_of(self.spec, self.rule, self.record.rows)
+        committed = proofs.commit_data(shape, features, rows.labels, Stream(seed))
+        score = None
+        if self.demand is not None and self.scored:
+            score = self.demand.score(update, proofs.committed_seed(committed))
+        statement = self.statement(masked, score)
         model = (self.spec, self.rule, self.parameters)
         step, *later = proofs.local_steps(*model, features, rows.labels, self._batches())
-        committed = proofs.commit_data(statement.data, features, rows.labels, Stream(seed))
         witness = TrainingWitness(features, rows.labels, committed, step, secrets, tuple(later))
         proved = proofs.prove_training(statement, witness, random, allocate=allocate_columns)
-        return proved.proof, claim_of(proved.first)
+        front = None if self.demand is None else ScoreFront(None if score is None else score.value, self.batch)
+        return front, proved.proof, claim_of(proved.first)

@@ -16,7 +16,7 @@ from collegium.learning import Rows, TrainerRows
 
 from ._events import WorldError
 
-__all__ = ["read_rows", "read_trainer_rows", "write_rows"]
+__all__ = ["read_rows", "read_trainer_rows", "rows_to_bytes", "write_rows"]
 
 LABELS = ("0", "1")
 
@@ -30,19 +30,25 @@ def write_rows(path: Path, rows: Rows, label: str) -> None:
     Raises:
         WorldError: there is a file already, or the disk refuses.
     """
+    data = rows_to_bytes(rows, label)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise WorldError(f"{path}: rows cannot be written: {error.strerror}") from error
+
+
+def rows_to_bytes(rows: Rows, label: str) -> bytes:
+    """Return rows as the bytes of their file."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     writer.writerow([*rows.table.columns, label])
     for cells, kind in zip(zip(*rows.table.cells, strict=True), rows.labels.tolist(), strict=True):
         writer.writerow([*cells, LABELS[kind]])
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.getvalue().encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise WorldError(f"{path}: rows cannot be written: {error.strerror}") from error
+    return text.getvalue().encode()
 
 
 def read_rows(path: Path, label: str) -> Rows:

@@ -18,7 +18,7 @@ ProblemKind: TypeAlias = Literal["missing", "unknown", "type", "range", "reserve
 
 _SHOWN_MAX = 48
 _DECIMAL_PLACES_MAX = 12  # beyond it an exponent such as 1e-999999 would make an integer of a million digits
-_QUOTIENT = regular_expression(r"([0-9]{1,12})/([0-9]{1,12})")
+_QUOTIENT = regular_expression(r"(-?[0-9]{1,12})/([0-9]{1,12})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,12 +57,14 @@ from ._epoch_node import EpochNode
 from ._epochs import Epochs, epochs_of
 from ._events import Event, Message, Warning_
 from ._experiment import CommitteeSettings, Experiment, experiment_to_bytes
-from ._genesis import Genesis, ValidatorEntry, first_terms
+from ._genesis import Genesis, GenesisError, ValidatorEntry, first_terms
 from ._journal import MemoryJournal
 from ._network import Network, SharedWork
 from ._play import present
 from ._played_task import PlayedTask
+from ._quality import QualityRule
 from ._sharded_node import ShardedNode
+from ._steward import Steward, draw_steward
 from ._task import EMPTY_STATE, LearningTask
 from ._trainer import Trainer
 from ._validator_node import ValidatorNode
@@ -125,6 +127,7 @@ class Federation:
     participants: dict[int, ValidatorNode | EpochNode]  # by place in the genesis: through all epochs, where they end
     network: Network
     warnings: tuple[str, ...]
+    stewards: tuple[Steward, ...]  # that measure trainers, where the experiment has some
     sharded: dict[int, ShardedNode]  # in the place of `participants` where there are shards
     attackers: Attackers  # those that forge updates
 
@@ -164,6 +167,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     # 1. data: who holds which rows; only a simulation may look at all of them
     schema, split = read_data(experiment, on_event)
     held = spoil_trainers(experiment, schema, split.trainers)
+    stewards = tuple(draw_steward(rows, experiment.data.label) for rows in split.hidden)
     trainers = [Trainer(AccountKey.generate(os_random), rows, attest=attest) for rows in held]
     if len(trainers) < experiment.trainers.minimum:
         raise TooFewTrainersError(
@@ -173,9 +177,8 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         )
     if experiment.committee.shards > 1:
         plan_of(experiment.committee).check_cohort(len(trainers), experiment.trainers.minimum)
-    operator = AccountKey.generate(os_random)
     # 2. genesis: what is public from now on
-    committee = experiment.committee
+    operator, committee = AccountKey.generate(os_random), experiment.committee
     absent, lying = _simulated_faults(experiment)
     validators = draw_validators(committee.validators)
     draft = Genesis(
@@ -188,6 +191,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         validators=(),
         beacon_commitments=(),
         beacon=b"",
+        stewards=tuple(steward.seat for steward in stewards),
     )
     genesis, beacons = found(draft, validators, absent)
     task = build_task(genesis, experiment)
@@ -213,6 +217,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         participants=participants,
         network=network,
         warnings=split.warnings,
+        stewards=stewards,
         sharded=sharded,
         attackers=Attackers.of(experiment, task),
     )
@@ -400,12 +405,41 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         quorum=quorum_of(experiment, len(genesis.trainers)),
         staleness=experiment.trainers.staleness,
         quotes=_quote_demand(experiment),
+        quality=_quality_rule(genesis, experiment, spec, rule),
     )
     try:
         task.layout(0), task.layout(1 + task.staleness)
     except CollegiumError as error:
         raise TaskTooLargeError(f"this task does not fit: {error}") from error
+    if task.quality is not None:
+        task.quality.check_bound(task.update_bound)
     return task
+
+
+def _quality_rule(genesis: Genesis, experiment: Experiment, spec: ModelSpec, rule: Rule) -> QualityRule | None:
+    """Return how trainers are weighed; None where the experiment has no stewards.
+
+    Raises:
+        GenesisError: the genesis has other stewards than the experiment asks for.
+        StewardsRefusedError: the model is too large for their records.
+    """
+    settings = experiment.stewards
+    count = 0 if settings is None else settings.count
+    if len(genesis.stewards) != count:
+        raise GenesisError(f"genesis has {len(genesis.stewards)} stewards, the experiment asks for {count}")
+    if settings is None:
+        return None
+    most = genesis.rows_max
+    return QualityRule(
+        task=genesis.task,
+        policy=settings.policy,
+        noise=settings.noise,
+        weighted_min=experiment.trainers.minimum,
+        rows_max=most if rule.batch_rows is None else min(most, rule.batch_rows),
+        trainers=tuple(account for account, _ in genesis.trainers),
+        stewards=tuple(seat.account for seat in genesis.stewards),
+        parameters=spec.parameter_count,
+    )
 
 
 def quorum_of(experiment: Experiment, trainers: int) -> int | None:
@@ -431,10 +465,10 @@ def quorum_of(experiment: Experiment, trainers: int) -> int | None:
 
 
 def _at_no_level(experiment: Experiment) -> Experiment:
-    """Return the experiment without level, shards, licences, attackers: a model starts the same whoever adds what."""
+    """Return the experiment without level, shards, licences, stewards, attackers: a model starts the same."""
     whole = replace(experiment.committee, shards=1, partition_rounds=None)
     task = replace(experiment.task, level="unproved")
-    return replace(experiment, task=task, committee=whole, attestation=None, licences=None, attack=None)
+    return replace(experiment, task=task, committee=whole, attestation=None, licences=None, attack=None, stewards=None)
 
 
 def _quote_demand(experiment: Experiment) -> QuoteDemand | None:
@@ -474,6 +508,8 @@ def read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tupl
         per_site=experiment.trainers.per_site,
         seed=experiment.task.seed,
         rows_min=data.rows_min,
+        hidden_fraction=Fraction(0) if experiment.stewards is None else experiment.stewards.share,
+        stewards=0 if experiment.stewards is None else experiment.stewards.count,
     )
     for warning in split.warnings:
         on_event(Warning_(warning))

@@ -7,7 +7,7 @@ state is the scaling and the parameters; before round 0 it is empty.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
@@ -19,8 +19,9 @@ from collegium.aggregation import Budget, Draft, KeyClaim, Layout, Report, Round
 from collegium.consensus import RegistrationScope
 from collegium.crypto import Digest, Randomness, hash_fields
 from collegium.errors import CollegiumError
+from collegium.incentives import QualityState, encode_quality_state
 from collegium.learning import Evaluation, ModelSpec, Rows, Rule, Scaling, Schema, TrainerRows
-from collegium.proofs import BoundedStatement, QuoteBinding, QuotePolicyError
+from collegium.proofs import BoundedStatement, QuoteBinding, QuotePolicyError, Score
 
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, binding_of
 from ._columns import allocate_columns
@@ -40,12 +41,14 @@ from ._proofs import (
     register,
     shape_of,
 )
+from ._quality import QualityRule, ScoreFront, ScoreFrontError
 
 __all__ = ["EMPTY_STATE", "LearningTask", "ModelState", "ModelStateError", "StalenessRefusedError"]
 
 IntArray = npt.NDArray[np.int64]
 
 EMPTY_STATE = b""
+WORD_BYTES = 8  # what stands behind the parameters begins at one
 
 
 class StalenessRefusedError(CollegiumError):
@@ -58,10 +61,15 @@ class ModelStateError(CollegiumError):
 
 @dataclass(frozen=True, eq=False)
 class ModelState:
-    """What training continues from: the opened statistics of round 0, from which the scaling follows, and the model."""
+    """What training continues from: the opened statistics of round 0, from which the scaling follows, and the model.
+
+    Attributes:
+        quality: what the rounds have said of the trainers; None in a task without stewards.
+    """
 
     statistics: IntArray
     parameters: IntArray
+    quality: QualityState | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class LearningTask:
             about the model.
         names: account and name of each trainer: a batch is drawn for a name.
         quotes: which hardware quotes are accepted, and the time at which they are judged; at level "attested" only.
+        quality: how trainers are weighed, in a task with stewards.
 
     Raises:
         QuotePolicyError: `quotes` are missing at level "attested", or given at another.
@@ -100,6 +109,7 @@ class LearningTask:
     quorum: int | None = None
     staleness: int = 0
     quotes: QuoteDemand | None = None
+    quality: QualityRule | None = None
 
     def __post_init__(self) -> None:
         if (self.quotes is not None) != (self.level == "attested"):
@@ -117,7 +127,8 @@ class LearningTask:
         """
         if round_number == 0:
             return self._scaling_layout
-        budget = Budget(self.update_bound, self.trainers_max, weight_max=1 << self.staleness_max(round_number))
+        weight_max = 1 << self.staleness_max(round_number) if self.quality is None else self.quality.policy.weight_max
+        budget = Budget(self.update_bound, self.trainers_max, weight_max=weight_max)
         return Layout(self.spec.parameter_count + 1, budget)
 
     def staleness_max(self, round_number: int) -> int:
@@ -125,17 +136,18 @@ class LearningTask:
         return max(0, min(self.staleness, round_number - 1))
 
     def step(self, round_number: int, model: bytes, total: IntArray) -> bytes:
-        """Return the model state after a round.
+        """Return the model state after a round, its state of quality as before: `quality` has the next one.
 
         Raises:
             CollegiumError: the total is one that no admitted reports can give.
         """
         if round_number == 0:
             learning.scaling_from_total(self.schema, total[:-1])
-            return self.encode_state(ModelState(total, self.first_parameters()))
+            first = None if self.quality is None else self.quality.first()
+            return self.encode_state(ModelState(total, self.first_parameters(), first))
         state = self.decode_state(model)
         parameters = learning.apply_total(self.spec, self.rule, state.parameters, total)
-        return self.encode_state(ModelState(state.statistics, parameters))
+        return self.encode_state(replace(state, parameters=parameters))
 
     def may_skip(self, round_number: int) -> bool:
         """Tell whether the task goes on without a round: not without the statistics by which all training is scaled."""
@@ -201,6 +213,7 @@ class LearningTask:
 
         Raises:
             ProofRejectedError: it does not show what the task's level demands.
+            ScoreFrontError: what stands before it is not what the round asks for.
             CollegiumError: the registration is malformed, or model and terms do not go together.
         """
         if self.quotes is not None:
@@ -212,8 +225,9 @@ class LearningTask:
         record = self._record(registration)
         if terms.round not in record.rounds:
             raise MalformedRegistrationError(f"a registration for rounds {record.rounds}, this is round {terms.round}")
-        statement = self._training_round(terms, model, report.trainer, record).statement(masked)
-        return claim_of(proofs.verify_training(statement, proof))
+        training = self._training_round(terms, model, report.trainer, record)
+        score, proof = self._score(terms, training, proof)
+        return claim_of(proofs.verify_training(training.statement(masked, score), proof))
 
     def prove(
         self,
@@ -240,7 +254,10 @@ class LearningTask:
             return proved.proof, claim_of(proved.first)
         features = self.features(self.decode_state(model), rows)
         training = self._training_round(terms, model, draft.trainer, pack.record)
-        return training.prove(masked, draft.secrets, features, rows, pack.seed(terms.round), random)
+        front, proof, claim = training.prove(
+            masked, draft.update, draft.secrets, features, rows, pack.seed(terms.round), random
+        )
+        return proof if front is None else front.before(proof), claim
 
     def attest(self, terms: RoundTerms, draft: Draft, source: Attest | None) -> tuple[bytes, None]:
         """Return the attestation of a draft, verified: a trainer sends none that would convict it.
@@ -280,9 +297,31 @@ class LearningTask:
         name = dict(self.names).get(trainer)
         if name is None:
             raise MalformedRegistrationError(f"trainer {trainer.hex()} is none of this task's", trainer=trainer)
-        parameters = self.decode_state(model).parameters
-        seed = self.batch_seed(terms.round, terms.beacon, name)
-        return TrainingRound(self.spec, self.rule, parameters, record, seed)
+        state, seed = self.decode_state(model), self.batch_seed(terms.round, terms.beacon, name)
+        training = TrainingRound(self.spec, self.rule, state.parameters, record, seed)
+        if self.quality is None or state.quality is None:
+            return training
+        # Who registers in the round itself knows the beacon, and could choose a seed for the noise that it likes.
+        chosen = record.first_round == terms.round
+        demand = self.quality.demand(state.quality, terms, training.batch)
+        return replace(training, demand=demand, scored=not chosen)
+
+    def _score(self, terms: RoundTerms, training: TrainingRound, data: bytes) -> tuple[Score | None, bytes]:
+        """Return the score that a report claims, None where it claims none, and the proof behind it.
+
+        Raises:
+            ScoreFrontError: there is no front, or it is not what the round asks for.
+        """
+        if training.demand is None:
+            return None, data
+        front, proof = ScoreFront.split(data)
+        if front.rows != training.batch or (front.value is not None) != training.scored:
+            raise ScoreFrontError(
+                f"a score of {front.rows} rows in round {terms.round}, expected {training.batch} rows and "
+                f"{'a' if training.scored else 'no'} score",
+                round=terms.round,
+            )
+        return None if front.value is None else Score(training.demand, front.value), proof
 
     @cached_property
     def rule_digest(self) -> Digest:
@@ -321,9 +360,12 @@ class LearningTask:
         return learning.evaluate(self.spec, self.rule, state.parameters, features, rows.labels)
 
     def encode_state(self, state: ModelState) -> bytes:
-        """Return the canonical bytes of a model state: statistics (8 bytes each, little endian), then parameters."""
+        """Return the canonical bytes: statistics (8 bytes each, little endian), parameters, state of quality."""
         parameters = learning.parameters_to_bytes(self.spec, self.rule, state.parameters)
-        return state.statistics.astype("<i8").tobytes() + parameters
+        state_bytes = state.statistics.astype("<i8").tobytes() + parameters
+        if state.quality is None:
+            return state_bytes
+        return state_bytes + bytes(-len(state_bytes) % WORD_BYTES) + encode_quality_state(state.quality)
 
     def decode_state(self, data: bytes) -> ModelState:
         """Decode a model state strictly.
@@ -335,12 +377,26 @@ class LearningTask:
         if len(data) < length:
             raise ModelStateError(f"a model state has more than {length} bytes, got {len(data)}", length=len(data))
         statistics = np.frombuffer(data[:length], "<i8").astype(np.int64)
+        model, quality = data[length:], None
         try:
+            if self.quality is not None:
+                model, quality = self._split_quality(self.quality, data, length)
             learning.scaling_from_total(self.schema, statistics[:-1])
-            parameters = learning.parameters_from_bytes(self.spec, self.rule, data[length:])
+            parameters = learning.parameters_from_bytes(self.spec, self.rule, model)
         except CollegiumError as error:
             raise ModelStateError(f"model state: {error}") from error
-        return ModelState(statistics, parameters)
+        return ModelState(statistics, parameters, quality)
+
+    def _split_quality(self, rule: QualityRule, data: bytes, start: int) -> tuple[bytes, QualityState]:
+        """Return the parameters' bytes and the state of quality behind them."""
+        end = start + 4 * self.spec.parameter_count
+        begin = end + -end % WORD_BYTES
+        if len(data) != begin + rule.state_bytes or any(data[end:begin]):
+            raise ModelStateError(
+                f"{len(data)} bytes with quality, expected {begin + rule.state_bytes}, zeros between",
+                length=len(data),
+            )
+        return data[start:end], rule.decode(data[begin:])
 
     def describe(self) -> Mapping[str, object]:
         """Return model and rule as plain data."""

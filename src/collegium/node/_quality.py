@@ -1,0 +1,280 @@
+"""The quality rule of a task with stewards: what consensus, a trainer and an auditor each need of it.
+
+    weights         what each trainer's report weighs in a round
+    demand          what a report's proof must show of its score; `ScoreFront` stands before the proof
+    check_record    which of the stewards' records a round takes
+    step            the state of quality after a round (`incentives.fold_round`)
+
+The state of quality is the end of the model state. docs/spec/quality.md, section 9.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium.aggregation import RoundTerms
+from collegium.algebra import P
+from collegium.consensus import WeighedReport
+from collegium.crypto import Digest
+from collegium.errors import CollegiumError
+from collegium.incentives import (
+    DIRECTION_BITS,
+    NO_SCORE,
+    RECORD_BYTES_MAX,
+    FoldRule,
+    OrderedRecord,
+    Policy,
+    QualityState,
+    ReportScore,
+    StewardRecord,
+    decode_quality_state,
+    decode_steward_record,
+    encode_quality_state,
+    first_quality_state,
+    fold_round,
+    median_direction,
+    quality_state_bytes,
+    record_digest,
+    report_scale,
+    score_commitment,
+    steward_record_bytes,
+)
+from collegium.proofs import SEEDS, ScoreDemand
+
+__all__ = [
+    "QualityRule",
+    "RecordRefusedError",
+    "ScoreFront",
+    "ScoreFrontError",
+    "StewardsRefusedError",
+    "quality_points",
+]
+
+IntArray = npt.NDArray[np.int64]
+
+_FRONT = struct.Struct("<qQ")  # y, rows
+
+
+class StewardsRefusedError(CollegiumError):
+    """A task's model is too large for stewards' records, or its scores for the field that they are proved in."""
+
+
+class RecordRefusedError(CollegiumError):
+    """A steward's record is not one that this round takes."""
+
+
+class ScoreFrontError(CollegiumError):
+    """What stands before a report's proof is not what the round asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFront:
+    """What stands before the proof of a report that is scored: y, None where its trainer could choose the noise; rows.
+
+    Attributes:
+        value: y.
+        rows: how many rows the update is a sum over.
+    """
+
+    value: int | None
+    rows: int
+
+    def before(self, proof: bytes) -> bytes:
+        """Return what the report carries: 16 bytes, little endian, then the proof."""
+        return _FRONT.pack(NO_SCORE if self.value is None else self.value, self.rows) + proof
+
+    @classmethod
+    def split(cls, data: bytes) -> tuple[ScoreFront, bytes]:
+        """Return the front and the proof behind it.
+
+        Raises:
+            ScoreFrontError: there is no front, or no proof behind it.
+        """
+        if len(data) <= _FRONT.size:
+            raise ScoreFrontError(f"{len(data)} bytes, expected a score and a proof behind it", length=len(data))
+        value, rows = _FRONT.unpack_from(data)
+        return cls(None if value == NO_SCORE else value, rows), data[_FRONT.size :]
+
+
+@dataclass(frozen=True)
+class QualityRule:
+    """How a task weighs its trainers, as `consensus.Quality` wants it.
+
+    Attributes:
+        task: its digest.
+        policy, noise: what the task fixes.
+        weighted_min: how many trainers must have weight.
+        rows_max: the most that a report uses.
+        trainers, stewards: accounts, in the order of the genesis.
+        parameters: of the model.
+
+    Raises:
+        StewardsRefusedError: a record about so many parameters is too long.
+    """
+
+    task: Digest
+    policy: Policy
+    noise: Fraction
+    weighted_min: int
+    rows_max: int
+    trainers: tuple[bytes, ...]
+    stewards: tuple[bytes, ...]
+    parameters: int
+
+    def __post_init__(self) -> None:
+        length = steward_record_bytes(self.parameters)
+        if length > RECORD_BYTES_MAX:
+            raise StewardsRefusedError(
+                f"a steward's record about {self.parameters} parameters has {length} bytes, expected at most "
+                f"{RECORD_BYTES_MAX}",
+                parameters=self.parameters,
+            )
+
+    def check_bound(self, update_bound: int) -> None:
+        """Refuse a task whose scores could wrap around the field that they are proved in.
+
+        |<v, x>| <= R = n 2^15 b. C may be an eighth above what updates can move, so that a deviation of at most 1/2
+        makes the noise at most 3.7 x 1.125 R / 2 < 2.1 R, and 2^shift |y| < 3.1 R: 8 R covers all three.
+
+        Raises:
+            StewardsRefusedError: naming both numbers.
+        """
+        reach = self.parameters * update_bound << DIRECTION_BITS + 3
+        if reach >= P:
+            raise StewardsRefusedError(
+                f"scores of {self.parameters} parameters whose updates reach {update_bound} may reach {reach}, "
+                f"expected less than {P}: a smaller model, fewer rows a batch or fewer fraction bits",
+                parameters=self.parameters,
+                update_bound=update_bound,
+            )
+
+    @property
+    def state_bytes(self) -> int:
+        """How long the state of quality is."""
+        return quality_state_bytes(len(self.trainers), len(self.stewards), self.parameters)
+
+    def first(self) -> QualityState:
+        """Return the state that round 0 leaves."""
+        return first_quality_state(self.policy, self.trainers, self.stewards, self.parameters)
+
+    def decode(self, data: bytes) -> QualityState:
+        """Return the state of quality that bytes encode, of this task's trainers, stewards and model.
+
+        Raises:
+            IncentiveError: they encode none.
+            ScoreFrontError: it is another task's.
+        """
+        state = decode_quality_state(data)
+        stewards = tuple(entry.account for entry in state.stewards)
+        if (state.standing.addresses, stewards, len(state.direction)) != (
+            self.trainers,
+            self.stewards,
+            self.parameters,
+        ):
+            raise RecordRefusedError("a state of quality is about other trainers, stewards or parameters than the task")
+        return state
+
+    def state_of(self, model: bytes) -> QualityState:
+        """Return the state of quality in a model state."""
+        return self.decode(model[-self.state_bytes :])
+
+    # ---------------------------------------------------------------------------------------- what consensus asks
+
+    def weights(self, round_number: int, model: bytes) -> Mapping[bytes, int] | None:
+        """Return what each trainer's report weighs, by account; None in round 0, whose sums are no training."""
+        if round_number == 0:
+            return None
+        return dict(zip(self.trainers, self.state_of(model).weights.tolist(), strict=True))
+
+    def check_record(self, round_number: int, model: bytes, before: Sequence[bytes], record: bytes) -> None:
+        """Check a steward's record that follows those `before` it in a round.
+
+        Raises:
+            RecordRefusedError: it is not a steward's, of another round, its steward's second one, or opens to another
+                score than its last one committed to.
+            IncentiveError: it is malformed, not signed by its account, or of another norm than directions have.
+        """
+        found = decode_steward_record(record, self.task)
+        if round_number == 0 or found.round != round_number or found.account not in self.stewards:
+            raise RecordRefusedError(
+                f"a record of account {found.account.hex()} for round {found.round} in round {round_number}, expected "
+                "a steward's for this round, from 1 on",
+                account=found.account,
+                round=found.round,
+            )
+        if len(found.direction) != self.parameters:
+            raise RecordRefusedError(f"a record about {len(found.direction)} parameters, expected {self.parameters}")
+        median_direction([found.direction], [1])
+        if found.account in {decode_steward_record(data, self.task).account for data in before}:
+            raise RecordRefusedError(
+                f"steward {found.account.hex()} has a record of round {round_number} already", account=found.account
+            )
+        self._check_opening(self.state_of(model), found)
+
+    def _check_opening(self, state: QualityState, found: StewardRecord) -> None:
+        if found.opened is None:
+            return
+        promised = state.stewards[self.stewards.index(found.account)].commitment
+        if score_commitment(self.task, found.account, state.round, found.opened) != promised:
+            raise RecordRefusedError(
+                f"steward {found.account.hex()} tells a score that it did not commit to in round {state.round}",
+                account=found.account,
+                round=state.round,
+            )
+
+    def step(
+        self,
+        round_number: int,
+        model: bytes,
+        stepped: bytes,
+        total: IntArray,
+        reports: Sequence[WeighedReport],
+        records: Sequence[bytes],
+    ) -> bytes:
+        """Return the model state `stepped`, in which the state of quality is still the one before, with the next one.
+
+        Args:
+            total: what was opened, its last entry the row count.
+            reports: of the close, their proofs verified.
+            records: of the round, each checked by `check_record`.
+        """
+        if round_number == 0:
+            return stepped
+        before = self.state_of(stepped)
+        scores = [_score(report, scored=before.has_direction) for report in reports]
+        ordered = [OrderedRecord(decode_steward_record(data, self.task), record_digest(data)) for data in records]
+        after = fold_round(self.fold_rule, before, round_number, total[:-1], int(total[-1]), scores, ordered)
+        return stepped[: -self.state_bytes] + encode_quality_state(after)
+
+    @property
+    def fold_rule(self) -> FoldRule:
+        """What a round's end follows from beside what happened in it."""
+        return FoldRule(self.policy, self.noise, self.weighted_min, self.rows_max)
+
+    # ---------------------------------------------------------------------------------------- what a proof shows
+
+    def demand(self, state: QualityState, terms: RoundTerms, rows: int) -> ScoreDemand | None:
+        """Return what a report that sums over so many rows must prove of its score; None in a round without scores."""
+        if not state.has_direction:
+            return None
+        scale = report_scale(state, rows, self.noise)
+        beacon = int.from_bytes(terms.beacon[:2], "little") % SEEDS
+        return ScoreDemand(state.direction, scale.shift, scale.sigma, beacon)
+
+
+def quality_points(rule: QualityRule, model: bytes) -> dict[bytes, int]:
+    """Return what every trainer has earned up to a model state, 2^-16, by account."""
+    return dict(zip(rule.trainers, rule.state_of(model).standing.points.tolist(), strict=True))
+
+
+def _score(found: WeighedReport, *, scored: bool) -> ReportScore:
+    if not scored:
+        return ReportScore(found.report.trainer, None, 0)
+    front, _ = ScoreFront.split(found.proof)
+    return ReportScore(found.report.trainer, front.value, front.rows)

@@ -1,0 +1,89 @@
+"""The section [stewards] of an experiment: who measures trainers on hidden rows, and what follows for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Final
+
+from collegium.incentives import ONE, POLICY_RANGES, PRECISION_ONE, STEWARDS_MAX, Policy
+
+from ._sections import Section
+
+__all__ = ["QualitySettings", "quality_settings", "quality_to_mapping"]
+
+SHARE_MIN, SHARE_MAX = Fraction(1, 100), Fraction(1, 2)
+NOISE_MAX = Fraction(1, 2)
+TERM_MAX = 10**6
+POLICY_TERM_MAX = 1 << 26  # 64 in units of 2^-20
+_PRECISIONS: Final = ("prior_precision", "window_prior")
+_COUNTS: Final = ("reports_min", "lock_rounds", "lock_doublings", "weight_max")
+
+
+@dataclass(frozen=True, slots=True)
+class QualitySettings:
+    """Who measures, on what, and what follows.
+
+    Attributes:
+        count: stewards.
+        share: of each site's rows of each class that they hold between them, and no trainer sees.
+        noise: standard deviation of a score's noise; 1 is the score of an update of usual length along the direction.
+        open: whether their rows are part of the run's record in the end.
+        policy: the numbers of influence, pay and exclusion.
+    """
+
+    count: int
+    share: Fraction = Fraction(1, 10)
+    noise: Fraction = Fraction(1, 10)
+    open: bool = False
+    policy: Policy = field(default_factory=Policy)
+
+
+def quality_settings(section: Section) -> QualitySettings:
+    """Return what a section says."""
+    settings = QualitySettings(
+        count=section.integer("count", 1, STEWARDS_MAX),
+        share=section.fraction("share", SHARE_MIN, SHARE_MAX, TERM_MAX, default=Fraction(1, 10)),
+        noise=section.fraction("noise", Fraction(0), NOISE_MAX, TERM_MAX, default=Fraction(1, 10)),
+        open=section.boolean("open", default=False),
+        policy=_policy(section),
+    )
+    section.close()
+    return settings
+
+
+def _policy(section: Section) -> Policy:
+    """Return the policy; what is no count is given in decimals and rounded to the nearest unit."""
+    default, numbers = asdict(Policy()), dict[str, int]()
+    for name, (low, high) in POLICY_RANGES.items():
+        if name in _COUNTS:
+            numbers[name] = section.integer(name, low, high, default=default[name])
+            continue
+        unit = _unit(name)
+        bounds = (Fraction(low, unit), Fraction(high, unit), POLICY_TERM_MAX)
+        given = section.fraction(name, *bounds, default=Fraction(default[name], unit))
+        numbers[name] = (2 * given.numerator * unit + given.denominator) // (2 * given.denominator)
+    return Policy(**numbers) if section.ok else Policy()
+
+
+def quality_to_mapping(settings: QualitySettings) -> Mapping[str, object]:
+    """Return the settings as the plain values of a section, every default written out."""
+    policy = {
+        name: value if name in _COUNTS else _quotient(Fraction(value, _unit(name)))
+        for name, value in asdict(settings.policy).items()
+    }
+    return {
+        "count": settings.count,
+        "share": _quotient(settings.share),
+        "noise": _quotient(settings.noise),
+        "open": settings.open,
+    } | policy
+
+
+def _unit(name: str) -> int:
+    return PRECISION_ONE if name in _PRECISIONS else ONE
+
+
+def _quotient(number: Fraction) -> str:
+    return f"{number.numerator}/{number.denominator}"

@@ -1,0 +1,304 @@
+"""How a task weighs its trainers: whose records count, what reports must prove of their scores, what a round leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from collegium import aggregation
+from collegium.aggregation import RoundTerms, SeatTerms
+from collegium.consensus import WeighedReport
+from collegium.crypto import AccountKey, Stream, hash_fields
+from collegium.incentives import (
+    NO_SCORE,
+    DirectionError,
+    ModelScore,
+    Policy,
+    StewardRecordError,
+    decode_steward_record,
+    encode_steward_record,
+    record_digest,
+    report_scale,
+    sign_steward_record,
+)
+from collegium.learning import CategoryColumn, ModelSpec, NumericColumn, Rows, Rule, Schema, Table, TrainerRows
+from collegium.node import LearningTask, ModelStateError
+from collegium.node._proofs import DataPack, SecretDraft
+from collegium.node._quality import (
+    QualityRule,
+    RecordRefusedError,
+    ScoreFront,
+    ScoreFrontError,
+    StewardsRefusedError,
+    quality_points,
+)
+from collegium.node._steward import NoQualityError, Steward, measure, rows_commitment
+from collegium.proofs import ProofRejectedError
+
+NAME = hash_fields("test-task")
+KEYS = tuple(AccountKey(bytes([number + 1]) * 32) for number in range(3))
+SCHEMA = Schema((NumericColumn("age", 0.0, 100.0, ()), CategoryColumn("kind", ("x", "y"), ())))
+BEACON = hash_fields("test-beacon")
+
+
+def rows(ages: range) -> Rows:
+    table = Table(("age", "kind"), (tuple(str(age) for age in ages), tuple("xy"[age % 2] for age in ages)))
+    return Rows(table, np.array([int(age > 50) for age in ages], np.int64))
+
+
+TRAINERS = tuple(
+    TrainerRows(site, f"{site}/0", rows(ages))
+    for site, ages in (("a", range(20, 60, 2)), ("b", range(31, 91, 3)), ("c", range(25, 85, 3)))
+)
+ACCOUNTS = tuple(key.address for key in KEYS)
+STEWARDS = tuple(
+    Steward(AccountKey(bytes([100 + number]) * 32), rows(range(20 + number, 90, 5)), "label", bytes([number]) * 32)
+    for number in range(3)
+)
+RULE = QualityRule(
+    task=NAME,
+    policy=Policy(),
+    noise=Fraction(1, 10),
+    weighted_min=2,
+    rows_max=64,
+    trainers=ACCOUNTS,
+    stewards=tuple(steward.account.address for steward in STEWARDS),
+    parameters=4,
+)
+TASK = LearningTask(
+    task=NAME,
+    seed=hash_fields("test-seed"),
+    level="proved",
+    rounds=4,
+    schema=SCHEMA,
+    spec=ModelSpec("logistic", 3, ()),
+    rule=Rule(learning_rate=Fraction(1)),
+    rows_max=64,
+    trainers_max=3,
+    cohort_min=2,
+    lying_max=1,
+    names=tuple((account, trainer.name) for account, trainer in zip(ACCOUNTS, TRAINERS, strict=True)),
+    quality=RULE,
+)
+
+
+def total(number: int, model: bytes) -> np.ndarray:
+    return np.sum([TASK.update(number, model, trainer, BEACON) for trainer in TRAINERS], axis=0)
+
+
+def first() -> bytes:
+    return TASK.step(0, b"", total(0, b""))
+
+
+def stewards() -> tuple[Steward, ...]:
+    return tuple(replace(steward, told={}) for steward in STEWARDS)
+
+
+def end(number: int, model: bytes, records: list[bytes], reports: list[WeighedReport] | None = None) -> bytes:
+    """Return the state after a round of training, as consensus makes it."""
+    sums = total(number, model)
+    return RULE.step(number, model, TASK.step(number, model, sums), sums, reports or [], records)
+
+
+def after_one(measuring: tuple[Steward, ...]) -> bytes:
+    model = first()
+    return end(1, model, [steward.record(TASK, 1, model) for steward in measuring])
+
+
+def terms_of(number: int, model: bytes) -> RoundTerms:
+    seats = tuple(SeatTerms(bytes([seat]) * 20, None) for seat in range(16))
+    digest = sha256(model).digest()
+    return RoundTerms(NAME, number, hash_fields("previous"), digest, BEACON, seats, TASK.layout(number))
+
+
+# ------------------------------------------------------------------------------------------------ states
+
+
+def test_a_state_of_quality_stands_behind_the_parameters_at_a_word() -> None:
+    model = first()
+    state = TASK.decode_state(model)
+
+    assert len(model) % 8 == 0
+    assert state.quality is not None
+    assert TASK.encode_state(state) == model
+    assert TASK.layout(1).budget.weight_max == 15
+    assert (RULE.weights(0, b""), RULE.weights(1, model)) == (None, dict.fromkeys(ACCOUNTS, 15))
+    assert quality_points(RULE, model) == dict.fromkeys(ACCOUNTS, 0)
+
+
+def test_a_state_of_another_task_is_refused() -> None:
+    other = replace(TASK, quality=replace(RULE, trainers=ACCOUNTS[::-1]))
+    with pytest.raises(ModelStateError, match="other trainers"):
+        other.decode_state(first())
+    with pytest.raises(ModelStateError, match="bytes with quality"):
+        TASK.decode_state(first()[:-8])
+    with pytest.raises(ModelStateError):
+        replace(TASK, quality=None).decode_state(first())
+
+
+def test_models_that_records_or_scores_cannot_hold_are_refused() -> None:
+    with pytest.raises(StewardsRefusedError, match="a steward's record about 40000 parameters"):
+        replace(RULE, parameters=40_000)
+    RULE.check_bound(TASK.update_bound)
+    with pytest.raises(StewardsRefusedError, match="scores of 4 parameters"):
+        RULE.check_bound(1 << 44)
+
+
+# ------------------------------------------------------------------------------------------------ records
+
+
+def test_stewards_records_give_a_direction_and_the_next_ones_tell_the_models_score() -> None:
+    measuring = stewards()
+    one = after_one(measuring)
+    state = TASK.decode_state(one).quality
+    assert state is not None
+    assert state.has_direction
+    before = TASK.decode_state(first())
+    records = [steward.record(TASK, 2, one) for steward in measuring]
+    two = TASK.decode_state(end(2, one, records)).quality
+
+    assert two is not None
+    scores = sorted(measure(TASK, before, steward.rows).score for steward in measuring)
+    assert (two.model_round, two.model_scores, two.model_score) == (1, 3, scores[1])
+    assert [entry.record for entry in two.stewards] == [record_digest(data) for data in records]
+
+
+def test_records_are_checked_against_the_model_and_those_before() -> None:
+    measuring, model = stewards(), first()
+    records = [steward.record(TASK, 1, model) for steward in measuring]
+
+    for place, data in enumerate(records):
+        RULE.check_record(1, model, records[:place], data)
+    with pytest.raises(RecordRefusedError, match="has a record of round 1 already"):
+        RULE.check_record(1, model, records[:1], records[0])
+    with pytest.raises(RecordRefusedError, match="for round 1 in round 2"):
+        RULE.check_record(2, model, [], records[0])
+    with pytest.raises(RecordRefusedError, match="expected a steward's"):
+        replace(RULE, stewards=RULE.stewards[1:]).check_record(1, model, [], records[0])
+    with pytest.raises(NoQualityError):
+        measuring[0].record(TASK, 0, b"")
+
+
+def test_a_record_of_another_length_norm_or_signature_is_refused() -> None:
+    model, steward = first(), stewards()[0]
+    found = decode_steward_record(steward.record(TASK, 1, model), NAME)
+
+    def check(**changes: object) -> None:
+        changed = sign_steward_record(replace(found, **changes), NAME, steward.account)  # type: ignore[arg-type]
+        RULE.check_record(1, model, [], encode_steward_record(changed))
+
+    check()
+    with pytest.raises(RecordRefusedError, match="about 3 parameters"):
+        check(direction=found.direction[:3])
+    with pytest.raises(DirectionError, match="has norm"):
+        check(direction=found.direction // 2)
+    with pytest.raises(RecordRefusedError, match="did not commit to"):
+        check(opened=ModelScore(1, b"s" * 32))
+    stolen = sign_steward_record(found, NAME, STEWARDS[1].account)
+    with pytest.raises(StewardRecordError, match="is signed by"):
+        RULE.check_record(1, model, [], encode_steward_record(stolen))
+
+
+def test_a_steward_tells_only_what_it_committed_to_in_the_round_that_counted() -> None:
+    measuring = stewards()
+    one = after_one(measuring[1:])  # the first one's record of round 1 came too late
+    data = measuring[0].record(TASK, 2, one)
+    assert decode_steward_record(data, NAME).opened is None
+
+    honest = measuring[1].record(TASK, 2, one)
+    found = decode_steward_record(honest, NAME)
+    assert found.opened is not None
+    RULE.check_record(2, one, [], honest)
+    lying = replace(found, opened=replace(found.opened, score=found.opened.score - 1))
+    with pytest.raises(RecordRefusedError, match="did not commit to in round 1"):
+        RULE.check_record(2, one, [], encode_steward_record(sign_steward_record(lying, NAME, measuring[1].account)))
+
+
+def test_a_commitment_binds_rows_and_their_steward() -> None:
+    steward = STEWARDS[0]
+    assert steward.commitment != STEWARDS[1].commitment
+    assert steward.commitment == replace(steward, told={}).commitment
+    assert rows_commitment(b"a" * 20, b"s" * 32, b"rows") != rows_commitment(b"a" * 20, b"s" * 32, b"rowt")
+
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+@pytest.fixture(scope="module")
+def pack() -> DataPack:
+    random = Stream(b"pack".ljust(32, b"\0"))
+    return TASK.register(1, first(), ACCOUNTS[0], TRAINERS[0].rows, None, random)
+
+
+def proved(number: int, model: bytes, pack: DataPack) -> tuple[RoundTerms, aggregation.Draft, bytes]:
+    random = Stream(b"draft".ljust(32, b"\0"))
+    terms = terms_of(number, model)
+    update = TASK.update(number, model, TRAINERS[0], terms.beacon)
+    draft = aggregation.begin_upload(terms, ACCOUNTS[0], update, random)
+    proof, _ = TASK.prove(terms, model, SecretDraft.of(draft), TRAINERS[0].rows, pack, random)
+    return terms, draft, proof
+
+
+def verify(terms: RoundTerms, draft: aggregation.Draft, model: bytes, pack: DataPack, proof: bytes) -> None:
+    report: Any = SimpleNamespace(trainer=draft.trainer, ciphertext=draft.ciphertext_digest, key_root=draft.key_root)
+    TASK.verify_proof(terms, model, report, draft.ciphertext, proof, pack.data)
+
+
+@pytest.mark.slow
+def test_a_report_proves_its_score_and_no_other(pack: DataPack) -> None:
+    one = after_one(stewards())
+    terms, draft, data = proved(2, one, pack)
+    front, proof = ScoreFront.split(data)
+    quality = TASK.decode_state(one).quality
+
+    assert quality is not None
+    assert front.rows == len(TRAINERS[0].rows)
+    assert front.value is not None
+    scale = report_scale(quality, front.rows, RULE.noise)
+    noiseless = int(quality.direction @ draft.update[:-1]) >> scale.shift
+    assert abs(front.value - noiseless) <= 4 * scale.sigma
+    verify(terms, draft, one, pack, data)
+    for other in (replace(front, value=front.value + 1), replace(front, value=-front.value)):
+        with pytest.raises(ProofRejectedError):
+            verify(terms, draft, one, pack, other.before(proof))
+    for wrong in (replace(front, value=None), replace(front, rows=front.rows + 1)):
+        with pytest.raises(ScoreFrontError):
+            verify(terms, draft, one, pack, wrong.before(proof))
+    with pytest.raises(ScoreFrontError):
+        verify(terms, draft, one, pack, proof[:16])
+
+
+@pytest.mark.slow
+def test_who_registers_in_the_round_itself_is_not_scored() -> None:
+    one = after_one(stewards())
+    late = TASK.register(2, one, ACCOUNTS[0], TRAINERS[0].rows, None, Stream(b"late".ljust(32, b"\0")))
+    terms, draft, data = proved(2, one, late)
+    front, proof = ScoreFront.split(data)
+
+    assert front.value is None
+    verify(terms, draft, one, late, data)
+    with pytest.raises(ScoreFrontError, match="no score"):
+        verify(terms, draft, one, late, replace(front, value=0).before(proof))
+
+
+def test_scores_are_read_from_the_front_of_the_proofs() -> None:
+    one = after_one(stewards())
+    quality = TASK.decode_state(one).quality
+    assert quality is not None
+    scale = report_scale(quality, 20, RULE.noise)
+    fronts = (ScoreFront(scale.unit, 20), ScoreFront(-scale.unit, 20), ScoreFront(None, 20))
+    owners: list[Any] = [SimpleNamespace(trainer=account) for account in ACCOUNTS]
+    reports = [WeighedReport(owner, 15, front.before(b"proof")) for owner, front in zip(owners, fronts, strict=True)]
+    two = TASK.decode_state(end(2, one, [], reports)).quality
+
+    assert two is not None
+    assert two.scores.tolist() == [1 << 16, -(1 << 16), NO_SCORE]
+    assert not two.has_direction
+    with pytest.raises(ScoreFrontError):
+        RULE.step(2, one, one, total(2, one), [replace(reports[0], proof=b"p")], [])
