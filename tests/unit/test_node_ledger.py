@@ -6,9 +6,11 @@ Real blocks, from two rounds of the committee in `_round_stage.py` with one vali
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,12 +21,15 @@ from collegium.consensus import (
     BrokenChainError,
     EpochSet,
     QuorumCertificate,
+    RefusedRecordError,
     ViewEntry,
     Vote,
     WrongEpochError,
     encode_message,
+    encode_round_record,
 )
 from collegium.errors import CollegiumError
+from collegium.node._audit import check_records
 from collegium.node._epoch_ledger import ordered_epochs
 from collegium.node._epochs import Epochs
 from collegium.node._ledger import (
@@ -237,3 +242,48 @@ def test_an_index_out_of_order_or_with_repetitions_is_refused(wrong: ObjectIndex
 def test_bytes_that_are_no_index_are_refused(data: bytes) -> None:
     with pytest.raises(LedgerError):
         decode_index(data)
+
+
+# ------------------------------------------------------------------------------------------------ records of rounds
+
+
+def with_record(before: str, record: bytes) -> Blocks:
+    """Return the blocks with one more, which orders a record, before the last that has this kind of payload."""
+    blocks = list(history()[0])
+    place = max(at for at, block in enumerate(blocks) if block.payload[:1] == before.encode())
+    return (*blocks[:place], replace(blocks[place], payload=encode_round_record(record)), *blocks[place:])
+
+
+def test_records_stand_with_the_round_before_whose_close_they_are() -> None:
+    rounds = assemble_rounds(with_record("C", b"a record"), history()[1])
+    assert [entry.records for entry in rounds] == [(), (b"a record",)]
+    assert [entry.records for entry in assemble_rounds(*history())] == [(), ()]
+    with pytest.raises(RefusedRecordError, match="between a close and its header"):
+        assemble_rounds(with_record("H", b"a record"), history()[1])
+
+
+class Letters:
+    """A task's quality that takes each record of the letters up to `c` once."""
+
+    def check_record(self, round_number: int, model: bytes, before: Sequence[bytes], record: bytes) -> None:
+        if record > b"c" or record in before:
+            raise LettersError(f"record {record!r} after {list(before)}")
+
+
+class LettersError(CollegiumError):
+    """A letter that may not follow."""
+
+
+@pytest.mark.parametrize(("records", "holds"), [((b"b", b"a"), True), ((b"b", b"b"), False), ((b"d",), False)])
+def test_whoever_redoes_a_round_checks_its_records(records: tuple[bytes, ...], holds: bool) -> None:
+    ordered = replace(assemble_rounds(*history())[1], records=records)
+    task: Any = SimpleNamespace(quality=Letters())
+    plain: Any = SimpleNamespace(quality=None)
+    if holds:
+        check_records(task, ordered, b"model")
+    else:
+        with pytest.raises(LettersError):
+            check_records(task, ordered, b"model")
+    with pytest.raises(LedgerError, match="this task takes none"):
+        check_records(plain, ordered, b"model")
+    check_records(plain, replace(ordered, records=()), b"model")

@@ -200,6 +200,7 @@ from ._round_records import (
     ROUND_RECORD_BYTES_MAX,
     RefusedRecordError,
     RoundRecord,
+    RoundRecords,
     check_round_records,
     encode_round_record,
     is_round_record,
@@ -222,6 +223,7 @@ from ._round_rules import (
     model_after,
     total_bytes,
     total_digest,
+    weighed_reports,
 )
 from ._round_sync import ObjectQuotaError, ObjectTooLargeError, UnaskedObjectError
 from ._round_types import (
@@ -498,6 +500,7 @@ __all__ = [
     "RoundMessage",
     "RoundPassed",
     "RoundRecord",
+    "RoundRecords",
     "RoundSend",
     "RoundState",
     "RoundTimer",
@@ -668,5 +671,6 @@ __all__ = [
     "verify_handovers",
     "verify_proof_evidence",
     "voucher_digest",
+    "weighed_reports",
     "withdrawal_accepted",
 ]

@@ -95,6 +95,7 @@ __all__ = [
     "total_digest",
     "verify_announcement",
     "verify_receipt",
+    "weighed_reports",
     "weights_of",
 ]
 
@@ -784,8 +785,9 @@ def open_close(
     def compute() -> tuple[Outcome, OpenedSum | None, bytes]:
         try:
             opened = aggregation.open_sum(state.terms, key_sums, total, sum(close.weights))
-            quality = None if context.quality is None else (context.quality, state.records)
-            return "opened", opened, model_after(context.agreed, close, state.model, opened.total, held, quality)
+            rule = context.quality
+            quality = None if rule is None else (rule, weighed_reports(close, held), state.records)
+            return "opened", opened, model_after(context.agreed, close.round, state.model, opened.total, quality)
         except aggregation.SumLostError:
             return "lost", None, state.model
         except CollegiumError:
@@ -797,33 +799,35 @@ def open_close(
 
 def model_after(
     agreed: Agreed,
-    close: Close,
+    round_number: int,
     model: bytes,
     total: IntArray,
-    held: Mapping[Digest, Held],
-    quality: tuple[Quality, Sequence[bytes]] | None = None,
+    quality: tuple[Quality, Sequence[WeighedReport], Sequence[bytes]] | None = None,
 ) -> bytes:
     """Return the model state after a round whose sum opened, with what the task then knows of its trainers' worth.
 
     Args:
         agreed: the task's public work.
-        close: which reports the sum adds.
-        model: the state that the round started from.
+        round_number: the round.
+        model: the state that it started from.
         total: the opened sum.
-        held: the reports that the close admits, by id.
-        quality: where reports weigh by it: how, and the round's records in their order.
+        quality: where reports weigh by it: how, the reports of the close and the round's records, each in their order.
 
     Raises:
         CollegiumError: what the close admits gives no such state. That is the same everywhere: nothing but the order,
             the close and the sum that it opens goes in. So the round is `invalid`, as if the sum did not open.
     """
-    stepped = agreed.step(close.round, model, total)
+    stepped = agreed.step(round_number, model, total)
     if quality is None:
         return stepped
-    rule, records = quality
+    rule, reports, records = quality
+    return rule.step(round_number, model, stepped, total, reports, records)
+
+
+def weighed_reports(close: Close, held: Mapping[Digest, Held]) -> list[WeighedReport]:
+    """Return the reports that a close admits, all of them here, with what they weigh."""
     entries = [(held[report], weight) for report, weight in zip(close.reports, close.weights, strict=True)]
-    reports = [WeighedReport(entry.report, weight, entry.proof) for entry, weight in entries]
-    return rule.step(close.round, model, stepped, total, reports, records)
+    return [WeighedReport(entry.report, weight, entry.proof) for entry, weight in entries]
 
 
 def add_close(work: Work, state: RoundState, close: Close) -> npt.NDArray[np.uint64]:

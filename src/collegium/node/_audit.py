@@ -19,14 +19,17 @@ from collegium.consensus import (
     check_proof,
     check_proof_form,
     check_registration,
+    check_round_records,
+    model_after,
     new_registrations,
+    weighed_reports,
 )
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage import Store
 
 from ._events import Event
-from ._ledger import LedgerError
+from ._ledger import LedgerError, OrderedRound
 from ._network import SharedWork
 from ._play import verify_ahead
 from ._task import LearningTask
@@ -39,6 +42,7 @@ __all__ = [
     "FailingProofError",
     "check_proofs",
     "check_publishing",
+    "check_records",
     "open_sum",
     "require_proved",
     "stored_reports",
@@ -178,6 +182,19 @@ def check_publishing(header: Header | ShardResult) -> None:
         raise ProposalRefusedError(f"key sums of seats {publishing}: expected increasing")
 
 
+def check_records(task: LearningTask, ordered: OrderedRound, model: bytes) -> None:
+    """Check that each of a round's records may follow those before it.
+
+    Raises:
+        LedgerError: there are some, in a task whose reports do not weigh by quality.
+        CollegiumError: of the first that does not hold.
+    """
+    if task.quality is not None:
+        check_round_records(task.quality, ordered.close.round, model, ordered.records)
+    elif ordered.records:
+        raise LedgerError(f"round {ordered.close.round} has {len(ordered.records)} records, this task takes none")
+
+
 def open_sum(
     task: LearningTask,
     close: Close,
@@ -185,14 +202,16 @@ def open_sum(
     held: dict[Digest, Held],
     sums: dict[int, KeySum],
     model: bytes,
+    records: tuple[bytes, ...] = (),
 ) -> tuple[str, OpenedSum | None, bytes]:
-    """Return outcome, opened sum and model of a close, from reports and key sums alone."""
+    """Return outcome, opened sum and model of a close, from reports, key sums and the round's records alone."""
     if not close.reports:
         return "skipped", None, model
     total = aggregation.weighted_total((held[report].ciphertext for report in close.reports), close.weights)
     try:
         opened = aggregation.open_sum(terms, sums, total, sum(close.weights))
-        after = task.step(close.round, model, opened.total)
+        quality = None if task.quality is None else (task.quality, weighed_reports(close, held), records)
+        after = model_after(task, close.round, model, opened.total, quality)
     except aggregation.SumLostError:
         return "lost", None, model
     except CollegiumError:

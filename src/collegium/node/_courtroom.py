@@ -80,7 +80,7 @@ class ModelCourtroom:
 
     def hears(self, finding: Finding) -> bool:
         """Tell whether this is a model step's, or a kept model's."""
-        return finding.work in FOUNDED_FOR
+        return finding.work in FOUNDED_FOR and (finding.trace is not None or finding.work == "kept model")
 
     def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
         """Play the games against everybody who stands up for the header."""

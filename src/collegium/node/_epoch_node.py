@@ -33,6 +33,7 @@ from collegium.consensus import (
     ObjectRequest,
     PeerJoined,
     ReportRequest,
+    RoundRecord,
     Tick,
     Timeout,
     ValidatorContext,
@@ -214,7 +215,7 @@ class EpochNode:
 
     def handle(self, message: Message, now_ms: int, sender: int | None = None) -> Iterable[Outgoing]:
         """Take a message of a member or (None) from outside, and return what to send, addressed by member."""
-        if isinstance(message, Upload | PeerJoined | BroughtWithdrawal):
+        if isinstance(message, Upload | RoundRecord | PeerJoined | BroughtWithdrawal):
             return self._handle_local(message, now_ms)
         if not isinstance(message, EpochMessage) or sender is None:
             return []
@@ -236,8 +237,13 @@ class EpochNode:
         node = self.present
         return self._said(node, node.withdraw(payload, now_ms), now_ms) if isinstance(node, ValidatorNode) else []
 
-    def _handle_local(self, message: Upload | PeerJoined | BroughtWithdrawal, now_ms: int) -> list[Outgoing]:
-        """Take a report, a withdrawal, or the news that a member can be reached: its place differs by epoch."""
+    def _handle_local(
+        self, message: Upload | RoundRecord | PeerJoined | BroughtWithdrawal, now_ms: int
+    ) -> list[Outgoing]:
+        """Take a report, a record, a withdrawal, or the news that a member can be reached: its place differs by epoch.
+
+        A record for the next epoch's first round is held by this one's node, which hands it on.
+        """
         if isinstance(message, BroughtWithdrawal):
             return self.withdraw(message.payload, now_ms)
         if isinstance(message, PeerJoined):
@@ -251,7 +257,7 @@ class EpochNode:
         if not isinstance(node, ValidatorNode):
             return []
         opened = node.state.round.opened
-        if opened is not None and message.report.round == opened.first_round:
+        if isinstance(message, Upload) and opened is not None and message.report.round == opened.first_round:
             self._keep_report(node, message)
             return []
         return self._said(node, node.handle(message, now_ms), now_ms)
@@ -383,6 +389,9 @@ class EpochNode:
         if isinstance(node, ValidatorNode) and node.state.round.terms.round == opened.first_round:
             for report in reports:
                 out += self.handle(report, now_ms)
+            held = ended.state.records.of_round(opened.first_round) if isinstance(ended, ValidatorNode) else ()
+            for entry in held:
+                out += self.handle(RoundRecord(entry.round, entry.record), now_ms)
         _hand_on(opened.first_round, ended.journal, node)
         for sender, message in waiting:
             out += self.handle(message, now_ms, sender)

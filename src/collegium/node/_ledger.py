@@ -18,6 +18,7 @@ from collegium.consensus import (
     Certified,
     Close,
     QuorumCertificate,
+    RoundRecords,
     ViewEntry,
     decode_message,
     decode_payload,
@@ -100,11 +101,13 @@ class OrderedRound:
     """One round as ordered: its close, its certified header, and the views it took until the header was final.
 
     `views` begins with the last view of the round before; a gap in it is a leader that was replaced.
+    `records` are those that count for the round, in their order.
     """
 
     close: Close
     certified: Certified
     views: tuple[int, ...]
+    records: tuple[bytes, ...] = ()
 
     @property
     def admitted(self) -> tuple[Digest, ...]:
@@ -202,7 +205,9 @@ def whole_rounds(segment: Segment, final: Sequence[bytes], first_round: int = 0)
 def assemble_rounds(
     blocks: Sequence[Block], tip: Sequence[QuorumCertificate], first_round: int = 0, view_before: int = 0
 ) -> tuple[OrderedRound, ...]:
-    """Return the rounds that blocks order, each a close and then its header; what is beside them is passed over.
+    """Return the rounds that blocks order, each a close and then its header, with the records before the close.
+
+    What else is beside rounds is passed over.
 
     Args:
         blocks: final blocks in their order.
@@ -215,8 +220,10 @@ def assemble_rounds(
     rounds: list[OrderedRound] = []
     seen = [view_before]
     close: Close | None = None
+    records = RoundRecords()
     for place, block in enumerate(blocks):
         seen.append(block.view)
+        records, before = records.ordered(block.payload), records.final
         if not block.payload or is_beside_rounds(block.payload):
             continue
         payload = decode_payload(block.payload)
@@ -228,7 +235,7 @@ def assemble_rounds(
             close = payload
         elif close is not None:
             views = sorted({view for view in (*seen, *views_until_final(blocks[place:], tip)) if view >= view_before})
-            rounds.append(OrderedRound(close, payload, tuple(views)))
+            rounds.append(OrderedRound(close, payload, tuple(views), before))
             close, view_before = None, views[-1]
             seen = [view_before]
     return tuple(rounds)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium.aggregation import Draft, KeyClaim, RoundTerms
-from collegium.consensus import Agreed
+from collegium.consensus import Agreed, Quality
 from collegium.crypto import Digest, Randomness
 
 from ._attest import Attest
@@ -28,6 +28,11 @@ class PlayedTask(Agreed, Protocol):
 
     @property
     def lying_max(self) -> int: ...
+
+    @property
+    def quality(self) -> Quality | None:
+        """How reports weigh by what they are worth; None where all weigh alike, but for their staleness."""
+        ...
 
     def update(self, round_number: int, model: bytes, trainer: Any, beacon: Digest) -> npt.NDArray[np.int64]:
         """Return what a trainer contributes."""

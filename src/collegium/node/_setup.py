@@ -364,6 +364,7 @@ def surround(
         quorum=task.quorum,
         lying_max=task.lying_max,
         verifiers=verifiers,
+        quality=task.quality,
     )
     signer, change = EpochSigner(keys.voting, keys.account), None
     if plan is not None:

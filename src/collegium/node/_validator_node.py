@@ -29,6 +29,7 @@ from collegium.consensus import (
     RoundContext,
     RoundFinished,
     RoundPassed,
+    RoundRecord,
     RoundSend,
     RoundTimer,
     Send,
@@ -152,14 +153,15 @@ class ValidatorNode:
         return self.journal.archive
 
     def handle(self, message: Message, now_ms: int, sender: int | None = None) -> Iterable[Outgoing]:
-        """Take a message, write down what follows, return what to send; from outside the committee, uploads only.
+        """Take a message, write down what follows, return what to send; from outside the committee, reports and
+        records of rounds only.
 
         Raises:
             CollegiumError: the journal could not take this step, or one before: nothing of it may leave.
         """
         if self.stopped is not None:
             raise self.stopped
-        if sender is None and not isinstance(message, Upload | PeerJoined):
+        if sender is None and not isinstance(message, Upload | PeerJoined | RoundRecord):
             return []
         known: Any = message  # the network carries objects; a step leaves alone what it does not know
         before = self.state.round

@@ -188,6 +188,7 @@ class VectorTask:
     initial: bytes
     cohort_min: int
     lying_max: int
+    quality: None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

@@ -50,6 +50,7 @@ from ._audit import (
     FailingProofError,
     check_proofs,
     check_publishing,
+    check_records,
     open_sum,
     require_proved,
     stored_reports,
@@ -367,12 +368,14 @@ def _check_round(
                 trainer=entry.report.trainer,
             )
     known = {report_id: entry.report for report_id, entry in held.items()}
-    check_close(work, terms, close, known, task.cohort_min, task.lying_max, task.may_skip(close.round))
+    check_records(task, ordered, model)
+    weights = None if task.quality is None else task.quality.weights(close.round, model)
+    check_close(work, terms, close, known, task.cohort_min, task.lying_max, task.may_skip(close.round), weights)
     check_certified(work, office.set_of(close.round), terms, ordered.certified)
     office.check_value(close.round, header.beacon)
     office.check_keys(genesis.task, header)
     check_publishing(header)
-    outcome, opened, after = open_sum(task, close, terms, held, sums, model)
+    outcome, opened, after = open_sum(task, close, terms, held, sums, model, ordered.records)
     committee = assign_seats(sha256(header.beacon).digest(), office.set_of(close.round + 1), len(terms.seats))
     expected = {
         "level": task.level,

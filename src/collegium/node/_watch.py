@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms
-from collegium.consensus import Close, Header, total_bytes
+from collegium.consensus import Close, Header, WeighedReport, model_after, total_bytes
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage import Store
@@ -214,6 +214,7 @@ class _Public:
     outcome: str
     opened: OpenedSum | None
     before: bytes
+    after: bytes
 
 
 def recompute(run: WatchedRun, number: int) -> Finding | None:
@@ -227,7 +228,7 @@ def recompute(run: WatchedRun, number: int) -> Finding | None:
     if wrong is not None:
         return Finding(number, *wrong)
     if public.opened is not None:
-        return _recompute_step(run, number, public.before, public.opened.total)
+        return _recompute_step(run, number, public, public.opened.total)
     if number and header.model != run.headers[number - 1].model:
         return Finding(number, "kept model", f"a round that is {header.outcome} changes the model")
     return None
@@ -254,9 +255,9 @@ def _recompute(run: WatchedRun, number: int) -> _Public:
     store = Store(run.path / STORE)
     before = EMPTY_STATE if number == 0 else store.get(run.headers[number - 1].model, OBJECT_BYTES_MAX)
     if not close.reports:
-        return _Public((), "skipped", None, before)
+        return _Public((), "skipped", None, before, before)
     reports = _reports(run, store, close, terms)
-    weights = tuple(terms.weight(report.staleness) for report in reports)
+    weights = _weights(run, number, before, reports)
     layout = terms.layout
     ciphertexts = (
         aggregation.decode_ciphertext(layout, store.get(report.ciphertext, OBJECT_BYTES_MAX)) for report in reports
@@ -264,20 +265,44 @@ def _recompute(run: WatchedRun, number: int) -> _Public:
     total, key_sums = aggregation.weighted_total(ciphertexts, close.weights), _key_sums(run, store, header, terms)
     try:
         opened = aggregation.open_sum(terms, key_sums, total, sum(close.weights))
-        run.task.step(number, before, opened.total)
+        after = _model_after(run, store, number, before, opened.total, reports)
     except aggregation.SumLostError:
-        return _Public(weights, "lost", None, before)
+        return _Public(weights, "lost", None, before, before)
     except CollegiumError:
-        return _Public(weights, "invalid", None, before)
-    return _Public(weights, "opened", opened, before)
+        return _Public(weights, "invalid", None, before, before)
+    return _Public(weights, "opened", opened, before, after)
 
 
-def _recompute_step(run: WatchedRun, number: int, model: bytes, total: IntArray) -> Finding | None:
+def _weights(run: WatchedRun, number: int, before: bytes, reports: Sequence[Report]) -> tuple[int, ...]:
+    """Return what a round's reports weigh."""
+    quality, terms = run.task.quality, run.terms[number]
+    weights = None if quality is None else quality.weights(number, before)
+    if weights is None:
+        return tuple(terms.weight(report.staleness) for report in reports)
+    return tuple(weights.get(report.trainer, 0) for report in reports)
+
+
+def _model_after(
+    run: WatchedRun, store: Store, number: int, before: bytes, total: IntArray, reports: Sequence[Report]
+) -> bytes:
+    """Return the model state after a round; where reports weigh by quality, with what their proofs say of them."""
+    ordered, quality = run.rounds[number], run.task.quality
+    if quality is None:
+        return model_after(run.task, number, before, total)
+    proofs = (b"" if r.proof == bytes(32) else store.get(r.proof, OBJECT_BYTES_MAX) for r in reports)
+    weighed = [WeighedReport(*entry) for entry in zip(reports, ordered.close.weights, proofs, strict=True)]
+    return model_after(run.task, number, before, total, (quality, weighed, ordered.records))
+
+
+def _recompute_step(run: WatchedRun, number: int, public: _Public, total: IntArray) -> Finding | None:
     claimed, task = run.headers[number].model, run.task
+    right = sha256(public.after).digest()
     if number == 0:
-        right = sha256(task.step(number, model, total)).digest()
         return None if right == claimed else Finding(0, "first model", "the first model is not the one drawn")
-    trace = model_step_trace(task.spec, task.rule, task.layout(0).entries, total_bytes(total), model, claimed)
+    if task.quality is not None:  # no trace: the courts of a model's step alone read no state of quality
+        what = f"the model state is not what the step gives: {claimed.hex()[:16]}, computed {right.hex()[:16]}"
+        return None if right == claimed else Finding(number, "model step", what)
+    trace = model_step_trace(task.spec, task.rule, task.layout(0).entries, total_bytes(total), public.before, claimed)
     if trace.fault is None:
         return None
     what = f"the model is not what the step gives: {claimed.hex()[:16]}, computed {trace.made.hex()[:16]}"
@@ -285,7 +310,7 @@ def _recompute_step(run: WatchedRun, number: int, model: bytes, total: IntArray)
 
 
 def model_trace_of(run: WatchedRun, number: int) -> ModelStepTrace | None:
-    """Return the trace of an opened round's model step, from the published objects; None where there is no step.
+    """Return the trace of an opened round's model step, from the published objects; None where there is no such step.
 
     Raises:
         CollegiumError: an object is not in the record.
@@ -293,7 +318,7 @@ def model_trace_of(run: WatchedRun, number: int) -> ModelStepTrace | None:
     if number == 0 or run.headers[number].outcome != "opened":
         return None
     public, task = _recompute(run, number), run.task
-    if public.opened is None:
+    if public.opened is None or task.quality is not None:
         return None
     objects = (total_bytes(public.opened.total), public.before, run.headers[number].model)
     return model_step_trace(task.spec, task.rule, task.layout(0).entries, *objects)
