@@ -20,6 +20,7 @@ from collegium.consensus import (
     EpochVerifier,
     HandoverProof,
     PeerJoined,
+    Quality,
     RoundContext,
     RoundTiming,
     ValidatorContext,
@@ -53,6 +54,7 @@ class World:
     epoch_rounds: int
     folder: Path | None = None
     absent: frozenset[int] = frozenset()
+    quality: Quality | None = None
     work: SharedWork = field(default_factory=SharedWork)
     disks: dict[tuple[int, int], Journal] = field(default_factory=dict)
     nodes: dict[int, EpochNode] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class World:
             random=random,
             timing=RoundTiming(deadline_ms=20_000),
             cohort_min=2,
+            quality=self.quality,
         )
         change = ChangeContext(self.rules, 0, FIRST_VALUE, person.account, person.voting, random)
         signer = EpochSigner(person.voting, person.account)
