@@ -153,6 +153,8 @@ contract Dissections is Court {
     constructor(Settlement settlement_, Kind[] memory kinds_, Terms memory terms_) Court(settlement_) {
         _requireTerms(terms_.joinSeconds, terms_.clockSeconds, terms_.extensionSeconds, terms_.bond);
         if (terms_.levels == 0 || terms_.levels > LEVELS_MAX) revert TermsOutOfRange();
+        // else withholding what is then shown would pay more than a lost claim costs
+        if (uint256(terms_.demandsMax) * terms_.demandFee >= terms_.bond) revert TermsOutOfRange();
         machine = new Machine();
         _terms = terms_;
         for (uint256 index = 0; index < kinds_.length; ++index) {
@@ -440,7 +442,10 @@ contract Dissections is Court {
     function _requireStretch(bytes32 end, bytes32 value, bytes calldata blocks, uint256 demanded) private view {
         uint256 count = blocks.length / Sha256.BLOCK_BYTES;
         if (end == Sha256.START) demanded = 0;
-        if (count > demanded || (count < demanded && value != Sha256.START)) revert WrongBlocks(count, demanded);
+        bool whole = blocks.length % Sha256.BLOCK_BYTES == 0; // of what is shown nothing may be unchecked
+        if (!whole || count > demanded || (count < demanded && value != Sha256.START)) {
+            revert WrongBlocks(count, demanded);
+        }
         if (demanded == 0) return;
         bytes32 found = machine.compress(value, blocks);
         if (found != end) revert WrongStretch(found, end);

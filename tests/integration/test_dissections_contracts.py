@@ -327,8 +327,9 @@ def test_demanding_takes_no_time_from_others_and_pays_whoever_is_left_waiting(ro
         room.moves(ALICE).demand(table.game, truth.between(0, 1), reads, 64)
         left = room.view(table.game).challenger_clock_s
         assert left <= before.challenger_clock_s - TERMS.clock_s // 4  # no least time
-        with refused("WrongBlocks"):
-            room.moves(BOB).answer(table.game, *truth.shown(reads), bytes(32), bytes(64))
+        for beside in (bytes(64), b"?", bytes(63)):  # the first block of its message has none before it
+            with refused("WrongBlocks"):
+                room.moves(BOB).answer(table.game, *truth.shown(reads), bytes(32), beside)
         room.moves(BOB).answer(table.game, *truth.shown(reads))
     table.step()
     table.step()
@@ -461,6 +462,7 @@ def test_a_court_of_other_programs_or_of_another_deployment_is_refused(world: Wo
         replace(TERMS, bond_wei=3),
         replace(TERMS, levels=0),
         replace(TERMS, levels=16),
+        replace(TERMS, demands_max=4, demand_fee_wei=BOND // 4),  # whoever withholds would lose nothing
     ):
         with refused("TermsOutOfRange"):
             hall(world, terms=terms)
