@@ -28,6 +28,7 @@ from collegium.settlement import (
     MachineRun,
     MachineState,
     Op,
+    Receipt,
     RunChallengerAtChain,
     RunDefender,
     RunDefenderAtChain,
@@ -38,6 +39,7 @@ from collegium.settlement import (
     read_dissection,
     read_dissection_game,
     read_refuter,
+    reclaim_dissection_claims,
 )
 
 LEVELS = 3
@@ -220,6 +222,81 @@ def test_challenger_who_stops_loses_its_time(world: World, court: DissectionCour
     assert [move.what for move in defender.step()] == ["time out"]
     assert defender.step() == []
     assert read_dissection(world.chain, court, dispute).state is DissectionState.UPHELD
+
+
+class Raced(DissectionMoves):
+    """Moves before each of which somebody else does the same, where anyone may."""
+
+    other: DissectionMoves
+
+    def time_out(self, game: int) -> Receipt:
+        self.other.time_out(game)
+        return super().time_out(game)
+
+    def settle(self, dispute: int) -> Receipt:
+        self.other.settle(dispute)
+        return super().settle(dispute)
+
+
+def raced(world: World, court: DissectionCourt) -> Raced:
+    moves = Raced(world.chain, court, ALICE)
+    moves.other = moves_of(world, court, MALLORY)
+    return moves
+
+
+def test_challenger_goes_on_whoever_is_faster(world: World, court: DissectionCourt) -> None:
+    """Anyone may end a game whose time is over: a player that fell over that could be made to lose its other games."""
+    statement = sha256(WRONG).digest()
+    dispute, _ = moves_of(world, court, ALICE).open(0, statement, WRONG)
+    liars = [Liar(moves_of(world, court, MALLORY), dispute) for _ in range(2)]
+    challenger = RunChallengerAtChain(raced(world, court), dispute, PROGRAM, [WRONG])
+    challenger.step()
+    pass_time(world, TERMS.clock_s + 1)
+    assert challenger.step() == []  # two games were timed out, and the dispute settled, by somebody else
+    assert {read_dissection_game(world.chain, court, liar.game).phase for liar in liars} == {DissectionPhase.OVER}
+    assert read_refuter(world.chain, court.address, statement) == ALICE.address
+
+
+def test_challenger_says_what_is_refused_though_nobody_was_faster(world: World, court: DissectionCourt) -> None:
+    moves = moves_of(world, court, ALICE)
+    dispute, _ = moves.open(0, sha256(WRONG).digest(), WRONG)
+    Liar(moves_of(world, court, MALLORY), dispute)
+    challenger = RunChallengerAtChain(moves, dispute, PROGRAM, [WRONG])
+    pass_time(world, TERMS.clock_s + 1)
+    with refused("ClockRunOut"):
+        challenger.step()
+
+
+def test_challenger_ends_where_one_of_its_games_was_lost(world: World, court: DissectionCourt) -> None:
+    moves = moves_of(world, court, ALICE)
+    dispute, _ = moves.open(0, sha256(WRONG).digest(), WRONG)
+    first, second = (Liar(moves_of(world, court, MALLORY), dispute) for _ in range(2))
+    pass_time(world, TERMS.clock_s + 1)
+    moves_of(world, court, DEPLOYER).time_out(first.game)
+    assert RunChallengerAtChain(moves, dispute, PROGRAM, [WRONG]).step() == []
+    assert [move.game for move in reclaim_dissection_claims(second.moves, dispute)] == [second.game]
+
+
+def test_defender_that_was_killed_finds_its_claim(world: World, court: DissectionCourt) -> None:
+    """Only who claimed may divide: who claimed anew, or too late, would lose what it claimed first."""
+    moves, other = moves_of(world, court, ALICE), moves_of(world, court, MALLORY)
+    dispute, _ = other.open(0, sha256(RIGHT).digest(), RIGHT)
+    player = RunDefender(run_of(RIGHT), KnownStretches([RIGHT]), LEVELS)
+    (claimed,) = RunDefenderAtChain(other, dispute, player).step()  # the same claim, by another account
+    (begun,) = RunDefenderAtChain(moves, dispute, player).step()
+    assert begun.game is not None
+    assert claimed.game is not None
+    assert begun.game != claimed.game
+    pass_time(world, TERMS.join_s)  # nobody can claim any more
+    told = []
+    while read_dissection(world.chain, court, dispute).state is DissectionState.OPEN:
+        played = read_dissection_game(world.chain, court, begun.game)
+        if played.phase is DissectionPhase.CHOOSE:
+            other.choose(begun.game, player.divide(played.level, played.position), 0)
+        told += [move.what for move in RunDefenderAtChain(moves, dispute, player).step()]  # killed after each move
+    assert told == ["divide", "divide", "prove"]
+    assert [move.game for move in reclaim_dissection_claims(other, dispute)] == [claimed.game]
+    assert reclaim_dissection_claims(moves, dispute) == []
 
 
 def test_contract_executes_every_step_of_a_compiled_program(world: World, court: DissectionCourt) -> None:

@@ -51,7 +51,13 @@ from collegium.settlement._deployment import (
     unbond,
     withdraw,
 )
-from collegium.settlement._dispute_play import ChallengerAtChain, DefenderAtChain, MadeMove
+from collegium.settlement._dispute_play import (
+    ChallengerAtChain,
+    DefenderAtChain,
+    MadeMove,
+    reclaim_claims,
+    unless_overtaken,
+)
 from collegium.settlement._disputes import (
     MODEL_STEP,
     Court,
@@ -67,6 +73,7 @@ from collegium.settlement._disputes import (
     check_court,
     deploy_court,
     encode_witness,
+    has_fallen,
     is_final,
     read_claims,
     read_dispute,
@@ -77,7 +84,7 @@ from collegium.settlement._disputes import (
     read_shown,
     window_started,
 )
-from collegium.settlement._dissection_play import RunChallengerAtChain, RunDefenderAtChain
+from collegium.settlement._dissection_play import RunChallengerAtChain, RunDefenderAtChain, reclaim_dissection_claims
 from collegium.settlement._dissection_players import PARTS, Answer, Choice, RunChallenger, RunDefender
 from collegium.settlement._dissections import (
     AnswerView,
@@ -95,6 +102,7 @@ from collegium.settlement._dissections import (
     check_dissections,
     deploy_dissections,
     dissection_window_started,
+    has_dissection_fallen,
     is_dissection_final,
     read_answers,
     read_dissection,
@@ -459,6 +467,8 @@ __all__ = [
     "fund_task",
     "funding_call",
     "handover_digest",
+    "has_dissection_fallen",
+    "has_fallen",
     "header_opening",
     "header_proof",
     "header_root",
@@ -519,6 +529,8 @@ __all__ = [
     "read_version",
     "read_withdrawal",
     "reclaim_budget",
+    "reclaim_claims",
+    "reclaim_dissection_claims",
     "register_validator",
     "register_version",
     "repay_demand",
@@ -546,6 +558,7 @@ __all__ = [
     "transcribe",
     "unbond",
     "undelegate_stake",
+    "unless_overtaken",
     "verify_header",
     "verify_replay",
     "window_started",

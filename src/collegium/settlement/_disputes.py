@@ -44,6 +44,7 @@ __all__ = [
     "check_court",
     "deploy_court",
     "encode_witness",
+    "has_fallen",
     "is_final",
     "read_claims",
     "read_dispute",
@@ -354,6 +355,12 @@ def is_final(chain: Chain, court: Court, checkpoint: Digest) -> bool:
     """Ask whether nothing under a checkpoint can fall any more."""
     (final,) = ask(chain, "Disputes", court.address, "isFinal", checkpoint)
     return bool(final)
+
+
+def has_fallen(chain: Chain, court: Court, checkpoint: Digest) -> bool:
+    """Ask whether a header under a checkpoint was refuted, so that it never becomes final."""
+    _, _, refuted = ask(chain, "Disputes", court.address, "windowOf", checkpoint)
+    return bool(refuted)
 
 
 def window_started(chain: Chain, court: Court, checkpoint: Digest) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from collegium.crypto import Digest
-from collegium.settlement._dispute_play import MadeMove, made_move, run_out
+from collegium.settlement._dispute_play import MadeMove, made_move, run_out, unless_overtaken
 from collegium.settlement._dissection_players import PARTS, RunChallenger, RunDefender
 from collegium.settlement._dissections import (
     ClaimView,
+    Dissection,
     DissectionClaim,
     DissectionGame,
     DissectionMoves,
@@ -24,7 +26,7 @@ from collegium.settlement._instructions import Program
 from collegium.settlement._machine import MachineRun
 from collegium.settlement._stretches import KnownStretches
 
-__all__ = ["RunChallengerAtChain", "RunDefenderAtChain"]
+__all__ = ["RunChallengerAtChain", "RunDefenderAtChain", "reclaim_dissection_claims"]
 
 _DEFENDERS = (DissectionPhase.DIVIDE, DissectionPhase.PROVE, DissectionPhase.ANSWER)
 _BLOCKS_MAX = 64  # that one answer shows
@@ -50,16 +52,26 @@ class RunChallengerAtChain:
         claims = read_dissection_claims(chain, court, self._dispute)
         self._learn(list(claims))
         for game, view in claims.items():
-            played = read_dissection_game(chain, court, game)
-            if played.phase is DissectionPhase.CHOOSE:
-                made += self._choose(game, played, view)
-            elif played.phase in _DEFENDERS and run_out(chain, played, played.defender_clock_s):
-                made.append(made_move("time out", game, played, self._moves.time_out(game)))
-        dispute = read_dissection(chain, court, self._dispute)
-        over = chain.timestamp_s() >= dispute.opened_s + court.terms.join_s
-        if dispute.state is DissectionState.OPEN and dispute.live == 0 and over and not dispute.offer:
-            made.append(MadeMove("settle", None, 0, 0, self._moves.settle(self._dispute)))
+            with unless_overtaken(partial(self._stands, game)):
+                made += self._play(game, view)
+        with unless_overtaken(partial(read_dissection, chain, court, self._dispute)):
+            dispute = read_dissection(chain, court, self._dispute)
+            over = chain.timestamp_s() >= dispute.opened_s + court.terms.join_s
+            if dispute.state is DissectionState.OPEN and dispute.live == 0 and over and not dispute.offer:
+                made.append(MadeMove("settle", None, 0, 0, self._moves.settle(self._dispute)))
         return made
+
+    def _play(self, game: int, view: ClaimView) -> list[MadeMove]:
+        dispute, played = self._stands(game)
+        if dispute.state is not DissectionState.OPEN:
+            return []
+        if played.phase in _DEFENDERS and run_out(self._moves.chain, played, played.defender_clock_s):
+            return [made_move("time out", game, played, self._moves.time_out(game))]
+        return self._choose(game, played, view) if played.phase is DissectionPhase.CHOOSE else []
+
+    def _stands(self, game: int) -> tuple[Dissection, DissectionGame]:
+        chain, court = self._moves.chain, self._moves.court
+        return read_dissection(chain, court, self._dispute), read_dissection_game(chain, court, game)
 
     def _choose(self, game: int, played: DissectionGame, view: ClaimView) -> list[MadeMove]:
         chain, court = self._moves.chain, self._moves.court
@@ -86,7 +98,7 @@ class RunChallengerAtChain:
 
 
 class RunDefenderAtChain:
-    """Stands up for a statement with its own run, and plays one game for it."""
+    """Stands up for a statement with its own run, and plays one game for it; started again, it finds its claim."""
 
     def __init__(self, moves: DissectionMoves, dispute: int, player: RunDefender) -> None:
         self._moves, self._dispute, self._player = moves, dispute, player
@@ -95,21 +107,46 @@ class RunDefenderAtChain:
     def step(self) -> list[MadeMove]:
         """Make the move that is due, if it is this side's turn."""
         if self.game is None:
+            self.game = self._begun()
+        if self.game is None:
             self.game, receipt = self._moves.defend(self._dispute, DissectionClaim(*self._player.claim()))
             return [MadeMove("defend", self.game, self._moves.court.terms.levels, 0, receipt)]
-        played = read_dissection_game(self._moves.chain, self._moves.court, self.game)
+        made: list[MadeMove] = []
+        with unless_overtaken(partial(read_dissection_game, self._moves.chain, self._moves.court, self.game)):
+            made += self._play(self.game, read_dissection_game(self._moves.chain, self._moves.court, self.game))
+        return made
+
+    def _play(self, game: int, played: DissectionGame) -> list[MadeMove]:
         match played.phase:
             case DissectionPhase.DIVIDE:
                 states = self._player.divide(played.level, played.position)
-                receipt = self._moves.divide(self.game, states)
+                receipt = self._moves.divide(game, states)
             case DissectionPhase.PROVE:
-                receipt = self._moves.prove(self.game, *self._player.prove(played.position))
+                receipt = self._moves.prove(game, *self._player.prove(played.position))
             case DissectionPhase.ANSWER:
                 answer = self._player.answer(played.position, played.blocks)
-                receipt = self._moves.answer(self.game, answer.before, answer.witness, answer.value, answer.blocks)
+                receipt = self._moves.answer(game, answer.before, answer.witness, answer.value, answer.blocks)
             case DissectionPhase.CHOOSE if run_out(self._moves.chain, played, played.challenger_clock_s):
-                receipt = self._moves.time_out(self.game)
-                return [made_move("time out", self.game, played, receipt)]
+                return [made_move("time out", game, played, self._moves.time_out(game))]
             case _:
                 return []
-        return [made_move(played.phase.name.lower(), self.game, played, receipt)]
+        return [made_move(played.phase.name.lower(), game, played, receipt)]
+
+    def _begun(self) -> int | None:
+        """Return the game that goes on about this account's own claim: only who claimed may divide."""
+        chain, court, claim = self._moves.chain, self._moves.court, DissectionClaim(*self._player.claim())
+        for game, view in read_dissection_claims(chain, court, self._dispute).items():
+            own = view == ClaimView(self._moves.account.address, claim)
+            if own and read_dissection_game(chain, court, game).phase is not DissectionPhase.OVER:
+                return game
+        return None
+
+
+def reclaim_dissection_claims(moves: DissectionMoves, dispute: int) -> list[MadeMove]:
+    """Take back the bonds of an account's claims in a dispute that another claim has ended."""
+    made = []
+    for game in read_dissection_claims(moves.chain, moves.court, dispute):
+        played = read_dissection_game(moves.chain, moves.court, game)
+        if played.defender == moves.account.address and played.phase is not DissectionPhase.OVER:
+            made.append(made_move("reclaim", game, played, moves.reclaim(game)))
+    return made

@@ -43,6 +43,7 @@ __all__ = [
     "check_dissections",
     "deploy_dissections",
     "dissection_window_started",
+    "has_dissection_fallen",
     "is_dissection_final",
     "read_answers",
     "read_dissection",
@@ -371,6 +372,12 @@ def is_dissection_final(chain: Chain, court: DissectionCourt, checkpoint: Digest
     """Ask whether nothing under a checkpoint can fall any more."""
     (final,) = ask(chain, "Dissections", court.address, "isFinal", checkpoint)
     return bool(final)
+
+
+def has_dissection_fallen(chain: Chain, court: DissectionCourt, checkpoint: Digest) -> bool:
+    """Ask whether a header under a checkpoint was refuted, so that it never becomes final."""
+    _, _, refuted = ask(chain, "Dissections", court.address, "windowOf", checkpoint)
+    return bool(refuted)
 
 
 def dissection_window_started(chain: Chain, court: DissectionCourt, checkpoint: Digest) -> bool:
