@@ -121,18 +121,18 @@ def test_an_honest_run_is_followed_to_its_end_and_another_record_is_refused(
         watch(replace(run, rounds=load_watched(lied.path).rounds), lambda line: None)
 
 
-def dispute_a_right_header(place: Stage) -> int:
+def dispute_a_right_header(place: Stage, number: int = LIED_ROUND) -> int:
     """The liar disputes a model that is right; return the dispute's number."""
     run, chain = place.run, JsonRpcChain(place.node)
     court = attach_court(chain, courtrooms(run)[0].address, run.deployment.block)
     checkpoints = read_checkpoints(chain, attach(chain, run.deployment.settlement, run.deployment.block))
-    checkpoint = next(found for found in checkpoints if found.first_round <= LIED_ROUND <= found.last_round)
+    checkpoint = next(found for found in checkpoints if found.first_round <= number <= found.last_round)
     digests = [header.digest for header in run.headers[checkpoint.first_round : checkpoint.last_round + 1]]
-    index = LIED_ROUND - checkpoint.first_round
-    at = HeaderPlace(checkpoint, LIED_ROUND, digests[index], header_proof(digests, index))
-    trace = model_trace_of(run, LIED_ROUND)
+    index = number - checkpoint.first_round
+    at = HeaderPlace(checkpoint, number, digests[index], header_proof(digests, index))
+    trace = model_trace_of(run, number)
     assert trace is not None
-    opening = header_opening(run.headers[LIED_ROUND], run.headers[LIED_ROUND - 1])
+    opening = header_opening(run.headers[number], run.headers[number - 1])
     return DisputeMoves(chain, court, LIAR).open(MODEL_STEP, at, opening, trace.levels)[0]
 
 
@@ -172,6 +172,22 @@ def test_a_challenger_goes_on_after_a_kill(node: str, lied: PlayedRun) -> None:
     state = challenge(place.run, *found, courtrooms(place.run), place.player())
     assert state is DisputeState.REFUTED
     assert any("goes on" in line for line in place.said)
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_right_headers_are_defended_though_another_one_is_wrong(node: str, lied: PlayedRun) -> None:
+    """A bad quorum could else end a watcher's defence of the headers before, by one that is wrong."""
+    place = stage(node, lied.path)
+    number = dispute_a_right_header(place, LIED_ROUND - 1)
+    plan = WatchPlan(challenge=True, defend=True)
+    found = watch_run(place.run, courtrooms(place.run), plan, place.player(), place.said.append, place.wait)
+    assert found is not None
+    assert found.round == LIED_ROUND
+    chain = JsonRpcChain(node)
+    court = attach_court(chain, courtrooms(place.run)[0].address, place.run.deployment.block)
+    assert read_dispute(chain, court, number).state is DisputeState.UPHELD
+    assert any(line.startswith("  collect") for line in place.said)
 
 
 @pytest.mark.slow

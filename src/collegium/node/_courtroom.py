@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from collegium.settlement import (
@@ -21,17 +22,24 @@ from collegium.settlement import (
     HeaderPlace,
     JsonRpcChain,
     MadeMove,
+    ModelStepTrace,
+    TransactionFailedError,
+    TransactionRefusedError,
     attach,
     attach_court,
     check_court,
     check_site,
     deploy_court,
+    has_fallen,
     header_opening,
     is_final,
     read_checkpoints,
     read_courts,
     read_dispute,
     read_disputes,
+    read_owed,
+    reclaim_claims,
+    unless_overtaken,
     window_started,
 )
 
@@ -57,12 +65,16 @@ class Courtroom(Protocol):
         """Tell whether a dispute about this can be played here."""
         ...
 
+    def plays(self, run: WatchedRun, place: HeaderPlace, player: Player) -> bool:
+        """Tell whether the player's own dispute about a header goes on."""
+        ...
+
     def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
         """Dispute a wrong header, or go on with a dispute of the same account, to the end; return how it ended."""
         ...
 
     def defend(self, run: WatchedRun, player: Player) -> bool:
-        """Make every move that is due for right headers that somebody disputes; tell whether all is final."""
+        """Make every move that is due for right headers that somebody disputes; tell whether all is final or fell."""
         ...
 
 
@@ -71,7 +83,9 @@ class ModelCourtroom:
     """The court for model steps, and for models that a round without a sum must keep."""
 
     court: Court
+    _traces: dict[int, ModelStepTrace | None] = field(default_factory=dict)
     _defences: dict[int, DefenderAtChain] = field(default_factory=dict)
+    _ended: set[int] = field(default_factory=set)
 
     @property
     def address(self) -> bytes:
@@ -81,6 +95,10 @@ class ModelCourtroom:
     def hears(self, finding: Finding) -> bool:
         """Tell whether this is a model step's, or a kept model's."""
         return finding.work in FOUNDED_FOR and (finding.trace is not None or finding.work == "kept model")
+
+    def plays(self, run: WatchedRun, place: HeaderPlace, player: Player) -> bool:
+        """Tell whether the player's own dispute about a header goes on."""
+        return self._begun(DisputeMoves(JsonRpcChain(run.url), self.court, player.account), place) is not None
 
     def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
         """Play the games against everybody who stands up for the header."""
@@ -106,26 +124,32 @@ class ModelCourtroom:
     def defend(self, run: WatchedRun, player: Player) -> bool:
         """Start windows, stand up for right headers, and answer; a header that is wrong is not defended."""
         moves = DisputeMoves(JsonRpcChain(run.url), self.court, player.account)
-        final = True
-        for checkpoint in read_checkpoints(
-            moves.chain, attach(moves.chain, run.deployment.settlement, run.deployment.block)
-        ):
-            if not window_started(moves.chain, self.court, checkpoint.digest):
-                receipt = moves.start(checkpoint)
-                rounds = f"{checkpoint.first_round}-{checkpoint.last_round}"
-                player.say(f"window of rounds {rounds} started: {receipt.gas:,} gas")
-            final &= is_final(moves.chain, self.court, checkpoint.digest)
+        chain, court, over = moves.chain, self.court, True
+        deployment = attach(chain, run.deployment.settlement, run.deployment.block)
+        for checkpoint in read_checkpoints(chain, deployment):
+            started = partial(window_started, chain, court, checkpoint.digest)
+            with unless_overtaken(started):
+                if not started():
+                    receipt = moves.start(checkpoint)
+                    rounds = f"{checkpoint.first_round}-{checkpoint.last_round}"
+                    player.say(f"window of rounds {rounds} started: {receipt.gas:,} gas")
+            over &= is_final(chain, court, checkpoint.digest) or has_fallen(chain, court, checkpoint.digest)
         rounds_of = {header.digest: header.round for header in run.headers}
-        for opened in read_disputes(moves.chain, self.court):
-            state = read_dispute(moves.chain, self.court, opened.number)
-            if state.offer or state.state is not DisputeState.OPEN or opened.header not in rounds_of:
+        for opened in read_disputes(chain, court):
+            if opened.number in self._ended:
                 continue
-            self._answer(run, moves, opened.number, rounds_of[opened.header], player)
-        return final
+            state = read_dispute(chain, court, opened.number)
+            if state.state is not DisputeState.OPEN:
+                self._end(moves, opened.number, state.state, player)
+            elif not state.offer and opened.header in rounds_of:
+                self._answer(run, moves, opened.number, rounds_of[opened.header], player)
+        return over
 
     def _answer(self, run: WatchedRun, moves: DisputeMoves, number: int, round_number: int, player: Player) -> None:
         if number not in self._defences:
-            trace = model_trace_of(run, round_number)
+            if round_number not in self._traces:  # one for all disputes about a header
+                self._traces[round_number] = model_trace_of(run, round_number)
+            trace = self._traces[round_number]
             if trace is None or trace.fault is not None:
                 player.say(f"dispute {number} against round {round_number} is right, or needs no game")
                 return
@@ -133,8 +157,17 @@ class ModelCourtroom:
         try:
             for move in self._defences[number].step():
                 player.say(_told(move))
-        except ContractRefusedError as error:
+        except (ContractRefusedError, TransactionFailedError, TransactionRefusedError) as error:
             player.say(f"dispute {number} against round {round_number}: {error}")
+
+    def _end(self, moves: DisputeMoves, number: int, state: DisputeState, player: Player) -> None:
+        """Take what a dispute that is over has left here, so that there is coin for the next one's bond."""
+        if state is DisputeState.UPHELD:
+            for move in reclaim_claims(moves, number):
+                player.say(_told(move))
+        if read_owed(moves.chain, self.court.address, moves.account.address):
+            player.say(f"  collect: {moves.collect()} wei")
+        self._ended.add(number)
 
     def _begun(self, moves: DisputeMoves, place: HeaderPlace) -> int | None:
         """Return the open dispute of this account about a header, if there is one."""

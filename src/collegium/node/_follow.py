@@ -1,14 +1,14 @@
 """A watcher's whole work on one run: look at its checkpoints, dispute the first wrong header, have who signed it pay.
 
 With `follow` it looks again until the record's last round is settled; with `defend` it also stands up for right headers
-that others dispute, until every checkpoint is final.
+that others dispute, until every checkpoint is final or has fallen.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collegium.crypto import Digest
 from collegium.settlement import (
@@ -35,7 +35,7 @@ class WatchPlan:
     Attributes:
         challenge: dispute the first wrong header, and bring what convicts anybody.
         follow: look again until all rounds of the record are settled.
-        defend: stand up for right headers until every checkpoint is final.
+        defend: stand up for right headers until every checkpoint is final or has fallen, whatever else is wrong.
     """
 
     challenge: bool = False
@@ -60,23 +60,35 @@ def watch_run(
     Raises:
         CollegiumError: the record is not what the chain holds, or the chain is not reachable or refuses.
     """
-    chain, known = JsonRpcChain(run.url), set[Digest]()
+    chain, known, finding = JsonRpcChain(run.url), set[Digest](), None
     deployment = attach(chain, run.deployment.settlement, run.deployment.block)
     while True:
         over = read_head(chain, deployment).next_round >= len(run.rounds)  # asked before: all that is settled is seen
-        found = watch(run, say, known)
+        found = None if finding is not None else watch(run, say, known)
         if found is not None:
             finding, place = found
             if player is not None and plan.challenge:
-                challenge(run, finding, place, rooms, player)
-                bring_charges(run, player, say)
-            return finding
+                challenge(run, finding, place, rooms, _defending(run, rooms, player) if plan.defend else player)
         open_rooms = [room for room in rooms if plan.defend and player is not None and not room.defend(run, player)]
-        if (over and not open_rooms) or not (plan.follow or plan.defend):
+        if (over or finding is not None) and not open_rooms:
+            break
+        if not (plan.defend or (plan.follow and finding is None)):
             break
         wait()
-    bring_charges(run, player if plan.challenge else None, say)
-    return None
+    if finding is None or (player is not None and plan.challenge):
+        bring_charges(run, player if plan.challenge else None, say)
+    return finding
+
+
+def _defending(run: WatchedRun, rooms: Sequence[Courtroom], player: Player) -> Player:
+    """Return a player that stands up for right headers too while it waits for others to move: a dispute takes days."""
+
+    def wait() -> None:
+        for room in rooms:
+            room.defend(run, player)
+        player.wait()
+
+    return replace(player, wait=wait)
 
 
 def challenge(
@@ -93,12 +105,12 @@ def challenge(
         player.say("no contract can be brought to see this yet: docs/spec/disputes.md says which work can be disputed")
         return None
     refuter = read_refuter(JsonRpcChain(run.url), room.address, place.header)
-    if refuter is None:
-        state = room.dispute(run, finding, place, player)
-    else:
+    state = DisputeState.REFUTED
+    if refuter is not None:
         player.say(f"the header of round {finding.round} fell before: 0x{refuter.hex()} refuted it")
-        state = DisputeState.REFUTED
-    if state is DisputeState.REFUTED:
+    if refuter is None or room.plays(run, place, player):  # its own dispute still holds its bond
+        state = room.dispute(run, finding, place, player)
+    if state is DisputeState.REFUTED or refuter is not None:
         if run.site is None or room.address in read_courts(JsonRpcChain(run.url), run.site.disputes):
             convict_signers(run, place, player)
         else:

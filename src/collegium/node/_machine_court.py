@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from collegium.errors import CollegiumError
 from collegium.settlement import (
@@ -32,15 +32,21 @@ from collegium.settlement import (
     RunChallengerAtChain,
     RunDefender,
     RunDefenderAtChain,
+    TransactionFailedError,
+    TransactionRefusedError,
     attach,
     attach_dissections,
     check_dissections,
     deploy_dissections,
     dissection_window_started,
+    has_dissection_fallen,
     is_dissection_final,
     read_checkpoints,
     read_dissection,
     read_dissections,
+    read_owed,
+    reclaim_dissection_claims,
+    unless_overtaken,
 )
 
 from ._public_work import PublicRecord
@@ -99,7 +105,9 @@ class MachineCourtroom:
     court: DissectionCourt
     record: PublicRecord
     _accepted: dict[tuple[int, int], bool | None] = field(default_factory=dict)
+    _defenders: dict[tuple[int, int], RunDefender | None] = field(default_factory=dict)
     _defences: dict[int, RunDefenderAtChain | None] = field(default_factory=dict)
+    _ended: set[int] = field(default_factory=set)
 
     @property
     def address(self) -> bytes:
@@ -109,6 +117,10 @@ class MachineCourtroom:
     def hears(self, finding: Finding) -> bool:
         """Tell whether a program rejects the round's header."""
         return self._rejecting(finding.round) is not None
+
+    def plays(self, run: WatchedRun, place: HeaderPlace, player: Player) -> bool:
+        """Tell whether the player's own dispute about a header goes on."""
+        return self._begun(DissectionMoves(JsonRpcChain(run.url), self.court, player.account), place) is not None
 
     def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
         """Play the games against everybody who stands up for the header."""
@@ -138,23 +150,29 @@ class MachineCourtroom:
         return state
 
     def defend(self, run: WatchedRun, player: Player) -> bool:
-        """Stand up for right headers that somebody disputes, and answer; tell whether all checkpoints are final."""
+        """Stand up for right headers that somebody disputes, and answer; tell whether all is final or fell."""
         moves = DissectionMoves(JsonRpcChain(run.url), self.court, player.account)
-        final = True
-        deployment = attach(moves.chain, run.deployment.settlement, run.deployment.block)
-        for checkpoint in read_checkpoints(moves.chain, deployment):
-            if not dissection_window_started(moves.chain, self.court, checkpoint.digest):
-                receipt = moves.start(checkpoint)
-                rounds = f"{checkpoint.first_round}-{checkpoint.last_round}"
-                player.say(f"window of rounds {rounds} started: {receipt.gas:,} gas")
-            final &= is_dissection_final(moves.chain, self.court, checkpoint.digest)
+        chain, court, over = moves.chain, self.court, True
+        deployment = attach(chain, run.deployment.settlement, run.deployment.block)
+        for checkpoint in read_checkpoints(chain, deployment):
+            started = partial(dissection_window_started, chain, court, checkpoint.digest)
+            with unless_overtaken(started):
+                if not started():
+                    receipt = moves.start(checkpoint)
+                    rounds = f"{checkpoint.first_round}-{checkpoint.last_round}"
+                    player.say(f"window of rounds {rounds} started: {receipt.gas:,} gas")
+            final = is_dissection_final(chain, court, checkpoint.digest)
+            over &= final or has_dissection_fallen(chain, court, checkpoint.digest)
         rounds_of = {header.digest: header.round for header in run.headers}
-        for number, (kind, statement) in read_dissections(moves.chain, self.court).items():
-            state = read_dissection(moves.chain, self.court, number)
-            if state.offer or state.state is not DissectionState.OPEN or statement not in rounds_of:
+        for number, (kind, statement) in read_dissections(chain, court).items():
+            if number in self._ended:
                 continue
-            self._answer(moves, number, kind, rounds_of[statement], player)
-        return final
+            state = read_dissection(chain, court, number)
+            if state.state is not DissectionState.OPEN:
+                self._end(moves, number, state.state, player)
+            elif not state.offer and statement in rounds_of:
+                self._answer(moves, number, kind, rounds_of[statement], player)
+        return over
 
     @cached_property
     def _programs(self) -> tuple[Program, ...]:
@@ -176,11 +194,18 @@ class MachineCourtroom:
         """Return the first kind of work whose program rejects a round's header."""
         return next((kind for kind in range(len(self._programs)) if self._accepts(number, kind) is False), None)
 
-    def _answer(self, moves: DissectionMoves, dispute: int, kind: int, number: int, player: Player) -> None:
-        if dispute not in self._defences:
+    def _defender(self, number: int, kind: int) -> RunDefender | None:
+        """Return who stands up for a header, None if nobody can: one for all disputes, as each run takes its room."""
+        if (number, kind) not in self._defenders:
             run, known = self._run(number, kind)
             right = run.stuck is None and run.accepted
             defender = RunDefender(run, known, self.court.terms.levels) if right else None
+            self._defenders[number, kind] = defender
+        return self._defenders[number, kind]
+
+    def _answer(self, moves: DissectionMoves, dispute: int, kind: int, number: int, player: Player) -> None:
+        if dispute not in self._defences:
+            defender = self._defender(number, kind)
             self._defences[dispute] = None if defender is None else RunDefenderAtChain(moves, dispute, defender)
             if defender is None:
                 player.say(f"dispute {dispute} against round {number} is right: nobody defends")
@@ -189,8 +214,16 @@ class MachineCourtroom:
             return
         try:
             _tell(playing.step(), player)
-        except ContractRefusedError as error:
+        except (ContractRefusedError, TransactionFailedError, TransactionRefusedError) as error:
             player.say(f"dispute {dispute} against round {number}: {error}")
+
+    def _end(self, moves: DissectionMoves, dispute: int, state: DissectionState, player: Player) -> None:
+        """Take what a dispute that is over has left here, so that there is coin for the next one's bond."""
+        if state is DissectionState.UPHELD:
+            _tell(reclaim_dissection_claims(moves, dispute), player)
+        if read_owed(moves.chain, self.court.address, moves.account.address):
+            player.say(f"  collect: {moves.collect()} wei")
+        self._ended.add(dispute)
 
     def _begun(self, moves: DissectionMoves, place: HeaderPlace) -> int | None:
         """Return the open dispute of this account about a header, if there is one."""
