@@ -12,6 +12,7 @@ from collegium.apps._page import render_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+WEIGHED = [{"name": f"Cleveland/{n}", "weight": 15, "points": 0.1, "locked": False} for n in range(2)]
 SUMMARY = {
     "name": "Heart disease & two <hospitals>",
     "level": "unproved",
@@ -19,8 +20,13 @@ SUMMARY = {
     "seats": 16,
     "lying_seats": [5],
     "watts": 15,
-    "rounds": [{"round": n, "auc": 0.8, "loss": 0.5, "finality_ms": 900, "energy_kwh": 2e-6} for n in range(1, 9)],
+    "rounds": [
+        {"round": n, "auc": 0.8, "loss": 0.5, "finality_ms": 900, "energy_kwh": 2e-6}
+        | {"quality": {"trainers": WEIGHED, "model_score": {"round": n, "stewards": 3, "correct": 0.7}}}
+        for n in range(1, 9)
+    ],
     "sites": [{"name": "Cleveland", "train_rows": 242}],
+    "attackers": [{"name": "Cleveland/1", "kind": "label_flip"}],
     "attribution": "Data: https://archive.ics.uci.edu (named, not fetched)",
 }
 
@@ -65,8 +71,8 @@ def test_the_browser_finds_the_landmarks_and_has_nothing_to_complain_about(tmp_p
         "<h1>Heart disease &amp; two &lt;hospitals&gt;</h1>",
     ):
         assert document.count(landmark) == 1
-    assert document.count('role="img"') == 5
-    assert document.count("<caption") == 4
+    assert document.count('role="img"') == 7
+    assert document.count("<caption") == 6
 
 
 def test_the_browser_would_have_named_a_request_and_a_script(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from collegium.node import (
     ReportSubmitted,
     RoundFinished,
     RoundStarted,
+    TrainerStanding,
+    TrainersWeighed,
     VerifyProgress,
     Warning_,
 )
@@ -120,3 +122,45 @@ def test_a_terminal_gets_the_table_and_a_pipe_gets_lines(monkeypatch: pytest.Mon
 )
 def test_control_characters_never_reach_the_terminal(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+WEIGHED = TrainersWeighed(
+    7,
+    15,
+    (
+        TrainerStanding("Basel/0", 15, 3.25, False),
+        TrainerStanding("[red]Bern[/red]/0", 0, 0.5, True, "label_flip"),
+        TrainerStanding("Chur/0", 4, 1.0, False),
+        TrainerStanding("Genf/0", 0, 0.0, False),
+    ),
+    0.8125,
+)
+
+
+def test_plain_lines_say_who_has_less_influence_than_the_others() -> None:
+    stream = io.StringIO()
+    with PlainLines(stream) as watcher:
+        watcher(WEIGHED)
+        watcher(replace(WEIGHED, round=8, trainers=WEIGHED.trainers[:1], model_score=None))
+    assert stream.getvalue().splitlines() == [
+        "round 7: influence [red]Bern[/red]/0 0, Chur/0 4, Genf/0 0, the other 1 have 15; stewards: 81.2% of hidden "
+        "rows right",
+        "round 8: influence all have the greatest",
+    ]
+
+
+def test_the_live_table_shows_each_trainers_influence_in_numbers_and_words() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, color_system=None, width=140, legacy_windows=False)
+    with LiveTable(console) as watcher:
+        watcher(finished(7))
+        watcher(replace(WEIGHED, trainers=WEIGHED.trainers * 7))
+    last = [" ".join(line.split()) for line in stream.getvalue().rsplit("points", 1)[1].splitlines()]
+    for line in (
+        "Basel/0 15 ############### 3.25 counts",
+        "[red]Bern[/red]/0 0 0.50 locked out, attacks: label_flip",
+        "Chur/0 4 #### 1.00 counts",
+        "Genf/0 0 0.00 no influence",
+    ):
+        assert last.count(line) == 6
+    assert "and 4 more" in last

@@ -354,3 +354,92 @@ def test_every_value_lies_inside_its_chart(values: tuple[float | None, ...]) -> 
 
 def test_a_series_without_values_is_no_chart() -> None:
     assert draw_lines("k", "t", "d", "", [1], [Series("s", (None,))], decimals=1) is None
+
+
+# Trainers: what stewards make of them
+
+
+def trainers_of(number: int) -> list[dict[str, Any]]:
+    """Return what the summary says of three trainers in a round; the last is locked out from round 3 on."""
+    return [
+        {"name": "Basel/0", "score": 0.5, "weight": 15, "points": 0.25, "locked": False, "probation": False},
+        {"name": "Bern/<1>", "score": None, "weight": 15 - 5 * number, "points": 0.125, "locked": False},
+        {"name": "Bern/1", "score": -0.5, "weight": 0, "points": 0.0, "locked": number == 3, "probation": number == 3},
+    ]
+
+
+QUALITY: dict[str, Any] = {
+    "attackers": [{"name": "Bern/1", "kind": "label_flip"}],
+    "earnings": [{"trainer": "Basel/0", "wei": "2500000000000000000"}, {"trainer": "Bern/1", "wei": "0"}],
+    "rounds": [{"round": 0, "auc": None, "quality": None}]
+    + [
+        {
+            "round": number,
+            "auc": 0.8,
+            "quality": {
+                "scored": True,
+                "records": 3,
+                "trainers": trainers_of(number),
+                "model_score": {"round": number - 1, "stewards": 3, "correct": 0.7 + number / 100}
+                if number > 1
+                else None,
+            },
+        }
+        for number in (1, 2, 3)
+    ],
+}
+
+
+def with_quality(**values: object) -> dict[str, Any]:
+    return changed(**copy.deepcopy(QUALITY)) | values
+
+
+def test_the_page_shows_what_stewards_made_of_every_trainer_in_words_and_numbers() -> None:
+    page = Page(render_page(with_quality()))
+    for expected in (
+        "A simulation with attackers. The experiment told 1 of the trainers to attack: Bern/1 (label_flip).",
+        "What the stewards' hidden rows made of each trainer",
+        "Basel/0 none counts 15 0 0.750 2.5",
+        "Bern/<1> none no influence 0 0 0.375 –",
+        "Bern/1 label_flip locked out 0 1 0.000 0",
+        "3 15 0.25 0 0.12 0 0.00, out",
+        "Honest: 12.5 at first, 7.5 at last. Attackers: 0.0 at first, 0.0 at last.",
+        "Share: 0.720 at first, 0.730 at last.",
+    ):
+        assert expected in page.text
+    assert "Bern/<1>" not in render_page(with_quality())
+    assert {"influence-title", "model-score-title"} <= {title.get("id") for title in page.all("title")}
+    assert {"trainer-table", "influence-table"} <= {caption.get("id") for caption in page.all("caption")}
+
+
+def test_a_page_without_stewards_or_attackers_says_nothing_of_them() -> None:
+    assert "trainers-title" not in render_page(SUMMARY)
+    attacked = render_page(changed(attackers=QUALITY["attackers"]))
+    assert "A simulation with attackers" in attacked
+    assert "trainer-table" not in attacked
+    unattacked = Page(render_page(with_quality(attackers=[]))).text
+    assert "Trainers: 8.3 at first" in unattacked
+    assert "Attack" not in unattacked
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"attackers": [{"name": 1, "kind": "x"}]},
+        {"earnings": [{"trainer": "a", "wei": 5}]},
+        {"rounds": [{"quality": {"trainers": [{"name": "a", "weight": -1}]}}]},
+        {"rounds": [{"quality": {"trainers": "a"}}]},
+        {"rounds": [{"quality": [1]}]},
+        {"rounds": [{"quality": {"trainers": [{"name": "a", "weight": 1}], "model_score": 0.5}}]},
+    ],
+)
+def test_a_summary_with_other_types_about_trainers_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(MalformedSummaryError):
+        render_page(with_quality(**values))
+
+
+def test_too_many_trainers_have_no_table_of_every_round() -> None:
+    many = [{"name": f"t{index}", "weight": 1, "points": 1.0, "locked": False} for index in range(65)]
+    html = render_page(with_quality(rounds=[{"round": 1, "quality": {"trainers": many}}]))
+    assert "trainer-table" in html
+    assert "influence-table" not in html

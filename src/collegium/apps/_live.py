@@ -19,6 +19,8 @@ from collegium.node import (
     ReportSubmitted,
     RoundFinished,
     RoundStarted,
+    TrainerStanding,
+    TrainersWeighed,
     VerifyProgress,
     Warning_,
 )
@@ -26,6 +28,8 @@ from collegium.node import (
 __all__ = ["LiveTable", "PlainLines", "Watcher", "checkpoint_line", "event_line", "watch"]
 
 ROWS_SHOWN_MAX = 16
+TRAINERS_SHOWN_MAX = 24
+BAR_WIDTH = 15
 ABSENT = "-"
 
 _HEADINGS = ("round", "reports", "AUC", "accuracy", "loss", "coord. ms", "final ms", "bytes", "kWh", "seats")
@@ -73,7 +77,7 @@ class PlainLines:
 class LiveTable:
     """A table of the latest rounds above a progress bar; messages scroll past above it."""
 
-    __slots__ = ("_console", "_live", "_progress", "_rows", "_task")
+    __slots__ = ("_console", "_live", "_progress", "_rows", "_task", "_weighed")
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -82,6 +86,7 @@ class LiveTable:
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         )
         self._task: TaskID | None = None
+        self._weighed: TrainersWeighed | None = None
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8)
 
     def __enter__(self) -> Self:
@@ -103,6 +108,8 @@ class LiveTable:
             case RoundFinished(round=number, rounds=rounds):
                 self._rows.append(_cells(event))
                 self._advance(f"round {number} of {rounds}", number, rounds)
+            case TrainersWeighed():
+                self._weighed = event
             case VerifyProgress(check=check, done=done, count=count):
                 self._advance(printable(check), done, count)
                 if done == count:
@@ -123,7 +130,7 @@ class LiveTable:
         table.columns[-1].no_wrap = True  # a narrow terminal cuts the seats short rather than the rounds off
         for row in self._rows:
             table.add_row(*_without_proofs(row, proved))
-        return Group(table, self._progress)
+        return Group(table, *([] if self._weighed is None else [_trainers_table(self._weighed)]), self._progress)
 
     def _advance(self, description: str, completed: int, total: int) -> None:
         if self._task is None:
@@ -148,8 +155,8 @@ def event_line(event: Event) -> str | None:
             return f"warning: {printable(text)}"
         case RoundFinished():
             return _round_line(event)
-        case CheckpointPosted():
-            return checkpoint_line(event)
+        case TrainersWeighed() | CheckpointPosted():
+            return _weighed_line(event) if isinstance(event, TrainersWeighed) else checkpoint_line(event)
         case VerifyProgress(check=check, done=done, count=count) if done == count:
             return f"checked {printable(check)}: {done}"
         case _:
@@ -196,6 +203,35 @@ def _cells(event: RoundFinished) -> tuple[str, ...]:
         f"{event.energy_kwh:.1e}",
         _trouble(event) or "all well",
     )
+
+
+def _trainers_table(event: TrainersWeighed) -> Table:
+    """Return each trainer's influence, as a number and a bar, its points and its state, in words."""
+    table = Table("trainer", "influence", "", "points", "state", box=None, pad_edge=False, header_style="bold")
+    for column in (table.columns[1], table.columns[3]):
+        column.justify = "right"
+    for entry in event.trainers[:TRAINERS_SHOWN_MAX]:
+        bar = "#" * round(BAR_WIDTH * entry.weight / max(event.weight_max, 1))
+        table.add_row(Text(printable(entry.name)), str(entry.weight), bar, f"{entry.points:.2f}", _state(entry))
+    if len(event.trainers) > TRAINERS_SHOWN_MAX:
+        table.add_row(f"and {len(event.trainers) - TRAINERS_SHOWN_MAX} more")
+    return table
+
+
+def _state(entry: TrainerStanding) -> str:
+    state = "locked out" if entry.locked else "counts" if entry.weight else "no influence"
+    return f"{state}, attacks: {printable(entry.attack)}" if entry.attack else state
+
+
+def _weighed_line(event: TrainersWeighed) -> str:
+    """Return who has less than the greatest influence, in one line."""
+    less = [entry for entry in event.trainers if entry.weight < event.weight_max]
+    said = [f"{printable(entry.name)} {entry.weight}" for entry in less[:TRAINERS_SHOWN_MAX]]
+    if len(less) > TRAINERS_SHOWN_MAX:
+        said.append(f"and {len(less) - TRAINERS_SHOWN_MAX} more")
+    others = f"the other {len(event.trainers) - len(less)} have {event.weight_max}" if less else "all have the greatest"
+    score = "" if event.model_score is None else f"; stewards: {event.model_score:.1%} of hidden rows right"
+    return f"round {event.round}: influence {', '.join([*said, others])}{score}"
 
 
 def _without_proofs(cells: tuple[str, ...], proved: bool) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from collegium.crypto import hash_fields
 from collegium.incentives import (
     ONE,
-    WATCHFUL,
     Draw,
     Lock,
     Policy,
@@ -104,7 +103,7 @@ class Settings:
         privacy_noise: standard deviation of the noise on the total, in norm bounds; 0 for none.
     """
 
-    policy: Policy = WATCHFUL
+    policy: Policy = field(default_factory=Policy)
     noise: Fraction = Fraction(1, 10)
     late: bool = False
     innovation: int = ONE

@@ -88,11 +88,6 @@ def signal(policy: Policy, state: PlainStanding, scores: dict[int, int]) -> tupl
     return strength, max(deviation**2 - explained, least)
 
 
-def is_quiet(policy: Policy, state: PlainStanding) -> bool:
-    """Whether the last round weighed says nothing of anybody."""
-    return state.signal <= max(policy.signal_floor, policy.signal_share * state.signal_first // ONE)
-
-
 def learn(policy: Policy, state: PlainStanding, scores: dict[int, int]) -> None:
     """Take this round's scores into the utilities."""
     strength, variance = signal(policy, state, scores)
@@ -105,7 +100,7 @@ def learn(policy: Policy, state: PlainStanding, scores: dict[int, int]) -> None:
         if place in scores:
             row["reports"] += 1
             row["scored"] += 1
-            if not is_quiet(policy, state):
+            if strength > policy.signal_floor:
                 row["precision"] += strength**2 * 2**20 // variance
                 row["information"] += strength * scores[place] * 2**20 // variance
 
@@ -171,8 +166,6 @@ def weigh(
         judged = row["reports"] >= policy.reports_min
         useless = judged and surely(policy.useless * reference // ONE - estimate, precision, policy.useless_deviations)
         paused, fell = fallen(policy, state, middle, place, scores[place])
-        if is_quiet(policy, state):
-            useless = fell = False
         if judged and surely(estimate - policy.vetted * reference // ONE, precision, policy.vetted_deviations):
             out[place] = (useless, paused, fell, True)
         else:

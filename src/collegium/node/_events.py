@@ -15,6 +15,8 @@ __all__ = [
     "ReportSubmitted",
     "RoundFinished",
     "RoundStarted",
+    "TrainerStanding",
+    "TrainersWeighed",
     "VerifyProgress",
     "Warning_",
     "WorldError",
@@ -94,6 +96,34 @@ class RoundFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainerStanding:
+    """What stewards made of a trainer so far.
+
+    Attributes:
+        weight: what its next report weighs in the sum.
+        points: earned since the first round; pay is split by them.
+        locked: whether it is locked out.
+        attack: what a simulation told it to do; empty where it was told nothing.
+    """
+
+    name: str
+    weight: int
+    points: float
+    locked: bool
+    attack: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainersWeighed:
+    """What a round made of the trainers, and what stewards told of a model: the share of hidden rows it gets right."""
+
+    round: int
+    weight_max: int
+    trainers: tuple[TrainerStanding, ...]
+    model_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointPosted:
     """One transaction settled rounds `first_round` to `last_round`; `digest` is hexadecimal."""
 
@@ -114,6 +144,13 @@ class VerifyProgress:
 
 
 Event: TypeAlias = (
-    Message | Warning_ | RoundStarted | ReportSubmitted | RoundFinished | CheckpointPosted | VerifyProgress
+    Message
+    | Warning_
+    | RoundStarted
+    | ReportSubmitted
+    | RoundFinished
+    | TrainersWeighed
+    | CheckpointPosted
+    | VerifyProgress
 )
 """Everything that `run_experiment` and `verify_run` may emit."""
