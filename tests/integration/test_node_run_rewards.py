@@ -13,28 +13,39 @@ from typing import Any
 
 import msgspec
 import pytest
-from _chain_stage import refused
+from _chain_stage import DEVELOPMENT_KEYS, ask, refused, running_anvil
 from _run_stage import Copy, PlayedRun, check, play, write_experiment
+from typer.testing import CliRunner, Result
 
+from collegium.apps.cli import ExitCode, app
+from collegium.crypto import AccountKey, hash_fields
 from collegium.errors import CollegiumError
 from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record
 from collegium.node._chain_check import Founded, Paying, check_chain
 from collegium.node._rewards import reward_plan
 from collegium.node._work_terms import court_rules
 from collegium.settlement import (
+    NOBODY,
+    CuratorShare,
     EmbeddedChain,
+    JsonRpcChain,
+    MoneySite,
     claim_reward,
     collect,
+    contract,
+    issue_licence,
     read_budget,
     read_list,
     read_owed,
     read_task,
+    transact,
     verify_replay,
 )
 
 pytestmark = pytest.mark.slow
 
 BUDGET = 101
+CURATOR = bytes([0xC0]) * 20
 PAYS = ("[schema]", f"[rewards]\nbudget = {BUDGET}\nclaim_days = 30\nroyalty = 250\n[schema]")
 
 
@@ -198,3 +209,83 @@ def test_a_deadline_of_ones_own_is_refused(paying: PlayedRun) -> None:
     later = replace(held.paying, deadline_s=held.paying.deadline_s + 1)
     with pytest.raises(ChainRecordError, match="lists may be posted until 17"):
         look(paying, replace(held, rewards=later))
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["rewards", *map(str, arguments)])
+
+
+def test_the_command_prints_who_is_due_what(paying: PlayedRun) -> None:
+    shown = invoke(paying.path)
+    assert shown.exit_code == ExitCode.GOOD
+    account, name = paying.federation.genesis.trainers[0]
+    lines = shown.stdout.splitlines()
+    assert lines[0] == "rounds 0-2: 202 wei, on the chain of the run's own process, which ended with it"
+    assert lines[1] == f"  51 wei to 0x{account.hex()} ({name})"
+    assert lines[5].startswith("rounds 3-3: 101 wei, ")
+    (first, _) = json.loads(invoke(paying.path, "--json").stdout)["lists"]
+    assert (first["last_round"], first["number"], first["state"]) == (2, None, None)
+    found = {"account": account.hex(), "name": name, "amount": 51, "licence": None, "claimed": None}
+    assert first["lines"][0] == found
+
+
+def test_nothing_can_be_claimed_where_there_is_no_chain_no_key_or_nothing_due(
+    paying: PlayedRun, played: PlayedRun, development_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = invoke(paying.path, "--claim")
+    assert without.exit_code == ExitCode.USER
+    assert "--claim needs an account that pays: set COLLEGIUM_CHAIN_KEY" in without.stderr
+    monkeypatch.setenv("COLLEGIUM_CHAIN_KEY", development_key)
+    embedded = invoke(paying.path, "--claim")
+    assert (embedded.exit_code, "which ended with it: nothing can be" in embedded.stderr) == (ExitCode.USER, True)
+    free = invoke(played.path)
+    assert (free.exit_code, "pays its trainers nothing" in free.stderr) == (ExitCode.USER, True)
+    silent = invoke(paying.path, "--url", "http://127.0.0.1:1")
+    assert silent.exit_code == ExitCode.WORLD
+
+
+@pytest.mark.node
+def test_on_a_node_the_holder_of_a_licence_and_its_curator_are_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = AccountKey(bytes.fromhex(DEVELOPMENT_KEYS[1][2:]))
+    with running_anvil() as url:
+        chain = JsonRpcChain(url)
+        licences = transact(chain, holder, None, contract("Licences").creation()).contract
+        assert licences is not None
+        root, terms = hash_fields("rows"), hash_fields("terms")
+        site, curators = MoneySite(licences, NOBODY, NOBODY, NOBODY), (CuratorShare(CURATOR, 2500),)
+        number = issue_licence(chain, site, holder, root, terms, jurisdiction="DE", curators=curators)
+        section = (
+            f'[licences]\nchain_id = {chain.chain_id}\ncontract = "{licences.hex()}"\n[licences.sites.a]\n'
+            f'number = {number}\nholder = "{holder.address.hex()}"\ndata_root = "{root.hex()}"\n[schema]'
+        )
+        on_node = ("checkpoint_every = 2", f'checkpoint_every = 10\nurl = "{url}"')
+        pays = (PAYS[0], PAYS[1].replace("[schema]", section))
+        monkeypatch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEYS[0])
+        run = play(write_experiment(tmp_path, on_node, pays), tmp_path / "run")
+        verdict = check(run.path, run.anchor)
+        assert verdict.ok, verdict.failure
+        assert f"rewards: 1 lists derived again from the rounds, {3 * BUDGET} wei in all" in verdict.checks
+
+        assert "303 wei, not open yet: from " in invoke(run.path).stdout
+        early = invoke(run.path, "--claim")
+        assert (early.exit_code, "claimed" in early.stdout) == (ExitCode.GOOD, False)
+        ask(url, "evm_increaseTime", 7 * 24 * 3600)
+        ask(url, "evm_mine")
+        before = chain.balance(holder.address)
+        claimed = invoke(run.path, "--claim")
+        assert claimed.exit_code == ExitCode.GOOD, claimed.stderr
+        assert "57 wei sent to 0x" + holder.address.hex() in claimed.stdout
+        assert chain.balance(holder.address) == before + 57  # of 76 wei, a quarter is the curator's
+        assert chain.balance(CURATOR) == 19
+        others = [account for account, name in run.federation.genesis.trainers if not name.startswith("a/")]
+        assert sorted(chain.balance(account) for account in others) == [75, 76, 76]
+        (entry,) = json.loads(invoke(run.path, "--json").stdout)["lists"]
+        assert (entry["state"], [line["claimed"] for line in entry["lines"]]) == ("open", [True] * 4)
+        assert entry["lines"][0]["licence"] == number
+        again = invoke(run.path, "--claim")
+        assert (again.exit_code, "wei sent" in again.stdout) == (ExitCode.GOOD, False)

@@ -12,6 +12,7 @@ from _incentives_stage import address, equal_stakes, founders, play, scored
 from collegium.incentives import (
     ONE,
     TRAINERS_MAX,
+    WATCHFUL,
     Policy,
     PolicyError,
     RoundInputError,
@@ -31,7 +32,7 @@ from collegium.incentives import (
     weigh,
 )
 
-POLICY = Policy()
+POLICY = WATCHFUL
 
 
 def mixed(count: int, bad: int, harm: float = -0.6, seed: int = 0) -> np.ndarray:
@@ -76,6 +77,30 @@ def test_trusted_trainers_that_turn_together_lose_their_weight_within_three_roun
         standing = weighed.standing
     assert int((weighed.weights[:12] > 0).sum()) <= 1
     assert weighed.weights[12:].min() > 0
+
+
+def test_a_quiet_round_locks_nobody_out_and_teaches_nothing() -> None:
+    """The same scores a hair stronger do: the round's signal is half of the first round's, or just above."""
+    standing, _ = play(WATCHFUL, founders(20), np.ones(20), 3, 1, places=20)
+    stakes, everybody = equal_stakes(standing), list(range(20))
+    policy = replace(WATCHFUL, signal_share=ONE // 2, useless_deviations=ONE // 2)
+    bad = replace(standing, signal_first=ONE // 4, information=np.where(np.arange(20) < 2, -1 << 24, 1 << 24))
+    known = bad.information
+    for strength, count in ((0.1, 0), (0.2, 2)):
+        scores = [-strength] * 2 + [strength] * 18
+        weighed = weigh(policy, replace(bad, precision=np.full(20, 1 << 24)), scored(everybody, scores, stakes))
+        assert len(weighed.locks) == count
+        assert weighed.weights[:2].tolist() == [0, 0]
+        assert weighed.weights[2:].min() > 0
+        assert (np.abs(weighed.standing.information) > np.abs(known)).any() == bool(count)
+
+
+def test_by_default_only_as_much_harm_as_a_median_trainer_does_good_is_a_reason_to_lock() -> None:
+    standing, history = play(Policy(), founders(40), mixed(40, 12, harm=-0.6), 30, 1, places=40)
+    assert not any(weighed.locks for weighed in history)
+    assert standing.points[:12].sum() < standing.points[12:].sum() // 50
+    _, history = play(Policy(), founders(40), mixed(40, 12, harm=-2.0), 30, 1, places=40)
+    assert {0, 1, 2} <= {lock.place for weighed in history for lock in weighed.locks} <= set(range(12))
 
 
 def test_one_that_only_becomes_average_is_not_locked_out() -> None:

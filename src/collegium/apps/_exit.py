@@ -1,21 +1,26 @@
 """How a command ends: what went wrong in one line each, the exit code, and one JSON object where that is asked for."""
 
 import json as json_text
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from collegium.apps._printable import printable
 from collegium.errors import CollegiumError
 
+if TYPE_CHECKING:
+    from collegium.crypto import AccountKey
+
 __all__ = [
     "ExitCode",
     "JsonOption",
     "UsageError",
     "address_in",
+    "chain_account",
     "empty_folder",
     "exit_codes",
     "print_facts",
@@ -24,6 +29,7 @@ __all__ = [
 ]
 
 ADDRESS_BYTES: Final = 20
+KEY_VARIABLE: Final = "COLLEGIUM_CHAIN_KEY"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; messages go to standard error.")]
 
 
@@ -96,6 +102,22 @@ def address_in(option: str, text: str) -> bytes:
     if len(address) != ADDRESS_BYTES:
         raise UsageError(f"{option} {text!r} is no address, expected {ADDRESS_BYTES} bytes in hexadecimal")
     return address
+
+
+def chain_account(options: str) -> "AccountKey":
+    """Return the account that pays for what these options have sent.
+
+    Raises:
+        UsageError: its key is nowhere.
+    """
+    from collegium.crypto import AccountKey
+
+    try:
+        return AccountKey(bytes.fromhex(os.environ.get(KEY_VARIABLE, "").removeprefix("0x")))
+    except (ValueError, CollegiumError) as error:
+        raise UsageError(
+            f"{options} needs an account that pays: set {KEY_VARIABLE} to its key, 32 bytes in hexadecimal"
+        ) from error
 
 
 def empty_folder(folder: Path) -> Path:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from collegium.crypto import hash_fields
 from collegium.incentives import (
     ONE,
+    WATCHFUL,
     Draw,
     Lock,
     Policy,
@@ -103,7 +104,7 @@ class Settings:
         privacy_noise: standard deviation of the noise on the total, in norm bounds; 0 for none.
     """
 
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = WATCHFUL
     noise: Fraction = Fraction(1, 10)
     late: bool = False
     innovation: int = ONE

@@ -1,20 +1,14 @@
 """`collegium watch`: recompute what the checkpoints of a run say, and dispute at the base chain what does not hold."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from collegium.apps._exit import ExitCode, UsageError, address_in, exit_codes
+from collegium.apps._exit import ExitCode, UsageError, address_in, chain_account, exit_codes
 from collegium.apps._printable import printable
 
-if TYPE_CHECKING:
-    from collegium.crypto import AccountKey
-
 __all__ = ["register"]
-
-KEY_VARIABLE = "COLLEGIUM_CHAIN_KEY"
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +57,7 @@ def watch(
         if not run.is_dir():
             raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
         address = None if court is None else address_in("--court", court)
-        account = _account() if dispute or defend else None
+        account = chain_account("--challenge or --defend") if dispute or defend else None
         watched = node.load_watched(run, url)
         player = None if account is None else node.Player(account, _say)
         rooms = [] if player is None else node.courtrooms(watched, address)
@@ -75,15 +69,3 @@ def watch(
 
 def _say(line: str) -> None:
     typer.echo(printable(line))
-
-
-def _account() -> "AccountKey":
-    from collegium.crypto import AccountKey
-    from collegium.errors import CollegiumError
-
-    try:
-        return AccountKey(bytes.fromhex(os.environ.get(KEY_VARIABLE, "").removeprefix("0x")))
-    except (ValueError, CollegiumError) as error:
-        raise UsageError(
-            f"--challenge and --defend need an account that pays: set {KEY_VARIABLE} to its key, 32 bytes"
-        ) from error

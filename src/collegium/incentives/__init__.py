@@ -34,7 +34,7 @@ from ._errors import (
 from ._fixed import FRACTION_BITS, ONE, PRECISION_BITS, PRECISION_ONE, STAKE_MAX, weighted_median, weighted_median_rows
 from ._fold import FoldRule, OrderedRecord, ReportScore, first_quality_state, fold_round, report_scale
 from ._norm import NORM_MAX, next_norm_bound
-from ._policy import POLICY_RANGES, Policy, policy_digest
+from ._policy import POLICY_RANGES, WATCHFUL, Policy, policy_digest
 from ._quality_state import (
     NO_SCORE,
     STEWARDS_MAX,
@@ -86,6 +86,7 @@ __all__ = [
     "STEWARDS_MAX",
     "STEWARD_NORM_BITS",
     "TRAINERS_MAX",
+    "WATCHFUL",
     "BudgetError",
     "DirectionError",
     "Draw",

@@ -10,7 +10,7 @@ from collegium.crypto import Digest, hash_fields
 from ._errors import PolicyError
 from ._fixed import ONE, PRECISION_ONE
 
-__all__ = ["POLICY_RANGES", "Policy", "policy_digest"]
+__all__ = ["POLICY_RANGES", "WATCHFUL", "Policy", "policy_digest"]
 
 POLICY_RANGES: Final[dict[str, tuple[int, int]]] = {
     "prior_utility": (0, ONE),
@@ -18,6 +18,7 @@ POLICY_RANGES: Final[dict[str, tuple[int, int]]] = {
     "memory": (ONE // 2, ONE - ONE // 64),
     "clock_floor": (ONE // 16, ONE),
     "signal_floor": (ONE // 64, ONE // 2),
+    "signal_share": (0, ONE),
     "noise_floor": (ONE // 100, ONE // 2),
     "window": (ONE // 4, ONE - ONE // 16),
     "window_prior": (PRECISION_ONE, 64 * PRECISION_ONE),
@@ -45,12 +46,17 @@ POLICY_RANGES: Final[dict[str, tuple[int, int]]] = {
 class Policy:
     """What a task fixes before its first round. Fractions are in 2^-16 (`ONE`), precisions in 2^-20.
 
+    The defaults are for rounds at level proved, where nobody's rows change and everybody reports: influence and pay
+    follow utility, nobody is paused, and a lock takes as much harm, for sure, as a median trainer does good. `WATCHFUL`
+    is for trainers that may send anything.
+
     Attributes:
         prior_utility: what a trainer is taken for before it has reported; 1 is a good one.
         prior_precision: how firmly, as the inverse of a variance.
         memory: what a round's precision keeps for the next where the signal is as strong as it was in the first round.
         clock_floor: least part of 1 - memory that is forgotten, however weak the signal.
-        signal_floor: rounds whose signal is at most so strong say nothing about anybody.
+        signal_floor: a round whose signal is at most so strong, ...
+        signal_share: ... or at most this part of the first round's, is quiet: it teaches nothing and locks nobody out.
         noise_floor: least deviation that a score is believed to have.
         window: what the change detector keeps from one round to the next.
         window_prior: the precision with which it expects no change.
@@ -82,16 +88,17 @@ class Policy:
     memory: int = ONE - ONE // 50
     clock_floor: int = ONE // 16
     signal_floor: int = ONE * 8 // 100
-    noise_floor: int = ONE // 100
+    signal_share: int = ONE // 2
+    noise_floor: int = ONE // 10
     window: int = ONE * 85 // 100
     window_prior: int = PRECISION_ONE * 11
-    window_noise_floor: int = ONE // 50
+    window_noise_floor: int = ONE // 10
     baseline_rate: int = ONE // 20
-    useless: int = 0
-    useless_deviations: int = ONE * 5 // 2
-    pause_deviations: int = ONE * 3 // 4
-    fall_deviations: int = ONE * 4
-    fall_level: int = 0
+    useless: int = -ONE
+    useless_deviations: int = ONE * 4
+    pause_deviations: int = ONE * 8
+    fall_deviations: int = ONE * 8
+    fall_level: int = -ONE
     reports_min: int = 3
     vetted: int = ONE * 3 // 10
     vetted_deviations: int = ONE
@@ -108,6 +115,18 @@ class Policy:
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise PolicyError(f"{name} is {value!r}, expected {low} to {high}", name=name, value=value)
+
+
+WATCHFUL: Final = Policy(
+    signal_share=0,
+    noise_floor=ONE // 100,
+    window_noise_floor=ONE // 50,
+    useless=0,
+    useless_deviations=ONE * 5 // 2,
+    pause_deviations=ONE * 3 // 4,
+    fall_deviations=ONE * 4,
+    fall_level=0,
+)
 
 
 def policy_digest(policy: Policy) -> Digest:

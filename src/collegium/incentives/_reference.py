@@ -88,6 +88,11 @@ def signal(policy: Policy, state: PlainStanding, scores: dict[int, int]) -> tupl
     return strength, max(deviation**2 - explained, least)
 
 
+def is_quiet(policy: Policy, state: PlainStanding) -> bool:
+    """Whether the last round weighed says nothing of anybody."""
+    return state.signal <= max(policy.signal_floor, policy.signal_share * state.signal_first // ONE)
+
+
 def learn(policy: Policy, state: PlainStanding, scores: dict[int, int]) -> None:
     """Take this round's scores into the utilities."""
     strength, variance = signal(policy, state, scores)
@@ -100,7 +105,7 @@ def learn(policy: Policy, state: PlainStanding, scores: dict[int, int]) -> None:
         if place in scores:
             row["reports"] += 1
             row["scored"] += 1
-            if strength > policy.signal_floor:
+            if not is_quiet(policy, state):
                 row["precision"] += strength**2 * 2**20 // variance
                 row["information"] += strength * scores[place] * 2**20 // variance
 
@@ -166,6 +171,8 @@ def weigh(
         judged = row["reports"] >= policy.reports_min
         useless = judged and surely(policy.useless * reference // ONE - estimate, precision, policy.useless_deviations)
         paused, fell = fallen(policy, state, middle, place, scores[place])
+        if is_quiet(policy, state):
+            useless = fell = False
         if judged and surely(estimate - policy.vetted * reference // ONE, precision, policy.vetted_deviations):
             out[place] = (useless, paused, fell, True)
         else:

@@ -141,6 +141,12 @@ class _Signal(NamedTuple):
     variance: int
 
 
+def _is_quiet(policy: Policy, standing: Standing) -> bool:
+    """Return whether the last round weighed says nothing of anybody: its signal is weak, or weak beside the first."""
+    floor = max(policy.signal_floor, policy.signal_share * standing.signal_first >> FRACTION_BITS)
+    return standing.signal <= floor
+
+
 def _established(standing: Standing, reporters: Int64Array) -> Mask:
     vetted: Mask = standing.vetted[reporters] == 1
     return vetted if int(vetted.sum()) >= _ESTABLISHED_MIN else np.ones(len(reporters), np.bool_)
@@ -175,7 +181,7 @@ def _learn(policy: Policy, standing: Standing, scored: ScoredRound) -> Standing:
     keep = ONE - ((ONE - policy.memory) * clock >> FRACTION_BITS)
     precision = standing.precision * keep >> FRACTION_BITS
     information = standing.information * keep >> FRACTION_BITS
-    if strength > policy.signal_floor:
+    if not _is_quiet(policy, replace(standing, signal=strength, signal_first=first)):
         precision[scored.reporters] += (strength**2 << PRECISION_BITS) // variance
         information[scored.reporters] += (strength * scored.scores << PRECISION_BITS) // variance
     reports, counted = standing.reports.copy(), standing.scored.copy()
@@ -252,6 +258,8 @@ def _judge(policy: Policy, standing: Standing, scored: ScoredRound) -> Weighed:
     bad = (policy.useless * reference >> FRACTION_BITS) - estimate
     useless = judged & _surely(bad, precision, policy.useless_deviations)
     paused, fallen = _fallen(policy, standing, scored)
+    if _is_quiet(policy, standing):
+        useless, fallen = np.zeros_like(useless), np.zeros_like(fallen)
     good = estimate - (policy.vetted * reference >> FRACTION_BITS)
     vetted = standing.vetted.copy()
     vetted[reporters[judged & _surely(good, precision, policy.vetted_deviations)]] = 1

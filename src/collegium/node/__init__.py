@@ -6,6 +6,8 @@ Read `play_round` first: one round of the protocol from top to bottom.
 from ._attack_settings import UPDATE_ATTACKS, AttackSettings, TrainerAttack
 from ._attackers import NobodyHonestError, UnknownAttackerError
 from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
+from ._base_chain import CHAIN_FAILURES
+from ._claims import DueList, NoRewardsError, PaidRun, claim_dues, load_dues, read_dues
 from ._collect import CollectError, NetworkFiles, collect, collect_run
 from ._columns import allocate_columns
 from ._consortium import (
@@ -193,6 +195,7 @@ from ._world_run import play_schedules, play_seed
 
 __all__ = [
     "CARD_BYTES_MAX",
+    "CHAIN_FAILURES",
     "NO_PREVIOUS",
     "UPDATE_ATTACKS",
     "Address",
@@ -220,6 +223,7 @@ __all__ = [
     "DealCard",
     "Delivery",
     "DerivedFileError",
+    "DueList",
     "EncodingUsedError",
     "Event",
     "Experiment",
@@ -256,6 +260,7 @@ __all__ = [
     "NetworkSettings",
     "NoQuoteSourceError",
     "NoRegistrationError",
+    "NoRewardsError",
     "NobodyHonestError",
     "NotOnANodeError",
     "NotRegisteredError",
@@ -266,6 +271,7 @@ __all__ = [
     "OwnerError",
     "OwnerRows",
     "OwnerRowsError",
+    "PaidRun",
     "PeerLimits",
     "Peers",
     "PlayedRound",
@@ -350,6 +356,7 @@ __all__ = [
     "challenge",
     "check_licence",
     "check_manifest",
+    "claim_dues",
     "collect",
     "collect_run",
     "confirm_in",
@@ -382,6 +389,7 @@ __all__ = [
     "join_operator",
     "join_trainer",
     "join_validator",
+    "load_dues",
     "load_experiment",
     "load_owner_rows",
     "load_settings",
@@ -398,6 +406,7 @@ __all__ = [
     "play_seed",
     "play_vectors",
     "preload_roles",
+    "read_dues",
     "read_public_record",
     "role_of",
     "run_experiment",

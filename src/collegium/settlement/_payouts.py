@@ -46,6 +46,7 @@ __all__ = [
     "read_budget",
     "read_claimed",
     "read_list",
+    "read_lists",
     "read_version",
     "reclaim_budget",
     "register_version",
@@ -235,6 +236,13 @@ def read_list(chain: Chain, site: MoneySite, list_number: int) -> RewardListView
     ((settlement, opens_at, leaves, left, root, statement),) = ask(chain, "Rewards", site.rewards, "list", list_number)
     (claim_s,) = ask(chain, "Rewards", site.rewards, "claimSeconds")
     return RewardListView(address_of(settlement), opens_at, opens_at + claim_s, leaves, left, root, statement)
+
+
+def read_lists(chain: Chain, site: MoneySite, deployment: Deployment) -> dict[Digest, int]:
+    """Return the number of each list of a task by the digest that its set signed."""
+    told = events(chain, "Rewards", site.rewards, "ListPosted", deployment.block)
+    own = (event for event in told if address_of(event["settlement"]) == deployment.settlement)
+    return {bytes(event["statement"]): int(event["id"]) for event in own}
 
 
 def read_claimed(chain: Chain, site: MoneySite, list_number: int, from_block: int = 0) -> frozenset[int]:
