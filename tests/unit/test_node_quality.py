@@ -22,6 +22,7 @@ from collegium.incentives import (
     Policy,
     StewardRecordError,
     decode_steward_record,
+    encode_quality_state,
     encode_steward_record,
     record_digest,
     report_scale,
@@ -130,6 +131,17 @@ def test_a_state_of_quality_stands_behind_the_parameters_at_a_word() -> None:
     assert TASK.layout(1).budget.weight_max == 15
     assert (RULE.weights(0, b""), RULE.weights(1, model)) == (None, dict.fromkeys(ACCOUNTS, 15))
     assert quality_points(RULE, model) == dict.fromkeys(ACCOUNTS, 0)
+
+
+def test_weights_that_close_no_round_are_given_up() -> None:
+    """Whoever alone has weight could else stop reporting, and no round would ever change that."""
+    model = after_one(stewards())
+    state = RULE.state_of(model)
+    told_apart = RULE.decode(encode_quality_state(replace(state, weights=np.array([15, 3, 0]))))
+    model = model[: -RULE.state_bytes] + encode_quality_state(told_apart)
+    for number in range(2, 6):  # what follows, and what follows up to three rounds without a sum
+        assert RULE.weights(number, model) == dict(zip(ACCOUNTS, (15, 3, 0), strict=True))
+    assert RULE.weights(6, model) == dict.fromkeys(ACCOUNTS, 15)
 
 
 def test_a_state_of_another_task_is_refused() -> None:

@@ -32,7 +32,7 @@ from ._errors import (
     StewardRecordError,
 )
 from ._fixed import FRACTION_BITS, ONE, PRECISION_BITS, PRECISION_ONE, STAKE_MAX, weighted_median, weighted_median_rows
-from ._fold import FoldRule, OrderedRecord, ReportScore, first_quality_state, fold_round, report_scale
+from ._fold import FoldRule, OrderedRecord, ReportScore, first_quality_state, fold_round, report_scale, round_weights
 from ._norm import NORM_MAX, next_norm_bound
 from ._policy import POLICY_RANGES, WATCHFUL, Policy, policy_digest
 from ._quality_state import (
@@ -132,6 +132,7 @@ __all__ = [
     "record_digest",
     "reference_utility",
     "report_scale",
+    "round_weights",
     "score_commitment",
     "score_scale",
     "scoring_direction",

@@ -28,10 +28,19 @@ from ._standing import Standing, new_standing
 from ._steward_record import StewardRecord
 from ._weigh import ScoredRound, weigh
 
-__all__ = ["FoldRule", "OrderedRecord", "ReportScore", "first_quality_state", "fold_round", "report_scale"]
+__all__ = [
+    "FoldRule",
+    "OrderedRecord",
+    "ReportScore",
+    "first_quality_state",
+    "fold_round",
+    "report_scale",
+    "round_weights",
+]
 
 NORM_BITS: Final = 8  # of a fraction, in C
 NORM_MIN: Final = 16
+STILL_MAX: Final = 3  # rounds in a row without a sum, behind which everybody weighs the same
 _FALL_BITS, _RISE_BITS = 6, 3  # C falls by a 64th a round and rises by an eighth
 
 
@@ -87,6 +96,17 @@ def first_quality_state(
         direction=np.zeros(parameters, np.int64),
         stewards=tuple(StewardEntry(account) for account in stewards),
     )
+
+
+def round_weights(policy: Policy, state: QualityState, round_number: int) -> Int64Array:
+    """Return what each trainer's report weighs in a round that starts from this state.
+
+    Where no sum has opened for `STILL_MAX` rounds all have the greatest weight. A round without one leaves the state:
+    those few who alone have weight could else, by not reporting, keep every round from closing for ever.
+    """
+    if round_number > state.round + 1 + STILL_MAX:
+        return np.full(len(state.weights), policy.weight_max, np.int64)
+    return state.weights
 
 
 def report_scale(state: QualityState, rows: int, noise: Fraction) -> ScoreScale:

@@ -42,6 +42,7 @@ from collegium.incentives import (
     quality_state_bytes,
     record_digest,
     report_scale,
+    round_weights,
     score_commitment,
     steward_record_bytes,
 )
@@ -190,7 +191,8 @@ class QualityRule:
         """Return what each trainer's report weighs, by account; None in round 0, whose sums are no training."""
         if round_number == 0:
             return None
-        return dict(zip(self.trainers, self.state_of(model).weights.tolist(), strict=True))
+        weights = round_weights(self.policy, self.state_of(model), round_number)
+        return dict(zip(self.trainers, weights.tolist(), strict=True))
 
     def check_record(self, round_number: int, model: bytes, before: Sequence[bytes], record: bytes) -> None:
         """Check a steward's record that follows those `before` it in a round.
