@@ -171,7 +171,7 @@ def test_a_list_that_tells_another_story_is_named(
 def look(paying: PlayedRun, changed: ChainRecord) -> None:
     """Check a chain's record as `verify` does that has found what each round earned."""
     genesis, (experiment, task) = paying.federation.genesis, (paying.federation.experiment, paying.federation.task)
-    plan, honest = reward_plan(experiment, task), record(paying.path).paying
+    plan, honest = reward_plan(experiment, genesis, task), record(paying.path).paying
     assert plan is not None
     assert honest is not None
     owed = Paying(plan, [entry.dues for entry in honest.lists])

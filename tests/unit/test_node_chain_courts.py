@@ -60,6 +60,7 @@ from collegium.settlement import (
     CourtRules,
     DissectionKind,
     DissectionTerms,
+    NoCourtError,
     attach_court,
     attach_dissections,
     check_court,
@@ -191,6 +192,25 @@ def test_a_task_is_founded_with_a_court_that_holds_its_rule_and_takes_stakes() -
         (STAKE * 9 // 10, STAKE // 10),
         (STAKE * 9 // 20, STAKE // 20),
     ]
+
+
+def test_a_task_whose_models_hold_more_than_parameters_has_no_court_for_their_steps() -> None:
+    """Such a court would find every header wrong, and nobody could defend one."""
+    pairs = list(zip(ACCOUNTS, VOTING, strict=True))
+    courts = CourtRules(None, (KIND,), 5)
+    chain = BaseChain.found(None, OPERATOR, MEMBERS, pairs, HOME, courts)
+    check(chain.record(), Founded(courts))
+    assert chain.site is not None
+    (court,) = read_courts(chain.chain, chain.site.disputes)
+    found = attach_dissections(chain.chain, court, chain.deployment.block)
+    check_dissections(chain.chain, found, chain.deployment, [KIND])
+    check_site(chain.chain, chain.deployment, chain.site)
+    assert read_unbonding_s(chain) == DISSECTED_UNBONDING_S
+    for others in (COURTS, CourtRules(RULE)):
+        with pytest.raises(ChainRecordError, match="the record names SlashingSite"):
+            check(chain.record(), Founded(others))
+    with pytest.raises(NoCourtError, match="neither the rule of its step nor programs"):
+        CourtRules(None)
 
 
 def test_a_task_whose_work_is_no_program_has_one_court_and_asks_it_itself() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from _experiment_stage import SMALLEST
 
 from collegium.crypto import hash_fields
+from collegium.incentives import Policy, encode_quality_state
 from collegium.node import (
     Experiment,
     ExperimentRefusedError,
@@ -20,6 +23,7 @@ from collegium.node import (
     experiment_to_bytes,
 )
 from collegium.node._experiment import RewardsNetworkError, require_for_processes
+from collegium.node._quality import QualityRule
 from collegium.node._rewards import (
     Payroll,
     RewardList,
@@ -78,11 +82,31 @@ def test_points_decide_and_whoever_has_none_has_no_line() -> None:
 def test_a_site_with_a_licence_is_paid_on_it_and_its_holder_has_the_line() -> None:
     text = SMALLEST + PAYS + LICENCES
     genesis: Any = SimpleNamespace(trainers=((ANNA, "H/0"), (BERT, "H/1"), (CARL, "other/0")))
-    rule = reward_rule(decode(text), genesis)
+    unscored: Any = SimpleNamespace(quality=None)
+    rule = reward_rule(decode(text), genesis, unscored)
     assert rule is not None
     holder = bytes.fromhex("22" * 20)
     assert rule.dues([dict.fromkeys(PAYEES, 1)]) == (Due(holder, 34, 5), Due(holder, 33, 5), Due(CARL, 33))
-    assert reward_rule(decode(SMALLEST), genesis) is None
+    assert reward_rule(decode(SMALLEST), genesis, unscored) is None
+
+
+def test_where_there_are_stewards_the_standings_points_are_paid() -> None:
+    quality = QualityRule(TASK, Policy(), Fraction(1, 2), 2, 8, (ANNA, BERT, CARL), (bytes([9]) * 20,), 3)
+
+    def state(*points: int) -> bytes:
+        first = quality.first()
+        standing = replace(first.standing, points=np.array(points, dtype=np.int64))
+        return b"statistics and parameters" + encode_quality_state(replace(first, standing=standing))
+
+    genesis: Any = SimpleNamespace(trainers=((ANNA, "a/0"), (BERT, "b/0"), (CARL, "c/0")))
+    scored: Any = SimpleNamespace(quality=quality)
+    rule = reward_rule(decode(SMALLEST + PAYS), genesis, scored)
+    assert rule is not None
+    earned = rule.earned(header(1), [ANNA, BERT, CARL], state(7, 7, 7), state(37, 7, 17))
+    assert earned == {ANNA: 30, BERT: 0, CARL: 10}
+    assert amounts(rule.dues([earned])) == {ANNA: 75, CARL: 25}
+    nothing = rule.earned(header(1), [ANNA, BERT, CARL], state(7, 7, 7), state(7, 7, 7))
+    assert rule.dues([nothing]) == ()  # the first rounds, in which nothing is scored yet
 
 
 # ------------------------------------------------------------------------------------------------ what is signed

@@ -401,7 +401,7 @@ class BaseChain:
         if rewards is not None and money is not None and site is not None:
             deadline_s = rewards.post_s + (EMBEDDED_TIMESTAMP_S if url is None else chain.timestamp_s())
             promised = rewards.promised(site.disputes, deadline_s)
-            post_task(chain, money, operator, deployment, promised)
+            post_task(chain, money, operator, deployment, promised, rewards.shards)
             fund_task(chain, money, operator, deployment, budget)
         open_first_epoch(chain, deployment, operator, numbers)
         founding, staking = () if url is None else chain.sent, [account.address for account in trainers]

@@ -411,7 +411,7 @@ def _promise_calls(record: ChainRecord, operator: bytes, plan: RewardPlan) -> It
         raise ChainRecordError("the record names no contract that pays")
     site, deployment = record.paying.site, record.deployment
     promised = plan.promised(record.stakes_site.disputes, record.paying.deadline_s)
-    terms = terms_call(deployment, promised)
+    terms = terms_call(deployment, promised, plan.shards)
     yield _Call("the task's terms", operator, site.tasks, 0, terms, OPENING_GAS_MAX)
     funding = funding_call(deployment, plan.amount)
     yield _Call("the funding of its budget", operator, site.rewards, plan.amount, funding, REWARDS_GAS_MAX)

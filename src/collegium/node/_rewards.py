@@ -25,6 +25,7 @@ from collegium.settlement import Checkpoint, Due, PayPlace, PayRules, TaskTerms,
 from ._experiment import Experiment
 from ._genesis import Genesis
 from ._licence_settings import LicenceSettings
+from ._quality import QualityRule, quality_points
 from ._task import LearningTask
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "equal_points",
     "reward_plan",
     "reward_rule",
+    "scored_points",
 ]
 
 Points: TypeAlias = Callable[[int, Sequence[bytes], bytes, bytes], Mapping[bytes, int]]
@@ -51,6 +53,16 @@ class RewardsRefusedError(CollegiumError):
 def equal_points(number: int, added: Sequence[bytes], before: bytes, after: bytes) -> Mapping[bytes, int]:
     """Return one point for each report: pay for taking part, whatever the report was good for."""
     return dict.fromkeys(added, 1)
+
+
+def scored_points(rule: QualityRule) -> Points:
+    """Return the points of a task with stewards: what the state of quality after a round has more than that before."""
+
+    def points(number: int, added: Sequence[bytes], before: bytes, after: bytes) -> Mapping[bytes, int]:
+        had = quality_points(rule, before)
+        return {trainer: earned - had[trainer] for trainer, earned in quality_points(rule, after).items()}
+
+    return points
 
 
 # ------------------------------------------------------------------------------------------------ what is paid
@@ -188,6 +200,7 @@ class RewardPlan:
     Attributes:
         rules: what the contracts are founded with.
         terms: what is posted, but for court and deadline.
+        shards: roots of the stewards' hidden rows.
         amount: that goes into the budget: enough for every round of training.
         post_s: how long after the founding lists may be posted.
     """
@@ -196,13 +209,14 @@ class RewardPlan:
     terms: TaskTerms
     amount: int
     post_s: int
+    shards: tuple[Digest, ...] = ()
 
     def promised(self, court: bytes, deadline_s: int) -> TaskTerms:
         """Return the terms as they are posted."""
         return replace(self.terms, court=court, deadline_s=deadline_s)
 
 
-def reward_plan(experiment: Experiment, task: LearningTask) -> RewardPlan | None:
+def reward_plan(experiment: Experiment, genesis: Genesis, task: LearningTask) -> RewardPlan | None:
     """Return how a task that pays is founded; None if it does not pay."""
     settings, licences = experiment.rewards, experiment.licences
     if settings is None:
@@ -221,17 +235,19 @@ def reward_plan(experiment: Experiment, task: LearningTask) -> RewardPlan | None
         level=task.level,
     )
     rules = PayRules(None if licences is None else licences.contract, claim_s=settings.claim_s)
-    return RewardPlan(rules, terms, settings.budget * experiment.task.rounds, settings.post_s)
+    shards = tuple(seat.rows for seat in genesis.stewards)
+    return RewardPlan(rules, terms, settings.budget * experiment.task.rounds, settings.post_s, shards)
 
 
-def reward_rule(experiment: Experiment, genesis: Genesis) -> RewardRule | None:
-    """Return how a task's rounds are paid; None if they are not."""
+def reward_rule(experiment: Experiment, genesis: Genesis, task: LearningTask) -> RewardRule | None:
+    """Return how a task's rounds are paid; None if they are not. Where there are stewards their scores decide."""
     settings = experiment.rewards
     if settings is None:
         return None
     licensed = _licensed(experiment.licences)
     payees = {account: licensed.get(name.rsplit("/", 1)[0], Due(account, 0)) for account, name in genesis.trainers}
-    return RewardRule(settings.budget, payees)
+    points = equal_points if task.quality is None else scored_points(task.quality)
+    return RewardRule(settings.budget, payees, points)
 
 
 def _licensed(licences: LicenceSettings | None) -> dict[str, Due]:

@@ -197,7 +197,7 @@ def run_experiment(
             [(keys.account, keys.voting) for keys in federation.validators],
             court_rules(federation.genesis, experiment, federation.task),
             experiment.chain.staking(trainer.account for trainer in federation.trainers),
-            reward_plan(experiment, federation.task),
+            reward_plan(experiment, federation.genesis, federation.task),
         )
         book, store = _Book(), Store(out / STORE)
         due = last_rounds(experiment.task.rounds, experiment.chain.checkpoint_every)
@@ -530,7 +530,7 @@ def _settle(
 
 def _keep_account(federation: Federation) -> None:
     """Have each member in office note what rounds earn, where they are paid."""
-    rule = reward_rule(federation.experiment, federation.genesis)
+    rule = reward_rule(federation.experiment, federation.genesis, federation.task)
     if rule is None:
         return
     for node in federation.nodes.values():

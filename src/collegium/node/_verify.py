@@ -316,7 +316,7 @@ def _check_rounds(
     store = Store(audit.path / STORE)
     reports, key_sums = dict(index.reports), dict(index.key_sums)
     terms, model = first_terms(genesis, task, seats, EMPTY_STATE), EMPTY_STATE
-    rule = reward_rule(experiment_from_bytes(genesis.experiment), genesis)
+    rule = reward_rule(experiment_from_bytes(genesis.experiment), genesis, task)
     for ordered in rounds:
         header = ordered.certified.header
         audit.stage = f"round {header.round}"
@@ -397,7 +397,7 @@ def _paying(
     audit: Audit, experiment: Experiment, genesis: Genesis, task: LearningTask, checkpoints: Sequence[Checkpoint]
 ) -> Paying | None:
     """Return how the run's rounds must have been paid, and what must be due for each checkpoint's."""
-    plan, rule = reward_plan(experiment, task), reward_rule(experiment, genesis)
+    plan, rule = reward_plan(experiment, genesis, task), reward_rule(experiment, genesis, task)
     if plan is None or rule is None:
         return None
     spans = [range(checkpoint.first_round, checkpoint.last_round + 1) for checkpoint in checkpoints]

@@ -37,14 +37,20 @@ _COMPILED_MAX = 64  # programs that are kept
 def court_rules(genesis: Genesis, experiment: Experiment, task: LearningTask) -> CourtRules | None:
     """Return what the courts of a task hold; None where the task has none.
 
-    Where the programs do not hold for a task, its courts are the one for model steps.
+    Where the programs do not hold for a task, its courts are the one for model steps. That one knows models of
+    statistics and parameters alone: a task with stewards, whose models hold a state of quality too, is founded without.
+
+    Raises:
+        WorkTermsError: the task has stewards, and the programs do not hold for it.
     """
     if not experiment.chain.courts:
         return None
-    rule = step_rule(task.spec, task.rule, task.layout(0).entries)
+    rule = None if task.quality is not None else step_rule(task.spec, task.rule, task.layout(0).entries)
     try:
         terms = work_terms(genesis, experiment, task)
     except WorkTermsError:
+        if rule is None:
+            raise
         return CourtRules(rule)
     return CourtRules(rule, convicting_kinds(terms), terms.levels)
 

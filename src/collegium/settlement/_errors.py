@@ -13,6 +13,7 @@ __all__ = [
     "GasCeilingError",
     "HeaderRangeError",
     "MalformedTransactionError",
+    "NoCourtError",
     "NotARevocationError",
     "OutsideLanguageError",
     "ParameterError",
@@ -134,6 +135,10 @@ class DissectionError(CollegiumError):
 
 class WorkTermsError(CollegiumError):
     """A task whose public work the programs of the dispute machine do not hold for."""
+
+
+class NoCourtError(CollegiumError):
+    """The courts of a task would hear nothing."""
 
 
 class ProofPlanError(CollegiumError):

@@ -25,7 +25,7 @@ from collegium.settlement._deployment import (
 )
 from collegium.settlement._disputes import DisputeTerms
 from collegium.settlement._dissections import DissectionKind, DissectionTerms
-from collegium.settlement._errors import ChainAnswerError, ContractRefusedError
+from collegium.settlement._errors import ChainAnswerError, ContractRefusedError, NoCourtError
 from collegium.settlement._licences import CHALLENGE_S, CLAIM_S, MoneySite
 from collegium.settlement._model_step import StepRule
 from collegium.settlement._slashing import ANSWER_S, DEMAND_BOND_WEI, SlashingSite
@@ -57,14 +57,29 @@ class CourtRules:
     """What the courts of a task hold.
 
     Attributes:
-        step: the rule of its model step.
+        step: the rule of its model step; None where its models hold more than parameters: a court for steps would find
+            every one of them wrong.
         kinds: of public work that programs decide; none: there is no court of the machine.
         levels: how many divisions find an instruction of those programs' runs.
+
+    Raises:
+        NoCourtError: there is neither.
     """
 
-    step: StepRule
+    step: StepRule | None
     kinds: tuple[DissectionKind, ...] = ()
     levels: int = 0
+
+    def __post_init__(self) -> None:
+        if self.step is None and not self.kinds:
+            raise NoCourtError("a task's courts hold neither the rule of its step nor programs, expected one of both")
+
+    @property
+    def contracts(self) -> tuple[str, ...]:
+        """The contracts that they are, in the order of their creation; the last one is asked for verdicts."""
+        steps = () if self.step is None else ("ModelStep", "Disputes")
+        machine = ("Dissections",) if self.kinds else ()
+        return (*steps, *machine, *(("Courts",) if steps and machine else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +150,12 @@ def plan_founding(
         answer_s: seconds to answer a demand.
         pay: how its trainers are paid; None: they are not.
     """
-    machine = ("Dissections", "Courts") if courts.kinds else ()
-    names = ("Settlement", "Availability", "Curation", "ModelStep", "Disputes", *machine, "Slashing", *_paying(pay))
+    names = ("Settlement", "Availability", "Curation", *courts.contracts, "Slashing", *_paying(pay))
     at = {name: contract_address(deployer, nonce + place) for place, name in enumerate(names)}
     registry = contract_address(at["Settlement"], 1)
     if unbonding_s is None:
         unbonding_s = DISSECTED_UNBONDING_S if courts.kinds else CHALLENGED_UNBONDING_S
-    asked = at["Courts"] if courts.kinds else at["Disputes"]
-    site = SlashingSite(at["Slashing"], at["Availability"], asked, at["Curation"])
+    site = SlashingSite(at["Slashing"], at["Availability"], at[courts.contracts[-1]], at["Curation"])
     data = {
         "Settlement": settlement_creation(
             task,
@@ -153,16 +166,18 @@ def plan_founding(
         ),
         "Availability": contract("Availability").creation(task, bond_wei, answer_s),
         "Curation": contract("Curation").creation(registry, site.slashing),
-        "ModelStep": contract("ModelStep").creation(astuple(courts.step)),
-        "Disputes": contract("Disputes").creation(
-            at["Settlement"], (at["ModelStep"],), astuple(terms or DisputeTerms())
-        ),
         "Slashing": contract("Slashing").creation(at["Settlement"], site.disputes, site.availability, site.curation),
     }
+    if courts.step is not None:
+        data["ModelStep"] = contract("ModelStep").creation(astuple(courts.step))
+        data["Disputes"] = contract("Disputes").creation(
+            at["Settlement"], (at["ModelStep"],), astuple(terms or DisputeTerms())
+        )
     if courts.kinds:
         data["Dissections"] = contract("Dissections").creation(
             at["Settlement"], [astuple(kind) for kind in courts.kinds], astuple(DissectionTerms(levels=courts.levels))
         )
+    if "Courts" in at:
         data["Courts"] = contract("Courts").creation((at["Disputes"], at["Dissections"]))
     money = None
     if pay is not None:
