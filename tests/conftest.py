@@ -59,6 +59,8 @@ def missing_requirements() -> dict[str, str]:
         )
     if importlib.util.find_spec("torch") is None:
         missing["torch"] = "the extra is not installed: run .venv/bin/pip install --editable '.[torch]'"
+    if not all(map(importlib.util.find_spec, ("opendp", "dp_accounting"))):
+        missing["privacy"] = "the extra is not installed: run .venv/bin/pip install --editable '.[privacy]'"
     refusal = namespace_refusal()
     if shutil.which("ip") is None:
         missing["netns"] = "ip is not installed: it is in your system's package iproute2"

@@ -127,7 +127,7 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ("[rule]\nlearning_rate = 0.05", "", "[rule]", "missing"),
         ("[rule]", "[rules]", "[rules]", "unknown"),
         ("[committee]\nseats = 16", "", "[committee]", "missing"),
-        ("seats = 16", "seats = 16\n[privacy]", "[privacy]", "reserved"),
+        ("seats = 16", "seats = 16\n[privacy]\nnoise = 1\nhonest = 2", "privacy.clip", "missing"),
         ("seats = 16", "seats = 16\n[stewards]\ncount = 1", "[stewards]", "reserved"),
     ],
 )

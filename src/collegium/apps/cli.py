@@ -24,7 +24,17 @@ from rich.console import Console
 from rich.table import Table
 
 from collegium import __version__
-from collegium.apps import _licences, _lineage, _member_cli, _network_cli, _rewards_cli, _simulate, _status, _watch_cli
+from collegium.apps import (
+    _licences,
+    _lineage,
+    _member_cli,
+    _network_cli,
+    _privacy_cli,
+    _rewards_cli,
+    _simulate,
+    _status,
+    _watch_cli,
+)
 from collegium.apps._exit import (
     ExitCode,
     JsonOption,
@@ -557,6 +567,7 @@ _simulate.register(app)
 _member_cli.register(app)
 _watch_cli.register(app)
 _rewards_cli.register(app)
+_privacy_cli.register(app)
 
 
 # Refusals

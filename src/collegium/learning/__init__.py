@@ -63,6 +63,7 @@ from collegium.learning._model import (
     update_bound,
 )
 from collegium.learning._parameters import initial_parameters, parameters_from_bytes, parameters_to_bytes
+from collegium.learning._private import clip_norm, clipped_update, clipped_update_bound, statistics_of_ranges
 from collegium.learning._row_attacks import ROW_ATTACKS, RowAttackKind, spoil_rows
 from collegium.learning._scaling import (
     ColumnScaling,
@@ -147,6 +148,9 @@ __all__ = [
     "attack_from_mapping",
     "auc_pairs",
     "batch_indices",
+    "clip_norm",
+    "clipped_update",
+    "clipped_update_bound",
     "describe_rule",
     "evaluate",
     "exponential_table",
@@ -177,6 +181,7 @@ __all__ = [
     "stamp",
     "statistics",
     "statistics_bound",
+    "statistics_of_ranges",
     "step_trace",
     "table_from_columns",
     "update_bound",

@@ -123,6 +123,7 @@ from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_conte
 from ._peers import PeerLimits, Peers
 from ._penalties import bring_charges, convict_signers, tell_standing
 from ._play import PlayedRound, play_round
+from ._privacy import PrivacyMissingError, PrivacySettings, PrivacyTerms, epsilon_of, noise_for, privacy_terms
 from ._public_work import PublicRecord, read_public_record
 from ._register import (
     CommitmentCountError,
@@ -277,6 +278,9 @@ __all__ = [
     "PlayedRound",
     "Player",
     "PortsTakenError",
+    "PrivacyMissingError",
+    "PrivacySettings",
+    "PrivacyTerms",
     "Problem",
     "PublicRecord",
     "Quantised",
@@ -376,6 +380,7 @@ __all__ = [
     "encode_data_registration",
     "encode_licence",
     "encode_run_evidence",
+    "epsilon_of",
     "expect_role",
     "experiment_from_bytes",
     "experiment_to_bytes",
@@ -396,6 +401,7 @@ __all__ = [
     "load_statistics",
     "load_watched",
     "network_status",
+    "noise_for",
     "open_consortium",
     "own_rows",
     "parse_address",
@@ -406,6 +412,7 @@ __all__ = [
     "play_seed",
     "play_vectors",
     "preload_roles",
+    "privacy_terms",
     "read_dues",
     "read_public_record",
     "role_of",

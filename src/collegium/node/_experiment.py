@@ -23,6 +23,7 @@ from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 from ._attack_settings import UPDATE_ATTACKS, AttackSettings, attack_settings, attack_to_mapping
 from ._licence_settings import LicenceSettings, licence_settings, licences_to_mapping
 from ._network_settings import NetworkSettings, network_settings
+from ._privacy import PrivacySettings, privacy_settings, privacy_to_mapping
 from ._quality_settings import QualitySettings, quality_settings, quality_to_mapping
 from ._reward_settings import RewardSettings, reward_settings, rewards_to_mapping
 from ._sections import Problem, Section, shown
@@ -40,6 +41,7 @@ __all__ = [
     "ExperimentRefusedError",
     "ExperimentUnreadableError",
     "ModelSettings",
+    "PrivacySettings",
     "Problem",
     "QualitySettings",
     "RewardsNetworkError",
@@ -95,10 +97,10 @@ ModelKind: TypeAlias = Literal["logistic", "mlp"]
 Loss: TypeAlias = Literal["sigmoid", "squared"]
 
 LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "attested", "proved")
-_SECTIONS_YOUNG = ("stewards", "attack", "rewards")
+_SECTIONS_YOUNG = ("stewards", "attack", "rewards", "privacy")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
 _SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", *_SECTIONS_YOUNG, "network")
-_SECTIONS_RESERVED = ("stewards", "privacy")
+_SECTIONS_RESERVED = ("stewards",)
 
 
 class ExperimentError(CollegiumError):
@@ -312,6 +314,7 @@ class Experiment:
     attack: AttackSettings | None = None
     rewards: RewardSettings | None = None
     stewards: QualitySettings | None = None
+    privacy: PrivacySettings | None = None
     folder: Path = field(default=Path(), compare=False)
     network: NetworkSettings = field(default_factory=NetworkSettings, compare=False)
 
@@ -422,6 +425,8 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         mapping["rewards"] = rewards_to_mapping(experiment.rewards)
     if experiment.stewards is not None:  # likewise
         mapping["stewards"] = quality_to_mapping(experiment.stewards)
+    if experiment.privacy is not None:  # likewise
+        mapping["privacy"] = privacy_to_mapping(experiment.privacy)
     return json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
@@ -527,6 +532,7 @@ def _experiment_from_mapping(
         attack=attack_settings(sections["attack"]) if "attack" in sections else None,
         rewards=reward_settings(sections["rewards"]) if "rewards" in sections else None,
         stewards=quality_settings(sections["stewards"]) if "stewards" in sections else None,
+        privacy=privacy_settings(sections["privacy"]) if "privacy" in sections else None,
         folder=folder,
         network=_network(sections["network"], sections["committee"]),
     )
@@ -543,6 +549,7 @@ def _experiment_from_mapping(
     _check_sharded(experiment, sections)
     _check_rewards(experiment, sections)
     _check_attack(experiment, sections)
+    _check_private(experiment, sections)
     epoch_rounds = experiment.committee.epoch_rounds
     if epoch_rounds is not None and epoch_rounds > experiment.task.rounds and sections["task"].ok:
         text = f"is {epoch_rounds}, expected at most task.rounds, {experiment.task.rounds}: no epoch would follow"
@@ -852,6 +859,32 @@ def _check_attack(experiment: Experiment, sections: Mapping[str, Section]) -> No
         elif shards > 1:
             text = f"{what} committee.shards is {shards}: such attacks are played in rounds with one committee only"
             sections["attack"].note("trainers", "conflict", text)
+
+
+def _check_private(experiment: Experiment, sections: Mapping[str, Section]) -> None:
+    """Note what does not go with noise: exact evidence, steps that are no sums over rows, unequal weights."""
+    privacy, rule, level = experiment.privacy, experiment.rule, experiment.task.level
+    if privacy is None or not sections["privacy"].ok:
+        return
+    section = sections["privacy"]
+    if level in ("proved", "attested") and sections["task"].ok:
+        text = f'is given, but at level "{level}" the evidence is about an update without noise; expected another level'
+        section.note("", "conflict", text)
+    if rule.local_steps > 1 and sections["rule"].ok:
+        text = f"is given, but rule.local_steps is {rule.local_steps}, expected 1: an update must be a sum over rows"
+        section.note("", "conflict", text)
+    if experiment.trainers.staleness and sections["trainers"].ok:
+        text = "is given, but trainers.staleness is, too: noise is sized for updates that all weigh the same"
+        section.note("", "conflict", text)
+    if experiment.committee.shards > 1 and sections["committee"].ok:
+        text = f"is given, but committee.shards is {experiment.committee.shards}: each shard's sum is opened by itself"
+        section.note("", "conflict", text)
+    if experiment.schema is None:
+        text = "is given, but [schema] is not: ranges and categories that are read off the rows are not private"
+        section.note("", "conflict", text)
+    if privacy.honest > experiment.trainers.minimum and sections["trainers"].ok:
+        text = f"is {privacy.honest}, expected at most trainers.minimum, {experiment.trainers.minimum}"
+        section.note("honest", "conflict", text)
 
 
 def _network(section: Section, committee: Section) -> NetworkSettings:

@@ -62,6 +62,7 @@ from ._journal import MemoryJournal
 from ._network import Network, SharedWork
 from ._play import present
 from ._played_task import PlayedTask
+from ._privacy import privacy_terms
 from ._quality import QualityRule
 from ._sharded_node import ShardedNode
 from ._steward import Steward, draw_steward
@@ -407,6 +408,7 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         staleness=experiment.trainers.staleness,
         quotes=_quote_demand(experiment),
         quality=_quality_rule(genesis, experiment, spec, rule),
+        privacy=None if experiment.privacy is None else privacy_terms(experiment.privacy, rule),
     )
     try:
         task.layout(0), task.layout(1 + task.staleness)
@@ -466,10 +468,11 @@ def quorum_of(experiment: Experiment, trainers: int) -> int | None:
 
 
 def _at_no_level(experiment: Experiment) -> Experiment:
-    """Return the experiment without level, shards, licences, stewards, attackers: a model starts the same."""
+    """Return the experiment without what is beside model, rule and data: a model starts the same whoever adds what."""
     whole = replace(experiment.committee, shards=1, partition_rounds=None)
     task = replace(experiment.task, level="unproved")
-    return replace(experiment, task=task, committee=whole, attestation=None, licences=None, attack=None, stewards=None)
+    bare = replace(experiment, task=task, committee=whole)
+    return replace(bare, attestation=None, licences=None, attack=None, stewards=None, privacy=None)
 
 
 def _quote_demand(experiment: Experiment) -> QuoteDemand | None:

@@ -25,6 +25,7 @@ from collegium.proofs import BoundedStatement, QuoteBinding, QuotePolicyError, S
 
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, binding_of
 from ._columns import allocate_columns
+from ._privacy import PrivacyTerms
 from ._proofs import (
     PACK_ROUNDS,
     PROOF_BYTES_MAX,
@@ -89,6 +90,7 @@ class LearningTask:
         names: account and name of each trainer: a batch is drawn for a name.
         quotes: which hardware quotes are accepted, and the time at which they are judged; at level "attested" only.
         quality: how trainers are weighed, in a task with stewards.
+        privacy: to what each row's gradient is clipped and how much noise trainers add; None: neither.
 
     Raises:
         QuotePolicyError: `quotes` are missing at level "attested", or given at another.
@@ -110,6 +112,7 @@ class LearningTask:
     staleness: int = 0
     quotes: QuoteDemand | None = None
     quality: QualityRule | None = None
+    privacy: PrivacyTerms | None = None
 
     def __post_init__(self) -> None:
         if (self.quotes is not None) != (self.level == "attested"):
@@ -329,12 +332,24 @@ class LearningTask:
         return hash_fields("rule", msgspec.json.encode(self.describe(), order="sorted"))
 
     def update(self, round_number: int, model: bytes, trainer: TrainerRows, beacon: Digest) -> IntArray:
-        """Return what a trainer contributes: its rows' statistics and their number in round 0, then its update."""
+        """Return what a trainer contributes: its rows' statistics and their number in round 0, then its update.
+
+        Where the task has `privacy`, the statistics are those of the columns' public ranges, and the update has noise.
+        """
         if round_number == 0:
-            return np.append(learning.statistics(self.schema, trainer.rows), np.int64(len(trainer.rows)))
+            rows = len(trainer.rows)
+            ranges = self.privacy is not None
+            opened = (
+                learning.statistics_of_ranges(self.schema, rows)
+                if ranges
+                else learning.statistics(self.schema, trainer.rows)
+            )
+            return np.append(opened, np.int64(rows))
         state = self.decode_state(model)
         features = self.features(state, trainer.rows)
         seed = self.batch_seed(round_number, beacon, trainer.name)
+        if self.privacy is not None:
+            return self.privacy.update(self.spec, self.rule, state.parameters, features, trainer.rows.labels, seed)
         return learning.local_update(self.spec, self.rule, state.parameters, features, trainer.rows.labels, seed)
 
     def batch_seed(self, round_number: int, beacon: Digest, trainer: str) -> bytes:
@@ -410,4 +425,6 @@ class LearningTask:
     @cached_property
     def update_bound(self) -> int:
         """The largest entry of an update of so many rows as the task allows, in magnitude."""
+        if self.privacy is not None:
+            return self.privacy.update_bound(self.rule, self.rows_max)
         return learning.update_bound(self.spec, self.rule, self.rows_max)
