@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from _proof_stage import LESSONS, Case, account, case_of, digest_of, proof_of, random_of, round_terms
 
-from collegium import learning, proofs
+from collegium import incentives, learning, proofs
 from collegium.aggregation import (
     Report,
     RoundTerms,
@@ -35,10 +36,21 @@ from collegium.node._proofs import (
     masked_update,
     register,
 )
-from collegium.proofs import BoundedStatement, FirstChallenges, KeySecrets, TrainingWitness, _training
+from collegium.proofs import (
+    BoundedStatement,
+    FirstChallenges,
+    KeySecrets,
+    Score,
+    ScoreDemand,
+    TrainingStatement,
+    TrainingWitness,
+    _training,
+    committed_seed,
+)
 from collegium.settlement import ProofPlan, StepPlan
 
 RULE = digest_of("rule")
+NORM, NOISE = 1 << 24, Fraction(1, 10)  # what an update moves for a row, and the noise of scores
 STATISTICS = 5  # words before a model's parameters
 ROUND = 3  # of `round_terms`
 NAME = "trainer, with a name of more than eight bytes"
@@ -84,6 +96,10 @@ class Claim:
             "FIRST_BOUND": 1,
             "ENTRIES": self.terms.layout.entries,
             "ENTRY_BOUND": budget.entry_bound,
+            "TRAINERS": len(self.step.names) if self.step else 0,
+            "STEWARDS": self.step.stewards if self.step else 0,
+            "NOISE_NUMERATOR": NOISE.numerator,
+            "NOISE_DENOMINATOR": NOISE.denominator,
         }
 
     @property
@@ -96,21 +112,30 @@ class Claim:
     def admits(self) -> bool:
         """Tell what the verifier says: of the registration, of the proof, and of the key that it is about."""
         try:
-            claim = claim_of(self._verify())
-            check_claim(self.report, claim)
+            proved = self._verify()
+            if proved is None:
+                return False
+            check_claim(self.report, claim_of(proved))
         except CollegiumError:
             return False
         return True
 
-    def _verify(self) -> FirstChallenges:
+    def _verify(self) -> FirstChallenges | None:
         masked = masked_of_report(self.terms, RULE, self.report, self.ciphertext)
         if self.step is None:
             return proofs.verify_bounded(BoundedStatement(masked, self.norm), self.proof)
         record = RegistrationRecord.from_bytes(self.registration)
         training = training_round(self.step, record, self.model, self.terms)
-        statement = training.statement(masked)
+        statement, proof = training.statement(masked), self.proof
+        if self.step.stewards:
+            front, proof = proof[:16], proof[16:]
+            value, rows = (int.from_bytes(front[at : at + 8], "little", signed=True) for at in (0, 8))
+            if len(front) < 16 or rows != statement.batch or (value == incentives.NO_SCORE) != fresh(self.registration):
+                return None
+            if value != incentives.NO_SCORE:
+                statement = replace(statement, score=Score(demand_of(self.model, self.terms, rows), value))
         proofs.verify_registration(record.statement(statement.data, self.terms.task, self.report.trainer), record.proof)
-        return proofs.verify_training(statement, self.proof)
+        return proofs.verify_training(statement, proof)
 
 
 def report_of(case: Case, proof: bytes) -> Claim:
@@ -133,17 +158,17 @@ def bounded_claim(name: str) -> Claim:
 
 def training_round(step: StepPlan, record: RegistrationRecord, model: bytes, terms: RoundTerms) -> TrainingRound:
     """Return what a report's training proof is about."""
-    parameters = np.frombuffer(model[step.statistics_len :], "<i4").astype(np.int64)
+    parameters = np.frombuffer(model, "<i4", step.spec.parameter_count, step.statistics_len).astype(np.int64)
     seed = hash_fields("batch", terms.task, terms.round, terms.beacon, NAME.encode())
     return TrainingRound(step.spec, step.rule, parameters, record, seed)
 
 
 @cache
-def registration_of(name: str) -> DataPack:
-    """Return the registration of a lesson's rows for one round."""
+def registration_of(name: str, first: int = ROUND) -> DataPack:
+    """Return the registration of a lesson's rows from a round on."""
     lesson, task, random = LESSONS[name], digest_of("task"), random_of("registration", name)
-    rows = (lesson.features, lesson.labels)
-    return register(lesson.spec, lesson.rule, task, account().address, ROUND, 1, *rows, None, random)
+    rows, count = (lesson.features, lesson.labels), ROUND + 1 - first
+    return register(lesson.spec, lesson.rule, task, account().address, first, count, *rows, None, random)
 
 
 def step_of(name: str) -> StepPlan:
@@ -154,10 +179,14 @@ def step_of(name: str) -> StepPlan:
 
 
 @cache
-def training_stage(name: str) -> Case:
-    """Return a lesson's step on the rows that the beacon chooses, of the round's model and the registration's root."""
+def training_stage(name: str, scored: int = 0, wrong: int = 0) -> Case:
+    """Return a lesson's step on the rows that the beacon chooses, of the round's model and the registration's root.
+
+    `scored`: the model state demands a score, of rows registered in that round; it is `wrong` beside the true one.
+    """
     lesson, step = LESSONS[name], step_of(name)
-    spec, rule, pack, model = lesson.spec, lesson.rule, registration_of(name), model_of(name)
+    spec, rule, model = lesson.spec, lesson.rule, model_of(name, bool(scored))
+    pack = registration_of(name, scored or ROUND)
     features, labels = lesson.features, lesson.labels
     terms = replace(round_terms(lesson.layout), model=sha256(model).digest())
     training = training_round(step, pack.record, model, terms)
@@ -166,6 +195,9 @@ def training_stage(name: str) -> Case:
     masked = masked_update(terms, RULE, account().address, draft.ciphertext_digest, draft.key_root, draft.ciphertext)
     statement = training.statement(masked)
     data = proofs.commit_data(statement.data, features, labels, Stream(pack.seed(ROUND)))
+    if scored and not fresh(pack.data):
+        score = demand_of(model, terms, statement.batch).score(update, committed_seed(data))
+        statement = replace(statement, score=replace(score, value=score.value + wrong))
     program, tensors = _training._program(statement)
     trace = learning.step_trace(spec, rule, lesson.parameters, features, labels)
     secrets = KeySecrets(draft.noise, draft.coefficients, draft.key)
@@ -174,23 +206,53 @@ def training_stage(name: str) -> Case:
     return Case(name, statement, program, tensors, assignment, (data,), terms, draft)
 
 
-def model_of(name: str) -> bytes:
-    """Return the model state that a lesson's round starts from."""
+def model_of(name: str, scored: bool = False) -> bytes:
+    """Return the model state that a lesson's round starts from, where scores are demanded with the direction."""
     lesson = LESSONS[name]
     parameters = learning.parameters_to_bytes(lesson.spec, lesson.rule, lesson.parameters)
-    return bytes(range(8 * STATISTICS)) + parameters
+    state = bytes(range(8 * STATISTICS)) + parameters
+    return state + bytes(-len(state) % 8) + quality_of(lesson.spec.parameter_count) if scored else state
 
 
-def trained(name: str, proof: bytes) -> Claim:
+def quality_of(entries: int) -> bytes:
+    """Return the part about quality of a state with some direction, of two trainers and stewards."""
+    direction = np.random.default_rng(entries).integers(-(1 << 15), (1 << 15) + 1, entries)
+    direction[0] = 1 << 15
+    stewards = tuple(incentives.StewardEntry(bytes([number]) * 20) for number in (1, 2))
+    standing = incentives.new_standing((bytes([7]) * 20, account().address))
+    columns = (np.full(2, 15, np.int64), np.full(2, incentives.NO_SCORE, np.int64))
+    made = incentives.QualityState(ROUND - 1, standing, *columns, NORM, direction, stewards)
+    return incentives.encode_quality_state(made)
+
+
+def demand_of(model: bytes, terms: RoundTerms, rows: int) -> ScoreDemand:
+    """Return what score a model state demands of the update of so many rows."""
+    state = incentives.decode_quality_state(model[model.index(b"collegium/v1/quality") :])
+    scale = incentives.score_scale(state.direction, max(1, state.norm_bound * rows >> 8), NOISE)
+    turn = int.from_bytes(terms.beacon[:2], "little") % proofs.SEEDS
+    return ScoreDemand(state.direction, scale.shift, scale.sigma, turn)
+
+
+def fresh(registration: bytes) -> bool:
+    """Tell whether rows are registered in the very round, so that their owner could choose the noise."""
+    return RegistrationRecord.from_bytes(registration).first_round == ROUND
+
+
+def trained(name: str, proof: bytes, scored: int = 0, wrong: int = 0) -> Claim:
     """Return the report of a lesson's step with a proof, whatever it is."""
-    case, pack = training_stage(name), registration_of(name)
+    case, pack = training_stage(name, scored, wrong), registration_of(name, scored or ROUND)
     assert case.terms is not None
     assert case.draft is not None
+    assert isinstance(case.statement, TrainingStatement)
+    if scored:
+        score = incentives.NO_SCORE if case.statement.score is None else case.statement.score.value
+        proof = score.to_bytes(8, "little", signed=True) + case.statement.batch.to_bytes(8, "little") + proof
     report = finish_upload(case.terms, case.draft, account(), proof, registration=pack.digest).report
-    return Claim(case.terms, report, case.draft.ciphertext, proof, None, step_of(name), model_of(name), pack.data)
+    step = replace(step_of(name), stewards=2) if scored else step_of(name)
+    return Claim(case.terms, report, case.draft.ciphertext, proof, None, step, model_of(name, bool(scored)), pack.data)
 
 
 @cache
-def training_claim(name: str) -> Claim:
+def training_claim(name: str, scored: int = 0) -> Claim:
     """Return the report of a lesson's step with its honest proof, made once."""
-    return trained(name, training_stage(name).prove().proof)
+    return trained(name, training_stage(name, scored).prove().proof, scored)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _proof_claims import Claim, bounded_claim, report_of, step_of, trained, training_claim, training_stage
+from _proof_claims import ROUND, Claim, bounded_claim, report_of, step_of, trained, training_claim, training_stage
 from _proof_stage import LESSONS, Case, careless, case_of, digest_of, tensors_of, wrong_proof
 
 from collegium.aggregation import encode_ciphertext
@@ -78,6 +78,36 @@ def test_a_training_step_on_registered_rows_is_accepted_and_one_of_another_batch
     claim = training_claim(("batch", *sorted(set(LESSONS) - {"batch"}))[seed])
     assert said_of(claim)
     assert not said_of(with_terms(claim, beacon=digest_of("another beacon")))
+
+
+@pytest.mark.slow
+@pytest.mark.seeds(quick=1, full=len(LESSONS))
+def test_a_step_with_its_score_is_accepted_and_one_with_another_score_is_refused(seed: int) -> None:
+    claim = training_claim(("batch", *sorted(set(LESSONS) - {"batch"}))[seed], scored=ROUND - 1)
+    assert said_of(claim)
+    assert not said_of(with_front(claim, claim.proof[:1] + bytes([claim.proof[1] ^ 1]) + claim.proof[2:16]))
+    assert not said_of(with_front(claim, claim.proof[:8] + bytes([claim.proof[8] ^ 1]) + bytes(7)))  # of a row more
+    assert not said_of(with_front(claim, bytes(7) + b"\x80" + claim.proof[8:16]))
+
+
+@pytest.mark.slow
+def test_rows_registered_in_the_very_round_have_no_score() -> None:
+    claim = training_claim("batch", scored=ROUND)
+    assert said_of(claim)
+    assert not said_of(with_front(claim, bytes(8) + claim.proof[8:16]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", [-1, 40])
+def test_a_lying_provers_score_is_refused(wrong: int) -> None:
+    proof = careless(training_stage("batch", ROUND - 1, wrong)).proof
+    assert not said_of(trained("batch", proof, ROUND - 1, wrong))
+
+
+def with_front(claim: Claim, front: bytes) -> Claim:
+    """Return the claim with another score and rows before its proof, which the report names."""
+    proof = front + claim.proof[16:]
+    return with_report(replace(claim, proof=proof), proof=sha256(proof).digest())
 
 
 def with_report(claim: Claim, **changes: Any) -> Claim:
@@ -266,15 +296,15 @@ def header_of(claim: Claim, admitted: tuple[bytes, ...], failed: tuple[bytes, ..
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "millions"), [("one lane", 10), ("batch", 30)])
-def test_how_many_steps_a_verification_takes(name: str, millions: int) -> None:
-    claim = training_claim(name) if name in LESSONS else bounded_claim(name)
+@pytest.mark.parametrize(("name", "scored", "millions"), [("one lane", 0, 10), ("batch", 0, 30), ("batch", 2, 35)])
+def test_how_many_steps_a_verification_takes(name: str, scored: int, millions: int) -> None:
+    claim = training_claim(name, scored) if name in LESSONS else bounded_claim(name)
     done = run(REPORT, [claim], claim.report.id)
     instructions = len(program_of(REPORT, tuple(claim.parameters.items())).instructions)
     layout = claim.terms.layout
     bound = claim.plan.steps_max(layout, layout)
     print(f"{name}: {instructions} instructions, {done.steps} steps of {bound} for a proof of {len(claim.proof)} bytes")
-    assert instructions < 1 << 13
+    assert instructions < 9000
     assert done.steps < min(bound, 1_000_000 * millions)
 
 
@@ -282,7 +312,7 @@ def test_the_labels_are_the_words_that_the_transcript_has() -> None:
     texts = {
         "KEY_TAG_TEXT": "key",
         **{f"{name.upper().replace(' ', '_')}_LABEL": name for name in LABELS},
-        **{f"{name.upper()}_TEXT": name for name in ("proof", "bounded", "training", "registration")},
+        **{f"{name.upper()}_TEXT": name for name in ("proof", "bounded", "training", "registration", "score")},
     }
     for name, text in texts.items():
         first, rest = text.encode()[:8].ljust(8, b"\0"), text.encode()[8:].ljust(8, b"\0")

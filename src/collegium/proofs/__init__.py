@@ -93,7 +93,7 @@ from ._quote_policy import (
 )
 from ._quote_verdict import QuoteVerdict, VerifiedQuote
 from ._quotes import QuoteBinding, verify_quote
-from ._score import SEEDS, Score, ScoreDemand
+from ._score import SEEDS, Score, ScoreDemand, quantiles
 from ._training import TrainingStatement, TrainingWitness, prove_training, training_elements, verify_training
 
 __all__ = [
@@ -175,6 +175,7 @@ __all__ = [
     "prove_evaluation",
     "prove_registration",
     "prove_training",
+    "quantiles",
     "training_elements",
     "verify_bounded",
     "verify_evaluation",

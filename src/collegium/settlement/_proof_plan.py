@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from collegium import learning, proofs
+from collegium import incentives, learning, proofs
 from collegium.aggregation import RING_DIMENSION, Layout
 from collegium.crypto import Digest
 from collegium.learning import ModelSpec, Rule
@@ -21,9 +21,8 @@ __all__ = ["ProofPlan", "StepPlan"]
 
 _WORD: Final = 8
 _HEAD: Final = 13  # words before the step's part, as `programs._plan` counts them
-_STEP_HEAD: Final = 16
+_STEP_HEAD: Final = 20
 _CODES: Final = range(11, 18)  # binary logarithms of the rows' lengths that two proofs may open
-_SHAPE: Final = 4
 _NAME: Final = 5
 # Bounds of steps, each about twice what was measured: for a coefficient of the combination and a symbol of an opened
 # column, a level of its path, a slot, a row's value, a table's entry; for a slot in a sum over samples; for a
@@ -41,6 +40,7 @@ _COEFFICIENT_STEPS: Final = 120
 _TRANSFORM_STEPS: Final = 1 << 23
 _KEY_ELEMENTS: Final = 1 << 15
 _LIMBS_MAX: Final = 10  # of an entry, both sides
+_SCORE_STEPS: Final = 200  # for a coefficient of c and for an entry of the direction
 _LOSSES: Final = {"squared": 1, "sigmoid": 2, "softmax": 3}
 
 
@@ -52,6 +52,7 @@ class StepPlan:
         rows_max: of one trainer; rounds: the last round; pack_rounds: rounds of a registration.
         statistics_len: bytes of a model state before its parameters.
         names: account and name of each trainer, for which its batches are drawn.
+        stewards: how many a task has whose steps are scored; a model state then has a part about quality.
 
     Raises:
         ProofPlanError: the programs do not verify such a rule's proofs.
@@ -64,6 +65,7 @@ class StepPlan:
     pack_rounds: int
     statistics_len: int
     names: tuple[tuple[bytes, str], ...]
+    stewards: int = 0
 
     def __post_init__(self) -> None:
         if self.rule.local_steps != 1 or self.spec.patches is not None:
@@ -82,6 +84,7 @@ class StepPlan:
         table_at = start + _STEP_HEAD + 2 * len(codes) + len(shapes)
         rule_at = table_at + len(second)
         names_at = rule_at + len(_words_of(text))
+        names = self._names(names_at)
         return [
             rule.fraction_bits,
             _LOSSES[rule.loss],
@@ -99,12 +102,24 @@ class StepPlan:
             len(text),
             names_at,
             len(self.names),
+            *self._state(),
+            names_at + len(names),
             *(number for code in codes for number in (code.queries, code.randomness_len)),
             *shapes,
             *second,
             *_words_of(text),
-            *self._names(names_at),
+            *names,
+            *(proofs.quantiles() if self.stewards else ()),
         ]
+
+    def _state(self) -> tuple[int, int, int]:
+        """Return how many bytes a model state has, and at which of its words quality and the direction begin."""
+        count, ends = self.spec.parameter_count, self.statistics_len + 4 * self.spec.parameter_count
+        if not self.stewards:
+            return ends, 0, 0
+        part = incentives.quality_state_bytes(len(self.names), self.stewards, count)
+        quality = -(-ends // _WORD)
+        return quality * _WORD + part, quality, quality + part // _WORD - count
 
     def steps_max(self, layout: Layout) -> int:
         """Return how many steps the verification of a step's report takes at most, its registration included."""
@@ -120,7 +135,8 @@ class StepPlan:
         sums = 12 * (len(spec.layers) + 1) * k * _SLOT_STEPS
         public = _PARAMETER_STEPS * spec.parameter_count + _ROW_STEPS * rows
         registration = _proof_steps(code, 2 * roots * tree + limit // k + 64, roots + 3, limit)
-        return registration + _proof_steps(code, trace, 4, tables) + _mask_steps(layout) + sums + public
+        scored = _SCORE_STEPS * RING_DIMENSION * layout.blocks + _TRANSFORM_STEPS if self.stewards else 0
+        return registration + _proof_steps(code, trace, 4, tables) + _mask_steps(layout) + sums + public + scored
 
     def _shapes(self) -> list[int]:
         """Of each layer: inputs, outputs, and of a hidden one how many bits U has, and the offset of B."""

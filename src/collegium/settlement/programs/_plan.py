@@ -38,8 +38,12 @@ P_RULE_AT = 12  # at which word the rule's text begins
 P_RULE_BYTES = 13
 P_NAMES_AT = 14  # five words a trainer: account, length of its name, at which word of the plan it begins
 P_NAMES = 15
-P_CODES = 16  # Q and t of the codes of 2^11 ... 2^17 slots that are opened twice
-P_SHAPES = 30  # of each layer: inputs, outputs, and of hidden ones the bits of U and the offset of B
+P_STATE_BYTES = 16  # of a model state
+P_QUALITY_AT = 17  # at which of its words its part about quality begins, 0 where it has none
+P_DIRECTION_AT = 18  # and the direction in it
+P_QUANTILES_AT = 19  # at which word of the plan the positive quantiles stand, by which noise is drawn
+P_CODES = 20  # Q and t of the codes of 2^11 ... 2^17 slots that are opened twice
+P_SHAPES = 34  # of each layer: inputs, outputs, and of hidden ones the bits of U and the offset of B
 SHAPE_WORDS = 4
 NAME_WORDS = 5
 

@@ -97,3 +97,13 @@ NEXT_CHI = 230
 DATA_ROOT = 231  # address
 RECORD = 232  # address of the registration's bytes
 RECORD_BYTES = 233
+# the score of a training step
+DIRECTION = 234  # address: a signed word an entry but the row count; 0 where no score is demanded
+SHIFT = 235
+SIGMA = 236
+TURN = 237  # the beacon: by how many entries the table of noises is turned
+SCORE = 238  # y, a signed word
+SCORE_NOISE = 239  # tensors of section 4.5
+SCORE_LIMBS = 240
+SCORE_FIRST = 241  # the turned table's first entry, a signed word
+FRONT = 242  # words before a proof: the score and its rows, where the round has a direction

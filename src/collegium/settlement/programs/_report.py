@@ -14,6 +14,7 @@ from collegium.settlement.programs._proof_cells import (
     BEACON,
     BLOCKS,
     CIPHERTEXT,
+    FRONT,
     KEY_ROWS,
     LANE_BITS,
     MATRIX_SEED,
@@ -110,13 +111,13 @@ def key_root() -> int:
 
 
 def read_proof() -> None:
-    """Read the proof that the report names."""
+    """Read the proof that the report names, behind what stands before it."""
     digest = digest_field(memory[REPORT_RECORD], R_PROOF)
     assert is_no_digest(digest) == 0
     memory[KEY_ROWS] = ALL_KEY_ROWS
     memory[ROOTS] = allocate(4 * (memory[TREES] + 3))
     message, length = read_message(digest)
-    begin_proof(message, length)
+    begin_proof(message + memory[FRONT], length - 8 * memory[FRONT])
 
 
 def start_statement(text: int) -> int:

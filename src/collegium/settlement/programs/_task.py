@@ -33,6 +33,9 @@ FIRST_ENTRIES: int
 FIRST_BOUND: int
 ENTRIES: int
 ENTRY_BOUND: int
+TRAINERS: int  # registered ones
+STEWARDS: int  # 0 where the task has none, so that a model state has no part about quality
+WEIGHT_MAX: int  # of a report where quality says what it weighs
 
 
 def task_digest() -> int:
@@ -74,7 +77,9 @@ def bound_of(number: int) -> int:
 
 
 def weight_max(number: int) -> int:
-    """Return the largest weight of a round: it halves with each round that a report may be stale."""
+    """Return the largest weight of a round: quality's, or halving with each round of staleness."""
     if number == 0:
         return 1
+    if STEWARDS > 0:
+        return WEIGHT_MAX
     return 1 << (number - 1 if number - 1 < STALENESS_MAX else STALENESS_MAX)

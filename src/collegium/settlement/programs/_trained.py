@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collegium.settlement.programs._directions import DIRECTION_BITS, bound_of_rows, inner, score_scale
 from collegium.settlement.programs._hashing import (
     finish_hash,
     put_digest_field,
@@ -13,10 +14,13 @@ from collegium.settlement.programs._hashing import (
 )
 from collegium.settlement.programs._plan import (
     NAME_WORDS,
+    P_DIRECTION_AT,
     P_NAMES,
     P_NAMES_AT,
+    P_QUALITY_AT,
     P_RULE_AT,
     P_RULE_BYTES,
+    P_STATE_BYTES,
     P_STATISTICS,
     step_plan,
 )
@@ -24,22 +28,40 @@ from collegium.settlement.programs._proof import begin_checks, end_checks
 from collegium.settlement.programs._proof_cells import (
     BEACON,
     CHOSEN,
+    CHOSEN_COUNT,
     DATA_ROOT,
+    DIRECTION,
     FEATURES,
+    FRONT,
+    HASH,
     LABELS,
     MATRIX_SEED,
     MODEL_BYTES,
     PLAN,
+    RECORD,
     RELATIONS,
+    REPORT_RECORD,
     ROOTS,
     ROUND,
     ROWS,
+    SCORE,
+    SHIFT,
+    SIGMA,
     TERMS_RECORD,
     TRAINER,
+    TURN,
 )
 from collegium.settlement.programs._proof_labels import TRAINING_TEXT
 from collegium.settlement.programs._proof_layout import begin_layout, end_layout
 from collegium.settlement.programs._proof_masked import add_mask, declare_mask
+from collegium.settlement.programs._proof_score import (
+    SCORE_RELATIONS,
+    SEEDS,
+    add_score,
+    check_reach,
+    declare_score,
+    put_score,
+)
 from collegium.settlement.programs._proof_step import (
     add_step,
     choose_rows,
@@ -50,11 +72,21 @@ from collegium.settlement.programs._proof_step import (
     set_data_code,
     step_relations,
 )
-from collegium.settlement.programs._reading import TAG_0, WORD, copy_digest, digest_field, read_message
+from collegium.settlement.programs._quality_state import NO_SCORE, Q_NORM, quality_word
+from collegium.settlement.programs._reading import (
+    TAG_0,
+    WORD,
+    copy_digest,
+    digest_field,
+    little_at,
+    read_message,
+    short_at,
+)
 from collegium.settlement.programs._registered import put_data_shape
 from collegium.settlement.programs._report import read_proof, start_statement
 from collegium.settlement.programs._room import allocate
-from collegium.settlement.programs._round import T_MODEL
+from collegium.settlement.programs._round import R_PROOF, T_MODEL
+from collegium.settlement.programs._signed import size_of
 from collegium.settlement.programs._task import task_digest
 from collegium.settlement.programs._words import byte_swap, keccak, memory
 
@@ -62,6 +94,7 @@ LOOKUPS_OF_TRAINING = 1 << 15
 MONOMIALS_OF_TRAINING = 1 << 15
 BATCH = 0x6D2F76312F626174  # "m/v1/bat"
 BATCH_END = 0x6368000000000000  # "ch"
+FRONT_WORDS = 2  # a score, and of how many rows
 BATCH_TEXT = 0x6261746368000000  # "batch"
 LEARNING = 0x6D2F76312F6C6561  # "m/v1/lea"
 LEARNING_END = 0x726E696E672F0000  # "rning/"
@@ -69,20 +102,35 @@ RATE_LANES = 17  # of SHAKE256
 
 
 def check_training() -> None:
-    """Reject unless the proof shows that the update is the rule's on the registered rows."""
+    """Reject unless the proof shows that the update is the rule's on the registered rows, and its score."""
     set_data_code()
     begin_layout(1, LOOKUPS_OF_TRAINING, MONOMIALS_OF_TRAINING)
-    features, labels, _ = declare_data(0)
+    features, labels, seed = declare_data(0)
     memory[FEATURES] = features
     memory[LABELS] = labels
     declare_mask()
     declare_step()
-    end_layout()
     memory[RELATIONS] = step_relations()
     read_model()
     choose_rows(stream_of_rows(batch_seed()))
+    read_demand()
+    if memory[DIRECTION] > 0:
+        declare_score(seed)
+        memory[RELATIONS] = memory[RELATIONS] + SCORE_RELATIONS
+    end_layout()
     read_proof()
     copy_digest(memory[ROOTS], memory[DATA_ROOT])
+    put_statement()
+    begin_checks(memory[HASH])
+    add_mask(memory[MATRIX_SEED])
+    add_step()
+    if memory[DIRECTION] > 0:
+        add_score()
+    end_checks()
+
+
+def put_statement() -> None:
+    """Begin the transcript with the statement's fields."""
     packed = packed_rows()
     hashing = start_statement(TRAINING_TEXT)
     put_little(hashing, step_plan(P_RULE_BYTES))
@@ -92,18 +140,61 @@ def check_training() -> None:
     put_data_shape(hashing)
     put_little(hashing, (memory[ROWS] + 7) // 8)
     put_message(hashing, packed, 0, (memory[ROWS] + 7) // 8)
+    if memory[DIRECTION] > 0:
+        check_reach()
+        put_score(hashing)
     put_digest_field(hashing, memory[DATA_ROOT])
-    begin_checks(hashing)
-    add_mask(memory[MATRIX_SEED])
-    add_step()
-    end_checks()
 
 
 def read_model() -> None:
     """Read the model state that the terms name."""
     memory[MODEL_BYTES], length = read_message(digest_field(memory[TERMS_RECORD], T_MODEL))
-    assert length == step_plan(P_STATISTICS) + 4 * parameter_count()
+    assert length == step_plan(P_STATE_BYTES)
     read_parameters()
+
+
+def read_demand() -> None:
+    """Read what score is demanded: none unless the model state has a direction; then what stands before a proof.
+
+    There is none either of rows that were registered in this very round: their owner would choose the noise.
+    """
+    memory[DIRECTION] = 0
+    memory[FRONT] = 0
+    direction = read_direction()
+    if direction == 0:
+        return
+    memory[FRONT] = FRONT_WORDS
+    front, length = read_message(digest_field(memory[REPORT_RECORD], R_PROOF))
+    assert length > 8 * FRONT_WORDS
+    memory[SCORE] = byte_swap(memory[front])
+    assert byte_swap(memory[front + 1]) == memory[CHOSEN_COUNT]
+    if little_at(memory[RECORD], 0) == memory[ROUND]:
+        assert memory[SCORE] == NO_SCORE
+        return
+    assert memory[SCORE] != NO_SCORE
+    norm = quality_word(memory[MODEL_BYTES] + step_plan(P_QUALITY_AT), Q_NORM)
+    shift, unit, sigma = score_scale(
+        inner(direction, direction, parameter_count()), bound_of_rows(norm, memory[CHOSEN_COUNT])
+    )
+    assert unit > 0
+    memory[SHIFT] = shift
+    memory[SIGMA] = sigma
+    memory[TURN] = short_at(memory[BEACON], 0) % SEEDS
+    memory[DIRECTION] = direction
+
+
+def read_direction() -> int:
+    """Return the address of the model state's direction, a signed word an entry, 0 where it has none."""
+    entries, any_entry = parameter_count(), 0
+    if step_plan(P_QUALITY_AT) == 0:
+        return 0
+    direction = allocate(entries)
+    for index in range(entries):
+        entry = quality_word(memory[MODEL_BYTES] + step_plan(P_DIRECTION_AT), index)
+        assert size_of(entry) <= 1 << DIRECTION_BITS
+        memory[direction + index] = entry
+        any_entry |= entry
+    return 0 if any_entry == 0 else direction
 
 
 def batch_seed() -> int:
