@@ -8,7 +8,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from _incentives_stage import COLUMNS, address, founders, plain
+from _incentives_stage import COLUMNS, address, founders, plain, policies, rounds, standings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,45 +41,6 @@ from collegium.incentives import _reference as reference
 from collegium.incentives._standing import COLUMNS as _COLUMNS
 
 numbers = st.integers(-(1 << 62), 1 << 62)
-
-
-@st.composite
-def policies(draw_: st.DrawFn) -> Policy:
-    """One of the two that are used, or every number somewhere in its range, often at an end."""
-    if draw_(st.booleans()):
-        return WATCHFUL if draw_(st.booleans()) else Policy()
-    return Policy(
-        **{name: draw_(st.sampled_from([low, high]) | st.integers(low, high)) for name, (low, high) in _RANGES.items()}
-    )
-
-
-@st.composite
-def standings(draw_: st.DrawFn) -> Standing:
-    """Any standing that bytes can encode: columns at their bounds included."""
-    count = draw_(st.integers(1, 12))
-    columns = {}
-    for name, least, greatest in _COLUMNS:
-        ends = st.sampled_from([least, greatest, max(least, min(greatest, 0))])
-        each = ends | st.integers(least, greatest)
-        columns[name] = np.array(draw_(st.lists(each, min_size=count, max_size=count)), np.int64)
-    columns["locked_until"] = np.where(draw_(st.booleans()), 0, columns["locked_until"])
-    signals = draw_(st.tuples(st.integers(0, ONE), st.integers(0, ONE)))
-    known = tuple(address(number) for number in range(count))
-    return Standing(draw_(st.sampled_from([0, 3, 1 << 30])), *signals, known, **columns)
-
-
-@st.composite
-def rounds(draw_: st.DrawFn, standing: Standing) -> ScoredRound:
-    free = [place for place in range(len(standing)) if standing.locked_until[place] <= standing.round]
-    chosen = sorted(draw_(st.sets(st.sampled_from(free)))) if free else []
-    ends = st.sampled_from([-ONE, 0, ONE]) | st.integers(-ONE, ONE)
-    scores = draw_(st.lists(ends, min_size=len(chosen), max_size=len(chosen)))
-    hits = draw_(st.lists(st.integers(1, 1 << 16), min_size=len(chosen), max_size=len(chosen)))
-    most = STAKE_MAX // len(standing)
-    stakes = draw_(
-        st.lists(st.sampled_from([0, 1, most]) | st.integers(0, most), min_size=len(standing), max_size=len(standing))
-    )
-    return ScoredRound(*(np.array(values, np.int64) for values in (chosen, scores, hits, stakes)))
 
 
 @given(data=st.data(), policy=policies(), standing=standings())

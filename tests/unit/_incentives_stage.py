@@ -5,9 +5,23 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
+from hypothesis import strategies as st
 
-from collegium.incentives import ONE, Policy, ScoredRound, Standing, Weighed, draw, new_standing, weigh
+from collegium.incentives import (
+    ONE,
+    POLICY_RANGES,
+    STAKE_MAX,
+    WATCHFUL,
+    Policy,
+    ScoredRound,
+    Standing,
+    Weighed,
+    draw,
+    new_standing,
+    weigh,
+)
 from collegium.incentives._reference import PlainStanding
+from collegium.incentives._standing import COLUMNS as _COLUMNS
 
 STAKE = 1_000
 COLUMNS = [field.name for field in fields(Standing)][4:]
@@ -59,3 +73,45 @@ def play(
         standing = weighed.standing
         history.append(weighed)
     return standing, history
+
+
+@st.composite
+def policies(draw_: st.DrawFn) -> Policy:
+    """One of the two that are used, or every number somewhere in its range, often at an end."""
+    if draw_(st.booleans()):
+        return WATCHFUL if draw_(st.booleans()) else Policy()
+    return Policy(
+        **{
+            name: draw_(st.sampled_from([low, high]) | st.integers(low, high))
+            for name, (low, high) in POLICY_RANGES.items()
+        }
+    )
+
+
+@st.composite
+def standings(draw_: st.DrawFn, trainers: int = 0) -> Standing:
+    """Any standing that bytes can encode, of so many trainers or any number: columns at their bounds included."""
+    count = trainers or draw_(st.integers(1, 12))
+    columns = {}
+    for name, least, greatest in _COLUMNS:
+        ends = st.sampled_from([least, greatest, max(least, min(greatest, 0))])
+        each = ends | st.integers(least, greatest)
+        columns[name] = np.array(draw_(st.lists(each, min_size=count, max_size=count)), np.int64)
+    columns["locked_until"] = np.where(draw_(st.booleans()), 0, columns["locked_until"])
+    signals = draw_(st.tuples(st.integers(0, ONE), st.integers(0, ONE)))
+    known = tuple(address(number) for number in range(count))
+    return Standing(draw_(st.sampled_from([0, 3, 1 << 30])), *signals, known, **columns)
+
+
+@st.composite
+def rounds(draw_: st.DrawFn, standing: Standing) -> ScoredRound:
+    free = [place for place in range(len(standing)) if standing.locked_until[place] <= standing.round]
+    chosen = sorted(draw_(st.sets(st.sampled_from(free)))) if free else []
+    ends = st.sampled_from([-ONE, 0, ONE]) | st.integers(-ONE, ONE)
+    scores = draw_(st.lists(ends, min_size=len(chosen), max_size=len(chosen)))
+    hits = draw_(st.lists(st.integers(1, 1 << 16), min_size=len(chosen), max_size=len(chosen)))
+    most = STAKE_MAX // len(standing)
+    stakes = draw_(
+        st.lists(st.sampled_from([0, 1, most]) | st.integers(0, most), min_size=len(standing), max_size=len(standing))
+    )
+    return ScoredRound(*(np.array(values, np.int64) for values in (chosen, scores, hits, stakes)))

@@ -96,6 +96,7 @@ class Claim:
             "FIRST_BOUND": 1,
             "ENTRIES": self.terms.layout.entries,
             "ENTRY_BOUND": budget.entry_bound,
+            "WEIGHT_MAX": budget.weight_max,
             "TRAINERS": len(self.step.names) if self.step else 0,
             "STEWARDS": self.step.stewards if self.step else 0,
             "NOISE_NUMERATOR": NOISE.numerator,

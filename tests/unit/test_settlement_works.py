@@ -563,7 +563,7 @@ def test_of_epochs_after_the_first_nothing_is_said() -> None:
 MUTANTS: dict[str, tuple[str, tuple[str, str, str], Callable[[], PlayedRound]]] = {
     "a weight that does not halve": (
         "weights",
-        ("_weights", "weight_max(number) >> integer_field(report, R_STALENESS)", "weight_max(number)"),
+        ("_weights", "weight_max(number) >> staleness", "weight_max(number)"),
         lambda: played(2),
     ),
     "terms that are anybody's": (

@@ -276,6 +276,7 @@ from collegium.settlement._transcript import (
 from collegium.settlement._withdrawal import Withdrawal, read_withdrawal
 from collegium.settlement._works import (
     PublicWork,
+    QualityTerms,
     WorkTerms,
     proof_messages,
     public_works,
@@ -391,6 +392,7 @@ __all__ = [
     "ProofPlan",
     "ProofPlanError",
     "PublicWork",
+    "QualityTerms",
     "Receipt",
     "ReplayMismatchError",
     "Revocation",

@@ -6,7 +6,8 @@ A program is its source and a task's parameters: whoever relies on a court compi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from fractions import Fraction
 from hashlib import sha256
 from itertools import count
 from typing import Final
@@ -15,13 +16,23 @@ from collegium import algebra
 from collegium.aggregation import KeySum, Layout, Report, RoundTerms, seats_needed
 from collegium.consensus import Close, EpochSet, Header
 from collegium.crypto import Digest, frame_fields
+from collegium.incentives import FoldRule
 from collegium.settlement._dissection_players import PARTS
 from collegium.settlement._errors import WorkTermsError
 from collegium.settlement._machine import STEPS_MAX
 from collegium.settlement._model_step import StepRule
 from collegium.settlement._proof_plan import ProofPlan, digest_words
+from collegium.settlement.programs import WORDS
 
-__all__ = ["PublicWork", "WorkTerms", "proof_messages", "public_works", "round_messages", "signed_works"]
+__all__ = [
+    "PublicWork",
+    "QualityTerms",
+    "WorkTerms",
+    "proof_messages",
+    "public_works",
+    "round_messages",
+    "signed_works",
+]
 
 _LIMIT_MAX: Final = 1 << 23  # `_model_step` divides to 24 bits: more than twice a limit
 _RATE_MAX: Final = 1 << 32  # and to double words
@@ -32,7 +43,41 @@ _BLOCK_STEPS: Final = 3 << 18
 _REPORT_BLOCK_STEPS: Final = 11 << 13
 _ENTRY_STEPS: Final = 1 << 10
 _PAIR_STEPS: Final = 1 << 6  # and for a report and a registered trainer, who is looked for
+# And of quality, each several times what was measured: for two trainers of which one is sorted past the other; for an
+# entry of a steward's gradient and another steward; for the blocks of a report and its proof.
+_SORT_STEPS: Final = 1 << 8
+_STEWARD_ENTRY_STEPS: Final = 1 << 6
+_FRONT_STEPS: Final = 1 << 23
+_NOISE_MAX: Final = 1 << 32
 _VOUCHED: Final = "proofs"  # the work that a header's signers may know from others' receipts alone
+
+
+@dataclass(frozen=True)
+class QualityTerms:
+    """What a task with stewards fixes beside.
+
+    Attributes:
+        rule: by which a round's end follows from scores, total and records.
+        stewards: their accounts, in the genesis's order.
+    """
+
+    rule: FoldRule
+    stewards: tuple[bytes, ...]
+
+    @property
+    def accounts(self) -> bytes:
+        """What a program reads of them."""
+        return b"".join(self.stewards)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """What the program of quality is compiled with."""
+        policy = {name.upper(): value % WORDS for name, value in asdict(self.rule.policy).items()}
+        return policy | {
+            "ROWS_MAX": self.rule.rows_max,
+            "WEIGHTED_MIN": self.rule.weighted_min,
+            **digest_words("BENCH", sha256(self.accounts).digest()),
+        }
 
 
 @dataclass(frozen=True)
@@ -50,6 +95,7 @@ class WorkTerms:
         rule: the training rule.
         parameters: the first parameters' bytes.
         plan: of the proofs that reports carry; None where they carry none, or such that no program verifies.
+        quality: of a task with stewards.
 
     Raises:
         WorkTermsError: the programs do not hold for such a task.
@@ -69,6 +115,7 @@ class WorkTerms:
     rule: StepRule
     parameters: bytes
     plan: ProofPlan | None = None
+    quality: QualityTerms | None = None
 
     def __post_init__(self) -> None:
         if self.layout.budget.lanes != 1 or self.first.layout.budget.lanes != 1:
@@ -79,6 +126,8 @@ class WorkTerms:
             raise WorkTermsError(f"parameters up to {self.rule.output_limit}, the programs take {_LIMIT_MAX}")
         if self.rule.numerator >= 1 << 17 or self.rule.denominator > _RATE_MAX:
             raise WorkTermsError(f"a rate of {self.rule.numerator} / {self.rule.denominator} is too fine")
+        if self.quality is not None and max(self.quality.rule.noise.as_integer_ratio()) > _NOISE_MAX:
+            raise WorkTermsError(f"a noise of {self.quality.rule.noise} is too fine")
         if self.steps_max > STEPS_MAX:
             raise WorkTermsError(f"{self.steps_max} instructions, a dispute has room for {STEPS_MAX}")
 
@@ -88,7 +137,14 @@ class WorkTerms:
         trainers, blocks = self.layout.budget.trainers_max, self.layout.blocks
         sums = blocks * (_BLOCK_STEPS + _REPORT_BLOCK_STEPS * trainers) + _ENTRY_STEPS * self.layout.entries
         proofs = 0 if self.plan is None else trainers * self.plan.steps_max(self.first.layout, self.layout)
-        return _FIXED_STEPS + sums + _PAIR_STEPS * trainers**2 + proofs
+        return _FIXED_STEPS + sums + _PAIR_STEPS * trainers**2 + proofs + self._quality_steps()
+
+    def _quality_steps(self) -> int:
+        if self.quality is None:
+            return 0
+        trainers, stewards = len(self.trainers), len(self.quality.stewards)
+        entries = _STEWARD_ENTRY_STEPS * stewards * (stewards + 4) * self.layout.entries
+        return entries + _SORT_STEPS * trainers**2 + _FRONT_STEPS * self.layout.budget.trainers_max
 
     @property
     def levels(self) -> int:
@@ -104,10 +160,12 @@ class WorkTerms:
     def messages(self) -> tuple[bytes, ...]:
         """What programs read beside a round's own messages."""
         plan = () if self.plan is None else (self.plan.to_bytes(),)
-        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters, *plan
+        stewards = () if self.quality is None else (self.quality.accounts,)
+        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters, *plan, *stewards
 
     def _shared(self) -> dict[str, int]:
         first, later = self.first.layout.budget, self.layout.budget
+        noise = Fraction(0) if self.quality is None else self.quality.rule.noise
         return {
             **digest_words("TASK", self.task),
             **digest_words("FIRST_TERMS", self.first.digest),
@@ -122,6 +180,11 @@ class WorkTerms:
             "FIRST_BOUND": first.entry_bound,
             "ENTRIES": self.layout.entries,
             "ENTRY_BOUND": later.entry_bound,
+            "TRAINERS": len(self.trainers),
+            "STEWARDS": 0 if self.quality is None else len(self.quality.stewards),
+            "WEIGHT_MAX": 0 if self.quality is None else self.quality.rule.policy.weight_max,
+            "NOISE_NUMERATOR": noise.numerator,
+            "NOISE_DENOMINATOR": noise.denominator,
         }
 
 
@@ -148,10 +211,11 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
     """Return the kinds of public work that follow from a header of a task."""
     shared, rule = terms._shared(), terms.rule
     proves = {"PROVES": int(terms.proves)}
+    cohort = digest_words("COHORT", sha256(terms.messages[0]).digest())
     weights = proves | {
         "SEATS_NEEDED": seats_needed(len(terms.first.seats), terms.lying_max),
         "TRAINERS_MIN": terms.trainers_min,
-        **digest_words("COHORT", sha256(terms.messages[0]).digest()),
+        **cohort,
     }
     members = {
         "VALIDATORS": terms.epoch_set.size,
@@ -175,6 +239,8 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
         ("model", "_model_step", state | model),
         ("next round", "_next_round", members | {"KEYS_MIN": terms.epoch_set.quorum}),
     ]
+    if terms.quality is not None:
+        modules.append(("quality", "_quality", terms.quality.parameters | cohort))
     if terms.plan is not None:
         modules.append((_VOUCHED, "_close_proofs", terms.plan.parameters))
     return tuple(
@@ -205,7 +271,8 @@ def round_messages(
 ) -> tuple[bytes, ...]:
     """Return every message of a round that its works' programs may read, but for those of `proof_messages`.
 
-    `states`: the model before and, where the round opened, the total, as objects.
+    `states`: the model before and, where the round opened, the total, as objects; of a task with stewards the model
+    after and their records too.
     """
     headers = [header.preimage] if before is None else [header.preimage, before.preimage]
     rows = [algebra.to_bytes(key_sum.rows.reshape(-1)) for key_sum in key_sums]

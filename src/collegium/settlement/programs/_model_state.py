@@ -1,9 +1,13 @@
-"""A model state: the statistics that round 0 opened, 8 bytes each, then the parameters, 4 bytes each."""
+"""A model state: the statistics that round 0 opened, 8 bytes each, then the parameters, 4 bytes each.
+
+Where a task has stewards its part about quality follows, which begins at a multiple of 8 bytes.
+"""
 
 from __future__ import annotations
 
+from collegium.settlement.programs._quality_state import Q_WORDS, QUALITY_AT
 from collegium.settlement.programs._reading import WORD, little_at, read_message, word_at
-from collegium.settlement.programs._task import ENTRIES, FIRST_ENTRIES
+from collegium.settlement.programs._task import ENTRIES, FIRST_ENTRIES, STEWARDS
 from collegium.settlement.programs._words import byte_swap, mul_high
 
 HIDDEN: int  # parameters before the output layer's
@@ -41,10 +45,17 @@ def lifted_by(parameter: int, limit: int) -> int:
     return (parameter + limit) & 0xFFFFFFFF
 
 
+def state_bytes() -> int:
+    """Return how long a model state is."""
+    if STEWARDS > 0:
+        return 8 * (QUALITY_AT + Q_WORDS)
+    return ENTRY_BYTES * FIRST_ENTRIES + PARAMETER_BYTES * (ENTRIES - 1)
+
+
 def is_model(digest: int) -> int:
     """Return 1 if the bytes behind a digest are a model state of the task: whoever trains decodes it first."""
     state, size = read_message(digest)
-    if size != ENTRY_BYTES * FIRST_ENTRIES + PARAMETER_BYTES * (ENTRIES - 1):
+    if size != state_bytes():
         return 0
     for column in range((FIRST_ENTRIES - 1) // 3):
         at = 3 * ENTRY_BYTES * column

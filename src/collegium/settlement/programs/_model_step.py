@@ -1,5 +1,7 @@
 """Public work: the model after a round is what the training rule gives of the opened sum and the model before.
 
+What it says of quality, behind the parameters, is another program's.
+
 A round that did not open keeps the model. Round 0 puts the opened statistics before the first parameters.
 """
 
@@ -12,6 +14,7 @@ from collegium.settlement.programs._model_state import (
     lifted_by,
     limit_of,
     parameter_at,
+    state_bytes,
 )
 from collegium.settlement.programs._reading import (
     TAG_0,
@@ -24,7 +27,7 @@ from collegium.settlement.programs._reading import (
 )
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import H_MODEL, H_TOTAL, OPENED, outcome_of, read_before, read_header
-from collegium.settlement.programs._task import ENTRIES, FIRST_ENTRIES
+from collegium.settlement.programs._task import ENTRIES, FIRST_ENTRIES, STEWARDS
 from collegium.settlement.programs._words import accept, byte_swap, memory, mul_high
 
 NUMERATOR: int
@@ -53,6 +56,8 @@ def main() -> None:
             _begin(hashing, total, length)
         else:
             _step(hashing, total, length, digest_field(before, H_MODEL))
+        if STEWARDS > 0:
+            _put_rest(hashing, digest_field(header, H_MODEL))
         expected = finish_hash(hashing)
     elif before == 0:
         expected = finish_hash(hashing)
@@ -78,7 +83,7 @@ def _step(hashing: int, total: int, length: int, model: int) -> None:
     parameters = ENTRIES - 1
     state, size = read_message(model)
     assert length == TAG_BYTES + ENTRY_BYTES * ENTRIES
-    assert size == ENTRY_BYTES * FIRST_ENTRIES + PARAMETER_BYTES * parameters
+    assert size == state_bytes()
     put_message(hashing, state, 0, ENTRY_BYTES * FIRST_ENTRIES)
     rows = little_at(total, TAG_BYTES + ENTRY_BYTES * parameters)
     assert 0 < rows < LEAST
@@ -86,6 +91,14 @@ def _step(hashing: int, total: int, length: int, model: int) -> None:
         entry = little_at(total, TAG_BYTES + ENTRY_BYTES * index)
         moved = _move(parameter_at(state, index), entry, rows, limit_of(index))
         put_bytes(hashing, byte_swap(moved), PARAMETER_BYTES)
+
+
+def _put_rest(hashing: int, model: int) -> None:
+    """Add what a model state says behind its parameters."""
+    state, size = read_message(model)
+    begin = ENTRY_BYTES * FIRST_ENTRIES + PARAMETER_BYTES * (ENTRIES - 1)
+    assert size == state_bytes()
+    put_message(hashing, state, begin, size - begin)
 
 
 def _move(parameter: int, entry: int, rows: int, limit: int) -> int:

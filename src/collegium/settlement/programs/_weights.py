@@ -1,11 +1,14 @@
 """Public work: a close admits reports of its round under its terms, and weighs each by how stale it says that it is.
 
+Where a task has stewards, each weighs from round 1 on what the model before says of its trainer.
+
 Header -> close -> reports and terms. What is not behind the header's digest is not judged: receipts and signatures.
 """
 
 from __future__ import annotations
 
 from collegium.settlement.programs._members import M_ACCOUNT, VALIDATORS, is_known_epoch, read_members
+from collegium.settlement.programs._quality_state import Q_WEIGHTS, quality_word, read_part
 from collegium.settlement.programs._reading import (
     digest_field,
     field_size,
@@ -54,6 +57,7 @@ from collegium.settlement.programs._round import (
 from collegium.settlement.programs._task import (
     LEVEL,
     SEATS,
+    STEWARDS,
     TRAINERS_MAX,
     first_terms,
     weight_max,
@@ -88,7 +92,10 @@ def main() -> None:
         accept()
     _check_seats(close)
     _check_increasing(memory[close], field_start(close, C_REPORTS), reports)
-    _check_reports(close, number, reports)
+    part = 0
+    if STEWARDS > 0 and before > 0:
+        part = read_part(digest_field(before, H_MODEL))
+    _check_reports(close, number, reports, part)
     accept()
 
 
@@ -147,8 +154,12 @@ def _check_increasing(message: int, at: int, digests: int) -> None:
         assert word_at(message, place - 32 + 8 * word) < word_at(message, place + 8 * word)
 
 
-def _check_reports(close: int, number: int, reports: int) -> None:
-    """Reject unless each report is a registered trainer's, of no more than one a trainer, and weighs what it must."""
+def _check_reports(close: int, number: int, reports: int, part: int) -> None:
+    """Reject unless each report is a registered trainer's, of no more than one a trainer, and weighs what it must.
+
+    `part`: what the model before says of quality; 0 where staleness alone says what a report weighs.
+    """
+    carrying = 0
     assert TRAINERS_MIN <= reports <= TRAINERS_MAX
     digest = allocate(4)
     put_digest(digest, COHORT_0, COHORT_1, COHORT_2, COHORT_3)
@@ -161,8 +172,17 @@ def _check_reports(close: int, number: int, reports: int) -> None:
         trainer = _find_trainer(cohort, length // ACCOUNT_BYTES, memory[report], field_start(report, R_TRAINER))
         assert memory[seen + trainer] == 0
         memory[seen + trainer] = 1
-        weight = weight_max(number) >> integer_field(report, R_STALENESS)
-        assert weight > 0 and weight == little_at(memory[close], field_start(close, C_WEIGHTS) + 8 * index)
+        staleness = integer_field(report, R_STALENESS)
+        weight = weight_max(number) >> staleness
+        if part > 0:
+            assert staleness == 0
+            weight = quality_word(part, Q_WEIGHTS + trainer)
+        else:
+            assert weight > 0
+        assert weight == little_at(memory[close], field_start(close, C_WEIGHTS) + 8 * index)
+        if weight > 0:
+            carrying += 1
+    assert carrying >= TRAINERS_MIN
 
 
 def _check_proof_named(report: int, number: int) -> None:

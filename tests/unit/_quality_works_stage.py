@@ -1,0 +1,197 @@
+"""A round of a task with stewards, whose part about quality, weights and model programs judge.
+
+It is a round of `_works_stage` with another model before, other scores in front of its proofs, and records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
+from hashlib import sha256
+
+import numpy as np
+from _round_stage import TASK, committee
+from _works_stage import LEARNING, PlayedRound, played, work_terms
+
+from collegium.consensus import Header, terms_after, total_bytes
+from collegium.incentives import (
+    NO_SCORE,
+    FoldRule,
+    ModelScore,
+    OrderedRecord,
+    Policy,
+    QualityState,
+    ReportScore,
+    StewardRecord,
+    decode_quality_state,
+    encode_quality_state,
+    encode_steward_record,
+    first_quality_state,
+    fold_round,
+    quality_state_bytes,
+    record_digest,
+    score_commitment,
+)
+from collegium.settlement import (
+    KnownStretches,
+    MachineRun,
+    Program,
+    QualityTerms,
+    WorkTerms,
+    compile_program,
+    public_works,
+)
+
+STEWARDS = tuple(bytes([200 + number]) * 20 for number in range(3))
+RULE = FoldRule(Policy(), Fraction(1, 10), weighted_min=2, rows_max=64)
+PART_BYTES = quality_state_bytes(4, len(STEWARDS), LEARNING.layout(1).entries - 1)
+PARAMETERS = LEARNING.layout(1).entries - 1
+SALT = b"s" * 32
+
+
+@cache
+def quality_terms() -> WorkTerms:
+    known = work_terms()
+    layout = replace(known.layout, budget=replace(known.layout.budget, weight_max=RULE.policy.weight_max))
+    return replace(known, layout=layout, proves=True, quality=QualityTerms(RULE, STEWARDS))
+
+
+@cache
+def program(name: str) -> Program:
+    work = next(work for work in public_works(quality_terms()) if work.name == name)
+    return compile_program(work.module, work.parameters)
+
+
+def first() -> QualityState:
+    return first_quality_state(RULE.policy, quality_terms().trainers, STEWARDS, PARAMETERS)
+
+
+def model_of(state: QualityState, model: bytes) -> bytes:
+    """Return a model state with a part about quality."""
+    return model + bytes(-len(model) % 8) + encode_quality_state(state)
+
+
+def record_of(
+    steward: int, gradient: Sequence[int], number: int, opened: ModelScore | None = None, told: int = 7
+) -> StewardRecord:
+    """Return a steward's record, whose next opening is of score `told`; nobody has signed it."""
+    commitment = score_commitment(TASK, STEWARDS[steward], number, ModelScore(told, SALT))
+    return StewardRecord(STEWARDS[steward], number, np.array(gradient, np.int64), commitment, opened, b"g" * 65)
+
+
+def ordered(record: StewardRecord) -> OrderedRecord:
+    return OrderedRecord(record, record_digest(encode_steward_record(record)))
+
+
+@dataclass(frozen=True)
+class QualityRound:
+    """A round, the state of quality before it and after it, and what is in front of its reports' proofs."""
+
+    played: PlayedRound
+    before: QualityState
+    records: tuple[StewardRecord, ...]
+    proofs: tuple[bytes, ...]
+    stepped: bytes
+    more: tuple[bytes, ...] = ()
+
+    @property
+    def after(self) -> QualityState:
+        """The state of quality after the round."""
+        return decode_quality_state(self.stepped[-PART_BYTES:])
+
+    @property
+    def model(self) -> bytes:
+        """The model state before."""
+        return model_of(self.before, self.played.model)
+
+    @property
+    def messages(self) -> tuple[bytes, ...]:
+        """All that programs may read."""
+        records = [encode_steward_record(record) for record in self.records]
+        earlier = [] if self.played.before is None else [self._header_before().preimage]
+        known = (self.header.preimage, self.stepped, self.model, *earlier, *self.proofs, *records, *self.more)
+        return (*known, *self.played.messages, *quality_terms().messages)
+
+    @property
+    def header(self) -> Header:
+        """The round's header."""
+        before = self.played.header.previous if self.played.before is None else self._header_before().digest
+        return replace(self.played.header, model=sha256(self.stepped).digest(), previous=before)
+
+    def _header_before(self) -> Header:
+        assert self.played.before is not None
+        return replace(self.played.before, model=sha256(self.model).digest())
+
+    def saying(self, after: QualityState) -> QualityRound:
+        """Return the round with a header that says something else of quality."""
+        return replace(self, stepped=self.stepped[:-PART_BYTES] + encode_quality_state(after))
+
+    def weighing(self, weights: Sequence[int]) -> QualityRound:
+        """Return the round with other weights in its close, report by report."""
+        after = terms_after(LEARNING, committee().epoch_set, self._header_before())
+        made = replace(after, layout=quality_terms().layout)
+        pairs = [
+            (replace(report, terms=made.digest), weight)
+            for report, weight in zip(self.played.reports, weights, strict=True)
+        ]
+        pairs.sort(key=lambda pair: pair[0].id)
+        reports = tuple(report for report, _ in pairs)
+        closed = replace(self.played, reports=reports, terms=made).closed(
+            terms=made.digest,
+            reports=tuple(report.id for report in reports),
+            weights=tuple(weight for _, weight in pairs),
+        )
+        return replace(self, played=closed)
+
+    @property
+    def weights(self) -> list[int]:
+        """What the state before gives each report."""
+        trainers = quality_terms().trainers
+        return [int(self.before.weights[trainers.index(report.trainer)]) for report in self.played.reports]
+
+    def accepted(self, name: str) -> bool:
+        """Tell whether a program accepts the round's header."""
+        run = MachineRun(program(name), self.header.digest, KnownStretches(self.messages))
+        return run.stuck is None and run.accepted
+
+
+def round_zero(after: QualityState) -> QualityRound:
+    """Return round 0 with a header that says this of quality."""
+    base = played(0)
+    return QualityRound(base, after, (), (), model_of(after, base.redone[2]))
+
+
+def quality_round(
+    before: QualityState,
+    values: Sequence[int | None],
+    records: Sequence[StewardRecord],
+    number: int = 2,
+    steward_of: Sequence[StewardRecord] = (),
+) -> QualityRound:
+    """Return a round in which the first trainers report these scores, None for no score, of ten rows and more each.
+
+    `steward_of`: whose each record is taken for, where that is not the account in it.
+    """
+    base, trainers = played(number, len(values)), quality_terms().trainers
+    reports, proofs, scores = [], list[bytes](), list[ReportScore]()
+    for report in base.reports:
+        place = trainers.index(report.trainer)
+        value, rows = values[place], 10 + place
+        said = NO_SCORE if value is None else value
+        proofs.append(
+            said.to_bytes(8, "little", signed=True) + rows.to_bytes(8, "little") + bytes(300) + report.trainer
+        )
+        reports.append(replace(report, proof=sha256(proofs[-1]).digest(), staleness=0))
+        scores.append(ReportScore(report.trainer, value, rows))
+    opened = base.redone[1].total
+    counted = [ordered(each) for each in records]
+    for index, owner in enumerate(steward_of):
+        counted[index] = replace(counted[index], record=replace(records[index], account=owner.account))
+    after = fold_round(RULE, before, number, opened[:-1], int(opened[-1]), scores, counted)
+    reports.sort(key=lambda report: report.id)
+    close = replace(base.close, reports=tuple(report.id for report in reports))
+    changed = replace(base, reports=tuple(reports), close=close, header=replace(base.header, close=close.digest))
+    stepped = model_of(after, base.redone[2])
+    return QualityRound(changed, before, tuple(records), tuple(proofs), stepped, (total_bytes(opened),))
