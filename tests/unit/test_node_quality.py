@@ -306,11 +306,40 @@ def test_scores_are_read_from_the_front_of_the_proofs() -> None:
     scale = report_scale(quality, 20, RULE.noise)
     fronts = (ScoreFront(scale.unit, 20), ScoreFront(-scale.unit, 20), ScoreFront(None, 20))
     owners: list[Any] = [SimpleNamespace(trainer=account) for account in ACCOUNTS]
-    reports = [WeighedReport(owner, 15, front.before(b"proof")) for owner, front in zip(owners, fronts, strict=True)]
+    reports = [WeighedReport(owner, 15, front.before(bytes(48))) for owner, front in zip(owners, fronts, strict=True)]
     two = TASK.decode_state(end(2, one, [], reports)).quality
 
     assert two is not None
     assert two.scores.tolist() == [1 << 16, -(1 << 16), NO_SCORE]
     assert not two.has_direction
-    with pytest.raises(ScoreFrontError):
-        RULE.step(2, one, one, total(2, one), [replace(reports[0], proof=b"p")], [])
+    with pytest.raises(ScoreFrontError, match="63 bytes"):
+        ScoreFront.split(bytes(63))
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        b"",
+        b"p",
+        bytes(63),
+        ScoreFront(5, 0).before(bytes(48)),
+        ScoreFront(5, RULE.rows_max + 1).before(bytes(48)),
+        ScoreFront(5, (1 << 64) - 1).before(bytes(48)),
+    ],
+    ids=["none", "a byte", "less than a block", "no rows", "too many rows", "all rows there are"],
+)
+def test_a_front_that_no_proof_verifies_with_spoils_no_round_and_says_nothing(proof: bytes) -> None:
+    """All of those that vouched for it may be bad; what comes of it must be one thing to everybody."""
+    one = after_one(stewards())
+    owner: Any = SimpleNamespace(trainer=ACCOUNTS[0])
+    report = WeighedReport(owner, 15, proof)
+    assert RULE.state_of(end(2, one, [], [report])).scores.tolist() == [NO_SCORE] * 3
+
+
+@pytest.mark.parametrize("value", [(1 << 63) - 1, 1 - (1 << 63)])
+def test_any_score_is_cut(value: int) -> None:
+    one = after_one(stewards())
+    owner: Any = SimpleNamespace(trainer=ACCOUNTS[0])
+    report = WeighedReport(owner, 15, ScoreFront(value, 20).before(bytes(48)))
+    cut = (1 << 16) if value > 0 else -(1 << 16)
+    assert RULE.state_of(end(2, one, [], [report])).scores.tolist() == [cut, NO_SCORE, NO_SCORE]

@@ -99,7 +99,8 @@ def challenge(
     Raises:
         CollegiumError: the chain is not reachable or refuses.
     """
-    heard = rooms or ([found_courtroom(run, player)] if finding.work in FOUNDED_FOR else [])
+    founded = finding.work in FOUNDED_FOR and run.task.quality is None  # whose step that court does not know
+    heard = rooms or ([found_courtroom(run, player)] if founded else [])
     room = next((room for room in heard if room.hears(finding)), None)
     if room is None:
         player.say("no contract can be brought to see this yet: docs/spec/disputes.md says which work can be disputed")

@@ -60,6 +60,7 @@ __all__ = [
 IntArray = npt.NDArray[np.int64]
 
 _FRONT = struct.Struct("<qQ")  # y, rows
+_FRONTED_MIN = 64  # bytes: one block of SHA-256, which a program of the dispute machine looks at
 
 
 class StewardsRefusedError(CollegiumError):
@@ -97,8 +98,10 @@ class ScoreFront:
         Raises:
             ScoreFrontError: there is no front, or no proof behind it.
         """
-        if len(data) <= _FRONT.size:
-            raise ScoreFrontError(f"{len(data)} bytes, expected a score and a proof behind it", length=len(data))
+        if len(data) < _FRONTED_MIN:
+            raise ScoreFrontError(
+                f"{len(data)} bytes, expected a score and a proof behind it, {_FRONTED_MIN} at least", length=len(data)
+            )
         value, rows = _FRONT.unpack_from(data)
         return cls(None if value == NO_SCORE else value, rows), data[_FRONT.size :]
 
@@ -249,10 +252,25 @@ class QualityRule:
         if round_number == 0:
             return stepped
         before = self.state_of(stepped)
-        scores = [_score(report, scored=before.has_direction) for report in reports]
+        scores = [self._score(report, scored=before.has_direction) for report in reports]
         ordered = [OrderedRecord(decode_steward_record(data, self.task), record_digest(data)) for data in records]
         after = fold_round(self.fold_rule, before, round_number, total[:-1], int(total[-1]), scores, ordered)
         return stepped[: -self.state_bytes] + encode_quality_state(after)
+
+    def _score(self, found: WeighedReport, *, scored: bool) -> ReportScore:
+        """Return what a report says of its score: nothing, if no proof can verify with what it says.
+
+        Those whom the beacon chose may all vouch for a proof that does not verify. What stands before it then spoils no
+        round, and is the same to everybody.
+        """
+        none = ReportScore(found.report.trainer, None, 0)
+        if not scored:
+            return none
+        try:
+            front, _ = ScoreFront.split(found.proof)
+        except ScoreFrontError:
+            return none
+        return ReportScore(found.report.trainer, front.value, front.rows) if 0 < front.rows <= self.rows_max else none
 
     @property
     def fold_rule(self) -> FoldRule:
@@ -273,10 +291,3 @@ class QualityRule:
 def quality_points(rule: QualityRule, model: bytes) -> dict[bytes, int]:
     """Return what every trainer has earned up to a model state, 2^-16, by account."""
     return dict(zip(rule.trainers, rule.state_of(model).standing.points.tolist(), strict=True))
-
-
-def _score(found: WeighedReport, *, scored: bool) -> ReportScore:
-    if not scored:
-        return ReportScore(found.report.trainer, None, 0)
-    front, _ = ScoreFront.split(found.proof)
-    return ReportScore(found.report.trainer, front.value, front.rows)
