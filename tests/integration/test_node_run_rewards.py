@@ -70,8 +70,13 @@ def test_every_round_of_training_is_paid_in_equal_parts_to_the_last_wei(paying: 
     assert [[due.amount for due in entry.dues] for entry in paid.lists] == [[51, 51, 50, 50], [26, 25, 25, 25]]
     rewards: Any = paying.summary["rewards"]
     assert [(entry["first_round"], entry["last_round"], entry["total"]) for entry in rewards] == [
-        (0, 2, 2 * BUDGET),
-        (3, 3, BUDGET),
+        (0, 2, str(2 * BUDGET)),
+        (3, 3, str(BUDGET)),
+    ]
+    names = [name for _, name in paying.federation.genesis.trainers]
+    earned = [str(amount) for amount in (77, 76, 75, 75)]
+    assert paying.summary["earnings"] == [
+        {"trainer": name, "wei": wei} for name, wei in zip(names, earned, strict=True)
     ]
 
 
@@ -286,6 +291,6 @@ def test_on_a_node_the_holder_of_a_licence_and_its_curator_are_paid(
         assert sorted(chain.balance(account) for account in others) == [75, 76, 76]
         (entry,) = json.loads(invoke(run.path, "--json").stdout)["lists"]
         assert (entry["state"], [line["claimed"] for line in entry["lines"]]) == ("open", [True] * 4)
-        assert entry["lines"][0]["licence"] == number
+        assert (entry["lines"][0]["licence"], entry["lines"][0]["name"]) == (number, "a/0")
         again = invoke(run.path, "--claim")
         assert (again.exit_code, "wei sent" in again.stdout) == (ExitCode.GOOD, False)

@@ -146,6 +146,8 @@ from collegium.node._base_chain import (
     ChainRecord,
     ConvictionRecord,
     HandoverRecord,
+    PaidList,
+    RewardsRecord,
     decode_chain_record,
     encode_chain_record,
 )
@@ -700,7 +702,10 @@ def chain_records() -> Sequence[bytes]:
         site=SlashingSite(ADDRESS, ADDRESS, ADDRESS, ADDRESS),
         convictions=(ConvictionRecord(charge, 1, 3, ADDRESS, 9, 1, 400_000),),
     )
-    return [encode_chain_record(record) for record in (of_node, embedded, relieved, convicted)]
+    due = (settlement.Due(ADDRESS, 1 << 90), settlement.Due(ADDRESS, 1, 7))
+    money = settlement.MoneySite(ADDRESS, ADDRESS, ADDRESS, ADDRESS)
+    paid = replace(of_node, rewards=RewardsRecord(money, 9, (PaidList(0, due, b"\7" + SHARE, 300_000),)))
+    return [encode_chain_record(record) for record in (of_node, embedded, relieved, convicted, paid)]
 
 
 def run_evidence() -> Sequence[bytes]:
@@ -1262,5 +1267,6 @@ INSIDE = {
     "crypto/_bls_backend.py Pyblst.decode_g2": "behind `BLS public key`",
     "node/_consortium.py load_account": "behind `secret file`",
     "node/_consortium.py load_validator_secrets": "behind `secret file`",
+    "node/_claims.py load_dues": "files of a run, behind `genesis`, `experiment`, `chain record`",
     "node/_watch.py load_watched": "files of a run, behind `genesis`, `experiment`, `ledger of epochs`, `chain record`",
 }

@@ -31,6 +31,7 @@ from collegium.node._rewards import (
     RewardsRefusedError,
     difference,
     equal_points,
+    payee_names,
     reward_rule,
 )
 from collegium.settlement import NO_CHECKPOINT, Checkpoint, Due, PayPlace
@@ -88,6 +89,9 @@ def test_a_site_with_a_licence_is_paid_on_it_and_its_holder_has_the_line() -> No
     holder = bytes.fromhex("22" * 20)
     assert rule.dues([dict.fromkeys(PAYEES, 1)]) == (Due(holder, 34, 5), Due(holder, 33, 5), Due(CARL, 33))
     assert reward_rule(decode(SMALLEST), genesis, unscored) is None
+    names = payee_names(decode(text), genesis)
+    assert names == {Due(holder, 0, 5): "H", Due(CARL, 0): "other/0"}  # a site of two trainers has one name
+    assert payee_names(decode(SMALLEST), genesis)[Due(ANNA, 0)] == "H/0"
 
 
 def test_where_there_are_stewards_the_standings_points_are_paid() -> None:

@@ -67,7 +67,7 @@ def _print_list(run: "PaidRun", entry: "DueList", now_s: int | None) -> None:
     for line, due in enumerate(entry.dues):
         licence = f", licence {due.licence}" if due.licence else ""
         claimed = ", claimed" if line in entry.claimed else ""
-        name = run.names.get(due.account, "unknown")
+        name = run.name_of(due) or "unknown"
         typer.echo(printable(f"  {due.amount} wei to 0x{due.account.hex()} ({name}{licence}){claimed}"))
 
 
@@ -96,7 +96,7 @@ def _list_object(run: "PaidRun", entry: "DueList", now_s: int | None) -> dict[st
         "lines": [
             {
                 "account": due.account.hex(),
-                "name": run.names.get(due.account),
+                "name": run.name_of(due),
                 "amount": due.amount,
                 "licence": due.licence or None,
                 "claimed": None if now_s is None else line in entry.claimed,

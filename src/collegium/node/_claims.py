@@ -34,7 +34,7 @@ from collegium.settlement import (
 from ._base_chain import decode_chain_record
 from ._experiment import experiment_from_bytes
 from ._genesis import decode_genesis
-from ._rewards import RewardList
+from ._rewards import RewardList, payee_names
 from ._run import CHAIN, GENESIS
 from ._watch import NotOnANodeError
 
@@ -76,14 +76,18 @@ class PaidRun:
 
     Attributes:
         url: of the node; None where it settled on the chain of its own process, which ended with it.
-        names: whom a line means, by account: a trainer, or the site whose licence the account holds.
+        names: who is meant by a line (`payee_names`).
     """
 
     url: str | None
     deployment: Deployment
     site: MoneySite
     lists: tuple[DueList, ...]
-    names: dict[bytes, str]
+    names: dict[Due, str]
+
+    def name_of(self, due: Due) -> str | None:
+        """Return who is meant by a line, None if nobody of the genesis is."""
+        return self.names.get(replace(due, amount=0))
 
     @property
     def node(self) -> JsonRpcChain:
@@ -110,8 +114,7 @@ def load_dues(path: Path, url: str | None = None) -> PaidRun:
     record = decode_chain_record((path / CHAIN).read_bytes())
     if record.paying is None:
         raise NoRewardsError(f"{path} pays its trainers nothing: its experiment has no section [rewards]", path=path)
-    names, licences = dict(genesis.trainers), experiment_from_bytes(genesis.experiment).licences
-    names |= {entry.holder: entry.site for entry in (licences.sites if licences else ())}
+    names = payee_names(experiment_from_bytes(genesis.experiment), genesis)
     lists: list[DueList] = []
     for paid in record.paying.lists:
         if not 0 <= paid.checkpoint < len(record.checkpoints):

@@ -37,6 +37,7 @@ __all__ = [
     "RewardsRefusedError",
     "difference",
     "equal_points",
+    "payee_names",
     "reward_plan",
     "reward_rule",
     "scored_points",
@@ -248,6 +249,19 @@ def reward_rule(experiment: Experiment, genesis: Genesis, task: LearningTask) ->
     payees = {account: licensed.get(name.rsplit("/", 1)[0], Due(account, 0)) for account, name in genesis.trainers}
     points = equal_points if task.quality is None else scored_points(task.quality)
     return RewardRule(settings.budget, payees, points)
+
+
+def payee_names(experiment: Experiment, genesis: Genesis) -> dict[Due, str]:
+    """Return who is meant by the lines of lists, which are the keys but for amounts: a trainer.
+
+    Or the site, where its data have a licence and it has several trainers.
+    """
+    licensed, names = _licensed(experiment.licences), dict[Due, str]()
+    for account, name in genesis.trainers:
+        site = name.rsplit("/", 1)[0]
+        payee = licensed.get(site, Due(account, 0))
+        names[payee] = site if payee in names else name
+    return names
 
 
 def _licensed(licences: LicenceSettings | None) -> dict[str, Due]:

@@ -6,6 +6,7 @@ The folder holds no secret key and no sealed column. docs/spec/run.md lists its 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from collegium.crypto import Digest, os_random
 from collegium.errors import CollegiumError
 from collegium.learning import Evaluation, Rows, TrainerRows
 from collegium.lineage import Store
-from collegium.settlement import Chain, ContractRefusedError, header_root
+from collegium.settlement import Chain, ContractRefusedError, Due, header_root
 
 from ._attackers import attacker_names
 from ._attest import Attest
@@ -69,7 +70,7 @@ from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND, BlockStore
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
 from ._manifest import write_manifest
 from ._play import PlayedRound, play_round, present
-from ._rewards import Payroll, reward_plan, reward_rule
+from ._rewards import Payroll, payee_names, reward_plan, reward_rule
 from ._setup import Federation, set_up
 from ._sharded_ledger import ShardedRound, assemble_sharded
 from ._sharded_node import ShardedNode
@@ -266,11 +267,14 @@ def summary_of(
     told = epoch_facts(epochs, experiment.task.rounds, [handover.gas for handover in chain.handed_over])
     convictions = _conviction_facts(chain, [known.epoch_set for known in epochs.known])
     summary = summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told, convictions)
-    return summary | _reward_facts(chain)
+    return summary | _reward_facts(chain, payee_names(experiment, genesis))
 
 
-def _reward_facts(chain: ChainRecord) -> dict[str, object]:
-    """Return what was listed for the rounds of each checkpoint, where rounds are paid."""
+def _reward_facts(chain: ChainRecord, names: Mapping[Due, str]) -> dict[str, object]:
+    """Return what was listed for the rounds of each checkpoint, where rounds are paid, and what each trainer earned.
+
+    Amounts are text: few readers of JSON keep whole numbers of such a size.
+    """
     if chain.paying is None:
         return {}
     lists = [
@@ -278,12 +282,16 @@ def _reward_facts(chain: ChainRecord) -> dict[str, object]:
             "first_round": chain.checkpoints[paid.checkpoint].first_round,
             "last_round": chain.checkpoints[paid.checkpoint].last_round,
             "lines": len(paid.dues),
-            "total": sum(due.amount for due in paid.dues),
+            "total": str(sum(due.amount for due in paid.dues)),
             "gas": paid.gas,
         }
         for paid in chain.paying.lists
     ]
-    return {"rewards": lists}
+    earned = Counter[str]()
+    for due in (due for paid in chain.paying.lists for due in paid.dues):
+        earned[names.get(replace(due, amount=0), "0x" + due.account.hex())] += due.amount
+    earnings = [{"trainer": name, "wei": str(amount)} for name, amount in sorted(earned.items())]
+    return {"rewards": lists, "earnings": earnings}
 
 
 def _conviction_facts(chain: ChainRecord, epoch_sets: Sequence[EpochSet]) -> list[ConvictionFacts]:
