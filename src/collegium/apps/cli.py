@@ -412,6 +412,35 @@ def bench_quality(
         _show_rows(engine_of(context).quality_rows(whole=whole, part=part, attack=attack), json=json)
 
 
+@bench.command("cohort")
+def bench_cohort(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG.toml]", help="An experiment with stewards.", show_default="the demo's"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, max=10_000, help="Runs: of the seeds from 0 on.")
+    ] = 200,
+    honest: Annotated[bool, typer.Option("--honest", help="Without the experiment's attackers.")] = False,
+) -> None:
+    """Count what stewards do to the trainers of an experiment, in many runs whose rounds fold as real ones, unproved.
+
+    \b
+    Example:
+      collegium bench cohort
+      collegium bench cohort trial/demo.toml --seeds 20 --honest
+    """
+    with exit_codes():
+        from collegium.apps._bench_cohort import cohort_lines
+        from collegium.node import load_experiment
+
+        typer.echo(f"collegium {__version__}", err=True)
+        experiment = load_experiment(engine_of(context).demo_config() if config is None else config)
+        for line in cohort_lines(experiment, seeds, honest=honest):
+            typer.echo(line)
+
+
 @bench.command("settlement")
 def bench_settlement(
     context: typer.Context,

@@ -4,7 +4,7 @@ Read `play_round` first: one round of the protocol from top to bottom.
 """
 
 from ._attack_settings import UPDATE_ATTACKS, AttackSettings, TrainerAttack
-from ._attackers import NobodyHonestError, UnknownAttackerError
+from ._attackers import NobodyHonestError, UnknownAttackerError, spoil_trainers
 from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
 from ._base_chain import CHAIN_FAILURES
 from ._claims import DueList, NoRewardsError, PaidRun, claim_dues, load_dues, read_dues
@@ -125,6 +125,7 @@ from ._penalties import bring_charges, convict_signers, tell_standing
 from ._play import PlayedRound, play_round
 from ._privacy import PrivacyMissingError, PrivacySettings, PrivacyTerms, epsilon_of, noise_for, privacy_terms
 from ._public_work import PublicRecord, read_public_record
+from ._quality_settings import QualitySettings
 from ._register import (
     CommitmentCountError,
     CommitmentUsedError,
@@ -163,7 +164,7 @@ from ._registration import (
 from ._relay_plan import RelayPlan, plan_relay
 from ._roles import preload_roles, run_role
 from ._run import RunRefusedError, run_experiment
-from ._setup import Federation, TaskTooLargeError, set_up
+from ._setup import Federation, TaskTooLargeError, read_data, set_up
 from ._status import StatusError, ValidatorStatus, network_status
 from ._task import LearningTask, ModelState, ModelStateError
 from ._tls import TlsFiles, create_authority, identity_from_uri, issue, peer_tls, save_credentials
@@ -283,6 +284,7 @@ __all__ = [
     "PrivacyTerms",
     "Problem",
     "PublicRecord",
+    "QualitySettings",
     "Quantised",
     "Quantiser",
     "QuoteCommandError",
@@ -413,6 +415,7 @@ __all__ = [
     "play_vectors",
     "preload_roles",
     "privacy_terms",
+    "read_data",
     "read_dues",
     "read_public_record",
     "role_of",
@@ -422,6 +425,7 @@ __all__ = [
     "seats_spoiled_max",
     "set_up",
     "settle_in",
+    "spoil_trainers",
     "tell_standing",
     "terms_digest",
     "try_mutants",
