@@ -34,6 +34,7 @@ def test_no_world_loses_safety_and_all_end() -> None:
     assert found.evidence["BlockEquivocation"] > 0
     assert found.totals["handovers"] >= WORLDS // 20
     assert found.totals["stale reports admitted"] > 0
+    assert found.totals["records ordered"] > 0
 
 
 @pytest.mark.slow

@@ -132,6 +132,7 @@ def _replay(seed: int, sizes: tuple[int, int], *, json: bool) -> bool:
         "changes put off": book.put_off,
         "beyond the premise": book.beyond,
         "stale reports admitted": book.stale,
+        "records ordered": book.records,
         "evidence": dict(book.evidence),
         "virtual ms": book.virtual_ms,
         "failure": book.failure,

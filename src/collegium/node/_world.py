@@ -27,6 +27,7 @@ from collegium.consensus import (
     EvidenceFound,
     PeerJoined,
     RoundContext,
+    RoundRecord,
     Tick,
     ValidatorContext,
 )
@@ -43,7 +44,8 @@ from ._world_checks import SIGNED, VERIFIERS, LivenessError, Rounds, SafetyError
 from ._world_disk import Drive
 from ._world_liars import Liar
 from ._world_plan import TIMEOUT_BASE_MS, WorldPlan
-from ._world_task import FIRST_MODEL, Once, Tally, Trained, make_cast, train
+from ._world_quality import AUTHORS, make_record
+from ._world_task import FIRST_MODEL, Once, Tally, Trained, make_cast, marks_of, train
 
 __all__ = ["BeyondPremiseError", "Chronicle", "World"]
 
@@ -53,6 +55,7 @@ REJOIN_MS = 200  # mean time until a broken connection is made anew
 TORN = 0.4  # of crashes come before the step's transaction
 INSISTS = 0.3  # how often a trainer with two reports sends one to somebody who has the other
 REBOOTS = 0.3  # of restarts begin with a clock near 0
+MEASURED = 0.7  # how often a record reaches a validator that it is brought to, before it is calm
 LIMIT_MS = 180_000  # of calm, until everything must have come about
 
 
@@ -80,6 +83,7 @@ class Chronicle:
     put_off: int = 0
     dropped: int = 0
     stale: int = 0
+    records: int = 0
     virtual_ms: int = 0
     beyond: str = ""
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -154,6 +158,7 @@ class World:
         self.trace = sha256()
         self.chronicle = Chronicle(plan.seed, plan)
         self.made: dict[tuple[int, int], list[Trained]] = {}
+        self.measured: dict[tuple[int, int], list[bytes]] = {}
         self.hosts: list[Host] = []
         self.broken: set[tuple[int, int]] = set()
         self.view_parts: dict[tuple[int, int], dict[int, int]] = {}
@@ -201,7 +206,7 @@ class World:
     def _surroundings(self, index: int, random: Stream) -> RoundContext:
         plan, cast = self.plan, self.cast
         return RoundContext(
-            agreed=Tally(plan.proved, plan.staleness),
+            agreed=Tally(plan.proved, plan.staleness, plan.quality),
             epoch_set=cast.epoch_set,
             index=index,
             account=cast.accounts[index],
@@ -215,6 +220,7 @@ class World:
             cohort_min=plan.cohort_min,
             lying_max=plan.lying_max,
             verifiers=VERIFIERS,
+            quality=marks_of(plan, cast),
         )
 
     def _start(self) -> None:
@@ -231,6 +237,8 @@ class World:
             self._at(TICK_MS + self.random.randrange(500), ("tick", host))
         for trainer in range(len(self.plan.trainers)):
             self._at(self.random.randrange(300), ("poll", trainer))
+        for author in range(AUTHORS if self.plan.quality else 0):
+            self._at(self.random.randrange(300), ("measure", author))
         if weather.split_ms:
             t = 0
             while (t := t + 1 + int(self.random.expovariate(1 / weather.split_ms))) < weather.calm_ms:
@@ -275,6 +283,7 @@ class World:
         book.handovers = len(self.truths) - 1
         book.put_off = sum(truth.change.put_off for truth in self.truths if truth.change is not None)
         book.dropped = sum(self.plan.size - truth.size for truth in self.truths)
+        book.records = sum(map(len, rounds.records.values()))
         book.stale = sum(rounds.staleness[r] > 0 for close in rounds.closes.values() for r in close.reports)
         return book
 
@@ -339,6 +348,8 @@ class World:
                     self._step(host, EpochMessage(host.validator.epoch, Tick()), host.index)
             case "poll":
                 self._poll(*args)
+            case "measure":
+                self._measure(*args)
             case "rejoin":
                 self._rejoin(*args)
             case "split":
@@ -474,7 +485,7 @@ class World:
             raise SafetyError(f"{host.index} signs in epoch {epoch}, where it has no place")
         journal = host.drive.journals[epoch]
         if place is not None:
-            truth.says(place, message, host.closed, node and node.state, journal)
+            truth.says(place, message, host.closed, node and node.state, journal, host.clock(self.now))
         if truth.change is not None:
             truth.change.says(host.index, message, journal)
 
@@ -631,6 +642,26 @@ class World:
         calm = self.now >= self.weather.calm_ms
         if calm or self.random.random() >= 5 * self.weather.lose:
             self._at(self.now + self.random.randrange(1, 100), ("message", host, made.upload, None))
+
+    def _measure(self, author: int) -> None:
+        """Have an author bring the newest round's record, made once, to whoever lacks it; the last one has two."""
+        self._at(self.now + POLL_MS, ("measure", author))
+        number, goal = max(self.rounds.terms), self._goal()
+        if goal is not None and number >= goal:
+            return
+        if (author, number) not in self.measured:
+            draws = [self.random.randbytes(8) for _ in range(2 if author == AUTHORS - 1 else 1)]
+            self.measured[author, number] = [make_record(author, number, draw) for draw in draws]
+        made = self.measured[author, number]
+        for host in self.hosts:
+            node = host.node
+            if node is None or not host.up or node.state.round.terms.round not in (number - 1, number):
+                continue
+            known = (*node.state.records.final, *(entry.record for entry in node.state.records.held))
+            record = made[self.random.randrange(len(made))]
+            if record not in known and (self.now >= self.weather.calm_ms or self.random.random() < MEASURED):
+                brought = RoundRecord(number, record)
+                self._at(self.now + self.random.randrange(1, 100), ("message", host, brought, None))
 
     def _loose_blocks(self, epoch: int) -> list[Block]:
         """Return the last blocks that anybody holds above the final one of an epoch: what a liar may vote for."""

@@ -36,7 +36,9 @@ from collegium.consensus import (
     VoteEquivocation,
     assign_seats,
     decode_payload,
+    is_beside_rounds,
     is_epoch_record,
+    is_round_record,
     total_digest,
     verify_double_report,
     verify_evidence,
@@ -49,7 +51,8 @@ from collegium.errors import CollegiumError
 from ._journal import MemoryJournal
 from ._world_change import ChangeTruth, EpochStage, SafetyError
 from ._world_plan import WorldPlan
-from ._world_task import FIRST_MODEL, Cast, Once, Tally
+from ._world_quality import AUTHORS, Marks
+from ._world_task import FIRST_MODEL, Cast, Once, Tally, marks_of
 
 __all__ = ["SIGNED", "VERIFIERS", "LivenessError", "Rounds", "SafetyError", "Truth"]
 
@@ -75,6 +78,7 @@ class Rounds:
     updates: dict[Digest, Ints] = field(default_factory=dict)
     trainer_of: dict[Digest, int] = field(default_factory=dict)
     staleness: dict[Digest, int] = field(default_factory=dict)
+    records: dict[int, list[bytes]] = field(default_factory=dict)  # that are final before a round's close
     convicted: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -103,7 +107,8 @@ class Truth:
         self.honest = frozenset(place for place, member in enumerate(self.members) if member in plan.honest)
         self.size = len(self.members)
         self.quorum = self.size - (self.size - 1) // 3
-        self.agreed = Tally(plan.proved, plan.staleness)
+        self.agreed = Tally(plan.proved, plan.staleness, plan.quality)
+        self.marks = marks_of(plan, cast)
         self.change: ChangeTruth | None = None
         if plan.changes:
             self.change = ChangeTruth(plan, cast, stage)
@@ -119,8 +124,12 @@ class Truth:
 
     # ------------------------------------------------------------------------------------------------ what is said
 
-    def says(self, index: int, message: Any, closed: frozenset[Digest], state: Any, journal: MemoryJournal) -> None:
+    def says(
+        self, index: int, message: Any, closed: frozenset[Digest], state: Any, journal: MemoryJournal, clock_ms: int
+    ) -> None:
         """Check a message that an honest validator in this state sends; `closed` are the closes that are final to it.
+
+        `clock_ms` is what its clock shows.
 
         Raises:
             SafetyError: it breaks a promise.
@@ -132,7 +141,7 @@ class Truth:
                 if key not in self._said:
                     if self._given_up.get(index, 0) >= message.view:
                         raise SafetyError(f"validator {index} votes in view {message.view} after giving it up")
-                    self._votes_for(index, state, message)
+                    self._votes_for(index, state, message, clock_ms)
                     self._voted[index] = max(self._voted.get(index, 0), message.view)
                 self._said[key] = True
             case Timeout():
@@ -156,16 +165,38 @@ class Truth:
                 for key_sum in message.key_sums:
                     self._once((index, "key sum", message.round, key_sum.seat), key_sum.digest)
 
-    def _votes_for(self, index: int, state: Any, vote: Vote) -> None:
-        """Check that a close that is voted for admits more than half of the trainers that the voter knows, or none."""
+    def _votes_for(self, index: int, state: Any, vote: Vote, clock_ms: int) -> None:
+        """Check that a close that is voted for admits more than half of the trainers that the voter knows, or none.
+
+        Of those that carry weight, where reports weigh by quality; and that it leaves out no record known for long.
+        """
         block = None if state is None else state.replica.blocks.get(vote.ballot.block)
-        if block is None or not block.payload or is_epoch_record(block.payload):
+        if block is None or not block.payload or is_beside_rounds(block.payload):
             return
         payload = decode_payload(block.payload)
-        if isinstance(payload, Close) and payload.round == state.round.terms.round and payload.reports:
-            held = len({held.report.trainer for held in state.round.admissible().values()})
-            if 2 * len(payload.reports) <= held and "half" not in self.quiet:
-                raise SafetyError(f"validator {index} votes for a close of {len(payload.reports)} of {held} trainers")
+        if not isinstance(payload, Close) or payload.round != state.round.terms.round:
+            return
+        if payload.reports and "half" not in self.quiet:
+            weights = None if self.marks is None else self.marks.weights(payload.round, state.round.model)
+            known = {held.report.trainer for held in state.round.admissible().values()}
+            held = len([trainer for trainer in known if weights is None or weights[trainer]])
+            admitted = sum(weight > 0 for weight in payload.weights)
+            if 2 * admitted <= held:
+                raise SafetyError(f"validator {index} votes for a close of {admitted} of {held} trainers")
+        if self.marks is not None and state.round.close is None:
+            self._leaves_no_record_out(self.marks, index, state, block, clock_ms)
+
+    def _leaves_no_record_out(self, marks: Marks, index: int, state: Any, block: Block, clock_ms: int) -> None:
+        """Check that a close follows every record that its voter has known for long, and still could, in time."""
+        timing, round_ = self.plan.timing, state.round
+        if clock_ms >= round_.began_ms + timing.deadline_ms:
+            return
+        path = [held.payload[1:] for held in state.replica.path(block.digest) if is_round_record(held.payload)]
+        before = (*state.records.final, *path)
+        authors = {record[:1] for record in before}
+        for entry in state.records.of_round(round_.terms.round):
+            if entry.came_ms + timing.keys_ms <= clock_ms and entry.record[:1] not in authors:
+                raise SafetyError(f"validator {index} votes for a close that leaves out a record it knows")
 
     def _once(self, key: tuple[Any, ...], value: Any) -> None:
         if self._said.setdefault(key, value) != value:
@@ -201,8 +232,22 @@ class Truth:
             raise SafetyError(f"epoch {self.epoch_set.epoch} goes on after its last header")
         if self.change is not None and is_epoch_record(payload):
             self.change.ordered(payload, len(self.rounds.headers))
+        elif is_round_record(payload):
+            self._records(payload[1:])
         else:
             self._decided(decode_payload(payload))
+
+    def _records(self, record: bytes) -> None:
+        """Check a record that became final, and note that it counts."""
+        number = len(self.rounds.headers)
+        before = self.rounds.records.setdefault(number, [])
+        if self.marks is None or number in self.rounds.closes:
+            raise SafetyError(f"a record is final in round {number} after its close, or where there are none")
+        try:
+            self.marks.check_record(number, self.rounds.models[number - 1], before, record)
+        except CollegiumError as error:
+            raise SafetyError(f"a record is final in round {number} that may not follow: {error}") from error
+        before.append(record)
 
     def _decided(self, payload: Close | Certified) -> None:
         number = len(self.rounds.headers)
@@ -232,11 +277,7 @@ class Truth:
             raise SafetyError(f"the final close of round {close.round} admits two reports of one trainer")
         if close.reports and len(trainers) < self.plan.cohort_min:
             raise SafetyError(f"the final close of round {close.round} admits {len(trainers)} reports alone")
-        most = self.agreed.staleness_max(close.round)
-        if close.weights != tuple(2 ** (most - self.rounds.staleness[report]) for report in close.reports):
-            raise SafetyError(
-                f"the final close of round {close.round} weighs reports by {close.weights}, not by their age"
-            )
+        self._check_weights(close)
         failing = [trainer for trainer in trainers if self.plan.trainers[trainer] == "false proof"]
         if failing and self.size - len(self.honest) < VERIFIERS:
             raise SafetyError(f"the final close of round {close.round} admits a report whose proof does not verify")
@@ -244,6 +285,20 @@ class Truth:
         for receipt in close.signed:
             if receipt not in self._receipts and self._index(seats[receipt.seat].validator) in self.honest:
                 raise SafetyError(f"round {close.round} counts a receipt that seat {receipt.seat} never gave")
+
+    def _check_weights(self, close: Close) -> None:
+        """Check that reports weigh what the model says of their trainers, or by their age, and enough of them do."""
+        most, model = self.agreed.staleness_max(close.round), self.rounds.models[close.round - 1]
+        weights = None if self.marks is None else self.marks.weights(close.round, model)
+        if weights is None:
+            expected = [2 ** (most - self.rounds.staleness[report]) for report in close.reports]
+        else:
+            accounts = [trainer.address for trainer in self.cast.trainers]
+            expected = [weights[accounts[self.rounds.trainer_of[report]]] for report in close.reports]
+        if list(close.weights) != expected:
+            raise SafetyError(f"the final close of round {close.round} weighs by {close.weights}, not by {expected}")
+        if close.reports and sum(weight > 0 for weight in expected) < self.plan.cohort_min:
+            raise SafetyError(f"too few reports of the final close of round {close.round} carry weight: {expected}")
 
     def _check_header(self, header: Header, close: Close) -> None:
         model = self.rounds.models[header.round - 1]
@@ -255,6 +310,9 @@ class Truth:
             if header.total != total_digest(total):
                 raise SafetyError(f"round {header.round} opened another sum than that of its admitted reports")
             model = self.agreed.step(header.round, model, total)
+            if self.marks is not None:
+                weighed = list(zip(close.reports, close.weights, strict=True))
+                model += self.marks.told(weighed, self.rounds.records.get(header.round, []))
         if header.model != sha256(model).digest():
             raise SafetyError(f"the final header of round {header.round} names another model")
         self._check_next(header)
@@ -380,6 +438,7 @@ class Truth:
             ("reports", len(round_.reports), cohort),
             ("releases", len(round_.releases), size),
             ("secrets", len(round_.secrets), 3),
+            ("records held", len(state.records.held), 2 * AUTHORS + 32),
             ("said", len(state.said), 2 * cohort * self.plan.seats + 4 * size),
         )
         for name, grown, most in sizes:

@@ -25,6 +25,7 @@ from collegium.consensus import (
     KeepUpload,
     NextEpoch,
     RoundBroadcast,
+    RoundRecords,
     Store,
     Validator,
     ValidatorIndex,
@@ -196,6 +197,13 @@ def of_five(**changes: Any) -> Callable[[], str]:
 
 
 # ------------------------------------------------------------------------------------------------ broken rules
+
+
+_ordered = RoundRecords.ordered
+
+
+def _forgetting_records(records: RoundRecords, payload: bytes) -> RoundRecords:
+    return replace(_ordered(records, payload), final=())
 
 
 def _drop_lock(_: Any) -> Any:
@@ -523,6 +531,30 @@ MUTANTS: tuple[Mutant, ...] = (
         "a world of four in good weather, in which models may be two rounds old",
         world(rounds=3, staleness=2),
         attribute(RoundTerms, "weight", lambda terms, staleness: terms.layout.budget.weight_max),
+    ),
+    Mutant(
+        "weights of the model forgotten",
+        "reports weigh by their age though the model says what their trainers weigh",
+        "a world of four in good weather, in which trainers weigh by quality",
+        world(rounds=3, quality=True),
+        instead("consensus._round_rules", "weights_of", lambda _: nothing),
+    ),
+    Mutant(
+        "record forgotten",
+        "what is final before a close is not in the round's step",
+        "the same world",
+        world(rounds=3, quality=True),
+        attribute(RoundRecords, "ordered", _forgetting_records),
+    ),
+    Mutant(
+        "close that leaves out a record",
+        "leaders propose no record, and a close is voted for whatever records it leaves out",
+        "the same world, where a record is known for long after 20 ms",
+        world(rounds=3, quality=True, timing=replace(CALM.timing, keys_ms=20)),
+        both(
+            instead("consensus._round_records", "forgets_record", lambda _: nothing),
+            instead("consensus._round_records", "next_record", lambda _: nothing),
+        ),
     ),
     Mutant(
         "proof not verified",

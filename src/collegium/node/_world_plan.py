@@ -19,6 +19,7 @@ __all__ = [
     "WorldPlan",
     "plan_world",
     "with_epochs",
+    "with_quality",
     "with_staleness",
 ]
 
@@ -83,6 +84,7 @@ class WorldPlan:
         members_min: fewer tickets put a change of epochs off.
         away: from when until when each validator is away: through a whole change, if it is long enough.
         staleness: how many rounds old the model may be that an update was trained from.
+        quality: whether trainers weigh by quality, and records are brought to find that out.
     """
 
     seed: int
@@ -105,6 +107,7 @@ class WorldPlan:
     members_min: int = 0
     away: tuple[tuple[int, int], ...] = ()
     staleness: int = 0
+    quality: bool = False
 
     @property
     def changes(self) -> bool:
@@ -222,3 +225,9 @@ def with_staleness(plan: WorldPlan) -> WorldPlan:
     if rng.random() < 0.3:
         trainers[-1] = "too stale"
     return replace(plan, staleness=rng.choice((1, 2)), trainers=tuple(trainers))
+
+
+def with_quality(plan: WorldPlan) -> WorldPlan:
+    """Return a plan in which trainers weigh by quality, and a close may soon leave no record out."""
+    rng = Random(f"quality {plan.seed}")  # noqa: S311 - a simulated choice, no secret
+    return replace(plan, quality=True, timing=replace(plan.timing, keys_ms=rng.choice((50, 300, 1_000))))

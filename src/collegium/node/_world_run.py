@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from collegium import aggregation
@@ -14,7 +14,7 @@ from ._workers import Workers
 from ._world import Chronicle, World
 from ._world_keys import stand_ins
 from ._world_masking import StandInMasking
-from ._world_plan import SIZES, WorldPlan, plan_world, with_epochs, with_staleness
+from ._world_plan import SIZES, WorldPlan, plan_world, with_epochs, with_quality, with_staleness
 
 __all__ = ["REAL_EVERY", "Schedules", "plan_of", "play_plan", "play_schedules", "play_seed"]
 
@@ -23,6 +23,7 @@ MASKED_EVERY = 100  # and one with the real masking as well
 EPOCHS_EVERY, EPOCHS_FIRST = 12, 6  # in one of so many epochs hand over: never one with real keys
 SMALL, LARGE_EVERY = 5, 4  # with more validators than that in every fourth of them alone: a change takes many messages
 STALE_EVERY, STALE_FIRST = 8, 3  # in one of so many updates may be trained from older models
+WEIGHED_EVERY, WEIGHED_FIRST = 8, 5  # in one of so many trainers weigh by quality: with epochs, too
 COUNTED = ("steps", "messages", "lost", "crashes", "splits", "views", "blocks", "rounds")
 OF_EPOCHS = {"handovers": "handovers", "changes put off": "put_off", "members dropped out": "dropped"}
 BATCH = 10
@@ -54,6 +55,7 @@ class Schedules:
             self.totals[words] += getattr(book, name)
         self.totals["beyond the premise"] += bool(book.beyond)
         self.totals["stale reports admitted"] += book.stale
+        self.totals["records ordered"] += book.records
         self.outcomes.update(book.outcomes)
         self.evidence.update(book.evidence)
         self.digests[book.seed] = book.digest
@@ -67,8 +69,12 @@ def plan_of(seed: int, sizes: tuple[int, int] = SIZES) -> WorldPlan:
     if seed % EPOCHS_EVERY == EPOCHS_FIRST:
         small = (sizes[0], max(sizes[0], min(sizes[1], SMALL)))
         large = (seed // EPOCHS_EVERY + 1) % LARGE_EVERY == 0
-        return with_epochs(plan_world(seed, sizes if large else small))
+        plan = with_epochs(plan_world(seed, sizes if large else small))
+        weighed = (seed // EPOCHS_EVERY) % 2 == 1  # every other one
+        return with_quality(replace(plan, staleness=0)) if weighed else plan
     plan = plan_world(seed, sizes, real=real, masked=masked)
+    if seed % WEIGHED_EVERY == WEIGHED_FIRST:
+        return with_quality(plan)
     return with_staleness(plan) if seed % STALE_EVERY == STALE_FIRST else plan
 
 

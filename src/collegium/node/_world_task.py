@@ -41,8 +41,9 @@ from collegium.errors import CollegiumError
 
 from ._world_masking import standin_upload
 from ._world_plan import WorldPlan
+from ._world_quality import HEAVIEST, Marks
 
-__all__ = ["ENTRIES", "FIRST_MODEL", "Cast", "Once", "Tally", "make_cast", "proof_of", "train"]
+__all__ = ["ENTRIES", "FIRST_MODEL", "Cast", "Once", "Tally", "make_cast", "marks_of", "proof_of", "train"]
 
 T = TypeVar("T")
 ENTRIES = 5
@@ -66,6 +67,7 @@ class Tally:
 
     proved: bool = False
     staleness: int = 0  # how many rounds old the model may be that an update was trained from
+    quality: bool = False  # whether trainers weigh by the marks that a model gives them
     task: Digest = TASK
 
     @property
@@ -73,7 +75,7 @@ class Tally:
         return "bounded" if self.proved else "unproved"
 
     def layout(self, round_number: int) -> Layout:
-        weight_max = 1 << self.staleness_max(round_number)
+        weight_max = HEAVIEST if self.quality and round_number else 1 << self.staleness_max(round_number)
         return Layout(ENTRIES, Budget(entry_bound=ENTRY_BOUND, trainers_max=TRAINERS_MAX, weight_max=weight_max))
 
     def staleness_max(self, round_number: int) -> int:
@@ -173,6 +175,13 @@ def make_cast(size: int, seats: int, real: bool) -> Cast:
     )
     beacons = tuple(ThresholdBeacon(TASK, group, share) for share in dealing.shares)
     return Cast(accounts, voting, seals, beacons, trainers, epoch_set, EpochVerifier(epoch_set), terms)
+
+
+def marks_of(plan: WorldPlan, cast_: Cast) -> Marks | None:
+    """Return how a world's trainers weigh; None where they weigh alike."""
+    if not plan.quality:
+        return None
+    return Marks(tuple(cast_.trainers[place].address for place in range(len(plan.trainers))), plan.cohort_min)
 
 
 # ------------------------------------------------------------------------------------------------ trainers

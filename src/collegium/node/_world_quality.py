@@ -1,0 +1,80 @@
+"""How simulated worlds weigh their trainers, and what is brought to find that out: a toy of one hash each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from collegium.consensus import WeighedReport
+from collegium.crypto import Digest
+from collegium.errors import CollegiumError
+
+__all__ = ["AUTHORS", "HEAVIEST", "ForgedRecordError", "Marks", "make_record"]
+
+AUTHORS: Final = 3  # who bring records; the last one brings two different ones
+HEAVIEST: Final = 3
+DRAW_BYTES: Final = 8
+TAG: Final = b"record of the simulated worlds"
+
+
+class ForgedRecordError(CollegiumError):
+    """A record that no author of this world made for this round, or a second one."""
+
+
+def make_record(author: int, round_number: int, draw: bytes) -> bytes:
+    """Return an author's record: whoever knows the tag can make one, and liars do not try."""
+    body = bytes([author]) + round_number.to_bytes(8, "little") + draw
+    return body + sha256(TAG + body).digest()
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Weights that a model's hash draws: 0 for some trainers in each round, and the model tells what it was told.
+
+    Where fewer than `minimum` would carry weight, all weigh most, as in a task of stewards.
+    """
+
+    trainers: tuple[bytes, ...]
+    minimum: int
+
+    def weights(self, round_number: int, model: bytes) -> Mapping[bytes, int] | None:
+        """Return what each trainer weighs; in round 0 all alike."""
+        if round_number == 0:
+            return None
+        drawn = sha256(b"weights" + model).digest()
+        weights = {trainer: drawn[place] % (HEAVIEST + 1) for place, trainer in enumerate(self.trainers)}
+        enough = sum(weight > 0 for weight in weights.values()) >= self.minimum
+        return weights if enough else dict.fromkeys(self.trainers, HEAVIEST)
+
+    def check_record(self, round_number: int, model: bytes, before: Sequence[bytes], record: bytes) -> None:
+        """Check that an author made this record, and that it follows none of his."""
+        author, draw = record[:1], record[9 : 9 + DRAW_BYTES]
+        if author not in (bytes([number]) for number in range(AUTHORS)):
+            raise ForgedRecordError(f"a record of {author!r}, expected one of {AUTHORS} authors")
+        if record != make_record(author[0], round_number, draw):
+            raise ForgedRecordError(f"a record that author {author[0]} did not make for round {round_number}")
+        if any(known[:1] == author for known in before):
+            raise ForgedRecordError(f"a second record of author {author[0]} in round {round_number}")
+
+    def step(
+        self,
+        round_number: int,
+        model: bytes,
+        stepped: bytes,
+        total: npt.NDArray[np.int64],
+        reports: Sequence[WeighedReport],
+        records: Sequence[bytes],
+    ) -> bytes:
+        """Return the state with a digest of what weighed how and what was told."""
+        return stepped + self.told([(entry.report.id, entry.weight) for entry in reports], records)
+
+    @staticmethod
+    def told(weighed: Sequence[tuple[Digest, int]], records: Sequence[bytes]) -> bytes:
+        """Return what a step adds to the state."""
+        entries = b"".join(report + bytes([weight]) for report, weight in weighed)
+        return sha256(entries + b"".join(records)).digest()
