@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import cache
 from hashlib import sha256
+from math import isqrt
 
 import numpy as np
 from _incentives_stage import policies, rounds, standings
@@ -31,6 +32,8 @@ from collegium.incentives import (
     scoring_direction,
     weigh,
 )
+from collegium.incentives._direction import inner
+from collegium.incentives._fold import _next_norm
 from collegium.settlement import KnownStretches, MachineRun, Parameters, Program, compile_program, run_plainly
 from collegium.settlement.programs import WORDS, source_of
 
@@ -96,6 +99,20 @@ def main() -> None:
         assert normalise_score(memory[at + 3 + index], unit) == memory[at + 3 + scores + index]
     accept()
 """
+# Words: C, entries; a total, its row count behind them; C after it.
+NORMS = """
+from __future__ import annotations
+from collegium.settlement.programs._norm import next_norm
+from collegium.settlement.programs._reading import read_message
+from collegium.settlement.programs._words import accept, memory
+
+
+def main() -> None:
+    message, _ = read_message(0)
+    entries = memory[message + 1]
+    assert next_norm(memory[message], message + 2, entries) == memory[message + 3 + entries]
+    accept()
+"""
 NOISE = Fraction(1, 10)
 ANYTHING = {name: 0 for module in ("_task", "_weigh", "_directions") for name in declared(module)}
 EXAMPLES = 500 if os.environ.get("COLLEGIUM_FULL") == "1" else 16
@@ -122,7 +139,7 @@ def message(standing: Standing, scored: ScoredRound, weighed: Weighed) -> bytes:
 
 
 def sources(module: str) -> str:
-    return {"weighs": WEIGHS, "directs": DIRECTS}.get(module) or source_of(module)
+    return {"weighs": WEIGHS, "directs": DIRECTS, "norms": NORMS}.get(module) or source_of(module)
 
 
 @cache
@@ -195,3 +212,20 @@ def test_the_program_finds_the_direction_that_arrays_do(round_: bytes) -> None:
     noise = ANYTHING | {"NOISE_NUMERATOR": NOISE.numerator, "NOISE_DENOMINATOR": NOISE.denominator}
     assert compiled_agrees("directs", noise, round_)
     assert not compiled_agrees("directs", noise, round_[:-1] + bytes([round_[-1] ^ 1]))
+
+
+wide = st.integers(1 - (1 << 63), (1 << 63) - 1) | st.sampled_from([1 - (1 << 63), (1 << 63) - 1, 0, 1])
+
+
+@settings(max_examples=4 * EXAMPLES)
+@given(norm=st.sampled_from([0, 16, 17, 1 << 50]) | st.integers(16, 1 << 50), data=st.data())
+def test_the_program_moves_the_norm_as_the_fold_does_whatever_the_total(norm: int, data: st.DataObject) -> None:
+    bits = data.draw(st.integers(1, 63))
+    entry = wide | st.integers(-(1 << bits - 1), 1 << bits - 1)
+    total = np.array(data.draw(st.lists(entry, min_size=1, max_size=5)), np.int64)
+    length = isqrt(inner(total, total)) << 8
+    near = st.integers(-2, 2).map(lambda away: length // max(norm, 16) + away)  # just where C moves
+    rows = max(1, min((1 << 63) - 1, data.draw(st.integers(1, 1 << bits) | near)))
+    after = _next_norm(norm, length // rows)
+    assert compiled_agrees("norms", ANYTHING, packed([norm, len(total), *total, rows, after]))
+    assert not compiled_agrees("norms", ANYTHING, packed([norm, len(total), *total, rows, after ^ 1]))

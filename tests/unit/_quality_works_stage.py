@@ -5,11 +5,12 @@ It is a round of `_works_stage` with another model before, other scores in front
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from hashlib import sha256
+from types import MappingProxyType
 
 import numpy as np
 from _round_stage import TASK, committee
@@ -163,28 +164,38 @@ def round_zero(after: QualityState) -> QualityRound:
     return QualityRound(base, after, (), (), model_of(after, base.redone[2]))
 
 
+def proof_of(value: int, rows: int, more: int) -> bytes:
+    """Return a score, its rows, and so many bytes in the proof's place."""
+    return value.to_bytes(8, "little", signed=True) + rows.to_bytes(8, "little") + b"p" * more
+
+
+def score_of(trainer: bytes, proof: bytes) -> ReportScore:
+    """Return what a round takes of a proof's front: nothing, if no proof can verify with it."""
+    value, rows = int.from_bytes(proof[:8], "little", signed=True), int.from_bytes(proof[8:16], "little")
+    says = len(proof) >= 64 and value != NO_SCORE and 0 < rows <= RULE.rows_max
+    return ReportScore(trainer, value, rows) if says else ReportScore(trainer, None, 0)
+
+
 def quality_round(
     before: QualityState,
     values: Sequence[int | None],
     records: Sequence[StewardRecord],
     number: int = 2,
     steward_of: Sequence[StewardRecord] = (),
+    odd: Mapping[int, bytes] = MappingProxyType({}),
 ) -> QualityRound:
     """Return a round in which the first trainers report these scores, None for no score, of ten rows and more each.
 
-    `steward_of`: whose each record is taken for, where that is not the account in it.
+    `steward_of`: whose each record is taken for, where that is not the account in it; `odd`: other proofs, by place.
     """
     base, trainers = played(number, len(values)), quality_terms().trainers
     reports, proofs, scores = [], list[bytes](), list[ReportScore]()
     for report in base.reports:
         place = trainers.index(report.trainer)
-        value, rows = values[place], 10 + place
-        said = NO_SCORE if value is None else value
-        proofs.append(
-            said.to_bytes(8, "little", signed=True) + rows.to_bytes(8, "little") + bytes(300) + report.trainer
-        )
+        said = NO_SCORE if values[place] is None else values[place]
+        proofs.append(odd.get(place, proof_of(int(said or 0), 10 + place, 300)))
         reports.append(replace(report, proof=sha256(proofs[-1]).digest(), staleness=0))
-        scores.append(ReportScore(report.trainer, value, rows))
+        scores.append(score_of(report.trainer, proofs[-1]))
     opened = base.redone[1].total
     counted = [ordered(each) for each in records]
     for index, owner in enumerate(steward_of):

@@ -18,15 +18,18 @@ from _quality_works_stage import (
     first,
     ordered,
     program,
+    proof_of,
     quality_round,
     quality_terms,
     record_of,
     round_zero,
+    score_of,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collegium.incentives import (
+    NO_SCORE,
     ModelScore,
     QualityState,
     ReportScore,
@@ -113,6 +116,32 @@ def test_records_that_are_missing_are_missing_in_the_state(count: int) -> None:
     assert not made.saying(second(told=0).after).accepted("quality")
 
 
+# ------------------------------------------------------------------------------------------------ fronts of proofs
+
+FRONTS = {
+    "of no row": proof_of(9, 0, 100),
+    "of more rows than there may be": proof_of(9, RULE.rows_max + 1, 100),
+    "of 2^64 - 1 rows": proof_of(9, (1 << 64) - 1, 100),
+    "too short": proof_of(9, 10, 47),
+    "empty": b"",
+    "as short as may be": proof_of(9, 10, 48),
+    "of two blocks with padding": proof_of(9, 10, 103),
+    "of three blocks with padding": proof_of(9, 10, 104),
+    "of the least score": proof_of(-(1 << 63) + 1, 1, 100),
+    "of the greatest score": proof_of((1 << 63) - 1, RULE.rows_max, 100),
+}
+
+
+@pytest.mark.parametrize("proof", FRONTS.values(), ids=FRONTS.keys())
+def test_whatever_stands_before_a_proof_is_taken_alike(proof: bytes) -> None:
+    """A committee may all vouch for a proof that does not verify."""
+    made = quality_round(begun(), [9, 9, 9], records(2, told=1), odd={1: proof})
+    assert (made.after.scores[1] == NO_SCORE) == (score_of(b"", proof).value is None)
+    assert made.accepted("quality")
+    other = np.where(made.after.scores == NO_SCORE, 5, NO_SCORE)
+    assert not made.saying(replace(made.after, scores=other)).accepted("quality")
+
+
 # ------------------------------------------------------------------------------------------------ records that count
 
 Change = Callable[[StewardRecord], StewardRecord]
@@ -184,6 +213,14 @@ def test_a_close_weighs_as_the_state_before_says() -> None:
         made, played=replace(made.played, reports=tuple(replace(r, staleness=1) for r in made.played.reports))
     )
     assert not stale.weighing(weights).accepted("weights")
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_after_rounds_without_a_sum_nobody_is_told_apart(still: bool) -> None:
+    state = replace(begun(), weights=np.array([15, 7, 7, 15]))
+    made = quality_round(state, [9, 9, 9], [], BEGAN + 5 if still else BEGAN + 4)
+    assert made.weighing(made.weights).accepted("weights") is not still
+    assert made.weighing([15, 15, 15]).accepted("weights") is still
 
 
 def test_a_close_in_which_too_few_carry_weight_is_wrong() -> None:

@@ -122,7 +122,9 @@ def score_scale(square: int, bound: int) -> tuple[int, int, int]:
 
 
 def bound_of_rows(norm: int, rows: int) -> int:
-    """Return how long an update of so many rows may be: C, what it moves for each, is in 2^-8."""
+    """Return how long an update of so many rows may be, C for each in 2^-8; more than any scale takes, all ones."""
+    if mul_high(norm, rows) > 0:
+        return WORD
     bound = norm * rows >> NORM_FRACTION_BITS
     return bound if bound > 0 else 1
 

@@ -96,9 +96,8 @@ def _take_scores(part: int, close: int) -> None:
         report = read_report(close, index)
         place = _find_place(part, report)
         value, rows = read_front(digest_field(report, R_PROOF))
-        if value != NO_SCORE and is_locked_out(part, place) == 0:
+        if value != NO_SCORE and 0 < rows <= ROWS_MAX and is_locked_out(part, place) == 0:
             _, unit, _ = score_scale(square, bound_of_rows(memory[part + Q_NORM], rows))
-            assert unit > 0
             memory[part + Q_SCORES + place] = normalise_score(value, unit)
         release(mark)
 

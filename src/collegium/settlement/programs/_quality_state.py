@@ -42,6 +42,7 @@ COMMITMENT = 7
 Q_DIRECTION = Q_STEWARDS + STEWARD_WORDS * STEWARDS
 Q_WORDS = Q_DIRECTION + ENTRIES - 1
 NO_SCORE = 1 << 63  # -2^63
+STILL_MAX = 3  # rounds without a sum
 QUALITY_AT = (8 * FIRST_ENTRIES + 4 * (ENTRIES - 1) + 7) // 8  # at which word of a model state its part begins
 
 
@@ -56,6 +57,11 @@ def read_part(digest: int) -> int:
 def quality_word(part: int, index: int) -> int:
     """Return a number of a part as SHA-256 takes it."""
     return byte_swap(memory[part + index])
+
+
+def is_still(part: int, number: int) -> int:
+    """Return 1 if so many rounds left a part as it is that in this one nobody is told apart, else 0."""
+    return 1 if number > quality_word(part, Q_ROUND) + 1 + STILL_MAX else 0
 
 
 def column(part: int, number: int) -> int:

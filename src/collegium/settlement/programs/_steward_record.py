@@ -15,7 +15,7 @@ from collegium.settlement.programs._hashing import (
     put_tag,
     start_hash,
 )
-from collegium.settlement.programs._quality_state import ACCOUNT_WORDS, COMMITMENT
+from collegium.settlement.programs._quality_state import ACCOUNT_WORDS, COMMITMENT, NO_SCORE
 from collegium.settlement.programs._reading import (
     START_0,
     START_1,
@@ -92,12 +92,18 @@ def _check_opened(message: int, record: int, entry: int, began: int) -> None:
 
 
 def read_front(digest: int) -> tuple[int, int]:
-    """Return the two numbers with which the message behind a digest begins, of which no more than a block is kept."""
+    """Return score and rows with which the proof behind a digest begins; of one below 64 bytes no score, and none.
+
+    No more than a block of it is kept.
+    """
     frame = allocate(16)
     copy_digest(frame + 12, digest)
     preimage(frame)
-    assert 64 <= memory[frame + 11] >> 3 <= PROOF_BYTES_MAX
-    for _ in range(((memory[frame + 11] >> 3) + 72) // 64 - 1):
+    length = memory[frame + 11] >> 3
+    if length < 64:
+        return NO_SCORE, 0
+    assert length <= PROOF_BYTES_MAX
+    for _ in range((length + 72) // 64 - 1):
         copy_digest(frame + 12, frame)
         preimage(frame)
     assert memory[frame] == START_0 and memory[frame + 1] == START_1

@@ -8,7 +8,7 @@ Header -> close -> reports and terms. What is not behind the header's digest is 
 from __future__ import annotations
 
 from collegium.settlement.programs._members import M_ACCOUNT, VALIDATORS, is_known_epoch, read_members
-from collegium.settlement.programs._quality_state import Q_WEIGHTS, quality_word, read_part
+from collegium.settlement.programs._quality_state import Q_WEIGHTS, is_still, quality_word, read_part
 from collegium.settlement.programs._reading import (
     digest_field,
     field_size,
@@ -59,6 +59,7 @@ from collegium.settlement.programs._task import (
     SEATS,
     STEWARDS,
     TRAINERS_MAX,
+    WEIGHT_MAX,
     first_terms,
     weight_max,
 )
@@ -176,7 +177,7 @@ def _check_reports(close: int, number: int, reports: int, part: int) -> None:
         weight = weight_max(number) >> staleness
         if part > 0:
             assert staleness == 0
-            weight = quality_word(part, Q_WEIGHTS + trainer)
+            weight = WEIGHT_MAX if is_still(part, number) == 1 else quality_word(part, Q_WEIGHTS + trainer)
         else:
             assert weight > 0
         assert weight == little_at(memory[close], field_start(close, C_WEIGHTS) + 8 * index)
