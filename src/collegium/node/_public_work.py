@@ -84,6 +84,8 @@ class PublicRecord:
         )
         ciphertexts = of(report.ciphertext for report in reports)
         states = [EMPTY_STATE] if before is None else of([before.model])
+        if self.task.quality is not None:
+            states += [*of([header.model]), *self.rounds[number].records]
         if close.reports and len(ciphertexts) == len(close.reports):
             with suppress(CollegiumError):  # a header that lies may name anything
                 masked = (aggregation.decode_ciphertext(terms.layout, data) for data in ciphertexts)

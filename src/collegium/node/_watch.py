@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -48,6 +49,7 @@ from ._evidence import RunEvidence, decode_run_evidence
 from ._experiment import Experiment, experiment_from_bytes
 from ._genesis import Genesis, decode_genesis, first_terms
 from ._ledger import OrderedRound, decode_index, decode_segments
+from ._quality import QualityRule
 from ._run import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, STORE
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
@@ -72,7 +74,7 @@ OBJECT_BYTES_MAX = 64 << 20
 FILE_BYTES_MAX = 1 << 30
 
 Say = Callable[[str], None]
-Work: TypeAlias = Literal["weights", "outcome", "opened total", "kept model", "model step", "first model"]
+Work: TypeAlias = Literal["weights", "outcome", "opened total", "kept model", "model step", "first model", "quality"]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -300,13 +302,24 @@ def _recompute_step(run: WatchedRun, number: int, public: _Public, total: IntArr
     if number == 0:
         return None if right == claimed else Finding(0, "first model", "the first model is not the one drawn")
     if task.quality is not None:  # no trace: the courts of a model's step alone read no state of quality
-        what = f"the model state is not what the step gives: {claimed.hex()[:16]}, computed {right.hex()[:16]}"
-        return None if right == claimed else Finding(number, "model step", what)
+        return None if right == claimed else _wrong_state(run, number, task.quality, public.after)
     trace = model_step_trace(task.spec, task.rule, task.layout(0).entries, total_bytes(total), public.before, claimed)
     if trace.fault is None:
         return None
     what = f"the model is not what the step gives: {claimed.hex()[:16]}, computed {trace.made.hex()[:16]}"
     return Finding(number, "model step", what, trace)
+
+
+def _wrong_state(run: WatchedRun, number: int, quality: QualityRule, right: bytes) -> Finding:
+    """Return which part of a model state is not what the round gives: parameters, or what it says of quality."""
+    claimed, begin, state = run.headers[number].model, len(right) - quality.state_bytes, b""
+    with suppress(CollegiumError):  # a set that lies may show it nobody
+        state = Store(run.path / STORE).get(claimed, OBJECT_BYTES_MAX)
+    if state[:begin] == right[:begin] and len(state) == len(right):
+        what = f"scores, standings, weights or direction are not what the round gives: {claimed.hex()[:16]}"
+        return Finding(number, "quality", what)
+    what = f"the model state is not what the step gives: {claimed.hex()[:16]}"
+    return Finding(number, "model step", what)
 
 
 def model_trace_of(run: WatchedRun, number: int) -> ModelStepTrace | None:

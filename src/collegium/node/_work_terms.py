@@ -15,6 +15,7 @@ from collegium.settlement import (
     ProofPlan,
     ProofPlanError,
     PublicWork,
+    QualityTerms,
     StepPlan,
     WorkTerms,
     WorkTermsError,
@@ -100,6 +101,7 @@ def work_terms(genesis: Genesis, experiment: Experiment, task: LearningTask) -> 
         rule=step_rule(task.spec, task.rule, task.layout(0).entries),
         parameters=parameters,
         plan=proof_plan(task),
+        quality=None if task.quality is None else QualityTerms(task.quality.fold_rule, task.quality.stewards),
     )
 
 
@@ -111,7 +113,16 @@ def proof_plan(task: LearningTask) -> ProofPlan | None:
     if task.level == "proved":
         statistics_len = 8 * task.layout(0).entries
         try:
-            step = StepPlan(task.spec, task.rule, task.rows_max, task.rounds, PACK_ROUNDS, statistics_len, task.names)
+            step = StepPlan(
+                spec=task.spec,
+                rule=task.rule,
+                rows_max=task.rows_max,
+                rounds=task.rounds,
+                pack_rounds=PACK_ROUNDS,
+                statistics_len=statistics_len,
+                names=task.names,
+                stewards=0 if task.quality is None else len(task.quality.stewards),
+            )
         except ProofPlanError:
             return None
     plan = ProofPlan(task.rule_digest, task.layout(0).entries, task.layout(1).entries, step=step)
