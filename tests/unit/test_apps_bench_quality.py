@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 from collegium.apps import _bench_quality, _quality_data, _quality_peer
 from collegium.apps._bench_quality import PARTS, Size, UnknownQualityPartError, quality_rows
 from collegium.apps._quality_data import Federation, MissingDigitsError, blobs, digits, dirichlet, hospitals
+from collegium.apps._quality_market import Market
 from collegium.apps._quality_peer import PEERS, find_byzfl, peer_rule
 from collegium.apps._quality_play import Played, attackers_of, play
+from collegium.apps._quality_rounds import POISONS, Rounds, poisoned
 from collegium.apps._quality_rules import Everyone, Settings, _exact
 from collegium.apps._quality_worth import (
     coalition_values,
@@ -146,6 +148,76 @@ def test_quiet_is_counted_from_the_first_attack() -> None:
     assert played.quiet_from(3) == 0
     played.weight_share.append(0.4)
     assert played.quiet_from(0) is None
+
+
+# As rounds do it
+
+
+def spoiled(share: float) -> np.ndarray:
+    return attackers_of(AttackPlan("label_flip", share), len(BLOBS.labels), 0)
+
+
+def test_rounds_take_the_weight_of_who_registered_rows_turned_round_and_nobody_elses() -> None:
+    bad = spoiled(0.3)
+    played = Rounds.of(poisoned(BLOBS, bad, "label_flip", 0), 0).play(12)
+    assert played.influence(bad) < 0.05 < bad.mean()
+    assert played.pay(bad) < 0.1
+    assert not played.locked[~bad].any()
+    assert BLOBS.worth(played.model) > 0.8
+
+
+def test_scores_weigh_a_round_later_and_the_first_two_rounds_know_nobody() -> None:
+    played = Rounds.of(poisoned(BLOBS, spoiled(0.3), "label_flip", 0), 0)
+    seen = []
+    for _ in range(4):
+        played.play(1)
+        seen.append((played.state.has_direction, bool((played.weights[-1] < played.policy.weight_max).any())))
+    assert seen[:2] == [(True, False), (True, False)]
+    assert seen[3][1]
+    fresh = Rounds.of(poisoned(BLOBS, spoiled(0.3), "label_flip", 0), 0, fresh=True).play(2)
+    assert (fresh.weights[1] < fresh.policy.weight_max).any()
+
+
+def test_without_stewards_everybody_weighs_the_same() -> None:
+    played = Rounds.of(replace(BLOBS, shards=()), 0).play(3)
+    assert {weight for weights in played.weights for weight in weights.tolist()} == {played.policy.weight_max}
+
+
+@pytest.mark.parametrize("poison", POISONS)
+def test_only_attackers_rows_are_spoiled(poison: str) -> None:
+    bad = spoiled(0.3)
+    after = poisoned(BLOBS, bad, poison, 0)
+    for trainer, attacks in enumerate(bad.tolist()):
+        rows = np.array_equal(after.features[trainer], BLOBS.features[trainer])
+        assert attacks != (rows and np.array_equal(after.labels[trainer], BLOBS.labels[trainer]))
+
+
+def test_a_batch_of_nothing_is_one_step_on_all_rows() -> None:
+    whole = replace(BLOBS, batch=0, steps=1)
+    model = whole.first_model(0)
+    step = whole.train(model, [2], np.random.default_rng(0))
+    gradient = whole.gradients(model[None], whole.features[2][None], whole.labels[2][None])
+    assert np.allclose(step, np.float32(whole.rate) * gradient)
+
+
+# A market
+
+
+def test_in_a_market_idle_names_earn_nothing_and_whoever_turns_stops_earning() -> None:
+    market = Market.of(BLOBS, 0, names=20, turn=8)
+    assert market.play(16, 0) > 0.7
+    assert market.pay("idle with many names") == market.pay("new name at each lock") == 0.0
+    assert market.pay("turns", after_turn=True) < 0.7 * market.pay("turns")
+    assert len(market.owners) == len(market.rule.standing) >= len(BLOBS.labels) + 44
+
+
+def test_one_bought_steward_of_three_moves_nothing_that_two_do() -> None:
+    paid = []
+    for bought in (1, 2):
+        market = Market.of(BLOBS, 0, names=2, turn=99, bought=bought)
+        market.play(10, 0)
+        paid.append(market.pay("friend of a steward"))
+    assert paid[0] < 0.7 < paid[1]
 
 
 # Worth

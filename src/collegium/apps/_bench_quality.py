@@ -20,14 +20,16 @@ from collegium.learning import AttackKind, AttackPlan
 
 from ._bench_rows import Row, Spread, figure_row, load_text, machine, note_row, progress, spread_row, with_target
 from ._quality_data import Federation, digits, hospitals
+from ._quality_market import market_rows
 from ._quality_peer import PEERS, find_byzfl, peer_rule
 from ._quality_play import Played, attackers_of, play
+from ._quality_rounds import rounds_rows
 from ._quality_rules import Everyone, Ours, Settings
 from ._quality_worth import worth_rows
 
 __all__ = ["PARTS", "Size", "UnknownQualityPartError", "quality_rows"]
 
-PARTS: Final = ("attacks", "turning", "lazy", "honest", "sybils", "worth")
+PARTS: Final = ("rounds", "attacks", "turning", "lazy", "honest", "sybils", "market", "worth")
 MEAN: Final = "mean"
 MISSING_PEER: Final = (
     "none: pip install 'collegium[quality,torch]' && pip install --no-deps byzfl==0.0.11, or use scripts/bench"
@@ -49,6 +51,7 @@ ATTACKS: Final[tuple[AttackKind, ...]] = (
 HARMFUL: Final = 0.01  # of accuracy, what an attack may cost
 HARMFUL_LARGE: Final = 0.02  # the same at 45%
 LARGE_SHARE: Final = 0.45
+ROUNDS: Final = 30  # of the demo
 
 
 class UnknownQualityPartError(CollegiumError):
@@ -118,17 +121,25 @@ def quality_rows(
             yield from attack_rows(deal, attack, size)
         yield note_row("load after", load_text())
         return
+    whole_steps = partial(_whole_steps, config=config)
     parts: dict[str, Callable[[], Iterator[Row]]] = {
+        "rounds": lambda: rounds_rows([*deals, whole_steps], size.shares, size.seeds, min(size.rounds, ROUNDS)),
         "attacks": lambda: _attacks(deals, size),
         "turning": lambda: _turning(deals[0], size),
         "lazy": lambda: _lazy(deals, size),
         "honest": lambda: _honest([*deals, partial(digits, alpha=0.5, skewed=True)], size),
         "sybils": lambda: _sybils(deals[0], size),
+        "market": lambda: market_rows(deals[0], size.seeds, 2 * size.rounds, size.sybils),
         "worth": lambda: worth_rows([partial(_small, alpha=alpha, size=size) for alpha in (100.0, 0.5)], size.seeds),
     }
     for name in PARTS if part is None else (part,):
         yield from parts[name]()
     yield note_row("load after", load_text())
+
+
+def _whole_steps(seed: int, config: Path) -> Federation:
+    """Return the hospitals as the demo trains them: one step on all rows, which count alike."""
+    return replace(hospitals(seed, config), name="hospitals, one step on all rows", batch=0, steps=1, rate=1.0)
 
 
 def _small(seed: int, alpha: float, size: Size) -> Federation:
@@ -229,9 +240,9 @@ def attack_rows(deal: Deal, plan: AttackPlan, size: Size) -> Iterator[Row]:
     text = f"rounds until attackers have less than 1% of the weight; never in {quiet.count(None)} of {len(quiet)}"
     yield figure_row(f"{_name(plan)}: quiet after", case, float(median(known)) if known else None, None, text)
     if plan.kind == "hidden_harm":
-        late = [ours(deal(seed), plan, seed, size.rounds, Settings(late=True)).worth for seed in range(size.seeds)]
-        unit = "worth, where the direction is shown after the updates are fixed"
-        yield spread_row(f"{_name(plan)}, late", case, Spread.of(late), None, 1, unit)
+        early = [ours(deal(seed), plan, seed, size.rounds, Settings(late=False)).worth for seed in range(size.seeds)]
+        unit = "worth, where the direction is shown before the updates are made"
+        yield spread_row(f"{_name(plan)}, early", case, Spread.of(early), None, 1, unit)
 
 
 def backdoor_rows(deal: Deal, plan: AttackPlan, size: Size) -> Iterator[Row]:
@@ -276,9 +287,9 @@ def _lazy(deals: Sequence[Deal], size: Size) -> Iterator[Row]:
             row = spread_row(f"pay: {kind} 20%", case, spread, None, 1, "of an honest trainer's")
             yield with_target(row, spread.greatest, targets[kind]) if kind in targets else row
             if kind == "echo":
-                late = Settings(late=True)
-                found = [_relative_pay(ours(deal(seed), plan, seed, size.rounds, late)) for seed in range(size.seeds)]
-                yield spread_row("pay: echo 20%, late", case, Spread.of(found), None, 1, "of an honest trainer's")
+                early = Settings(late=False)
+                found = [_relative_pay(ours(deal(seed), plan, seed, size.rounds, early)) for seed in range(size.seeds)]
+                yield spread_row("pay: echo 20%, early", case, Spread.of(found), None, 1, "of an honest trainer's")
 
 
 def _relative_pay(played: Played) -> float:

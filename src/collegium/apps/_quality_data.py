@@ -58,7 +58,8 @@ class Federation:
         shards: each steward's hidden rows and labels.
         test: rows and labels that nobody trains on.
         hidden: width of the hidden layer, 0 for none.
-        steps, batch, rate: what a trainer does in a round: gradient steps on so many rows drawn anew, at this rate.
+        steps, batch, rate: what a trainer does in a round: gradient steps on so many rows drawn anew, at this rate. A
+            batch of 0 is one step on all rows.
         trigger: the features that a backdoor sets; empty where the data have no pixels.
     """
 
@@ -110,6 +111,8 @@ class Federation:
             generator: draws the batches.
             spoil: "label_flip" turns labels round, "backdoor" puts the trigger and class 0 on half of each batch.
         """
+        if not self.batch:
+            return self._whole_steps(model, trainers)
         local = np.repeat(model[None], len(trainers), axis=0)
         for _ in range(self.steps):
             rows, labels = self._batches(trainers, generator)
@@ -121,6 +124,10 @@ class Federation:
                 labels[:, :half] = 0
             local -= np.float32(self.rate) * self.gradients(local, rows, labels)
         return model[None] - local
+
+    def _whole_steps(self, model: Floats, trainers: Sequence[int]) -> Floats:
+        rows = [(self.features[trainer][None], self.labels[trainer][None]) for trainer in trainers]
+        return np.float32(self.rate) * np.concatenate([self.gradients(model[None], *pair) for pair in rows])
 
     def _batches(self, trainers: Sequence[int], generator: np.random.Generator) -> tuple[Floats, Labels]:
         drawn = generator.random((len(trainers), self.batch))

@@ -89,13 +89,13 @@ class Policy:
     clock_floor: int = ONE // 16
     signal_floor: int = ONE * 8 // 100
     signal_share: int = ONE // 2
-    noise_floor: int = ONE // 10
+    noise_floor: int = ONE // 4
     window: int = ONE * 85 // 100
     window_prior: int = PRECISION_ONE * 11
-    window_noise_floor: int = ONE // 10
+    window_noise_floor: int = ONE // 2
     baseline_rate: int = ONE // 20
     useless: int = -ONE
-    useless_deviations: int = ONE * 4
+    useless_deviations: int = ONE * 6
     pause_deviations: int = ONE * 8
     fall_deviations: int = ONE * 8
     fall_level: int = -ONE
