@@ -99,7 +99,9 @@ def test_by_default_only_as_much_harm_as_a_median_trainer_does_good_is_a_reason_
     standing, history = play(Policy(), founders(40), mixed(40, 12, harm=-0.6), 30, 1, places=40)
     assert not any(weighed.locks for weighed in history)
     assert standing.points[:12].sum() < standing.points[12:].sum() // 50
-    _, history = play(replace(Policy(), noise_floor=ONE // 20), founders(40), mixed(40, 12, harm=-2.0), 30, 1, places=40)
+    _, history = play(
+        replace(Policy(), noise_floor=ONE // 20), founders(40), mixed(40, 12, harm=-2.0), 30, 1, places=40
+    )
     assert {0, 1, 2} <= {lock.place for weighed in history for lock in weighed.locks} <= set(range(12))
 
 
