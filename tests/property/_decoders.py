@@ -17,6 +17,7 @@ from fractions import Fraction
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import _wire_values as wire
@@ -184,10 +185,12 @@ from collegium.node._member_cards import (
     sign_card,
 )
 from collegium.node._network_settings import decode_settings, encode_settings
+from collegium.node._opened_rows import decode_opened_rows, encode_opened_rows
 from collegium.node._peer_frames import BOOT_BYTES, Frames, Lanes, encode_hello, encode_ping
 from collegium.node._proofs import RegistrationRecord
 from collegium.node._registration import DataRegistration, LicenceRequest
 from collegium.node._statement import RoundStatement, SiteStatement, Statement, decode_statement, encode_statement
+from collegium.node._steward import Steward
 from collegium.node._tls import (
     Authority,
     Identity,
@@ -1185,7 +1188,20 @@ LEARNING = (
     ),
 )  # fmt: skip
 
-DECODERS = (*CONSENSUS, *BELOW, *CRYPTO, *PROOFS, *SETTLEMENT, *NODE, *NETWORK, *LEARNING)
+SOME_ROWS = learning.Rows(learning.table_from_columns({"age": ["1", "2", "3"]}), np.array([0, 1, 1], np.int64))
+SOME_STEWARDS = (Steward(crypto.AccountKey(b"\1" * 32), SOME_ROWS, "ill", b"s" * 32),)
+STEWARDS_GENESIS: Any = SimpleNamespace(stewards=tuple(steward.seat for steward in SOME_STEWARDS))
+
+QUALITY = (
+    Decoder(
+        "opened rows",
+        lambda data: decode_opened_rows(data, STEWARDS_GENESIS, "ill"),
+        lambda: [encode_opened_rows(SOME_STEWARDS)],
+        "json",
+    ),
+)
+
+DECODERS = (*CONSENSUS, *BELOW, *CRYPTO, *PROOFS, *SETTLEMENT, *NODE, *NETWORK, *LEARNING, *QUALITY)
 
 # Each function of the package that is named as a decoder, and the entry that reaches it.
 REACHED = {
@@ -1234,6 +1250,7 @@ REACHED = {
     "node/_member_cards.py decode_card": "member's card",
     "node/_member_cards.py decode_roster": "roster",
     "node/_network_settings.py decode_settings": "settings",
+    "node/_opened_rows.py decode_opened_rows": "opened rows",
     "node/_network_settings.py load_settings": "settings",
     "node/_owner_rows.py load_owner_rows": "table .csv",
     "node/_owner_rows.py load_statistics": "model file for scaling",

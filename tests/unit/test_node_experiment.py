@@ -128,7 +128,6 @@ def test_learning_rate_is_exact(text: str, rate: str) -> None:
         ("[rule]", "[rules]", "[rules]", "unknown"),
         ("[committee]\nseats = 16", "", "[committee]", "missing"),
         ("seats = 16", "seats = 16\n[privacy]\nnoise = 1\nhonest = 2", "privacy.clip", "missing"),
-        ("seats = 16", "seats = 16\n[stewards]\ncount = 1", "[stewards]", "reserved"),
     ],
 )
 def test_smallest_change_is_refused_where_it_is(old: str, new: str, where: str, kind: str) -> None:

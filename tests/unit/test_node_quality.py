@@ -30,6 +30,7 @@ from collegium.incentives import (
 )
 from collegium.learning import CategoryColumn, ModelSpec, NumericColumn, Rows, Rule, Schema, Table, TrainerRows
 from collegium.node import LearningTask, ModelStateError
+from collegium.node._opened_rows import OpenedRowsError, Remeasured
 from collegium.node._proofs import DataPack, SecretDraft
 from collegium.node._quality import (
     QualityRule,
@@ -39,6 +40,7 @@ from collegium.node._quality import (
     StewardsRefusedError,
     quality_points,
 )
+from collegium.node._quality_facts import QualityMismatchError, check_quality
 from collegium.node._steward import NoQualityError, Steward, measure, rows_commitment
 from collegium.proofs import ProofRejectedError
 
@@ -343,3 +345,57 @@ def test_any_score_is_cut(value: int) -> None:
     report = WeighedReport(owner, 15, ScoreFront(value, 20).before(bytes(48)))
     cut = (1 << 16) if value > 0 else -(1 << 16)
     assert RULE.state_of(end(2, one, [], [report])).scores.tolist() == [cut, NO_SCORE, NO_SCORE]
+
+
+# ------------------------------------------------------------------------------------------------ wrong numbers
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("weights", r"weights\[1\] 14, redone it is 15"),
+        ("scores", r"scores\[1\] -5"),
+        ("direction", r"direction\[1\]"),
+        ("points", r"standing\.points\[1\] 1, redone it is 0"),
+        ("norm_bound", "norm_bound"),
+        ("commitment", r"stewards\[0\]\.commitment 6363"),
+    ],
+)
+def test_the_first_wrong_number_of_a_state_is_named(part: str, name: str) -> None:
+    one = after_one(stewards())
+    state = TASK.decode_state(one)
+    quality = state.quality
+    assert quality is not None
+    check_quality(TASK, 1, one, one)
+    column = np.array([0, -1, 0, 0])
+    wrong = {
+        "weights": lambda: replace(quality, weights=quality.weights + column[:3]),
+        "scores": lambda: replace(quality, scores=np.where(column[:3], -5, quality.scores)),
+        "direction": lambda: replace(quality, direction=quality.direction + column),
+        "points": lambda: replace(quality, standing=replace(quality.standing, points=np.array([0, 1, 0]))),
+        "norm_bound": lambda: replace(quality, norm_bound=quality.norm_bound + 1),
+        "commitment": lambda: replace(
+            quality, stewards=(replace(quality.stewards[0], commitment=b"c" * 32), *quality.stewards[1:])
+        ),
+    }[part]()
+
+    with pytest.raises(QualityMismatchError, match=f"round 1 leaves {name}"):
+        check_quality(TASK, 1, TASK.encode_state(replace(state, quality=wrong)), one)
+
+
+def test_opened_rows_must_say_what_records_said() -> None:
+    measuring = stewards()
+    model, rows_of = first(), {steward.account.address: steward.rows for steward in STEWARDS}
+    one = after_one(measuring)
+    records = [steward.record(TASK, 2, one) for steward in measuring]
+    firsts = [steward.record(TASK, 1, model) for steward in stewards()]
+
+    honest = Remeasured(rows_of)
+    honest.check(TASK, 1, TASK.decode_state(model), firsts)
+    honest.check(TASK, 2, TASK.decode_state(one), records)
+    other = Remeasured(rows_of | {STEWARDS[1].account.address: STEWARDS[0].rows})
+    with pytest.raises(OpenedRowsError, match=rf"steward {STEWARDS[1].account.address.hex()} says direction\["):
+        other.check(TASK, 1, TASK.decode_state(model), firsts)
+    honest.told[STEWARDS[1].account.address, 1] += 1
+    with pytest.raises(OpenedRowsError, match="says that the model of round 1 scores"):
+        honest.check(TASK, 2, TASK.decode_state(one), records)

@@ -31,6 +31,7 @@ from collegium.lineage import Store
 from ._events import Event
 from ._ledger import LedgerError, OrderedRound
 from ._network import SharedWork
+from ._opened_rows import Remeasured
 from ._play import verify_ahead
 from ._task import LearningTask
 from ._workers import Workers
@@ -79,6 +80,7 @@ class Audit:
     registered: dict[bytes, Registered] = field(default_factory=dict)  # by trainer, up to here
     earned: dict[int, Mapping[bytes, int]] = field(default_factory=dict)  # by round, where rounds are paid
     work: SharedWork = field(default_factory=SharedWork)
+    remeasured: Remeasured | None = None  # where stewards opened their rows
 
     def passed(self, line: str) -> None:
         """Note a check that holds."""

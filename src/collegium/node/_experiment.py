@@ -100,7 +100,6 @@ LEVELS: Final[tuple[Level, ...]] = ("unproved", "bounded", "attested", "proved")
 _SECTIONS_YOUNG = ("stewards", "attack", "rewards", "privacy")
 _SECTIONS_REQUIRED = ("task", "data", "model", "rule", "committee")
 _SECTIONS_OPTIONAL = ("schema", "trainers", "chain", "attestation", "licences", *_SECTIONS_YOUNG, "network")
-_SECTIONS_RESERVED = ("stewards",)
 
 
 class ExperimentError(CollegiumError):
@@ -563,9 +562,7 @@ def _sections(mapping: Mapping[str, object], problems: list[Problem]) -> dict[st
     """Return the sections that have a fixed set of keys; note those that are missing, unknown, or no sections."""
     for name, value in mapping.items():
         where = f"[{name if name.isidentifier() and name.isascii() else shown(name)}]"
-        if name in _SECTIONS_RESERVED:
-            problems.append(Problem(where, "reserved", "is reserved for a later version; leave it out"))
-        elif name not in (*_SECTIONS_REQUIRED, *_SECTIONS_OPTIONAL):
+        if name not in (*_SECTIONS_REQUIRED, *_SECTIONS_OPTIONAL):
             known = ", ".join(f"[{known}]" for known in (*_SECTIONS_REQUIRED, *_SECTIONS_OPTIONAL))
             problems.append(Problem(where, "unknown", f"is no section of an experiment; known are {known}"))
         elif not isinstance(value, dict):
@@ -818,6 +815,9 @@ def _check_stewards(experiment: Experiment, sections: Mapping[str, Section]) -> 
             f'is given, but task.level is "{level}": below "proved" a trainer could send the direction that it is '
             "scored along, so that would have to be shown after the reports, which no round does yet"
         )
+        sections["stewards"].note("", "conflict", text)
+    if experiment.chain.courts and sections["chain"].ok:
+        text = "is given, but chain.courts is not false: no court judges the states that quality is part of yet"
         sections["stewards"].note("", "conflict", text)
     if experiment.committee.shards > 1 and sections["committee"].ok:
         text = f"is given, but committee.shards is {experiment.committee.shards}: scores need one committee a round"

@@ -27,6 +27,7 @@ from collegium.consensus import (
     Registered,
     Release,
     RoundFinished,
+    RoundRecord,
     check_proof,
     proof_key,
     registration_key,
@@ -97,13 +98,13 @@ def play_round(
     on_report: Callable[[int, str], None],
     workers: Workers | None = None,
     trained: Mapping[bytes, tuple[npt.NDArray[np.int64], int]] | None = None,
+    records: Sequence[bytes] = (),
 ) -> PlayedRound:
     """Play one round until its header is final at every live validator; proofs are made and verified by `workers`.
 
     Args:
         nodes: the live members of the round's epoch.
-        epoch_set: that epoch's; trained: as a bench takes it.
-
+        epoch_set: that epoch's; trained: as a bench takes it; records: the stewards', of this round's model.
     Raises:
         StalledError: no header becomes final within the limit of virtual time.
         CollegiumError: a trainer's data do not fit the task.
@@ -116,6 +117,8 @@ def play_round(
     # 1. task: the final header before this one fixed the terms; every validator holds the same
     terms, model = state.terms, state.model
 
+    # measure: what hidden rows say of the model, by which the next round's updates are scored
+    _give(network, nodes, [RoundRecord(terms.round, record) for record in records])
     # 2.-5. learn, mask and commit, prove, seal and sign: one message, and the trainer may leave
     bench = TrainersBench(task, terms, model, state.registered, workers, random, trained=trained or {})
     uploads: dict[Digest, Upload] = {}
@@ -124,11 +127,9 @@ def play_round(
         on_report(index, trainers[index].rows.name)
     trainers_cpu_seconds = time.process_time() - cpu_began + bench.cpu_seconds
     verify_ms = verify_ahead(network.work, task, terms, model, bench.held(uploads), workers)
-    for upload in uploads.values():
-        for validator in nodes:
-            network.post(validator, upload, network.now_ms + network.link_ms, network.measured_ms + network.link_ms)
+    _give(network, nodes, uploads.values())
 
-    # 6.-11. admit, close, (score: not there yet), open, step, certify: the validators' state machines
+    # 6.-11. admit, close, open, step, weigh, certify: the validators' state machines
     watch, began_compute = _Watch(len(nodes), terms.round), network.compute_ms
 
     def over(delivery: Delivery) -> bool:
@@ -157,6 +158,13 @@ def play_round(
         votes=watch.votes,
         refused=watch.refused,
     )
+
+
+def _give(network: Network, validators: Iterable[int], messages: Iterable[Upload | RoundRecord]) -> None:
+    """Send messages from outside the committee to every validator."""
+    for message in messages:
+        for validator in validators:
+            network.post(validator, message, network.now_ms + network.link_ms, network.measured_ms + network.link_ms)
 
 
 @dataclass

@@ -69,7 +69,9 @@ from ._genesis import Genesis, encode_genesis
 from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND, BlockStore
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
 from ._manifest import write_manifest
+from ._opened_rows import encode_opened_rows
 from ._play import PlayedRound, play_round, present
+from ._quality_facts import add_quality, quality_facts
 from ._rewards import Payroll, payee_names, reward_plan, reward_rule
 from ._setup import Federation, set_up
 from ._sharded_ledger import ShardedRound, assemble_sharded
@@ -85,6 +87,7 @@ from ._statement import (
     encode_statement,
     sign_statement,
 )
+from ._steward import records_of
 from ._task import LearningTask
 from ._trace import write_lineage
 from ._validator_node import ValidatorNode
@@ -108,6 +111,7 @@ __all__ = [
 GENESIS, LEDGER, OBJECTS = "genesis.json", "ledger.bin", "objects.json"
 CHAIN, STATEMENT, SUMMARY = "chain.json", "statement.json", "summary.json"
 EVIDENCE = "evidence.json"  # where the task has courts
+OPENED_ROWS = "stewards.json"  # where stewards open their rows in the end
 LINEAGE, PAGE, STORE = "lineage.db", "report.html", "store"
 FILES = (GENESIS, LEDGER, OBJECTS, CHAIN, STATEMENT, SUMMARY, LINEAGE, PAGE)
 
@@ -260,6 +264,7 @@ def summary_of(
     epochs: Epochs,
     chain: ChainRecord,
     statement: Statement,
+    store: Store,
 ) -> dict[str, object]:
     """Return a run's summary as its other files give it, to `run` and again to `verify`; `proof_bytes` by round."""
     seats = experiment.committee.seats
@@ -267,6 +272,7 @@ def summary_of(
     told = epoch_facts(epochs, experiment.task.rounds, [handover.gas for handover in chain.handed_over])
     convictions = _conviction_facts(chain, [known.epoch_set for known in epochs.known])
     summary = summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told, convictions)
+    add_quality(summary, quality_facts(task, store, [entry.model for entry in facts]))
     return summary | _reward_facts(chain, payee_names(experiment, genesis))
 
 
@@ -390,7 +396,8 @@ def _play_one(
     around = (federation.network, members, epoch.epoch_set, federation.task, federation.trainers)
     state = present(first).state.round
     trained = federation.attackers.updates(state.terms, state.model, federation.trainers)
-    played = play_round(*around, os_random, on_report, workers, trained)
+    records = records_of(federation.stewards, federation.task, state.terms.round, state.model)
+    played = play_round(*around, os_random, on_report, workers, trained, records)
     beacons = dict.fromkeys((trainer.rows.name for trainer in federation.trainers), state.terms.beacon)
     return beacons, played, _ordered(federation, book, epoch, first)
 
@@ -647,6 +654,7 @@ class Leavings:
         chain: the base chain's record.
         statement: signed.
         votes, charges: what members signed by themselves that can cost them their stakes.
+        opened_rows: the stewards', where they open them.
     """
 
     genesis: Genesis
@@ -660,6 +668,7 @@ class Leavings:
     statement: Statement
     votes: Sequence[RoundVotes] = ()
     charges: Sequence[Charge] = ()
+    opened_rows: bytes | None = None
 
 
 def write_run(
@@ -667,13 +676,16 @@ def write_run(
 ) -> dict[str, object]:
     """Write a run's files into the folder that has its store already, the manifest last, and return the summary."""
     genesis, sizes = left.genesis, left.proof_bytes
-    summary = summary_of(experiment, genesis, task, left.rounds, sizes, left.epochs, left.chain, left.statement)
+    told = (left.epochs, left.chain, left.statement, Store(out / STORE))
+    summary = summary_of(experiment, genesis, task, left.rounds, sizes, *told)
     (out / GENESIS).write_bytes(encode_genesis(genesis))
     (out / LEDGER).write_bytes(encode_segments(left.segments))
     (out / OBJECTS).write_bytes(encode_index(left.index))
     (out / CHAIN).write_bytes(encode_chain_record(left.chain))
     if experiment.chain.courts:
         (out / EVIDENCE).write_bytes(encode_run_evidence(left.votes, left.charges))
+    if left.opened_rows is not None:
+        (out / OPENED_ROWS).write_bytes(left.opened_rows)
     (out / STATEMENT).write_bytes(encode_statement(left.statement))
     (out / SUMMARY).write_bytes(encode_summary(summary))
     (out / PAGE).write_text(render_page(summary), encoding="utf-8")
@@ -699,8 +711,14 @@ def _write(
         statement=sign_statement(_statement(federation, book), federation.operator),
         votes=book.votes,
         charges=tuple(book.charges.values()),
+        opened_rows=_opened_rows(federation),
     )
     return write_run(left, federation.experiment, federation.task, out, render_page)
+
+
+def _opened_rows(federation: Federation) -> bytes | None:
+    settings = federation.experiment.stewards
+    return encode_opened_rows(federation.stewards) if settings is not None and settings.open else None
 
 
 def _statement(federation: Federation, book: _Book) -> Statement:

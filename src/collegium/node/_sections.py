@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 __all__ = ["Problem", "ProblemKind", "Section", "shown"]
 
-ProblemKind: TypeAlias = Literal["missing", "unknown", "type", "range", "reserved", "conflict", "liveness"]
+ProblemKind: TypeAlias = Literal["missing", "unknown", "type", "range", "conflict", "liveness"]
 
 _SHOWN_MAX = 48
 _DECIMAL_PLACES_MAX = 12  # beyond it an exponent such as 1e-999999 would make an integer of a million digits

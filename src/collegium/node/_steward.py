@@ -6,6 +6,8 @@ along. How many of the rows the model classifies right it commits to, and tells 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,7 +31,7 @@ from ._genesis import StewardSeat
 from ._row_files import rows_to_bytes
 from ._task import LearningTask, ModelState
 
-__all__ = ["Measured", "NoQualityError", "Steward", "draw_steward", "measure", "rows_commitment"]
+__all__ = ["Measured", "NoQualityError", "Steward", "draw_steward", "measure", "records_of", "rows_commitment"]
 
 
 class NoQualityError(CollegiumError):
@@ -69,6 +71,15 @@ def measure(task: LearningTask, state: ModelState, rows: Rows) -> Measured:
 def draw_steward(rows: Rows, label: str) -> Steward:
     """Return a steward of these rows with fresh secrets; `label` names the label's column."""
     return Steward(AccountKey.generate(os_random), rows, label, os_random(32))
+
+
+def records_of(stewards: Sequence[Steward], task: LearningTask, round_number: int, model: bytes) -> list[bytes]:
+    """Return the stewards' records of a round, none in round 0; whose rows give no gradient has none."""
+    records = list[bytes]()
+    for steward in stewards if round_number else ():
+        with suppress(CollegiumError):
+            records.append(steward.record(task, round_number, model))
+    return records
 
 
 @dataclass

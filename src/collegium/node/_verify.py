@@ -67,7 +67,9 @@ from ._experiment import ChainSettings, Experiment, experiment_from_bytes
 from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
+from ._opened_rows import Remeasured, decode_opened_rows
 from ._play import lasts
+from ._quality_facts import check_quality
 from ._rewards import reward_plan, reward_rule
 from ._run import (
     CHAIN,
@@ -77,6 +79,7 @@ from ._run import (
     LEDGER,
     LINEAGE,
     OBJECTS,
+    OPENED_ROWS,
     PAGE,
     STATEMENT,
     STORE,
@@ -180,6 +183,7 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     if experiment.chain.courts != (EVIDENCE in present):
         has = "is missing" if experiment.chain.courts else "is there"
         raise DerivedFileError(f"{EVIDENCE} {has}, which a run has where its task has courts")
+    _open_rows(audit, genesis, experiment, present)
     task = build_task(genesis, experiment)
     seats = experiment.committee.seats
     beacon = open_beacon(genesis)
@@ -220,12 +224,31 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     audit.passed("statement: signed by the operator of the genesis")
     # 7. derived
     sizes = [audit.proof_bytes[number] for number in range(len(everything))]
-    summary = summary_of(experiment, genesis, task, everything, sizes, epochs, record, statement)
+    summary = summary_of(
+        experiment, genesis, task, everything, sizes, epochs, record, statement, Store(audit.path / STORE)
+    )
     _check_derived(audit, SUMMARY, encode_summary(summary))
     _check_derived(audit, PAGE, render_page(summary).encode())
     _check_lineage(audit, genesis, everything, record.checkpoints)
     _check_no_more(audit, index, present)
     return summary
+
+
+def _open_rows(audit: Audit, genesis: Genesis, experiment: Experiment, present: Sequence[str]) -> None:
+    """Take the stewards' rows, where they opened them, after comparing them with the genesis."""
+    settings = experiment.stewards
+    opened = settings is not None and settings.open
+    if opened != (OPENED_ROWS in present):
+        has = "is missing" if opened else "is there"
+        raise DerivedFileError(f"{OPENED_ROWS} {has}, which a run has where its stewards open their rows")
+    if opened:
+        rows = decode_opened_rows(audit.read(OPENED_ROWS), genesis, experiment.data.label)
+        audit.remeasured = Remeasured(rows)
+        audit.passed(f"{OPENED_ROWS}: the rows of {len(rows)} stewards are those that they committed to")
+    elif settings is not None:
+        audit.unchecked.append(
+            "stewards' gradients and scores of models: each is its steward's word; their medians were computed again"
+        )
 
 
 def _check_order(
@@ -369,6 +392,8 @@ def _check_round(
             )
     known = {report_id: entry.report for report_id, entry in held.items()}
     check_records(task, ordered, model)
+    if audit.remeasured is not None and ordered.records:
+        audit.remeasured.check(task, close.round, task.decode_state(model), ordered.records)
     weights = None if task.quality is None else task.quality.weights(close.round, model)
     check_close(work, terms, close, known, task.cohort_min, task.lying_max, task.may_skip(close.round), weights)
     check_certified(work, office.set_of(close.round), terms, ordered.certified)
@@ -376,6 +401,8 @@ def _check_round(
     office.check_keys(genesis.task, header)
     check_publishing(header)
     outcome, opened, after = open_sum(task, close, terms, held, sums, model, ordered.records)
+    if (header.outcome, outcome) == ("opened", "opened") and header.model != sha256(after).digest():
+        check_quality(task, close.round, Store(audit.path / STORE).get(header.model, OBJECT_BYTES_MAX), after)
     committee = assign_seats(sha256(header.beacon).digest(), office.set_of(close.round + 1), len(terms.seats))
     expected = {
         "level": task.level,
@@ -518,7 +545,7 @@ def _check_names(present: Sequence[str]) -> None:
     if missing:
         raise DerivedFileError(f"{min(missing)} is missing, which every run has")
     for name in present:
-        if name not in (*FILES, EVIDENCE) and _OBJECT.fullmatch(name) is None:
+        if name not in (*FILES, EVIDENCE, OPENED_ROWS) and _OBJECT.fullmatch(name) is None:
             raise DerivedFileError(f"{name} is no file of a run")
 
 
@@ -533,7 +560,10 @@ def _check_no_more(audit: Audit, index: ObjectIndex, present: Sequence[str]) -> 
     if index != used:
         raise DerivedFileError(f"{OBJECTS} is not the list of the {len(used.objects)} objects that the rounds name")
     audit.stage = STORE
-    stored, named = set(present) - {*FILES, EVIDENCE}, {f"{STORE}/{d.hex()[:2]}/{d.hex()}" for d in used.objects}
+    stored, named = (
+        set(present) - {*FILES, EVIDENCE, OPENED_ROWS},
+        {f"{STORE}/{d.hex()[:2]}/{d.hex()}" for d in used.objects},
+    )
     if stored != named:
         raise DerivedFileError(f"{sorted(stored ^ named)[0]} is no object that a round names")
     audit.passed(f"{STORE}: {len(stored)} objects, each named by a round")

@@ -1,0 +1,122 @@
+"""Runs whose trainers stewards weigh: a trainer with flipped labels loses weight, and everybody can redo why."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from _run_stage import PROVED, Copy, PlayedRun, check, play, write_experiment
+
+from collegium.aggregation import Report
+from collegium.incentives import NO_SCORE, QualityState, ReportScore, fold_round
+from collegium.lineage import Store
+from collegium.node import _quality as quality_module
+from collegium.node._audit import OBJECT_BYTES_MAX
+from collegium.node._quality import ScoreFront
+from collegium.node._task import ModelState
+
+pytestmark = pytest.mark.slow
+
+STEWARDS = ("[schema]", "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\nopen = true\n[schema]")
+FLIPPED = ("[committee]", '[[attack.trainers]]\nname = "d/0"\nkind = "label_flip"\n[committee]')
+WITHOUT_COURTS = ("checkpoint_every = 2", "checkpoint_every = 2\ncourts = false")
+CHANGES = (PROVED, STEWARDS, WITHOUT_COURTS)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+    """Return a run of three rounds in which one of four trainers has its labels flipped."""
+    folder = tmp_path_factory.mktemp("quality")
+    return play(write_experiment(folder, *CHANGES, FLIPPED), folder / "run")
+
+
+def states(run: PlayedRun) -> list[ModelState]:
+    store, rounds = Store(run.path / "store"), run.summary["rounds"]
+    models = [store.get(bytes.fromhex(entry["model"]), OBJECT_BYTES_MAX) for entry in rounds]  # type: ignore[attr-defined]
+    return [run.federation.task.decode_state(model) for model in models]
+
+
+def quality(run: PlayedRun, number: int) -> QualityState:
+    found = states(run)[number].quality
+    assert found is not None
+    return found
+
+
+def trainers_of(run: PlayedRun, number: int) -> dict[str, dict[str, Any]]:
+    rounds: Any = run.summary["rounds"]
+    return {entry["name"]: entry for entry in rounds[number]["quality"]["trainers"]}
+
+
+def test_a_trainer_with_flipped_labels_scores_less_than_nothing_and_loses_its_weight(run: PlayedRun) -> None:
+    first, second, third = (trainers_of(run, number) for number in (1, 2, 3))
+
+    assert {entry["weight"] for entry in (*first.values(), *second.values())} == {15}
+    assert second["d/0"]["score"] < 0 < min(second[name]["score"] for name in ("a/0", "b/0", "c/0"))
+    assert third["d/0"]["weight"] < min(third[name]["weight"] for name in ("a/0", "b/0", "c/0"))
+    assert second["d/0"]["points"] < min(second[name]["points"] for name in ("a/0", "b/0", "c/0"))
+
+
+def test_weights_are_those_of_the_fold_of_the_scores_that_the_proofs_show(run: PlayedRun) -> None:
+    task, store = run.federation.task, Store(run.path / "store")
+    before, after, rule = quality(run, 1), quality(run, 2), task.quality
+    assert rule is not None
+    reports = []
+    for trainer, digest in _proofs_of_round(run, 2):
+        front, _ = ScoreFront.split(store.get(digest, OBJECT_BYTES_MAX))
+        reports.append(ReportScore(trainer, front.value, front.rows))
+    again = fold_round(rule.fold_rule, before, 2, np.zeros(rule.parameters, np.int64), 1, reports, [])
+
+    assert rule.noise == Fraction(1, 10)
+    assert (again.scores != NO_SCORE).all()
+    assert again.scores.tolist() == after.scores.tolist()
+    assert again.weights.tolist() == after.weights.tolist()
+    assert [trainers_of(run, 3)[name]["weight"] for _, name in task.names] == after.weights.tolist()
+
+
+def _proofs_of_round(run: PlayedRun, number: int) -> list[tuple[bytes, bytes]]:
+    store, index = Store(run.path / "store"), json.loads((run.path / "objects.json").read_bytes())
+    found = (Report.from_bytes(store.get(b64decode(entry[1]), OBJECT_BYTES_MAX), 16) for entry in index["reports"])
+    return [(report.trainer, report.proof) for report in found if report.round == number]
+
+
+def test_stewards_tell_how_good_the_models_were(run: PlayedRun) -> None:
+    rounds: Any = run.summary["rounds"]
+    told = [entry["quality"] and entry["quality"]["model_score"] for entry in rounds]
+
+    assert told[:2] == [None, None]
+    assert [(entry["round"], entry["stewards"]) for entry in told[2:]] == [(1, 3), (2, 3)]
+    assert [entry["quality"]["scored"] for entry in rounds[1:]] == [False, True, True]
+
+
+def test_the_run_verifies_and_changed_rows_of_a_steward_do_not(run: PlayedRun, tmp_path: Path) -> None:
+    verdict = check(run.path, run.anchor)
+    assert verdict.ok, verdict.failure
+    assert "stewards.json: the rows of 3 stewards are those that they committed to" in verdict.checks
+
+    copy = Copy.of(run.path, tmp_path / "copy")
+    copy.edit("stewards.json", lambda opened: opened["stewards"][1].update(salt="A" * 43 + "="))  # type: ignore[index]
+    assert "are not those that it committed to" in str(copy.relist().failure)
+    (copy.path / "stewards.json").unlink()
+    assert "stewards.json is missing" in str(copy.relist().failure)
+
+
+def test_a_wrong_number_that_all_validators_signed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lying(*arguments: Any) -> QualityState:
+        state = fold_round(*arguments)
+        direction = state.direction.copy()
+        direction[int(np.abs(direction).argmin())] += 1
+        return replace(state, direction=direction)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quality_module, "fold_round", lying)
+        found = play(write_experiment(tmp_path, *CHANGES, ("rounds = 3", "rounds = 1")), tmp_path / "run")
+    failure = str(check(found.path, found.anchor).failure)
+
+    assert failure.startswith("round 1: round 1 leaves direction[")
+    assert "redone it is" in failure
