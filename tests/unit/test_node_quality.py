@@ -41,7 +41,7 @@ from collegium.node._quality import (
     quality_points,
 )
 from collegium.node._quality_facts import QualityMismatchError, check_quality
-from collegium.node._steward import NoQualityError, Steward, measure, rows_commitment
+from collegium.node._steward import NoQualityError, Steward, measure, records_of, rows_commitment
 from collegium.proofs import ProofRejectedError
 
 NAME = hash_fields("test-task")
@@ -232,6 +232,18 @@ def test_a_steward_tells_only_what_it_committed_to_in_the_round_that_counted() -
     lying = replace(found, opened=replace(found.opened, score=found.opened.score - 1))
     with pytest.raises(RecordRefusedError, match="did not commit to in round 1"):
         RULE.check_record(2, one, [], encode_steward_record(sign_steward_record(lying, NAME, measuring[1].account)))
+
+
+def test_a_steward_whose_rows_do_not_fit_says_why_and_the_others_go_on() -> None:
+    measuring, model = stewards(), first()
+    lame = replace(measuring[0], rows=Rows(Table(("age",), (("1", "2"),)), np.array([0, 1], np.int64)))
+
+    records = records_of([lame, *measuring[1:]], TASK, 1, model)
+    assert [decode_steward_record(data, NAME).account for data in records] == list(RULE.stewards[1:])
+    assert "kind" in str(lame.silent)
+    assert records_of(measuring, TASK, 0, b"") == []
+    assert len(records_of(measuring, TASK, 1, model)) == 3
+    assert measuring[0].silent is None
 
 
 def test_a_commitment_binds_rows_and_their_steward() -> None:

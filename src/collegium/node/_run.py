@@ -348,6 +348,8 @@ def _play(
     book.beacons.append(beacons)
     for line in accusations(federation.genesis, played.evidence):
         on_event(Warning_(f"round {number}: {line}"))
+    for line in _silence(federation, ordered):
+        on_event(Warning_(f"round {number}: {line}"))
     header = _final(played)
     _keep(played, ordered, book, store)
     if federation.experiment.chain.courts:
@@ -385,6 +387,18 @@ def _play(
         )
     if header.outcome != "opened":
         on_event(Message(f"round {number}: {header.outcome}; the model stays as it is"))
+
+
+def _silence(federation: Federation, ordered: OrderedRound | ShardedRound) -> list[str]:
+    """Return what is to be said of a round of training in which a steward's record does not count."""
+    stewards, counted = federation.stewards, () if isinstance(ordered, ShardedRound) else ordered.records
+    if len(counted) == len(stewards) or ordered.certified.header.round == 0:
+        return []
+    reasons = [steward.silent for steward in stewards if steward.silent is not None]
+    return [
+        f"{len(counted)} of {len(stewards)} stewards have a record that counts",
+        *(f"a steward measured nothing: {reason}" for reason in reasons),
+    ]
 
 
 def _play_one(

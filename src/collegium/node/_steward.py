@@ -7,7 +7,6 @@ along. How many of the rows the model classifies right it commits to, and tells 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,11 +73,14 @@ def draw_steward(rows: Rows, label: str) -> Steward:
 
 
 def records_of(stewards: Sequence[Steward], task: LearningTask, round_number: int, model: bytes) -> list[bytes]:
-    """Return the stewards' records of a round, none in round 0; whose rows give no gradient has none."""
+    """Return the stewards' records of a round, none in round 0; whose rows give no gradient has none, and says why."""
     records = list[bytes]()
     for steward in stewards if round_number else ():
-        with suppress(CollegiumError):
+        try:
             records.append(steward.record(task, round_number, model))
+            steward.silent = None
+        except CollegiumError as error:
+            steward.silent = str(error)
     return records
 
 
@@ -92,6 +94,7 @@ class Steward:
         label: the name of the label's column.
         secret: 32 random bytes, from which the salts follow.
         told: what it committed to, by round.
+        silent: why it has no record of the last round, None if it has one.
     """
 
     account: AccountKey
@@ -99,6 +102,7 @@ class Steward:
     label: str
     secret: bytes = field(repr=False)
     told: dict[int, ModelScore] = field(default_factory=dict, repr=False)
+    silent: str | None = None
 
     @property
     def rows_salt(self) -> bytes:
