@@ -1,6 +1,7 @@
 """A run that pays its trainers: the lists that its validators certify, what verify says of them, and the claims.
 
-The experiment is that of `_run_stage.py` with a budget of a hundred and one wei a round.
+The experiment is that of `_run_stage.py` with a budget of a hundred and one wei a round, and an epoch that ends after
+round 4: the last list is certified by the set that follows.
 """
 
 from __future__ import annotations
@@ -46,13 +47,14 @@ pytestmark = pytest.mark.slow
 
 BUDGET = 101
 CURATOR = bytes([0xC0]) * 20
+EPOCHS = (("rounds = 3", "rounds = 5"), ("absent = 1", "absent = 1\nepoch_rounds = 5"))
 PAYS = ("[schema]", f"[rewards]\nbudget = {BUDGET}\nclaim_days = 30\nroyalty = 250\n[schema]")
 
 
 @pytest.fixture(scope="module")
 def paying(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
     folder = tmp_path_factory.mktemp("paying")
-    return play(write_experiment(folder, PAYS), folder / "run")
+    return play(write_experiment(folder, *EPOCHS, PAYS), folder / "run")
 
 
 def record(run: Path) -> ChainRecord:
@@ -66,15 +68,21 @@ def test_every_round_of_training_is_paid_in_equal_parts_to_the_last_wei(paying: 
     assert [(entry.checkpoint, [due.account for due in entry.dues]) for entry in paid.lists] == [
         (0, trainers),
         (1, trainers),
+        (2, trainers),
     ]
-    assert [[due.amount for due in entry.dues] for entry in paid.lists] == [[51, 51, 50, 50], [26, 25, 25, 25]]
+    assert [[due.amount for due in entry.dues] for entry in paid.lists] == [
+        [51, 51, 50, 50],
+        [51, 51, 50, 50],
+        [26, 25, 25, 25],
+    ]
     rewards: Any = paying.summary["rewards"]
     assert [(entry["first_round"], entry["last_round"], entry["total"]) for entry in rewards] == [
         (0, 2, str(2 * BUDGET)),
-        (3, 3, str(BUDGET)),
+        (3, 4, str(2 * BUDGET)),
+        (5, 5, str(BUDGET)),
     ]
     names = [name for _, name in paying.federation.genesis.trainers]
-    earned = [str(amount) for amount in (77, 76, 75, 75)]
+    earned = [str(amount) for amount in (128, 127, 125, 125)]
     assert paying.summary["earnings"] == [
         {"trainer": name, "wei": wei} for name, wei in zip(names, earned, strict=True)
     ]
@@ -83,7 +91,7 @@ def test_every_round_of_training_is_paid_in_equal_parts_to_the_last_wei(paying: 
 def test_verify_derives_the_lists_again(paying: PlayedRun) -> None:
     verdict = check(paying.path, paying.anchor)
     assert verdict.ok, verdict.failure
-    assert f"rewards: 2 lists derived again from the rounds, {3 * BUDGET} wei in all" in verdict.checks
+    assert f"rewards: 3 lists derived again from the rounds, {5 * BUDGET} wei in all" in verdict.checks
 
 
 def test_what_was_promised_is_on_the_chain_before_anything_was_learned(paying: PlayedRun) -> None:
@@ -106,7 +114,7 @@ def test_a_trainer_collects_what_it_is_due_once_the_window_is_over(paying: Playe
     assert held.paying is not None
     assert held.transcript is not None
     chain: EmbeddedChain = verify_replay(held.transcript)
-    site, (first, _), anybody = held.paying.site, held.paying.lists, paying.federation.validators[0].account
+    site, (first, *_), anybody = held.paying.site, held.paying.lists, paying.federation.validators[0].account
     with refused("NotOpen"):
         claim_reward(chain, site, anybody, 0, first.dues, 0)
     chain.advance_to(read_list(chain, site, 0).opens_at_s)
@@ -129,7 +137,7 @@ def more_for_one(lists: Any) -> None:
 
 
 def to_another(lists: Any) -> None:
-    lists[1]["dues"][0]["account"] = lists[1]["dues"][1]["account"]
+    lists[2]["dues"][0]["account"] = lists[2]["dues"][1]["account"]
 
 
 def one_line_less(lists: Any) -> None:
@@ -156,9 +164,9 @@ def for_less_gas(lists: Any) -> None:
     ("change", "reason"),
     [
         (more_for_one, "the list of rewards for rounds 0-2 says in line 1 52 wei to 0x"),
-        (to_another, "the list of rewards for rounds 3-3 says in line 0 26 wei to 0x"),
+        (to_another, "the list of rewards for rounds 5-5 says in line 0 26 wei to 0x"),
         (one_line_less, "the list of rewards for rounds 0-2 has 3 lines, expected 4"),
-        (one_list_less, "there is no list of rewards for rounds 3-3, which earned 4 trainers something"),
+        (one_list_less, "there is no list of rewards for rounds 5-5, which earned 4 trainers something"),
         (in_another_order, "there is no list of rewards for rounds 0-2, which earned 4 trainers something"),
         (with_the_other_ones_certificate, "signature does not verify"),
         (for_less_gas, "a list of rewards cost "),
@@ -181,7 +189,8 @@ def look(paying: PlayedRun, changed: ChainRecord) -> None:
     assert honest is not None
     owed = Paying(plan, [entry.dues for entry in honest.lists])
     founded = Founded(court_rules(genesis, experiment, task), (), owed)
-    check_chain(changed, None, genesis.epoch_set, genesis.operator, founded=founded)
+    later = paying.federation.epochs.known[1:]
+    check_chain(changed, None, genesis.epoch_set, genesis.operator, later, founded=founded)
 
 
 def test_verify_names_the_chain_and_the_line(paying: PlayedRun, tmp_path: Path) -> None:
@@ -230,8 +239,8 @@ def test_the_command_prints_who_is_due_what(paying: PlayedRun) -> None:
     lines = shown.stdout.splitlines()
     assert lines[0] == "rounds 0-2: 202 wei, on the chain of the run's own process, which ended with it"
     assert lines[1] == f"  51 wei to 0x{account.hex()} ({name})"
-    assert lines[5].startswith("rounds 3-3: 101 wei, ")
-    (first, _) = json.loads(invoke(paying.path, "--json").stdout)["lists"]
+    assert lines[10].startswith("rounds 5-5: 101 wei, ")
+    (first, *_) = json.loads(invoke(paying.path, "--json").stdout)["lists"]
     assert (first["last_round"], first["number"], first["state"]) == (2, None, None)
     found = {"account": account.hex(), "name": name, "amount": 51, "licence": None, "claimed": None}
     assert first["lines"][0] == found
