@@ -18,22 +18,25 @@ from collegium.incentives import NO_SCORE, QualityState, ReportScore, fold_round
 from collegium.lineage import Store
 from collegium.node import _quality as quality_module
 from collegium.node._audit import OBJECT_BYTES_MAX
+from collegium.node._base_chain import decode_chain_record
 from collegium.node._quality import ScoreFront
 from collegium.node._task import ModelState
+from collegium.settlement import attach_dissections, read_courts, read_shard_roots, read_task, verify_replay
 
 pytestmark = pytest.mark.slow
 
 STEWARDS = ("[schema]", "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\nopen = true\n[schema]")
 FLIPPED = ("[committee]", '[[attack.trainers]]\nname = "d/0"\nkind = "label_flip"\n[committee]')
-WITHOUT_COURTS = ("checkpoint_every = 2", "checkpoint_every = 2\ncourts = false")
-CHANGES = (PROVED, STEWARDS, WITHOUT_COURTS)
+BUDGET = 1_000_000
+PAYS = ("[rule]", f"[rewards]\nbudget = {BUDGET}\n[rule]")
+CHANGES = (PROVED, STEWARDS)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
-    """Return a run of three rounds in which one of four trainers has its labels flipped."""
+    """Return a run of three rounds, which are paid, in which one of four trainers has its labels flipped."""
     folder = tmp_path_factory.mktemp("quality")
-    return play(write_experiment(folder, *CHANGES, FLIPPED), folder / "run")
+    return play(write_experiment(folder, *CHANGES, FLIPPED, PAYS), folder / "run")
 
 
 def states(run: PlayedRun) -> list[ModelState]:
@@ -60,6 +63,30 @@ def test_a_trainer_with_flipped_labels_scores_less_than_nothing_and_loses_its_we
     assert second["d/0"]["score"] < 0 < min(second[name]["score"] for name in ("a/0", "b/0", "c/0"))
     assert third["d/0"]["weight"] < min(third[name]["weight"] for name in ("a/0", "b/0", "c/0"))
     assert second["d/0"]["points"] < min(second[name]["points"] for name in ("a/0", "b/0", "c/0"))
+
+
+def test_rounds_pay_by_points_and_whoever_earned_none_gets_nothing(run: PlayedRun) -> None:
+    """Round 1 has no direction yet: nobody has points in it, so it is not paid."""
+    paid: Any = run.summary["rewards"]
+    assert [(entry["last_round"], entry["total"]) for entry in paid] == [(2, str(BUDGET)), (3, str(BUDGET))]
+    earned = {entry["trainer"]: int(entry["wei"]) for entry in run.summary["earnings"]}  # type: ignore[attr-defined]
+    points = {name: sum(trainers_of(run, number)[name]["points"] for number in (2, 3)) for name in earned}
+    assert sorted(earned) == ["a/0", "b/0", "c/0"]
+    shares = [earned[name] / points[name] for name in earned]
+    assert max(shares) - min(shares) < 0.01 * max(shares)  # each round's budget is split by its own points
+
+
+def test_the_stewards_rows_and_the_court_are_in_the_terms(run: PlayedRun) -> None:
+    record = decode_chain_record((run.path / "chain.json").read_bytes())
+    assert record.paying is not None
+    assert record.transcript is not None
+    assert record.stakes_site is not None
+    chain, site = verify_replay(record.transcript), record.paying.site
+    seats = run.federation.genesis.stewards
+    assert read_shard_roots(chain, site, record.deployment) == tuple(seat.rows for seat in seats)
+    (court,) = read_courts(chain, record.stakes_site.disputes)
+    assert read_task(chain, site, record.deployment).terms.court == court
+    assert len(attach_dissections(chain, court, record.deployment.block).kinds) == 5
 
 
 def test_weights_are_those_of_the_fold_of_the_scores_that_the_proofs_show(run: PlayedRun) -> None:

@@ -79,7 +79,6 @@ def test_stewards_are_refused_where_scores_cannot_be_proved_or_judged() -> None:
     three, conflict = "[stewards]\ncount = 3\n", [("[stewards]", "conflict")]
     for level in ("unproved", "bounded"):
         assert refused(three, PROVED.replace('"proved"', f'"{level}"')) == conflict
-    assert refused(three, PROVED.replace("courts = false", "courts = true")) == conflict
     with pytest.raises(StewardsNetworkError, match="names 3 stewards"):
         require_for_processes(decode(three))
     require_for_processes(decode(""))

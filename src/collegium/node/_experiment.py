@@ -816,9 +816,6 @@ def _check_stewards(experiment: Experiment, sections: Mapping[str, Section]) -> 
             "scored along, so that would have to be shown after the reports, which no round does yet"
         )
         sections["stewards"].note("", "conflict", text)
-    if experiment.chain.courts and sections["chain"].ok:
-        text = "is given, but chain.courts is not false: no court judges the states that quality is part of yet"
-        sections["stewards"].note("", "conflict", text)
     if experiment.committee.shards > 1 and sections["committee"].ok:
         text = f"is given, but committee.shards is {experiment.committee.shards}: scores need one committee a round"
         sections["stewards"].note("", "conflict", text)

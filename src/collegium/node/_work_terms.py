@@ -49,9 +49,11 @@ def court_rules(genesis: Genesis, experiment: Experiment, task: LearningTask) ->
     rule = None if task.quality is not None else step_rule(task.spec, task.rule, task.layout(0).entries)
     try:
         terms = work_terms(genesis, experiment, task)
-    except WorkTermsError:
+    except WorkTermsError as error:
         if rule is None:
-            raise
+            raise WorkTermsError(
+                f"{error}; no other court knows a task with stewards: set chain.courts to false"
+            ) from error
         return CourtRules(rule)
     return CourtRules(rule, convicting_kinds(terms), terms.levels)
 
