@@ -2,6 +2,7 @@
 
     directions -> median_direction -> scoring_direction -> score_scale -> (proved scores) -> normalise_scores
     draw -> (reports) -> weigh -> weights, points, locks, the next Standing -> split_budget
+    fold_round: the end of a round of a run, from one QualityState and what the round made final to the next one
 
 Pure: one seed and one history give every machine the same bits. docs/spec/quality.md has formulas, bounds and what is
 measured rather than proved.

@@ -172,7 +172,7 @@ class QualityRule:
 
         Raises:
             IncentiveError: they encode none.
-            ScoreFrontError: it is another task's.
+            RecordRefusedError: it is another task's.
         """
         state = decode_quality_state(data)
         stewards = tuple(entry.account for entry in state.stewards)

@@ -1,7 +1,8 @@
-"""The base chain: stakes, epoch sets and checkpoints in two contracts, on an embedded chain or a real node.
+"""The base chain: stakes, checkpoints, disputes and pay as contracts, on an embedded chain or a real node.
 
-`deploy` creates the contracts of a task on any `Chain`; validators register, an epoch set opens, and its certificates
-settle checkpoints. docs/spec/settlement.md has layouts, checks and gas.
+`deploy` creates the two contracts of a task that settles and no more, `found_task` those with courts; validators
+register, an epoch set opens, and its certificates settle checkpoints. docs/spec/settlement.md has layouts, checks and
+gas; docs/spec/disputes.md the games, machine and programs; docs/spec/money.md stakes, licences, rewards and fees.
 """
 
 from collegium.settlement._depth import deep_calls as _deep_calls  # noqa: F401 # isort: skip - before any of py-evm
