@@ -1,3 +1,3 @@
-"""What people touch: the command line, the report page, `collegium.Federation`. Nothing imports this room."""
+"""What people touch: the command line, the report page, `collegium.Federation`. No other room imports this one."""
 
 __all__ = ()
