@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from _chain_stage import DEVELOPMENT_KEYS, ask
-from _run_stage import PlayedRun, play, write_experiment
+from _run_stage import PROVED, PlayedRun, play, write_experiment
 
 from collegium import aggregation
 from collegium.aggregation import OpenedSum, Upload
@@ -30,6 +30,7 @@ from collegium.node import (
     load_watched,
     work_programs,
 )
+from collegium.node import _quality as quality_module
 from collegium.node import _task as task_module
 from collegium.node._network import Network, Outgoing
 from collegium.node._watch import model_trace_of
@@ -63,11 +64,13 @@ class Lie:
     Attributes:
         committee: replaces what all validators compute; a context.
         member: lets one member say two things.
+        weighed: told where stewards weigh the trainers.
     """
 
     name: str
     committee: Callable[[], Any] | None = None
     member: Callable[[Federation], None] | None = None
+    weighed: bool = False
 
 
 # ------------------------------------------------------------------------------------------------ whole committees
@@ -139,6 +142,24 @@ def wrong_weights() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def wrong_quality() -> Iterator[None]:
+    """Let the first trainer's utility look a little better than its scores say."""
+    honest = quality_module.fold_round
+
+    def fold_round(rule: Any, before: Any, number: int, *rest: Any) -> Any:
+        after = honest(rule, before, number, *rest)
+        if number != LIED_ROUND:
+            return after
+        information = after.standing.information.copy()
+        information[0] += 1
+        return replace(after, standing=replace(after.standing, information=information))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality_module, "fold_round", fold_round)
+        yield
+
+
 # ------------------------------------------------------------------------------------------------ single members
 
 
@@ -179,7 +200,9 @@ LIES = (
     Lie("model step", committee=wrong_model),
     Lie("double vote", member=double_vote),
     Lie("double report", member=double_report),
+    Lie("quality", committee=wrong_quality, weighed=True),
 )
+WEIGHED = ("[committee]", "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\n[committee]")
 
 
 # ------------------------------------------------------------------------------------------------ runs
@@ -189,7 +212,8 @@ def lied_run(node: str, folder: Path, *lies: Lie) -> PlayedRun:
     """Play a run on a node in which these lies are told; trainers have stakes too."""
     settings = f'checkpoint_every = 2\nurl = "{node}"\ntrainers_stake = true'
     stale = ("[committee]", "[trainers]\nstaleness = 1\n[committee]")  # so that there is more than one weight
-    experiment = write_experiment(folder, ("checkpoint_every = 2", settings), stale)
+    weighed = (PROVED, WEIGHED) if any(lie.weighed for lie in lies) else (stale,)
+    experiment = write_experiment(folder, ("checkpoint_every = 2", settings), *weighed)
 
     def meddle(federation: Federation) -> None:
         for lie in lies:

@@ -17,11 +17,22 @@ from collegium.aggregation import Report
 from collegium.incentives import NO_SCORE, QualityState, ReportScore, fold_round
 from collegium.lineage import Store
 from collegium.node import _quality as quality_module
+from collegium.node import read_public_record
 from collegium.node._audit import OBJECT_BYTES_MAX
 from collegium.node._base_chain import decode_chain_record
 from collegium.node._quality import ScoreFront
 from collegium.node._task import ModelState
-from collegium.settlement import attach_dissections, read_courts, read_shard_roots, read_task, verify_replay
+from collegium.settlement import (
+    KnownStretches,
+    MachineRun,
+    attach_dissections,
+    compile_program,
+    public_works,
+    read_courts,
+    read_shard_roots,
+    read_task,
+    verify_replay,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +142,17 @@ def test_the_run_verifies_and_changed_rows_of_a_steward_do_not(run: PlayedRun, t
     assert "are not those that it committed to" in str(copy.relist().failure)
     (copy.path / "stewards.json").unlink()
     assert "stewards.json is missing" in str(copy.relist().failure)
+
+
+def test_the_programs_of_disputes_accept_every_header(run: PlayedRun) -> None:
+    record = read_public_record(run.path)
+    works = {work.name: work for work in public_works(record.terms)}
+    assert set(works) == {"weights", "opening", "model", "next round", "quality", "proofs"}
+    for name, rounds in (("weights", range(4)), ("model", range(4)), ("quality", range(4)), ("proofs", (3,))):
+        program = compile_program(works[name].module, works[name].parameters)
+        for number in rounds:
+            header, known = record.rounds[number].certified.header, KnownStretches(record.messages(number))
+            assert MachineRun(program, header.digest, known).accepted, (name, number)
 
 
 def test_a_wrong_number_that_all_validators_signed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
