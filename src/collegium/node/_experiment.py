@@ -329,7 +329,7 @@ def seats_spoiled_max(seats: int) -> int:
 
 
 def require_for_processes(experiment: Experiment) -> None:
-    """Return if a network of processes can run an experiment.
+    """Refuse an experiment that no network of processes can run.
 
     Raises:
         ShardedNetworkError: its rounds have several committees.
