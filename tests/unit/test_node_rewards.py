@@ -22,6 +22,7 @@ from collegium.node import (
     experiment_from_bytes,
     experiment_to_bytes,
 )
+from collegium.node._base_chain import _first_dues
 from collegium.node._experiment import RewardsNetworkError, require_for_processes
 from collegium.node._quality import QualityRule
 from collegium.node._rewards import (
@@ -172,6 +173,18 @@ def test_what_a_round_earned_is_noted_of_what_is_here_whole() -> None:
         assert own.earned == {}
     own.note(ended(close, a=report, b=other), finished)
     assert own.earned == {1: {ANNA: 1}}  # the other report weighs nothing, so it is in no sum
+
+
+def test_whoever_knows_all_rounds_says_what_is_due() -> None:
+    def node(payroll: Payroll | None) -> Any:
+        return SimpleNamespace(payroll=payroll)
+
+    behind = Payroll(RULE, {1: {ANNA: 1}})
+    assert _first_dues([node(None), node(behind), node(roll())], checkpoint(0, 2)) == roll().dues(0, 2)
+    with pytest.raises(RewardsRefusedError, match="what round 0 earned is not known here"):
+        _first_dues([node(behind)], checkpoint(0, 2))
+    with pytest.raises(RewardsRefusedError, match="no validator keeps account"):
+        _first_dues([node(None)], checkpoint(0, 2))
 
 
 def test_two_lists_that_are_alike_differ_in_nothing() -> None:

@@ -534,10 +534,7 @@ class BaseChain:
         if self.money is None or not self.facts:
             raise ChainRecordError("the task was founded without contracts that pay, or has settled nothing")
         checkpoint = self.facts[-1].checkpoint
-        rolls = [node.payroll for node in nodes if node.payroll is not None]
-        if not rolls:
-            raise RewardsRefusedError("no validator keeps what rounds earned")
-        dues = rolls[0].dues(checkpoint.first_round, checkpoint.last_round)
+        dues = _first_dues(nodes, checkpoint)
         if not dues:
             return None
         place = pay_place(self.chain, self.deployment, self.money.rewards)
@@ -755,6 +752,22 @@ def found_contracts(
     plan = plan_founding(operator.address, nonce, task, courts, stake_min_wei=terms.stake_min_wei, pay=pay)
     deployment = found_task(chain, operator, plan, gas_max=None if tried else CREATION_GAS_MAX)
     return deployment, plan.site, plan.money
+
+
+def _first_dues(nodes: Sequence[ValidatorNode], checkpoint: Checkpoint) -> tuple[Due, ...]:
+    """Return what is due for a checkpoint's rounds, as the first validator says that knows all of them.
+
+    Raises:
+        RewardsRefusedError: nobody does.
+    """
+    refusal = RewardsRefusedError("no validator keeps account of what rounds earn")
+    for node in nodes:
+        try:
+            if node.payroll is not None:
+                return node.payroll.dues(checkpoint.first_round, checkpoint.last_round)
+        except RewardsRefusedError as error:  # it missed a round
+            refusal = error
+    raise refusal
 
 
 def _taken(
