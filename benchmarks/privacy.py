@@ -31,8 +31,8 @@ from collegium.node import (
 DEMO = Path(__file__).parents[1] / "src" / "collegium" / "apps" / "demo" / "demo.toml"
 HONEST, DELTA = 12, Fraction(1, 10**6)
 EPSILONS = (1, 2, 4, 8, 16)
-CLIPS = (Fraction(1, 4), Fraction(1, 2), Fraction(1))
-RATES = (Fraction(1, 2), Fraction(1))
+CLIPS = (Fraction(1, 2), Fraction(1))
+RATES = (Fraction(1),)
 
 
 def learn(federation: Federation, task: LearningTask) -> tuple[float, float]:
