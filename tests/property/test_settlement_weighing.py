@@ -139,7 +139,7 @@ def message(standing: Standing, scored: ScoredRound, weighed: Weighed) -> bytes:
 
 
 def sources(module: str) -> str:
-    return {"weighs": WEIGHS, "directs": DIRECTS, "norms": NORMS}.get(module) or source_of(module)
+    return {"weighs": WEIGHS, "directs": DIRECTS, "norms": NORMS, "normed": NORMED}.get(module) or source_of(module)
 
 
 @cache
@@ -212,6 +212,40 @@ def test_the_program_finds_the_direction_that_arrays_do(round_: bytes) -> None:
     noise = ANYTHING | {"NOISE_NUMERATOR": NOISE.numerator, "NOISE_DENOMINATOR": NOISE.denominator}
     assert compiled_agrees("directs", noise, round_)
     assert not compiled_agrees("directs", noise, round_[:-1] + bytes([round_[-1] ^ 1]))
+
+
+# Words: entries; a vector; whether it has the norm of a steward's.
+NORMED = """
+from __future__ import annotations
+from collegium.settlement.programs._directions import has_norm
+from collegium.settlement.programs._reading import read_message
+from collegium.settlement.programs._words import accept, memory
+
+
+def main() -> None:
+    message, _ = read_message(0)
+    entries = memory[message]
+    assert has_norm(message + 1, entries) == memory[message + 1 + entries]
+    accept()
+"""
+
+
+def is_a_stewards(vector: list[int]) -> bool:
+    try:
+        median_direction([np.array(vector, np.int64)], [1])
+    except DirectionError:
+        return False
+    return True
+
+
+@settings(max_examples=4 * EXAMPLES)
+@given(rest=st.lists(st.integers(-(1 << 19), 1 << 19), max_size=3), away=st.integers(-8, 8), far=st.booleans())
+def test_the_program_takes_the_vectors_that_arrays_take(rest: list[int], away: int, far: bool) -> None:
+    first = isqrt(max((1 << 40) - sum(entry * entry for entry in rest), 0)) + away
+    vector = [first << 32 if far else first, *rest]
+    data = packed([len(vector), *vector, is_a_stewards(vector)])
+    assert compiled_agrees("normed", ANYTHING, data)
+    assert not compiled_agrees("normed", ANYTHING, data[:-1] + bytes([data[-1] ^ 1]))
 
 
 wide = st.integers(1 - (1 << 63), (1 << 63) - 1) | st.sampled_from([1 - (1 << 63), (1 << 63) - 1, 0, 1])
