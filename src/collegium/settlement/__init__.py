@@ -5,7 +5,6 @@ register, an epoch set opens, and its certificates settle checkpoints. docs/spec
 gas; docs/spec/disputes.md the games, machine and programs; docs/spec/money.md stakes, licences, rewards and fees.
 """
 
-from collegium.settlement._depth import deep_calls as _deep_calls  # noqa: F401 # isort: skip - before any of py-evm
 from collegium.settlement._abi import Contract, contract
 from collegium.settlement._chain import Account, Chain, Fees, Log, Receipt, SentTransaction
 from collegium.settlement._checkpoint import (

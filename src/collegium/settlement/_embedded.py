@@ -7,25 +7,17 @@ receipts, contract addresses, gas and state root, byte for byte.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import rlp
-from eth.abc import ComputationAPI, SignedTransactionAPI
-from eth.chains.base import MiningChain
-from eth.consensus.applier import ConsensusApplier
-from eth.consensus.noproof import NoProofConsensus
-from eth.db.atomic import AtomicDB
-from eth.exceptions import PyEVMError
-from eth.vm.spoof import SpoofTransaction
-from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
 from collegium.crypto import Digest
 from collegium.settlement._abi import refusal
 from collegium.settlement._chain import Fees, Log, Receipt, SentTransaction
-from collegium.settlement._depth import deep_calls
 from collegium.settlement._errors import TransactionRefusedError
-from collegium.settlement._precompiles import EmbeddedVM
+
+if TYPE_CHECKING:
+    from eth.abc import ComputationAPI, SignedTransactionAPI
 
 __all__ = ["BLOCK_GAS_MAX", "TRANSACTION_GAS_MAX", "EmbeddedChain", "Genesis"]
 
@@ -34,8 +26,6 @@ TRANSACTION_GAS_MAX: Final = 16_777_216  # EIP-7825, in force after Prague: what
 INITIAL_BASE_FEE: Final = 1_000_000_000
 SECONDS_PER_BLOCK: Final = 1
 DYNAMIC_FEE_TYPE: Final = b"\x02"
-# What py-evm raises over bytes that are no transaction, and over transactions that may not enter a block.
-REFUSALS: Final = (PyEVMError, ValidationError, BadSignature, rlp.RLPException, ValueError, TypeError, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +125,8 @@ class EmbeddedChain:
         Raises:
             TransactionRefusedError: it cannot enter a block; the chain is as before.
         """
+        from collegium.settlement._evm import REFUSALS, deep_calls
+
         header = self._pending()
         try:
             transaction = self._chain.get_vm(header).get_transaction_builder().decode(raw)
@@ -197,6 +189,8 @@ class EmbeddedChain:
 
     def _try(self, sender: bytes, to: bytes | None, data: bytes, value: int) -> tuple[ComputationAPI, int]:
         """Run a call on top of the last block, keep nothing of it, and return it with the gas it used."""
+        from collegium.settlement._evm import CALL_REFUSALS, deep_calls, unsigned_call
+
         header = self._pending()
         vm: Any = self._chain.get_vm(header)
         price = header.base_fee_per_gas
@@ -214,8 +208,8 @@ class EmbeddedChain:
         )
         try:
             with deep_calls():
-                computation = vm.state.apply_transaction(SpoofTransaction(unsigned, from_=sender))
-        except (PyEVMError, ValidationError) as error:
+                computation = vm.state.apply_transaction(unsigned_call(unsigned, sender))
+        except CALL_REFUSALS as error:
             raise TransactionRefusedError(f"call of {len(data)} bytes cannot be made: {error}") from error
         if computation.is_error:
             raise refusal(bytes(computation.output), str(computation.error))
@@ -224,10 +218,11 @@ class EmbeddedChain:
 
 
 def _open(genesis: Genesis) -> Any:
-    class Chain(MiningChain):
-        chain_id = genesis.chain_id
-        vm_configuration = ConsensusApplier(NoProofConsensus).amend_vm_configuration(((0, EmbeddedVM),))
+    from collegium.settlement._evm import first_block  # a second to import: only who has a chain inside pays for it
 
+    accounts: dict[Any, Any] = {
+        address: {"balance": balance, "nonce": 0, "code": b"", "storage": {}} for address, balance in genesis.balances
+    }
     header: dict[str, Any] = {
         "difficulty": 0,
         "extra_data": b"",
@@ -235,10 +230,7 @@ def _open(genesis: Genesis) -> Any:
         "timestamp": genesis.timestamp_s,
         "base_fee_per_gas": INITIAL_BASE_FEE,
     }
-    accounts: dict[Any, Any] = {
-        address: {"balance": balance, "nonce": 0, "code": b"", "storage": {}} for address, balance in genesis.balances
-    }
-    return Chain.from_genesis(AtomicDB(), header, accounts)
+    return first_block(genesis.chain_id, header, accounts)
 
 
 def _receipt(block: int, transaction: SignedTransactionAPI, receipt: Any, computation: ComputationAPI) -> Receipt:
