@@ -84,6 +84,11 @@ columns = [
 """
 
 
+NO_COURTS = (
+    "checkpoint_every = 2",
+    "checkpoint_every = 2\ncourts = false",
+)  # for runs that are about nothing of theirs
+ONE_ROUND = ("rounds = 3", "rounds = 1")
 PROVED = ('level = "unproved"', 'level = "proved"')
 
 

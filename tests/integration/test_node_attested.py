@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _run_stage import ROUNDS, TRAINERS, Copy, PlayedRun, check, play, write_experiment
+from _run_stage import NO_COURTS, ONE_ROUND, ROUNDS, TRAINERS, Copy, PlayedRun, check, play, write_experiment
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 
@@ -51,8 +51,7 @@ POLICY = QuotePolicy(
     snp=SnpPolicy(frozenset({AMD.measurement}), SnpTcb(*AMD.versions), roots=frozenset({AMD.root.digest}))
 )
 OTHER_POLICY = QuotePolicy(snp=replace(POLICY.snp, measurements=frozenset({OTHER_GUEST.measurement})))  # type: ignore[type-var]
-THREE_SUFFICE = ("[chain]", "[trainers]\nminimum = 3\n[chain]")
-ONE_ROUND = ("rounds = 3", "rounds = 1")
+THREE_SUFFICE = ("[schema]", "[trainers]\nminimum = 3\n[schema]")
 
 
 def quote(hardware: Amd, binding: QuoteBinding) -> bytes:
@@ -69,7 +68,7 @@ def experiment(folder: Path, *changes: tuple[str, str], command: str = "") -> Pa
     (folder / "policy.json").write_bytes(encode_policy(POLICY))
     section = f'[attestation]\npolicy = "policy.json"\ntime = {ROUND_TIME}\n{command}\n[committee]'
     level = ('level = "unproved"', 'level = "attested"')
-    return write_experiment(folder, level, ("[committee]", section), *changes)
+    return write_experiment(folder, level, NO_COURTS, ("[committee]", section), *changes)
 
 
 @dataclass
@@ -317,7 +316,7 @@ def test_an_honest_trainer_sends_no_quote_that_would_convict_it(
     tmp_path: Path, lie: Liar, error: type[QuoteError]
 ) -> None:
     with pytest.raises(error) as refusal:
-        play(experiment(tmp_path), tmp_path / "run", attest=lie)
+        play(experiment(tmp_path, ONE_ROUND), tmp_path / "run", attest=lie)
     assert type(refusal.value) is error
 
 

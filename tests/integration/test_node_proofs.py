@@ -13,7 +13,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from _run_stage import CLINICS, PROVED, ROUNDS, TRAINERS, Copy, PlayedRun, check, play, write_experiment
+from _run_stage import (
+    CLINICS,
+    NO_COURTS,
+    ONE_ROUND,
+    PROVED,
+    ROUNDS,
+    TRAINERS,
+    Copy,
+    PlayedRun,
+    check,
+    play,
+    write_experiment,
+)
 
 from collegium.consensus import (
     ContinuationError,
@@ -37,6 +49,7 @@ from collegium.proofs import ProofRejectedError, UnprovableError
 pytestmark = pytest.mark.slow
 
 BOUNDED = ('level = "unproved"', 'level = "bounded"')
+TWO_ROUNDS, FIVE_ROUNDS = ("rounds = 3", "rounds = 2"), ("rounds = 3", "rounds = 5")
 THREE_SUFFICE = ("[committee]", "[trainers]\nminimum = 3\n[committee]")
 
 
@@ -77,7 +90,7 @@ def test_a_proved_run_gives_the_models_of_an_unproved_one_bit_for_bit(played: Pl
 def test_other_models_batches_and_levels_are_proved_and_verified(
     tmp_path: Path, changes: tuple[tuple[str, str], ...]
 ) -> None:
-    run = play(write_experiment(tmp_path, *changes, ("rounds = 3", "rounds = 1")), tmp_path / "run")
+    run = play(write_experiment(tmp_path, *changes, NO_COURTS, ONE_ROUND), tmp_path / "run")
     assert column(run, "outcome") == ["opened"] * 2
     assert column(run, "admitted") == [TRAINERS] * 2
     verdict = check(run.path, str(run.summary["anchor"]))
@@ -165,12 +178,12 @@ def test_an_index_without_a_proof_or_with_another_is_found(damaged: Copy, kind: 
 
 
 def spoiling(place: int) -> Callable[..., Any]:
-    """Return `LearningTask.prove`, but that the first proof of round 2 has one byte changed."""
+    """Return `LearningTask.prove`, but that the first proof of round 1 has one byte changed."""
     honest, calls = LearningTask.prove, iter(range(1000))
 
     def prove(self: LearningTask, *arguments: Any) -> Any:
         proof, claim = honest(self, *arguments)
-        if next(calls) != 2 * TRAINERS:
+        if next(calls) != TRAINERS:
             return proof, claim
         return proof[:place] + bytes([proof[place] ^ 1]) + proof[place + 1 :], claim
 
@@ -197,10 +210,10 @@ def test_a_trainer_whose_proof_fails_is_left_out_and_convicted_and_the_round_goe
         return rounds[-1][2]
 
     monkeypatch.setattr(run_module, "play_round", watched)
-    run = play(write_experiment(tmp_path, PROVED, THREE_SUFFICE), tmp_path / "run")
-    assert column(run, "admitted") == [TRAINERS, TRAINERS, TRAINERS - 1, TRAINERS]
-    assert column(run, "outcome") == ["opened"] * (ROUNDS + 1)
-    terms, model, played = rounds[2]
+    run = play(write_experiment(tmp_path, PROVED, THREE_SUFFICE, NO_COURTS, TWO_ROUNDS), tmp_path / "run")
+    assert column(run, "admitted") == [TRAINERS, TRAINERS - 1, TRAINERS]
+    assert column(run, "outcome") == ["opened"] * 3
+    terms, model, played = rounds[1]
     found = [item.evidence for item in played.evidence]
     assert found
     assert {type(item) for item in found} == {FailingProof}
@@ -213,9 +226,6 @@ def test_a_trainer_whose_proof_fails_is_left_out_and_convicted_and_the_round_goe
     ]
     verdict = check(run.path, str(run.summary["anchor"]))
     assert verdict.ok, verdict.failure
-
-
-FIVE_ROUNDS = ("rounds = 3", "rounds = 5")
 
 
 def two_rounds_a_pack(patch: pytest.MonkeyPatch) -> None:
@@ -236,7 +246,7 @@ def renewed_run(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
     folder = tmp_path_factory.mktemp("renewed")
     with pytest.MonkeyPatch.context() as patch:
         two_rounds_a_pack(patch)
-        return play(write_experiment(folder, PROVED, FIVE_ROUNDS), folder / "run")
+        return play(write_experiment(folder, PROVED, NO_COURTS, FIVE_ROUNDS), folder / "run")
 
 
 @pytest.fixture
@@ -347,7 +357,7 @@ def test_a_run_whose_validators_all_admit_another_pack_does_not_verify(
     with pytest.MonkeyPatch.context() as patch:
         trick(patch)
         patch.setattr(rules_module, "check_registration", lambda *_: None)
-        run = play(write_experiment(tmp_path, PROVED), tmp_path / "run")
+        run = play(write_experiment(tmp_path, PROVED, NO_COURTS), tmp_path / "run")
     assert column(run, "outcome") == ["opened"] * (ROUNDS + 1)
     verdict = check(run.path)
     assert not verdict.ok
@@ -365,11 +375,11 @@ def test_a_run_whose_validators_all_vouch_for_a_failing_proof_does_not_verify(
     in_this_process(monkeypatch)
     monkeypatch.setattr(LearningTask, "prove", spoiling(5000))
     monkeypatch.setattr(playing, "verify_ahead", believe)
-    run = play(write_experiment(tmp_path, PROVED), tmp_path / "run")
-    assert column(run, "outcome") == ["opened"] * (ROUNDS + 1), "the update itself was honest"
+    run = play(write_experiment(tmp_path, PROVED, NO_COURTS, ONE_ROUND), tmp_path / "run")
+    assert column(run, "outcome") == ["opened"] * 2, "the update itself was honest"
     verdict = check(run.path)
     assert not verdict.ok
-    assert str(verdict.failure).startswith("round 2: the proof of report ")
+    assert str(verdict.failure).startswith("round 1: the proof of report ")
     assert "does not verify" in str(verdict.failure)
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from _run_stage import ROUNDS, TRAINERS, PlayedRun, check, columns, ignore, play, write_experiment
+from _run_stage import NO_COURTS, ONE_ROUND, ROUNDS, TRAINERS, PlayedRun, check, columns, ignore, play, write_experiment
 
 from collegium import aggregation, algebra
 from collegium.aggregation import CHECK_BLOCKS, RING_DIMENSION, Layout, Upload, decode_ciphertext, unmask
@@ -123,19 +123,19 @@ def write_npz(path: Path) -> None:
 def test_the_same_rows_in_another_format_give_the_same_models(
     played: PlayedRun, tmp_path: Path, name: str, write: Callable[[Path], None]
 ) -> None:
-    experiment = write_experiment(tmp_path, ("rows.csv", name))
+    experiment = write_experiment(tmp_path, ("rows.csv", name), NO_COURTS, ONE_ROUND)
     (tmp_path / "rows.csv").unlink()
     write(tmp_path / name)
     again = play(experiment, tmp_path / "run")
-    assert column(again, "model") == column(played, "model")
-    assert column(again, "auc") == column(played, "auc")
+    assert column(again, "model") == column(played, "model")[:1]
+    assert column(again, "auc") == column(played, "auc")[:1]
     assert check(again.path, again.anchor).ok
 
 
 def test_one_other_cell_gives_other_models(played: PlayedRun, tmp_path: Path) -> None:
     table = columns()
     table["dose"] = [str(-float(cell)) for cell in table["dose"]]
-    again = play(write_experiment(tmp_path, table=table), tmp_path / "run")
+    again = play(write_experiment(tmp_path, NO_COURTS, ONE_ROUND, table=table), tmp_path / "run")
     assert column(again, "model")[0] != column(played, "model")[0]
 
 
@@ -238,7 +238,7 @@ def test_a_malformed_report_makes_its_round_invalid_and_no_other(
         return malformed(mask, layout, *arguments) if next(calls) == 2 * TRAINERS else mask(layout, *arguments)
 
     monkeypatch.setattr(report_module, "mask_under", masked)  # the first trainer of round 2
-    run = play(write_experiment(tmp_path), tmp_path / "run")
+    run = play(write_experiment(tmp_path, NO_COURTS), tmp_path / "run")
     assert outcomes(run) == ["opened", "invalid", "opened"]
     first, second, third = column(run, "model")
     assert (first == second, second == third) == (True, False)
@@ -263,7 +263,7 @@ def test_a_round_with_too_many_liars_is_lost_and_no_other(tmp_path: Path) -> Non
         for node in honest[:3]:
             node.disguise = partial(lie_in_round_2, node.context.round.account)
 
-    run = play(write_experiment(tmp_path), tmp_path / "run", corrupt)
+    run = play(write_experiment(tmp_path, NO_COURTS), tmp_path / "run", corrupt)
     assert outcomes(run) == ["opened", "lost", "opened"]
     first, second, third = column(run, "model")
     assert (first == second, second == third) == (True, False)
@@ -292,7 +292,7 @@ def test_a_round_without_enough_reports_is_skipped_and_no_other(
         return replace(upload, report=replace(upload.report, signature=bytes(65)))
 
     monkeypatch.setattr(aggregation, "finish_upload", unsigned)
-    run = play(write_experiment(tmp_path), tmp_path / "run")
+    run = play(write_experiment(tmp_path, NO_COURTS), tmp_path / "run")
     assert outcomes(run) == ["opened", "skipped", "opened"]
     assert column(run, "admitted") == [TRAINERS, 0, TRAINERS]
     first, second, third = column(run, "model")
@@ -395,7 +395,7 @@ def test_an_experiment_that_cannot_be_run_is_one_line_and_code_2(
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.npz", "rows.csv"])
 def test_a_damaged_table_is_one_line_and_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    experiment = write_experiment(tmp_path, ("rows.csv", name))
+    experiment = write_experiment(tmp_path, ("rows.csv", name), NO_COURTS, ONE_ROUND)
     (tmp_path / name).write_bytes(b"PAR1\xff\xfe damaged")
     assert main(["run", str(experiment), "--out", str(tmp_path / "run")]) == 2
     assert name in only_error(capsys)
