@@ -107,7 +107,7 @@ def witness_plan(name: str) -> list[Entry]:
     layout = case.program.layout
     for number, (path, tensor) in enumerate(tensors_of(case.tensors)):
         draw = chance("entry", name, path)
-        for turn in range(len(DELTAS) if FULL else 2):
+        for turn in range(len(DELTAS) if FULL else 1):
             row, slot = entry_at(layout, tensor, _told_entry(case, path, tensor, draw))
             plan.append(Entry(path, row, slot, DELTAS[(2 * number + turn + number // 2) % len(DELTAS)]))
     own = {
@@ -117,7 +117,7 @@ def witness_plan(name: str) -> list[Entry]:
     }
     for path, rows in own.items():
         draw = chance("own", name, path)
-        for place in layout.index(rows)[:: 1 if FULL else 3]:
+        for place in layout.index(rows)[:: 1 if FULL else 6]:
             flat = layout.multiplicities[int(path[15:-1])] if path.startswith("mult") else None
             used = layout.code.message_len
             if flat is not None:  # slots behind a table's last entry are nobody's
@@ -319,7 +319,7 @@ def _changed(value: Any, path: str, draw: random.Random) -> Iterator[tuple[str, 
 
 def _changed_leaf(value: Any, path: str, draw: random.Random) -> Iterator[Callable[[], Any]]:
     if isinstance(value, bytes):
-        places = range(len(value)) if FULL else [0, len(value) - 1, *draw.sample(range(1, len(value) - 1), 3)]
+        places = range(len(value)) if FULL else [0, len(value) - 1, draw.randrange(1, len(value) - 1)]
         for place in places:
             flipped = value[:place] + bytes([value[place] ^ 1 << draw.randrange(8)]) + value[place + 1 :]
             yield lambda flipped=flipped: flipped
@@ -350,9 +350,9 @@ def _changed_leaf(value: Any, path: str, draw: random.Random) -> Iterator[Callab
 def _changed_array(value: Any, draw: random.Random) -> Iterator[Callable[[], Any]]:
     if value.dtype == np.bool_:  # as many rows, but others
         pairs = [(on, off) for on in np.flatnonzero(value) for off in np.flatnonzero(~value)]
-        for on, off in draw.sample(pairs, min(len(pairs), 40)):
+        for on, off in draw.sample(pairs, min(len(pairs), 40 if FULL else 8)):
             yield lambda on=on, off=off: np.where(np.isin(np.arange(value.size), (on, off)), ~value, value)
-    count = value.size if value.size <= 32 or (FULL and value.size <= 4096) else 12
+    count = value.size if value.size <= 32 or (FULL and value.size <= 4096) else 6
     places = sorted({0, value.size - 1, *draw.sample(range(value.size), count)})
     for place in places:
 
@@ -431,7 +431,7 @@ def flip_plan(name: str) -> list[tuple[Section, int, int]]:
     for section in sections(name):
         draw = chance("flip", name, section.name)
         places = [section.start, section.stop - 1] + [
-            draw.randrange(section.start, section.stop) for _ in range(60 if FULL else 4)
+            draw.randrange(section.start, section.stop) for _ in range(60 if FULL else 2)
         ]
         plan += [(section, place, draw.randrange(8)) for place in places]
     return plan
