@@ -271,9 +271,9 @@ def test_a_task_does_not_begin_on_consent_that_was_taken_back(story: Story) -> N
 
 
 def weights(number: int) -> tuple[int, int]:
-    """What the version of a round carries of clinic a, and of all: a report weighs 1, round 0 counts too."""
-    rounds_with, rounds = min(number, REVOKED_AFTER + 1) + 1, number + 1
-    return rounds_with, 4 * rounds_with + 3 * (rounds - rounds_with)
+    """What the version of a round carries of clinic a, and of all: a report weighs 1, round 0 trains nothing."""
+    rounds_with = min(number, REVOKED_AFTER + 1)
+    return rounds_with, 4 * rounds_with + 3 * (number - rounds_with)
 
 
 @pytest.mark.parametrize("named", ["licence", "number", "site", "root"])

@@ -131,7 +131,10 @@ def test_the_lineage_says_the_level_and_leads_from_a_model_to_registered_rows(pr
             assert json.loads(record.attributes) == {"first_round": 1, "last_round": ROUNDS}
             assert [model.round_number for model in lineage.erasure(record.digest)] == list(range(1, ROUNDS + 1))
         (whole,) = {model.digest for model in lineage.models() if model.round_number == ROUNDS}
-        assert {name.datasets for name in lineage.influence(whole)} == {(clinic,) for clinic in CLINICS}
+        influence = lineage.influence(whole)
+        assert {name.datasets for name in influence} == {(clinic,) for clinic in CLINICS}
+        assert {name.rounds for name in influence} == {ROUNDS}, "the round of statistics is left out"
+        assert len(lineage.ancestors(whole)) == TRAINERS * (ROUNDS + 1)
 
 
 # ------------------------------------------------------------------------------------------------ damaged

@@ -130,8 +130,9 @@ class _Scribe:
             total = hash_fields("lineage-sum", header.task, number, header.total)
             self.lineage.record("sum", number, total, who, addends)
             if header.model != model:
-                kind = "scaling and first model" if number == 0 else "model"
-                self.lineage.record("model", number, header.model, kind, ((model, "previous", 1), (total, "sum", 1)))
+                of = self._scaling(header.task, total, who) if number == 0 else (total, "sum", 1)
+                kind = "first model" if number == 0 else "model"
+                self.lineage.record("model", number, header.model, kind, ((model, "previous", 1), of))
             parents.append((total, "sum", 1))
         attributes: dict[str, str | int] = {
             "admitted": len(ordered.admitted),
@@ -140,6 +141,12 @@ class _Scribe:
             "outcome": header.outcome,
         }
         self.lineage.record("header", number, header.digest, who, (*parents, (header.model, "model", 1)), attributes)
+
+    def _scaling(self, task: Digest, total: Digest, who: str) -> Edge:
+        """Record what the sum of statistics is turned into, which trains nothing; return the edge to it."""
+        digest = hash_fields("lineage-scaling", task, total)
+        self.lineage.record("scaling", 0, digest, who, ((total, "sum", 1),))
+        return digest, "scaling", 1
 
 
 def _record_licences(lineage: Lineage, genesis: Genesis, settings: LicenceSettings | None) -> dict[str, Edge]:
