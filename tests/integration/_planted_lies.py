@@ -248,8 +248,9 @@ class MachineLiar:
     It claims the run that the program really takes, but for the end, which it says accepts: there is no other.
     """
 
-    def __init__(self, run: WatchedRun, room: MachineCourtroom) -> None:
-        self.run, self.room = run, room
+    def __init__(self, run: WatchedRun, room: MachineCourtroom, first: int = 0) -> None:
+        """Take whose record the claims are of, and the number of the dispute to wait for."""
+        self.run, self.room, self.first = run, room, first
         self.moves = DissectionMoves(JsonRpcChain(run.url), room.court, LIAR)
         self.game = -1
 
@@ -258,9 +259,9 @@ class MachineLiar:
         moves, court = self.moves, self.room.court
         if self.game < 0:
             disputed = read_dissections(moves.chain, court)
-            if not disputed:
+            if self.first not in disputed:
                 return False
-            ((number, (kind, statement)),) = disputed.items()
+            number, (kind, statement) = self.first, disputed[self.first]
             record = self.room.record
             known = KnownStretches(record.messages(LIED_ROUND))
             self.played = MachineRun(work_programs(record)[kind], statement, known)
@@ -285,13 +286,28 @@ class MachineLiar:
 
 
 @dataclass
+class Shower:
+    """Stands up for a header that is right, and shows what is demanded."""
+
+    run: WatchedRun
+    room: MachineCourtroom
+
+    def step(self) -> bool:
+        """Make the moves that are due; tell whether there were any."""
+        chain = JsonRpcChain(self.run.url)
+        before = chain.nonce(LIAR.address)
+        self.room.defend(self.run, Player(LIAR, lambda _: None))
+        return chain.nonce(LIAR.address) > before
+
+
+@dataclass
 class Stage:
     """A watcher with a clock that is moved, and a liar that stands up for its committee's header."""
 
     node: str
     run: WatchedRun
     said: list[str]
-    liar: DefenderAtChain | MachineLiar | None = None
+    liar: DefenderAtChain | MachineLiar | Shower | None = None
 
     def player(self, account: AccountKey = WATCHER) -> Player:
         return Player(account, self.said.append, self.wait)

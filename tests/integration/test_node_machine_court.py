@@ -154,7 +154,7 @@ def room_of(node: str, folder: Path, lie: Callable[[], AbstractContextManager[No
 
 def found_in(number: int) -> Any:
     """All that the court asks of a finding: the programs find it themselves."""
-    return SimpleNamespace(round=number)
+    return SimpleNamespace(round=number, work="opened total")
 
 
 LIES = {"opened total": (wrong_total, 1), "outcome": (false_lost, 1), "weights": (doubled_weights, 0)}

@@ -6,6 +6,7 @@ says; docs/guide/watching.md has an example.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from _planted_lies import (
     LIES,
     WATCHER,
     Lie,
+    MachineLiar,
+    Shower,
     Stage,
     double_report,
     double_vote,
@@ -25,7 +28,8 @@ from _planted_lies import (
 )
 from _run_stage import check
 
-from collegium.node import ModelCourtroom, WatchPlan, courtrooms, watch_run
+from collegium.lineage import MissingObjectError
+from collegium.node import MachineCourtroom, ModelCourtroom, WatchPlan, courtrooms, watch_run
 from collegium.settlement import (
     JsonRpcChain,
     attach,
@@ -133,3 +137,41 @@ def test_every_lie_is_found_and_paid_for(node: str, tmp_path: Path, seed: int) -
     chain = JsonRpcChain(node)
     refuters = [read_refuter(chain, place.run.site.disputes, header.digest) for header in place.run.headers]
     assert refuters == [WATCHER.address if number == LIED_ROUND else None for number in range(len(refuters))]
+
+
+def lacking(whole: Stage, folder: Path, number: int) -> Stage:
+    """Return a stage whose record is without the first report of a round."""
+    shutil.copytree(whole.run.path, folder)
+    name = whole.run.objects[0][whole.run.rounds[number].close.reports[0]].hex()
+    (folder / "store" / name[:2] / name).unlink()
+    return stage(whole.node, folder)
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_who_shows_nobody_a_report_loses_half_of_its_stake_and_who_shows_it_nothing(node: str, tmp_path: Path) -> None:
+    whole = stage(node, lied_run(node, tmp_path / "whole").path)
+    (room,) = (room for room in courtrooms(whole.run) if isinstance(room, MachineCourtroom))
+    plan, shown_in, withheld_in = WatchPlan(challenge=True, demand=True), 1, LIED_ROUND
+
+    honest = lacking(whole, tmp_path / "shown", shown_in)
+    with pytest.raises(MissingObjectError):
+        watch_run(honest.run, (), WatchPlan(), None, honest.said.append)
+    honest.liar = Shower(whole.run, room)
+    found = watch_run(honest.run, courtrooms(honest.run), plan, honest.player(), honest.said.append, honest.wait)
+    print("\n".join(honest.said))
+    assert found is not None
+    assert (found.round, found.work) == (shown_in, "withheld")
+    assert sum(line.startswith("  demand") for line in honest.said) == 1
+    assert any(line.endswith("the header is upheld") for line in honest.said)
+    assert stakes(whole).count(STAKE) == len(stakes(whole))
+
+    lied = lacking(whole, tmp_path / "withheld", withheld_in)
+    lied.liar = MachineLiar(whole.run, room, first=1)
+    found = watch_run(lied.run, courtrooms(lied.run), plan, lied.player(), lied.said.append, lied.wait)
+    print("\n".join(lied.said))
+    assert found is not None
+    assert (found.round, found.work) == (withheld_in, "withheld")
+    assert sum(line.startswith("  demand") for line in lied.said) == 1
+    assert whole.run.evidence is not None
+    assert stakes(whole).count(STAKE // 2) == len(whole.run.evidence.votes[withheld_in].voters)

@@ -22,6 +22,12 @@ def watch(
     dispute: Annotated[
         bool, typer.Option("--challenge", help="Dispute the first header that does not hold; an account pays.")
     ] = False,
+    demand: Annotated[
+        bool,
+        typer.Option(
+            "--demand", help="With --challenge: what the folder lacks is withheld; dispute it, and demand it."
+        ),
+    ] = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Look again until every round of the folder is settled.")
     ] = False,
@@ -49,6 +55,7 @@ def watch(
     Example:
       collegium watch runs/hospitals
       collegium watch runs/hospitals --challenge --follow
+      collegium watch runs/hospitals --challenge --demand
       collegium watch runs/hospitals --defend
     """
     with exit_codes():
@@ -56,12 +63,14 @@ def watch(
 
         if not run.is_dir():
             raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
+        if demand and not dispute:
+            raise UsageError("--demand says what to dispute: it needs --challenge")
         address = None if court is None else address_in("--court", court)
         account = chain_account("--challenge or --defend") if dispute or defend else None
         watched = node.load_watched(run, url)
         player = None if account is None else node.Player(account, _say)
         rooms = [] if player is None else node.courtrooms(watched, address)
-        plan = node.WatchPlan(challenge=dispute, follow=follow, defend=defend)
+        plan = node.WatchPlan(challenge=dispute, demand=demand, follow=follow, defend=defend)
         if node.watch_run(watched, rooms, plan, player, _say) is not None:
             raise typer.Exit(ExitCode.FAILED)
         _say("every header is what its public work gives")

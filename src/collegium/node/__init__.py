@@ -183,6 +183,7 @@ from ._vectors import (
 from ._verify import AnchorError, DerivedFileError, Verification, verify_run
 from ._watch import (
     Finding,
+    NotInRecordError,
     NotOnANodeError,
     Player,
     RecordMismatchError,
@@ -264,6 +265,7 @@ __all__ = [
     "NoRegistrationError",
     "NoRewardsError",
     "NobodyHonestError",
+    "NotInRecordError",
     "NotOnANodeError",
     "NotRegisteredError",
     "NothingRejectedError",

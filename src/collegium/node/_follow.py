@@ -34,11 +34,13 @@ class WatchPlan:
 
     Attributes:
         challenge: dispute the first wrong header, and bring what convicts anybody.
+        demand: take what the record does not show for withheld, and dispute that too.
         follow: look again until all rounds of the record are settled.
         defend: stand up for right headers until every checkpoint is final or has fallen, whatever else is wrong.
     """
 
     challenge: bool = False
+    demand: bool = False
     follow: bool = False
     defend: bool = False
 
@@ -64,7 +66,7 @@ def watch_run(
     deployment = attach(chain, run.deployment.settlement, run.deployment.block)
     while True:
         over = read_head(chain, deployment).next_round >= len(run.rounds)  # asked before: all that is settled is seen
-        found = None if finding is not None else watch(run, say, known)
+        found = None if finding is not None else watch(run, say, known, demand=plan.demand)
         if found is not None:
             finding, place = found
             if player is not None and plan.challenge:

@@ -115,8 +115,8 @@ class MachineCourtroom:
         return self.court.address
 
     def hears(self, finding: Finding) -> bool:
-        """Tell whether a program rejects the round's header."""
-        return self._rejecting(finding.round) is not None
+        """Tell whether a program rejects the round's header, or cannot go on where data is said to be withheld."""
+        return self._kind(finding) is not None
 
     def plays(self, run: WatchedRun, place: HeaderPlace, player: Player) -> bool:
         """Tell whether the player's own dispute about a header goes on."""
@@ -127,7 +127,7 @@ class MachineCourtroom:
         moves = DissectionMoves(JsonRpcChain(run.url), self.court, player.account)
         number = self._begun(moves, place)
         if number is None:
-            kind = self._rejecting(finding.round)
+            kind = self._kind(finding)
             if kind is None:
                 raise NothingRejectedError(f"no program rejects round {finding.round}", round=finding.round)
             number, receipt = moves.open(kind, place.header, run.headers[finding.round].preimage, place)
@@ -193,6 +193,14 @@ class MachineCourtroom:
     def _rejecting(self, number: int) -> int | None:
         """Return the first kind of work whose program rejects a round's header."""
         return next((kind for kind in range(len(self._programs)) if self._accepts(number, kind) is False), None)
+
+    def _kind(self, finding: Finding) -> int | None:
+        """Return the kind of work to dispute: one that is rejected, else one that is stuck for what is withheld."""
+        kind = self._rejecting(finding.round)
+        if kind is None and finding.work == "withheld":
+            kinds = range(len(self._programs))
+            kind = next((each for each in kinds if self._accepts(finding.round, each) is None), None)
+        return kind
 
     def _defender(self, number: int, kind: int) -> RunDefender | None:
         """Return who stands up for a header, None if nobody can: one for all disputes, as each run takes its room."""

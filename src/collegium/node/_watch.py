@@ -24,7 +24,7 @@ from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms
 from collegium.consensus import Close, Header, WeighedReport, model_after, total_bytes
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
-from collegium.lineage import Store
+from collegium.lineage import MissingObjectError, Store
 from collegium.settlement import (
     Account,
     Checkpoint,
@@ -57,6 +57,7 @@ from ._task import EMPTY_STATE, LearningTask
 __all__ = [
     "POLL_S",
     "Finding",
+    "NotInRecordError",
     "NotOnANodeError",
     "Player",
     "RecordMismatchError",
@@ -74,7 +75,9 @@ OBJECT_BYTES_MAX = 64 << 20
 FILE_BYTES_MAX = 1 << 30
 
 Say = Callable[[str], None]
-Work: TypeAlias = Literal["weights", "outcome", "opened total", "kept model", "model step", "first model", "quality"]
+Work: TypeAlias = Literal[
+    "weights", "outcome", "opened total", "kept model", "model step", "first model", "quality", "withheld"
+]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -84,6 +87,10 @@ class NotOnANodeError(CollegiumError):
 
 class RecordMismatchError(CollegiumError):
     """The folder is not the record of what the chain holds: headers or objects are missing or others."""
+
+
+class NotInRecordError(RecordMismatchError):
+    """The folder's index names no object for what a round names."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Finding:
     """A header that is not what its public work gives.
 
     Attributes:
-        work: which kind of it: a court hears some kinds.
+        work: which kind of it: a court hears some kinds; "withheld": the record does not show what it takes to say.
         what: which part is wrong, in words.
         trace: of a model step.
     """
@@ -179,13 +186,17 @@ def load_watched(path: Path, url: str | None = None) -> WatchedRun:
     return WatchedRun(path, genesis, experiment, task, rounds, tuple(terms), node, record.deployment, *stakes)
 
 
-def watch(run: WatchedRun, say: Say, known: set[Digest] | None = None) -> tuple[Finding, HeaderPlace] | None:
+def watch(
+    run: WatchedRun, say: Say, known: set[Digest] | None = None, *, demand: bool = False
+) -> tuple[Finding, HeaderPlace] | None:
     """Recompute all rounds under accepted checkpoints; return the first wrong header and where it stands.
 
     Args:
         known: checkpoints that hold, and need not be looked at again; those that are found to hold are added.
+        demand: take an object that is not there for one that is withheld, and its round for a finding.
 
     Raises:
+        MissingObjectError, NotInRecordError: an object is not there, and `demand` is not set.
         RecordMismatchError: the chain holds other headers, or an object is not what its name says.
     """
     chain = JsonRpcChain(run.url)
@@ -197,7 +208,7 @@ def watch(run: WatchedRun, say: Say, known: set[Digest] | None = None) -> tuple[
         digests = _digests_under(run, checkpoint)
         say(f"checkpoint of rounds {checkpoint.first_round}-{checkpoint.last_round}: {checkpoint.digest.hex()[:16]}")
         for number in range(checkpoint.first_round, checkpoint.last_round + 1):
-            finding = recompute(run, number)
+            finding = _shown(run, number) if demand else recompute(run, number)
             if finding is None:
                 say(f"round {number}: sum, opening and model are what the record gives")
                 continue
@@ -206,6 +217,14 @@ def watch(run: WatchedRun, say: Say, known: set[Digest] | None = None) -> tuple[
             return finding, HeaderPlace(checkpoint, number, digests[index], header_proof(digests, index))
         held.add(checkpoint.digest)
     return None
+
+
+def _shown(run: WatchedRun, number: int) -> Finding | None:
+    """Do a round's public work again; what the record lacks for it is a finding."""
+    try:
+        return recompute(run, number)
+    except (MissingObjectError, NotInRecordError) as error:
+        return Finding(number, "withheld", f"the record does not show all that the round names: {error}")
 
 
 @dataclass(frozen=True)
@@ -361,7 +380,7 @@ def _key_sums(run: WatchedRun, store: Store, header: Header, terms: RoundTerms) 
 
 def _object(store: Store, index: dict[Digest, Digest], name: Digest) -> bytes:
     if name not in index:
-        raise RecordMismatchError(f"{name.hex()} is not among the record's objects", name=name)
+        raise NotInRecordError(f"{name.hex()} is not among the record's objects", name=name)
     return store.get(index[name], OBJECT_BYTES_MAX)
 
 
