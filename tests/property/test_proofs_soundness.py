@@ -350,9 +350,9 @@ def _changed_leaf(value: Any, path: str, draw: random.Random) -> Iterator[Callab
 def _changed_array(value: Any, draw: random.Random) -> Iterator[Callable[[], Any]]:
     if value.dtype == np.bool_:  # as many rows, but others
         pairs = [(on, off) for on in np.flatnonzero(value) for off in np.flatnonzero(~value)]
-        for on, off in draw.sample(pairs, min(len(pairs), 40 if FULL else 8)):
+        for on, off in draw.sample(pairs, min(len(pairs), 40 if FULL else 16)):
             yield lambda on=on, off=off: np.where(np.isin(np.arange(value.size), (on, off)), ~value, value)
-    count = value.size if value.size <= 32 or (FULL and value.size <= 4096) else 6
+    count = value.size if value.size <= 32 or (FULL and value.size <= 4096) else 10
     places = sorted({0, value.size - 1, *draw.sample(range(value.size), count)})
     for place in places:
 
