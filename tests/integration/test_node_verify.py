@@ -135,7 +135,7 @@ def test_the_command_prints_one_object_for_a_program(played: PlayedRun, capsys: 
 # ------------------------------------------------------------------------------------------------ one byte
 
 
-@pytest.mark.seeds(quick=4, full=40)
+@pytest.mark.seeds(quick=2, full=40)
 def test_a_flipped_byte_in_any_file_is_found_by_the_manifest(copy: Copy, seed: int) -> None:
     for name, at, data in flips(copy, seed):
         with copy.changed(name, data, listed=False):
@@ -143,7 +143,7 @@ def test_a_flipped_byte_in_any_file_is_found_by_the_manifest(copy: Copy, seed: i
             assert name in failure, f"byte {at} of {name} is called {failure}"
 
 
-@pytest.mark.seeds(quick=2, full=20)
+@pytest.mark.seeds(quick=1, full=20)
 def test_a_flipped_byte_behind_a_new_manifest_is_found_by_what_the_file_says(copy: Copy, seed: int) -> None:
     for name, at, data in flips(copy, seed):
         with copy.changed(name, data, listed=True):
