@@ -13,10 +13,11 @@ import pytest
 
 from collegium import aggregation
 from collegium.aggregation import RoundTerms, SeatTerms
-from collegium.consensus import WeighedReport
+from collegium.consensus import ROUND_RECORD_BYTES_MAX, WeighedReport
 from collegium.crypto import AccountKey, Stream, hash_fields
 from collegium.incentives import (
     NO_SCORE,
+    RECORD_BYTES_MAX,
     DirectionError,
     ModelScore,
     Policy,
@@ -33,6 +34,7 @@ from collegium.node import LearningTask, ModelStateError
 from collegium.node._opened_rows import OpenedRowsError, Remeasured
 from collegium.node._proofs import DataPack, SecretDraft
 from collegium.node._quality import (
+    OtherTaskStateError,
     QualityRule,
     RecordRefusedError,
     ScoreFront,
@@ -146,10 +148,16 @@ def test_weights_that_close_no_round_are_given_up() -> None:
     assert RULE.weights(6, model) == dict.fromkeys(ACCOUNTS, 15)
 
 
+def test_the_order_takes_the_longest_record() -> None:
+    assert ROUND_RECORD_BYTES_MAX == RECORD_BYTES_MAX
+
+
 def test_a_state_of_another_task_is_refused() -> None:
     other = replace(TASK, quality=replace(RULE, trainers=ACCOUNTS[::-1]))
-    with pytest.raises(ModelStateError, match="other trainers"):
+    with pytest.raises(ModelStateError, match="of other trainers"):
         other.decode_state(first())
+    with pytest.raises(OtherTaskStateError):
+        replace(RULE, stewards=RULE.stewards[::-1]).state_of(first())
     with pytest.raises(ModelStateError, match="bytes with quality"):
         TASK.decode_state(first()[:-8])
     with pytest.raises(ModelStateError):

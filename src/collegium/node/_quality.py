@@ -49,6 +49,7 @@ from collegium.incentives import (
 from collegium.proofs import SEEDS, ScoreDemand
 
 __all__ = [
+    "OtherTaskStateError",
     "QualityRule",
     "RecordRefusedError",
     "ScoreFront",
@@ -69,6 +70,10 @@ class StewardsRefusedError(CollegiumError):
 
 class RecordRefusedError(CollegiumError):
     """A steward's record is not one that this round takes."""
+
+
+class OtherTaskStateError(CollegiumError):
+    """A state of quality is about other trainers, stewards or parameters than the task's."""
 
 
 class ScoreFrontError(CollegiumError):
@@ -181,7 +186,9 @@ class QualityRule:
             self.stewards,
             self.parameters,
         ):
-            raise RecordRefusedError("a state of quality is about other trainers, stewards or parameters than the task")
+            raise OtherTaskStateError(
+                "a state of quality is about other trainers, stewards or parameters than the task"
+            )
         return state
 
     def state_of(self, model: bytes) -> QualityState:
