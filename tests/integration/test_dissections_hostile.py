@@ -137,7 +137,8 @@ class Mallory:
                 moves.prove(game, self.state(shown), self.run.witness(shown))
             case DissectionPhase.ANSWER:
                 witness = self.run.witness(shown)
-                value, blocks = padded_until(self.about, witness.preimage[:32])
+                found = witness.preimage[:32]  # nothing, where the step that is shown instead finds none
+                value, blocks = padded_until(self.about, found) if found else (bytes(32), b"")
                 junk = self.rng.choice((b"", b"", b"?", bytes(32), bytes(64)))
                 moves.answer(game, self.state(shown), witness, value, self.rng.choice((blocks + junk, junk + blocks)))
             case _:
