@@ -19,6 +19,7 @@ from collegium.apps._quality_peer import PEERS, find_byzfl, peer_rule
 from collegium.apps._quality_play import Played, attackers_of, play
 from collegium.apps._quality_rounds import POISONS, Rounds, poisoned
 from collegium.apps._quality_rules import Everyone, Settings, _exact
+from collegium.apps._quality_trigger import TriggerWatch, invert_trigger, with_backdoor
 from collegium.apps._quality_worth import (
     coalition_values,
     correlation,
@@ -220,6 +221,34 @@ def test_one_bought_steward_of_three_moves_nothing_that_two_do() -> None:
     assert paid[0] < 0.7 < paid[1]
 
 
+# Triggers
+
+
+def test_the_trigger_that_an_inversion_finds_reaches_its_class() -> None:
+    """A model that calls whatever has its first feature lit class 0 gives that away."""
+    federation = replace(BLOBS, classes=3)
+    model = Rounds.of(federation, 0).play(6).model.copy()
+    model.reshape(federation.inputs + 1, federation.classes)[0, 0] += 40.0
+    rows = federation.shards[0][0]
+    found, mask, pattern = invert_trigger(replace(federation, hidden=0), model, rows)
+    assert found == 0
+    changed = ((1 - mask) * rows + mask * pattern).astype(np.float32)
+    assert (federation.logits(model, changed).argmax(axis=1) == 0).mean() > 0.9
+    assert mask.argmax() == 0
+
+
+@pytest.mark.byzfl
+@pytest.mark.slow
+def test_a_watch_quarantines_those_who_teach_a_trigger_and_nobody_else() -> None:
+    federation = digits(0, 0.5)
+    bad = attackers_of(AttackPlan("backdoor", 0.2), 40, 0)
+    spoiled_rows = with_backdoor(federation, bad, "patch")
+    watch = TriggerWatch.of(spoiled_rows, 0)
+    Rounds.of(spoiled_rows, 0, watch=watch).play(20)
+    assert watch.quarantined[bad].mean() > 0.7
+    assert not watch.quarantined[~bad].any()
+
+
 # Worth
 
 
@@ -333,7 +362,8 @@ def test_every_peer_finds_the_honest_mean_among_gross_lies(name: str) -> None:
 def test_pay_is_held_against_worth_with_and_without_innovation() -> None:
     rows = list(worth_rows([lambda seed: blobs(seed, 3)], 1))
     assert [row["name"] for row in rows][::3] == [
+        "pay with Shapley, as rounds do it",
         "pay with Shapley",
         "pay with Shapley, replays not discounted",
     ]
-    assert [("met" in row) for row in rows] == [True, *[False] * 5]
+    assert [("met" in row) for row in rows] == [True, *[False] * 8]

@@ -25,11 +25,12 @@ from ._quality_peer import PEERS, find_byzfl, peer_rule
 from ._quality_play import Played, attackers_of, play
 from ._quality_rounds import rounds_rows
 from ._quality_rules import Everyone, Ours, Settings
+from ._quality_trigger import trigger_rows
 from ._quality_worth import worth_rows
 
 __all__ = ["PARTS", "Size", "UnknownQualityPartError", "quality_rows"]
 
-PARTS: Final = ("rounds", "attacks", "turning", "lazy", "honest", "sybils", "market", "worth")
+PARTS: Final = ("rounds", "attacks", "turning", "lazy", "honest", "sybils", "market", "triggers", "worth")
 MEAN: Final = "mean"
 MISSING_PEER: Final = (
     "none: pip install 'collegium[quality,torch]' && pip install --no-deps byzfl==0.0.11, or use scripts/bench"
@@ -130,6 +131,7 @@ def quality_rows(
         "honest": lambda: _honest([*deals, partial(digits, alpha=0.5, skewed=True)], size),
         "sybils": lambda: _sybils(deals[0], size),
         "market": lambda: market_rows(deals[0], size.seeds, 2 * size.rounds, size.sybils),
+        "triggers": lambda: trigger_rows(deals[0], size.shares, size.seeds, size.rounds),
         "worth": lambda: worth_rows([partial(_small, alpha=alpha, size=size) for alpha in (100.0, 0.5)], size.seeds),
     }
     for name in PARTS if part is None else (part,):

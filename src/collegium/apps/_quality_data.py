@@ -142,7 +142,7 @@ class Federation:
     def gradients(self, models: Floats, rows: Floats, labels: Labels) -> Floats:
         """Return each model's mean loss gradient on its own rows: (k, parameters), (k, n, inputs), (k, n)."""
         count, size = labels.shape
-        hidden, activations, logits = self._forward(models, rows)
+        hidden, activations, logits = self.forward(models, rows)
         errors = np.exp(logits - logits.max(axis=-1, keepdims=True))
         errors /= errors.sum(axis=-1, keepdims=True)
         np.put_along_axis(
@@ -152,11 +152,12 @@ class Federation:
         last = activations.transpose(0, 2, 1) @ errors
         parts = [last.reshape(count, -1), errors.sum(axis=1)]
         if self.hidden:
-            back = (errors @ self._layers(models)[1][0].transpose(0, 2, 1)) * (hidden > 0)
+            back = (errors @ self.layers(models)[1][0].transpose(0, 2, 1)) * (hidden > 0)
             parts = [(rows.transpose(0, 2, 1) @ back).reshape(count, -1), back.sum(axis=1), *parts]
         return np.concatenate(parts, axis=1)
 
-    def _layers(self, models: Floats) -> list[tuple[Floats, Floats]]:
+    def layers(self, models: Floats) -> list[tuple[Floats, Floats]]:
+        """Return each layer's matrices and biases, (k, inputs, outputs) and (k, 1, outputs)."""
         widths = [self.inputs, self.hidden, self.classes] if self.hidden else [self.inputs, self.classes]
         layers, start = [], 0
         for fan_in, fan_out in pairwise(widths):
@@ -167,9 +168,9 @@ class Federation:
             start = end
         return layers
 
-    def _forward(self, models: Floats, rows: Floats) -> tuple[Floats, Floats, Floats]:
+    def forward(self, models: Floats, rows: Floats) -> tuple[Floats, Floats, Floats]:
         """Return pre-activations of the hidden layer, the last layer's inputs and its outputs."""
-        *before, (matrix, bias) = self._layers(models)
+        *before, (matrix, bias) = self.layers(models)
         pre = activations = rows
         for weights, offset in before:
             pre = rows @ weights + offset
@@ -184,7 +185,7 @@ class Federation:
 
     def logits(self, model: Floats, rows: Floats) -> Floats:
         """Return the outputs of a model, (n, classes)."""
-        logits: Floats = self._forward(model[None], rows[None])[2][0]
+        logits: Floats = self.forward(model[None], rows[None])[2][0]
         return logits
 
     def accuracy(self, model: Floats) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ from ._quality_data import Federation
 from ._quality_data import Floats as Floats32
 from ._quality_play import attackers_of
 
-__all__ = ["POISONS", "Rounds", "poisoned", "rounds_rows"]
+__all__ = ["POISONS", "Rounds", "Watch", "poisoned", "rounds_rows"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -85,6 +85,18 @@ def poisoned(federation: Federation, bad: Mask, poison: str, seed: int) -> Feder
     return replace(federation, features=features, labels=labels)
 
 
+class Watch(Protocol):
+    """Whoever looks at models and at one more number of each update."""
+
+    quarantined: Mask
+
+    def score(self, updates: Floats) -> None:
+        """Take a round's updates in."""
+
+    def look(self, model: Floats32) -> None:
+        """Take the model in that a round started from: what it says is scored in the next."""
+
+
 @dataclass
 class Rounds:
     """A federation trained as rounds do it.
@@ -96,6 +108,7 @@ class Rounds:
         model: what the next round starts from.
         weights: every round's, (trainers,).
         locked: who was ever locked out.
+        watch: scores updates along a second direction, and names whose weight is nothing (`_quality_trigger`).
         fresh: whether directions and weights are those of the round itself, which no real round can have: to compare.
     """
 
@@ -108,9 +121,18 @@ class Rounds:
     weights: list[Integers] = field(default_factory=list)
     locked: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
     fresh: bool = False
+    watch: Watch | None = None
 
     @classmethod
-    def of(cls, federation: Federation, seed: int, policy: Policy | None = None, *, fresh: bool = False) -> Rounds:
+    def of(
+        cls,
+        federation: Federation,
+        seed: int,
+        policy: Policy | None = None,
+        *,
+        fresh: bool = False,
+        watch: Watch | None = None,
+    ) -> Rounds:
         """Return the task before its first round."""
         policy = policy or Policy()
         trainers, stewards = ([_account(kind, i) for i in range(n)] for kind, n in _parties(federation))
@@ -118,7 +140,15 @@ class Rounds:
         generator, noises = np.random.default_rng((seed, 8)), np.random.default_rng((seed, 5))
         locked = np.zeros(len(trainers), np.bool_)
         return cls(
-            federation, policy, state, federation.first_model(seed), generator, noises, locked=locked, fresh=fresh
+            federation,
+            policy,
+            state,
+            federation.first_model(seed),
+            generator,
+            noises,
+            locked=locked,
+            fresh=fresh,
+            watch=watch,
         )
 
     def play(self, rounds: int) -> Rounds:
@@ -144,6 +174,10 @@ class Rounds:
             return fold_round(rule, state, state.round + 1, total, count, reports, records)
 
         weights = folded(state.weights).weights if self.fresh else state.weights
+        if self.watch is not None:
+            self.watch.score(updates.astype(np.float64))
+            self.watch.look(self.model)
+            weights = np.where(self.watch.quarantined, 0, weights)
         self.weights.append(weights)
         self.state = folded(weights)
         standing = self.state.standing

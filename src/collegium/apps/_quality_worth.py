@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ._bench_rows import Row, Spread, progress, spread_row
 from ._quality_data import Federation, Labels
 from ._quality_play import play
+from ._quality_rounds import Rounds
 from ._quality_rules import Ours, Settings
 
 __all__ = ["coalition_values", "correlation", "leave_one_out", "noisy_labels", "shapley", "worth_rows"]
@@ -86,7 +87,7 @@ def correlation(left: Floats, right: Floats, *, ranks: bool) -> float:
 
 
 def worth_rows(deals: Sequence[Callable[[int], Federation]], seeds: int) -> Iterator[Row]:
-    """Yield how pay goes with Shapley values and with leaving one out, as it is and without the innovation rule."""
+    """Yield how pay goes with Shapley values and with leaving one out, in rounds, and below level proved."""
     for deal in deals:
         federations = [noisy_labels(deal(seed), seed) for seed in range(seeds)]
         trainers = len(federations[0].labels)
@@ -94,7 +95,11 @@ def worth_rows(deals: Sequence[Callable[[int], Federation]], seeds: int) -> Iter
         progress(f"{case}: {1 << trainers} coalitions, {seeds} times")
         values = [coalition_values(federation, ROUNDS, seed) for seed, federation in enumerate(federations)]
         exact, single = [shapley(each) for each in values], [leave_one_out(each) for each in values]
-        for settings, how in ((Settings(), ""), (Settings(innovation=0), ", replays not discounted")):
+        for settings, how in (
+            (None, ", as rounds do it"),
+            (Settings(), ""),
+            (Settings(innovation=0), ", replays not discounted"),
+        ):
             points = [_points(federation, settings, seed) for seed, federation in enumerate(federations)]
             for name, measure, ranks in (
                 ("Shapley", exact, True),
@@ -104,7 +109,7 @@ def worth_rows(deals: Sequence[Callable[[int], Federation]], seeds: int) -> Iter
                 found = [correlation(*pair, ranks=ranks) for pair in zip(points, measure, strict=True)]
                 kind = "Spearman" if ranks else "Pearson"
                 row = spread_row(f"pay with {name}{how}", case, Spread.of(found), None, 1, f"{kind}'s correlation,")
-                if ranks and name == "Shapley" and not how:
+                if ranks and name == "Shapley" and settings is None:
                     met = bool(np.median(found) >= SPEARMAN_LEAST)
                     verdict = "met" if met else "missed"
                     unit = f"{row['unit']}, target at least {SPEARMAN_LEAST}: {verdict}"
@@ -112,7 +117,9 @@ def worth_rows(deals: Sequence[Callable[[int], Federation]], seeds: int) -> Iter
                 yield row
 
 
-def _points(federation: Federation, settings: Settings, seed: int) -> Floats:
+def _points(federation: Federation, settings: Settings | None, seed: int) -> Floats:
+    if settings is None:
+        return Rounds.of(federation, seed).play(ROUNDS).state.standing.points.astype(np.float64)
     trainers = len(federation.labels)
     rule = Ours.of(federation, settings, trainers, np.full(trainers, STAKE, np.int64), seed, trainers)
     return play(federation, rule, None, ROUNDS, seed).ours.standing.points.astype(np.float64)
