@@ -154,7 +154,7 @@ def test_the_order_takes_the_longest_record() -> None:
 
 def test_a_state_of_another_task_is_refused() -> None:
     other = replace(TASK, quality=replace(RULE, trainers=ACCOUNTS[::-1]))
-    with pytest.raises(ModelStateError, match="of other trainers"):
+    with pytest.raises(ModelStateError, match="about other trainers"):
         other.decode_state(first())
     with pytest.raises(OtherTaskStateError):
         replace(RULE, stewards=RULE.stewards[::-1]).state_of(first())

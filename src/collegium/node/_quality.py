@@ -177,7 +177,7 @@ class QualityRule:
 
         Raises:
             IncentiveError: they encode none.
-            RecordRefusedError: it is another task's.
+            OtherTaskStateError: it is another task's.
         """
         state = decode_quality_state(data)
         stewards = tuple(entry.account for entry in state.stewards)
