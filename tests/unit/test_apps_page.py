@@ -400,7 +400,7 @@ def test_the_page_shows_what_stewards_made_of_every_trainer_in_words_and_numbers
         "A simulation with attackers. The experiment told 1 of the trainers to attack: Bern/1 (label_flip).",
         "What the stewards' hidden rows made of each trainer",
         "Basel/0 none counts 15 0 0.750 2.5",
-        "Bern/<1> none no influence 0 0 0.375 –",
+        "Bern/<1> none no influence 0 0 0.375 0",
         "Bern/1 label_flip locked out 0 1 0.000 0",
         "3 15 0.25 0 0.12 0 0.00, out",
         "Honest: 12.5 at first, 7.5 at last. Attackers: 0.0 at first, 0.0 at last.",

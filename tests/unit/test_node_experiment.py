@@ -471,6 +471,8 @@ def test_the_guides_example_is_an_experiment() -> None:
     assert experiment.task.name == "four hospitals"
 
 
-def test_the_packaged_demo_is_an_experiment() -> None:
-    experiment = load_experiment(ROOT / "src/collegium/apps/demo/demo.toml")
+@pytest.mark.parametrize("name", ["demo.toml", "quality.toml"])
+def test_the_packaged_demo_is_an_experiment(name: str) -> None:
+    experiment = load_experiment(ROOT / "src/collegium/apps/demo" / name)
     assert experiment.data_path.is_file()
+    assert (experiment.stewards is not None) is (experiment.attack is not None) is (name == "quality.toml")

@@ -82,7 +82,7 @@ def _trainer_row(
         "share": round(100 * points[name or ABSENT] / most, 2) if most else 0,
         "locks": grouped(locks),
         "state": state,
-        "reward": earned.get(name, ABSENT),
+        "reward": earned.get(name, "0" if earned else ABSENT),
     }
 
 

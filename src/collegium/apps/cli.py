@@ -132,7 +132,7 @@ def _quality_rows(*, whole: bool, part: str | None, attack: Path | None) -> Iter
     from collegium.learning import attack_from_file
 
     plan = None if attack is None else attack_from_file(attack)
-    return quality_rows(whole=whole, part=part, attack=plan, config=_demo_config())
+    return quality_rows(whole=whole, part=part, attack=plan, config=_demo_file("demo.toml"))
 
 
 def _settlement_rows(*, quick: bool, url: str | None) -> Iterable[Mapping[str, Any]]:
@@ -142,7 +142,11 @@ def _settlement_rows(*, quick: bool, url: str | None) -> Iterable[Mapping[str, A
 
 
 def _demo_config() -> Path:
-    return Path(str(importlib.resources.files("collegium.apps"))) / "demo" / "demo.toml"
+    return _demo_file("quality.toml")
+
+
+def _demo_file(name: str) -> Path:
+    return Path(str(importlib.resources.files("collegium.apps"))) / "demo" / name
 
 
 @dataclass(frozen=True, slots=True)

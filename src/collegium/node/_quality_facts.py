@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import pairwise
 from typing import Any
@@ -14,9 +14,10 @@ from collegium.errors import CollegiumError
 from collegium.incentives import NO_SCORE, ONE, QualityState
 from collegium.lineage import Store
 
+from ._events import TrainerStanding, TrainersWeighed
 from ._task import LearningTask
 
-__all__ = ["QUALITY_NOTES", "QualityMismatchError", "add_quality", "check_quality", "quality_facts"]
+__all__ = ["QUALITY_NOTES", "QualityMismatchError", "add_quality", "check_quality", "quality_facts", "weighed_event"]
 
 MODEL_BYTES_MAX = 64 << 20
 
@@ -73,6 +74,30 @@ def _facts(
         if folded and after.model_scores
         else None,
     }
+
+
+def weighed_event(task: LearningTask, number: int, model: bytes, attacks: Mapping[str, str]) -> TrainersWeighed | None:
+    """Return what to tell of the trainers after a round whose state is `model`; None in a task without stewards.
+
+    Args:
+        attacks: by name, what a simulation told trainers to do.
+    """
+    state = task.decode_state(model).quality
+    if task.quality is None or state is None:
+        return None
+    names, standing = dict(task.names), state.standing
+    trainers = tuple(
+        TrainerStanding(
+            names[account],
+            int(state.weights[place]),
+            int(standing.points[place]) / ONE,
+            bool(standing.locked_until[place] > standing.round),
+            attacks.get(names[account], ""),
+        )
+        for place, account in enumerate(standing.addresses)
+    )
+    told = state.round == number and state.model_scores
+    return TrainersWeighed(number, task.quality.policy.weight_max, trainers, state.model_score / ONE if told else None)
 
 
 def add_quality(summary: dict[str, object], facts: Sequence[dict[str, object] | None]) -> None:

@@ -71,7 +71,7 @@ from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode
 from ._manifest import write_manifest
 from ._opened_rows import encode_opened_rows
 from ._play import PlayedRound, play_round, present
-from ._quality_facts import add_quality, quality_facts
+from ._quality_facts import add_quality, quality_facts, weighed_event
 from ._rewards import Payroll, payee_names, reward_plan, reward_rule
 from ._setup import Federation, set_up
 from ._sharded_ledger import ShardedRound, assemble_sharded
@@ -381,12 +381,22 @@ def _play(
                 view_changes=facts.view_changes,
             )
         )
+    _tell_weights(federation, number, played, on_event)
     if header.outcome != "opened" and number == 0:
         raise RunRefusedError(
             f"round 0 is {header.outcome}: without the scaling of the features nothing can be trained"
         )
     if header.outcome != "opened":
         on_event(Message(f"round {number}: {header.outcome}; the model stays as it is"))
+
+
+def _tell_weights(federation: Federation, number: int, played: PlayedRound, on_event: Callable[[Event], None]) -> None:
+    """Tell what a round of training made of the trainers, where stewards measure them."""
+    settings = federation.experiment.attack
+    attacks = {entry.trainer: entry.kind for entry in settings.trainers} if settings else {}
+    weighed = weighed_event(federation.task, number, played.model, attacks) if number else None
+    if weighed is not None:
+        on_event(weighed)
 
 
 def _silence(federation: Federation, ordered: OrderedRound | ShardedRound) -> list[str]:
