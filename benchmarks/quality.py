@@ -1,6 +1,6 @@
 """What attacks leave of a model, rule by rule: the claim of `collegium bench quality`, from a checkout.
 
-Usage: python benchmarks/quality.py [--whole] [--part attacks|turning|lazy|honest|sybils|worth] [--attack FILE]
+Usage: python benchmarks/quality.py [--whole] [--part NAME] [--attack FILE]
        python benchmarks/quality.py --markdown ROWS.json...    the rows that --json printed, as the guide's tables
 
 Prints machine, versions, load, and for each case medians and ranges, with its targets.
@@ -21,7 +21,10 @@ Row = dict[str, Any]
 
 def markdown(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a table of rules for every data set and every share of attackers, then one of all other rows."""
-    attacked = [row for row in rows if "rules" in row]
+    played = [row for row in rows if "influence" in row]
+    if played:
+        yield from rounds_table(played)
+    attacked = [row for row in rows if "rules" in row and "influence" not in row]
     groups = dict.fromkeys((row["case"], "success" in row["name"]) for row in attacked)
     for case, success in groups:
         chosen = [row for row in attacked if (row["case"], "success" in row["name"]) == (case, success)]
@@ -40,8 +43,27 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
     yield "| case | what | ours | |"
     yield "|---|---|---:|---|"
     for row in rows:
-        if "rules" not in row and row["ours"] is not None:
+        if "rules" not in row and row["ours"] is not None and not row["name"].startswith("rounds: "):
             yield f"| {row['case']} | {row['name']} | {row['ours']:.3g} | {row['unit']} |"
+
+
+def rounds_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the table of attackers that choose their rows: worth by rule, then what they and the honest come to."""
+    names = ("as rounds do it", "attackers", "ours", "no lag", "mean", "lost, most", "", "their weight", "their pay")
+    yield f"| {' | '.join((*names, 'honest locked', 'honest without weight'))} |"
+    yield "|---" * 11 + "|"
+    for row in rows:
+        ours, least, most = row["rules"]["ours"]
+        cells = [
+            f"{ours:.3f} ({least:.3f}-{most:.3f})",
+            *(f"{row['rules'][name][0]:.3f}" for name in ("ours, no lag", "mean")),
+        ]
+        cells += [f"{row['lost']:.3f}" if "lost" in row else "-", verdict(row)]
+        nobody = row["name"].endswith("no attackers")
+        cells += ["-" if nobody else f"{row[name]:.3f}" for name in ("influence", "pay")]
+        cells += [f"{row[name]:.3f}" for name in ("locked", "unheard")]
+        yield f"| {row['case']} | {row['name'].removeprefix('rounds: ')} | {' | '.join(cells)} |"
+    yield ""
 
 
 def verdict(row: Row) -> str:
