@@ -7,7 +7,7 @@ from base64 import b64decode
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ from collegium.node import read_public_record
 from collegium.node._audit import OBJECT_BYTES_MAX
 from collegium.node._base_chain import decode_chain_record
 from collegium.node._quality import ScoreFront
-from collegium.node._task import ModelState
+from collegium.node._quality_facts import weighed_event
+from collegium.node._task import LearningTask, ModelState
 from collegium.settlement import (
     KnownStretches,
     MachineRun,
@@ -169,3 +170,24 @@ def test_a_wrong_number_that_all_validators_signed_is_named(tmp_path: Path, monk
 
     assert failure.startswith("round 1: round 1 leaves direction[")
     assert "redone it is" in failure
+
+
+def test_what_is_told_after_a_round_is_what_its_state_says(run: PlayedRun) -> None:
+    task, rounds = run.federation.task, cast(list[dict[str, Any]], run.summary["rounds"])
+    model = Store(run.path / "store").get(bytes.fromhex(rounds[3]["model"]), OBJECT_BYTES_MAX)
+    told = weighed_event(task, 3, model, {"d/0": "label_flip"})
+    assert told is not None
+    assert (told.round, told.weight_max) == (3, 15)
+    assert [entry.weight for entry in told.trainers] == quality(run, 3).weights.tolist()
+    points = {entry.name: entry.points for entry in told.trainers}
+    for place, name in enumerate(points):
+        earned = sum(entry["quality"]["trainers"][place]["points"] for entry in rounds[1:])
+        assert points[name] == pytest.approx(earned)
+    assert {entry.name: entry.attack for entry in told.trainers if entry.attack} == {"d/0": "label_flip"}
+    assert told.model_score == rounds[3]["quality"]["model_score"]["correct"]
+    assert weighed_event(replace(task, quality=None), 3, states_without_quality(task, model), {}) is None
+
+
+def states_without_quality(task: LearningTask, model: bytes) -> bytes:
+    """Return a model state as a task without stewards has it."""
+    return replace(task, quality=None).encode_state(replace(task.decode_state(model), quality=None))
