@@ -165,8 +165,10 @@ class ModelCourtroom:
         if state is DisputeState.UPHELD:
             for move in reclaim_claims(moves, number):
                 player.say(_told(move))
-        if read_owed(moves.chain, self.court.address, moves.account.address):
-            player.say(f"  collect: {moves.collect()} wei")
+        owed = partial(read_owed, moves.chain, self.court.address, moves.account.address)
+        with unless_overtaken(owed):  # anyone may collect for anybody
+            if owed():
+                player.say(f"  collect: {moves.collect()} wei")
         self._ended.add(number)
 
     def _begun(self, moves: DisputeMoves, place: HeaderPlace) -> int | None:

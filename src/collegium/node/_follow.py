@@ -71,13 +71,14 @@ def watch_run(
             finding, place = found
             if player is not None and plan.challenge:
                 challenge(run, finding, place, rooms, _defending(run, rooms, player) if plan.defend else player)
+                bring_charges(run, player, say)
         open_rooms = [room for room in rooms if plan.defend and player is not None and not room.defend(run, player)]
         if (over or finding is not None) and not open_rooms:
             break
         if not (plan.defend or (plan.follow and finding is None)):
             break
         wait()
-    if finding is None or (player is not None and plan.challenge):
+    if finding is None:
         bring_charges(run, player if plan.challenge else None, say)
     return finding
 

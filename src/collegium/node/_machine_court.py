@@ -229,8 +229,10 @@ class MachineCourtroom:
         """Take what a dispute that is over has left here, so that there is coin for the next one's bond."""
         if state is DissectionState.UPHELD:
             _tell(reclaim_dissection_claims(moves, dispute), player)
-        if read_owed(moves.chain, self.court.address, moves.account.address):
-            player.say(f"  collect: {moves.collect()} wei")
+        owed = partial(read_owed, moves.chain, self.court.address, moves.account.address)
+        with unless_overtaken(owed):  # anyone may collect for anybody
+            if owed():
+                player.say(f"  collect: {moves.collect()} wei")
         self._ended.add(dispute)
 
     def _begun(self, moves: DissectionMoves, place: HeaderPlace) -> int | None:
