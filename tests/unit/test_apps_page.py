@@ -105,7 +105,7 @@ def test_the_page_shows_what_the_summary_says() -> None:
         "Heart disease in four hospitals",
         "2 sites, 6 trainers and a committee of 16 seats agreed on 3 rounds of training and left 1 checkpoint",
         "Level of this task unproved",
-        "the proof of learning is not there yet: a lying trainer can still submit any update",
+        "nothing is proved about an update: a lying trainer can submit any",
         "This run federated: every row stayed at its site 0.871",
         "All data pooled the same rule on everybody's rows in one place 0.879",
         "Floating point the same rule in float32, not in integers 0.871",

@@ -39,7 +39,7 @@ from collegium.apps._page_values import (
 )
 
 LEVELS: Final = {
-    "unproved": "the proof of learning is not there yet: a lying trainer can still submit any update",
+    "unproved": "nothing is proved about an update: a lying trainer can submit any",
     "bounded": "every update is proved to be small; that it comes from training on real data is not proved",
     "attested": "every update carries a hardware quote: who believes it believes the maker of the hardware",
     "proved": "every update comes with a proof that it is what the agreed rule gives on the registered data",
