@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -83,6 +83,25 @@ class Answer:
     status: int
     fields: Mapping[str, str]
     body: bytes
+
+
+class _Handshake:
+    """Closes a connection on which TLS was being agreed when its request was cancelled: httpcore forgets it then."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take what httpcore tells of a request's way."""
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.complete":
+            self._stream = None
+
+    async def end(self) -> None:
+        """Close the connection, if its TLS was not agreed on."""
+        if self._stream is not None:
+            await self._stream.aclose()
 
 
 class Line:
@@ -177,6 +196,8 @@ class Line:
     @asynccontextmanager
     async def _sent(self, request: httpx.Request, seconds: float | None) -> AsyncIterator[httpx.Response]:
         """Send a request and hang up afterwards; the world's failures get their name."""
+        handshake = _Handshake()
+        request.extensions["trace"] = handshake.trace
         try:
             async with asyncio.timeout(seconds):
                 response = await self._http.send(request, stream=True)
@@ -189,6 +210,8 @@ class Line:
                 f"validator {self.validator}, {request.method} {request.url.path}: {type(error).__name__}: {error}",
                 validator=self.validator,
             ) from error
+        finally:
+            await handshake.end()
 
     def _refusal(self, path: str, status: int, body: bytes) -> GatewayRefusedError:
         problem = decode_problem(body, status)
