@@ -216,7 +216,9 @@ class MachineCourtroom:
             defender = self._defender(number, kind)
             self._defences[dispute] = None if defender is None else RunDefenderAtChain(moves, dispute, defender)
             if defender is None:
-                player.say(f"dispute {dispute} against round {number} is right: nobody defends")
+                shown = self._accepts(number, kind) is not None
+                why = "is right" if shown else "cannot be answered: the record lacks what the program reads"
+                player.say(f"dispute {dispute} against round {number} {why}; it is not defended from here")
         playing = self._defences[dispute]
         if playing is None:
             return
