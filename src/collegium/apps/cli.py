@@ -394,7 +394,7 @@ def bench_quality(
         typer.Option(
             "--part",
             metavar="NAME",
-            help="One part: attacks, turning, lazy, honest, sybils or worth.",
+            help="One part: rounds, attacks, turning, lazy, honest, sybils, market, triggers or worth.",
             show_default="all",
         ),
     ] = None,
