@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 
 import numpy as np
 import pytest
+from _another_key import ACCOMPLICES, NAMED, mask_with_it, move_rows
 from _round_stage import RANDOM, TRAINERS, committee, sum_of, update_of
 
 from collegium import algebra
@@ -31,8 +33,12 @@ from collegium.aggregation import (
     SumLostError,
     WeightsRefusedError,
     add_columns,
+    begin_upload,
     check_key_sum,
+    check_report,
     decode_ciphertext,
+    encode_ciphertext,
+    finish_upload,
     make_upload,
     open_columns,
     open_sum,
@@ -251,6 +257,54 @@ def test_another_rounds_matrix_opens_nothing() -> None:
     for terms in (replace(here.terms, round=1), replace(here.terms, beacon=bytes(32))):
         with pytest.raises(SumInvalidError):
             open_sum(terms, here.key_sums([1, 1]), here.total([1, 1]), 2)
+
+
+# ------------------------------------------------------------------------------------------------ who is named wrongly
+
+
+@cache
+def masked_otherwise() -> Opening:
+    """Return a round with a report whose c is masked with another key than it commits to.
+
+    All that anybody checks of a report at level `unproved` is in order, every seat's columns too.
+    """
+    here, trainer = opening(16), committee().trainers[0]
+    draft = begin_upload(here.terms, trainer.address, update_of(0)[:5], RANDOM.split("masked otherwise"))
+    data = encode_ciphertext(mask_with_it(here.terms, draft.ciphertext))
+    draft = replace(draft, ciphertext_bytes=data, ciphertext_digest=sha256(data).digest())
+    upload = finish_upload(here.terms, draft, trainer)
+    check_report(here.terms, upload.report)
+    columns = dict[int, list[SeatColumns]]()
+    for seat, box in enumerate(upload.boxes):
+        secret = SealKey.generate(RANDOM.split(f"sum seal {seat}"))
+        columns[seat] = [open_columns(here.terms, upload.report, seat, box, secret), here.columns[seat][1]]
+    ciphertexts = [decode_ciphertext(here.terms.layout, data), here.ciphertexts[1]]
+    return replace(here, columns=columns, ciphertexts=ciphertexts)
+
+
+def agreeing(accomplices: Iterable[int]) -> dict[int, KeySum]:
+    """Return the sums if these seats sign what fits the other key."""
+    here = masked_otherwise()
+    sums = here.key_sums([1, 1])
+    for seat in accomplices:
+        sums[seat] = here.signed(seat, move_rows(here.terms, seat, sums[seat].rows, 1))
+    return sums
+
+
+def test_a_trainer_and_three_of_sixteen_seats_have_honest_seats_named() -> None:
+    """So that a header names a seat convicts nobody: docs/decisions/named-seats-keep-their-stakes.md."""
+    here = masked_otherwise()
+    opened = open_sum(here.terms, agreeing(ACCOMPLICES), here.total([1, 1]), 2)
+    assert opened.lying == NAMED, "these have signed the true sums of their columns"
+    np.testing.assert_array_equal(opened.total, sum_of(range(2)))
+    assert open_sum(here.terms, agreeing(range(11, 16)), here.total([1, 1]), 2).lying == NAMED[:1]
+
+
+def test_a_trainer_and_no_more_seats_than_are_corrected_have_nobody_named() -> None:
+    here = masked_otherwise()
+    for accomplices in ((), ACCOMPLICES[:1], ACCOMPLICES[:2]):
+        with pytest.raises(SumInvalidError):
+            open_sum(here.terms, agreeing(accomplices), here.total([1, 1]), 2)
 
 
 # ------------------------------------------------------------------------------------------------ what a seat gives out

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+from _another_key import ACCOMPLICES, NAMED, mask_with_it, move_rows
 from _round_stage import committee
 from _works_stage import (
     LEARNING,
@@ -29,7 +30,7 @@ from _works_stage import (
 )
 
 from collegium import learning
-from collegium.aggregation import Budget, KeySum, Layout, SeatTerms
+from collegium.aggregation import Budget, KeySum, Layout, SeatTerms, sign_key_sum
 from collegium.algebra import P
 from collegium.consensus import (
     OUTCOMES,
@@ -274,6 +275,23 @@ def test_what_a_sum_opens_to_is_decided(name: str, outcome: str) -> None:
     assert not accepts("opening", right_round.claiming(lying=named))
     if FULL:
         assert not accepts("opening", right_round.claiming(total=flipped(header.total)))
+
+
+def test_a_header_that_names_honest_seats_is_right_if_enough_agree_with_a_trainer() -> None:
+    """No court can clear these: docs/decisions/named-seats-keep-their-stakes.md."""
+    terms = terms_of(None)
+    made = play(None, updates(), lambda ciphertext: mask_with_it(terms, ciphertext))
+    assert (made.header.outcome, made.header.lying) == ("invalid", ())
+    weight = terms.weight(0)
+    sums = list(made.key_sums)
+    for seat in ACCOMPLICES:
+        rows = move_rows(terms, seat, sums[seat].rows, weight)
+        sums[seat] = sign_key_sum(terms, made.close.digest, seat, rows, committee().accounts[seat])
+    framed = made.summed(sums)
+    assert (framed.header.outcome, framed.header.lying) == ("opened", NAMED)
+    for work in WORKS:
+        assert accepts(work, framed), work
+    assert not accepts("opening", framed.claiming(lying=ACCOMPLICES))
 
 
 def unmoved(before: PlayedRound, model: bytes | None = None) -> PlayedRound:

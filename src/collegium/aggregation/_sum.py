@@ -130,7 +130,10 @@ class KeySum:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedSum:
-    """The weighted sum of the updates, the key sum that opened it, and the seats whose signed sums were wrong."""
+    """The weighted sum of the updates, the key sum that opened it, and the seats whose signed sums are not of its word.
+
+    These have lied if at most a sixth did, or if every admitted c is well formed (docs/spec/aggregation.md, section 4).
+    """
 
     total: IntArray
     key_sum: FieldArray
