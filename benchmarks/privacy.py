@@ -2,8 +2,8 @@
 
 Needs the extra 'privacy'. The demo's trainers, rows, rule and number of rounds, at level 'bounded' with the section
 [privacy]: each row's gradient clipped, discrete Gaussian noise from every trainer, epsilon by Renyi accounting over all
-rounds at delta 1e-6, for one row replaced by another, when 12 of the 16 trainers are honest. The sums are added in the
-clear here, which gives the same integers as the protocol; rows of tests are public and have no part in epsilon.
+rounds at delta 1e-6, for one row replaced by another, when 12 trainers in every sum are honest. The sums are added in
+the clear here, which gives the same integers as the protocol; rows of tests are public and have no part in epsilon.
 
 No time is measured, so machine and load do not matter. Noise comes from the system, so a second run differs within
 the spread.

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium import learning
-from collegium.learning import ModelSpec, Rule, RuleError, clip_norm, clipped_update, clipped_update_bound
+from collegium.learning import (
+    ModelSpec,
+    Rule,
+    RuleError,
+    TrainingRowsError,
+    clip_norm,
+    clipped_update,
+    clipped_update_bound,
+)
 
 SPEC = ModelSpec("mlp", 3, (4,))
 RULE = Rule(batch_rows=6)
@@ -61,6 +69,19 @@ def test_several_local_steps_are_refused_by_name() -> None:
     parameters, features, labels = rows(1)
     with pytest.raises(RuleError, match="local_steps is 2, expected 1 where each row's gradient is clipped"):
         clipped_update(SPEC, replace(RULE, local_steps=2), parameters, features, labels, SEED, 100)
+
+
+@pytest.mark.parametrize("limit", ["activation_limit", "error_limit"])
+def test_limits_by_which_one_row_would_stop_an_update_are_refused_by_name(limit: str) -> None:
+    parameters, features, labels = rows(1)
+    with pytest.raises(RuleError, match=f"{limit}( is)? 1.*, expected none where a row must stop no update"):
+        clipped_update(SPEC, replace(RULE, **{limit: 1}), parameters, features, labels, SEED, 100)
+
+
+def test_rows_that_no_rule_covers_are_refused_as_in_any_update() -> None:
+    parameters, features, labels = rows(1)
+    with pytest.raises(TrainingRowsError, match="labels lie in"):
+        clipped_update(SPEC, RULE, parameters, features, labels + 2, SEED, 100)
 
 
 def test_ranges_scale_features_and_tell_the_number_of_rows_alone() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from collegium.learning import ModelSpec, Rule
+from collegium.learning import ModelSpec, NumericColumn, OverflowBudgetError, Rule, Schema
 from collegium.node import (
     ExperimentRefusedError,
+    LearningTask,
     PrivacyMissingError,
     PrivacySettings,
     decode_experiment,
@@ -72,6 +73,16 @@ def test_the_section_is_read_exactly_and_is_part_of_the_experiment() -> None:
         ("honest = 3", "honest = 3\nepsilon = 1", "privacy.epsilon: is no setting of this section"),
         ('level = "bounded"', 'level = "proved"', 'at level "proved" the evidence is about an update without noise'),
         ("learning_rate = 1.0", "learning_rate = 1.0\nlocal_steps = 2", "rule.local_steps is 2, expected 1"),
+        (
+            'kind = "logistic"\n[rule]',
+            'kind = "logistic"\n[rule]\nactivation_limit = 64',
+            "activation_limit is, too: one row",
+        ),
+        (
+            'kind = "logistic"\n[rule]',
+            'kind = "logistic"\n[rule]\nerror_limit = 1',
+            "rule.error_limit is, too: one row",
+        ),
         ("[model]", "[trainers]\nstaleness = 1\n[model]", "trainers.staleness is, too"),
         ("seats = 16", "seats = 16\nshards = 2\npartition_rounds = 1", "committee.shards is 2"),
         ('[schema]\ncolumns = [{ name = "age", lower = 0, upper = 100 }]\n', "", "[schema] is not: ranges"),
@@ -107,6 +118,26 @@ def test_an_update_has_noise_within_its_reach_on_every_entry_but_the_row_count()
     assert plain[-1] == 2
     assert asked == [(3, 100)]
     assert terms.update_bound(rule, 2) == 2 * terms.norm + 1600
+
+
+def test_a_row_whose_gradient_could_overflow_is_refused_before_there_are_rows() -> None:
+    task = LearningTask(
+        task=bytes(32),
+        seed=bytes(32),
+        level="unproved",
+        rounds=1,
+        schema=Schema((NumericColumn("age", 0.0, 100.0, ()),)),
+        spec=ModelSpec("mlp", 1, (4,)),
+        rule=Rule(),
+        rows_max=8,
+        trainers_max=4,
+        cohort_min=3,
+        lying_max=0,
+        privacy=PrivacyTerms(norm=1 << 20, deviation=100),
+    )
+    assert task.update_bound == 8 * (1 << 20) + 1600
+    with pytest.raises(OverflowBudgetError, match="may need"):
+        replace(task, spec=ModelSpec("mlp", 1, (1024,) * 7)).layout(1)
 
 
 @pytest.mark.parametrize("module", ["opendp.prelude", "dp_accounting"])

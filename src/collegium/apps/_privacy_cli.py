@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,8 @@ def privacy(
     """Say what all rounds of an experiment cost each row, as (epsilon, delta).
 
     It holds for one row replaced by any other, against whoever sees everything that is public, as long as each opened
-    sum adds the noise of `privacy.honest` honest trainers.
+    sum adds the noise of `privacy.honest` honest trainers. A sum may add no more than `trainers.minimum`,
+    bad ones included.
 
     \b
     Example:
@@ -56,6 +58,9 @@ def privacy(
                 ("rounds", str(rounds)),
                 ("noise", f"{float(noise):g} x what one row can move a sum"),
                 ("counted on", f"the noise of {terms.honest} honest trainers in each sum"),
-                ("epsilon", f"{spent:.3f} at delta {float(terms.delta):g}, for one row replaced by another"),
+                (
+                    "epsilon",
+                    f"{ceil(1000 * spent) / 1000:.3f} at delta {float(terms.delta):g}, for one row replaced by another",
+                ),
             ]
         )

@@ -6,8 +6,10 @@ import numpy as np
 
 from collegium.learning._errors import RuleError
 from collegium.learning._integers import Int64Array
-from collegium.learning._model import ModelSpec, Rule
+from collegium.learning._model import ModelSpec, Rule, update_bound
+from collegium.learning._parameters import check_parameters
 from collegium.learning._schema import Schema
+from collegium.learning._trace import check_rows
 from collegium.learning._training import batch_indices, gradient
 
 __all__ = ["clip_norm", "clipped_update", "clipped_update_bound", "statistics_of_ranges"]
@@ -44,11 +46,18 @@ def clipped_update(
         norm: in units of 2^-2f, as gradients are.
 
     Raises:
-        RuleError: the rule takes several local steps, whose sum is no sum over rows.
+        RuleError: the rule takes several local steps, whose sum is no sum over rows, or has limits, by which a single
+            row decides whether there is an update at all.
         LearningError: as `local_update`.
     """
     if rule.local_steps != 1:
         raise RuleError(f"local_steps is {rule.local_steps}, expected 1 where each row's gradient is clipped")
+    if rule.activation_limit is not None or rule.error_limit is not None:
+        limits = f"activation_limit is {rule.activation_limit} and error_limit {rule.error_limit}"
+        raise RuleError(f"{limits}, expected none where a row must stop no update")
+    check_parameters(spec, rule, parameters)
+    check_rows(spec, rule, features, labels)
+    update_bound(spec, rule, 1)
     chosen = batch_indices(rule, len(labels), batch_seed, 0)
     total = np.zeros(spec.parameter_count + 1, np.int64)
     for row in chosen.tolist():

@@ -336,7 +336,8 @@ def _statement(
         check_evaluation(evaluation, genesis.task, header.digest, genesis.operator)
     beacons = [sha256(genesis.beacon).digest(), *(sha256(header.beacon).digest() for header in headers[:-1])]
     pooled, float32 = None, None
-    if files.trainer_rows is not None and files.test_rows is not None:
+    told = task.privacy is None  # figures without noise have no place beside sums that have some
+    if told and files.trainer_rows is not None and files.test_rows is not None:
         parts = (files.trainer_rows, files.test_rows)
         pooled, float32 = references(task, experiment.task.rounds, lambda number, _: beacons[number], model, *parts)
     scores: list[RoundEvaluation | None] = [None, *files.evaluations]

@@ -859,7 +859,7 @@ def _check_attack(experiment: Experiment, sections: Mapping[str, Section]) -> No
 
 
 def _check_private(experiment: Experiment, sections: Mapping[str, Section]) -> None:
-    """Note what does not go with noise: exact evidence, steps that are no sums over rows, unequal weights."""
+    """Note what does not go with noise: exact evidence, what a row can stop, no sums over rows, unequal weights."""
     privacy, rule, level = experiment.privacy, experiment.rule, experiment.task.level
     if privacy is None or not sections["privacy"].ok:
         return
@@ -869,6 +869,10 @@ def _check_private(experiment: Experiment, sections: Mapping[str, Section]) -> N
         section.note("", "conflict", text)
     if rule.local_steps > 1 and sections["rule"].ok:
         text = f"is given, but rule.local_steps is {rule.local_steps}, expected 1: an update must be a sum over rows"
+        section.note("", "conflict", text)
+    limits = [key for key in ("activation_limit", "error_limit") if getattr(rule, key) is not None]
+    if limits and sections["rule"].ok:
+        text = f"is given, but rule.{limits[0]} is, too: one row beyond it would keep its trainer away, which is public"
         section.note("", "conflict", text)
     if experiment.trainers.staleness and sections["trainers"].ok:
         text = "is given, but trainers.staleness is, too: noise is sized for updates that all weigh the same"

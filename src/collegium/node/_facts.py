@@ -206,7 +206,7 @@ def summarise(
     watts = float(experiment.committee.watts)
     last = statement.rounds[-1]
     told = [*notes(experiment.task.level, statement.clock), *_quote_notes(experiment), *_shard_notes(experiment)]
-    told += attack_notes(experiment)
+    told += [*attack_notes(experiment), *_privacy_notes(experiment)]
     told += [EPOCH_NOTE] if epochs else []
     summary: dict[str, object] = {
         "name": experiment.task.name,
@@ -310,9 +310,19 @@ def attack_notes(experiment: Experiment) -> tuple[str, ...]:
         return ()
     who = [f"{entry.trainer} ({entry.kind})" for entry in experiment.attack.trainers]
     some = ", ".join(who[:ATTACKERS_SHOWN_MAX]) + (", ..." if len(who) > ATTACKERS_SHOWN_MAX else "")
+    whole = "" if experiment.privacy is not None else " Pooled data and floating point are those of the honest ones."
+    return (f"This is a simulation with attackers, {len(who)} of its trainers: {some}.{whole}",)
+
+
+def _privacy_notes(experiment: Experiment) -> tuple[str, ...]:
+    """Return on whom the noise rests, where updates have some, and what is not told because it would have none."""
+    settings = experiment.privacy
+    if settings is None:
+        return ()
     return (
-        f"This is a simulation with attackers, {len(who)} of its trainers: {some}. Pooled data and floating point are "
-        "those of the honest ones.",
+        f"Every opened sum has noise of {float(settings.noise):g} times what one row can move it, if {settings.honest} "
+        "trainers in it or more are honest; `collegium privacy` says which epsilon that is. Scores of pooled data and "
+        "of floating point would have none, so they are not told.",
     )
 
 

@@ -56,7 +56,7 @@ class PrivacySettings:
         clip: the norm to which each row's gradient is brought.
         noise: deviation of the noise in a sum, in units of how far one row can move it, 2 x clip.
         honest: of how many trainers of each sum the noise is counted.
-        delta: for which the summary states epsilon.
+        delta: for which `collegium privacy` states epsilon.
     """
 
     clip: Fraction

@@ -750,7 +750,9 @@ def _statement(federation: Federation, book: _Book) -> Statement:
     attackers = attacker_names(federation.experiment.attack)
     rows = [trainer.rows for trainer in federation.trainers if trainer.rows.name not in attackers]
     last = (lambda number, name: book.beacons[number][name], book.last_model, rows, federation.test_rows)
-    pooled, float32 = references(federation.task, federation.experiment.task.rounds, *last)
+    noisy, pooled, float32 = federation.task.privacy is not None, None, None
+    if not noisy:  # these figures, and what the split warns of, would tell of rows without noise
+        pooled, float32 = references(federation.task, federation.experiment.task.rounds, *last)
     return Statement(
         task=federation.genesis.task,
         last_header=book.rounds[-1].certified.header.digest,
@@ -758,7 +760,7 @@ def _statement(federation: Federation, book: _Book) -> Statement:
         auc_pooled=pooled,
         auc_float32=float32,
         sites=_sites(federation),
-        warnings=tuple(warning[:WARNING_LENGTH_MAX] for warning in federation.warnings[:WARNINGS_MAX]),
+        warnings=() if noisy else tuple(text[:WARNING_LENGTH_MAX] for text in federation.warnings[:WARNINGS_MAX]),
         attribution=attribution(federation.experiment),
         signature=b"",
     )

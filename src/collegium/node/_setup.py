@@ -77,6 +77,7 @@ __all__ = [
     "TaskTooLargeError",
     "ValidatorKeys",
     "build_task",
+    "build_trainers_task",
     "draw_validators",
     "found",
     "open_network",
@@ -195,7 +196,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         stewards=tuple(steward.seat for steward in stewards),
     )
     genesis, beacons = found(draft, validators, absent)
-    task = build_task(genesis, experiment)
+    task = build_trainers_task(genesis, experiment)
     # 3. validators: one process each in life, one object each here
     roles = Roles(validators, beacons, absent, lying, committee.verifiers)
     epochs = epochs_of(genesis, committee)
@@ -416,6 +417,19 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         raise TaskTooLargeError(f"this task does not fit: {error}") from error
     if task.quality is not None:
         task.quality.check_bound(task.update_bound)
+    return task
+
+
+def build_trainers_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
+    """Return what `build_task` does, for whoever trains: noise is drawn once, if there is to be some.
+
+    Raises:
+        PrivacyMissingError: it cannot be drawn; better said before the first round.
+        TaskTooLargeError: as `build_task`.
+    """
+    task = build_task(genesis, experiment)
+    if task.privacy is not None:
+        task.privacy.noise(1, task.privacy.deviation)
     return task
 
 

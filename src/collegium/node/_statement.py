@@ -85,7 +85,8 @@ class Statement:
     """All figures of a run that rest on the operator's word; nothing that follows from genesis or ledger is here.
 
     Attributes:
-        auc_pooled, auc_float32: None where nobody holds everybody's rows.
+        auc_pooled, auc_float32: None where nobody holds everybody's rows, and where updates have noise, which these
+            would not.
         clock: "virtual" for processes simulated in one, "real" for those of a network, each on its machine's clock.
     """
 

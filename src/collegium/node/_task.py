@@ -426,5 +426,6 @@ class LearningTask:
     def update_bound(self) -> int:
         """The largest entry of an update of so many rows as the task allows, in magnitude."""
         if self.privacy is not None:
+            learning.update_bound(self.spec, self.rule, 1)  # no row's gradient, unclipped, can overflow
             return self.privacy.update_bound(self.rule, self.rows_max)
         return learning.update_bound(self.spec, self.rule, self.rows_max)

@@ -36,7 +36,7 @@ from ._network_settings import TrainerSettings
 from ._play import TrainersBench
 from ._process import first_to_end, open_log, stop_signal
 from ._row_files import read_trainer_rows
-from ._setup import build_task
+from ._setup import build_trainers_task
 from ._task import EMPTY_STATE, LearningTask, ModelStateError
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer
 from ._trainer_disk import TrainerDisk
@@ -98,7 +98,7 @@ class TrainerProcess:
             log=log.bind(name=name),
             genesis=genesis,
             experiment=experiment,
-            task=build_task(genesis, experiment),
+            task=build_trainers_task(genesis, experiment),
             client=ValidatorClient.over_tls(
                 epochs_of(genesis, experiment.committee), settings.validators, settings.tls.authority
             ),
