@@ -46,6 +46,7 @@ from ._workers import Done, Workers
 __all__ = ["PlayedRound", "TrainersBench", "Watch", "lasts", "play_round", "present", "verify_ahead"]
 
 ROUND_LIMIT_MS = 600_000  # of virtual time; a healthy round takes about one second
+MEASURED_AHEAD_MS = 250  # by which stewards' records come before reports, whose proofs take longer than a gradient
 TRAINERS_AT_ONCE = 64  # whose drafts are in memory together
 
 
@@ -127,7 +128,7 @@ def play_round(
         on_report(index, trainers[index].rows.name)
     trainers_cpu_seconds = time.process_time() - cpu_began + bench.cpu_seconds
     verify_ms = verify_ahead(network.work, task, terms, model, bench.held(uploads), workers)
-    _give(network, nodes, uploads.values())
+    _give(network, nodes, uploads.values(), MEASURED_AHEAD_MS if records else 0)
 
     # 6.-11. admit, close, open, step, weigh, certify: the validators' state machines
     watch, began_compute = _Watch(len(nodes), terms.round), network.compute_ms
@@ -160,11 +161,14 @@ def play_round(
     )
 
 
-def _give(network: Network, validators: Iterable[int], messages: Iterable[Upload | RoundRecord]) -> None:
-    """Send messages from outside the committee to every validator."""
+def _give(
+    network: Network, validators: Iterable[int], messages: Iterable[Upload | RoundRecord], later_ms: int = 0
+) -> None:
+    """Send messages from outside the committee to every validator, so much later than now."""
+    delay = network.link_ms + later_ms
     for message in messages:
         for validator in validators:
-            network.post(validator, message, network.now_ms + network.link_ms, network.measured_ms + network.link_ms)
+            network.post(validator, message, network.now_ms + delay, network.measured_ms + delay)
 
 
 @dataclass
