@@ -23,8 +23,9 @@ from collegium.learning import (
     Table,
     TotalError,
     TrainerRows,
+    UnknownCategoryError,
 )
-from collegium.node import LearningTask, ModelStateError
+from collegium.node import LearningTask, ModelStateError, PrivacyTerms
 from collegium.node._task import StalenessRefusedError
 
 SCHEMA = Schema((NumericColumn("age", 0.0, 100.0, ()), CategoryColumn("kind", ("x", "y"), ())))
@@ -189,3 +190,14 @@ def test_a_task_whose_integers_do_not_fit_has_no_layout() -> None:
         replace(TASK, trainers_max=1 << 40).layout(1)
     with pytest.raises(RuleError, match="rows_max is"):
         replace(TASK, rows_max=1 << 60).layout(1)
+
+
+def test_with_noise_round_0_tells_the_number_of_rows_alone_and_refuses_rows_that_do_not_fit() -> None:
+    noisy = replace(TASK, privacy=PrivacyTerms(norm=1 << 20, deviation=100))
+    north, _ = TRAINERS
+    count = len(north.rows)
+    assert noisy.update(0, b"", north, BEACON).tolist() == [count, 2048 * count, 5592405 * count, count]
+    table = Table(("age", "kind"), (("30", "40"), ("x", "z")))
+    strange = TrainerRows("north", "north/0", Rows(table, np.array([0, 1], np.int64)))
+    with pytest.raises(UnknownCategoryError, match="kind"):
+        noisy.update(0, b"", strange, BEACON)

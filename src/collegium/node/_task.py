@@ -337,20 +337,20 @@ class LearningTask:
         Where the task has `privacy`, the statistics are those of the columns' public ranges, and the update has noise.
         """
         if round_number == 0:
-            rows = len(trainer.rows)
-            ranges = self.privacy is not None
-            opened = (
-                learning.statistics_of_ranges(self.schema, rows)
-                if ranges
-                else learning.statistics(self.schema, trainer.rows)
-            )
-            return np.append(opened, np.int64(rows))
+            return np.append(self._statistics(trainer.rows), np.int64(len(trainer.rows)))
         state = self.decode_state(model)
         features = self.features(state, trainer.rows)
         seed = self.batch_seed(round_number, beacon, trainer.name)
         if self.privacy is not None:
             return self.privacy.update(self.spec, self.rule, state.parameters, features, trainer.rows.labels, seed)
         return learning.local_update(self.spec, self.rule, state.parameters, features, trainer.rows.labels, seed)
+
+    def _statistics(self, rows: Rows) -> IntArray:
+        if self.privacy is None:
+            return learning.statistics(self.schema, rows)
+        opened = learning.statistics_of_ranges(self.schema, len(rows))
+        learning.features(self.schema, learning.scaling_from_total(self.schema, opened), rows, self.rule)  # they fit
+        return opened
 
     def batch_seed(self, round_number: int, beacon: Digest, trainer: str) -> bytes:
         """Return the beacon's word for one trainer's batch of one round."""
