@@ -10,6 +10,13 @@ from collegium.crypto import AccountKey
 from collegium.settlement import EmbeddedChain, Genesis, transact
 from collegium.settlement._depth import deep_calls
 
+NOBODYS_NODE = """
+from collegium.settlement import ChainUnreachableError, JsonRpcChain, JsonRpcLimits
+try:
+    JsonRpcChain("http://127.0.0.1:1", JsonRpcLimits(attempts=1))
+except ChainUnreachableError:
+    pass
+"""
 AFTERWARDS = """
 import sys
 before = sys.getrecursionlimit()
@@ -23,6 +30,21 @@ print(imported, "eth" in sys.modules, sys.getrecursionlimit() - before)
 def test_the_virtual_machine_is_imported_with_the_first_chain_and_leaves_the_limit_as_it_was() -> None:
     done = subprocess.run([sys.executable, "-c", AFTERWARDS], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "0"]
+
+
+@pytest.mark.parametrize(
+    "imported",
+    [
+        NOBODYS_NODE,
+        "import collegium.settlement._precompiles",
+    ],
+    ids=["web3 for a node", "the precompiles by themselves"],
+)
+def test_no_import_leaves_the_limit_higher(imported: str) -> None:
+    text = f"import sys\nbefore = sys.getrecursionlimit()\n{imported}\n"
+    text += "print('py_ecc' in sys.modules, sys.getrecursionlimit() - before)"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "0"]
 
 
 def test_a_hundred_thousand_brackets_are_refused_and_kill_nobody() -> None:

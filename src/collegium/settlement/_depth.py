@@ -1,38 +1,34 @@
-"""Python's recursion limit: the EVM's while it runs, everybody else's otherwise.
+"""Python's recursion limit: the EVM's while it runs, everybody else's otherwise (`_limit` says why).
 
-Importing py-evm raises the limit of the whole process. A reader of hostile JSON then follows a hundred thousand
-brackets down until the C stack ends, and the process dies instead of refusing. So this module is imported before any
-of py-evm, gives back the limit that it found, and lends the EVM its own for as long as it executes.
+This module is imported before any of py-evm, and lends it the limit that it wants for as long as it executes.
 """
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from collegium.settlement._limit import LIMIT_LOCK, limit_kept
+
 __all__ = ["deep_calls"]
 
-_FOUND = sys.getrecursionlimit()
+with limit_kept():
+    import eth  # noqa: F401 - for its side effect, which ends with this block
 
-import eth  # noqa: E402, F401 - for its side effect, which ends on the next lines
+    _EVM = sys.getrecursionlimit()
 
-_EVM = sys.getrecursionlimit()
-sys.setrecursionlimit(_FOUND)
-
-_lock = threading.Lock()
 _before: list[int] = []  # the limits that were found by the calls that execute now, in any thread
 
 
 @contextmanager
 def deep_calls() -> Iterator[None]:
     """Raise the limit to what 1024 nested EVM calls need, until no thread executes any more."""
-    with _lock:
+    with LIMIT_LOCK:
         _before.append(sys.getrecursionlimit())
         sys.setrecursionlimit(max(_before[0], _EVM))
     try:
         yield
     finally:
-        with _lock:
+        with LIMIT_LOCK:
             first = _before[0]
             _before.pop()
             if not _before:

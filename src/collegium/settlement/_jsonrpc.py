@@ -18,6 +18,7 @@ from collegium.settlement._errors import (
     TransactionNotMinedError,
     TransactionRefusedError,
 )
+from collegium.settlement._limit import limit_kept
 
 __all__ = ["JsonRpcChain", "JsonRpcLimits"]
 
@@ -66,7 +67,8 @@ class JsonRpcChain:
     def __init__(
         self, url: str, limits: JsonRpcLimits | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        from web3 import HTTPProvider  # 0.4 s to import: only who asks a node pays for it
+        with limit_kept():
+            from web3 import HTTPProvider  # 0.4 s to import: only who asks a node pays for it
 
         self.url = url
         self.limits = limits or JsonRpcLimits()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import collegium.settlement._depth  # noqa: F401  isort: skip - before any of py-evm
+
 from eth.exceptions import VMError
 from eth.precompiles.bls12_381 import constants as prices
 from eth.vm.forks.prague import PragueVM
