@@ -21,7 +21,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from collegium.settlement._limit import limit_kept
+
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
+# Some tests import these packages themselves, which raise the recursion limit of the whole process (`_limit` says what
+# hostile JSON does then): here they come first, and leave it as it was.
+with limit_kept():
+    import eth  # noqa: F401
+    import eth_account  # noqa: F401
+
 NOTHING_LEFT_OUT = os.environ.get("COLLEGIUM_NOTHING_LEFT_OUT") == "1"
 NODE_PACKAGES = Path(__file__).parent.parent / "contracts" / "node_modules"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -12,9 +12,7 @@ from collegium.settlement._limit import LIMIT_LOCK, limit_kept
 __all__ = ["deep_calls"]
 
 with limit_kept():
-    import eth  # noqa: F401 - for its side effect, which ends with this block
-
-    _EVM = sys.getrecursionlimit()
+    from eth import EVM_RECURSION_LIMIT
 
 _before: list[int] = []  # the limits that were found by the calls that execute now, in any thread
 
@@ -24,7 +22,7 @@ def deep_calls() -> Iterator[None]:
     """Raise the limit to what 1024 nested EVM calls need, until no thread executes any more."""
     with LIMIT_LOCK:
         _before.append(sys.getrecursionlimit())
-        sys.setrecursionlimit(max(_before[0], _EVM))
+        sys.setrecursionlimit(max(_before[0], EVM_RECURSION_LIMIT))
     try:
         yield
     finally:
