@@ -461,7 +461,7 @@ EXAMPLES: dict[str, Example] = {
     "Rewards.claim": Example(Call(reward_claim(0)), Call(reward_claim(1)), "NotInList", opened),
     "Rewards.cancel": Example(Call(fixed(0)), Call(fixed(1)), "UnknownList", rule_list),
     "Rewards.sweep": Example(Call(fixed(0)), Call(fixed(1)), "UnknownList", then(posted, wait(CHALLENGE_S + CLAIM_S))),
-    "Rewards.reclaim": Example(Call(at("Settlement")), Call(NO_TASK), "UnknownTask", wait(100_000)),
+    "Rewards.reclaim": Example(Call(at("Settlement")), Call(NO_TASK), "UnknownTask", wait(2 * 100_000)),
     "Rewards.collect": Example(Call(fixed(ALICE.address)), COLLECT_REFUSED, "NothingOwed", claimed),
     "Rewards.budget": Example(Call(NO_TASK), None),
     "Rewards.list": Example(Call(fixed(0)), Call(fixed(1)), "UnknownList", posted),
