@@ -91,6 +91,7 @@ __all__ = [
     "open_close",
     "quorum",
     "registers",
+    "report_weights",
     "total_bytes",
     "total_digest",
     "verify_announcement",
@@ -397,7 +398,7 @@ def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Diges
         terms=state.terms.digest,
         seats=order,
         reports=tuple(admitted),
-        weights=_weights(state.terms, weights, reports),
+        weights=report_weights(state.terms, weights, reports),
         listed=listed,
         receipts=receipts,
         registered=registers(context.agreed, state, admitted),
@@ -416,7 +417,9 @@ def weights_of(context: RoundContext, state: RoundState) -> Mapping[bytes, int] 
     return context.work.once(("weights", terms.digest), lambda: quality.weights(terms.round, model))
 
 
-def _weights(terms: RoundTerms, weights: Mapping[bytes, int] | None, reports: Iterable[Report]) -> tuple[int, ...]:
+def report_weights(
+    terms: RoundTerms, weights: Mapping[bytes, int] | None, reports: Iterable[Report]
+) -> tuple[int, ...]:
     """Return what reports weigh: by trainer, where there are such weights, else by staleness."""
     if weights is None:
         return tuple(terms.weight(report.staleness) for report in reports)
@@ -626,7 +629,7 @@ def _check_weights(
     stale = [report.id for report in reports if report.staleness and weights is not None]
     if stale:
         raise CloseRefusedError(f"report {stale[0].hex()} is stale, in a round of weights by quality")
-    expected = _weights(terms, weights, reports)
+    expected = report_weights(terms, weights, reports)
     if close.weights != expected:
         raise CloseRefusedError(f"weights {close.weights}, expected {expected}")
     weighty = sum(weight > 0 for weight in expected)

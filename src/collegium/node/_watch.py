@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms
-from collegium.consensus import Close, Header, WeighedReport, model_after, total_bytes
+from collegium.consensus import Close, Header, WeighedReport, model_after, report_weights, total_bytes
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage import MissingObjectError, Store
@@ -298,9 +298,7 @@ def _weights(run: WatchedRun, number: int, before: bytes, reports: Sequence[Repo
     """Return what a round's reports weigh."""
     quality, terms = run.task.quality, run.terms[number]
     weights = None if quality is None else quality.weights(number, before)
-    if weights is None:
-        return tuple(terms.weight(report.staleness) for report in reports)
-    return tuple(weights.get(report.trainer, 0) for report in reports)
+    return report_weights(terms, weights, reports)
 
 
 def _model_after(
