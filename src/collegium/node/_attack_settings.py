@@ -9,7 +9,7 @@ from typing import Final
 
 from collegium.learning import ATTACKS, ROW_ATTACKS, AttackKind, AttackPlan, RowAttackKind
 
-from ._sections import Problem, Section, shown
+from ._sections import Problem, Section, as_quotient, shown
 
 __all__ = ["UPDATE_ATTACKS", "AttackSettings", "TrainerAttack", "attack_settings", "attack_to_mapping"]
 
@@ -95,7 +95,7 @@ def _to_mapping(entry: TrainerAttack) -> Mapping[str, object]:
     if entry.period:
         mapping |= {"period": entry.period, "active": entry.active}
     if entry.strength is not None:
-        mapping["strength"] = f"{entry.strength.numerator}/{entry.strength.denominator}"
+        mapping["strength"] = as_quotient(entry.strength)
     return mapping
 
 

@@ -26,7 +26,7 @@ from ._network_settings import NetworkSettings, network_settings
 from ._privacy import PrivacySettings, privacy_settings, privacy_to_mapping
 from ._quality_settings import QualitySettings, quality_settings, quality_to_mapping
 from ._reward_settings import RewardSettings, reward_settings, rewards_to_mapping
-from ._sections import Problem, Section, shown
+from ._sections import Problem, Section, as_quotient, shown
 
 __all__ = [
     "AttackersNetworkError",
@@ -405,7 +405,7 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
     mapping: dict[str, object] = {
         "format": FORMAT,
         "task": asdict(experiment.task),
-        "data": asdict(data) | {"test_fraction": _quotient(data.test_fraction)},
+        "data": asdict(data) | {"test_fraction": as_quotient(data.test_fraction)},
         "schema": None if experiment.schema is None else schema_to_mapping(experiment.schema),
         "model": asdict(experiment.model) | {"hidden": experiment.model.hidden or None},
         "rule": _rule_mapping(rule),
@@ -458,7 +458,7 @@ def experiment_from_bytes(data: bytes, folder: Path = Path()) -> Experiment:
 def _rule_mapping(rule: RuleSettings) -> dict[str, object]:
     """Return the rule as plain values, without settings younger than the format while they have their default."""
     later: dict[str, object] = {"loss": "sigmoid", "activation_limit": None, "error_limit": None}
-    mapping = asdict(rule) | {"learning_rate": _quotient(rule.learning_rate)}
+    mapping = asdict(rule) | {"learning_rate": as_quotient(rule.learning_rate)}
     return {key: value for key, value in mapping.items() if key not in later or value != later[key]}
 
 
@@ -469,13 +469,13 @@ def _trainers_mapping(trainers: CohortSettings) -> dict[str, object]:
     if not trainers.staleness:
         del mapping["staleness"]
     if quorum is not None:
-        mapping["quorum"] = _quotient(quorum) if isinstance(quorum, Fraction) else quorum
+        mapping["quorum"] = as_quotient(quorum) if isinstance(quorum, Fraction) else quorum
     return mapping
 
 
 def _committee_mapping(committee: CommitteeSettings) -> dict[str, object]:
     """Return the committee as plain values; epochs and shards, younger than the format, only where there are some."""
-    mapping = asdict(committee) | {"watts": _quotient(committee.watts)}
+    mapping = asdict(committee) | {"watts": as_quotient(committee.watts)}
     if committee.epoch_rounds is None:
         for key in ("epoch_rounds", "window_rounds", "members_min"):
             del mapping[key]
@@ -503,10 +503,6 @@ def _decimal(text: str) -> Decimal:
 
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON number")
-
-
-def _quotient(number: Fraction) -> str:
-    return f"{number.numerator}/{number.denominator}"
 
 
 # From sections to settings: one function a section, in the order of the guide

@@ -20,7 +20,7 @@ from collegium import learning
 from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rule
 
-from ._sections import Section
+from ._sections import Section, as_quotient
 
 __all__ = [
     "PrivacyMissingError",
@@ -80,7 +80,7 @@ def privacy_settings(section: Section) -> PrivacySettings:
 def privacy_to_mapping(settings: PrivacySettings) -> dict[str, object]:
     """Return the settings as plain values."""
     exact = {"clip": settings.clip, "noise": settings.noise, "delta": settings.delta}
-    return {"honest": settings.honest} | {key: f"{n.numerator}/{n.denominator}" for key, n in exact.items()}
+    return {"honest": settings.honest} | {key: as_quotient(number) for key, number in exact.items()}
 
 
 def draw_noise(entries: int, deviation: int) -> IntArray:

@@ -9,7 +9,7 @@ from typing import Final
 
 from collegium.incentives import ONE, POLICY_RANGES, PRECISION_ONE, STEWARDS_MAX, Policy
 
-from ._sections import Section
+from ._sections import Section, as_quotient
 
 __all__ = ["QualitySettings", "quality_settings", "quality_to_mapping"]
 
@@ -70,20 +70,16 @@ def _policy(section: Section) -> Policy:
 def quality_to_mapping(settings: QualitySettings) -> Mapping[str, object]:
     """Return the settings as the plain values of a section, every default written out."""
     policy = {
-        name: value if name in _COUNTS else _quotient(Fraction(value, _unit(name)))
+        name: value if name in _COUNTS else as_quotient(Fraction(value, _unit(name)))
         for name, value in asdict(settings.policy).items()
     }
     return {
         "count": settings.count,
-        "share": _quotient(settings.share),
-        "noise": _quotient(settings.noise),
+        "share": as_quotient(settings.share),
+        "noise": as_quotient(settings.noise),
         "open": settings.open,
     } | policy
 
 
 def _unit(name: str) -> int:
     return PRECISION_ONE if name in _PRECISIONS else ONE
-
-
-def _quotient(number: Fraction) -> str:
-    return f"{number.numerator}/{number.denominator}"

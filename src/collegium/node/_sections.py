@@ -12,7 +12,7 @@ from fractions import Fraction
 from re import compile as regular_expression
 from typing import Literal, TypeAlias
 
-__all__ = ["Problem", "ProblemKind", "Section", "shown"]
+__all__ = ["Problem", "ProblemKind", "Section", "as_quotient", "shown"]
 
 ProblemKind: TypeAlias = Literal["missing", "unknown", "type", "range", "conflict", "liveness"]
 
@@ -31,6 +31,11 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"
+
+
+def as_quotient(number: Fraction) -> str:
+    """Return an exact number as canonical bytes hold it, "numerator/denominator"; `Section.fraction` reads it."""
+    return f"{number.numerator}/{number.denominator}"
 
 
 def shown(value: object) -> str:

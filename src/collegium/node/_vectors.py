@@ -29,6 +29,7 @@ from collegium.proofs import BoundedStatement
 from ._attest import Attest
 from ._columns import allocate_columns
 from ._proofs import PROOF_BYTES_MAX, DataPack, SecretDraft, claim_of, masked_of_report, masked_update
+from ._sections import as_quotient
 
 __all__ = [
     "Quantised",
@@ -266,7 +267,7 @@ class VectorTask:
             "version": 1,
             "level": self.level,
             "entries": self.entries,
-            "clip": f"{quantiser.clip.numerator}/{quantiser.clip.denominator}",
+            "clip": as_quotient(quantiser.clip),
             "bits": quantiser.bits,
             "norm": self.norm_bound,
             "trainers": self.trainers,
