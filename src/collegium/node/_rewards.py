@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from collegium import learning
-from collegium.consensus import Header, RoundFinished, RoundState
+from collegium.consensus import Close, Header, Held, RoundFinished, RoundState
 from collegium.crypto import Digest, hash_fields
 from collegium.errors import CollegiumError
 from collegium.incentives import split_budget
@@ -41,10 +41,17 @@ __all__ = [
     "reward_plan",
     "reward_rule",
     "scored_points",
+    "trainers_added",
 ]
 
 Points: TypeAlias = Callable[[int, Sequence[bytes], bytes, bytes], Mapping[bytes, int]]
 """From a round's number, the trainers whose reports it added, and the model states before and after it, to points."""
+
+
+def trainers_added(close: Close, held: Mapping[Digest, Held]) -> list[bytes]:
+    """Return the trainers whose reports a close adds with weight, in its order; all of them are here."""
+    weighed = zip(close.reports, close.weights, strict=True)
+    return [held[report].report.trainer for report, weight in weighed if weight]
 
 
 class RewardsRefusedError(CollegiumError):
@@ -144,8 +151,7 @@ class Payroll:
         header, close, held = finished.header, ended.close, ended.held()
         if close is None or header.close != close.digest or any(report not in held for report in close.reports):
             return
-        weighed = zip(close.reports, close.weights, strict=True)
-        added = [held[report].report.trainer for report, weight in weighed if weight]
+        added = trainers_added(close, held)
         self.earned[header.round] = self.rule.earned(header, added, ended.model, finished.model)
 
     def dues(self, first_round: int, last_round: int) -> tuple[Due, ...]:

@@ -70,7 +70,7 @@ from ._manifest import check_manifest
 from ._opened_rows import Remeasured, decode_opened_rows
 from ._play import lasts
 from ._quality_facts import check_quality
-from ._rewards import reward_plan, reward_rule
+from ._rewards import reward_plan, reward_rule, trainers_added
 from ._run import (
     CHAIN,
     EVIDENCE,
@@ -353,9 +353,7 @@ def _check_rounds(
         require_proved(header, failed)
         after = _check_round(audit, genesis, task, office, ordered, terms, held, sums, model)
         if rule is not None:
-            weighed = zip(ordered.close.reports, ordered.close.weights, strict=True)
-            added = [held[report].report.trainer for report, weight in weighed if weight]
-            audit.earned[header.round] = rule.earned(header, added, model, after)
+            audit.earned[header.round] = rule.earned(header, trainers_added(ordered.close, held), model, after)
         model = after
         audit.models.add(header.model)
         stored = store.get(header.model, OBJECT_BYTES_MAX)
