@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration._run_stage import CLINICS, ROUNDS, columns, ignore, write_experiment
@@ -38,16 +39,16 @@ def test_a_run_with_noise_at_level_bounded_verifies(tmp_path: Path, monkeypatch:
     path = write_experiment(tmp_path / "noisy", ("checkpoint_every = 2", SECTION), bounded, table=table)
     trained, update = [], PrivacyTerms.update
 
-    def count(*arguments: object) -> object:
+    def count(*arguments: Any) -> object:
         trained.append(arguments)
-        return update(*arguments)  # type: ignore[arg-type]
+        return update(*arguments)
 
     monkeypatch.setattr(PrivacyTerms, "update", count)
     experiment, out = load_experiment(path), tmp_path / "run"
-    summary = run_experiment(experiment, out, ignore, render_page)
+    summary: dict[str, Any] = run_experiment(experiment, out, ignore, render_page)
     assert len(trained) == len(CLINICS) * ROUNDS
     assert (summary["auc_pooled"], summary["auc_float32"], summary["warnings"]) == (None, None, [])
-    assert any("4 times what one row can move it, if 3 trainers" in note for note in summary["notes"])  # type: ignore[attr-defined]
+    assert any("4 times what one row can move it, if 3 trainers" in note for note in summary["notes"])
     assert verify_run(out, None, ignore, render_page).ok
     record = read_public_record(out)
     for state in states(record.task, record.messages(ROUNDS)):

@@ -52,8 +52,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
 
 
 def states(run: PlayedRun) -> list[ModelState]:
-    store, rounds = Store(run.path / "store"), run.summary["rounds"]
-    models = [store.get(bytes.fromhex(entry["model"]), OBJECT_BYTES_MAX) for entry in rounds]  # type: ignore[attr-defined]
+    rounds: Any = run.summary["rounds"]
+    store = Store(run.path / "store")
+    models = [store.get(bytes.fromhex(entry["model"]), OBJECT_BYTES_MAX) for entry in rounds]
     return [run.federation.task.decode_state(model) for model in models]
 
 
@@ -81,7 +82,8 @@ def test_rounds_pay_by_points_and_whoever_earned_none_gets_nothing(run: PlayedRu
     """Round 1 has no direction yet: nobody has points in it, so it is not paid."""
     paid: Any = run.summary["rewards"]
     assert [(entry["last_round"], entry["total"]) for entry in paid] == [(2, str(BUDGET)), (3, str(BUDGET))]
-    earned = {entry["trainer"]: int(entry["wei"]) for entry in run.summary["earnings"]}  # type: ignore[attr-defined]
+    earnings: Any = run.summary["earnings"]
+    earned = {entry["trainer"]: int(entry["wei"]) for entry in earnings}
     points = {name: sum(trainers_of(run, number)[name]["points"] for number in (2, 3)) for name in earned}
     assert sorted(earned) == ["a/0", "b/0", "c/0"]
     shares = [earned[name] / points[name] for name in earned]

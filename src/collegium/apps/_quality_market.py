@@ -91,7 +91,8 @@ class Market:
         founders = len(federation.labels)
         cheats: list[Strategy] = [name for name in FOUNDED for _ in range(2)]
         cheats += ["friend of a steward"] * 2 if bought else []
-        owners: list[Strategy] = [*["honest founder"] * (founders - len(cheats)), *cheats]  # type: ignore[list-item]
+        honest: Strategy = "honest founder"
+        owners = [honest] * (founders - len(cheats)) + cheats
         stakes = np.full(founders, STAKE, np.int64)
         rule = Ours.of(federation, Settings(), round(PLACES_SHARE * founders), stakes, seed, founders)
         generator = np.random.default_rng((seed, 12))

@@ -137,9 +137,9 @@ def check_quality(task: LearningTask, round_number: int, stored: bytes, redone: 
         )
 
 
-def _differences(said: object, found: object, prefix: str = "") -> Iterator[tuple[str, object, object]]:
+def _differences(said: Any, found: Any, prefix: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield where two states of quality differ: the path to a number, and both."""
-    for part in fields(found):  # type: ignore[arg-type]
+    for part in fields(found):
         value, expected = getattr(said, part.name), getattr(found, part.name)
         name = f"{prefix}{part.name}"
         if part.name == "standing":
