@@ -22,8 +22,8 @@ from _run_stage import ignore, write_experiment
 from collegium.apps._zygote import Zygote
 from collegium.node import (
     Consortium,
+    EvaluatorSettings,
     Experiment,
-    StewardSettings,
     ValidatorSettings,
     found_consortium,
     load_experiment,
@@ -115,8 +115,8 @@ class LiveNetwork:
 
 async def metrics_of(consortium: Consortium) -> dict[int, str]:
     """Return what every validator's gateway says to a monitor."""
-    settings = load_settings(consortium.folder / "steward" / "config.toml")
-    assert isinstance(settings, StewardSettings)
+    settings = load_settings(consortium.folder / "evaluator" / "config.toml")
+    assert isinstance(settings, EvaluatorSettings)
     task, authority = consortium.genesis.epoch_set.task, settings.tls.authority
     lines = open_lines(task, settings.validators, authority, ClientLimits())
     try:

@@ -72,7 +72,7 @@ def play(seen: Finished) -> Finished:
     network = seen.network
     validators, trainers = network.names("validator"), network.names("trainer")
     members = [name for name in validators if name != AWAY]
-    network.start(*members, *trainers, "steward", "relayer")
+    network.start(*members, *trainers, "evaluator", "relayer")
     network.wait(lambda: network.has("validator 0", "round_final", round=0), "round 0")
     seen.refused = speak_strangely(network, "validator 0")
     for number in WINDOWS:
@@ -93,7 +93,7 @@ def play(seen: Finished) -> Finished:
     network.wait(lambda: network.has("validator 0", "round_final", round=EPOCH_ROUNDS), "the tickets' window")
     network.kill(KILLED)
     network.start(KILLED)
-    network.wait(lambda: set(network.running) <= set(validators), "trainers, steward and relayer to finish")
+    network.wait(lambda: set(network.running) <= set(validators), "trainers, evaluator and relayer to finish")
     network.wait(lambda: all(network.has(name, "round_final", round=LAST) for name in validators), "the last round")
     seen.summary = collect_run(network.consortium, seen.experiment, seen.run, render_page)
     return seen

@@ -89,7 +89,7 @@ def play(network: LiveNetwork, experiment: Experiment, run: Path) -> Finished:
     if "relayer" in network.running:
         network.kill("relayer")
     network.start("relayer")
-    network.wait(lambda: set(network.running) <= set(validators), "trainers, steward and relayer to finish")
+    network.wait(lambda: set(network.running) <= set(validators), "trainers, evaluator and relayer to finish")
     network.wait(lambda: all(network.has(name, "round_final", round=LAST) for name in validators), "the last round")
     summary = collect_run(network.consortium, experiment, run, render_page)
     metrics = {f"validator {index}": text for index, text in asyncio.run(metrics_of(network.consortium)).items()}
@@ -215,7 +215,7 @@ def test_the_relayer_posts_each_checkpoint_once_across_a_kill(finished: Finished
 
 def test_the_stewards_lines_are_signed_and_about_the_final_models(finished: Finished) -> None:
     genesis = finished.consortium.genesis
-    found = read_evaluations(finished.consortium.folder / "steward" / "state" / "evaluations.jsonl")
+    found = read_evaluations(finished.consortium.folder / "evaluator" / "state" / "evaluations.jsonl")
     assert [evaluation.round for evaluation in found] == list(range(1, LAST + 1))
     last = found[-1]
     check_evaluation(last, genesis.task, last.header, genesis.operator)
@@ -227,7 +227,7 @@ def test_the_stewards_lines_are_signed_and_about_the_final_models(finished: Fini
 
 def test_who_has_nothing_left_to_do_ends_at_once_when_started_again(finished: Finished) -> None:
     network, before = finished.network, {name: len(codes) for name, codes in finished.network.ended.items()}
-    again = ("steward", network.names("trainer")[1])
+    again = ("evaluator", network.names("trainer")[1])
     network.start(*again)
     network.wait(lambda: not set(again) & set(network.running), "them to end again")
     assert all(network.ended[name][before[name] :] == [0] for name in again)

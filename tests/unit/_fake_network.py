@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
                 say("round_final", round=number, outcome="opened", reports=6, view=number)
             case "trainer":
                 say("upload_sent", round=number, bytes=1000)
-            case "steward" if number:
+            case "evaluator" if number:
                 say("evaluation", round=number, auc=0.5 + number / 10, accuracy=0.75, loss=0.25)
     if role == "relayer":
         say("checkpoint", first_round=0, last_round=ROUNDS, gas=160_000, calldata_bytes=200, digest="ab" * 32)

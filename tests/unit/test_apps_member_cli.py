@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from collegium.apps._exit import ExitCode
 from collegium.apps.cli import app
-from collegium.node import RelayerSettings, StewardSettings, TrainerSettings, ValidatorSettings, load_settings
+from collegium.node import EvaluatorSettings, RelayerSettings, TrainerSettings, ValidatorSettings, load_settings
 
 runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
 
@@ -56,7 +56,7 @@ def test_members_that_share_cards_alone_end_with_one_anchor_and_settings_of_thei
     said = [done("settle", config, "--home", home / name, "--cards", cards, *roster) for name in names]
     assert len({text.splitlines()[0] for text in said}) == 1
     kinds = [type(load_settings(Path(line.split()[1]))) for text in said for line in text.splitlines()[1:]]
-    assert kinds == [ValidatorSettings] * 4 + [TrainerSettings] * 4 + [StewardSettings, RelayerSettings]
+    assert kinds == [ValidatorSettings] * 4 + [TrainerSettings] * 4 + [EvaluatorSettings, RelayerSettings]
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from collegium.apps.cli import Engine, app
 from collegium.errors import CollegiumError
 from collegium.node import Experiment, Message, Verification, WorldError, open_consortium
 
-ROLES = ("validator", "trainer", "steward", "relayer")
+ROLES = ("validator", "trainer", "evaluator", "relayer")
 VERIFIED = Verification(True, True, ("certificates",), (), None, {"level": "unproved"})
 
 runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
@@ -133,7 +133,7 @@ def test_up_without_a_folder_names_the_run_after_the_task(
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (MembersLostError("steward cannot run"), ExitCode.WORLD, "error: steward cannot run\n"),
+        (MembersLostError("evaluator cannot run"), ExitCode.WORLD, "error: evaluator cannot run\n"),
         (WorldError("disk"), ExitCode.WORLD, "error: disk\n"),
         (CollegiumError("folder"), ExitCode.USER, "error: folder\n"),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED, "error: interrupted\n"),
@@ -159,16 +159,16 @@ def test_up_does_not_write_into_a_used_folder(config: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_member_of_another_role_is_refused_in_one_line(folder: Path, role: str) -> None:
-    other = "steward" if role != "steward" else "relayer"
+    other = "evaluator" if role != "evaluator" else "relayer"
     config = folder / other / "config.toml"
     result = invoke(role, "--config", config)
     assert result.exit_code == ExitCode.USER
 
 
 def test_a_refused_member_says_file_key_and_what_is_expected(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = folder / "steward" / "config.toml"
+    config = folder / "evaluator" / "config.toml"
     assert serve(config, "relayer") == ExitCode.USER
-    assert capsys.readouterr().err == f'error: {config}: node.role: is "steward", expected "relayer"\n'
+    assert capsys.readouterr().err == f'error: {config}: node.role: is "evaluator", expected "relayer"\n'
     config.write_text(config.read_text().replace("level =", "levels ="))
     assert serve(config) == ExitCode.USER
     assert capsys.readouterr().err == (
@@ -195,7 +195,7 @@ def test_a_member_ends_with_the_code_of_what_went_wrong(
             raise error
 
     monkeypatch.setattr("collegium.node.run_role", run)
-    assert serve(folder / "steward" / "config.toml", "steward") == code
+    assert serve(folder / "evaluator" / "config.toml", "evaluator") == code
 
 
 @pytest.mark.parametrize("command", ["init", "up", *ROLES])

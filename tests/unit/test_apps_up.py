@@ -108,8 +108,8 @@ def test_a_member_that_the_task_cannot_do_without_ends_the_run_by_name(stage: St
     stage.up(stage.options(folder))
     assert any(line.startswith("validator 2 ended with code 2 and is not started again") for line in stage.lines)
     stage.said = io.StringIO()
-    (folder / "steward" / "fate").write_text("refuse")
-    with pytest.raises(MembersLostError, match="steward cannot run: its settings are refused"):
+    (folder / "evaluator" / "fate").write_text("refuse")
+    with pytest.raises(MembersLostError, match="evaluator cannot run: its settings are refused"):
         stage.up(stage.options(folder))
     assert stage.pids()
     assert not any(map(is_running, stage.pids()))
@@ -162,7 +162,7 @@ def test_a_round_is_complete_when_a_quorum_tells_of_it_and_it_is_evaluated() -> 
     assert picture.hear("v3", final(0)) is None
     assert picture.took_s(0) == 5.0
     evaluation = {"event": "evaluation", "round": 1, "auc": 0.75, "accuracy": 0.5, "loss": 1}
-    assert picture.hear("steward", evaluation) is None
+    assert picture.hear("evaluator", evaluation) is None
     clock.now_s = 7.0
     assert picture.hear("v0", final(1)) is picture.hear("v1", final(1)) is None
     seen = picture.hear("v2", final(1))
@@ -257,15 +257,15 @@ def test_the_screen_shows_rounds_members_and_their_pids() -> None:
     charges = [
         Charge("validator", "validator 0", Path("a"), Path("a.log"), True, "running", 4711),
         Charge("trainer", "trainer \x1b[2J/0", Path("b"), Path("b.log"), False, "waiting", None, 3),
-        Charge("steward", "steward", Path("c"), Path("c.log"), False, "given up"),
+        Charge("evaluator", "evaluator", Path("c"), Path("c.log"), False, "given up"),
     ]
     picture.hear("validator 0", final(1))
-    picture.hear("steward", {"event": "evaluation", "round": 1, "auc": 0.8125, "accuracy": 0.5, "loss": 1})
+    picture.hear("evaluator", {"event": "evaluation", "round": 1, "auc": 0.8125, "accuracy": 0.5, "loss": 1})
     with LiveNetwork(console) as view:
         view.update(picture, charges)
     shown = stream.getvalue()
     assert "0.8125" in shown
     assert "0 4711" in shown
-    assert "steward given up" in shown
+    assert "evaluator given up" in shown
     assert "1 of 3 run, 3 restarts" in shown
     assert "\x1b[2J/0" not in shown

@@ -19,6 +19,7 @@ from collegium.crypto import KeyFileModeError, load_secret
 from collegium.node import (
     Consortium,
     ConsortiumError,
+    EvaluatorSettings,
     Event,
     Experiment,
     ExperimentRefusedError,
@@ -26,7 +27,6 @@ from collegium.node import (
     ForeignKeyError,
     PortsTakenError,
     RelayerSettings,
-    StewardSettings,
     TrainerSettings,
     ValidatorSettings,
     Warning_,
@@ -93,8 +93,8 @@ def settings_of(consortium: Consortium, name: str) -> object:
 def test_every_member_has_a_folder_that_its_process_can_start_from(founded: tuple[Experiment, Consortium]) -> None:
     _, consortium = founded
     roles = [member.role for member in consortium.members]
-    assert roles == ["validator"] * 4 + ["trainer"] * 6 + ["steward", "relayer"]
-    kinds = (ValidatorSettings, TrainerSettings, StewardSettings, RelayerSettings)
+    assert roles == ["validator"] * 4 + ["trainer"] * 6 + ["evaluator", "relayer"]
+    kinds = (ValidatorSettings, TrainerSettings, EvaluatorSettings, RelayerSettings)
     assert {type(load_settings(consortium.config(member))) for member in consortium.members} == set(kinds)
     assert open_consortium(consortium.folder) == consortium
 
@@ -112,7 +112,7 @@ def test_each_validator_finds_its_peers_and_each_client_every_gateway(founded: t
     assert all(isinstance(settings, ValidatorSettings) for settings in validators)
     for settings in validators:
         assert settings.peers == {v.index: v.listen for v in validators if v.index != settings.index}
-    for name in ("trainer east/0", "steward", "relayer"):
+    for name in ("trainer east/0", "evaluator", "relayer"):
         assert settings_of(consortium, name).validators == {v.index: v.gateway for v in validators}
 
 
@@ -126,17 +126,17 @@ def test_each_secret_is_the_one_that_genesis_lists(founded: tuple[Experiment, Co
         found.beacon.verify_partial(0, 0, index, found.beacon.partial(0, 0))
     for account, name in genesis.trainers:
         load_account(settings_of(consortium, f"trainer {name}").account_key, account)
-    for name in ("steward", "relayer"):
+    for name in ("evaluator", "relayer"):
         load_account(settings_of(consortium, name).operator_key, genesis.operator)
 
 
 def test_rows_are_those_of_the_split(founded: tuple[Experiment, Consortium]) -> None:
     experiment, consortium = founded
     _, split = read_data(experiment, ignore)
-    expected = {f"trainer {trainer.name}": trainer.rows for trainer in split.trainers} | {"steward": split.test}
+    expected = {f"trainer {trainer.name}": trainer.rows for trainer in split.trainers} | {"evaluator": split.test}
     for name, rows in expected.items():
         settings = settings_of(consortium, name)
-        found = read_rows(settings.test_rows if name == "steward" else settings.data, experiment.data.label)
+        found = read_rows(settings.test_rows if name == "evaluator" else settings.data, experiment.data.label)
         assert found.table.columns == rows.table.columns
         assert found.table.cells == rows.table.cells
         assert np.array_equal(found.labels, rows.labels)
@@ -171,7 +171,7 @@ def test_whatever_is_secret_is_private_and_nothing_public_repeats_it(founded: tu
     assert not any(b"PRIVATE KEY" in data for data in public)
     uses = ("account", "voting", "beacon", "seal")
     secrets = [load_secret(path, use) for path in private for use in uses if f'"use": "{use}"' in path.read_text()]
-    assert len(set(secrets)) == 4 * 4 + 6 + 1  # steward and relayer act as one operator
+    assert len(set(secrets)) == 4 * 4 + 6 + 1  # evaluator and relayer act as one operator
     for secret in secrets:
         shapes = (secret, secret[::-1], secret.hex().encode(), secret.hex().upper().encode())
         assert not any(shape in data for shape in shapes for data in public)
@@ -249,8 +249,8 @@ def test_a_validator_without_its_own_certificate_does_not_begin(folder: Path, fi
 
 
 def test_whoever_asks_validators_needs_the_authority_of_their_task(folder: Path, tmp_path: Path) -> None:
-    settings, task = settings_of(open_consortium(folder), "steward"), open_consortium(folder).genesis.task
-    assert isinstance(settings, StewardSettings)
+    settings, task = settings_of(open_consortium(folder), "evaluator"), open_consortium(folder).genesis.task
+    assert isinstance(settings, EvaluatorSettings)
     assert len(open_lines(task, settings.validators, settings.tls.authority, ClientLimits())) == 4
     with pytest.raises(ForeignCertificateError, match="is the authority of task"):
         open_lines(bytes(32), settings.validators, settings.tls.authority, ClientLimits())

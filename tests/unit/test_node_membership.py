@@ -26,12 +26,12 @@ from collegium.crypto import (
 )
 from collegium.node import (
     AttestationSettings,
+    EvaluatorSettings,
     Experiment,
     FolderInUseError,
     Genesis,
     LogSettings,
     RelayerSettings,
-    StewardSettings,
     TrainerSettings,
     ValidatorSettings,
     load_settings,
@@ -160,7 +160,7 @@ def test_every_member_makes_the_same_genesis_and_its_own_settings(founding: Foun
     genesis = geneses[0]
     assert all(other == genesis for other in geneses)
     kinds = [type(found) for found in settings]
-    assert kinds == [ValidatorSettings] * 4 + [TrainerSettings] * 4 + [StewardSettings, RelayerSettings]
+    assert kinds == [ValidatorSettings] * 4 + [TrainerSettings] * 4 + [EvaluatorSettings, RelayerSettings]
     for found in settings:
         match found:
             case ValidatorSettings():
@@ -170,7 +170,7 @@ def test_every_member_makes_the_same_genesis_and_its_own_settings(founding: Foun
             case TrainerSettings():
                 assert load_secret(found.account_key, "account")
                 assert len(read_rows(found.data, "ill")) == 60
-            case StewardSettings():
+            case EvaluatorSettings():
                 load_account(found.operator_key, genesis.operator)
             case RelayerSettings():
                 record = decode_chain_record(found.chain.read_bytes())

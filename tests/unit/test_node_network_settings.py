@@ -8,13 +8,13 @@ import pytest
 
 from collegium.consensus import RoundTiming
 from collegium.node import (
+    EvaluatorSettings,
     LimitSettings,
     LogSettings,
     RelayerSettings,
     RoleSettings,
     SettingsRefusedError,
     SettingsUnreadableError,
-    StewardSettings,
     TimingSettings,
     TlsFiles,
     TrainerSettings,
@@ -54,7 +54,7 @@ ROLES: dict[str, RoleSettings] = {
         validators=GATEWAYS,
         attest=("attest", "--now"),
     ),
-    "steward": StewardSettings(
+    "evaluator": EvaluatorSettings(
         genesis=HOME / "genesis.json",
         state=HOME / "state",
         operator_key=HOME / "operator.key",

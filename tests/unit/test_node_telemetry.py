@@ -50,7 +50,7 @@ def test_line_says_who_when_and_what() -> None:
 @pytest.mark.parametrize(("level", "count"), [("debug", 3), ("info", 2), ("error", 1)])
 def test_level_decides_what_is_written(level: str, count: int) -> None:
     stream = io.StringIO()
-    log = logger("steward", stream=stream, level=level)
+    log = logger("evaluator", stream=stream, level=level)
     log.debug("a")
     log.info("b")
     log.error("c")

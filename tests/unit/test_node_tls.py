@@ -89,7 +89,10 @@ def shake(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject
 # ------------------------------------------------------------------------------------------------------------- names
 
 
-@pytest.mark.parametrize("identity", [validator(0), validator(65535), trainer(), Identity(TASK, Role.STEWARD, ACCOUNT)])
+ACCOUNTS = [Identity(TASK, role, ACCOUNT) for role in (Role.STEWARD, Role.EVALUATOR)]
+
+
+@pytest.mark.parametrize("identity", [validator(0), validator(65535), trainer(), *ACCOUNTS])
 def test_a_member_has_one_uri(identity: Identity) -> None:
     assert identity_from_uri(identity.uri) == identity
 

@@ -87,11 +87,11 @@ def join_trainer(
 def join_operator(
     config: ExperimentArgument,
     home: HomeOption,
-    rows: Annotated[Path, typer.Option("--rows", metavar="FILE", help="The steward's test rows.")],
+    rows: Annotated[Path, typer.Option("--rows", metavar="FILE", help="The evaluator's test rows.")],
     card: CardOption,
     site: Annotated[str | None, typer.Option("--site", help="Only the table's rows of this site.")] = None,
 ) -> None:
-    """Make the key of who runs steward and relayer, copy the test rows, and make its card.
+    """Make the key of who runs evaluator and relayer, copy the test rows, and make its card.
 
     \b
     Example:

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(init)
     app.command()(up)
-    for command in (validator, trainer, steward, relayer):
+    for command in (validator, trainer, evaluator, relayer):
         app.command()(command)
 
 
@@ -150,16 +150,16 @@ def trainer(config: MemberOption) -> None:
     _serve(config, "trainer")
 
 
-def steward(config: MemberOption) -> None:
-    """Run the steward: it evaluates every model on its test rows and signs what it finds.
+def evaluator(config: MemberOption) -> None:
+    """Run the evaluator: it evaluates every model on its test rows and signs what it finds.
 
     Ends with code 0 when all rounds are over, or after SIGTERM or Ctrl-C.
 
     \b
     Example:
-      collegium steward --config consortium/steward/config.toml
+      collegium evaluator --config consortium/evaluator/config.toml
     """
-    _serve(config, "steward")
+    _serve(config, "evaluator")
 
 
 def relayer(

@@ -26,7 +26,8 @@ def status(
     network: Annotated[
         Path,
         typer.Argument(
-            metavar="FOLDER|FILE", help="A consortium's folder, or the settings file of a trainer, steward or relayer."
+            metavar="FOLDER|FILE",
+            help="A consortium's folder, or the settings file of a trainer, steward, evaluator or relayer.",
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,

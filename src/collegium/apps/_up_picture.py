@@ -78,7 +78,7 @@ class MemberSeen:
 
 @dataclass(eq=False)
 class RoundSeen:
-    """A round as validators and the steward tell of it."""
+    """A round as validators and the evaluator tell of it."""
 
     number: int
     told_by: set[str] = field(default_factory=set)

@@ -100,6 +100,7 @@ from ._membership import (
 from ._network import Delivery, Network, Outgoing, SharedWork, StalledError
 from ._network_settings import (
     Address,
+    EvaluatorSettings,
     LimitSettings,
     LogSettings,
     NetworkSettings,
@@ -109,7 +110,6 @@ from ._network_settings import (
     SettingsError,
     SettingsRefusedError,
     SettingsUnreadableError,
-    StewardSettings,
     TimingSettings,
     TrainerSettings,
     ValidatorSettings,
@@ -228,6 +228,7 @@ __all__ = [
     "DerivedFileError",
     "DueList",
     "EncodingUsedError",
+    "EvaluatorSettings",
     "Event",
     "Experiment",
     "ExperimentBytesError",
@@ -324,7 +325,6 @@ __all__ = [
     "SharedWork",
     "StalledError",
     "StatusError",
-    "StewardSettings",
     "TaskSettings",
     "TaskTooLargeError",
     "TimingSettings",

@@ -2,7 +2,7 @@
 
 Blocks come with what proves them final, objects by their digest, reports and key sums by what final blocks name; so
 whatever is in the folder, `verify_run` checks as it checks a run of one process. What nobody can derive (scores, times)
-is the operator's statement, made of the steward's signed lines and of what each process measured of itself.
+is the operator's statement, made of the evaluator's signed lines and of what each process measured of itself.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
 from ._desk import FinalBlocks
 from ._epochs import Epochs, KnownEpoch, OrderWalk, epochs_of
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
+from ._evaluator_process import EVALUATIONS
 from ._evidence import Charge, DeedKey, RoundVotes, RunEvidence, deed_of, merge_evidence
 from ._experiment import Experiment
 from ._figures import FIGURES, RoundFigures, read_figures
 from ._genesis import Genesis, first_terms
 from ._journal import HEADER_KIND
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, Segment, assemble_rounds
-from ._network_settings import StewardSettings, load_settings
+from ._network_settings import EvaluatorSettings, load_settings
 from ._relayer_process import CHAIN_RECORD, follower_folder
 from ._row_files import read_rows, read_trainer_rows
 from ._run import STORE, Leavings, RenderPage, attribution, claim_folder, references, write_run
 from ._setup import build_task
 from ._statement import RoundStatement, SiteStatement, Statement, sign_statement
-from ._steward_process import EVALUATIONS
 from ._task import EMPTY_STATE, LearningTask
 
 __all__ = ["CollectError", "NetworkFiles", "OneByOne", "collect", "collect_run"]
@@ -62,7 +62,7 @@ class NetworkFiles:
     Attributes:
         operator: signs the statement.
         chain: the relayer's record.
-        evaluations: the steward's, of rounds 1 on.
+        evaluations: the evaluator's, of rounds 1 on.
         validators, trainers: what processes measured of themselves, by round; nothing where their disks are elsewhere.
         trainer_rows, test_rows: None where no machine holds everybody's rows; then nothing is said of the references.
     """
@@ -81,8 +81,8 @@ def collect_run(
 ) -> dict[str, object]:
     """Write the run of a consortium into `out`, which must be missing or empty; return its summary.
 
-    Validators must be serving, and trainers, steward and relayer must have finished. The consortium's folder must be
-    whole: the operator's key, the relayer's record and the steward's file are read from it, figures and rows where
+    Validators must be serving, and trainers, evaluator and relayer must have finished. The consortium's folder must be
+    whole: the operator's key, the relayer's record and the evaluator's file are read from it, figures and rows where
     they are there.
 
     Raises:
@@ -90,9 +90,9 @@ def collect_run(
         RunRefusedError: the folder is in use.
         CollegiumError: something does not verify.
     """
-    settings = load_settings(consortium.folder / "steward" / "config.toml")
-    if not isinstance(settings, StewardSettings):
-        raise CollectError(f"{consortium.folder / 'steward'} holds settings of another role")
+    settings = load_settings(consortium.folder / "evaluator" / "config.toml")
+    if not isinstance(settings, EvaluatorSettings):
+        raise CollectError(f"{consortium.folder / 'evaluator'} holds settings of another role")
     files = _read_files(consortium, experiment)
 
     async def gather() -> dict[str, object]:
@@ -328,10 +328,10 @@ def _statement(
     rounds: Sequence[OrderedRound],
     model: bytes,
 ) -> Statement:
-    """Return what nobody can derive, signed by the operator: the steward's scores, and each process's own figures."""
+    """Return what nobody can derive, signed by the operator: the evaluator's scores, and each process's own figures."""
     headers = [ordered.certified.header for ordered in rounds]
     if [evaluation.round for evaluation in files.evaluations] != list(range(1, len(rounds))):
-        raise CollectError(f"{len(files.evaluations)} evaluations of {len(rounds) - 1}: has the steward finished?")
+        raise CollectError(f"{len(files.evaluations)} evaluations of {len(rounds) - 1}: has the evaluator finished?")
     for header, evaluation in zip(headers[1:], files.evaluations, strict=True):
         check_evaluation(evaluation, genesis.task, header.digest, genesis.operator)
     beacons = [sha256(genesis.beacon).digest(), *(sha256(header.beacon).digest() for header in headers[:-1])]
@@ -400,7 +400,7 @@ def _gaps(files: NetworkFiles) -> tuple[str, ...]:
             "how many rows each site has is not known to the operator and given as 0, and so are test rows by site; "
             "without everybody's rows nothing can be said of pooled training",
         )
-    return ("the steward's test rows are not told by site; they are given as 0",)
+    return ("the evaluator's test rows are not told by site; they are given as 0",)
 
 
 def _read_chain(folder: Path) -> ChainRecord:
@@ -423,12 +423,12 @@ def _read_files(consortium: Consortium, experiment: Experiment) -> NetworkFiles:
     }
     rows = [home / ROWS for home in homes["trainer"]]
     names = [name for _, name in genesis.trainers]
-    tested = folder / "steward" / ROWS
+    tested = folder / "evaluator" / ROWS
     whole = tested.is_file() and len(rows) == len(names) and all(path.is_file() for path in rows)
     return NetworkFiles(
         operator=load_account(folder / "relayer" / OPERATOR_KEY, genesis.operator),
         chain=record.with_followers(following),
-        evaluations=read_evaluations(folder / "steward" / STATE / EVALUATIONS),
+        evaluations=read_evaluations(folder / "evaluator" / STATE / EVALUATIONS),
         validators=[read_figures(home / STATE / FIGURES) for home in homes["validator"]],
         trainers=[read_figures(home / STATE / FIGURES) for home in homes["trainer"]],
         trainer_rows=[read_trainer_rows(path, name, label) for name, path in zip(names, rows, strict=True)]

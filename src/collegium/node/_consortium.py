@@ -3,7 +3,7 @@
     FOLDER/genesis.json  members.json            public
     FOLDER/authority/                            the key that can name anybody: to be kept away from every node
     FOLDER/validators/03/  trainers/03/          one folder a process, for its machine alone
-    FOLDER/steward/  relayer/
+    FOLDER/evaluator/  relayer/
 
 `found_consortium` makes all of it on one machine, which then knows every key. `collegium.node._membership` is for
 organisations that do not trust one machine. docs/guide/network.md says which is for whom.
@@ -47,11 +47,11 @@ from ._json import decode_canonical
 from ._network_settings import (
     PORT_MAX,
     Address,
+    EvaluatorSettings,
     LogSettings,
     NetworkSettings,
     RelayerSettings,
     RoleSettings,
-    StewardSettings,
     TrainerSettings,
     ValidatorSettings,
     encode_settings,
@@ -79,13 +79,13 @@ __all__ = [
     "Member",
     "PortsTakenError",
     "ValidatorSecrets",
+    "evaluator_settings",
     "found_consortium",
     "load_account",
     "load_validator_secrets",
     "open_consortium",
     "read_genesis",
     "relayer_settings",
-    "steward_settings",
     "trainer_settings",
     "validator_settings",
     "write_settings",
@@ -268,7 +268,7 @@ def _write_folder(folder: Path, draft: _Draft, listeners: Sequence[Address], now
     desk = _Desk(folder, draft, authority, now, listeners)
     members = [desk.validator(index) for index in range(len(draft.validators))]
     members += [desk.trainer(number) for number in range(len(draft.trainers))]
-    members += [desk.steward(), desk.relayer()]
+    members += [desk.evaluator(), desk.relayer()]
     (folder / MEMBERS).write_bytes(msgspec.json.encode(_Members(tuple(members))))
     return tuple(members)
 
@@ -307,13 +307,13 @@ class _Desk:
         settings = trainer_settings(home, self._gateways(), self._log(), attest)
         return self._member("trainer", f"trainer {rows.name}", home, settings)
 
-    def steward(self) -> Member:
-        home = self._home("steward")
+    def evaluator(self) -> Member:
+        home = self._home("evaluator")
         save_secret(home / OPERATOR_KEY, "account", self.draft.operator.secret)
         write_rows(home / ROWS, self.draft.test, self.draft.experiment.data.label)
-        self._certify(home, Role.STEWARD, self.draft.operator.address)
-        settings = steward_settings(home, self._gateways(), self._log())
-        return self._member("steward", "steward", home, settings)
+        self._certify(home, Role.EVALUATOR, self.draft.operator.address)
+        settings = evaluator_settings(home, self._gateways(), self._log())
+        return self._member("evaluator", "evaluator", home, settings)
 
     def relayer(self) -> Member:
         home = self._home("relayer")
@@ -387,9 +387,9 @@ def trainer_settings(
     )
 
 
-def steward_settings(home: Path, gateways: Sequence[Address], log: LogSettings) -> StewardSettings:
-    """Return the settings of the steward whose folder this is."""
-    return StewardSettings(
+def evaluator_settings(home: Path, gateways: Sequence[Address], log: LogSettings) -> EvaluatorSettings:
+    """Return the settings of the evaluator whose folder this is."""
+    return EvaluatorSettings(
         genesis=home / GENESIS,
         state=home / STATE,
         operator_key=home / OPERATOR_KEY,

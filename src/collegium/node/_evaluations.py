@@ -1,4 +1,4 @@
-"""What a steward finds on test rows that only it has: one signed line a round, in a file that only grows.
+"""What an evaluator finds on test rows that only it has: one signed line a round, in a file that only grows.
 
 A line is the canonical JSON of one evaluation. A line that a crash cut short is dropped when the file is opened: the
 evaluation is made again, and is the same.
@@ -33,12 +33,12 @@ FILE_BYTES_MAX = 1 << 26
 
 
 class EvaluationError(CollegiumError):
-    """A steward's file is malformed, or a line is about another run or not signed by the steward."""
+    """An evaluator's file is malformed, or a line is about another run or not signed by the evaluator."""
 
 
 @dataclass(frozen=True)
 class RoundEvaluation:
-    """How good the model of a final header is on the steward's rows.
+    """How good the model of a final header is on the evaluator's rows.
 
     Attributes:
         header, model: digests of the final header and of the model state that it names.
@@ -56,16 +56,16 @@ class RoundEvaluation:
     signature: bytes = b""
 
 
-def sign_evaluation(evaluation: RoundEvaluation, steward: AccountKey) -> RoundEvaluation:
-    """Return the evaluation with the steward's signature."""
-    return replace(evaluation, signature=steward.sign(_digest(evaluation)))
+def sign_evaluation(evaluation: RoundEvaluation, evaluator: AccountKey) -> RoundEvaluation:
+    """Return the evaluation with the evaluator's signature."""
+    return replace(evaluation, signature=evaluator.sign(_digest(evaluation)))
 
 
-def check_evaluation(evaluation: RoundEvaluation, task: Digest, header: Digest, steward: bytes) -> None:
-    """Check that the steward signed this about a header.
+def check_evaluation(evaluation: RoundEvaluation, task: Digest, header: Digest, evaluator: bytes) -> None:
+    """Check that the evaluator signed this about a header.
 
     Raises:
-        EvaluationError: it is about another one, or not signed by the steward.
+        EvaluationError: it is about another one, or not signed by the evaluator.
     """
     if (evaluation.task, evaluation.header) != (task, header):
         raise EvaluationError(
@@ -76,9 +76,9 @@ def check_evaluation(evaluation: RoundEvaluation, task: Digest, header: Digest, 
         signer = recover_address(_digest(evaluation), evaluation.signature)
     except CollegiumError as error:
         raise EvaluationError(f"round {evaluation.round}: {error}", round=evaluation.round) from error
-    if signer != steward:
+    if signer != evaluator:
         raise EvaluationError(
-            f"round {evaluation.round}: signed by {signer.hex()}, expected {steward.hex()}", round=evaluation.round
+            f"round {evaluation.round}: signed by {signer.hex()}, expected {evaluator.hex()}", round=evaluation.round
         )
 
 
@@ -94,7 +94,7 @@ def read_evaluations(path: Path) -> tuple[RoundEvaluation, ...]:
 
 @dataclass
 class EvaluationFile:
-    """A steward's file, open for appending."""
+    """An evaluator's file, open for appending."""
 
     path: Path
     evaluations: list[RoundEvaluation]
@@ -137,7 +137,7 @@ def _whole_lines(path: Path) -> Sequence[bytes]:
             raise EvaluationError(f"{path} has {path.stat().st_size} bytes, at most {FILE_BYTES_MAX} are read")
         data = path.read_bytes()
     except OSError as error:
-        raise WorldError(f"{path}: {error.strerror}; expected a steward's evaluations") from error
+        raise WorldError(f"{path}: {error.strerror}; expected an evaluator's evaluations") from error
     return data.split(b"\n")[:-1]
 
 

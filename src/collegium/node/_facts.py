@@ -60,16 +60,16 @@ LEVEL_NOTES = {
     ),
 }
 
-STEWARD_NOTE = (
-    "Scores are of pooled test rows held by a simulated steward: the run's operator signs them, and only somebody with "
-    "those rows can compute them again."
+EVALUATOR_NOTE = (
+    "Scores are of pooled test rows held by a simulated evaluator: the run's operator signs them, and only somebody "
+    "with those rows can compute them again."
 )
 CLOCK_NOTE = (
     "Times are of an in-process network on virtual time with measured compute; energy is processor seconds times the "
     "stated watts of a core, an estimate. The operator signs them; verify cannot measure them again."
 )
-NETWORK_STEWARD_NOTE = (
-    "Scores are of pooled test rows that only the steward has; it signed each, and the run's operator signs them "
+NETWORK_EVALUATOR_NOTE = (
+    "Scores are of pooled test rows that only the evaluator has; it signed each, and the run's operator signs them "
     "again. Only somebody with those rows can compute them again."
 )
 NETWORK_CLOCK_NOTE = (
@@ -87,8 +87,8 @@ EPOCH_NOTE = (
 def notes(level: str, clock: str = "virtual") -> tuple[str, ...]:
     """Return what a reader of a run at this level must know; `clock` is that of the statement."""
     if clock == "real":
-        return (LEVEL_NOTES[level], NETWORK_STEWARD_NOTE, NETWORK_CLOCK_NOTE)
-    return (LEVEL_NOTES[level], STEWARD_NOTE, CLOCK_NOTE)
+        return (LEVEL_NOTES[level], NETWORK_EVALUATOR_NOTE, NETWORK_CLOCK_NOTE)
+    return (LEVEL_NOTES[level], EVALUATOR_NOTE, CLOCK_NOTE)
 
 
 @dataclass(frozen=True, slots=True)

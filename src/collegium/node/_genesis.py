@@ -87,7 +87,8 @@ class Genesis:
         schema: the public schema's canonical bytes.
         rows_max: a public bound on one trainer's rows.
         trainers: account address and name of each registered trainer.
-        operator: account that relays to the chain and signs the run's unverifiable statements (simulated steward too).
+        operator: account that relays to the chain and signs the run's unverifiable statements, as
+            the evaluator.
         beacon_commitments: Feldman commitments of each dealer, from which the beacon's group key and shares follow.
         beacon: the threshold signature whose hash is round 0's beacon.
         stewards: who measures trainers on hidden rows; the encoding leaves them out where there are none.

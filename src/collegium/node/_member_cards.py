@@ -121,12 +121,12 @@ class TrainerCard:
 
 @dataclass(frozen=True)
 class OperatorCard:
-    """Who runs steward and relayer."""
+    """Who runs evaluator and relayer."""
 
     kind: Literal["operator"]
     experiment: bytes
     account: bytes
-    steward_tls_key: bytes
+    evaluator_tls_key: bytes
     relayer_tls_key: bytes
     signature: bytes = b""
 
@@ -261,7 +261,7 @@ def check_join(card: JoinCard, experiment: Digest) -> None:
             case TrainerCard():
                 decode_public_key(card.tls_key)
             case OperatorCard():
-                decode_public_key(card.steward_tls_key)
+                decode_public_key(card.evaluator_tls_key)
                 decode_public_key(card.relayer_tls_key)
     except CollegiumError as error:
         raise bad_card(card, str(error)) from error
@@ -313,7 +313,7 @@ class Roster:
         validators: by account; a validator's place is its index.
         trainers: by name.
         authority: the certificate authority's certificate.
-        certificates: of validators, trainers, steward and relayer, in this order.
+        certificates: of validators, trainers, evaluator and relayer, in this order.
     """
 
     experiment: bytes
@@ -375,7 +375,7 @@ def assemble(experiment: Experiment, cards: Iterable[JoinCard]) -> Roster:
     trainers = sorted((c for c in listed if isinstance(c, TrainerCard)), key=lambda card: card.name)
     operators = [card for card in listed if isinstance(card, OperatorCard)]
     if len(operators) != 1:
-        raise CardSetError(f"{len(operators)} operators' cards, expected one: who runs steward and relayer")
+        raise CardSetError(f"{len(operators)} operators' cards, expected one: who runs evaluator and relayer")
     roster = Roster(data, tuple(validators), tuple(trainers), operators[0])
     check_roster(roster)
     return roster
@@ -429,7 +429,7 @@ def check_roster(roster: Roster) -> None:
 
 def _tls_keys(card: JoinCard) -> list[bytes]:
     if isinstance(card, OperatorCard):
-        return [card.steward_tls_key, card.relayer_tls_key]
+        return [card.evaluator_tls_key, card.relayer_tls_key]
     return [card.tls_key]
 
 

@@ -36,8 +36,8 @@ from ._consortium import (
     SEAL_KEY,
     VOTING_KEY,
     FolderInUseError,
+    evaluator_settings,
     relayer_settings,
-    steward_settings,
     trainer_settings,
     validator_settings,
     write_settings,
@@ -100,7 +100,7 @@ __all__ = [
 ]
 
 BOX_KEY = "box.key"
-STEWARD, RELAYER = "steward", "relayer"
+EVALUATOR, RELAYER = "evaluator", "relayer"
 
 
 # ------------------------------------------------------------------------------------------------ 1. join
@@ -160,7 +160,7 @@ def join_trainer(experiment: Experiment, home: Path, name: str, rows: Rows) -> T
 
 
 def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> OperatorCard:
-    """Make the key of who runs steward and relayer, and their folders, and return the card.
+    """Make the key of who runs evaluator and relayer, and their folders, and return the card.
 
     Raises:
         ShardedNetworkError: the experiment's rounds have several committees.
@@ -169,11 +169,11 @@ def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> Operat
     require_for_processes(experiment)
     _claim(home)
     account = AccountKey.generate(os_random)
-    for role in (STEWARD, RELAYER):
+    for role in (EVALUATOR, RELAYER):
         (home / role).mkdir(mode=0o700)
         save_secret(home / role / OPERATOR_KEY, "account", account.secret)
-    write_rows(home / STEWARD / ROWS, test_rows, experiment.data.label)
-    keys = (_new_tls_key(home / STEWARD), _new_tls_key(home / RELAYER))
+    write_rows(home / EVALUATOR / ROWS, test_rows, experiment.data.label)
+    keys = (_new_tls_key(home / EVALUATOR), _new_tls_key(home / RELAYER))
     return sign_card(OperatorCard("operator", _digest(experiment), account.address, *keys), account)
 
 
@@ -231,7 +231,7 @@ def _named(roster: Roster) -> list[tuple[Identity, bytes, list[str]]]:
         for index, card in enumerate(roster.validators)
     ]
     named += [(Identity(task, Role.TRAINER, card.account), card.tls_key, []) for card in roster.trainers]
-    named.append((Identity(task, Role.STEWARD, operator.account), operator.steward_tls_key, []))
+    named.append((Identity(task, Role.EVALUATOR, operator.account), operator.evaluator_tls_key, []))
     named.append((Identity(task, Role.RELAYER, operator.account), operator.relayer_tls_key, []))
     return named
 
@@ -307,17 +307,17 @@ def settle_in(
     genesis, network = found_genesis(roster, deals, confirms), NetworkSettings() if own is None else own.network
     log, attestation = LogSettings(network.log_level), None if own is None else own.attestation
     gateways = [parse_address(card.gateway) for card in roster.validators]
-    if (home / STEWARD).is_dir():
-        operator = AccountKey(load_secret(home / STEWARD / OPERATOR_KEY, "account"))
+    if (home / EVALUATOR).is_dir():
+        operator = AccountKey(load_secret(home / EVALUATOR / OPERATOR_KEY, "account"))
         if operator.address != roster.operator.account:
             raise NotInRosterError(f"the roster's operator is 0x{roster.operator.account.hex()}, another account")
         place = len(roster.certificates) - 2
         record = found_chain(roster, genesis, confirms, operator)
         (home / RELAYER / CHAIN).write_bytes(encode_chain_record(record))
-        steward = steward_settings(home / STEWARD, gateways, log)
+        evaluator = evaluator_settings(home / EVALUATOR, gateways, log)
         relayer = relayer_settings(home / RELAYER, gateways, log, roster.settled.chain)
         return genesis, (
-            _settle(home / STEWARD, roster, genesis, place, steward),
+            _settle(home / EVALUATOR, roster, genesis, place, evaluator),
             _settle(home / RELAYER, roster, genesis, place + 1, relayer),
         )
     account = AccountKey(load_secret(home / ACCOUNT_KEY, "account")).address

@@ -26,6 +26,7 @@ __all__ = [
     "LOG_LEVELS",
     "ROLES",
     "Address",
+    "EvaluatorSettings",
     "LimitSettings",
     "LogSettings",
     "RelayerSettings",
@@ -34,7 +35,6 @@ __all__ = [
     "SettingsError",
     "SettingsRefusedError",
     "SettingsUnreadableError",
-    "StewardSettings",
     "TimingSettings",
     "TrainerSettings",
     "ValidatorSettings",
@@ -52,10 +52,10 @@ __all__ = [
 T = TypeVar("T")
 Address: TypeAlias = tuple[str, int]
 """Host and port."""
-Role: TypeAlias = Literal["validator", "trainer", "steward", "relayer"]
+Role: TypeAlias = Literal["validator", "trainer", "evaluator", "relayer"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
-ROLES: Final[tuple[Role, ...]] = ("validator", "trainer", "steward", "relayer")
+ROLES: Final[tuple[Role, ...]] = ("validator", "trainer", "evaluator", "relayer")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
 FILE_BYTES_MAX: Final = 1 << 20
 PATH_LENGTH_MAX = 1024
@@ -138,7 +138,7 @@ class ValidatorSettings:
         account_key, voting_key, beacon_key: its secrets; `beacon_key` is its share of the beacon.
         seal_key: the sealing key that genesis announces for round 0; deleted when that round is over.
         listen: where other validators reach it.
-        gateway: where trainers, steward and relayer reach it.
+        gateway: where trainers, evaluator and relayer reach it.
         peers: where to reach every other validator, by index.
         metrics: whether the gateway serves /metrics.
         pins: SHA-256 of the only certificate (DER) that a validator may show, by index; of others any of its name.
@@ -185,8 +185,8 @@ class TrainerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class StewardSettings:
-    """The steward's process: it evaluates each model on test rows and signs what it finds as the operator.
+class EvaluatorSettings:
+    """The evaluator's process: it evaluates each model on test rows and signs what it finds as the operator.
 
     Attributes:
         state: folder for the signed evaluations.
@@ -256,7 +256,7 @@ class NetworkSettings:
     timing: TimingSettings = field(default_factory=TimingSettings)
 
 
-RoleSettings: TypeAlias = ValidatorSettings | TrainerSettings | StewardSettings | RelayerSettings
+RoleSettings: TypeAlias = ValidatorSettings | TrainerSettings | EvaluatorSettings | RelayerSettings
 
 
 def role_of(settings: RoleSettings) -> Role:
@@ -266,8 +266,8 @@ def role_of(settings: RoleSettings) -> Role:
             return "validator"
         case TrainerSettings():
             return "trainer"
-        case StewardSettings():
-            return "steward"
+        case EvaluatorSettings():
+            return "evaluator"
         case RelayerSettings():
             return "relayer"
 
@@ -338,7 +338,7 @@ _SECTIONS: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType(
     {
         "validator": ("node", "keys", "tls", "listen", "peers", "pins", "timing", "limits", "log"),
         "trainer": ("node", "keys", "data", "tls", "validators", "log"),
-        "steward": ("node", "keys", "data", "tls", "validators", "log"),
+        "evaluator": ("node", "keys", "data", "tls", "validators", "log"),
         "relayer": ("node", "keys", "chain", "tls", "validators", "log"),
     }
 )
@@ -364,7 +364,7 @@ class _Reader:
         readers: Mapping[Role, Callable[[Section], RoleSettings]] = {
             "validator": self._validator,
             "trainer": self._trainer,
-            "steward": self._steward,
+            "evaluator": self._evaluator,
             "relayer": self._relayer,
         }
         return readers[role](node)
@@ -416,9 +416,9 @@ class _Reader:
             section.close()
         return settings
 
-    def _steward(self, node: Section) -> StewardSettings:
+    def _evaluator(self, node: Section) -> EvaluatorSettings:
         keys, data = self._section("keys"), self._section("data")
-        settings = StewardSettings(
+        settings = EvaluatorSettings(
             genesis=self._path(node, "genesis"),
             state=self._path(node, "state"),
             operator_key=self._path(keys, "operator"),
@@ -615,7 +615,7 @@ def _inputs(settings: RoleSettings) -> list[tuple[str, Path]]:
             files += [(f"keys.{name}", file) for name, file in keys]
         case TrainerSettings():
             files += [("keys.account", settings.account_key), ("data.rows", settings.data)]
-        case StewardSettings():
+        case EvaluatorSettings():
             files += [("keys.operator", settings.operator_key), ("data.rows", settings.test_rows)]
         case RelayerSettings():
             files += [("keys.operator", settings.operator_key), ("chain.record", settings.chain)]
@@ -638,9 +638,9 @@ def encode_settings(settings: RoleSettings, folder: Path) -> bytes:
                 "keys": {"account": _relative(settings.account_key, folder)},
                 "data": {"rows": _relative(settings.data, folder)},
             }
-        case StewardSettings():
+        case EvaluatorSettings():
             sections = {
-                "node": {"role": "steward", **_common(settings, folder)},
+                "node": {"role": "evaluator", **_common(settings, folder)},
                 "keys": {"operator": _relative(settings.operator_key, folder)},
                 "data": {"rows": _relative(settings.test_rows, folder)},
             }

@@ -6,9 +6,9 @@ from importlib import import_module
 
 from ._network_settings import (
     ROLES,
+    EvaluatorSettings,
     RelayerSettings,
     RoleSettings,
-    StewardSettings,
     TrainerSettings,
     ValidatorSettings,
 )
@@ -17,7 +17,7 @@ __all__ = ["preload_roles", "run_role"]
 
 
 async def run_role(settings: RoleSettings) -> None:
-    """Run a validator, trainer, steward or relayer until it has nothing left to do or is told to stop.
+    """Run a validator, trainer, evaluator or relayer until it has nothing left to do or is told to stop.
 
     Raises:
         WorldError: the disk, the network or the chain failed for good.
@@ -32,10 +32,10 @@ async def run_role(settings: RoleSettings) -> None:
             from ._trainer_process import run_trainer
 
             await run_trainer(settings)
-        case StewardSettings():
-            from ._steward_process import run_steward
+        case EvaluatorSettings():
+            from ._evaluator_process import run_evaluator
 
-            await run_steward(settings)
+            await run_evaluator(settings)
         case RelayerSettings():
             from ._relayer_process import run_relayer
 

@@ -1,4 +1,4 @@
-"""A trainer's rows, or the steward's test rows, in a file of their own: what a process of one party reads.
+"""A trainer's rows, or the evaluator's test rows, in a file of their own: what a process of one party reads.
 
 The file is CSV: the feature columns in their order, then the label as 0 or 1. Rows keep their order, for a batch is
 drawn by a row's place; so training from the file is, bit for bit, training from the split that it was written from.

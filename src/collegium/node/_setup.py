@@ -540,7 +540,7 @@ def read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tupl
                 "may do that; give it under [schema] to keep it independent of the data"
             )
         )
-    on_event(Message(f"{len(split.trainers)} trainers, {len(split.test)} pooled test rows held by a simulated steward"))
+    on_event(Message(f"{len(split.trainers)} trainers, {len(split.test)} pooled test rows that an evaluator holds"))
     return schema, split
 
 

@@ -1,7 +1,7 @@
 """What nobody can re-derive from a run's files: measured times, and scores on test rows that only their owner has.
 
-The run's operator, who plays the steward of the pooled test rows in a simulation, signs these figures. `verify` checks
-the signature and says plainly that it checked nothing more about them.
+The run's operator, who in a simulation plays the evaluator with its pooled test rows too, signs these figures. `verify`
+checks the signature and says plainly that it checked nothing more about them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RoundStatement:
         cpu_seconds: processor time of all parties together, trainers included; None if nobody says.
         consensus_cpu_seconds: processor time of all seats together; None if nobody says.
         prove_ms, verify_ms: of one report's proof, the median of the round's; None at a level without proofs.
-        auc, accuracy, loss: on the steward's pooled test rows; None in the scaling round.
+        auc, accuracy, loss: on the evaluator's pooled test rows; None in the scaling round.
     """
 
     round: int

@@ -18,12 +18,12 @@ from ._client_line import ClientLimits
 from ._consortium import read_genesis
 from ._desk import Readiness
 from ._epochs import Epochs
-from ._network_settings import RelayerSettings, RoleSettings, StewardSettings, TrainerSettings, load_settings
+from ._network_settings import EvaluatorSettings, RelayerSettings, RoleSettings, TrainerSettings, load_settings
 
 __all__ = ["StatusError", "ValidatorStatus", "network_status"]
 
 LIMITS: Final = ClientLimits(connect_s=5.0, stall_s=10.0, answer_s=15.0)
-STEWARD: Final = Path("steward") / "config.toml"  # in a consortium's folder: whose settings name every gateway
+EVALUATOR: Final = Path("evaluator") / "config.toml"  # in a consortium's folder: whose settings name every gateway
 
 
 class StatusError(CollegiumError):
@@ -49,18 +49,16 @@ def network_status(path: Path) -> tuple[ValidatorStatus, ...]:
     """Ask every validator of a network how it stands, all at once.
 
     Args:
-        path: a consortium's folder, or the settings file of a trainer, steward or relayer.
+        path: a consortium's folder, or the settings file of a trainer, evaluator or relayer.
 
     Raises:
         StatusError: the settings are a validator's, which name no gateways but its own.
         CollegiumError: settings or genesis cannot be read.
     """
-    config = path / STEWARD if path.is_dir() else path
+    config = path / EVALUATOR if path.is_dir() else path
     settings: RoleSettings = load_settings(config)
-    if not isinstance(settings, TrainerSettings | StewardSettings | RelayerSettings):
-        raise StatusError(
-            f"{config} is a validator's; expected a trainer's, the steward's or the relayer's, which name every gateway"
-        )
+    if not isinstance(settings, TrainerSettings | EvaluatorSettings | RelayerSettings):
+        raise StatusError(f"{config} is a validator's; expected another member's, whose settings name every gateway")
     epochs = Epochs(read_genesis(settings.genesis).epoch_set, None)
     client = ValidatorClient.over_tls(epochs, settings.validators, settings.tls.authority, LIMITS)
     return asyncio.run(_ask_all(client, settings.validators))

@@ -127,6 +127,7 @@ class Role(StrEnum):
     VALIDATOR = "validator"
     TRAINER = "trainer"
     STEWARD = "steward"
+    EVALUATOR = "evaluator"
     RELAYER = "relayer"
 
 

@@ -139,7 +139,7 @@ UNPROVED = {
     "proved": "data: that the registered rows are real, their labels true, and each registered once",
 }
 UNCHECKED = (
-    "scores: only the steward has the test rows",
+    "scores: only the evaluator has the test rows",
     "times and energy: measured by the operator, not measurable again",
     "that sealed columns and round keys were erased",
 )

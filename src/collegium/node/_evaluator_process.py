@@ -1,4 +1,4 @@
-"""The steward as a process: it holds test rows that nobody else has, and says of each final model how good it is there.
+"""The evaluator as a process: it holds test rows that nobody else has, and says how good each final model is there.
 
 It decides nothing in the protocol. Its evaluations are signed lines in a file (`_evaluations`) and in its log.
 """
@@ -19,7 +19,7 @@ from ._evaluations import EvaluationError, EvaluationFile, RoundEvaluation, chec
 from ._experiment import experiment_from_bytes
 from ._final_walk import FinalWalk, patiently
 from ._genesis import Genesis
-from ._network_settings import StewardSettings
+from ._network_settings import EvaluatorSettings
 from ._process import first_to_end, open_log, stop_signal
 from ._row_files import read_rows
 from ._setup import build_task
@@ -28,20 +28,20 @@ from ._task import LearningTask
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-__all__ = ["EVALUATIONS", "StewardProcess", "run_steward"]
+__all__ = ["EVALUATIONS", "EvaluatorProcess", "run_evaluator"]
 
 EVALUATIONS: Final = "evaluations.jsonl"  # in the folder of its state
 
 
-async def run_steward(settings: StewardSettings) -> None:
+async def run_evaluator(settings: EvaluatorSettings) -> None:
     """Evaluate every final model until the task's last round, or until a signal to stop.
 
     Raises:
         CollegiumError: settings, key, rows or file cannot be used.
     """
-    with open_log(settings.log, "steward") as log:
+    with open_log(settings.log, "evaluator") as log:
         async with stop_signal() as stopping:
-            process = StewardProcess.open(settings, log)
+            process = EvaluatorProcess.open(settings, log)
             try:
                 await first_to_end(process.evaluate(), stopping.wait())
             finally:
@@ -49,8 +49,8 @@ async def run_steward(settings: StewardSettings) -> None:
 
 
 @dataclass(eq=False)
-class StewardProcess:
-    """The steward with everything around it."""
+class EvaluatorProcess:
+    """The evaluator with everything around it."""
 
     log: FilteringBoundLogger
     genesis: Genesis
@@ -62,7 +62,7 @@ class StewardProcess:
     client: ValidatorClient
 
     @classmethod
-    def open(cls, settings: StewardSettings, log: FilteringBoundLogger) -> StewardProcess:
+    def open(cls, settings: EvaluatorSettings, log: FilteringBoundLogger) -> EvaluatorProcess:
         """Read the folder, and what was evaluated before."""
         genesis = read_genesis(settings.genesis)
         experiment = experiment_from_bytes(genesis.experiment)
