@@ -10,7 +10,7 @@ import json
 import random
 import shutil
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -146,7 +146,7 @@ def play(
     out: Path,
     meddle: Callable[[Federation], None] = lambda _: None,
     attest: Attest | None = None,
-    licences: Chain | None = None,
+    licences: Sequence[Chain] = (),
     on_event: Callable[[Event], None] = ignore,
 ) -> PlayedRun:
     """Run an experiment as the command line does, noting every secret; `meddle` may change the federation first."""

@@ -163,7 +163,7 @@ def lived(folder: Path, chain: Any) -> Story:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "play_round", noted)
-        story.played = play(experiment, folder / "run", licences=chain, on_event=revoked)
+        story.played = play(experiment, folder / "run", licences=[chain], on_event=revoked)
     return story
 
 
@@ -263,7 +263,7 @@ def test_a_task_does_not_begin_on_consent_that_was_taken_back(story: Story) -> N
     settings = load_experiment(story.experiment).licences
     assert settings is not None
     with pytest.raises(ConsentMissingError, match="was revoked"):
-        check_licences(story.chain, settings)
+        check_licences(dict.fromkeys(settings.places, story.chain), settings)
     with refused("AlreadyRevoked"):
         revoke(story.chain, story.owner, story.site.licences, story.number)
     with refused("NotTheHolder"):

@@ -42,14 +42,14 @@ from collegium.node._base_chain import (
     decode_chain_record,
     encode_chain_record,
 )
-from collegium.node._chain_check import check_chain
+from collegium.node._chain_check import Founded, check_chain
 from collegium.node._chains import chains_record, found_chains
 from collegium.node._due_step import RelayPolicy
 from collegium.node._experiment import ChainSettings
 from collegium.node._relay_plan import RelayPlan, plans_of
 from collegium.node._relayer_process import METRICS, DueStep, Follower, RelayerProcess, follower_folder
 from collegium.node._telemetry import logger
-from collegium.settlement import ChainUnreachableError, GasPolicy, verify_replay
+from collegium.settlement import ChainUnreachableError, GasPolicy, Role, read_member, verify_replay
 
 pytestmark = pytest.mark.slow
 
@@ -173,6 +173,39 @@ def test_two_nodes_of_one_chain_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(base_chain, "JsonRpcChain", lambda _: world.chain)
     with pytest.raises(ChainRecordError, match=f"{url(1)} is a node of chain {CHAIN_ID}, which another"):
         found_chains(ChainSettings(url(0), 2, (url(1),)), OPERATOR, FIRST_SET, PAIRS)
+
+
+OWN = {1338: [MALLORY], 1339: [DEPLOYER]}
+
+
+def test_trainers_register_on_their_own_chains_without_a_stake(record: ChainRecord) -> None:
+    """At home nobody does who does not stake; an auditor finds each where its site says."""
+    chains = found_chains(ChainSettings(None, 2, FOLLOWERS), OPERATOR, FIRST_SET, PAIRS, own=OWN)
+    for chain, member in zip(chains[1:], (MALLORY, DEPLOYER), strict=True):
+        found = read_member(chain.chain, chain.deployment, SIZE)
+        assert (found.account, found.role, found.stake) == (member.address, Role.TRAINER, 0)
+    for chain in chains:
+        chain.take(STEPS[0])
+    entered = {chain_id: [account.address for account in accounts] for chain_id, accounts in OWN.items()}
+
+    def audit(own: dict[int, list[bytes]], held: ChainRecord) -> None:
+        check_chain(held, None, FIRST_SET, OPERATOR.address, [], FOLLOWERS, Founded(own=own))
+
+    whole = chains_record(chains)
+    audit(entered, whole)
+    for own, reason in (
+        ({}, "chain 1 that follows: "),
+        (entered | {1338: [DEPLOYER.address]}, "chain 1 that follows: "),
+        (entered | {1340: [DEPLOYER.address]}, r"trainers register on chains \[1340\], of which the record has none"),
+    ):
+        with pytest.raises(ChainRecordError, match=reason):
+            audit(own, whole)
+
+
+def test_trainers_cannot_register_on_a_chain_that_does_not_follow() -> None:
+    for chain_id in (1337, 1340):
+        with pytest.raises(ChainRecordError, match=rf"names chain {chain_id}, expected .*\[1338, 1339\]"):
+            found_chains(ChainSettings(None, 2, FOLLOWERS), OPERATOR, FIRST_SET, PAIRS, own={chain_id: [MALLORY]})
 
 
 # ------------------------------------------------------------------------------------------------ the relayer

@@ -106,6 +106,38 @@ def test_a_node_is_asked_for_numbers() -> None:
         assert chain.fees() == Fees(gas_price_max=16, tip_max=2)
 
 
+def test_a_node_tells_what_is_final_and_what_a_contract_stored_by_then() -> None:
+    with node(
+        eth_getBlockByNumber=result({"number": "0x11"}), eth_getProof=result({"storageHash": "0x" + "cd" * 32})
+    ) as (chain, server, _):
+        assert chain.final_block() == 17
+        assert chain.storage_root(ADDRESS, 17) == b"\xcd" * 32
+        assert server.asked[-2:] == [
+            ("eth_getBlockByNumber", ["finalized", False]),
+            ("eth_getProof", ["0x" + ADDRESS.hex(), [], "0x11"]),
+        ]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"eth_getBlockByNumber": result(None)},
+        {"eth_getBlockByNumber": error("finalized block not found")},
+        {"eth_getProof": result({"storageHash": "0x" + "cd" * 31})},
+        {"eth_getProof": result({"storageHash": None})},
+        {"eth_getProof": result({})},
+        {"eth_getProof": error("missing trie node")},
+    ],
+)
+def test_a_node_without_finality_or_proofs_is_named(answers: dict[str, Any]) -> None:
+    good = {
+        "eth_getBlockByNumber": result({"number": "0x11"}),
+        "eth_getProof": result({"storageHash": "0x" + "cd" * 32}),
+    }
+    with node(**(good | answers)) as (chain, _, _), pytest.raises(ChainAnswerError):
+        chain.storage_root(ADDRESS, chain.final_block())
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -28,11 +28,14 @@ from collegium.node._consents import (
     TaskConsents,
     UnknownSiteError,
     check_licences,
+    check_own_chains,
     consents_of,
-    licence_chain,
+    licence_chains,
     read_withdrawals,
 )
+from collegium.node._licence_settings import LicencePlace, LicenceSettings, SiteLicence
 from collegium.settlement import (
+    Chain,
     EmbeddedChain,
     Fees,
     Genesis,
@@ -137,7 +140,7 @@ def test_licences_without_a_node_to_ask_are_refused() -> None:
     settings = decode(TEXT).licences
     assert settings is not None
     with pytest.raises(ConsentMissingError, match="expected a node"):
-        licence_chain(settings, None)
+        licence_chains(settings, [None, None])
 
 
 # --- what takes consent back
@@ -267,18 +270,19 @@ def test_revocations_are_found_on_a_chain_and_only_what_is_new_is_brought(chain:
     assert settings is not None
     settings = replace(settings, contract=at, sites=(replace(settings.sites[0], number=mine),))
     consents = TaskConsents(settings, TRAINERS)
-    assert check_licences(chain, settings)[0].data_root == ROOT
+    (place,) = settings.places
+    assert check_licences({place: chain}, settings)[0].data_root == ROOT
     revoke_licence(chain, site, OTHER, first)
-    assert read_withdrawals(chain, consents, Withdrawals()) == []
+    assert read_withdrawals(chain, place, consents, Withdrawals()) == []
     revoke_licence(chain, site, HOLDER, mine)
     sent: SentTransaction = chain.sent[-1]
-    assert read_withdrawals(chain, consents, Withdrawals()) == [sent.raw]
+    assert read_withdrawals(chain, place, consents, Withdrawals()) == [sent.raw]
     assert read_revocations(chain, at) == (chain.sent[-2].raw, sent.raw)
     assert read_revocations(chain, at, len(chain.sent)) == (sent.raw,)
     for known in (Withdrawals(consents.withdrawn(sent.raw)), Withdrawals(frozenset(), consents.withdrawn(sent.raw))):
-        assert read_withdrawals(chain, consents, known) == []
+        assert read_withdrawals(chain, place, consents, known) == []
     with pytest.raises(ConsentMissingError, match="was revoked"):
-        check_licences(chain, settings)
+        check_licences({place: chain}, settings)
 
 
 @pytest.mark.parametrize(
@@ -299,10 +303,131 @@ def test_a_licence_that_is_another_one_is_refused_before_anything_is_learned(
     assert settings is not None
     entry = replace(settings.sites[0], number=number)
     settings = replace(settings, contract=at, sites=(entry,))
-    check_licences(chain, settings)
+    check_licences({settings.places[0]: chain}, settings)
     if "chain_id" in changed:
         settings = replace(settings, **changed)
     else:
         settings = replace(settings, sites=(replace(entry, **changed),))
     with pytest.raises(ConsentMissingError, match=why):
-        check_licences(chain, settings)
+        check_licences({settings.places[0]: chain}, settings)
+
+
+# --- on the site's own chain
+
+
+ELSEWHERE = CHAIN_ID + 1
+TWO_CHAINS = (
+    TEXT
+    + SECOND
+    + f"""chain_id = {ELSEWHERE}
+contract = "0x{CONTRACT.hex()}"
+block = 5
+"""
+)
+
+
+def test_a_site_may_have_its_licence_on_a_chain_of_its_own() -> None:
+    """The same number at the same address: the chain alone tells them apart."""
+    settings = decode(TWO_CHAINS).licences
+    assert settings is not None
+    assert [(place.chain_id, place.block) for place in settings.places] == [(CHAIN_ID, 0), (ELSEWHERE, 5)]
+    assert experiment_from_bytes(experiment_to_bytes(decode(TWO_CHAINS))).licences == settings
+    consents = TaskConsents(settings, TRAINERS)
+    assert consents.withdrawn(revoking(chain_id=ELSEWHERE, account=OTHER)) == {b"3" * 20}
+    assert consents.withdrawn(revoking()) == {b"1" * 20, b"2" * 20}
+    for chain_id, account in ((CHAIN_ID, OTHER), (ELSEWHERE, HOLDER)):
+        with pytest.raises(ForeignRevocationError, match=f"of chain {ELSEWHERE}$"):
+            consents.withdrawn(revoking(chain_id=chain_id, account=account))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "kind"),
+    [
+        (f"chain_id = {ELSEWHERE}\n", "", "licences.sites.ulm.chain_id", "missing"),
+        (f"chain_id = {ELSEWHERE}", f"chain_id = {CHAIN_ID}", "licences.sites", "conflict"),
+        ("block = 5", "block = -1", "licences.sites.ulm.block", "range"),
+        ("block = 5", 'url = "ftp://x"', "licences.sites.ulm.url", "range"),
+    ],
+)
+def test_a_place_of_its_own_is_read_as_strictly(old: str, new: str, where: str, kind: str) -> None:
+    with pytest.raises(ExperimentRefusedError) as caught:
+        decode(TWO_CHAINS.replace(old, new))
+    assert (where, kind) in [(problem.where, problem.kind) for problem in caught.value.problems]
+
+
+def two_places() -> tuple[dict[LicencePlace, Chain], LicenceSettings, list[int]]:
+    """Two chains, each with the licence of one site, which names it."""
+    settings, numbers, chains = decode(TWO_CHAINS).licences, list[int](), dict[LicencePlace, Chain]()
+    assert settings is not None
+    sites = list[SiteLicence]()
+    for place, entry, account in zip(settings.places, settings.sites, (HOLDER, OTHER), strict=True):
+        balances = ((HOLDER.address, 10**20), (OTHER.address, 10**20))
+        chain = EmbeddedChain(Genesis(place.chain_id, 1_800_000_000, balances))
+        at = transact(chain, account, None, contract("Licences").creation()).contract
+        assert at is not None
+        own = replace(place, contract=at, block=0)
+        site = MoneySite(at, *(bytes(20),) * 3)
+        numbers.append(issue_licence(chain, site, account, entry.data_root, ROOT, jurisdiction="DE"))
+        sites.append(replace(entry, number=numbers[-1], own=own))
+        chains[own] = chain
+    return chains, replace(settings, sites=tuple(sites)), numbers
+
+
+def test_each_chain_is_asked_for_its_own_licences_alone() -> None:
+    chains, settings, numbers = two_places()
+    assert licence_chains(settings, [None], list(chains.values())) == chains
+    check_licences(chains, settings)
+    consents, (here, there) = TaskConsents(settings, TRAINERS), settings.places
+    revoke_licence(chains[there], MoneySite(there.contract, *(bytes(20),) * 3), OTHER, numbers[1])
+    assert read_withdrawals(chains[here], here, consents, Withdrawals()) == []
+    (record,) = read_withdrawals(chains[there], there, consents, Withdrawals())
+    assert consents.withdrawn(record) == {b"3" * 20}
+    with pytest.raises(ConsentMissingError, match="of 'ulm' was revoked"):
+        check_licences(chains, settings)
+    with pytest.raises(ConsentMissingError, match=f"no node of .chain. is of chain {ELSEWHERE}"):
+        licence_chains(settings, [None], [chains[here]])
+
+
+def test_a_licence_that_a_reorganisation_may_take_back_is_none_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the last block; the last final one is the block before it, or one before there was a contract."""
+    chains, settings, _ = two_places()
+    for block in (1, 0):
+        monkeypatch.setattr(EmbeddedChain, "final_block", lambda _, block=block: block)
+        with pytest.raises(ConsentMissingError, match=f"is not final yet: the last final block .* is {block},"):
+            check_licences(chains, settings)
+    monkeypatch.setattr(EmbeddedChain, "final_block", lambda _: 2)
+    check_licences(chains, settings)
+
+
+OWN = "checkpoint_every = 2\nfollowers = ['embedded', 'embedded']\n[chain.sites]\nulm = 1339\nbonn = 1338\n"
+
+
+def test_sites_name_the_chain_on_which_their_trainers_register() -> None:
+    experiment = decode(SMALLEST + "[chain]\n" + OWN)
+    assert experiment.chain.sites == (("bonn", 1338), ("ulm", 1339))
+    assert experiment_from_bytes(experiment_to_bytes(experiment)) == replace(experiment, folder=Path())
+    names = [("one", "bonn/0"), ("two", "bonn/1"), ("three", "rome/0"), ("four", "ulm/0")]
+    assert experiment.chain.registering(names) == {1338: ["one", "two"], 1339: ["four"]}
+    genesis: Any = SimpleNamespace(sites={"bonn": 2, "ulm": 1})
+    check_own_chains(genesis, experiment.chain)
+    genesis.sites.pop("ulm")
+    with pytest.raises(UnknownSiteError, match="for site 'ulm'"):
+        check_own_chains(genesis, experiment.chain)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("ulm = 1339", "ulm = 0", "type"),
+        ("ulm = 1339", "ulm = true", "type"),
+        ("ulm = 1339", "ulm = '1339'", "type"),
+        ("ulm = 1339", '"" = 1339', "range"),
+        (", 'embedded']", "]", "conflict"),
+        ("[chain.sites]\nulm = 1339\nbonn = 1338\n", "sites = 1338\n", "type"),
+    ],
+)
+def test_a_chain_of_its_own_is_read_strictly(old: str, new: str, kind: str) -> None:
+    assert OWN.count(old) == 1
+    with pytest.raises(ExperimentRefusedError) as caught:
+        decode(SMALLEST + "[chain]\n" + OWN.replace(old, new))
+    assert ("chain.sites", kind) in [(problem.where, problem.kind) for problem in caught.value.problems]

@@ -88,7 +88,7 @@ class Taken:
 class Licensed:
     """The licences of a task, of which a record revokes the seventh."""
 
-    settings: Any = None
+    settings: Any = SimpleNamespace(places=(SimpleNamespace(chain_id=1), SimpleNamespace(chain_id=2)))
 
     def licence_of(self, record: bytes) -> Any:
         return SimpleNamespace(number=7)
@@ -110,8 +110,10 @@ def bring(monkeypatch: pytest.MonkeyPatch, validators: Taken, found: Any) -> lis
 
 def test_it_brings_every_revocation_that_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     validators = Taken()
-    assert bring(monkeypatch, validators, lambda *_: [b"one", b"two"]) == ["withdrawal", "withdrawal"]
-    assert validators.brought == [b"one", b"two"]
+    found = {1: [b"one", b"two"], 2: [b"three"]}
+    told = bring(monkeypatch, validators, lambda _, __, place: found[place.chain_id])
+    assert told == ["withdrawal"] * 3
+    assert validators.brought == [b"one", b"two", b"three"]
     assert bring(monkeypatch, validators, lambda *_: []) == []
 
 
@@ -123,5 +125,16 @@ def test_a_chain_or_validators_that_do_not_answer_stop_no_checkpoint(monkeypatch
         raise ConsentMissingError("no url")
 
     for found in (silent, without_a_node):
-        assert bring(monkeypatch, Taken(), found) == ["withdrawals_not_brought"]
-    assert bring(monkeypatch, Taken(silent=True), lambda *_: [b"one"]) == ["withdrawals_not_brought"]
+        assert bring(monkeypatch, Taken(), found) == ["withdrawals_not_brought"] * 2
+    assert bring(monkeypatch, Taken(silent=True), lambda *_: [b"one"]) == ["withdrawals_not_brought"] * 2
+
+
+def test_a_chain_that_does_not_answer_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_is_silent(_: object, __: object, place: Any) -> list[bytes]:
+        if place.chain_id == 1:
+            raise ChainUnreachableError("no answer")
+        return [b"two"]
+
+    validators = Taken()
+    assert bring(monkeypatch, validators, first_is_silent) == ["withdrawals_not_brought", "withdrawal"]
+    assert validators.brought == [b"two"]

@@ -17,6 +17,7 @@ from collegium.settlement import (
     Genesis,
     Log,
     ReplayMismatchError,
+    Role,
     SentTransaction,
     TransactionFailedError,
     TransactionRefusedError,
@@ -27,10 +28,12 @@ from collegium.settlement import (
     decode_transcript,
     deploy,
     encode_transcript,
+    enrol,
     replay,
     sign_transaction,
     transact,
     transcribe,
+    unbond,
     verify_replay,
 )
 
@@ -52,6 +55,26 @@ def small_transcript() -> Transcript:
     for _ in range(2):
         chain.send(transfer(chain))
     return transcribe(chain)
+
+
+def test_what_a_contract_stored_can_be_asked_for_after_any_block() -> None:
+    """The root is the chain's own commitment: it changes with what is stored, and never for a block that was."""
+    chain = EmbeddedChain(GENESIS)
+    nothing = chain.storage_root(BOB.address, 0)
+    assert nothing == keccak256(b"\x80")  # the root of an empty trie
+    deployment = deploy(chain, ALICE, TASK)
+    founded = chain.final_block()
+    roots = [chain.storage_root(deployment.registry, founded)]
+    member = enrol(chain, deployment, ALICE, Role.TRAINER, b"\x01" * 32, 10**18)
+    unbond(chain, deployment, ALICE, member)
+    roots += [chain.storage_root(deployment.registry, block) for block in (founded + 1, founded + 2)]
+    assert chain.final_block() == founded + 2
+    assert roots[0] == nothing  # an immutable is in the code
+    assert len(set(roots)) == 3
+    assert [chain.storage_root(deployment.registry, founded + place) for place in range(3)] == roots
+    assert verify_replay(transcribe(chain)).storage_root(deployment.registry, founded + 1) == roots[1]
+    with pytest.raises(ContractRefusedError, match="UnknownMember"):
+        chain.call(BOB.address, deployment.registry, contract("Registry").call("member", member), block=founded)
 
 
 def test_a_signed_transaction_is_the_one_of_another_library() -> None:

@@ -105,6 +105,11 @@ def _datasets(log: Lineage, wanted: str) -> tuple[bytes, ...]:
         of_licence = tuple(record.digest for record in records if record.values().get("licence") == int(wanted))
         if not of_licence:
             raise UsageError(f"no data of licence {wanted} in this run, expected a licence that its experiment names")
+        if len(of_licence) > 1:
+            sites = sorted({record.subject for record in records if record.digest in of_licence})
+            raise UsageError(
+                f"licence {wanted} is one of each of several contracts here, expected one of the sites {sites}"
+            )
         return of_licence
     return (_unique("dataset", _data_root_in(Path(wanted)) or wanted, records),)
 

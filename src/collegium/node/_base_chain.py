@@ -91,6 +91,7 @@ __all__ = [
     "RewardsRecord",
     "TakenStep",
     "What",
+    "chain_number",
     "checkpoint_facts",
     "decode_chain_record",
     "encode_chain_record",
@@ -363,7 +364,7 @@ class BaseChain:
 
         Args:
             courts: found the courts that hold these rules too, and the contract that takes stakes.
-            trainers: enter with stakes of their own.
+            trainers: enter, at home with stakes of their own.
             rewards: found what pays for rounds too, post the task's terms and pay its budget in.
 
         Raises:
@@ -711,6 +712,15 @@ def checkpoint_facts(record: ChainRecord) -> list[CheckpointFacts]:
         CheckpointFacts(checkpoint, gas, size)
         for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
     ]
+
+
+def chain_number(url: str | None, place: int) -> int:
+    """Return the number of the chain at this place, which its node tells; None as `url`: the embedded one.
+
+    Raises:
+        ChainUnreachableError: the node does not answer.
+    """
+    return ChainTerms.at(place).embedded_id if url is None else JsonRpcChain(url).chain_id
 
 
 def numbers_of(epoch_set: EpochSet, trainers: Sequence[bytes] = ()) -> dict[bytes, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from collegium.consensus import EpochSet
 from collegium.crypto import (
@@ -154,11 +154,13 @@ class Founded:
         courts: what its courts hold; None: without courts.
         trainers: who must have entered with a stake, in this order.
         paying: how its rounds are paid; None: they are not.
+        own: by the number of a chain that follows, who must have entered there, without a stake.
     """
 
     courts: CourtRules | None = None
     trainers: Sequence[bytes] = ()
     paying: Paying | None = None
+    own: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
 
 
 def check_chain(
@@ -184,19 +186,26 @@ def check_chain(
     Raises:
         CollegiumError: naming what does not hold.
     """
-    _check_one(record.alone, url, epoch_set, operator, later, HOME, founded or Founded())
+    agreed = founded or Founded()
+    _check_one(record.alone, url, epoch_set, operator, later, HOME, agreed)
     if len(record.followed_by) != len(followers):
         raise ChainRecordError(
             f"the record has {len(record.followed_by)} chains that follow, the experiment names {len(followers)}"
         )
+    missing = set(agreed.own)
     for place, (following, node) in enumerate(zip(record.followed_by, followers, strict=True), HOME + 1):
         handovers, count = len(following.handed_over), len(following.checkpoints)
         try:
             if handovers > len(later) or following.checkpoints != record.checkpoints[:count]:
                 raise ChainRecordError("it has taken what the home chain has not")
-            _check_one(following, node, epoch_set, operator, later[:handovers], place, Founded())
+            chain_id = ChainTerms.at(place).embedded_id if node is None else _first_sent(following).chain_id
+            entered = Founded(trainers=agreed.own.get(chain_id, ()))
+            _check_one(following, node, epoch_set, operator, later[:handovers], place, entered)
+            missing.discard(chain_id)
         except CollegiumError as error:
             raise ChainRecordError(f"chain {place} that follows: {error}", **error.values) from error
+    if missing:
+        raise ChainRecordError(f"trainers register on chains {sorted(missing)}, of which the record has none")
 
 
 def _check_one(

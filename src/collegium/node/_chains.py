@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from collegium.consensus import EpochSet
 from collegium.crypto import AccountKey, BlsSecretKey
 from collegium.settlement import CourtRules
 
-from ._base_chain import HOME, BaseChain, ChainRecord, ChainRecordError
+from ._base_chain import HOME, BaseChain, ChainRecord, ChainRecordError, chain_number
 from ._experiment import ChainSettings
 from ._rewards import RewardPlan
 
@@ -23,6 +23,7 @@ def found_chains(
     courts: CourtRules | None = None,
     trainers: Sequence[AccountKey] = (),
     rewards: RewardPlan | None = None,
+    own: Mapping[int, Sequence[AccountKey]] | None = None,
 ) -> tuple[BaseChain, ...]:
     """Found a task on all of its chains, the home first, which alone has a court and takes stakes.
 
@@ -30,14 +31,18 @@ def found_chains(
         courts: what the task's hold; None: without any.
         trainers: enter with stakes of their own.
         rewards: how rounds are paid; None: they are not.
+        own: by the number of a chain that follows, the trainers whose own it is: they register there, without a stake.
 
     Raises:
-        ChainRecordError: two nodes are of one chain, or as `BaseChain.found`.
+        ChainRecordError: two nodes are of one chain, trainers name one that does not follow, or as `BaseChain.found`.
         CollegiumError: a chain is not reachable or refuses.
     """
-    chains: list[BaseChain] = []
-    for place, url in enumerate((settings.url, *settings.followers), HOME):
-        stakes = (courts, trainers, rewards) if place == HOME else ()
+    chains, registering = list[BaseChain](), own or {}
+    if registering:
+        _check_followed(settings, registering)
+    for place, url in enumerate(settings.urls, HOME):
+        entering = _entering(place, url, registering)
+        stakes = (courts, trainers, rewards) if place == HOME else (None, entering)
         founded = BaseChain.found(url, operator, epoch_set, validators, place, *stakes)
         if url is not None and any(founded.chain.chain_id == chain.chain.chain_id for chain in chains):
             raise ChainRecordError(
@@ -45,6 +50,20 @@ def found_chains(
             )
         chains.append(founded)
     return tuple(chains)
+
+
+def _check_followed(settings: ChainSettings, own: Mapping[int, Sequence[AccountKey]]) -> None:
+    """Check that every chain on which trainers want to register follows, before anything is paid for."""
+    followers = {chain_number(url, place) for place, url in enumerate(settings.followers, HOME + 1)}
+    for chain_id in own:
+        if chain_id not in followers:
+            raise ChainRecordError(
+                f"chain.sites names chain {chain_id}, expected one of those that follow: {sorted(followers)}"
+            )
+
+
+def _entering(place: int, url: str | None, own: Mapping[int, Sequence[AccountKey]]) -> Sequence[AccountKey]:
+    return own.get(chain_number(url, place), ()) if own and place != HOME else ()
 
 
 def chains_record(chains: Sequence[BaseChain]) -> ChainRecord:

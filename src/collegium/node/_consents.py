@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from collegium.consensus import (
@@ -16,6 +16,8 @@ from collegium.errors import CollegiumError
 from collegium.settlement import (
     NOBODY,
     Chain,
+    ChainAnswerError,
+    ContractRefusedError,
     DataLicence,
     JsonRpcChain,
     MoneySite,
@@ -24,10 +26,11 @@ from collegium.settlement import (
     read_revocations,
 )
 
+from ._experiment import ChainSettings
 from ._genesis import Genesis
 from ._journal import HEADER_KIND
 from ._ledger import Segment
-from ._licence_settings import LicenceSettings, SiteLicence
+from ._licence_settings import LicencePlace, LicenceSettings, SiteLicence
 
 __all__ = [
     "ConsentMissingError",
@@ -35,8 +38,10 @@ __all__ = [
     "TaskConsents",
     "UnknownSiteError",
     "check_licences",
+    "check_own_chains",
     "consents_of",
     "licence_chain",
+    "licence_chains",
     "read_withdrawals",
     "withdrawn_by_round",
 ]
@@ -81,17 +86,18 @@ class TaskConsents:
     def licence_of(self, record: bytes) -> SiteLicence:
         """Return the licence that a transaction revokes; raises as `withdrawn`."""
         found, settings = decode_revocation(record), self.settings
-        entry = next((entry for entry in settings.sites if entry.number == found.licence), None)
-        expected = None if entry is None else (settings.chain_id, settings.contract, entry.holder)
-        if entry is None or (found.chain_id, found.licences, found.sender) != expected:
-            raise ForeignRevocationError(
-                f"account {found.sender.hex()} revokes licence {found.licence} at {found.licences.hex()} of chain "
-                f"{found.chain_id}, expected the holder of one of the task's {len(settings.sites)} licences at "
-                f"{settings.contract.hex()} of chain {settings.chain_id}",
-                sender=found.sender,
-                licence=found.licence,
-            )
-        return entry
+        for entry in settings.sites:
+            place = settings.place_of(entry)
+            expected = (place.chain_id, place.contract, entry.number, entry.holder)
+            if (found.chain_id, found.licences, found.licence, found.sender) == expected:
+                return entry
+        places = ", ".join(f"{place.contract.hex()} of chain {place.chain_id}" for place in settings.places)
+        raise ForeignRevocationError(
+            f"account {found.sender.hex()} revokes licence {found.licence} at {found.licences.hex()} of chain "
+            f"{found.chain_id}, expected the holder of one of the task's {len(settings.sites)} licences at {places}",
+            sender=found.sender,
+            licence=found.licence,
+        )
 
 
 def consents_of(genesis: Genesis, settings: LicenceSettings | None) -> TaskConsents | None:
@@ -111,18 +117,42 @@ def consents_of(genesis: Genesis, settings: LicenceSettings | None) -> TaskConse
     return TaskConsents(settings, genesis.trainers)
 
 
-def check_licences(chain: Chain, settings: LicenceSettings) -> tuple[DataLicence, ...]:
-    """Return the licences that an experiment names as a chain holds them, if each is there and its consent stands.
+def check_own_chains(genesis: Genesis, settings: ChainSettings) -> None:
+    """Check that every site that names a chain of its own has trainers.
+
+    Raises:
+        UnknownSiteError: one has none.
+    """
+    for site, chain_id in settings.sites:
+        if site not in genesis.sites:
+            raise UnknownSiteError(
+                f"chain.sites names chain {chain_id} for site {site!a}, expected one of {len(genesis.sites)} that "
+                "have trainers",
+                site=site,
+            )
+
+
+def check_licences(chains: Mapping[LicencePlace, Chain], settings: LicenceSettings) -> tuple[DataLicence, ...]:
+    """Return the licences that an experiment names, if each is there for good and its consent stands.
+
+    That it is there is asked of each chain's last final block, which nothing takes back; that its consent stands, of
+    the last block, however young: a holder's word needs no confirmation.
+
+    Args:
+        chains: with the licences, as `licence_chains` returns them.
 
     Raises:
         ConsentMissingError: naming what is otherwise.
         ContractRefusedError: there is no such licence.
     """
-    if chain.chain_id != settings.chain_id:
-        raise ConsentMissingError(f"the licences are on chain {settings.chain_id}, the node is of {chain.chain_id}")
-    site, found = MoneySite(settings.contract, NOBODY, NOBODY, NOBODY), list[DataLicence]()
+    found = list[DataLicence]()
     for entry in settings.sites:
+        place = settings.place_of(entry)
+        chain, site = chains[place], MoneySite(place.contract, NOBODY, NOBODY, NOBODY)
+        if chain.chain_id != place.chain_id:
+            raise ConsentMissingError(f"the licences are on chain {place.chain_id}, the node is of {chain.chain_id}")
         licence = read_licence(chain, site, entry.number)
+        _require_final(chain, site, entry)
         if (licence.holder, licence.data_root) != (entry.holder, entry.data_root):
             raise ConsentMissingError(
                 f"licence {entry.number} is {licence.holder.hex()}'s for data {licence.data_root.hex()}, expected "
@@ -139,31 +169,74 @@ def check_licences(chain: Chain, settings: LicenceSettings) -> tuple[DataLicence
     return tuple(found)
 
 
-def licence_chain(settings: LicenceSettings, url: str | None) -> Chain:
-    """Return the node that has a task's licences: its own, or (`url`) that of the task's base chain.
+def _require_final(chain: Chain, site: MoneySite, entry: SiteLicence) -> None:
+    """Check that a licence was there after the chain's last final block.
 
     Raises:
-        ConsentMissingError: there is neither.
+        ConsentMissingError: it was not.
+    """
+    block = chain.final_block()
+    try:
+        read_licence(chain, site, entry.number, block)
+    except (ChainAnswerError, ContractRefusedError) as error:
+        raise ConsentMissingError(
+            f"licence {entry.number} of {entry.site!a} is not final yet: the last final block of chain "
+            f"{chain.chain_id} is {block}, expected one that has it",
+            licence=entry.number,
+        ) from error
+
+
+def licence_chain(place: LicencePlace, urls: Sequence[str | None]) -> Chain:
+    """Return the node that has licences: the one that their place names, or the task's of that chain.
+
+    Args:
+        urls: of the nodes of the task's chains, the home first; None for embedded ones, which nobody can ask.
+
+    Raises:
+        ConsentMissingError: there is none.
         ChainUnreachableError: it does not answer.
     """
-    named = settings.url or url
-    if named is None:
-        raise ConsentMissingError("[licences] has no url, and neither has [chain]: expected a node that has them")
-    return JsonRpcChain(named)
+    if place.url is not None:
+        return JsonRpcChain(place.url)
+    for url in urls:
+        chain = None if url is None else JsonRpcChain(url)
+        if chain is not None and chain.chain_id == place.chain_id:
+            return chain
+    raise ConsentMissingError(
+        f"[licences] has no url, and no node of [chain] is of chain {place.chain_id}: expected a node that has them"
+    )
 
 
-def read_withdrawals(chain: Chain, consents: TaskConsents, known: Withdrawals) -> list[bytes]:
-    """Return the records of licences that were revoked on a chain, each of which takes trainers out who are not yet.
+def licence_chains(
+    settings: LicenceSettings, urls: Sequence[str | None], given: Sequence[Chain] = ()
+) -> dict[LicencePlace, Chain]:
+    """Return the chain of each place of a task's licences.
 
-    A licence is looked at by itself first: where none was revoked, no events are searched for.
+    Args:
+        urls: as of `licence_chain`.
+        given: chains at hand, which are asked before any node.
+
+    Raises:
+        ConsentMissingError, ChainUnreachableError: as `licence_chain`.
+    """
+    at_hand = {chain.chain_id: chain for chain in given}
+    return {place: at_hand.get(place.chain_id) or licence_chain(place, urls) for place in settings.places}
+
+
+def read_withdrawals(chain: Chain, place: LicencePlace, consents: TaskConsents, known: Withdrawals) -> list[bytes]:
+    """Return the records of licences that were revoked at a place, each of which takes trainers out who are not yet.
+
+    A licence is looked at by itself first: where none was revoked, no events are searched for. The last block is asked,
+    final or not: what was signed once stays the holder's word, also where a reorganisation takes it back.
     """
     settings = consents.settings
-    site, gone = MoneySite(settings.contract, NOBODY, NOBODY, NOBODY), known.in_force | known.coming
-    standing = [entry for entry in settings.sites if not consents.trainers_of(entry.site) <= gone]
+    site, gone = MoneySite(place.contract, NOBODY, NOBODY, NOBODY), known.in_force | known.coming
+    here = [entry for entry in settings.sites if settings.place_of(entry) == place]
+    standing = [entry for entry in here if not consents.trainers_of(entry.site) <= gone]
     if not any(read_licence(chain, site, entry.number).revoked_at_s for entry in standing):
         return []
     records: list[bytes] = []
-    for raw in read_revocations(chain, settings.contract, settings.block):
+    for raw in read_revocations(chain, place.contract, place.block):
         try:
             known = known.ordered(consents, encode_withdrawal(raw))
         except CollegiumError:  # of a licence that this task does not use, or known already

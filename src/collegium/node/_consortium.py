@@ -39,7 +39,7 @@ from collegium.learning import TrainerRows
 
 from ._base_chain import CHAIN_FAILURES, ChainRecord, encode_chain_record
 from ._chains import chains_record, found_chains
-from ._consents import check_licences, consents_of, licence_chain
+from ._consents import check_licences, check_own_chains, consents_of, licence_chains
 from ._events import Event, Message, Warning_, WorldError
 from ._experiment import ChainSettings, Experiment, experiment_to_bytes, require_for_processes
 from ._genesis import GENESIS_BYTES_MAX, Genesis, GenesisError, decode_genesis, encode_genesis, open_beacon
@@ -245,13 +245,15 @@ class _Draft:
         genesis, beacons = found(draft, validators, frozenset())
         task = build_task(genesis, experiment)  # refuses what does not fit before anything is written
         consents_of(genesis, experiment.licences)  # likewise
+        check_own_chains(genesis, experiment.chain)
         keys = [(own.account, own.voting) for own in validators]
         staking = experiment.chain.staking(account for account, _ in trainers)
         stakes = (court_rules(genesis, experiment, task), staking)
+        own = experiment.chain.registering((account, rows.name) for account, rows in trainers)
         try:
             if experiment.licences is not None:
-                check_licences(licence_chain(experiment.licences, experiment.chain.url), experiment.licences)
-            chain = chains_record(found_chains(experiment.chain, operator, genesis.epoch_set, keys, *stakes))
+                check_licences(licence_chains(experiment.licences, experiment.chain.urls), experiment.licences)
+            chain = chains_record(found_chains(experiment.chain, operator, genesis.epoch_set, keys, *stakes, own=own))
         except CHAIN_FAILURES as error:
             raise WorldError(str(error)) from error
         on_event(Message("the base chain is founded: contracts, registrations, the first epoch"))

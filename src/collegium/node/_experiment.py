@@ -6,7 +6,7 @@ with sorted keys, no spaces, ASCII only, fractions as "numerator/denominator", a
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -21,7 +21,7 @@ from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_fro
 from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 
 from ._attack_settings import UPDATE_ATTACKS, AttackSettings, attack_settings, attack_to_mapping
-from ._licence_settings import LicenceSettings, licence_settings, licences_to_mapping
+from ._licence_settings import CHAIN_ID_MAX, LicenceSettings, licence_settings, licences_to_mapping
 from ._network_settings import NetworkSettings, network_settings
 from ._privacy import PrivacySettings, privacy_settings, privacy_to_mapping
 from ._quality_settings import QualitySettings, quality_settings, quality_to_mapping
@@ -265,6 +265,8 @@ class ChainSettings:
         followers: the chains that verify the same certificates, each for itself.
         courts: the contracts are founded, at home, that hear disputes and take stakes.
         trainers_stake: trainers enter the registry with a stake of their own.
+        sites: those whose own chain is one that follows, with its number, in the order of their names: their trainers
+            register there and are paid there.
     """
 
     url: str | None
@@ -272,10 +274,29 @@ class ChainSettings:
     followers: tuple[str | None, ...] = ()
     courts: bool = False
     trainers_stake: bool = False
+    sites: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def urls(self) -> tuple[str | None, ...]:
+        """The nodes of all of the task's chains, the home first."""
+        return (self.url, *self.followers)
 
     def staking(self, trainers: Iterable[T]) -> list[T]:
         """Return who of a task's trainers enters with a stake: all of them, or nobody."""
         return list(trainers) if self.trainers_stake else []
+
+    def own_chain(self, site: str) -> int | None:
+        """Return the number of the chain on which a site's trainers register; None: at home."""
+        return dict(self.sites).get(site)
+
+    def registering(self, trainers: Iterable[tuple[T, str]]) -> dict[int, list[T]]:
+        """Return the trainers, given with their names `site/number`, by the chain of their own that they name."""
+        by_chain = dict[int, list[T]]()
+        for trainer, name in trainers:
+            chain_id = self.own_chain(name.rsplit("/", 1)[0])
+            if chain_id is not None:
+                by_chain.setdefault(chain_id, []).append(trainer)
+        return by_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,6 +510,8 @@ def _chain_mapping(chain: ChainSettings) -> dict[str, object]:
     mapping: dict[str, object] = {"url": chain.url, "checkpoint_every": chain.checkpoint_every}
     if chain.followers:
         mapping["followers"] = [url or EMBEDDED for url in chain.followers]
+    if chain.sites:
+        mapping["sites"] = dict(chain.sites)
     young = {"courts": chain.courts, "trainers_stake": chain.trainers_stake}
     return mapping | {key: True for key, given in young.items() if given}
 
@@ -925,11 +948,31 @@ def _chain(section: Section) -> ChainSettings:
         followers,
         courts=section.boolean("courts", default=True),
         trainers_stake=section.boolean("trainers_stake", default=False),
+        sites=_own_chains(section, followers),
     )
     if settings.trainers_stake and not settings.courts and section.ok:
         section.note("trainers_stake", "conflict", "is given, but courts is false: nobody could take a stake")
     section.close()
     return settings
+
+
+def _own_chains(section: Section, followers: Sequence[str | None]) -> tuple[tuple[str, int], ...]:
+    """Return the sites that name a chain of their own; whether a node is of that chain it tells when it is asked."""
+    expected = "a table of sites, each with the number of a chain that follows"
+    if not section.has("sites"):
+        return ()
+    own = list[tuple[str, int]]()
+    for site, number in sorted(section.table("sites", expected).items()):
+        if not 1 <= len(site) <= NAME_LENGTH_MAX or not site.isprintable():
+            section.note("sites", "range", f"names site {shown(site)}, expected {expected}")
+        elif not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= CHAIN_ID_MAX:
+            section.note("sites", "type", f"has {shown(number)} for {shown(site)}, expected {expected}")
+        else:
+            own.append((site, number))
+    if len({number for _, number in own}) > len(followers):
+        chains = sorted({number for _, number in own})
+        section.note("sites", "conflict", f"names chains {chains}, and [chain] has {len(followers)} that follow")
+    return tuple(own)
 
 
 def _url_problem(url: str) -> str | None:

@@ -49,6 +49,7 @@ from ._evidence import (
 from ._experiment import experiment_from_bytes
 from ._final_walk import FinalWalk, Pause, patiently
 from ._genesis import Genesis
+from ._licence_settings import LicencePlace
 from ._network_settings import RelayerSettings
 from ._process import first_to_end, open_log, stop_signal
 from ._relay_metrics import RelayMetrics
@@ -274,17 +275,18 @@ class RelayerProcess:
         """
         if self.consents is None:
             return
-        try:
-            records = await asyncio.to_thread(self._read_withdrawals, self.consents)
-            for record in records:
-                await self.client.withdraw(record)
-                self.log.info("withdrawal", licence=self.consents.licence_of(record).number)
-        except (*CHAIN_FAILURES, ContractRefusedError, ConsentMissingError, NobodyAnsweredError) as error:
-            self.log.warning("withdrawals_not_brought", reason=error)
+        for place in self.consents.settings.places:
+            try:
+                records = await asyncio.to_thread(self._read_withdrawals, self.consents, place)
+                for record in records:
+                    await self.client.withdraw(record)
+                    self.log.info("withdrawal", licence=self.consents.licence_of(record).number)
+            except (*CHAIN_FAILURES, ContractRefusedError, ConsentMissingError, NobodyAnsweredError) as error:
+                self.log.warning("withdrawals_not_brought", chain=place.chain_id, reason=error)
 
-    def _read_withdrawals(self, consents: TaskConsents) -> list[bytes]:
-        chain = licence_chain(consents.settings, self.record.url)
-        return read_withdrawals(chain, consents, Withdrawals())
+    def _read_withdrawals(self, consents: TaskConsents, place: LicencePlace) -> list[bytes]:
+        urls = (self.record.url, *(following.url for following in self.record.followed_by))
+        return read_withdrawals(licence_chain(place, urls), place, consents, Withdrawals())
 
     async def _learn(self, epoch: int) -> None:
         """Ask until the epochs are known that the chain knows."""

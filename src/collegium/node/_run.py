@@ -38,7 +38,7 @@ from ._attest import Attest
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
 from ._chains import chains_record, found_chains
 from ._checkpoints import last_rounds
-from ._consents import TaskConsents, check_licences, licence_chain, read_withdrawals
+from ._consents import TaskConsents, check_licences, check_own_chains, licence_chains, read_withdrawals
 from ._epoch_node import EpochNode
 from ._epochs import Epochs, KnownEpoch
 from ._events import (
@@ -68,6 +68,7 @@ from ._facts import ConvictionFacts, attack_notes, epoch_facts, round_facts, sum
 from ._genesis import Genesis, encode_genesis
 from ._journal import HANDOVER_KIND, HEADER_KIND, MERGED_KIND, BlockStore
 from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode_index, encode_segments
+from ._licence_settings import LicencePlace
 from ._manifest import write_manifest
 from ._opened_rows import encode_opened_rows
 from ._play import PlayedRound, play_round, present
@@ -166,7 +167,7 @@ def run_experiment(
     on_event: Callable[[Event], None],
     render_page: RenderPage,
     attest: Attest | None = None,
-    licences: Chain | None = None,
+    licences: Sequence[Chain] = (),
 ) -> dict[str, object]:
     """Play an experiment and write its run into `out`, which must be missing or empty; return its summary.
 
@@ -176,7 +177,7 @@ def run_experiment(
         on_event: is told of progress.
         render_page: makes the page of a summary.
         attest: at level "attested", returns the attestation over a report; None runs the experiment's command.
-        licences: the chain with the licences that the experiment names; None asks the node that it names.
+        licences: chains with licences that the experiment names; of others the nodes are asked that it names.
 
     Raises:
         RunRefusedError: the folder is in use.
@@ -191,6 +192,7 @@ def run_experiment(
     except CHAIN_FAILURES as error:
         raise WorldError(str(error)) from error
     federation = set_up(experiment, on_event, attest)
+    check_own_chains(federation.genesis, experiment.chain)
     for note in attack_notes(experiment):
         on_event(Warning_(note))
     on_event(Message(f"level {experiment.task.level}; genesis {federation.genesis.digest.hex()[:16]}"))
@@ -203,6 +205,10 @@ def run_experiment(
             court_rules(federation.genesis, experiment, federation.task),
             experiment.chain.staking(trainer.account for trainer in federation.trainers),
             reward_plan(experiment, federation.genesis, federation.task),
+            experiment.chain.registering(
+                (trainer.account, name)
+                for trainer, (_, name) in zip(federation.trainers, federation.genesis.trainers, strict=True)
+            ),
         )
         book, store = _Book(), Store(out / STORE)
         due = last_rounds(experiment.task.rounds, experiment.chain.checkpoint_every)
@@ -225,30 +231,32 @@ def run_experiment(
         raise WorldError(f"{error.filename or out}: {error.strerror or error}") from error
 
 
-def _licences(experiment: Experiment, chain: Chain | None) -> Chain | None:
-    """Return the chain with the licences that an experiment names, after looking at them; None if it names none.
+def _licences(experiment: Experiment, given: Sequence[Chain]) -> Mapping[LicencePlace, Chain]:
+    """Return the chains with the licences that an experiment names, after looking at them; none if it names none.
 
     Raises:
         ConsentMissingError: a licence is not what the experiment says, or there is no node to ask for it.
     """
     settings = experiment.licences
     if settings is None:
-        return None
-    chain = licence_chain(settings, experiment.chain.url) if chain is None else chain
-    check_licences(chain, settings)
-    return chain
+        return {}
+    chains = licence_chains(settings, experiment.chain.urls, given)
+    check_licences(chains, settings)
+    return chains
 
 
 def _bring_withdrawals(
-    federation: Federation, chain: Chain | None, number: int, on_event: Callable[[Event], None]
+    federation: Federation, chains: Mapping[LicencePlace, Chain], number: int, on_event: Callable[[Event], None]
 ) -> None:
     """Tell the validators of licences that were revoked since; what they order in this round holds from the next on."""
     network, nodes = federation.network, federation.present
     node = present(next(iter(nodes.values()))) if nodes else None
-    if chain is None or node is None or not isinstance(node.context.consents, TaskConsents):
+    if node is None or not isinstance(node.context.consents, TaskConsents):
         return
-    consents = node.context.consents
-    for record in read_withdrawals(chain, consents, node.state.withdrawals):
+    consents, known = node.context.consents, node.state.withdrawals
+    for record in (
+        record for place, chain in chains.items() for record in read_withdrawals(chain, place, consents, known)
+    ):
         entry = consents.licence_of(record)
         on_event(Warning_(f"round {number}: licence {entry.number} of {entry.site} was revoked; its data is left out"))
         for index, member in nodes.items():

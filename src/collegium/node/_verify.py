@@ -213,7 +213,8 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     record = decode_chain_record(audit.read(CHAIN))
     staking = experiment.chain.staking(account for account, _ in genesis.trainers)
     paying = _paying(audit, experiment, genesis, task, record.checkpoints)
-    stakes = Founded(court_rules(genesis, experiment, task), staking, paying)
+    own = experiment.chain.registering(genesis.trainers)
+    stakes = Founded(court_rules(genesis, experiment, task), staking, paying, own)
     _check_chain(audit, genesis, experiment.chain, record, everything, epochs, stakes)
     if experiment.chain.courts:
         _check_evidence(audit, epochs, rounds)

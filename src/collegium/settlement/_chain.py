@@ -80,6 +80,12 @@ class Chain(Protocol):
     def block_number(self) -> int:
         """Number of the last block."""
 
+    def final_block(self) -> int:
+        """Number of the last block that is final by the chain's own rules."""
+
+    def storage_root(self, address: bytes, block: int) -> Digest:
+        """Return the root over all that a contract had stored after a block, as the chain itself commits to it."""
+
     def timestamp_s(self) -> int:
         """Timestamp of the last block."""
 
@@ -92,8 +98,8 @@ class Chain(Protocol):
     def fees(self) -> Fees:
         """Return an offer that the next blocks accept: twice the base fee, and a tip."""
 
-    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> bytes:
-        """Return the output of a call that changes nothing.
+    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0, block: int | None = None) -> bytes:
+        """Return the output of a call that changes nothing, made after this block; None: after the last.
 
         Raises:
             ContractRefusedError: it reverts.

@@ -320,14 +320,16 @@ def includes_header(
     return bool(included)
 
 
-def ask(chain: Chain, name: str, address: bytes, function: str, *arguments: object) -> tuple[Any, ...]:
-    """Return what a contract answers to a call that changes nothing.
+def ask(
+    chain: Chain, name: str, address: bytes, function: str, *arguments: object, block: int | None = None
+) -> tuple[Any, ...]:
+    """Return what a contract answers to a call that changes nothing, after this block; None: after the last.
 
     Raises:
         ChainAnswerError: what is at this address does not answer as that contract.
     """
     asked = contract(name)
-    return asked.result(function, chain.call(_ANYONE, address, asked.call(function, *arguments)))
+    return asked.result(function, chain.call(_ANYONE, address, asked.call(function, *arguments), block=block))
 
 
 def certificate_arguments(certificate: Certificate) -> tuple[int, bytes]:

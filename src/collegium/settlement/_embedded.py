@@ -81,6 +81,17 @@ class EmbeddedChain:
         """Number of the last block."""
         return int(self._head().block_number)
 
+    def final_block(self) -> int:
+        """Number of the last block: nothing takes it back."""
+        return self.block_number()
+
+    def storage_root(self, address: bytes, block: int) -> Digest:
+        """Return the root of a contract's storage after a block; that of nothing where there is no contract."""
+        from collegium.settlement._evm import storage_root
+
+        header = self._chain.get_canonical_block_header_by_number(block)
+        return storage_root(self._chain.chaindb.db, header.state_root, address)
+
     def timestamp_s(self) -> int:
         """Timestamp of the last block."""
         return int(self._head().timestamp)
@@ -101,13 +112,13 @@ class EmbeddedChain:
         """Return twice the base fee: it cannot double within six blocks."""
         return Fees(gas_price_max=2 * self._pending().base_fee_per_gas, tip_max=0)
 
-    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> bytes:
-        """Return the output of a call that changes nothing.
+    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0, block: int | None = None) -> bytes:
+        """Return the output of a call that changes nothing, made after this block; None: after the last.
 
         Raises:
             ContractRefusedError: it reverts.
         """
-        computation, _ = self._try(sender, to, data, value)
+        computation, _ = self._try(sender, to, data, value, block)
         return bytes(computation.output)
 
     def estimate_gas(self, sender: bytes, to: bytes | None, data: bytes, value: int = 0) -> int:
@@ -180,18 +191,21 @@ class EmbeddedChain:
     def _head(self) -> Any:
         return self._chain.get_canonical_head()
 
-    def _pending(self) -> Any:
-        header = self._chain.create_header_from_parent(self._head())
+    def _pending(self, block: int | None = None) -> Any:
+        parent = self._head() if block is None else self._chain.get_canonical_block_header_by_number(block)
+        header = self._chain.create_header_from_parent(parent)
         return header.copy(timestamp=self._next_timestamp_s, gas_limit=BLOCK_GAS_MAX)
 
     def _state(self) -> Any:
         return self._chain.get_vm(self._pending()).state
 
-    def _try(self, sender: bytes, to: bytes | None, data: bytes, value: int) -> tuple[ComputationAPI, int]:
-        """Run a call on top of the last block, keep nothing of it, and return it with the gas it used."""
+    def _try(
+        self, sender: bytes, to: bytes | None, data: bytes, value: int, block: int | None = None
+    ) -> tuple[ComputationAPI, int]:
+        """Run a call on top of a block, the last if None, keep nothing of it, and return it with the gas it used."""
         from collegium.settlement._evm import CALL_REFUSALS, deep_calls, unsigned_call
 
-        header = self._pending()
+        header = self._pending(block)
         vm: Any = self._chain.get_vm(header)
         price = header.base_fee_per_gas
         vm.state.delta_balance(sender, price * TRANSACTION_GAS_MAX)

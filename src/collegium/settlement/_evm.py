@@ -16,10 +16,13 @@ from eth.exceptions import PyEVMError
 from eth.vm.spoof import SpoofTransaction
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
+from trie.constants import BLANK_NODE_HASH
+from trie.hexary import HexaryTrie
 
+from collegium.crypto import Digest, keccak256
 from collegium.settlement._precompiles import EmbeddedVM
 
-__all__ = ["CALL_REFUSALS", "REFUSALS", "deep_calls", "first_block", "unsigned_call"]
+__all__ = ["CALL_REFUSALS", "REFUSALS", "deep_calls", "first_block", "storage_root", "unsigned_call"]
 
 CALL_REFUSALS: Final = (PyEVMError, ValidationError)
 # What py-evm raises over bytes that are no transaction, and over transactions that may not enter a block.
@@ -34,6 +37,12 @@ def first_block(number: int, header: dict[str, Any], accounts: dict[Any, Any]) -
         vm_configuration = ConsensusApplier(NoProofConsensus).amend_vm_configuration(((0, EmbeddedVM),))
 
     return Chain.from_genesis(AtomicDB(), header, accounts)
+
+
+def storage_root(database: Any, state_root: Digest, address: bytes) -> Digest:
+    """Return the storage root of an account under a state root: the third of its four fields there."""
+    account = HexaryTrie(database, state_root)[keccak256(address)]
+    return bytes(rlp.decode(account)[2]) if account else bytes(BLANK_NODE_HASH)
 
 
 def unsigned_call(transaction: Any, sender: bytes) -> Any:

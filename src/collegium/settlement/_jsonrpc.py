@@ -22,6 +22,7 @@ from collegium.settlement._limit import limit_kept
 
 __all__ = ["JsonRpcChain", "JsonRpcLimits"]
 
+DIGEST_BYTES: Final = 32
 LOG_BLOCKS_MAX: Final = 10_000  # a common limit of public nodes for one eth_getLogs
 LOG_REQUESTS_MAX: Final = 10_000  # 10^8 blocks, six years of one a two seconds: a node that claims more lies
 # What each type of transaction signs, in its order, by the names that nodes give the fields.
@@ -92,6 +93,25 @@ class JsonRpcChain:
         """Number of the last block."""
         return self._quantity("eth_blockNumber")
 
+    def final_block(self) -> int:
+        """Number of the block that the node calls finalized.
+
+        Raises:
+            ChainAnswerError: the node knows of none.
+        """
+        return _integer(self._block("finalized"), "number")
+
+    def storage_root(self, address: bytes, block: int) -> Digest:
+        """Return the root that the node proves a contract's storage against (`eth_getProof`, EIP-1186).
+
+        Nodes keep the state of so many blocks only; of an older one this fails.
+        """
+        proof = self._result("eth_getProof", _hex(address), [], hex(block))
+        root = _bytes(_member(proof, "storageHash"), "storage root")
+        if len(root) != DIGEST_BYTES:
+            raise ChainAnswerError(f"the storage root of {address.hex()} has {len(root)} bytes, expected 32")
+        return root
+
     def timestamp_s(self) -> int:
         """Timestamp of the last block."""
         return _integer(self._block("latest"), "timestamp")
@@ -109,13 +129,13 @@ class JsonRpcChain:
         tip = self._quantity("eth_maxPriorityFeePerGas")
         return Fees(gas_price_max=2 * _integer(self._block("latest"), "baseFeePerGas") + tip, tip_max=tip)
 
-    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> bytes:
-        """Return the output of a call that changes nothing.
+    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0, block: int | None = None) -> bytes:
+        """Return the output of a call that changes nothing, made after this block; None: after the last.
 
         Raises:
             ContractRefusedError: it reverts.
         """
-        return _bytes(self._execute("eth_call", sender, to, data, value), "output of a call")
+        return _bytes(self._execute("eth_call", sender, to, data, value, block), "output of a call")
 
     def estimate_gas(self, sender: bytes, to: bytes | None, data: bytes, value: int = 0) -> int:
         """Return five quarters of the gas that the node says the transaction takes.
@@ -207,11 +227,13 @@ class JsonRpcChain:
     def _quantity(self, method: str, *parameters: object) -> int:
         return _number(self._result(method, *parameters), method)
 
-    def _execute(self, method: str, sender: bytes, to: bytes | None, data: bytes, value: int) -> Any:
+    def _execute(
+        self, method: str, sender: bytes, to: bytes | None, data: bytes, value: int, block: int | None = None
+    ) -> Any:
         transaction = {"from": _hex(sender), "data": _hex(data), "value": hex(value)}
         if to is not None:
             transaction["to"] = _hex(to)
-        answer = self._request(method, transaction, "latest")
+        answer = self._request(method, transaction, "latest" if block is None else hex(block))
         problem = answer.get("error")
         if problem is None:
             return answer.get("result")

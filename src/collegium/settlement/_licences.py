@@ -152,15 +152,16 @@ def revoke_licence(chain: Chain, site: MoneySite, holder: Account, licence: int)
     return transact(chain, holder, site.licences, contract("Licences").call("revoke", licence))
 
 
-def read_licence(chain: Chain, site: MoneySite, licence: int) -> DataLicence:
-    """Return a licence.
+def read_licence(chain: Chain, site: MoneySite, licence: int, block: int | None = None) -> DataLicence:
+    """Return a licence, as of a block; None: the last.
 
     Raises:
         ContractRefusedError: ERC721NonexistentToken.
+        ChainAnswerError: there was no contract that answers as Licences.
     """
-    (fields,) = ask(chain, "Licences", site.licences, "licence", licence)
-    (shares,) = ask(chain, "Licences", site.licences, "shares", licence)
-    (holder,) = ask(chain, "Licences", site.licences, "ownerOf", licence)
+    (fields,) = ask(chain, "Licences", site.licences, "licence", licence, block=block)
+    (shares,) = ask(chain, "Licences", site.licences, "shares", licence, block=block)
+    (holder,) = ask(chain, "Licences", site.licences, "ownerOf", licence, block=block)
     data_root, terms, jurisdiction, royalty, issued_at, revoked_at = fields
     curators = tuple(CuratorShare(address_of(curator), part) for curator, part in shares)
     country = jurisdiction.decode("ascii")
