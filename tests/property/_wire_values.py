@@ -77,7 +77,7 @@ def small_values() -> tuple[Any, ...]:
     announcement = Announcement(7, 6, digest, signature)
     header = Header(
         digest, 5, "proved", digest, digest, "opened", ((3, digest),), digest, digest, (4,), share, (1, 2),
-        (announcement,), (digest,),
+        (announcement,), (digest,), digest, digest[::-1],
     )  # fmt: skip
     return (
         SeatReceipt(5, Receipt(3, (bytes(32), digest), (digest,), signature)),

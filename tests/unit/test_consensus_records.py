@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -150,7 +151,10 @@ def malformed_headers() -> dict[str, Callable[[Header], Header]]:
 
     return {
         **{name: lambda h, name=name: replace(h, **{name: bytes(31)}) for name in ("task", "previous", "close")},
-        **{name: lambda h, name=name: replace(h, **{name: bytes(33)}) for name in ("total", "model")},
+        **{
+            name: lambda h, name=name: replace(h, **{name: bytes(33)})
+            for name in ("total", "model", "rewards", "registries")
+        },
         "beacon": lambda h: replace(h, beacon=h.beacon[:-1]),
         "key sum": lambda h: replace(h, key_sums=((0, bytes(31)),)),
         "key sum's seat": lambda h: replace(h, key_sums=((1 << 16, bytes(32)),)),
@@ -187,6 +191,7 @@ def changed_headers() -> dict[str, Callable[[Header], Header]]:
 
     return {
         **{n: lambda h, n=n: replace(h, **{n: bytes(32)}) for n in ("task", "previous", "close", "total", "model")},
+        **{n: lambda h, n=n: replace(h, **{n: sha256(n.encode()).digest()}) for n in ("rewards", "registries")},
         "round": lambda h: replace(h, round=h.round + 1),
         "level": lambda h: replace(h, level="proved"),
         "outcome": lambda h: replace(h, outcome="lost"),

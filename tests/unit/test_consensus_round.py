@@ -804,6 +804,8 @@ def headers_to_refuse() -> dict[str, Callable[[Header], dict[str, Any]]]:
         "model": lambda h: {"model": sha256(b"the leader's own").digest()},
         "lying": lambda h: {"lying": (3,)},
         "seats": lambda h: {"seats": (1, 0, *h.seats[2:])},
+        "rewards": lambda h: {"rewards": sha256(b"for the leader").digest()},
+        "registries": lambda h: {"registries": sha256(b"the leader's own").digest()},
     }
 
 

@@ -40,6 +40,7 @@ CLOSE_KIND, CERTIFIED_KIND = b"C", b"H"
 PAYLOAD_BYTES_MAX = 16 << 20
 ACCOUNT_BYTES = 20
 ACCOUNT_SIGNATURE_BYTES = 65
+NO_DIGEST: Digest = bytes(32)
 
 T = TypeVar("T")
 Outcome = Literal["opened", "skipped", "lost", "invalid"]
@@ -204,6 +205,8 @@ class Header:
         announcements: the next round's sealing keys.
         failed: of an invalid round, the admitted reports whose proofs do not verify; every receipt in the close that
             says they do is false.
+        rewards: what all trainers have earned by now, as one digest; zeros in a task that pays nothing.
+        registries: what other chains have registered by now, as one digest; zeros where nobody registers elsewhere.
     """
 
     task: Digest
@@ -220,6 +223,8 @@ class Header:
     seats: tuple[int, ...]
     announcements: tuple[Announcement, ...]
     failed: tuple[Digest, ...] = ()
+    rewards: Digest = NO_DIGEST
+    registries: Digest = NO_DIGEST
 
     @property
     def fields(self) -> tuple[bytes | int, ...]:
@@ -240,6 +245,8 @@ class Header:
             b"".join(validator.to_bytes(2, "little") for validator in self.seats),
             _key_bytes(self.announcements),
             b"".join(self.failed),
+            self.rewards,
+            self.registries,
         )
 
     @property
@@ -312,7 +319,8 @@ def _check_shape(payload: Close | Certified) -> None:
         shape = len(payload.weights) == len(payload.reports) and _check_receipts(payload)
     else:
         header = payload.header
-        lengths = [(getattr(header, name), 32) for name in ("task", "previous", "close", "total", "model")]
+        digests = ("task", "previous", "close", "total", "model", "rewards", "registries")
+        lengths = [(getattr(header, name), 32) for name in digests]
         lengths += [(digest, 32) for _, digest in header.key_sums] + [(header.beacon, 48)]
         lengths += [(report, 32) for report in header.failed]
         listed = header.announcements

@@ -51,7 +51,9 @@ H_BEACON = 10
 H_SEATS = 11
 H_KEYS = 12
 H_FAILED = 13
-HEADER_FIELDS = 14
+H_REWARDS = 14
+H_REGISTRIES = 15
+HEADER_FIELDS = 16
 # fields of a close
 C_TASK = 0
 C_ROUND = 1
@@ -109,6 +111,7 @@ def read_header(digest: int) -> int:
     assert field_size(header, H_BEACON) == 48 and field_size(header, H_SEATS) == 2 * SEATS
     assert field_size(header, H_KEY_SUMS) % KEY_SUM_BYTES == 0 and field_size(header, H_LYING) % 2 == 0
     assert field_size(header, H_KEYS) % ANNOUNCEMENT_BYTES == 0 and field_size(header, H_FAILED) % 32 == 0
+    assert field_size(header, H_REWARDS) == 32 and field_size(header, H_REGISTRIES) == 32
     return header
 
 
