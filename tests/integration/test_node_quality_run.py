@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from base64 import b64decode
 from dataclasses import replace
@@ -16,12 +17,15 @@ from _run_stage import PROVED, Copy, PlayedRun, check, play, write_experiment
 from collegium.aggregation import Report
 from collegium.incentives import NO_SCORE, QualityState, ReportScore, fold_round
 from collegium.lineage import Store
+from collegium.node import Event, Message, read_public_record
 from collegium.node import _quality as quality_module
-from collegium.node import read_public_record
+from collegium.node import _steward as steward_module
 from collegium.node._audit import OBJECT_BYTES_MAX
 from collegium.node._base_chain import decode_chain_record
+from collegium.node._opened_rows import encode_opened_rows
 from collegium.node._quality import ScoreFront
 from collegium.node._quality_facts import weighed_event
+from collegium.node._steward import Measured, measure
 from collegium.node._task import LearningTask, ModelState
 from collegium.settlement import (
     KnownStretches,
@@ -37,7 +41,10 @@ from collegium.settlement import (
 
 pytestmark = pytest.mark.slow
 
-STEWARDS = ("[schema]", "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\nopen = true\n[schema]")
+STEWARDS = (
+    "[schema]",
+    "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.4\nshard_rounds = 2\nopen = true\n[schema]",
+)
 FLIPPED = ("[committee]", '[[attack.trainers]]\nname = "d/0"\nkind = "label_flip"\n[committee]')
 BUDGET = 1_000_000
 PAYS = ("[rule]", f"[rewards]\nbudget = {BUDGET}\n[rule]")
@@ -45,10 +52,16 @@ CHANGES = (PROVED, STEWARDS)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
+def told() -> list[Event]:
+    """Return what the run told."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, told: list[Event]) -> PlayedRun:
     """Return a run of three rounds, which are paid, in which one of four trainers has its labels flipped."""
     folder = tmp_path_factory.mktemp("quality")
-    return play(write_experiment(folder, *CHANGES, FLIPPED, PAYS), folder / "run")
+    return play(write_experiment(folder, *CHANGES, FLIPPED, PAYS), folder / "run", on_event=told.append)
 
 
 def states(run: PlayedRun) -> list[ModelState]:
@@ -138,10 +151,11 @@ def test_stewards_tell_how_good_the_models_were(run: PlayedRun) -> None:
 def test_the_run_verifies_and_changed_rows_of_a_steward_do_not(run: PlayedRun, tmp_path: Path) -> None:
     verdict = check(run.path, run.anchor)
     assert verdict.ok, verdict.failure
-    assert "stewards.json: the rows of 3 stewards are those that they committed to" in verdict.checks
+    said = "stewards.json: the rows of 3 stewards, 2 shards each, are those that they committed to"
+    assert said in verdict.checks
 
     copy = Copy.of(run.path, tmp_path / "copy")
-    copy.edit("stewards.json", lambda opened: opened["stewards"][1].update(salt="A" * 43 + "="))  # type: ignore[index]
+    copy.edit("stewards.json", lambda opened: opened["stewards"][1]["retired"][1].update(salt="A" * 43 + "="))  # type: ignore[index]
     assert "are not those that it committed to" in str(copy.relist().failure)
     (copy.path / "stewards.json").unlink()
     assert "stewards.json is missing" in str(copy.relist().failure)
@@ -172,6 +186,36 @@ def test_a_wrong_number_that_all_validators_signed_is_named(tmp_path: Path, monk
 
     assert failure.startswith("round 1: round 1 leaves direction[")
     assert "redone it is" in failure
+
+
+def test_a_steward_whose_gradient_is_not_that_of_its_rows_is_named_when_its_shard_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of three is off by the least bit, in the last place that anybody would look."""
+    asked = itertools.count()
+
+    def lying(*arguments: Any) -> Measured:
+        found = measure(*arguments)
+        if next(asked) % 3 == 1:
+            found.direction[int(np.abs(found.direction).argmin())] += 1
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steward_module, "measure", lying)
+        found = play(write_experiment(tmp_path, *CHANGES, ("rounds = 3", "rounds = 1")), tmp_path / "run")
+    failure, seat = str(check(found.path, found.anchor).failure), found.federation.genesis.stewards[1]
+
+    assert failure.startswith(f"round 1: steward {seat.account.hex()} says direction[")
+    assert "on its rows it is" in failure
+
+
+def test_a_shard_is_open_while_the_run_goes_on(run: PlayedRun, told: list[Event], tmp_path: Path) -> None:
+    messages = [event.text for event in told if isinstance(event, Message)]
+    assert "round 2: stewards' shard 1 has measured its last round; its rows are open" in messages
+    copy = Copy.of(run.path, tmp_path / "sealed")
+    opened = encode_opened_rows(run.federation.stewards, 3)  # as it was written then
+    (copy.path / "stewards.json").write_bytes(opened)
+    assert "3 shards of 3 stewards are open, expected 2 of each" in str(copy.relist().failure)
 
 
 def test_what_is_told_after_a_round_is_what_its_state_says(run: PlayedRun) -> None:

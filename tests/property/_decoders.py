@@ -1189,14 +1189,14 @@ LEARNING = (
 )  # fmt: skip
 
 SOME_ROWS = learning.Rows(learning.table_from_columns({"age": ["1", "2", "3"]}), np.array([0, 1, 1], np.int64))
-SOME_STEWARDS = (Steward(crypto.AccountKey(b"\1" * 32), SOME_ROWS, "ill", b"s" * 32),)
+SOME_STEWARDS = (Steward(crypto.AccountKey(b"\1" * 32), (SOME_ROWS, SOME_ROWS), "ill", b"s" * 32),)
 STEWARDS_GENESIS: Any = SimpleNamespace(stewards=tuple(steward.seat for steward in SOME_STEWARDS))
 
 QUALITY = (
     Decoder(
         "opened rows",
-        lambda data: decode_opened_rows(data, STEWARDS_GENESIS, "ill"),
-        lambda: [encode_opened_rows(SOME_STEWARDS)],
+        lambda data: decode_opened_rows(data, STEWARDS_GENESIS, "ill", 2),
+        lambda: [encode_opened_rows(SOME_STEWARDS), encode_opened_rows(SOME_STEWARDS, 2)],
         "json",
     ),
 )

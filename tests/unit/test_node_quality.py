@@ -31,7 +31,7 @@ from collegium.incentives import (
 )
 from collegium.learning import CategoryColumn, ModelSpec, NumericColumn, Rows, Rule, Schema, Table, TrainerRows
 from collegium.node import LearningTask, ModelStateError
-from collegium.node._opened_rows import OpenedRowsError, Remeasured
+from collegium.node._opened_rows import OpenedRowsError, Remeasured, decode_opened_rows, encode_opened_rows
 from collegium.node._proofs import DataPack, SecretDraft
 from collegium.node._quality import (
     OtherTaskStateError,
@@ -63,7 +63,7 @@ TRAINERS = tuple(
 )
 ACCOUNTS = tuple(key.address for key in KEYS)
 STEWARDS = tuple(
-    Steward(AccountKey(bytes([100 + number]) * 32), rows(range(20 + number, 90, 5)), "label", bytes([number]) * 32)
+    Steward(AccountKey(bytes([100 + number]) * 32), (rows(range(20 + number, 90, 5)),), "label", bytes([number]) * 32)
     for number in range(3)
 )
 RULE = QualityRule(
@@ -186,7 +186,7 @@ def test_stewards_records_give_a_direction_and_the_next_ones_tell_the_models_sco
     two = TASK.decode_state(end(2, one, records)).quality
 
     assert two is not None
-    scores = sorted(measure(TASK, before, steward.rows).score for steward in measuring)
+    scores = sorted(measure(TASK, before, steward.shards[0]).score for steward in measuring)
     assert (two.model_round, two.model_scores, two.model_score) == (1, 3, scores[1])
     assert [entry.record for entry in two.stewards] == [record_digest(data) for data in records]
 
@@ -244,7 +244,7 @@ def test_a_steward_tells_only_what_it_committed_to_in_the_round_that_counted() -
 
 def test_a_steward_whose_rows_do_not_fit_says_why_and_the_others_go_on() -> None:
     measuring, model = stewards(), first()
-    lame = replace(measuring[0], rows=Rows(Table(("age",), (("1", "2"),)), np.array([0, 1], np.int64)))
+    lame = replace(measuring[0], shards=(Rows(Table(("age",), (("1", "2"),)), np.array([0, 1], np.int64)),))
 
     records = records_of([lame, *measuring[1:]], TASK, 1, model)
     assert [decode_steward_record(data, NAME).account for data in records] == list(RULE.stewards[1:])
@@ -405,7 +405,7 @@ def test_the_first_wrong_number_of_a_state_is_named(part: str, name: str) -> Non
 
 def test_opened_rows_must_say_what_records_said() -> None:
     measuring = stewards()
-    model, rows_of = first(), {steward.account.address: steward.rows for steward in STEWARDS}
+    model, rows_of = first(), {(steward.account.address, 0): steward.shards[0] for steward in STEWARDS}
     one = after_one(measuring)
     records = [steward.record(TASK, 2, one) for steward in measuring]
     firsts = [steward.record(TASK, 1, model) for steward in stewards()]
@@ -413,9 +413,69 @@ def test_opened_rows_must_say_what_records_said() -> None:
     honest = Remeasured(rows_of)
     honest.check(TASK, 1, TASK.decode_state(model), firsts)
     honest.check(TASK, 2, TASK.decode_state(one), records)
-    other = Remeasured(rows_of | {STEWARDS[1].account.address: STEWARDS[0].rows})
+    other = Remeasured(rows_of | {(STEWARDS[1].account.address, 0): STEWARDS[0].shards[0]})
     with pytest.raises(OpenedRowsError, match=rf"steward {STEWARDS[1].account.address.hex()} says direction\["):
         other.check(TASK, 1, TASK.decode_state(model), firsts)
     honest.told[STEWARDS[1].account.address, 1] += 1
     with pytest.raises(OpenedRowsError, match="says that the model of round 1 scores"):
         honest.check(TASK, 2, TASK.decode_state(one), records)
+
+
+# ------------------------------------------------------------------------------------------------ shards that rotate
+
+
+def rotating() -> Steward:
+    """Return a steward with two shards of two rounds each."""
+    shards = (rows(range(20, 90, 5)), rows(range(23, 90, 5)))
+    return Steward(AccountKey(b"\xc8" * 32), shards, "label", b"s" * 32, 2)
+
+
+def genesis_of(*measuring: Steward) -> Any:
+    return SimpleNamespace(stewards=tuple(steward.seat for steward in measuring))
+
+
+def test_a_shard_measures_its_rounds_and_then_the_next_one_does() -> None:
+    steward, model = rotating(), first()
+    state = TASK.decode_state(model)
+    of_shard = [measure(TASK, state, shard).direction.tolist() for shard in steward.shards]
+    said = [
+        decode_steward_record(steward.record(TASK, number, model), NAME).direction.tolist() for number in range(1, 5)
+    ]
+
+    assert said == [of_shard[0], of_shard[0], of_shard[1], of_shard[1]]
+    assert of_shard[0] != of_shard[1]
+    assert [steward.retired(number) for number in range(1, 6)] == [0, 0, 1, 1, 2]
+    assert [stewards()[0].retired(number) for number in (1, 100)] == [0, 0]
+
+
+def test_a_shard_that_has_retired_is_open_and_the_next_one_stays_sealed() -> None:
+    steward = rotating()
+    genesis = genesis_of(steward)
+    opened = encode_opened_rows([steward], 3)
+    rows_of = decode_opened_rows(opened, genesis, "label", 2)
+
+    assert list(rows_of) == [(steward.account.address, 0)]
+    assert rows_of[steward.account.address, 0].labels.tolist() == steward.shards[0].labels.tolist()
+    assert len(decode_opened_rows(encode_opened_rows([steward]), genesis, "label", 2)) == 2
+    assert decode_opened_rows(encode_opened_rows([steward], 2), genesis, "label", 2) == {}
+    with pytest.raises(OpenedRowsError, match="opens 1 shards and 1 digests, expected 3"):
+        decode_opened_rows(opened, genesis, "label", 3)
+    swapped = replace(steward, shards=steward.shards[::-1])
+    with pytest.raises(OpenedRowsError, match="not those that it committed to"):
+        decode_opened_rows(encode_opened_rows([swapped], 3), genesis, "label", 2)
+    with pytest.raises(OpenedRowsError, match="rows of 1 stewards, the genesis has 2"):
+        decode_opened_rows(opened, genesis_of(steward, steward), "label", 2)
+
+
+def test_a_lie_is_found_when_its_shard_retires_and_not_before() -> None:
+    steward, model = rotating(), first()
+    state = TASK.decode_state(model)
+    liar = replace(steward, shards=steward.shards[::-1], told={})  # measures on the rows of later rounds
+    rows_of = decode_opened_rows(encode_opened_rows([steward], 3), genesis_of(steward), "label", 2)
+
+    Remeasured(rows_of, 2).check(TASK, 1, state, [steward.record(TASK, 1, model)])
+    Remeasured({}, 2).check(TASK, 1, state, [liar.record(TASK, 1, model)])
+    Remeasured(rows_of, 2).check(TASK, 3, state, [liar.record(TASK, 3, model)])
+    with pytest.raises(OpenedRowsError, match=rf"steward {steward.account.address.hex()} says direction\[") as caught:
+        Remeasured(rows_of, 2).check(TASK, 2, state, [liar.record(TASK, 2, model)])
+    assert (caught.value.values["account"], caught.value.values["round"]) == (steward.account.address, 2)

@@ -65,6 +65,7 @@ def test_fractions_are_rounded_to_the_units_in_which_they_are_kept() -> None:
         ("[stewards]\ncount = 3\nshare = 0\n", "stewards.share", "range"),
         ("[stewards]\ncount = 3\nnoise = 0.6\n", "stewards.noise", "range"),
         ("[stewards]\ncount = 3\nopen = 1\n", "stewards.open", "type"),
+        ("[stewards]\ncount = 3\nshard_rounds = -1\n", "stewards.shard_rounds", "range"),
         ("[stewards]\ncount = 3\nuseless = -1.1\n", "stewards.useless", "range"),
         ("[stewards]\ncount = 3\nreports_min = 0.5\n", "stewards.reports_min", "type"),
         ("[stewards]\ncount = 3\nweight_max = 16\n", "stewards.weight_max", "range"),
@@ -73,6 +74,19 @@ def test_fractions_are_rounded_to_the_units_in_which_they_are_kept() -> None:
 )
 def test_settings_out_of_range_are_refused(stewards: str, where: str, kind: str) -> None:
     assert refused(stewards) == [(where, kind)]
+
+
+def test_a_task_has_as_many_shards_as_its_rounds_need_and_not_too_many() -> None:
+    settings = decode("[stewards]\ncount = 3\nshard_rounds = 2\n").stewards
+    assert settings is not None
+    assert [settings.shards(rounds) for rounds in (1, 2, 3, 4, 5)] == [1, 1, 2, 2, 3]
+    assert [settings.shard(number) for number in (1, 2, 3, 4, 5)] == [0, 0, 1, 1, 2]
+    whole = decode("[stewards]\ncount = 3\n").stewards
+    assert whole is not None
+    assert (whole.shards(100), whole.shard(100)) == (1, 0)
+    each = "[stewards]\ncount = 3\nshard_rounds = 1\n"
+    assert refused(each, PROVED.replace("rounds = 3\n", "rounds = 257\n")) == [("stewards.shard_rounds", "range")]
+    decode(each, PROVED.replace("rounds = 3\n", "rounds = 256\n"))
 
 
 def test_stewards_are_refused_where_scores_cannot_be_proved_or_judged() -> None:

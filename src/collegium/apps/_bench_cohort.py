@@ -135,7 +135,7 @@ class _Game:
         settings = self.settings
         count = len(self.trainers)
         accounts = [bytes(16) + index.to_bytes(4, "big") for index in range(count)]
-        stewards = [b"\1" * 16 + index.to_bytes(4, "big") for index in range(len(self.shards))]
+        stewards = [b"\1" * 16 + index.to_bytes(4, "big") for index in range(settings.count)]
         rows_max = 1 << (max(len(labels) for _, labels in self.trainers) - 1).bit_length()
         fold = FoldRule(settings.policy, settings.noise, self.experiment.trainers.minimum, rows_max)
         parameters = learning.initial_parameters(self.spec, self.rule, self.generator.bytes(32))
@@ -165,7 +165,8 @@ class _Game:
     def _records(self, stewards: Sequence[bytes], number: int, parameters: Integers) -> list[OrderedRecord]:
         whole = replace(self.rule, batch_rows=None)
         found = []
-        for account, (features, labels) in zip(stewards, self.shards, strict=True):
+        first = self.settings.shard(number) * len(stewards)
+        for account, (features, labels) in zip(stewards, self.shards[first : first + len(stewards)], strict=True):
             gradient = learning.local_update(self.spec, whole, parameters, features, labels, b"")[:-1]
             record = StewardRecord(account, number, normalise_direction(gradient), bytes(32), None)
             found.append(OrderedRecord(record, bytes(32)))

@@ -54,7 +54,7 @@ class Split:
         test: the test rows of all sites.
         warnings: what a user should know.
         test_counts: how many of the test rows are each site's.
-        hidden: the rows of each steward, which no trainer has.
+        hidden: the rows of each shard of the stewards, which no trainer has.
     """
 
     trainers: tuple[TrainerRows, ...]
@@ -105,13 +105,13 @@ def split_sites(
     seed: int = 0,
     rows_min: int = ROWS_MIN,
     hidden_fraction: Fraction = Fraction(0),
-    stewards: int = 0,
+    shards: int = 0,
 ) -> Split:
     """Returns trainers and test rows, the same for the same arguments on every machine.
 
     At each site, each class gives `test_fraction` of its rows (rounded half up) to the test rows, and of the others
-    `hidden_fraction` (likewise) to the stewards, who take them in turn; the rest is dealt to `per_site` trainers in
-    turn. A site whose trainers would hold fewer than `rows_min` rows is left out, with all its rows and a warning.
+    `hidden_fraction` (likewise) to the stewards, whose shards take them in turn; the rest is dealt to `per_site`
+    trainers in turn. A site whose trainers would hold fewer than `rows_min` rows is left out, with a warning.
 
     Args:
         table: the whole table.
@@ -124,10 +124,10 @@ def split_sites(
         per_site: trainers at a site, 1 to 1024.
         seed: 0 to 2^64 - 1.
         rows_min: least rows of a trainer, from 1.
-        hidden_fraction: 0 to 1/2; stewards: how many share them.
+        hidden_fraction: 0 to 1/2; shards: of the stewards, how many share them.
 
     Raises:
-        MissingColumnError, SplitError, UnknownLabelError: as in `labelled_rows`, a wrong number, no row for a steward.
+        MissingColumnError, SplitError, UnknownLabelError: as in `labelled_rows`, a wrong number, no row for a shard.
         EmptySiteError: a row names no site, or no site has enough rows.
         OneClassError: the table, the training rows or the test rows hold one class only.
     """
@@ -160,8 +160,8 @@ def split_sites(
         ]
     _check_trainers(table.origin, trainers, per_site, rows_min)
     _check_classes(table.origin, "the test rows", labels[test])
-    counts, shards = tuple(test_counts), _deal(rows, hidden, stewards)
-    return Split(tuple(trainers), rows.select(sorted(test)), tuple(warnings), counts, shards)
+    counts, dealt = tuple(test_counts), _deal(rows, hidden, shards)
+    return Split(tuple(trainers), rows.select(sorted(test)), tuple(warnings), counts, dealt)
 
 
 def _hold_out(
@@ -191,11 +191,11 @@ def _keep_back(train: list[int], labels: Int64Array, fraction: Fraction) -> tupl
     return left, hidden
 
 
-def _deal(rows: Rows, hidden: list[int], stewards: int) -> tuple[Rows, ...]:
-    """Returns each steward's rows, dealt in turn."""
-    if len(hidden) < stewards:
-        raise SplitError(f"{len(hidden)} hidden rows for {stewards} stewards, expected one each or more")
-    return tuple(rows.select(sorted(hidden[index::stewards])) for index in range(stewards))
+def _deal(rows: Rows, hidden: list[int], shards: int) -> tuple[Rows, ...]:
+    """Returns each shard's rows, dealt in turn."""
+    if len(hidden) < shards:
+        raise SplitError(f"{len(hidden)} hidden rows for {shards} shards of stewards, expected one each or more")
+    return tuple(rows.select(sorted(hidden[index::shards])) for index in range(shards))
 
 
 def _read_labels(

@@ -70,6 +70,7 @@ LIST_COUNT_MAX = 256
 ROUNDS_MAX = 10_000
 SEED_MAX = (1 << 63) - 1
 ROWS_MAX = 1 << 24
+HIDDEN_SHARDS_MAX = 256  # of one steward
 HIDDEN_LAYERS_MAX = 7
 HIDDEN_WIDTH_MAX = 4096
 LOCAL_STEPS_MAX = 64
@@ -835,6 +836,11 @@ def _check_stewards(experiment: Experiment, sections: Mapping[str, Section]) -> 
             "scored along, so that would have to be shown after the reports, which no round does yet"
         )
         sections["stewards"].note("", "conflict", text)
+    shards, rounds = experiment.stewards.shards(experiment.task.rounds), experiment.task.rounds
+    if shards > HIDDEN_SHARDS_MAX and sections["task"].ok:
+        given = experiment.stewards.shard_rounds
+        text = f"is {given}, which makes {shards} shards in {rounds} rounds, expected at most {HIDDEN_SHARDS_MAX}"
+        sections["stewards"].note("shard_rounds", "range", text)
     if experiment.committee.shards > 1 and sections["committee"].ok:
         text = f"is given, but committee.shards is {experiment.committee.shards}: scores need one committee a round"
         sections["stewards"].note("", "conflict", text)

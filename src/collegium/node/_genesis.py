@@ -72,7 +72,7 @@ class ValidatorEntry:
 
 @dataclass(frozen=True)
 class StewardSeat:
-    """A steward as registered: its account, and what binds it to its hidden rows (`rows_commitment`)."""
+    """A steward as registered: its account, and what binds it to its hidden rows (`shards_commitment`)."""
 
     account: bytes
     rows: Digest

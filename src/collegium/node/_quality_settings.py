@@ -11,14 +11,24 @@ from collegium.incentives import ONE, POLICY_RANGES, PRECISION_ONE, STEWARDS_MAX
 
 from ._sections import Section, as_quotient
 
-__all__ = ["QualitySettings", "quality_settings", "quality_to_mapping"]
+__all__ = ["QualitySettings", "quality_settings", "quality_to_mapping", "shard_of"]
 
 SHARE_MIN, SHARE_MAX = Fraction(1, 100), Fraction(1, 2)
 NOISE_MAX = Fraction(1, 2)
 TERM_MAX = 10**6
+SHARD_ROUNDS_MAX = 10_000
 POLICY_TERM_MAX = 1 << 26  # 64 in units of 2^-20
 _PRECISIONS: Final = ("prior_precision", "window_prior")
 _COUNTS: Final = ("reports_min", "lock_rounds", "lock_doublings", "weight_max")
+
+
+def shard_of(round_number: int, shard_rounds: int) -> int:
+    """Return which shard measures the model that a round starts from, rounds counted from 1.
+
+    Args:
+        shard_rounds: how many rounds a shard serves; 0: there is one.
+    """
+    return (round_number - 1) // shard_rounds if shard_rounds else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +39,25 @@ class QualitySettings:
         count: stewards.
         share: of each site's rows of each class that they hold between them, and no trainer sees.
         noise: standard deviation of a score's noise; 1 is the score of an update of usual length along the direction.
-        open: whether their rows are part of the run's record in the end.
+        shard_rounds: how many rounds one shard of a steward's rows measures, before the next one does; 0: all, always.
+        open: whether their rows become public: each shard when it has measured its last round.
         policy: the numbers of influence, pay and exclusion.
     """
 
     count: int
     share: Fraction = Fraction(1, 10)
     noise: Fraction = Fraction(1, 10)
+    shard_rounds: int = 0
     open: bool = False
     policy: Policy = field(default_factory=Policy)
+
+    def shards(self, rounds: int) -> int:
+        """Return how many shards a steward's rows make in a task of so many rounds of training."""
+        return shard_of(rounds, self.shard_rounds) + 1
+
+    def shard(self, round_number: int) -> int:
+        """Return which of them measures the model that a round starts from."""
+        return shard_of(round_number, self.shard_rounds)
 
 
 def quality_settings(section: Section) -> QualitySettings:
@@ -46,6 +66,7 @@ def quality_settings(section: Section) -> QualitySettings:
         count=section.integer("count", 1, STEWARDS_MAX),
         share=section.fraction("share", SHARE_MIN, SHARE_MAX, TERM_MAX, default=Fraction(1, 10)),
         noise=section.fraction("noise", Fraction(0), NOISE_MAX, TERM_MAX, default=Fraction(1, 10)),
+        shard_rounds=section.integer("shard_rounds", 0, SHARD_ROUNDS_MAX, default=0),
         open=section.boolean("open", default=False),
         policy=_policy(section),
     )
@@ -77,6 +98,7 @@ def quality_to_mapping(settings: QualitySettings) -> Mapping[str, object]:
         "count": settings.count,
         "share": as_quotient(settings.share),
         "noise": as_quotient(settings.noise),
+        "shard_rounds": settings.shard_rounds,
         "open": settings.open,
     } | policy
 

@@ -39,6 +39,7 @@ from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_fact
 from ._chains import chains_record, found_chains
 from ._checkpoints import last_rounds
 from ._consents import TaskConsents, check_licences, check_own_chains, licence_chains, read_withdrawals
+from ._due_step import replace_file
 from ._epoch_node import EpochNode
 from ._epochs import Epochs, KnownEpoch
 from ._events import (
@@ -217,6 +218,7 @@ def run_experiment(
                 _bring_withdrawals(federation, asked, number, on_event)
                 _keep_account(federation)
                 _play(federation, number, book, store, workers, on_event)
+                _open_retired(federation, number, out, on_event)
                 ended, begun = (federation.epochs.of_round(at) for at in (number, number + 1))
                 if number in due or begun is not ended:
                     _settle(federation, chains, ended, number, on_event)
@@ -748,9 +750,20 @@ def _write(
     return write_run(left, federation.experiment, federation.task, out, render_page)
 
 
-def _opened_rows(federation: Federation) -> bytes | None:
+def _opened_rows(federation: Federation, round_number: int | None = None) -> bytes | None:
+    """Return stewards' shards that measure no round from this one on, None: all; None where they stay closed."""
     settings = federation.experiment.stewards
-    return encode_opened_rows(federation.stewards) if settings is not None and settings.open else None
+    opens = settings is not None and settings.open
+    return encode_opened_rows(federation.stewards, round_number) if opens else None
+
+
+def _open_retired(federation: Federation, number: int, out: Path, on_event: Callable[[Event], None]) -> None:
+    """Write the shards that have measured their last round, while the run goes on: who lied is known from then on."""
+    now, next_one = (max((held.retired(at) for held in federation.stewards), default=0) for at in (number, number + 1))
+    opened = _opened_rows(federation, number + 1) if next_one > now else None
+    if opened is not None:
+        replace_file(out / OPENED_ROWS, opened)
+        on_event(Message(f"round {number}: stewards' shard {next_one} has measured its last round; its rows are open"))
 
 
 def _statement(federation: Federation, book: _Book) -> Statement:

@@ -7,7 +7,7 @@ rows are split and which validators play absent or lying.
 from __future__ import annotations
 
 import random as simulation_random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from hashlib import sha256
@@ -169,7 +169,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     # 1. data: who holds which rows; only a simulation may look at all of them
     schema, split = read_data(experiment, on_event)
     held = spoil_trainers(experiment, schema, split.trainers)
-    stewards = tuple(draw_steward(rows, experiment.data.label) for rows in split.hidden)
+    stewards = _draw_stewards(experiment, split.hidden)
     trainers = [Trainer(AccountKey.generate(os_random), rows, attest=attest) for rows in held]
     if len(trainers) < experiment.trainers.minimum:
         raise TooFewTrainersError(
@@ -223,6 +223,15 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
         sharded=sharded,
         attackers=Attackers.of(experiment, task),
     )
+
+
+def _draw_stewards(experiment: Experiment, hidden: Sequence[Rows]) -> tuple[Steward, ...]:
+    """Return the stewards of an experiment, each with its shards of the hidden rows, which were dealt in turn."""
+    settings = experiment.stewards
+    if settings is None:
+        return ()
+    shards = [hidden[place :: settings.count] for place in range(settings.count)]
+    return tuple(draw_steward(held, experiment.data.label, settings.shard_rounds) for held in shards)
 
 
 def _open_shards(
@@ -513,7 +522,7 @@ def _quote_source(experiment: Experiment, on_event: Callable[[Event], None], att
 
 def read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tuple[Schema, learning.Split]:
     """Return the public schema, and who holds which rows of the experiment's table."""
-    data = experiment.data
+    data, stewards = experiment.data, experiment.stewards
     table = learning.load_table(experiment.data_path).blank(data.missing, keep=(data.site, data.label))
     split = learning.split_sites(
         table,
@@ -526,8 +535,8 @@ def read_data(experiment: Experiment, on_event: Callable[[Event], None]) -> tupl
         per_site=experiment.trainers.per_site,
         seed=experiment.task.seed,
         rows_min=data.rows_min,
-        hidden_fraction=Fraction(0) if experiment.stewards is None else experiment.stewards.share,
-        stewards=0 if experiment.stewards is None else experiment.stewards.count,
+        hidden_fraction=Fraction(0) if stewards is None else stewards.share,
+        shards=0 if stewards is None else stewards.count * stewards.shards(experiment.task.rounds),
     )
     for warning in split.warnings:
         on_event(Warning_(warning))

@@ -1,4 +1,4 @@
-"""A steward of a task's quality: hidden rows, and each round what they say of the model. docs/spec/quality.md, 9.
+"""A steward of a task's quality: hidden rows, and each round what they say of the model. docs/spec/quality.md, 9, 10.
 
 Its gradient of the model, on rows that no trainer has, is one of those whose median the next round's updates are scored
 along. How many of the rows the model classifies right it commits to, and tells in the record after.
@@ -27,10 +27,20 @@ from collegium.incentives import (
 from collegium.learning import Rows
 
 from ._genesis import StewardSeat
+from ._quality_settings import shard_of
 from ._row_files import rows_to_bytes
 from ._task import LearningTask, ModelState
 
-__all__ = ["Measured", "NoQualityError", "Steward", "draw_steward", "measure", "records_of", "rows_commitment"]
+__all__ = [
+    "Measured",
+    "NoQualityError",
+    "Steward",
+    "draw_steward",
+    "measure",
+    "records_of",
+    "rows_commitment",
+    "shards_commitment",
+]
 
 
 class NoQualityError(CollegiumError):
@@ -46,12 +56,17 @@ class Measured:
 
 
 def rows_commitment(account: bytes, salt: bytes, rows: bytes) -> Digest:
-    """Return what binds a steward to its rows, whose salt hides them; in the genesis, before round 0.
+    """Return what binds a steward to the rows of one shard, whose salt hides them.
 
     Args:
         rows: as the bytes of their file (`rows_to_bytes`).
     """
     return hash_fields("steward-rows", account, salt, rows)
+
+
+def shards_commitment(account: bytes, commitments: Sequence[Digest]) -> Digest:
+    """Return what binds a steward to all its shards in their order; in the genesis, before round 0."""
+    return hash_fields("steward-shards", account, b"".join(commitments))
 
 
 def measure(task: LearningTask, state: ModelState, rows: Rows) -> Measured:
@@ -67,9 +82,9 @@ def measure(task: LearningTask, state: ModelState, rows: Rows) -> Measured:
     return Measured(normalise_direction(update[:-1]), found.correct * ONE // found.rows)
 
 
-def draw_steward(rows: Rows, label: str) -> Steward:
-    """Return a steward of these rows with fresh secrets; `label` names the label's column."""
-    return Steward(AccountKey.generate(os_random), rows, label, os_random(32))
+def draw_steward(shards: Sequence[Rows], label: str, shard_rounds: int = 0) -> Steward:
+    """Return a steward of these shards with fresh secrets; `label` names the label's column."""
+    return Steward(AccountKey.generate(os_random), tuple(shards), label, os_random(32), shard_rounds)
 
 
 def records_of(stewards: Sequence[Steward], task: LearningTask, round_number: int, model: bytes) -> list[bytes]:
@@ -90,24 +105,29 @@ class Steward:
 
     Attributes:
         account: signs its records.
-        rows: hidden.
+        shards: hidden rows, in the order in which they measure.
         label: the name of the label's column.
         secret: 32 random bytes, from which the salts follow.
+        shard_rounds: as `shard_of` takes them.
         told: what it committed to, by round.
         silent: why it has no record of the last round, None if it has one.
     """
 
     account: AccountKey
-    rows: Rows = field(repr=False)
+    shards: tuple[Rows, ...] = field(repr=False)
     label: str
     secret: bytes = field(repr=False)
+    shard_rounds: int = 0
     told: dict[int, ModelScore] = field(default_factory=dict, repr=False)
     silent: str | None = None
 
-    @property
-    def rows_salt(self) -> bytes:
-        """The salt of the commitment to its rows."""
-        return hash_fields("steward-rows-salt", self.secret)
+    def rows_salt(self, shard: int) -> bytes:
+        """Return the salt of the commitment to a shard's rows."""
+        return hash_fields("steward-rows-salt", self.secret, shard)
+
+    def retired(self, round_number: int) -> int:
+        """Return how many shards measure no round from this one on."""
+        return min(shard_of(max(round_number, 1), self.shard_rounds), len(self.shards))
 
     @property
     def seat(self) -> StewardSeat:
@@ -115,9 +135,17 @@ class Steward:
         return StewardSeat(self.account.address, self.commitment)
 
     @property
+    def commitments(self) -> tuple[Digest, ...]:
+        """What binds it to each shard's rows."""
+        return tuple(
+            rows_commitment(self.account.address, self.rows_salt(place), rows_to_bytes(rows, self.label))
+            for place, rows in enumerate(self.shards)
+        )
+
+    @property
     def commitment(self) -> Digest:
-        """What binds it to its rows."""
-        return rows_commitment(self.account.address, self.rows_salt, rows_to_bytes(self.rows, self.label))
+        """What binds it to all its rows."""
+        return shards_commitment(self.account.address, self.commitments)
 
     def record(self, task: LearningTask, round_number: int, model: bytes) -> bytes:
         """Return its signed record of the round that starts from `model`.
@@ -129,7 +157,8 @@ class Steward:
         state = task.decode_state(model) if round_number else None
         if state is None or state.quality is None:
             raise NoQualityError(f"round {round_number} of a task {task.task.hex()[:16]} measures no model")
-        measured, address = measure(task, state, self.rows), self.account.address
+        rows = self.shards[shard_of(round_number, self.shard_rounds)]
+        measured, address = measure(task, state, rows), self.account.address
         now = ModelScore(measured.score, hash_fields("steward-salt", self.secret, round_number))
         self.told[round_number] = now
         earlier, promised = self.told.get(state.quality.round), bytes(32)

@@ -67,7 +67,7 @@ from ._experiment import ChainSettings, Experiment, experiment_from_bytes
 from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
-from ._opened_rows import Remeasured, decode_opened_rows
+from ._opened_rows import OpenedRowsError, Remeasured, decode_opened_rows
 from ._play import lasts
 from ._quality_facts import check_quality
 from ._rewards import reward_plan, reward_rule, trainers_added
@@ -242,10 +242,18 @@ def _open_rows(audit: Audit, genesis: Genesis, experiment: Experiment, present: 
     if opened != (OPENED_ROWS in present):
         has = "is missing" if opened else "is there"
         raise DerivedFileError(f"{OPENED_ROWS} {has}, which a run has where its stewards open their rows")
-    if opened:
-        rows = decode_opened_rows(audit.read(OPENED_ROWS), genesis, experiment.data.label)
-        audit.remeasured = Remeasured(rows)
-        audit.passed(f"{OPENED_ROWS}: the rows of {len(rows)} stewards are those that they committed to")
+    if settings is not None and settings.open:
+        shards = settings.shards(experiment.task.rounds)
+        rows = decode_opened_rows(audit.read(OPENED_ROWS), genesis, experiment.data.label, shards)
+        if len(rows) != shards * settings.count:
+            raise OpenedRowsError(
+                f"{len(rows)} shards of {settings.count} stewards are open, expected {shards} of each: the task is over"
+            )
+        audit.remeasured = Remeasured(rows, settings.shard_rounds)
+        of_shards = f", {shards} shards each," if shards > 1 else ""
+        audit.passed(
+            f"{OPENED_ROWS}: the rows of {settings.count} stewards{of_shards} are those that they committed to"
+        )
     elif settings is not None:
         audit.unchecked.append(
             "stewards' gradients and scores of models: each is its steward's word; their medians were computed again"
