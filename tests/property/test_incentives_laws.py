@@ -205,7 +205,7 @@ def test_a_draw_hits_everybody_in_proportion(stakes: list[int], places: int, bea
     policy = replace(Policy(), sampling_floor=ONE)
     found = draw(policy, standing, staked, places, beacon)
     assert int(found.hits.sum()) == places
-    kept = places * policy.probation_share >> 16 if newcomers else 0
+    kept = min(max(places * policy.probation_share >> 16, 1), places - 1) if newcomers else 0
     hits = dict(zip(found.places.tolist(), found.hits.tolist(), strict=True))
     for place, stake in enumerate(stakes):
         share = (places - kept) * Fraction(stake, sum(stakes))

@@ -28,6 +28,7 @@ from collegium.incentives import (
     median_direction,
     normalise_direction,
     normalise_scores,
+    round_places,
     score_scale,
     scoring_direction,
     weigh,
@@ -43,21 +44,42 @@ def declared(module: str) -> list[str]:
     return re.findall(r"^([A-Z0-9_]+): int", source_of(module), re.MULTILINE)
 
 
-# Words: the list of scored trainers; the part about quality before, and after.
+# Words: the list of scored trainers; how often each is drawn; the part about quality before, and after.
 WEIGHS = """
 from __future__ import annotations
 from collegium.settlement.programs._quality_state import Q_WORDS
 from collegium.settlement.programs._reading import read_message
+from collegium.settlement.programs._task import TRAINERS
 from collegium.settlement.programs._weigh import weigh
 from collegium.settlement.programs._words import accept, memory
 
 
 def main() -> None:
     scored, _ = read_message(0)
-    part = scored + 1 + memory[scored]
-    weigh(part, scored)
+    hits = scored + 1 + memory[scored]
+    part = hits + TRAINERS
+    weigh(part, scored, hits)
     for index in range(Q_WORDS):
         assert memory[part + index] == memory[part + Q_WORDS + index]
+    accept()
+"""
+# Words: the round, its beacon; how often each trainer is drawn, and what its report weighs; the part before.
+DRAWS = """
+from __future__ import annotations
+from collegium.settlement.programs._draw import draw_hits, weight_of
+from collegium.settlement.programs._reading import read_message
+from collegium.settlement.programs._task import TRAINERS
+from collegium.settlement.programs._words import accept, memory
+
+
+def main() -> None:
+    message, _ = read_message(0)
+    number, expected = memory[message], message + 5
+    part = expected + 2 * TRAINERS
+    hits = draw_hits(part, number, message + 1)
+    for place in range(TRAINERS):
+        assert memory[hits + place] == memory[expected + place]
+        assert weight_of(part, number, hits, place) == memory[expected + TRAINERS + place]
     accept()
 """
 # Words: entries, stewards, scores, the bound; the stewards' vectors; whether there is a direction, what
@@ -114,7 +136,7 @@ def main() -> None:
     accept()
 """
 NOISE = Fraction(1, 10)
-ANYTHING = {name: 0 for module in ("_task", "_weigh", "_directions") for name in declared(module)}
+ANYTHING = {name: 0 for module in ("_task", "_weigh", "_directions", "_draw") for name in declared(module)}
 EXAMPLES = 500 if os.environ.get("COLLEGIUM_FULL") == "1" else 16
 
 
@@ -135,11 +157,15 @@ def message(standing: Standing, scored: ScoredRound, weighed: Weighed) -> bytes:
     weights[scored.reporters] = weighed.weights
     after = replace(before, standing=weighed.standing, weights=weights)
     parts = [np.frombuffer(encode_quality_state(state), "<u8") for state in (before, after)]
-    return packed([len(scored.reporters), *scored.reporters, *np.concatenate(parts)])
+    hits = np.zeros(len(standing), np.int64)
+    hits[scored.reporters] = scored.hits
+    return packed([len(scored.reporters), *scored.reporters, *hits, *np.concatenate(parts)])
 
 
 def sources(module: str) -> str:
-    return {"weighs": WEIGHS, "directs": DIRECTS, "norms": NORMS, "normed": NORMED}.get(module) or source_of(module)
+    return {"weighs": WEIGHS, "draws": DRAWS, "directs": DIRECTS, "norms": NORMS, "normed": NORMED}.get(
+        module
+    ) or source_of(module)
 
 
 @cache
@@ -155,8 +181,8 @@ def agrees(module: str, given: Parameters, data: bytes) -> bool:
     return run_plainly(module, given, sha256(data).digest(), KnownStretches([data]), sources)[0]
 
 
-def once_each(scored: ScoredRound) -> ScoredRound:
-    return ScoredRound(scored.reporters, scored.scores, np.ones_like(scored.hits), np.ones_like(scored.stakes))
+def of_equal_stakes(scored: ScoredRound) -> ScoredRound:
+    return replace(scored, stakes=np.ones_like(scored.stakes))
 
 
 @settings(max_examples=EXAMPLES)
@@ -164,7 +190,7 @@ def once_each(scored: ScoredRound) -> ScoredRound:
 def test_the_program_weighs_as_arrays_do_whatever_the_state(
     data: st.DataObject, policy: Policy, standing: Standing
 ) -> None:
-    scored = once_each(data.draw(rounds(standing)))
+    scored = of_equal_stakes(data.draw(rounds(standing)))
     whole = message(standing, scored, weigh(policy, standing, scored))
     assert agrees("weighs", parameters(policy, len(standing)), whole)
 
@@ -173,12 +199,33 @@ def test_the_program_weighs_as_arrays_do_whatever_the_state(
 @given(data=st.data())
 def test_a_changed_word_is_noticed(data: st.DataObject) -> None:
     standing = data.draw(standings(5))
-    scored = once_each(data.draw(rounds(standing)))
+    scored = of_equal_stakes(data.draw(rounds(standing)))
     whole = message(standing, scored, weigh(Policy(), standing, scored))
     place = len(whole) - 8 * data.draw(st.integers(1, 5 * 13 + 3))
     turned = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
     assert compiled_agrees("weighs", parameters(Policy(), 5), whole)
     assert not compiled_agrees("weighs", parameters(Policy(), 5), turned)
+
+
+@settings(max_examples=2 * EXAMPLES)
+@given(data=st.data(), policy=policies(), standing=standings(), beacon=st.binary(min_size=32, max_size=32))
+def test_the_program_draws_as_arrays_do_whatever_the_state(
+    data: st.DataObject, policy: Policy, standing: Standing, beacon: bytes
+) -> None:
+    count = len(standing)
+    places = data.draw(st.integers(0, 2 * count) | st.sampled_from([1, 1 << 16]))
+    least, number = data.draw(st.integers(1, count + 1)), data.draw(st.integers(6, 11))
+    weights = np.array(data.draw(st.lists(st.integers(0, 15), min_size=count, max_size=count)), np.int64)
+    state = QualityState(5, standing, weights, weights, 9, np.zeros(0, np.int64), ())
+    found = round_places(policy, state, number, beacon, places, least)
+    part = np.frombuffer(encode_quality_state(state), "<u8")
+    head = [number, *np.frombuffer(beacon, ">u8")]
+    given = dict(parameters(policy, count)) | {"PLACES": places, "WEIGHTED_MIN": least, "WEIGHT_MAX": policy.weight_max}
+    whole = packed([*head, *found.hits, *found.weights, *part])
+    assert agrees("draws", given, whole)
+    place = len(head) + data.draw(st.integers(0, 2 * count - 1))
+    turned = whole[: 8 * place + 7] + bytes([whole[8 * place + 7] ^ 1]) + whole[8 * place + 8 :]
+    assert not agrees("draws", given, turned)
 
 
 entries = st.sampled_from([-(1 << 40), 0, 1, 1 << 40]) | st.integers(-(1 << 20), 1 << 20)

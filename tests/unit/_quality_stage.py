@@ -9,7 +9,8 @@ from hashlib import sha256
 import numpy as np
 import numpy.typing as npt
 
-from collegium.consensus import WeighedReport
+from collegium.consensus import RoundEntry, WeighedReport
+from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
 __all__ = ["ForgedError", "Marks", "RepeatedError", "record", "told"]
@@ -36,9 +37,11 @@ class Marks:
     """
 
     table: Mapping[int, Mapping[bytes, int]] = field(default_factory=dict)
+    unawaited: frozenset[bytes] = frozenset()  # for whom no round waits
 
-    def weights(self, round_number: int, model: bytes) -> Mapping[bytes, int] | None:
-        return self.table.get(round_number)
+    def entry(self, round_number: int, model: bytes, beacon: Digest) -> RoundEntry | None:
+        weights = self.table.get(round_number)
+        return None if weights is None else RoundEntry(weights, frozenset(weights) - self.unawaited)
 
     def check_record(self, round_number: int, model: bytes, before: Sequence[bytes], record: bytes) -> None:
         if record[:1] not in (b"A", b"B", b"C"):
@@ -52,6 +55,7 @@ class Marks:
         self,
         round_number: int,
         model: bytes,
+        beacon: Digest,
         stepped: bytes,
         total: npt.NDArray[np.int64],
         reports: Sequence[WeighedReport],

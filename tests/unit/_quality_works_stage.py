@@ -25,6 +25,7 @@ from collegium.incentives import (
     Policy,
     QualityState,
     ReportScore,
+    RoundPlaces,
     StewardRecord,
     decode_quality_state,
     encode_quality_state,
@@ -33,6 +34,7 @@ from collegium.incentives import (
     fold_round,
     quality_state_bytes,
     record_digest,
+    round_places,
     score_commitment,
 )
 from collegium.settlement import (
@@ -53,15 +55,15 @@ SALT = b"s" * 32
 
 
 @cache
-def quality_terms() -> WorkTerms:
+def quality_terms(places: int = 0) -> WorkTerms:
     known = work_terms()
     layout = replace(known.layout, budget=replace(known.layout.budget, weight_max=RULE.policy.weight_max))
-    return replace(known, layout=layout, proves=True, quality=QualityTerms(RULE, STEWARDS))
+    return replace(known, layout=layout, proves=True, quality=QualityTerms(replace(RULE, places=places), STEWARDS))
 
 
 @cache
-def program(name: str) -> Program:
-    work = next(work for work in public_works(quality_terms()) if work.name == name)
+def program(name: str, places: int = 0) -> Program:
+    work = next(work for work in public_works(quality_terms(places)) if work.name == name)
     return compile_program(work.module, work.parameters)
 
 
@@ -96,6 +98,12 @@ class QualityRound:
     proofs: tuple[bytes, ...]
     stepped: bytes
     more: tuple[bytes, ...] = ()
+    places: int = 0
+
+    @property
+    def drawn(self) -> RoundPlaces:
+        """Who may report."""
+        return drawn(self.before, self.played, self.places)
 
     @property
     def after(self) -> QualityState:
@@ -149,13 +157,20 @@ class QualityRound:
     @property
     def weights(self) -> list[int]:
         """What the state before gives each report."""
-        trainers = quality_terms().trainers
-        return [int(self.before.weights[trainers.index(report.trainer)]) for report in self.played.reports]
+        trainers, weights = quality_terms().trainers, self.drawn.weights
+        return [int(weights[trainers.index(report.trainer)]) for report in self.played.reports]
 
     def accepted(self, name: str) -> bool:
         """Tell whether a program accepts the round's header."""
-        run = MachineRun(program(name), self.header.digest, KnownStretches(self.messages))
+        run = MachineRun(program(name, self.places), self.header.digest, KnownStretches(self.messages))
         return run.stuck is None and run.accepted
+
+
+def drawn(before: QualityState, played: PlayedRound, places: int) -> RoundPlaces:
+    """Return who may report in a round after this state."""
+    assert played.before is not None
+    beacon = sha256(played.before.beacon).digest()
+    return round_places(RULE.policy, before, played.header.round, beacon, places, RULE.weighted_min)
 
 
 def round_zero(after: QualityState) -> QualityRound:
@@ -183,10 +198,12 @@ def quality_round(
     number: int = 2,
     steward_of: Sequence[StewardRecord] = (),
     odd: Mapping[int, bytes] = MappingProxyType({}),
+    places: int = 0,
 ) -> QualityRound:
     """Return a round in which the first trainers report these scores, None for no score, of ten rows and more each.
 
-    `steward_of`: whose each record is taken for, where that is not the account in it; `odd`: other proofs, by place.
+    `steward_of`: whose each record is taken for, where that is not the account in it; `odd`: other proofs, by place;
+    `places`: that the beacon draws, 0 for all.
     """
     base, trainers = played(number, len(values)), quality_terms().trainers
     reports, proofs, scores = [], list[bytes](), list[ReportScore]()
@@ -200,9 +217,10 @@ def quality_round(
     counted = [ordered(each) for each in records]
     for index, owner in enumerate(steward_of):
         counted[index] = replace(counted[index], record=replace(records[index], account=owner.account))
-    after = fold_round(RULE, before, number, opened[:-1], int(opened[-1]), scores, counted)
+    hits = drawn(before, base, places).hits
+    after = fold_round(RULE, before, number, opened[:-1], int(opened[-1]), scores, counted, hits)
     reports.sort(key=lambda report: report.id)
     close = replace(base.close, reports=tuple(report.id for report in reports))
     changed = replace(base, reports=tuple(reports), close=close, header=replace(base.header, close=close.digest))
     stepped = model_of(after, base.redone[2])
-    return QualityRound(changed, before, tuple(records), tuple(proofs), stepped, (total_bytes(opened),))
+    return QualityRound(changed, before, tuple(records), tuple(proofs), stepped, (total_bytes(opened),), places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,9 +32,11 @@ from collegium.consensus import (
     Close,
     CloseRefusedError,
     Kept,
+    NotDrawnError,
     Refused,
     RefusedRecordError,
     Relay,
+    RoundEntry,
     RoundRecord,
     ShardContext,
     ShardPlan,
@@ -126,13 +128,13 @@ def test_a_close_with_other_weights_than_the_models_is_refused_by_name() -> None
     hall = weighed(3, (1, 0, 1))
     close, state = hall.close(), hall.states[5]
     reports = {report: held.report for report, held in state.held().items()}
-    weights = Marks({0: {trainer(0): 1, trainer(2): 1}}).weights(0, b"")
-    check_close(EachForItself(), state.terms, close, reports, 2, 1, weights=weights)
+    entry = RoundEntry({trainer(0): 1, trainer(1): 0, trainer(2): 1}, frozenset())
+    check_close(EachForItself(), state.terms, close, reports, 2, 1, entry=entry)
     for wrong in ((1, 1, 1), tuple(1 - weight for weight in close.weights)):
         changed = replace(close, weights=wrong)
         assert not close_accepted(hall, changed)
         with pytest.raises(CloseRefusedError, match=r"weights .*, expected"):
-            check_close(EachForItself(), state.terms, changed, reports, 2, 1, weights=weights)
+            check_close(EachForItself(), state.terms, changed, reports, 2, 1, entry=entry)
     with pytest.raises(CloseRefusedError, match=r"weights .*, expected \(1, 1, 1\)"):
         check_close(EachForItself(), state.terms, close, reports, 2, 1)  # who looks without the task's weights
 
@@ -149,7 +151,7 @@ def test_a_round_in_which_too_few_carry_weight_is_skipped_at_the_deadline_and_ad
     lone = replace(whole, weights=tuple(int(r == upload_of(0).report.id) for r in whole.reports))
     reports = {report: held.report for report, held in state.held().items()}
     with pytest.raises(CloseRefusedError, match="1 reports carry weight, at least 2 hide each other"):
-        check_close(EachForItself(), state.terms, lone, reports, 2, 1, weights={trainer(0): 1})
+        check_close(EachForItself(), state.terms, lone, reports, 2, 1, entry=only(trainer(0)))
     assert not close_accepted(hall, lone)
     skip = replace(whole, seats=(), reports=(), weights=(), listed=(), receipts=())
     assert not close_accepted(hall, skip), "somebody who carries weight may still come"
@@ -194,7 +196,7 @@ def test_only_those_that_carry_weight_count_where_reports_are_left_out() -> None
 
 
 def test_a_stale_report_is_refused_where_reports_weigh_by_quality() -> None:
-    hall = weighed(2, (1, 1), agreed=Weighing())
+    hall = weighed(2, (1, 1, 1), agreed=Weighing())
     stale = re_sign(upload_of(2), 2, staleness=1)
     wide = replace(committee().terms, layout=Weighing().layout(1))
     state = replace(hall.states[5], terms=wide)
@@ -206,7 +208,7 @@ def test_a_stale_report_is_refused_where_reports_weigh_by_quality() -> None:
     close = hall.close()
     reports = {report: replace(held.report, staleness=1) for report, held in hall.states[5].held().items()}
     with pytest.raises(CloseRefusedError, match="is stale, in a round of weights by quality"):
-        check_close(EachForItself(), hall.states[5].terms, close, reports, 2, 1, weights={})
+        check_close(EachForItself(), hall.states[5].terms, close, reports, 2, 1, entry=only(trainer(0)))
 
 
 def test_rounds_in_shards_take_no_weights_by_quality() -> None:
@@ -214,6 +216,94 @@ def test_rounds_in_shards_take_no_weights_by_quality() -> None:
     ShardContext(plain, ShardPlan(2, SEATS, 4))
     with pytest.raises(ShardPlanError, match="no weights by quality"):
         ShardContext(replace(plain, quality=Marks()), ShardPlan(2, SEATS, 4))
+
+
+# ------------------------------------------------------------------------------------------------ who may report
+
+
+def only(heavy: bytes) -> RoundEntry:
+    """All may report, and one has weight."""
+    return RoundEntry({trainer(number): int(trainer(number) == heavy) for number in range(6)}, frozenset())
+
+
+def drawn(weights: Mapping[int, int], unawaited: Iterable[int] = (), cohort: int = 4) -> Hall:
+    """Return a hall in whose round these trainers may report, of whom it waits for all but some."""
+    table = {0: {trainer(number): weight for number, weight in weights.items()}}
+    marks = Marks(table, frozenset(trainer(number) for number in unawaited))
+    return Hall.opened(cohort, quality=marks, work=SharedWork()).spread()
+
+
+def refusals(hall: Hall, number: int) -> list[CollegiumError]:
+    """Return why a validator refuses a trainer's report."""
+    _, effects = round_step(hall.contexts[5], hall.states[5], upload_of(number), hall.now)
+    return [effect.reason for effect in effects if isinstance(effect, Refused)]
+
+
+@pytest.mark.slow
+def test_a_round_waits_neither_for_who_is_not_drawn_nor_for_who_is_locked_out() -> None:
+    hall = drawn({0: 1, 1: 1, 2: 0}, unawaited=[2])
+    hall.upload(upload_of(0))
+    assert close_for(hall.contexts[5], wait(hall.spread(), 100).states[5], hall.now) is None
+    hall.upload(upload_of(1))
+    close = wait(hall.spread(), 100).close()
+    assert {upload_of(0).report.id, upload_of(1).report.id} == set(close.reports)
+    assert close_accepted(hall, close)
+    hall.finalise(close)
+    assert hall.spread().certified().header.outcome == "opened"
+
+
+@pytest.mark.slow
+def test_the_report_of_who_is_locked_out_is_in_the_close_where_it_came_and_one_without_it_is_voted_for() -> None:
+    hall = drawn({0: 1, 1: 1, 2: 0}, unawaited=[2])
+    hall.upload(upload_of(0))
+    hall.upload(upload_of(1))
+    without = wait(hall.spread(), 100).close()
+    hall.upload(upload_of(2))
+    whole = wait(hall.spread(), 100).close()
+    assert len(whole.reports) == 3
+    assert sorted(whole.weights) == [0, 1, 1]
+    assert close_accepted(hall, whole)
+    assert close_accepted(hall, without), "its leader may not have had it yet"
+    waited = drawn({0: 1, 1: 1, 2: 0})  # the same three, all of them awaited
+    for number in range(3):
+        waited.upload(upload_of(number))
+    assert not close_accepted(wait(waited.spread(), 100), without)
+
+
+def test_a_report_of_who_is_not_drawn_is_refused_by_name_before_its_proof_is_looked_at() -> None:
+    hall = drawn({0: 1, 1: 1, 2: 0}, unawaited=[2])
+    assert not refusals(hall, 0)
+    assert not refusals(hall, 2)
+    (refused,) = refusals(hall, 3)
+    assert isinstance(refused, NotDrawnError)
+    assert f"trainer {trainer(3).hex()} reports in round 0, for which it is not drawn" in str(refused)
+
+
+@pytest.mark.slow
+def test_a_close_that_admits_somebody_who_is_not_drawn_is_refused_by_name() -> None:
+    hall = drawn({0: 1, 1: 1, 2: 0})
+    for number in range(3):
+        hall.upload(upload_of(number))
+    close = wait(hall.spread(), 100).close()
+    reports = {report: held.report for report, held in hall.states[5].held().items()}
+    terms = hall.states[5].terms
+    entry = RoundEntry({trainer(0): 1, trainer(1): 1, trainer(2): 0}, frozenset())
+    check_close(EachForItself(), terms, close, reports, 2, 1, entry=entry)
+    fewer = RoundEntry({trainer(0): 1, trainer(1): 1}, frozenset())
+    with pytest.raises(CloseRefusedError, match=f"trainer {trainer(2).hex()} is not drawn for round 0"):
+        check_close(EachForItself(), terms, close, reports, 2, 1, entry=fewer)
+
+
+@pytest.mark.slow
+def test_after_the_deadline_a_close_of_those_drawn_that_came_will_do() -> None:
+    hall = drawn({0: 1, 1: 1, 2: 1})
+    for number in range(2):
+        hall.upload(upload_of(number))
+    wait(hall.spread(), 100)
+    assert close_for(hall.contexts[5], hall.states[5], hall.now) is None, "the third is drawn, too"
+    close = wait(hall, DEADLINE_MS).close()
+    assert len(close.reports) == 2
+    assert close_accepted(hall, close)
 
 
 # ------------------------------------------------------------------------------------------------ records in the order

@@ -13,7 +13,7 @@ import pytest
 
 from collegium import aggregation
 from collegium.aggregation import RoundTerms, SeatTerms
-from collegium.consensus import ROUND_RECORD_BYTES_MAX, WeighedReport
+from collegium.consensus import ROUND_RECORD_BYTES_MAX, RoundEntry, WeighedReport
 from collegium.crypto import AccountKey, Stream, hash_fields
 from collegium.incentives import (
     NO_SCORE,
@@ -108,7 +108,7 @@ def stewards() -> tuple[Steward, ...]:
 def end(number: int, model: bytes, records: list[bytes], reports: list[WeighedReport] | None = None) -> bytes:
     """Return the state after a round of training, as consensus makes it."""
     sums = total(number, model)
-    return RULE.step(number, model, TASK.step(number, model, sums), sums, reports or [], records)
+    return RULE.step(number, model, BEACON, TASK.step(number, model, sums), sums, reports or [], records)
 
 
 def after_one(measuring: tuple[Steward, ...]) -> bytes:
@@ -133,7 +133,8 @@ def test_a_state_of_quality_stands_behind_the_parameters_at_a_word() -> None:
     assert state.quality is not None
     assert TASK.encode_state(state) == model
     assert TASK.layout(1).budget.weight_max == 15
-    assert (RULE.weights(0, b""), RULE.weights(1, model)) == (None, dict.fromkeys(ACCOUNTS, 15))
+    everybody = RoundEntry(dict.fromkeys(ACCOUNTS, 15), frozenset(ACCOUNTS))
+    assert (RULE.entry(0, b"", BEACON), RULE.entry(1, model, BEACON)) == (None, everybody)
     assert quality_points(RULE, model) == dict.fromkeys(ACCOUNTS, 0)
 
 
@@ -144,8 +145,28 @@ def test_weights_that_close_no_round_are_given_up() -> None:
     told_apart = RULE.decode(encode_quality_state(replace(state, weights=np.array([15, 3, 0]))))
     model = model[: -RULE.state_bytes] + encode_quality_state(told_apart)
     for number in range(2, 6):  # what follows, and what follows up to three rounds without a sum
-        assert RULE.weights(number, model) == dict(zip(ACCOUNTS, (15, 3, 0), strict=True))
-    assert RULE.weights(6, model) == dict.fromkeys(ACCOUNTS, 15)
+        entry = RoundEntry(dict(zip(ACCOUNTS, (15, 3, 0), strict=True)), frozenset(ACCOUNTS))
+        assert RULE.entry(number, model, BEACON) == entry
+    everybody = RoundEntry(dict.fromkeys(ACCOUNTS, 15), frozenset(ACCOUNTS))
+    assert RULE.entry(6, model, BEACON) == everybody
+    few = replace(RULE, places=2)  # of three trainers: two are drawn, until no sum has opened for long
+    assert {len(few.entry(number, model, BEACON).awaited) for number in range(2, 6)} <= {2, 3}
+    assert few.entry(6, model, BEACON) == everybody
+
+
+def test_who_is_locked_out_may_report_and_is_not_waited_for() -> None:
+    model = after_one(stewards())
+    state = RULE.state_of(model)
+    standing = replace(state.standing, locked_until=np.array([0, 0, 9]), vetted=np.array([1, 1, 0]))
+    locked = replace(state, standing=standing, weights=np.array([15, 15, 0]))
+    model = model[: -RULE.state_bytes] + encode_quality_state(locked)
+    entry = RULE.entry(2, model, BEACON)
+    assert entry == RoundEntry(dict(zip(ACCOUNTS, (15, 15, 0), strict=True)), frozenset(ACCOUNTS[:2]))
+    assert replace(RULE, places=4).entry(2, model, BEACON) == entry, "whoever is drawn"
+    told_alike = replace(locked, weights=np.array([15, 15, 15]))  # as too few would have had weight
+    model = model[: -RULE.state_bytes] + encode_quality_state(told_alike)
+    entry = RULE.entry(2, model, BEACON)
+    assert entry == RoundEntry(dict.fromkeys(ACCOUNTS, 15), frozenset(ACCOUNTS))
 
 
 def test_the_order_takes_the_longest_record() -> None:

@@ -219,13 +219,65 @@ def test_a_close_weighs_as_the_state_before_says() -> None:
 def test_after_rounds_without_a_sum_nobody_is_told_apart(still: bool) -> None:
     state = replace(begun(), weights=np.array([15, 7, 7, 15]))
     made = quality_round(state, [9, 9, 9], [], BEGAN + 5 if still else BEGAN + 4)
-    assert made.weighing(made.weights).accepted("weights") is not still
+    trainers = quality_terms().trainers
+    told = [int(state.weights[trainers.index(report.trainer)]) for report in made.played.reports]
+    assert made.weights == ([15, 15, 15] if still else told)
+    assert made.weighing(told).accepted("weights") is not still
     assert made.weighing([15, 15, 15]).accepted("weights") is still
 
 
 def test_a_close_in_which_too_few_carry_weight_is_wrong() -> None:
     made = second(replace(begun(), weights=np.array([15, 0, 0, 15])))
     assert not made.weighing(made.weights).accepted("weights")
+
+
+# ------------------------------------------------------------------------------------------------ who is drawn
+
+
+@pytest.mark.parametrize("places", range(2, 10))
+def test_a_close_that_admits_somebody_who_is_not_drawn_is_wrong(places: int) -> None:
+    """The first three of four trainers report; the beacon of the round is the same for each number of places."""
+    made = quality_round(begun(), [9, 9, 9], [], places=places)
+    assert made.weighing(made.weights).accepted("weights") == bool(made.drawn.hits[:3].all())
+    assert not made.weighing([15, 15, 14]).accepted("weights")
+
+
+def test_of_few_places_some_leave_somebody_out() -> None:
+    hits = [tuple(quality_round(begun(), [9, 9, 9], [], places=places).drawn.hits) for places in range(2, 10)]
+    assert any(0 in found[:3] for found in hits)
+    assert any(0 not in found[:3] for found in hits)
+
+
+def test_who_is_locked_out_reports_without_weight_whomever_the_beacon_draws() -> None:
+    standing = replace(begun().standing, locked_until=np.array([0, 0, 9, 0]), vetted=np.array([1, 1, 0, 1]))
+    before = replace(begun(), standing=standing, weights=np.array([15, 15, 0, 15]))
+    made = quality_round(before, [9, 9, 9], [], places=8)
+    assert made.drawn.hits[2] == 0
+    assert sorted(made.weights) == [0, 15, 15]
+    assert made.weighing(made.weights).accepted("weights")
+    assert not made.weighing([15, 15, 15]).accepted("weights")
+
+
+def test_who_is_drawn_twice_earns_twice() -> None:
+    once, often = second(), quality_round(begun(), [value_of(begun(), 0.5)] * 3, records(2, 3, 2), places=9)
+    assert once.accepted("quality")
+    assert often.accepted("quality")
+    assert often.drawn.hits.max() > 1
+    single = quality_round(begun(), [value_of(begun(), 0.5)] * 3, records(2, 3, 2))
+    points = often.after.standing.points
+    assert points.tolist() == (single.after.standing.points * often.drawn.hits).tolist()
+    assert not often.saying(single.after).accepted("quality")
+
+
+def test_a_report_of_who_is_not_drawn_is_not_scored() -> None:
+    """No round admits one; the fold is the same to everybody all the same."""
+    found = [quality_round(begun(), [9, 9, 9], [], places=places) for places in range(2, 10)]
+    made = next(each for each in found if not each.drawn.hits[:3].all())
+    assert ((made.after.scores[:3] == NO_SCORE) == (made.drawn.hits[:3] == 0)).all()
+    assert made.accepted("quality")
+
+
+# ------------------------------------------------------------------------------------------------ the model's program
 
 
 def test_the_model_program_judges_what_stands_before_quality() -> None:

@@ -124,13 +124,20 @@ def _mean_weight(trainers: Sequence[Row], attackers: frozenset[str | None], bad:
 
 
 def _influence_row(row: Row, trainers: Sequence[Row]) -> dict[str, Any]:
-    """Return a round's cells: each trainer's weight, the points that its report earned, and whether it is out."""
+    """Return a round's cells: each trainer's weight, the points that its report earned, and what else there is."""
     cells = [
         (
             grouped(read_number(trainer, "weight")),
             decimals(read_number(trainer, "points"), 2),
-            trainer.get("locked") is True,
+            _remarks(trainer),
         )
         for trainer in trainers
     ]
     return {"round": grouped(read_number(row, "round")), "cells": cells}
+
+
+def _remarks(trainer: Row) -> str:
+    """Return in words how often a trainer was drawn, unless once, and whether it is locked out from then on."""
+    drawn = read_number(trainer, "drawn")
+    times = "" if drawn in (None, 1) else ", drawn twice" if drawn == 2 else f", drawn {drawn:.0f} times"
+    return (", not drawn" if drawn == 0 else times) + (", out" if trainer.get("locked") is True else "")

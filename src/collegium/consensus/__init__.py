@@ -182,7 +182,7 @@ from ._proving import (
     verify_double_report,
     verify_proof_evidence,
 )
-from ._quality import Quality, WeighedReport
+from ._quality import Quality, RoundEntry, WeighedReport
 from ._records import (
     OUTCOMES,
     PAYLOAD_BYTES_MAX,
@@ -210,11 +210,13 @@ from ._round_rules import (
     TOTAL_TAG,
     CloseRefusedError,
     MissingReportsError,
+    NotDrawnError,
     NotInCohortError,
     NotSenderError,
     ProposalRefusedError,
     RepeatedReportError,
     WrongRoundError,
+    awaited_trainers,
     check_announcement,
     check_certified,
     check_close,
@@ -456,6 +458,7 @@ __all__ = [
     "NotAHandoverError",
     "NotAddressedError",
     "NotCanonicalMessageError",
+    "NotDrawnError",
     "NotFinalError",
     "NotInCohortError",
     "NotMemberError",
@@ -497,6 +500,7 @@ __all__ = [
     "RoundAlarm",
     "RoundBroadcast",
     "RoundContext",
+    "RoundEntry",
     "RoundFinished",
     "RoundMessage",
     "RoundPassed",
@@ -567,6 +571,7 @@ __all__ = [
     "WrongRoundError",
     "accepted_author",
     "assign_seats",
+    "awaited_trainers",
     "buy_ticket",
     "bytes_in",
     "change_step",

@@ -15,8 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium.aggregation import Report
+from collegium.crypto import Digest
 
-__all__ = ["Quality", "WeighedReport"]
+__all__ = ["Quality", "RoundEntry", "WeighedReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEntry:
+    """Who may report in a round, and what follows.
+
+    Attributes:
+        weights: what each trainer's report weighs, by account; who is not named may not report. 0: a report like any
+            other, but in no sum.
+        awaited: whose reports a round waits for. Others that may report are admitted if they come before the close.
+    """
+
+    weights: Mapping[bytes, int]
+    awaited: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +46,10 @@ class WeighedReport:
 class Quality(Protocol):
     """How a task weighs its trainers: the same on every machine, so anyone can redo it."""
 
-    def weights(self, round_number: int, model: bytes) -> Mapping[bytes, int] | None:
-        """Return what each trainer's report weighs in this round, by account; None: by staleness, as without quality.
+    def entry(self, round_number: int, model: bytes, beacon: Digest) -> RoundEntry | None:
+        """Return who may report in this round and what each report weighs; None: all, and by staleness.
 
-        `model` is the state that the round starts from. Who is not named weighs 0. No weight is negative or above the
+        `model` is the state that the round starts from, `beacon` its terms'. No weight is negative or above the
         `Budget.weight_max` of the round's terms.
         """
         ...
@@ -51,6 +66,7 @@ class Quality(Protocol):
         self,
         round_number: int,
         model: bytes,
+        beacon: Digest,
         stepped: bytes,
         total: npt.NDArray[np.int64],
         reports: Sequence[WeighedReport],
@@ -60,7 +76,7 @@ class Quality(Protocol):
 
         Args:
             round_number: the round.
-            model: the state that the round starts from.
+            model: the state that the round starts from; beacon: its terms'.
             stepped: what `Agreed.step` gave for it.
             total: the opened weighted sum.
             reports: those of the close, in its order.

@@ -42,6 +42,7 @@ from ._round_rules import (
     WrongRoundError,
     add_close,
     add_early,
+    awaited_trainers,
     check_certified,
     check_close,
     check_early,
@@ -56,18 +57,18 @@ from ._round_rules import (
     close_for,
     combine_beacon,
     enough_since,
+    entry_of,
     has_enough,
     held_of,
     is_complete,
     is_unanimous,
     leaves_out,
+    may_be_fewer,
     open_close,
-    quorum,
     registers,
     total_digest,
     verify_announcement,
     verify_receipt,
-    weights_of,
 )
 from ._round_sync import ask_objects, check_object, give_objects, is_here, later, lost, wanted
 from ._round_types import (
@@ -460,7 +461,7 @@ def _open_columns(
 def _say_receipts_soon(context: RoundContext, state: RoundState, now: int, *, reached: bool) -> Outcomes:
     """Sign receipts now if all reports are here that may come, or just enough of them, else when more may have come."""
     reached = reached and enough_since(context, state) is not None
-    if reached or len(state.reports) >= len(context.cohort) - state.failing():
+    if reached or awaited_trainers(context, state) <= state.reports.keys():
         return _say_receipts(context, state)
     if state.say_ms is not None or len(state.columns) == sum(len(receipt.reports) for receipt in state.said.values()):
         return state, ()
@@ -528,7 +529,7 @@ def _examine(context: RoundContext, state: RoundState, held: Held, now: int) -> 
         return state, ()
     before, state = enough_since(context, state), replace(state, arrived={**state.arrived, report.id: now})
     alarm, soon = RoundAlarm(report.round), tuple[RoundEffect, ...]()
-    if before is None and enough_since(context, state) is not None and quorum(context) < len(context.cohort):
+    if before is None and enough_since(context, state) is not None and may_be_fewer(context, state):
         soon = (RoundTimer(alarm, now + context.timing.straggler_ms),)
     if not held.proof:
         return state, soon
@@ -676,8 +677,8 @@ def _accepted(
 def _close_accepted(context: RoundContext, state: RoundState, close: Close, now: int) -> bool:
     """Tell whether a close keeps the rules, registers what it must, admits only proved reports, and leaves none out."""
     reports = {report: held.report for report, held in state.held().items()}
-    may_skip, weights = context.agreed.may_skip(close.round), weights_of(context, state)
-    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip, weights)
+    may_skip, entry = context.agreed.may_skip(close.round), entry_of(context, state)
+    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip, entry)
     check_keys(context, state, close, now)
     proved = all(is_proved(context, state, reports[report], close) for report in close.reports)
     registered = close.registered == registers(context.agreed, state, close.reports)

@@ -31,7 +31,7 @@ from ._proving import (
     is_proved,
     new_registrations,
 )
-from ._quality import Quality, WeighedReport
+from ._quality import Quality, RoundEntry, WeighedReport
 from ._records import Announcement, Certified, Close, Header, Outcome, Registered, list_receipts
 from ._round_types import (
     Agreed,
@@ -58,6 +58,8 @@ __all__ = [
     "WrongRoundError",
     "add_close",
     "add_early",
+    "awaited_among",
+    "awaited_trainers",
     "carrying",
     "check_announcement",
     "check_certified",
@@ -80,6 +82,7 @@ __all__ = [
     "combine_beacon",
     "complete_upload",
     "enough_since",
+    "entry_of",
     "has_enough",
     "held_of",
     "is_complete",
@@ -87,6 +90,7 @@ __all__ = [
     "is_unanimous",
     "least_admitted",
     "leaves_out",
+    "may_be_fewer",
     "model_after",
     "open_close",
     "quorum",
@@ -97,7 +101,6 @@ __all__ = [
     "verify_announcement",
     "verify_receipt",
     "weighed_reports",
-    "weights_of",
 ]
 
 T = TypeVar("T")
@@ -116,6 +119,10 @@ class NotSenderError(CollegiumError):
 
 class NotInCohortError(CollegiumError):
     """A report's trainer is not registered for the task."""
+
+
+class NotDrawnError(CollegiumError):
+    """A trainer reports in a round in which it may not."""
 
 
 class RepeatedReportError(CollegiumError):
@@ -199,7 +206,13 @@ def held_of(
         CollegiumError: naming what does not hold.
     """
     report = message.report
-    if report.staleness and weights_of(context, state) is not None:
+    entry = entry_of(context, state)
+    if entry is not None and report.trainer not in entry.weights:
+        raise NotDrawnError(
+            f"trainer {report.trainer.hex()} reports in round {report.round}, for which it is not drawn",
+            trainer=report.trainer,
+        )
+    if report.staleness and entry is not None:
         raise aggregation.ReportRejectedError(
             f"report is {report.staleness} rounds stale, in a round of weights by quality"
         )
@@ -352,7 +365,7 @@ def check_share(
 def close_for(context: RoundContext, state: RoundState, now: int) -> Close | None:
     """Return the close that this validator would propose now, or None while it is worth waiting.
 
-    At once (after the grace) when every registered trainer's report has receipts from enough seats; when a quorum of
+    At once (after the grace) when every awaited trainer's report has receipts from enough seats; when a quorum of
     trainers have reported and stragglers have had their time, or at the deadline, with what there is: as many reports
     as possible such that the seats of Q hold a receipt for every one of them. At the deadline none if that is not more
     than half, where the round may be skipped. Enough means that the sum decodes although `lying_max` seats of Q lie.
@@ -379,7 +392,8 @@ def _choice(context: RoundContext, state: RoundState, now: int) -> tuple[list[Di
         return None
     admitted, seats = _best(context, state)
     few = carrying(context, state, admitted) < least_admitted(context, state)
-    if not late and (few or not seats or not (complete or len(admitted) >= quorum(context))):
+    counted = len(awaited_among(context, state, admitted))
+    if not late and (few or not seats or not (complete or counted >= quorum(context, state))):
         return None
     if few:
         if not context.agreed.may_skip(state.terms.round):
@@ -390,7 +404,7 @@ def _choice(context: RoundContext, state: RoundState, now: int) -> tuple[list[Di
 
 def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Digest], seats: frozenset[int]) -> Close:
     order, held = tuple(sorted(seats)), state.held()
-    weights, reports = weights_of(context, state), [held[report].report for report in admitted]
+    entry, reports = entry_of(context, state), [held[report].report for report in admitted]
     listed, receipts = list_receipts([state.receipts[seat] for seat in order])
     return Close(
         task=state.terms.task,
@@ -398,7 +412,7 @@ def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Diges
         terms=state.terms.digest,
         seats=order,
         reports=tuple(admitted),
-        weights=report_weights(state.terms, weights, reports),
+        weights=report_weights(state.terms, entry, reports),
         listed=listed,
         receipts=receipts,
         registered=registers(context.agreed, state, admitted),
@@ -406,61 +420,79 @@ def _close_of(context: RoundContext, state: RoundState, admitted: Sequence[Diges
     )
 
 
-def weights_of(context: RoundContext, state: RoundState) -> Mapping[bytes, int] | None:
-    """Return what each trainer's report weighs in this round by its quality; None: by its staleness.
+def entry_of(context: RoundContext, state: RoundState) -> RoundEntry | None:
+    """Return who may report in this round by its quality, and what each report weighs; None: all, by staleness.
 
     None as well while the round's model is not here: then no report is, either, and no close of any is voted for.
     """
     quality, terms, model = context.quality, state.terms, state.model
     if quality is None or state.lacks_model:
         return None
-    return context.work.once(("weights", terms.digest), lambda: quality.weights(terms.round, model))
+    return context.work.once(("entry", terms.digest), lambda: quality.entry(terms.round, model, terms.beacon))
 
 
-def report_weights(
-    terms: RoundTerms, weights: Mapping[bytes, int] | None, reports: Iterable[Report]
-) -> tuple[int, ...]:
-    """Return what reports weigh: by trainer, where there are such weights, else by staleness."""
-    if weights is None:
+def awaited_trainers(context: RoundContext, state: RoundState) -> frozenset[bytes]:
+    """Return the trainers that a round waits for: whose reports may come and count, and who has sent no wrong proof."""
+    entry = entry_of(context, state)
+    expected = context.cohort if entry is None else context.cohort & entry.awaited
+    return expected - state.failing()
+
+
+def awaited_among(context: RoundContext, state: RoundState, reports: Iterable[Digest]) -> frozenset[bytes]:
+    """Return which of the awaited trainers these reports, all of them here, are of."""
+    held = state.held()
+    return awaited_trainers(context, state).intersection(held[report].report.trainer for report in reports)
+
+
+def report_weights(terms: RoundTerms, entry: RoundEntry | None, reports: Iterable[Report]) -> tuple[int, ...]:
+    """Return what reports weigh: by trainer, where the round has such weights, else by staleness."""
+    if entry is None:
         return tuple(terms.weight(report.staleness) for report in reports)
-    return tuple(weights.get(report.trainer, 0) for report in reports)
+    return tuple(entry.weights.get(report.trainer, 0) for report in reports)
 
 
 def carrying(context: RoundContext, state: RoundState, reports: Collection[Digest]) -> int:
     """Return how many of these reports, all of them here, carry weight: only those hide each other in a sum."""
-    weights = weights_of(context, state)
-    if weights is None:
+    entry = entry_of(context, state)
+    if entry is None:
         return len(reports)
     held = state.held()
-    return sum(weights.get(held[report].report.trainer, 0) > 0 for report in reports)
+    return sum(entry.weights.get(held[report].report.trainer, 0) > 0 for report in reports)
 
 
-def _measure(context: RoundContext, state: RoundState, reports: Collection[Digest]) -> tuple[int, int]:
-    """Return by what a choice of reports is compared with another: those that carry weight, then all."""
-    return carrying(context, state, reports), len(reports)
+def _measure(context: RoundContext, state: RoundState, reports: Collection[Digest]) -> tuple[int, int, int]:
+    """Return by what a choice of reports is compared with another: those that carry weight, the awaited ones, all."""
+    return carrying(context, state, reports), len(awaited_among(context, state, reports)), len(reports)
 
 
-def quorum(context: RoundContext) -> int:
-    """Return of how many trainers the reports suffice to close a round before its deadline."""
-    return len(context.cohort) if context.quorum is None else context.quorum
+def quorum(context: RoundContext, state: RoundState) -> int:
+    """Return of how many awaited trainers the reports suffice to close a round before its deadline: at most of all."""
+    everybody = len(awaited_trainers(context, state))
+    return everybody if context.quorum is None else min(context.quorum, everybody)
+
+
+def may_be_fewer(context: RoundContext, state: RoundState) -> bool:
+    """Tell whether the round may close before its deadline without some of those that it waits for."""
+    return context.quorum is not None and context.quorum < len(awaited_trainers(context, state))
 
 
 def enough_since(context: RoundContext, state: RoundState) -> int | None:
-    """Return when the reports of a quorum of trainers had arrived here, leaving out those whose proofs fail."""
-    if len(state.arrived) < quorum(context):
+    """Return when the reports of a quorum of awaited trainers had arrived here, leaving out those whose proofs fail."""
+    needed = quorum(context, state)
+    if len(state.arrived) < needed or not needed:
         return None
-    first: dict[bytes, int] = {}
+    first, expected = dict[bytes, int](), awaited_trainers(context, state)
     for report, held in state.admissible().items():
-        if report in state.arrived:
+        if report in state.arrived and held.report.trainer in expected:
             came = state.arrived[report]
             first[held.report.trainer] = min(came, first.get(held.report.trainer, came))
     times = sorted(first.values())
-    return times[quorum(context) - 1] if len(times) >= quorum(context) else None
+    return times[needed - 1] if len(times) >= needed else None
 
 
 def has_enough(context: RoundContext, state: RoundState, now: int) -> bool:
     """Tell whether a quorum of trainers have reported, fewer than all, and stragglers have had their time since."""
-    since = enough_since(context, state) if quorum(context) < len(context.cohort) else None
+    since = enough_since(context, state) if may_be_fewer(context, state) else None
     return since is not None and now >= since + context.timing.straggler_ms
 
 
@@ -540,22 +572,22 @@ def least_admitted(context: RoundContext, state: RoundState) -> int:
     however receipts are withheld. Reports that one trainer signed count once: else it could have the round skipped.
     Only those that carry weight count, here and in the close: the others are in no sum.
     """
-    weights = weights_of(context, state)
+    entry = entry_of(context, state)
     signers = {held.report.trainer for held in state.admissible().values()}
-    trainers = signers if weights is None else {trainer for trainer in signers if weights.get(trainer, 0)}
+    trainers = signers if entry is None else {trainer for trainer in signers if entry.weights.get(trainer, 0)}
     return max(context.cohort_min, min(-(-len(trainers) // 2) + 1, len(trainers)))
 
 
 def is_complete(context: RoundContext, state: RoundState) -> bool:
-    """Tell whether every registered trainer's report is proved, and has receipts enough to bear `lying_max` liars.
+    """Tell whether every awaited trainer's report is proved, and has receipts enough to bear `lying_max` liars.
 
-    A trainer whose proof does not verify is not waited for.
+    A trainer whose proof does not verify is not waited for, nor one whose report would weigh nothing whatever it says.
     """
-    enough = aggregation.seats_needed(context.seats, context.lying_max)
-    if len(state.receipts) < enough or len(state.held()) < len(context.cohort) - state.failing():
+    enough, expected = aggregation.seats_needed(context.seats, context.lying_max), awaited_trainers(context, state)
+    if not expected or len(state.receipts) < enough or len(state.held()) < len(expected):
         return False
-    admissible = state.admissible()
-    if len({held.report.trainer for held in admissible.values()}) != len(context.cohort) - state.failing():
+    admissible = {report: held for report, held in state.admissible().items() if held.report.trainer in expected}
+    if len({held.report.trainer for held in admissible.values()}) != len(expected):
         return False
     reports = frozenset(admissible)
     whole = sum(receipt.names >= reports for receipt in state.receipts.values())
@@ -587,12 +619,12 @@ def check_close(
     cohort_min: int,
     lying_max: int,
     may_skip: bool = True,
-    weights: Mapping[bytes, int] | None = None,
+    entry: RoundEntry | None = None,
 ) -> None:
     """Check a close against its rules and every receipt in it; `reports` are the known ones of the round, by id.
 
-    `weights`: what each trainer's report weighs, as `Quality.weights` says; None: they weigh by staleness. Whether a
-    close leaves out what should be in it is `leaves_out`: that depends on what a validator knows and when.
+    `entry`: who may report and what that weighs, as `Quality.entry` says; None: all, by staleness. Whether a close
+    leaves out what should be in it is `leaves_out`: that depends on what a validator knows and when.
 
     Raises:
         CloseRefusedError: naming the broken rule.
@@ -619,17 +651,19 @@ def check_close(
         trainers.add(report.trainer)
     if len(trainers) != len(close.reports):
         raise CloseRefusedError("two reports of one trainer in one close")
-    _check_weights(terms, close, [reports[report] for report in close.reports], cohort_min, weights)
+    _check_weights(terms, close, [reports[report] for report in close.reports], cohort_min, entry)
 
 
 def _check_weights(
-    terms: RoundTerms, close: Close, reports: Sequence[Report], cohort_min: int, weights: Mapping[bytes, int] | None
+    terms: RoundTerms, close: Close, reports: Sequence[Report], cohort_min: int, entry: RoundEntry | None
 ) -> None:
-    """Check that every report weighs what it must, and that enough of them weigh anything to hide each other."""
-    stale = [report.id for report in reports if report.staleness and weights is not None]
-    if stale:
-        raise CloseRefusedError(f"report {stale[0].hex()} is stale, in a round of weights by quality")
-    expected = report_weights(terms, weights, reports)
+    """Check that all may report, that every report weighs what it must, and that enough do to hide each other."""
+    for report in reports:
+        if entry is not None and report.staleness:
+            raise CloseRefusedError(f"report {report.id.hex()} is stale, in a round of weights by quality")
+        if entry is not None and report.trainer not in entry.weights:
+            raise CloseRefusedError(f"trainer {report.trainer.hex()} is not drawn for round {close.round}")
+    expected = report_weights(terms, entry, reports)
     if close.weights != expected:
         raise CloseRefusedError(f"weights {close.weights}, expected {expected}")
     weighty = sum(weight > 0 for weight in expected)
@@ -662,20 +696,20 @@ def _check_skip(close: Close, may_skip: bool) -> None:
 def leaves_out(context: RoundContext, state: RoundState, close: Close, now: int) -> str | None:
     """Return why a valid close must not be voted for now, or None: nobody may choose whom a trainer hides among.
 
-    Before this validator's own deadline only the whole cohort will do, but those whose proofs do not verify, or, when
-    stragglers have had their time, a quorum; and then of all that came in the first half of that time (the second half
-    is for validators that began to count a little earlier). After the deadline, as many reports as it would admit, and
-    of more than half of the trainers known here, or none at all. A round that has taken twice its time may be skipped
-    whatever is here: validators that know of different reports must not wait for each other for ever, and a skipped
-    round tells nothing of anybody.
+    Before this validator's own deadline only all that are awaited will do, but those whose proofs do not verify, or,
+    when stragglers have had their time, a quorum; and then of all that came in the first half of that time (the second
+    half is for validators that began to count a little earlier). After the deadline, as many reports as it would admit,
+    and of more than half of the trainers known here, or none at all. A round that has taken twice its time may be
+    skipped whatever is here: validators that know of different reports must not wait for each other for ever, and a
+    skipped round tells nothing of anybody.
     """
-    expected = len(context.cohort) - state.failing()
-    if len(close.reports) == expected and close.reports:
+    expected, there = awaited_trainers(context, state), awaited_among(context, state, close.reports)
+    if close.reports and there == expected:
         return None
     if now < state.began_ms + context.timing.deadline_ms:
         since = enough_since(context, state)
-        if since is None or not has_enough(context, state, now) or len(close.reports) < quorum(context):
-            return f"{len(close.reports)} of {expected} registered trainers before the deadline"
+        if since is None or not has_enough(context, state, now) or len(there) < quorum(context, state):
+            return f"{len(there)} of {len(expected)} awaited trainers before the deadline"
         timely = _best(context, state, since + context.timing.straggler_ms // 2)[0]
         few = carrying(context, state, close.reports) < least_admitted(context, state)
         few = few or _measure(context, state, close.reports) < _measure(context, state, timely)
@@ -790,7 +824,7 @@ def open_close(
             opened = aggregation.open_sum(state.terms, key_sums, total, sum(close.weights))
             rule = context.quality
             quality = None if rule is None else (rule, weighed_reports(close, held), state.records)
-            return "opened", opened, model_after(context.agreed, close.round, state.model, opened.total, quality)
+            return "opened", opened, model_after(context.agreed, state.terms, state.model, opened.total, quality)
         except aggregation.SumLostError:
             return "lost", None, state.model
         except CollegiumError:
@@ -802,7 +836,7 @@ def open_close(
 
 def model_after(
     agreed: Agreed,
-    round_number: int,
+    terms: RoundTerms,
     model: bytes,
     total: IntArray,
     quality: tuple[Quality, Sequence[WeighedReport], Sequence[bytes]] | None = None,
@@ -811,8 +845,7 @@ def model_after(
 
     Args:
         agreed: the task's public work.
-        round_number: the round.
-        model: the state that it started from.
+        terms: the round's; model: the state that it started from.
         total: the opened sum.
         quality: where reports weigh by it: how, the reports of the close and the round's records, each in their order.
 
@@ -820,11 +853,11 @@ def model_after(
         CollegiumError: what the close admits gives no such state. That is the same everywhere: nothing but the order,
             the close and the sum that it opens goes in. So the round is `invalid`, as if the sum did not open.
     """
-    stepped = agreed.step(round_number, model, total)
+    stepped = agreed.step(terms.round, model, total)
     if quality is None:
         return stepped
     rule, reports, records = quality
-    return rule.step(round_number, model, stepped, total, reports, records)
+    return rule.step(terms.round, model, terms.beacon, stepped, total, reports, records)
 
 
 def weighed_reports(close: Close, held: Mapping[Digest, Held]) -> list[WeighedReport]:

@@ -588,12 +588,12 @@ class RoundState:
         """Return the state that knows a report's proof and registration to have been verified here."""
         return replace(self, verified=self.verified | {report.id}, vetted=self.vetted | {report.registration})
 
-    def failing(self) -> int:
-        """Return how many trainers have sent a report whose proof does not verify, and no other that is here."""
+    def failing(self) -> frozenset[bytes]:
+        """Return the trainers that have sent a report whose proof does not verify, and no other that is here."""
         if not self.rejected:
-            return 0
+            return frozenset()
         held, others = self.held(), {entry.report.trainer for entry in self.admissible().values()}
-        return len({held[report].report.trainer for report in self.rejected if report in held} - others)
+        return frozenset(held[report].report.trainer for report in self.rejected if report in held) - others
 
     def next_set(self, context: RoundContext) -> EpochSet:
         """Return the validators of the round after this one."""

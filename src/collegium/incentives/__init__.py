@@ -33,8 +33,9 @@ from ._errors import (
     StewardRecordError,
 )
 from ._fixed import FRACTION_BITS, ONE, PRECISION_BITS, PRECISION_ONE, STAKE_MAX, weighted_median, weighted_median_rows
-from ._fold import FoldRule, OrderedRecord, ReportScore, first_quality_state, fold_round, report_scale, round_weights
+from ._fold import FoldRule, OrderedRecord, ReportScore, first_quality_state, fold_round, report_scale
 from ._norm import NORM_MAX, next_norm_bound
+from ._places import RoundPlaces, round_places
 from ._policy import POLICY_RANGES, WATCHFUL, Policy, policy_digest
 from ._quality_state import (
     NO_SCORE,
@@ -104,6 +105,7 @@ __all__ = [
     "QualityState",
     "ReportScore",
     "RoundInputError",
+    "RoundPlaces",
     "ScoreScale",
     "ScoredRound",
     "Standing",
@@ -133,7 +135,7 @@ __all__ = [
     "record_digest",
     "reference_utility",
     "report_scale",
-    "round_weights",
+    "round_places",
     "score_commitment",
     "score_scale",
     "scoring_direction",

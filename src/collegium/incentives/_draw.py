@@ -36,8 +36,8 @@ class Draw:
 def draw(policy: Policy, standing: Standing, stakes: Int64Array, places: int, beacon: bytes) -> Draw:
     """Return the trainers drawn for a round of so many places; a share of them is kept for probation.
 
-    Where nobody is on probation, or nobody else is there, the others have all places. Who has no stake, or is locked
-    out, is not drawn.
+    That is one at least, of two or more. Where nobody is on probation, or nobody else is there, the others have all
+    places. Who has no stake, or is locked out, is not drawn.
 
     Raises:
         RoundInputError: places out of range, or stakes that do not fit.
@@ -54,9 +54,9 @@ def draw(policy: Policy, standing: Standing, stakes: Int64Array, places: int, be
     estimate, _ = utility(policy, standing)
     reference = reference_utility(policy, standing, stakes)
     factor = np.clip((estimate << FRACTION_BITS) // reference, policy.sampling_floor, ONE)
-    kept = places * policy.probation_share >> FRACTION_BITS if waiting.size else 0
-    if not vetted.size:
-        kept = places if waiting.size else 0
+    kept = 0
+    if waiting.size:
+        kept = min(max(places * policy.probation_share >> FRACTION_BITS, 1), places - 1) if vetted.size else places
     sizes = [int(stakes[i]) * int(factor[i]) for i in vetted]
     old = _systematic(vetted.tolist(), sizes, places - kept, hash_fields("draw-vetted", beacon, standing.round))
     sizes = [int(stakes[i]) for i in waiting]

@@ -35,12 +35,10 @@ __all__ = [
     "first_quality_state",
     "fold_round",
     "report_scale",
-    "round_weights",
 ]
 
 NORM_BITS: Final = 8  # of a fraction, in C
 NORM_MIN: Final = 16
-STILL_MAX: Final = 3  # rounds in a row without a sum, behind which everybody weighs the same
 _FALL_BITS, _RISE_BITS = 6, 3  # C falls by a 64th a round and rises by an eighth
 
 
@@ -53,12 +51,14 @@ class FoldRule:
         noise: standard deviation of a score's noise, in scores of an update that moves C a row along v.
         weighted_min: how many trainers must have weight; where fewer would, all have the greatest.
         rows_max: the most that a report uses.
+        places: of a round, which the beacon draws; 0: all may report.
     """
 
     policy: Policy
     noise: Fraction
     weighted_min: int
     rows_max: int
+    places: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +98,6 @@ def first_quality_state(
     )
 
 
-def round_weights(policy: Policy, state: QualityState, round_number: int) -> Int64Array:
-    """Return what each trainer's report weighs in a round that starts from this state.
-
-    Where no sum has opened for `STILL_MAX` rounds all have the greatest weight. A round without one leaves the state:
-    those few who alone have weight could else, by not reporting, keep every round from closing for ever.
-    """
-    if round_number > state.round + 1 + STILL_MAX:
-        return np.full(len(state.weights), policy.weight_max, np.int64)
-    return state.weights
-
-
 def report_scale(state: QualityState, rows: int, noise: Fraction) -> ScoreScale:
     """Return what a report of so many rows is scored in, in the round after a state that has a direction.
 
@@ -126,6 +115,7 @@ def fold_round(
     rows: int,
     reports: Sequence[ReportScore],
     records: Sequence[OrderedRecord],
+    hits: Int64Array | None = None,
 ) -> QualityState:
     """Return the state after a round.
 
@@ -133,15 +123,17 @@ def fold_round(
         total: what was opened, without its row count, shape (parameters,); rows: that count.
         reports: of the close, in any order.
         records: of the round's stewards, one each, admitted by the rule of section 9.
+        hits: how often each trainer was drawn (`round_places`), in the standing's order; None: once.
     """
     # 1. scores, standing, weights
     scores = np.full(len(before.standing), NO_SCORE, np.int64)
     standing, weights = before.standing, before.weights.copy()
     if before.has_direction:
-        scores = _scores(rule, before, reports)
+        ones = np.ones(len(standing), np.int64)
+        hits = ones if hits is None else hits
+        scores = _scores(rule, before, reports, hits)
         places = np.flatnonzero(scores != NO_SCORE)
-        ones = np.ones(len(places), np.int64)
-        scored = ScoredRound(places, scores[places], ones, np.ones(len(standing), np.int64))
+        scored = ScoredRound(places, scores[places], hits[places], ones)
         weighed = weigh(rule.policy, standing, scored)
         standing, weights[places] = weighed.standing, weighed.weights
     weights = _next_weights(rule, standing, weights)
@@ -166,14 +158,14 @@ def fold_round(
     )
 
 
-def _scores(rule: FoldRule, before: QualityState, reports: Sequence[ReportScore]) -> Int64Array:
-    """Return every trainer's score, `NO_SCORE` of who did not report, is locked out, or could have chosen its noise."""
+def _scores(rule: FoldRule, before: QualityState, reports: Sequence[ReportScore], hits: Int64Array) -> Int64Array:
+    """Return every trainer's score, `NO_SCORE` of who did not report, may not, or could have chosen its noise."""
     standing = before.standing
     place = {account: index for index, account in enumerate(standing.addresses)}
     scores = np.full(len(standing), NO_SCORE, np.int64)
     for report in reports:
         index = place[report.account]
-        if report.value is not None and standing.locked_until[index] <= standing.round:
+        if report.value is not None and hits[index] and standing.locked_until[index] <= standing.round:
             scale = report_scale(before, report.rows, rule.noise)
             (scores[index],) = normalise_scores([report.value], scale)
     return scores

@@ -213,7 +213,7 @@ def open_sum(
     try:
         opened = aggregation.open_sum(terms, sums, total, sum(close.weights))
         quality = None if task.quality is None else (task.quality, weighed_reports(close, held), records)
-        after = model_after(task, close.round, model, opened.total, quality)
+        after = model_after(task, terms, model, opened.total, quality)
     except aggregation.SumLostError:
         return "lost", None, model
     except CollegiumError:

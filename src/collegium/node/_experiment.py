@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from collegium.aggregation import COMMITTEE_DOMAIN, KEY_CODE
 from collegium.consensus import CHANGE_WINDOWS, faulty_max, seat_quorum
 from collegium.errors import CollegiumError
+from collegium.incentives import HITS_MAX
 from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
 from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 
@@ -205,12 +206,14 @@ class CohortSettings:
         minimum: how few of all of them one sum may add.
         staleness: how many rounds old the model may be that an update was trained from.
         quorum: of how many, or of what share of all, the reports suffice to close a round; None: of all.
+        places: of each round of training, which the beacon draws by reputation; 0: all report.
     """
 
     per_site: int
     minimum: int
     quorum: int | Fraction | None = None
     staleness: int = 0
+    places: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,11 +488,12 @@ def _rule_mapping(rule: RuleSettings) -> dict[str, object]:
 
 
 def _trainers_mapping(trainers: CohortSettings) -> dict[str, object]:
-    """Return who trains as plain values; quorum and staleness, younger than the format, only where there are any."""
+    """Return who trains as plain values; what is younger than the format, only where there is any."""
     mapping, quorum = asdict(trainers), trainers.quorum
     del mapping["quorum"]
-    if not trainers.staleness:
-        del mapping["staleness"]
+    for key in ("staleness", "places"):
+        if not mapping[key]:
+            del mapping[key]
     if quorum is not None:
         mapping["quorum"] = as_quotient(quorum) if isinstance(quorum, Fraction) else quorum
     return mapping
@@ -727,7 +731,12 @@ def _trainers(section: Section) -> CohortSettings:
         minimum=section.integer("minimum", 2, PER_SITE_MAX, default=4),
         quorum=section.count_or_share("quorum", 2, TRAINERS_MAX, TERM_MAX),
         staleness=section.integer("staleness", 0, STALENESS_MAX, default=0),
+        places=section.integer("places", 0, HITS_MAX, default=0),
     )
+    if section.ok and 0 < settings.places < settings.minimum:
+        section.note("places", "conflict", f"is {settings.places}, below trainers.minimum, {settings.minimum}")
+    if section.ok and settings.places and settings.quorum is not None:
+        section.note("places", "conflict", "is given, and trainers.quorum, too: a round waits for all that it draws")
     if section.ok and isinstance(settings.quorum, int) and settings.quorum < settings.minimum:
         section.note("quorum", "conflict", f"is {settings.quorum}, below trainers.minimum, {settings.minimum}")
     section.close()
@@ -827,7 +836,10 @@ def _check_shards(section: Section, settings: CommitteeSettings) -> None:
 
 def _check_stewards(experiment: Experiment, sections: Mapping[str, Section]) -> None:
     """Note stewards where scores cannot be proved, or would be of no use."""
-    level = experiment.task.level
+    level, drawn = experiment.task.level, experiment.trainers.places
+    if experiment.stewards is None and drawn and sections["trainers"].ok:
+        text = f"is {drawn}, and [stewards] is not given: who is drawn more often nobody measures"
+        sections["trainers"].note("places", "conflict", text)
     if experiment.stewards is None or not sections["stewards"].ok:
         return
     if level != "proved" and sections["task"].ok:

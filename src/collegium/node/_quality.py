@@ -1,6 +1,6 @@
 """The quality rule of a task with stewards: what consensus, a trainer and an auditor each need of it.
 
-    weights         what each trainer's report weighs in a round
+    entry           who may report in a round, and what that weighs
     demand          what a report's proof must show of its score; `ScoreFront` stands before the proof
     check_record    which of the stewards' records a round takes
     step            the state of quality after a round (`incentives.fold_round`)
@@ -11,7 +11,7 @@ The state of quality is the end of the model state. docs/spec/quality.md, sectio
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from collegium.aggregation import RoundTerms
 from collegium.algebra import P
-from collegium.consensus import WeighedReport
+from collegium.consensus import RoundEntry, WeighedReport
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.incentives import (
@@ -32,6 +32,7 @@ from collegium.incentives import (
     Policy,
     QualityState,
     ReportScore,
+    RoundPlaces,
     StewardRecord,
     decode_quality_state,
     decode_steward_record,
@@ -42,7 +43,7 @@ from collegium.incentives import (
     quality_state_bytes,
     record_digest,
     report_scale,
-    round_weights,
+    round_places,
     score_commitment,
     steward_record_bytes,
 )
@@ -122,6 +123,7 @@ class QualityRule:
         rows_max: the most that a report uses.
         trainers, stewards: accounts, in the order of the genesis.
         parameters: of the model.
+        places: of a round, which the beacon draws; 0: all may report.
 
     Raises:
         StewardsRefusedError: a record about so many parameters is too long.
@@ -135,6 +137,7 @@ class QualityRule:
     trainers: tuple[bytes, ...]
     stewards: tuple[bytes, ...]
     parameters: int
+    places: int = 0
 
     def __post_init__(self) -> None:
         length = steward_record_bytes(self.parameters)
@@ -197,12 +200,23 @@ class QualityRule:
 
     # ---------------------------------------------------------------------------------------- what consensus asks
 
-    def weights(self, round_number: int, model: bytes) -> Mapping[bytes, int] | None:
-        """Return what each trainer's report weighs, by account; None in round 0, whose sums are no training."""
+    def entry(self, round_number: int, model: bytes, beacon: Digest) -> RoundEntry | None:
+        """Return who may report, what that weighs, and whom the round waits for; None in round 0, which trains nothing.
+
+        Who is locked out may report to appeal, if it was not drawn, too; nobody waits for it.
+        """
         if round_number == 0:
             return None
-        weights = round_weights(self.policy, self.state_of(model), round_number)
-        return dict(zip(self.trainers, weights.tolist(), strict=True))
+        found = self.places_of(self.state_of(model), round_number, beacon)
+        named = list(zip(self.trainers, *(a.tolist() for a in (found.weights, found.hits, found.appeals)), strict=True))
+        return RoundEntry(
+            weights={trainer: weight for trainer, weight, hits, appeal in named if hits or appeal},
+            awaited=frozenset(trainer for trainer, _, hits, _ in named if hits),
+        )
+
+    def places_of(self, state: QualityState, round_number: int, beacon: Digest) -> RoundPlaces:
+        """Return the places of a round that starts from a state."""
+        return round_places(self.policy, state, round_number, beacon, self.places, self.weighted_min)
 
     def check_record(self, round_number: int, model: bytes, before: Sequence[bytes], record: bytes) -> None:
         """Check a steward's record that follows those `before` it in a round.
@@ -244,6 +258,7 @@ class QualityRule:
         self,
         round_number: int,
         model: bytes,
+        beacon: Digest,
         stepped: bytes,
         total: IntArray,
         reports: Sequence[WeighedReport],
@@ -252,6 +267,7 @@ class QualityRule:
         """Return the model state `stepped`, in which the state of quality is still the one before, with the next one.
 
         Args:
+            beacon: of the round's terms, which drew who may report.
             total: what was opened, its last entry the row count.
             reports: of the close, their proofs verified.
             records: of the round, each checked by `check_record`.
@@ -261,7 +277,8 @@ class QualityRule:
         before = self.state_of(stepped)
         scores = [self._score(report, scored=before.has_direction) for report in reports]
         ordered = [OrderedRecord(decode_steward_record(data, self.task), record_digest(data)) for data in records]
-        after = fold_round(self.fold_rule, before, round_number, total[:-1], int(total[-1]), scores, ordered)
+        hits = self.places_of(before, round_number, beacon).hits
+        after = fold_round(self.fold_rule, before, round_number, total[:-1], int(total[-1]), scores, ordered, hits)
         return stepped[: -self.state_bytes] + encode_quality_state(after)
 
     def _score(self, found: WeighedReport, *, scored: bool) -> ReportScore:
@@ -282,7 +299,7 @@ class QualityRule:
     @property
     def fold_rule(self) -> FoldRule:
         """What a round's end follows from beside what happened in it."""
-        return FoldRule(self.policy, self.noise, self.weighted_min, self.rows_max)
+        return FoldRule(self.policy, self.noise, self.weighted_min, self.rows_max, self.places)
 
     # ---------------------------------------------------------------------------------------- what a proof shows
 

@@ -32,26 +32,30 @@ class QualityMismatchError(CollegiumError):
     """A state of quality holds a number that its round does not give."""
 
 
-def quality_facts(task: LearningTask, store: Store, models: Sequence[Digest]) -> tuple[dict[str, object] | None, ...]:
+def quality_facts(
+    task: LearningTask, store: Store, models: Sequence[Digest], beacons: Sequence[Digest]
+) -> tuple[dict[str, object] | None, ...]:
     """Return for each round what it said of trainers; None in round 0, and in all rounds of a task without stewards.
 
     Args:
         store: holds the model states.
         models: the digest of the state after each round.
+        beacons: of the terms of each round after round 0.
     """
     if task.quality is None:
         return (None,) * len(models)
     states = [task.decode_state(store.get(digest, MODEL_BYTES_MAX)).quality for digest in models]
-    rounds = [_facts(task, number, before, after) for number, (before, after) in enumerate(pairwise(states), 1)]
+    ends = zip(pairwise(states), beacons, strict=True)
+    rounds = [_facts(task, number, *around, beacon) for number, (around, beacon) in enumerate(ends, 1)]
     return (None, *rounds)
 
 
 def _facts(
-    task: LearningTask, number: int, before: QualityState | None, after: QualityState | None
+    task: LearningTask, number: int, before: QualityState | None, after: QualityState | None, beacon: Digest
 ) -> dict[str, object] | None:
-    if before is None or after is None:
+    if task.quality is None or before is None or after is None:
         return None
-    names, folded = dict(task.names), after.round == number
+    names, folded, found = dict(task.names), after.round == number, task.quality.places_of(before, number, beacon)
     return {
         "scored": before.has_direction,
         "records": sum(entry.record != bytes(32) for entry in after.stewards) if folded else 0,
@@ -59,7 +63,8 @@ def _facts(
             {
                 "name": names[account],
                 "score": _score(int(after.scores[place])) if folded else None,
-                "weight": int(before.weights[place]),
+                "drawn": int(found.hits[place]),
+                "weight": int(found.weights[place]),
                 "points": int(after.standing.points[place] - before.standing.points[place]) / ONE,
                 "locked": bool(after.standing.locked_until[place] > after.standing.round),
                 "probation": not after.standing.vetted[place],

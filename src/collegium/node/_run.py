@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,7 @@ from ._statement import (
 from ._steward import records_of
 from ._task import LearningTask
 from ._trace import write_lineage
+from ._trainer import Trainer
 from ._validator_node import ValidatorNode
 from ._work_terms import court_rules
 from ._workers import Workers
@@ -282,7 +284,8 @@ def summary_of(
     told = epoch_facts(epochs, experiment.task.rounds, [handover.gas for handover in chain.handed_over])
     convictions = _conviction_facts(chain, [known.epoch_set for known in epochs.known])
     summary = summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told, convictions)
-    add_quality(summary, quality_facts(task, store, [entry.model for entry in facts]))
+    beacons = [sha256(ordered.certified.header.beacon).digest() for ordered in rounds[:-1]]
+    add_quality(summary, quality_facts(task, store, [entry.model for entry in facts], beacons))
     return summary | _reward_facts(chain, payee_names(experiment, genesis))
 
 
@@ -347,14 +350,15 @@ def _play(
     on_event: Callable[[Event], None],
 ) -> None:
     """Play one round and put what it leaves into the store and the book."""
-    rounds, count = federation.experiment.task.rounds, len(federation.trainers)
+    rounds, trainers = federation.experiment.task.rounds, _entrants(federation)
     if number:
         on_event(RoundStarted(number, rounds))
 
     def told(index: int, name: str) -> None:
-        on_event(ReportSubmitted(number, name, index, count))
+        on_event(ReportSubmitted(number, name, index, len(trainers)))
 
-    beacons, played, ordered = (_play_shards if federation.sharded else _play_one)(federation, book, told, workers)
+    play = _play_shards if federation.sharded else _play_one
+    beacons, played, ordered = play(federation, trainers, book, told, workers)
     book.beacons.append(beacons)
     for line in accusations(federation.genesis, played.evidence):
         on_event(Warning_(f"round {number}: {line}"))
@@ -421,13 +425,27 @@ def _silence(federation: Federation, ordered: OrderedRound | ShardedRound) -> li
     ]
 
 
+def _entrants(federation: Federation) -> list[Trainer]:
+    """Return the trainers that may report in the present round: all, where none are drawn apart."""
+    quality = federation.task.quality
+    if quality is None:
+        return federation.trainers
+    state = present(next(iter(federation.present.values()))).state.round
+    entry = quality.entry(state.terms.round, state.model, state.terms.beacon)
+    return [each for each in federation.trainers if entry is None or each.account.address in entry.weights]
+
+
 def _play_one(
-    federation: Federation, book: _Book, on_report: Callable[[int, str], None], workers: Workers
+    federation: Federation,
+    trainers: list[Trainer],
+    book: _Book,
+    on_report: Callable[[int, str], None],
+    workers: Workers,
 ) -> tuple[Mapping[str, Digest], PlayedRound, OrderedRound]:
     """Play a round with one committee; return each trainer's beacon value, what it left, and what was ordered."""
     epoch, members = federation.epochs.of_round(len(book.rounds)), federation.present
     first = next(iter(members.values()))
-    around = (federation.network, members, epoch.epoch_set, federation.task, federation.trainers)
+    around = (federation.network, members, epoch.epoch_set, federation.task, trainers)
     state = present(first).state.round
     trained = federation.attackers.updates(state.terms, state.model, federation.trainers)
     records = records_of(federation.stewards, federation.task, state.terms.round, state.model)
@@ -437,17 +455,21 @@ def _play_one(
 
 
 def _play_shards(
-    federation: Federation, book: _Book, on_report: Callable[[int, str], None], workers: Workers
+    federation: Federation,
+    trainers: list[Trainer],
+    book: _Book,
+    on_report: Callable[[int, str], None],
+    workers: Workers,
 ) -> tuple[Mapping[str, Digest], PlayedRound, ShardedRound]:
     """Play a round with several committees; as `_play_one`."""
     first = next(iter(federation.sharded.values()))
-    terms, accounts = first.state.shards.terms, [trainer.account.address for trainer in federation.trainers]
+    terms, accounts = first.state.shards.terms, [trainer.account.address for trainer in trainers]
     beacons = {
         trainer.rows.name: terms.shards[terms.shard_of(accounts, trainer.account.address)].beacon
-        for trainer in federation.trainers
+        for trainer in trainers
     }
     epoch_set = federation.genesis.epoch_set
-    around = (federation.network, federation.sharded, epoch_set, federation.task, federation.trainers)
+    around = (federation.network, federation.sharded, epoch_set, federation.task, trainers)
     played = play_sharded_round(*around, os_random, on_report, workers)
     (ordered,) = assemble_sharded(
         *book.enter(first.archive, MERGED_KIND), terms.plan.count, len(book.rounds), book.view_before

@@ -465,6 +465,7 @@ def _quality_rule(genesis: Genesis, experiment: Experiment, spec: ModelSpec, rul
         trainers=tuple(account for account, _ in genesis.trainers),
         stewards=tuple(seat.account for seat in genesis.stewards),
         parameters=spec.parameter_count,
+        places=experiment.trainers.places,
     )
 
 

@@ -33,6 +33,7 @@ from collegium.consensus import (
     Timer,
     ValidatorContext,
     Withdrawals,
+    awaited_trainers,
     decode_payload,
     encode_withdrawal,
     follow_withdrawals,
@@ -294,7 +295,7 @@ class NodeSteps:
             current=state.round.final is None and not state.round.lacks_model,
             given_up=state.replica.vote_state.entry.timeout_certificate is not None,
             certified=state.round.certified is not None,
-            step=step_of(state.round, len(node.context.round.cohort)),
+            step=step_of(state.round, len(awaited_trainers(node.context.round, state.round))),
             persisted=persisted,
         )
 

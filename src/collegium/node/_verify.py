@@ -401,8 +401,8 @@ def _check_round(
     check_records(task, ordered, model)
     if audit.remeasured is not None and ordered.records:
         audit.remeasured.check(task, close.round, task.decode_state(model), ordered.records)
-    weights = None if task.quality is None else task.quality.weights(close.round, model)
-    check_close(work, terms, close, known, task.cohort_min, task.lying_max, task.may_skip(close.round), weights)
+    drawn = None if task.quality is None else task.quality.entry(close.round, model, terms.beacon)
+    check_close(work, terms, close, known, task.cohort_min, task.lying_max, task.may_skip(close.round), drawn)
     check_certified(work, office.set_of(close.round), terms, ordered.certified)
     office.check_value(close.round, header.beacon)
     office.check_keys(genesis.task, header)

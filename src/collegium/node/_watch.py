@@ -231,7 +231,7 @@ def _shown(run: WatchedRun, number: int) -> Finding | None:
 class _Public:
     """What a round publishes, and what its public work gives."""
 
-    weights: tuple[int, ...]
+    weights: tuple[int | None, ...]  # None: of a trainer that may not report in this round
     outcome: str
     opened: OpenedSum | None
     before: bytes
@@ -257,7 +257,7 @@ def recompute(run: WatchedRun, number: int) -> Finding | None:
 
 def _wrong_sum(close: Close, header: Header, public: _Public) -> tuple[Work, str] | None:
     """Return what is wrong before the model: weights, outcome, the opened sum, or whose key sums were left out."""
-    if public.weights != close.weights:
+    if public.weights != close.weights:  # "None" is said of a report of somebody who may not report
         return "weights", f"the reports' weights are {list(public.weights)}, the close has {list(close.weights)}"
     if public.outcome != header.outcome:
         return "outcome", f"the round is {public.outcome}, the header calls it {header.outcome}"
@@ -294,23 +294,25 @@ def _recompute(run: WatchedRun, number: int) -> _Public:
     return _Public(weights, "opened", opened, before, after)
 
 
-def _weights(run: WatchedRun, number: int, before: bytes, reports: Sequence[Report]) -> tuple[int, ...]:
-    """Return what a round's reports weigh."""
+def _weights(run: WatchedRun, number: int, before: bytes, reports: Sequence[Report]) -> tuple[int | None, ...]:
+    """Return what a round's reports weigh; None for a report of a trainer that is not drawn for the round."""
     quality, terms = run.task.quality, run.terms[number]
-    weights = None if quality is None else quality.weights(number, before)
-    return report_weights(terms, weights, reports)
+    entry = None if quality is None else quality.entry(number, before, terms.beacon)
+    if entry is None:
+        return report_weights(terms, None, reports)
+    return tuple(entry.weights.get(report.trainer) for report in reports)
 
 
 def _model_after(
     run: WatchedRun, store: Store, number: int, before: bytes, total: IntArray, reports: Sequence[Report]
 ) -> bytes:
     """Return the model state after a round; where reports weigh by quality, with what their proofs say of them."""
-    ordered, quality = run.rounds[number], run.task.quality
+    ordered, quality, terms = run.rounds[number], run.task.quality, run.terms[number]
     if quality is None:
-        return model_after(run.task, number, before, total)
+        return model_after(run.task, terms, before, total)
     proofs = (b"" if r.proof == bytes(32) else store.get(r.proof, OBJECT_BYTES_MAX) for r in reports)
     weighed = [WeighedReport(*entry) for entry in zip(reports, ordered.close.weights, proofs, strict=True)]
-    return model_after(run.task, number, before, total, (quality, weighed, ordered.records))
+    return model_after(run.task, terms, before, total, (quality, weighed, ordered.records))
 
 
 def _recompute_step(run: WatchedRun, number: int, public: _Public, total: IntArray) -> Finding | None:

@@ -177,9 +177,10 @@ class Truth:
         if not isinstance(payload, Close) or payload.round != state.round.terms.round:
             return
         if payload.reports and "half" not in self.quiet:
-            weights = None if self.marks is None else self.marks.weights(payload.round, state.round.model)
+            model, beacon = state.round.model, state.round.terms.beacon
+            entry = None if self.marks is None else self.marks.entry(payload.round, model, beacon)
             known = {held.report.trainer for held in state.round.admissible().values()}
-            held = len([trainer for trainer in known if weights is None or weights[trainer]])
+            held = len([trainer for trainer in known if entry is None or entry.weights.get(trainer)])
             admitted = sum(weight > 0 for weight in payload.weights)
             if 2 * admitted <= held:
                 raise SafetyError(f"validator {index} votes for a close of {admitted} of {held} trainers")
@@ -289,12 +290,15 @@ class Truth:
     def _check_weights(self, close: Close) -> None:
         """Check that reports weigh what the model says of their trainers, or by their age, and enough of them do."""
         most, model = self.agreed.staleness_max(close.round), self.rounds.models[close.round - 1]
-        weights = None if self.marks is None else self.marks.weights(close.round, model)
-        if weights is None:
+        beacon = self.rounds.terms[close.round].beacon
+        entry = None if self.marks is None else self.marks.entry(close.round, model, beacon)
+        if entry is None:
             expected = [2 ** (most - self.rounds.staleness[report]) for report in close.reports]
         else:
-            accounts = [trainer.address for trainer in self.cast.trainers]
-            expected = [weights[accounts[self.rounds.trainer_of[report]]] for report in close.reports]
+            accounts = [self.cast.trainers[self.rounds.trainer_of[report]].address for report in close.reports]
+            if not set(accounts) <= entry.weights.keys():
+                raise SafetyError(f"the final close of round {close.round} admits a report of who is not drawn")
+            expected = [entry.weights[account] for account in accounts]
         if list(close.weights) != expected:
             raise SafetyError(f"the final close of round {close.round} weighs by {close.weights}, not by {expected}")
         if close.reports and sum(weight > 0 for weight in expected) < self.plan.cohort_min:

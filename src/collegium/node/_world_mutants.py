@@ -25,6 +25,7 @@ from collegium.consensus import (
     KeepUpload,
     NextEpoch,
     RoundBroadcast,
+    RoundEntry,
     RoundRecords,
     Store,
     Validator,
@@ -204,6 +205,14 @@ _ordered = RoundRecords.ordered
 
 def _forgetting_records(records: RoundRecords, payload: bytes) -> RoundRecords:
     return replace(_ordered(records, payload), final=())
+
+
+def _taking_everybody(entry_of: Any) -> Any:
+    def entry(context: Any, state: Any) -> RoundEntry | None:
+        found = entry_of(context, state)
+        return found and RoundEntry({**dict.fromkeys(context.cohort, 0), **found.weights}, found.awaited)
+
+    return entry
 
 
 def _drop_lock(_: Any) -> Any:
@@ -537,7 +546,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "reports weigh by their age though the model says what their trainers weigh",
         "a world of four in good weather, in which trainers weigh by quality",
         world(rounds=3, quality=True),
-        instead("consensus._round_rules", "weights_of", lambda _: nothing),
+        instead("consensus._round_rules", "entry_of", lambda _: nothing),
+    ),
+    Mutant(
+        "a report of somebody who is not drawn",
+        "validators take reports of everybody, and closes with them",
+        "a world of four in good weather, in which the beacon says who may report",
+        world(rounds=4, quality=True, draws=True),
+        instead("consensus._round_rules", "entry_of", _taking_everybody),
     ),
     Mutant(
         "record forgotten",

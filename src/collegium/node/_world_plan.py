@@ -85,6 +85,7 @@ class WorldPlan:
         away: from when until when each validator is away: through a whole change, if it is long enough.
         staleness: how many rounds old the model may be that an update was trained from.
         quality: whether trainers weigh by quality, and records are brought to find that out.
+        draws: whether the beacon then says who may report in a round, and whom it waits for.
     """
 
     seed: int
@@ -108,6 +109,7 @@ class WorldPlan:
     away: tuple[tuple[int, int], ...] = ()
     staleness: int = 0
     quality: bool = False
+    draws: bool = False
 
     @property
     def changes(self) -> bool:
@@ -228,6 +230,10 @@ def with_staleness(plan: WorldPlan) -> WorldPlan:
 
 
 def with_quality(plan: WorldPlan) -> WorldPlan:
-    """Return a plan in which trainers weigh by quality, and a close may soon leave no record out."""
+    """Return a plan in which trainers weigh by quality, half of the time the drawn ones alone.
+
+    A close may soon leave no record out.
+    """
     rng = Random(f"quality {plan.seed}")  # noqa: S311 - a simulated choice, no secret
-    return replace(plan, quality=True, timing=replace(plan.timing, keys_ms=rng.choice((50, 300, 1_000))))
+    timing = replace(plan.timing, keys_ms=rng.choice((50, 300, 1_000)))
+    return replace(plan, quality=True, timing=timing, draws=rng.random() < 0.5)

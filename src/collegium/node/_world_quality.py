@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from collegium.consensus import WeighedReport
+from collegium.consensus import RoundEntry, WeighedReport
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
@@ -36,20 +36,30 @@ def make_record(author: int, round_number: int, draw: bytes) -> bytes:
 class Marks:
     """Weights that a model's hash draws: 0 for some trainers in each round, and the model tells what it was told.
 
-    Where fewer than `minimum` would carry weight, all weigh most, as in a task of stewards.
+    Where fewer than `minimum` would carry weight, all weigh most, as in a task of stewards. With `draws` the round's
+    beacon leaves some out, and of others it says that nobody waits for them.
     """
 
     trainers: tuple[bytes, ...]
     minimum: int
+    draws: bool = False
 
-    def weights(self, round_number: int, model: bytes) -> Mapping[bytes, int] | None:
-        """Return what each trainer weighs; in round 0 all alike."""
+    def entry(self, round_number: int, model: bytes, beacon: Digest) -> RoundEntry | None:
+        """Return who may report and weighs what; in round 0 all alike."""
         if round_number == 0:
             return None
-        drawn = sha256(b"weights" + model).digest()
+        drawn, lots = sha256(b"weights" + model).digest(), sha256(b"lots" + beacon).digest()
         weights = {trainer: drawn[place] % (HEAVIEST + 1) for place, trainer in enumerate(self.trainers)}
-        enough = sum(weight > 0 for weight in weights.values()) >= self.minimum
-        return weights if enough else dict.fromkeys(self.trainers, HEAVIEST)
+        if sum(weight > 0 for weight in weights.values()) < self.minimum:
+            weights = dict.fromkeys(self.trainers, HEAVIEST)
+        everybody = RoundEntry(weights, frozenset(self.trainers))
+        if not self.draws:
+            return everybody
+        kept = [trainer for place, trainer in enumerate(self.trainers) if lots[place] % 4]
+        waited = frozenset(trainer for place, trainer in enumerate(self.trainers) if lots[place] % 4 > 1)
+        weighed = {trainer: weights[trainer] if trainer in waited else 0 for trainer in kept}
+        enough = sum(weight > 0 for weight in weighed.values()) >= self.minimum
+        return RoundEntry(weighed, waited) if enough else everybody
 
     def check_record(self, round_number: int, model: bytes, before: Sequence[bytes], record: bytes) -> None:
         """Check that an author made this record, and that it follows none of his."""
@@ -65,6 +75,7 @@ class Marks:
         self,
         round_number: int,
         model: bytes,
+        beacon: Digest,
         stepped: bytes,
         total: npt.NDArray[np.int64],
         reports: Sequence[WeighedReport],

@@ -181,7 +181,8 @@ def marks_of(plan: WorldPlan, cast_: Cast) -> Marks | None:
     """Return how a world's trainers weigh; None where they weigh alike."""
     if not plan.quality:
         return None
-    return Marks(tuple(cast_.trainers[place].address for place in range(len(plan.trainers))), plan.cohort_min)
+    trainers = tuple(cast_.trainers[place].address for place in range(len(plan.trainers)))
+    return Marks(trainers, plan.cohort_min, plan.draws)
 
 
 # ------------------------------------------------------------------------------------------------ trainers

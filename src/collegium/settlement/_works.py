@@ -16,7 +16,7 @@ from collegium import algebra
 from collegium.aggregation import KeySum, Layout, Report, RoundTerms, seats_needed
 from collegium.consensus import Close, EpochSet, Header
 from collegium.crypto import Digest, frame_fields
-from collegium.incentives import FoldRule
+from collegium.incentives import FoldRule, Policy
 from collegium.settlement._dissection_players import PARTS
 from collegium.settlement._errors import WorkTermsError
 from collegium.settlement._machine import STEPS_MAX
@@ -72,12 +72,15 @@ class QualityTerms:
     @property
     def parameters(self) -> dict[str, int]:
         """What the program of quality is compiled with."""
-        policy = {name.upper(): value % WORDS for name, value in asdict(self.rule.policy).items()}
-        return policy | {
+        return _policy_words(self.rule.policy) | {
             "ROWS_MAX": self.rule.rows_max,
             "WEIGHTED_MIN": self.rule.weighted_min,
             **digest_words("BENCH", sha256(self.accounts).digest()),
         }
+
+
+def _policy_words(policy: Policy) -> dict[str, int]:
+    return {name.upper(): value % WORDS for name, value in asdict(policy).items()}
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,7 @@ class WorkTerms:
             "TRAINERS": len(self.trainers),
             "STEWARDS": 0 if self.quality is None else len(self.quality.stewards),
             "WEIGHT_MAX": 0 if self.quality is None else self.quality.rule.policy.weight_max,
+            "PLACES": 0 if self.quality is None else self.quality.rule.places,
             "NOISE_NUMERATOR": noise.numerator,
             "NOISE_DENOMINATOR": noise.denominator,
         }
@@ -212,7 +216,10 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
     shared, rule = terms._shared(), terms.rule
     proves = {"PROVES": int(terms.proves)}
     cohort = digest_words("COHORT", sha256(terms.messages[0]).digest())
-    weights = proves | {
+    told = {**_policy_words(Policy()), "WEIGHTED_MIN": 0} if terms.quality is None else terms.quality.parameters
+    weights = {
+        **proves,
+        **told,
         "SEATS_NEEDED": seats_needed(len(terms.first.seats), terms.lying_max),
         "TRAINERS_MIN": terms.trainers_min,
         **cohort,

@@ -13,6 +13,7 @@ from collegium.settlement.programs._directions import (
     score_scale,
     scoring_direction,
 )
+from collegium.settlement.programs._draw import WEIGHTED_MIN, draw_hits
 from collegium.settlement.programs._medians import median_of
 from collegium.settlement.programs._norm import next_norm
 from collegium.settlement.programs._quality_state import (
@@ -53,18 +54,21 @@ from collegium.settlement.programs._weigh import is_free, is_locked_out, weigh
 from collegium.settlement.programs._words import memory
 
 ROWS_MAX: int  # of a report
-WEIGHTED_MIN: int  # so many trainers have weight, or all have the greatest
 PARAMETERS = ENTRIES - 1
 
 
-def fold(part: int, number: int, close: int, total: int, after: int) -> None:
-    """Move a counted part to after a round; `after` is what the header says it is, `total` the opened sum's entries."""
+def fold(part: int, number: int, beacon: int, close: int, total: int, after: int) -> None:
+    """Move a counted part to after a round.
+
+    `beacon`: which drew who may report; `after`: what the header says it is, `total`: the opened sum's entries.
+    """
     began = memory[part + Q_ROUND]
     for place in range(TRAINERS):
         memory[part + Q_SCORES + place] = NO_SCORE
     if has_direction(part) == 1:
-        _take_scores(part, close)
-        weigh(part, _scored(part))
+        hits = draw_hits(part, number, beacon)
+        _take_scores(part, close, hits)
+        weigh(part, _scored(part), hits)
     _settle_weights(part)
     memory[part + Q_NORM] = next_norm(memory[part + Q_NORM], total, PARAMETERS)
     memory[part + Q_ROUND] = number
@@ -88,15 +92,16 @@ def has_direction(part: int) -> int:
 # --- 1. standing and weights
 
 
-def _take_scores(part: int, close: int) -> None:
-    """Write the score of everybody who reported one and is not locked out."""
+def _take_scores(part: int, close: int, hits: int) -> None:
+    """Write the score of everybody who reported one, may report, and is not locked out."""
     square = inner(part + Q_DIRECTION, part + Q_DIRECTION, PARAMETERS)
     for index in range(count_reports(close)):
         mark = mark_room()
         report = read_report(close, index)
         place = _find_place(part, report)
         value, rows = read_front(digest_field(report, R_PROOF))
-        if value != NO_SCORE and 0 < rows <= ROWS_MAX and is_locked_out(part, place) == 0:
+        may_report = memory[hits + place] > 0 and is_locked_out(part, place) == 0
+        if value != NO_SCORE and 0 < rows <= ROWS_MAX and may_report:
             _, unit, _ = score_scale(square, bound_of_rows(memory[part + Q_NORM], rows))
             memory[part + Q_SCORES + place] = normalise_score(value, unit)
         release(mark)

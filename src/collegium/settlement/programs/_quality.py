@@ -19,6 +19,7 @@ from collegium.settlement.programs._quality_state import (
     Q_WORDS,
     STEWARD_WORDS,
     column,
+    counted,
     quality_word,
     read_part,
 )
@@ -37,6 +38,7 @@ from collegium.settlement.programs._round import (
     H_ROUND,
     H_TOTAL,
     OPENED,
+    beacon_after,
     outcome_of,
     read_before,
     read_close,
@@ -70,18 +72,10 @@ def main() -> None:
     else:
         part = counted(read_part(digest_field(before, H_MODEL)))
         total = _read_total(digest_field(header, H_TOTAL))
-        fold(part, integer_field(header, H_ROUND), read_close(header), total, after)
+        fold(part, integer_field(header, H_ROUND), beacon_after(before), read_close(header), total, after)
     for index in range(Q_WORDS):
         assert memory[part + index] == quality_word(after, index)
     accept()
-
-
-def counted(part: int) -> int:
-    """Return a part with each word the number itself."""
-    made = allocate(Q_WORDS)
-    for index in range(Q_WORDS):
-        memory[made + index] = quality_word(part, index)
-    return made
 
 
 def first_part() -> int:

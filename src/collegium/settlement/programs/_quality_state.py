@@ -7,6 +7,7 @@ word the number itself, in two's complement. Columns have a number a trainer.
 from __future__ import annotations
 
 from collegium.settlement.programs._reading import read_message
+from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._task import ENTRIES, FIRST_ENTRIES, STEWARDS, TRAINERS
 from collegium.settlement.programs._words import byte_swap, memory
 
@@ -59,9 +60,17 @@ def quality_word(part: int, index: int) -> int:
     return byte_swap(memory[part + index])
 
 
+def counted(part: int) -> int:
+    """Return a part with each word the number itself."""
+    made = allocate(Q_WORDS)
+    for index in range(Q_WORDS):
+        memory[made + index] = quality_word(part, index)
+    return made
+
+
 def is_still(part: int, number: int) -> int:
-    """Return 1 if so many rounds left a part as it is that in this one nobody is told apart, else 0."""
-    return 1 if number > quality_word(part, Q_ROUND) + 1 + STILL_MAX else 0
+    """Return 1 if so many rounds left a counted part as it is that in this one nobody is told apart, else 0."""
+    return 1 if number > memory[part + Q_ROUND] + 1 + STILL_MAX else 0
 
 
 def column(part: int, number: int) -> int:

@@ -36,6 +36,7 @@ ENTRY_BOUND: int
 TRAINERS: int  # registered ones
 STEWARDS: int  # 0 where the task has none, so that a model state has no part about quality
 WEIGHT_MAX: int  # of a report where quality says what it weighs
+PLACES: int  # of a round, which the beacon draws; 0: all may report
 
 
 def task_digest() -> int:

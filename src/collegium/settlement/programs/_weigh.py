@@ -1,7 +1,7 @@
 """One round weighed: scores become utilities, weights, points, locks (docs/spec/quality.md, sections 3 to 6).
 
 A *part* is counted (`_quality_state`): scores stand in it, standing and weights change in it. Trainers are named by
-their places; a *list* of them is how many, then which. Each has one stake, and each report one place in the round.
+their places; a *list* of them is how many, then which. Each has one stake.
 """
 
 from __future__ import annotations
@@ -68,13 +68,16 @@ COUNT_MAX = 1 << 40
 POINTS_MAX = (1 << 62) - 1
 
 
-def weigh(part: int, scored: int) -> None:
-    """Move a part's standing to after a round in which these trainers, in ascending order, are scored."""
+def weigh(part: int, scored: int, hits: int) -> None:
+    """Move a part's standing to after a round in which these trainers, in ascending order, are scored.
+
+    `hits`: the address of how often each trainer is drawn.
+    """
     if memory[scored] > 0:
         chosen = _choose(part, scored)
         _learn(part, scored, chosen)
         _watch(part, scored, chosen)
-        _judge(part, scored, chosen)
+        _judge(part, scored, chosen, hits)
     memory[part + Q_STANDING_ROUND] = memory[part + Q_STANDING_ROUND] + 1
 
 
@@ -110,7 +113,7 @@ def _precision(part: int, place: int) -> int:
     return _cell(part, PRECISION, place) + PRIOR_PRECISION
 
 
-def _utility(part: int, place: int) -> int:
+def utility_of(part: int, place: int) -> int:
     """Return a trainer's utility."""
     prior = PRIOR_PRECISION * PRIOR_UTILITY >> FRACTION_BITS
     information = _cell(part, INFORMATION, place) + prior
@@ -159,7 +162,7 @@ def _signal(part: int, chosen: int) -> tuple[int, int]:
     utilities, precisions, left = allocate(count), allocate(count), allocate(count)
     for index in range(count):
         place = memory[chosen + 1 + index]
-        memory[utilities + index] = _utility(part, place)
+        memory[utilities + index] = utility_of(part, place)
         memory[precisions + index] = _precision(part, place)
     strength = _strength(part, chosen, utilities)
     for index in range(count):
@@ -248,12 +251,12 @@ def _fallen(part: int, place: int, middle: int) -> int:
 # --- sections 5 and 6
 
 
-def _reference(part: int) -> int:
+def reference(part: int) -> int:
     """Return the median utility of vetted trainers that are not locked out, 1 where there are none."""
     utilities, count = allocate(TRAINERS), 0
     for place in range(TRAINERS):
         if is_free(part, place) == 1:
-            memory[utilities + count] = _utility(part, place)
+            memory[utilities + count] = utility_of(part, place)
             count += 1
     return SCALE if count == 0 else larger(median_of(utilities, count), 1)
 
@@ -270,37 +273,37 @@ def is_locked_out(part: int, place: int) -> int:
     return 1 if _cell(part, LOCKED_UNTIL, place) > memory[part + Q_STANDING_ROUND] else 0
 
 
-def _judge(part: int, scored: int, chosen: int) -> None:
+def _judge(part: int, scored: int, chosen: int, hits: int) -> None:
     """Say who is vetted or locked out by now, and what each report weighs and earns."""
-    reference, middle = _reference(part), median_of(_scores(part, chosen), memory[chosen])
-    full = larger(FULL_WEIGHT * reference >> FRACTION_BITS, 1)
-    cap = REWARD_CAP * reference >> FRACTION_BITS
+    middle_utility, middle = reference(part), median_of(_scores(part, chosen), memory[chosen])
+    full = larger(FULL_WEIGHT * middle_utility >> FRACTION_BITS, 1)
+    cap = REWARD_CAP * middle_utility >> FRACTION_BITS
     for index in range(1, memory[scored] + 1):
         place = memory[scored + index]
-        utility = _utility(part, place)
+        utility = utility_of(part, place)
         judged = _fallen(part, place, middle)
-        if _vet(part, place, utility, reference) == 1 and is_quiet(part) == 0:
+        if _vet(part, place, utility, middle_utility) == 1 and is_quiet(part) == 0:
             judged = IS_LOCKED
         positive = 0
         if judged == 0 and _cell(part, IS_VETTED, place) == 1:
             positive = larger(utility, 0)
         weight = (2 * WEIGHT_MAX * positive + full) // (2 * full)
         memory[part + Q_WEIGHTS + place] = smaller(weight, WEIGHT_MAX)
-        points = memory[part + Q_SIGNAL] * smaller(positive, cap) >> FRACTION_BITS
+        points = memory[hits + place] * (memory[part + Q_SIGNAL] * smaller(positive, cap) >> FRACTION_BITS)
         memory[column(part, POINTS) + place] = smaller(_cell(part, POINTS, place) + points, POINTS_MAX)
         if judged == IS_LOCKED:
             _lock(part, place)
 
 
-def _vet(part: int, place: int, utility: int, reference: int) -> int:
+def _vet(part: int, place: int, utility: int, middle: int) -> int:
     """Return 1 if a trainer is useless for sure, else 0; end its probation if it is good for sure."""
     if _cell(part, REPORTS, place) < REPORTS_MIN:
         return 0
     precision = smaller(_precision(part, place), SURE_MAX)
-    good = utility - shift_right_signed(VETTED * reference, FRACTION_BITS)
+    good = utility - shift_right_signed(VETTED * middle, FRACTION_BITS)
     if _surely(good, precision, VETTED_DEVIATIONS) == 1:
         memory[column(part, IS_VETTED) + place] = 1
-    bad = shift_right_signed(USELESS * reference, FRACTION_BITS) - utility
+    bad = shift_right_signed(USELESS * middle, FRACTION_BITS) - utility
     return _surely(bad, precision, USELESS_DEVIATIONS)
 
 

@@ -1,14 +1,16 @@
 """Public work: a close admits reports of its round under its terms, and weighs each by how stale it says that it is.
 
-Where a task has stewards, each weighs from round 1 on what the model before says of its trainer.
+Where a task has stewards, each weighs from round 1 on what the model before says of its trainer, whom the round's
+beacon must have drawn if not all may report.
 
 Header -> close -> reports and terms. What is not behind the header's digest is not judged: receipts and signatures.
 """
 
 from __future__ import annotations
 
+from collegium.settlement.programs._draw import draw_hits, weight_of
 from collegium.settlement.programs._members import M_ACCOUNT, VALIDATORS, is_known_epoch, read_members
-from collegium.settlement.programs._quality_state import Q_WEIGHTS, is_still, quality_word, read_part
+from collegium.settlement.programs._quality_state import counted, read_part
 from collegium.settlement.programs._reading import (
     digest_field,
     field_size,
@@ -59,10 +61,10 @@ from collegium.settlement.programs._task import (
     SEATS,
     STEWARDS,
     TRAINERS_MAX,
-    WEIGHT_MAX,
     first_terms,
     weight_max,
 )
+from collegium.settlement.programs._weigh import is_locked_out
 from collegium.settlement.programs._words import accept, memory
 
 PROVES: int  # 1 where reports carry proofs
@@ -93,10 +95,11 @@ def main() -> None:
         accept()
     _check_seats(close)
     _check_increasing(memory[close], field_start(close, C_REPORTS), reports)
-    part = 0
+    part, hits = 0, 0
     if STEWARDS > 0 and before > 0:
-        part = read_part(digest_field(before, H_MODEL))
-    _check_reports(close, number, reports, part)
+        part = counted(read_part(digest_field(before, H_MODEL)))
+        hits = draw_hits(part, number, beacon_after(before))
+    _check_reports(close, number, reports, part, hits)
     accept()
 
 
@@ -155,10 +158,11 @@ def _check_increasing(message: int, at: int, digests: int) -> None:
         assert word_at(message, place - 32 + 8 * word) < word_at(message, place + 8 * word)
 
 
-def _check_reports(close: int, number: int, reports: int, part: int) -> None:
-    """Reject unless each report is a registered trainer's, of no more than one a trainer, and weighs what it must.
+def _check_reports(close: int, number: int, reports: int, part: int, hits: int) -> None:
+    """Reject unless each report is a trainer's that may report, of no more than one a trainer, and weighs what it must.
 
-    `part`: what the model before says of quality; 0 where staleness alone says what a report weighs.
+    `part`: what the model before says of quality, counted; 0 where staleness alone says what a report weighs. `hits`:
+    how often each trainer is drawn then.
     """
     carrying = 0
     assert TRAINERS_MIN <= reports <= TRAINERS_MAX
@@ -177,7 +181,8 @@ def _check_reports(close: int, number: int, reports: int, part: int) -> None:
         weight = weight_max(number) >> staleness
         if part > 0:
             assert staleness == 0
-            weight = WEIGHT_MAX if is_still(part, number) == 1 else quality_word(part, Q_WEIGHTS + trainer)
+            assert memory[hits + trainer] > 0 or is_locked_out(part, trainer) == 1
+            weight = weight_of(part, number, hits, trainer)
         else:
             assert weight > 0
         assert weight == little_at(memory[close], field_start(close, C_WEIGHTS) + 8 * index)
