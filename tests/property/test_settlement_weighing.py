@@ -12,6 +12,7 @@ from hashlib import sha256
 from math import isqrt
 
 import numpy as np
+import pytest
 from _incentives_stage import policies, rounds, standings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,7 +208,8 @@ def test_a_changed_word_is_noticed(data: st.DataObject) -> None:
     assert not compiled_agrees("weighs", parameters(Policy(), 5), turned)
 
 
-@settings(max_examples=2 * EXAMPLES)
+@pytest.mark.slow
+@settings(max_examples=EXAMPLES // 2)
 @given(data=st.data(), policy=policies(), standing=standings(), beacon=st.binary(min_size=32, max_size=32))
 def test_the_program_draws_as_arrays_do_whatever_the_state(
     data: st.DataObject, policy: Policy, standing: Standing, beacon: bytes
