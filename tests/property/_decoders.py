@@ -175,6 +175,7 @@ from collegium.node._member_cards import (
     DealCard,
     JoinCard,
     OperatorCard,
+    StewardCard,
     TrainerCard,
     ValidatorCard,
     assemble,
@@ -1061,7 +1062,15 @@ def cards() -> Sequence[bytes]:
     account, key = MEMBERS[0].account, Announcement(0, 0, DIGEST, SIGNATURE)
     deal = DealCard("deal", DIGEST, 2, account.address, (bytes(96),) * 3, SHARE, (bytes(80),) * 4, SHARE, key)
     confirm = ConfirmCard("confirm", DIGEST, DIGEST, 2, account.address, SHARE, b"transaction")
-    kinds = (join_cards()[0], join_cards()[4], join_cards()[8], sign_card(deal, account), sign_card(confirm, account))
+    steward = StewardCard("steward", DIGEST, account.address, DIGEST, tls_key(0))
+    kinds = (
+        join_cards()[0],
+        join_cards()[4],
+        join_cards()[8],
+        sign_card(steward, account),
+        sign_card(deal, account),
+        sign_card(confirm, account),
+    )
     return [encode_card(card) for card in kinds]
 
 
@@ -1283,6 +1292,7 @@ INSIDE = {
     "crypto/_bls_backend.py Pyblst.decode_g1": "behind `BLS signature`",
     "crypto/_bls_backend.py Pyblst.decode_g2": "behind `BLS public key`",
     "node/_consortium.py load_account": "behind `secret file`",
+    "node/_consortium.py load_steward": "behind `secret file` and the rows of a file",
     "node/_consortium.py load_validator_secrets": "behind `secret file`",
     "node/_claims.py load_dues": "files of a run, behind `genesis`, `experiment`, `chain record`",
     "node/_watch.py load_watched": "files of a run, behind `genesis`, `experiment`, `ledger of epochs`, `chain record`",

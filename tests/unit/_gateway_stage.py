@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import numpy as np
 
 from collegium.aggregation import Upload
 from collegium.consensus import (
@@ -24,6 +25,7 @@ from collegium.consensus import (
     Header,
     QuorumCertificate,
     Registered,
+    RoundRecord,
     Validator,
     ValidatorIndex,
     encode_payload,
@@ -31,6 +33,7 @@ from collegium.consensus import (
 )
 from collegium.crypto import AccountKey, BlsSecretKey, Digest, Stream, aggregate_signatures
 from collegium.errors import CollegiumError
+from collegium.incentives import StewardRecord, encode_steward_record, sign_steward_record, steward_record_bytes
 from collegium.node._client_line import ClientLimits, Line
 from collegium.node._desk import FinalBlocks, Passed, Readiness, Verdict
 from collegium.node._event_feed import EventFeed
@@ -46,7 +49,9 @@ RANDOM = Stream(sha256(b"gateway stage").digest())
 ACCOUNTS = [AccountKey.generate(RANDOM.split(f"account {i}")) for i in range(SIZE)]
 VOTING = [BlsSecretKey.generate(RANDOM.split(f"voting {i}")) for i in range(SIZE)]
 TRAINERS = [AccountKey.generate(RANDOM.split(f"trainer {i}")) for i in range(3)]
+STEWARDS = [AccountKey.generate(RANDOM.split(f"steward {i}")) for i in range(2)]
 STRANGER = AccountKey.generate(RANDOM.split("stranger"))
+PARAMETERS = 3
 LENGTHS = range(64, 4097)
 ROUND = 7
 
@@ -129,6 +134,9 @@ class StageDesk:
     verdicts: list[Verdict] = field(default_factory=list)
     submitted: list[Any] = field(default_factory=list)  # uploads, or what the stage's decoder makes of bytes
     withdrawn: list[bytes] = field(default_factory=list)
+    measuring: frozenset[bytes] = frozenset(key.address for key in STEWARDS)
+    record_length: int = steward_record_bytes(PARAMETERS)
+    brought: list[RoundRecord] = field(default_factory=list)
     blocks: tuple[Committed, ...] = ()
     objects: dict[Digest, bytes] = field(default_factory=dict)
     names: dict[Digest, Digest] = field(default_factory=dict)
@@ -150,6 +158,17 @@ class StageDesk:
     async def submit(self, upload: Upload) -> Verdict:
         await self._hear()
         self.submitted.append(upload)
+        return self.verdicts.pop(0) if self.verdicts else Verdict("admitted")
+
+    def stewards(self) -> frozenset[bytes]:
+        return self.measuring
+
+    def record_lengths(self) -> range:
+        return range(self.record_length, self.record_length + 1) if self.record_length else range(0)
+
+    async def bring(self, record: RoundRecord) -> Verdict:
+        await self._hear()
+        self.brought.append(record)
         return self.verdicts.pop(0) if self.verdicts else Verdict("admitted")
 
     async def withdraw(self, record: bytes) -> None:
@@ -224,6 +243,15 @@ class PlainDecodeError(CollegiumError):
 def upload_bytes(trainer: int = 0, round_number: int = ROUND, length: int = 1000, filling: bytes = b"x") -> bytes:
     head = TRAINERS[trainer].address + round_number.to_bytes(8, "little")
     return head + filling * (length - len(head))
+
+
+def record_bytes(
+    steward: AccountKey = STEWARDS[0], round_number: int = ROUND, value: int = 5, signer: AccountKey | None = None
+) -> bytes:
+    """Return a steward's signed record."""
+    direction = np.full(PARAMETERS, value, np.int64)
+    record = StewardRecord(steward.address, round_number, direction, sha256(b"score").digest(), None)
+    return encode_steward_record(sign_steward_record(record, TASK, signer or steward))
 
 
 def plain_decode(data: bytes) -> Any:

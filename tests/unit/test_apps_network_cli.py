@@ -20,7 +20,7 @@ from collegium.apps.cli import Engine, app
 from collegium.errors import CollegiumError
 from collegium.node import Experiment, Message, Verification, WorldError, open_consortium
 
-ROLES = ("validator", "trainer", "evaluator", "relayer")
+ROLES = ("validator", "trainer", "steward", "evaluator", "relayer")
 VERIFIED = Verification(True, True, ("certificates",), (), None, {"level": "unproved"})
 
 runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
@@ -83,7 +83,7 @@ def test_init_says_where_everything_is_and_what_starts_it(config: Path, tmp_path
 def test_init_prints_one_object_with_json(config: Path, tmp_path: Path) -> None:
     result = invoke("init", config, "--out", tmp_path / "consortium", "--json")
     found = json.loads(result.stdout)
-    assert [member["role"] for member in found["members"]] == ["validator"] * 4 + ["trainer"] * 6 + [*ROLES[2:]]
+    assert [member["role"] for member in found["members"]] == ["validator"] * 4 + ["trainer"] * 6 + [*ROLES[3:]]
     assert all(Path(member["config"]).is_file() for member in found["members"])
 
 

@@ -36,7 +36,7 @@ from collegium.node import (
     experiment_to_bytes,
 )
 from collegium.node._attackers import Attackers, attacker_names, spoil_trainers
-from collegium.node._experiment import require_for_processes
+from collegium.node._experiment import require_for_cards, require_for_processes
 from collegium.node._facts import attack_notes
 from collegium.node._membership import join_validator
 
@@ -120,10 +120,16 @@ def test_updates_are_attacked_where_no_report_shows_what_its_update_is(kind: str
     assert refused(attack, more="shards = 2\npartition_rounds = 3\n") == {("attack.trainers", "conflict")}
 
 
-def test_a_network_of_processes_takes_nobody_who_is_told_to_attack(tmp_path: Path) -> None:
-    require_for_processes(decode(""))
+def test_a_network_of_processes_takes_nobody_who_is_told_to_forge_updates() -> None:
+    require_for_processes(decode(FLIP))  # rows are spoiled when the network is founded
+    with pytest.raises(AttackersNetworkError, match="names 1 trainers that forge updates"):
+        require_for_processes(decode(FLIP.replace("label_flip", "sign_flip")))
+
+
+def test_a_network_of_cards_takes_nobody_who_is_told_to_attack(tmp_path: Path) -> None:
+    require_for_cards(decode(""))
     with pytest.raises(AttackersNetworkError, match="names 1 trainers that attack"):
-        require_for_processes(decode(FLIP))
+        require_for_cards(decode(FLIP))
     with pytest.raises(AttackersNetworkError):
         join_validator(decode(FLIP), tmp_path / "member", ("127.0.0.1", 1), ("127.0.0.1", 2))
     assert not (tmp_path / "member").exists()

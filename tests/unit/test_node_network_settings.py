@@ -15,6 +15,7 @@ from collegium.node import (
     RoleSettings,
     SettingsRefusedError,
     SettingsUnreadableError,
+    StewardSettings,
     TimingSettings,
     TlsFiles,
     TrainerSettings,
@@ -53,6 +54,15 @@ ROLES: dict[str, RoleSettings] = {
         tls=TLS,
         validators=GATEWAYS,
         attest=("attest", "--now"),
+    ),
+    "steward": StewardSettings(
+        genesis=HOME / "genesis.json",
+        state=HOME / "state",
+        account_key=HOME / "account.key",
+        salts_key=HOME / "salts.key",
+        shards=HOME / "shards",
+        tls=TLS,
+        validators=GATEWAYS,
     ),
     "evaluator": EvaluatorSettings(
         genesis=HOME / "genesis.json",

@@ -83,6 +83,28 @@ def join_trainer(
         _write_card(card, join(experiment, home, name, own_rows(experiment, rows, site)))
 
 
+@member.command("join-steward")
+def join_steward(
+    config: ExperimentArgument,
+    home: HomeOption,
+    rows: Annotated[Path, typer.Option("--rows", metavar="FILE", help="Its hidden table, which no trainer has.")],
+    card: CardOption,
+    site: Annotated[str | None, typer.Option("--site", help="Only the table's rows of this site.")] = None,
+) -> None:
+    """Make a steward's keys, copy its hidden rows into its folder, and make its card, which binds it to them.
+
+    \b
+    Example:
+      collegium member join-steward heart.toml --home mine --rows hidden.csv --card cards/four.json
+    """
+    with exit_codes():
+        from collegium.node import join_steward as join
+        from collegium.node import load_experiment, own_rows
+
+        experiment = load_experiment(config)
+        _write_card(card, join(experiment, home, own_rows(experiment, rows, site)))
+
+
 @member.command("join-operator")
 def join_operator(
     config: ExperimentArgument,
@@ -121,11 +143,20 @@ def assemble(
       collegium member assemble heart.toml --cards cards --authority authority --roster roster.json
     """
     with exit_codes():
-        from collegium.node import OperatorCard, TrainerCard, ValidatorCard, assemble_roster, load_experiment
+        from collegium.node import (
+            OperatorCard,
+            StewardCard,
+            TrainerCard,
+            ValidatorCard,
+            assemble_roster,
+            load_experiment,
+        )
 
         _check_new(roster)
         joins: list[JoinCard] = [
-            found for found in _read_cards(cards) if isinstance(found, ValidatorCard | TrainerCard | OperatorCard)
+            found
+            for found in _read_cards(cards)
+            if isinstance(found, ValidatorCard | TrainerCard | StewardCard | OperatorCard)
         ]
         made = assemble_roster(load_experiment(config), joins, authority, datetime.now(UTC))
         roster.write_bytes(made.encode())

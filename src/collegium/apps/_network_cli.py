@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(init)
     app.command()(up)
-    for command in (validator, trainer, evaluator, relayer):
+    for command in (validator, trainer, steward, evaluator, relayer):
         app.command()(command)
 
 
@@ -148,6 +148,19 @@ def trainer(config: MemberOption) -> None:
       collegium trainer --config consortium/trainers/00/config.toml
     """
     _serve(config, "trainer")
+
+
+def steward(config: MemberOption) -> None:
+    """Run a steward: in each round it says in which direction its hidden rows would move the model.
+
+    Ends with code 0 when all rounds are over, or after SIGTERM or Ctrl-C. Killed and
+    started again, it sends the record again that it has signed for the round.
+
+    \b
+    Example:
+      collegium steward --config consortium/stewards/00/config.toml
+    """
+    _serve(config, "steward")
 
 
 def evaluator(config: MemberOption) -> None:

@@ -180,6 +180,7 @@ class NetworkRun:
         needed = {
             "validator": self.consortium.genesis.epoch_set.quorum,
             "trainer": self.experiment.trainers.minimum,
+            "steward": len(states) // 2 + 1,  # fewer give no direction
         }.get(role, len(states))
         if left < needed:
             raise MembersLostError(

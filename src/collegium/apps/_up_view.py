@@ -247,7 +247,12 @@ def _rounds_table(picture: Picture) -> Table:
 def _members_table(picture: Picture, charges: Sequence[Charge]) -> Table:
     """Return every member's number and pid, coloured by its state, so that `kill -9 PID` is easily typed."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    groups = {"validators": ("validator",), "trainers": ("trainer",), "others": ("evaluator", "relayer")}
+    groups = {
+        "validators": ("validator",),
+        "trainers": ("trainer",),
+        "stewards": ("steward",),
+        "others": ("evaluator", "relayer"),
+    }
     for title, roles in groups.items():
         cells = [_cell(picture, charge) for charge in charges if charge.role in roles]
         for start in range(0, len(cells), PIDS_A_LINE):

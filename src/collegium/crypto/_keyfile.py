@@ -17,8 +17,9 @@ from collegium.crypto._seal import SealKey
 
 __all__ = ["MemberKeys", "SecretKind", "load_keys", "load_secret", "save_keys", "save_secret"]
 
-SecretKind: TypeAlias = Literal["account", "voting", "beacon", "seal"]
-"""What a secret alone in its file is for: an account, votes, a share of the beacon's key, or what is sealed to one."""
+SecretKind: TypeAlias = Literal["account", "voting", "beacon", "seal", "salts"]
+"""What a secret alone in its file is for: an account, votes, a share of the beacon's key, what is sealed to one, or a
+steward's salts."""
 
 FORMAT = "collegium/v1/keys"
 SECRET_FORMAT = "collegium/v1/secret"  # noqa: S105 - a format's name

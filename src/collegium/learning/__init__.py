@@ -83,7 +83,7 @@ from collegium.learning._schema import (
     schema_to_bytes,
     schema_to_mapping,
 )
-from collegium.learning._split import Rows, Split, TrainerRows, labelled_rows, split_sites
+from collegium.learning._split import Rows, Split, TrainerRows, deal_rows, labelled_rows, split_sites
 from collegium.learning._table import Table, load_table, table_from_columns
 from collegium.learning._trace import SigmoidOutput, SoftmaxOutput, SquaredOutput, StepTrace, step_trace
 from collegium.learning._training import apply_total, batch_indices, local_update
@@ -151,6 +151,7 @@ __all__ = [
     "clip_norm",
     "clipped_update",
     "clipped_update_bound",
+    "deal_rows",
     "describe_rule",
     "evaluate",
     "exponential_table",

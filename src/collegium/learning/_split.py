@@ -191,6 +191,15 @@ def _keep_back(train: list[int], labels: Int64Array, fraction: Fraction) -> tupl
     return left, hidden
 
 
+def deal_rows(rows: Rows, shards: int) -> tuple[Rows, ...]:
+    """Returns one steward's rows dealt to its shards in turn, each class by itself.
+
+    Raises:
+        SplitError: fewer rows than shards.
+    """
+    return _deal(rows, np.argsort(rows.labels, kind="stable").tolist(), shards)
+
+
 def _deal(rows: Rows, hidden: list[int], shards: int) -> tuple[Rows, ...]:
     """Returns each shard's rows, dealt in turn."""
     if len(hidden) < shards:

@@ -1,6 +1,7 @@
 """A simulated run's attackers: rows spoiled before anything is registered, and updates forged where none is proved.
 
-All randomness here is simulation's, seeded by the experiment. Nothing of it exists in a network of processes.
+All randomness here is simulation's, seeded by the experiment. Of all this a network of processes has only spoiled
+rows, where one machine founds it.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from collegium.crypto import AccountKey, BlsPublicKey, Digest, bls_verify
 from collegium.errors import CollegiumError
 
 from ._client_line import ClientLimits, GatewayAnswerError, Line, open_lines
-from ._client_upload import upload_to
+from ._client_upload import record_to, upload_to
 from ._desk import FinalBlocks, Readiness, Verdict
 from ._epochs import Epochs, ForkedEpochError, KnownEpoch, first_stray, place_of
 from ._event_feed import NodeEvent
@@ -370,15 +370,38 @@ class ValidatorClient:
             data: the upload's bytes (`encode_upload`).
             told: hears each validator's verdict as it comes.
         """
+
+        async def send(line: Line) -> Verdict:
+            ticket = make_ticket(account, self.epoch_set.task, line.validator, round_number, data)
+            return await upload_to(line, ticket, data, self._limits, self._random)
+
+        return await self._to_members(round_number, send, told)
+
+    async def bring_record(
+        self,
+        round_number: int,
+        data: bytes,
+        told: Callable[[int, Verdict | CollegiumError], None] | None = None,
+    ) -> dict[int, Verdict | CollegiumError]:
+        """Bring a steward's signed record to every member of the round's epoch; as `upload`."""
+        return await self._to_members(
+            round_number, lambda line: record_to(line, data, self._limits, self._random), told
+        )
+
+    async def _to_members(
+        self,
+        round_number: int,
+        send: Callable[[Line], Awaitable[Verdict]],
+        told: Callable[[int, Verdict | CollegiumError], None] | None,
+    ) -> dict[int, Verdict | CollegiumError]:
         room = asyncio.Semaphore(self._limits.uploads_at_once)
         outcomes: dict[int, Verdict | CollegiumError] = {}
 
-        async def send(line: Line) -> None:
-            ticket = make_ticket(account, self.epoch_set.task, line.validator, round_number, data)
+        async def deliver(line: Line) -> None:
             outcome: Verdict | CollegiumError
             async with room:
                 try:
-                    outcome = await upload_to(line, ticket, data, self._limits, self._random)
+                    outcome = await send(line)
                 except CollegiumError as error:
                     outcome = error
             outcomes[line.validator] = outcome
@@ -387,7 +410,7 @@ class ValidatorClient:
 
         async with asyncio.TaskGroup() as group:
             for line in self._shuffled(self.epochs.of_round(round_number)):
-                group.create_task(send(line))
+                group.create_task(deliver(line))
         return dict(sorted(outcomes.items()))
 
     async def readiness(self, validator: int) -> Readiness:

@@ -1,9 +1,13 @@
-"""An upload to one validator, from the ticket to its verdict: resumed where it broke, retried with back-off."""
+"""An upload to one validator, from the ticket to its verdict: resumed where it broke, retried with back-off.
+
+A steward's record, which is one request, is retried likewise.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -28,7 +32,7 @@ from ._gateway_problems import (
 )
 from ._upload_ticket import UploadTicket, encode_ticket
 
-__all__ = ["UploadDeadlineError", "upload_to"]
+__all__ = ["UploadDeadlineError", "record_to", "upload_to"]
 
 ANSWER_BYTES_MAX: Final = 16 << 10
 _LOCATION: Final = re.compile(r"/v1/uploads/[0-9a-f]{64}")
@@ -49,7 +53,7 @@ _PASSING: Final = frozenset(
 
 
 class UploadDeadlineError(CollegiumError):
-    """An upload did not end in time; its last failure is the cause."""
+    """An upload, or a steward's record, got no verdict in time; its last failure is the cause."""
 
 
 @dataclass(slots=True)
@@ -67,6 +71,27 @@ async def upload_to(line: Line, ticket: UploadTicket, data: bytes, limits: Clien
         GatewayRefusedError: it will never take this upload.
         UploadDeadlineError: no verdict in time.
     """
+
+    async def attempt(progress: _Progress) -> Verdict:
+        return await _go_on(line, ticket, data, limits, progress)
+
+    return await _persist(line, len(data), attempt, limits, random)
+
+
+async def record_to(line: Line, data: bytes, limits: ClientLimits, random: Random) -> Verdict:
+    """Return one validator's verdict on a steward's record; raises as `upload_to`."""
+
+    async def attempt(_: _Progress) -> Verdict:
+        answer = await line.ask("/v1/records", ANSWER_BYTES_MAX, method="POST", body=data, wait_s=limits.answer_s)
+        return _read_verdict(line, answer)
+
+    return await _persist(line, len(data), attempt, limits, random)
+
+
+async def _persist(
+    line: Line, length: int, attempt: Callable[[_Progress], Awaitable[Verdict]], limits: ClientLimits, random: Random
+) -> Verdict:
+    """Return what an attempt returns; one that failed for what may pass is followed by another, with back-off."""
     failure: CollegiumError | None = None
     failures = 0
     try:
@@ -74,7 +99,7 @@ async def upload_to(line: Line, ticket: UploadTicket, data: bytes, limits: Clien
             while True:
                 progress = _Progress()
                 try:
-                    return await _go_on(line, ticket, data, limits, progress)
+                    return await attempt(progress)
                 except (GatewayUnreachableError, GatewayAnswerError, GatewayRefusedError) as error:
                     if isinstance(error, GatewayRefusedError) and not _passes(error):
                         if error.values["name"] == RoundOverError.__name__:
@@ -85,7 +110,7 @@ async def upload_to(line: Line, ticket: UploadTicket, data: bytes, limits: Clien
                 await asyncio.sleep(random.uniform(0, min(limits.retry_s_max, limits.retry_s * 2 ** min(failures, 16))))
     except TimeoutError as error:
         raise UploadDeadlineError(
-            f"validator {line.validator} has no verdict on {len(data)} bytes in {limits.upload_s} s; last: {failure}",
+            f"validator {line.validator} has no verdict on {length} bytes in {limits.upload_s} s; last: {failure}",
             validator=line.validator,
         ) from (failure or error)
 
@@ -119,11 +144,14 @@ def _standing(line: Line, answer: Answer, length: int) -> tuple[Verdict | None, 
     offset = answer.fields.get("upload-offset", "")
     if not re.fullmatch(r"[0-9]{1,16}", offset) or int(offset) > length:
         raise GatewayAnswerError(f"validator {line.validator} says that {length} bytes stand at {offset[:32]!r}")
+    return _read_verdict(line, answer) if answer.body not in (b"", b"null") else None, int(offset)
+
+
+def _read_verdict(line: Line, answer: Answer) -> Verdict:
     try:
-        verdict = msgspec.json.decode(answer.body, type=Verdict | None) if answer.body else None
+        return msgspec.json.decode(answer.body, type=Verdict)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise line.malformed("verdict", error) from error
-    return verdict, int(offset)
 
 
 def _passes(error: GatewayRefusedError) -> bool:

@@ -23,10 +23,11 @@ from collegium.errors import CollegiumError
 from collegium.learning import Rows, TrainerRows
 from collegium.lineage import Store
 
+from ._attackers import attacker_names
 from ._base_chain import HOME, ChainRecord, decode_chain_record
 from ._client import NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
-from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account
+from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account, load_steward
 from ._desk import FinalBlocks
 from ._epochs import Epochs, KnownEpoch, OrderWalk, epochs_of
 from ._evaluations import RoundEvaluation, check_evaluation, read_evaluations
@@ -37,12 +38,14 @@ from ._figures import FIGURES, RoundFigures, read_figures
 from ._genesis import Genesis, first_terms
 from ._journal import HEADER_KIND
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, Segment, assemble_rounds
-from ._network_settings import EvaluatorSettings, load_settings
+from ._network_settings import EvaluatorSettings, StewardSettings, load_settings
+from ._opened_rows import encode_opened_rows
 from ._relayer_process import CHAIN_RECORD, follower_folder
 from ._row_files import read_rows, read_trainer_rows
 from ._run import STORE, Leavings, RenderPage, attribution, claim_folder, references, write_run
 from ._setup import build_task
 from ._statement import RoundStatement, SiteStatement, Statement, sign_statement
+from ._steward import Steward
 from ._task import EMPTY_STATE, LearningTask
 
 __all__ = ["CollectError", "NetworkFiles", "OneByOne", "collect", "collect_run"]
@@ -65,6 +68,7 @@ class NetworkFiles:
         evaluations: the evaluator's, of rounds 1 on.
         validators, trainers: what processes measured of themselves, by round; nothing where their disks are elsewhere.
         trainer_rows, test_rows: None where no machine holds everybody's rows; then nothing is said of the references.
+        stewards: in the order of the genesis, where they open their rows.
     """
 
     operator: AccountKey
@@ -74,6 +78,7 @@ class NetworkFiles:
     trainers: Sequence[Mapping[int, RoundFigures]] = ()
     trainer_rows: Sequence[TrainerRows] | None = None
     test_rows: Rows | None = None
+    stewards: Sequence[Steward] = ()
 
 
 def collect_run(
@@ -200,6 +205,7 @@ async def collect(
         statement=_statement(genesis, experiment, task, files, rounds, model),
         votes=votes,
         charges=tuple(charges.values()),
+        opened_rows=encode_opened_rows(files.stewards) if files.stewards else None,
     )
     return write_run(left, experiment, task, out, render_page)
 
@@ -338,7 +344,8 @@ def _statement(
     pooled, float32 = None, None
     told = task.privacy is None  # figures without noise have no place beside sums that have some
     if told and files.trainer_rows is not None and files.test_rows is not None:
-        parts = (files.trainer_rows, files.test_rows)
+        attackers = attacker_names(experiment.attack)
+        parts = ([rows for rows in files.trainer_rows if rows.name not in attackers], files.test_rows)
         pooled, float32 = references(task, experiment.task.rounds, lambda number, _: beacons[number], model, *parts)
     scores: list[RoundEvaluation | None] = [None, *files.evaluations]
     unsigned = Statement(
@@ -411,6 +418,21 @@ def _read_chain(folder: Path) -> ChainRecord:
         raise CollectError(f"{folder / CHAIN_RECORD}: {error.strerror}; has the relayer finished?") from error
 
 
+def _read_stewards(consortium: Consortium, experiment: Experiment) -> list[Steward]:
+    """Read the stewards' rows and secrets where the experiment has them open their rows."""
+    if experiment.stewards is None or not experiment.stewards.open:
+        return []
+    found = dict[int, Steward]()
+    for member in consortium.members:
+        settings = load_settings(consortium.config(member)) if member.role == "steward" else None
+        if isinstance(settings, StewardSettings):
+            place, steward = load_steward(settings, consortium.genesis, experiment)
+            found[place] = steward
+    if len(found) != experiment.stewards.count:
+        raise CollectError(f"the rows of {len(found)} of {experiment.stewards.count} stewards are here; they open them")
+    return [found[place] for place in sorted(found)]
+
+
 def _read_files(consortium: Consortium, experiment: Experiment) -> NetworkFiles:
     """Read what lies in a consortium's folder."""
     folder, genesis, label = consortium.folder, consortium.genesis, experiment.data.label
@@ -435,4 +457,5 @@ def _read_files(consortium: Consortium, experiment: Experiment) -> NetworkFiles:
         if whole
         else None,
         test_rows=read_rows(tested, label) if whole else None,
+        stewards=_read_stewards(consortium, experiment),
     )

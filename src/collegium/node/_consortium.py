@@ -3,6 +3,7 @@
     FOLDER/genesis.json  members.json            public
     FOLDER/authority/                            the key that can name anybody: to be kept away from every node
     FOLDER/validators/03/  trainers/03/          one folder a process, for its machine alone
+    FOLDER/stewards/01/                          where trainers are measured
     FOLDER/evaluator/  relayer/
 
 `found_consortium` makes all of it on one machine, which then knows every key. `collegium.node._membership` is for
@@ -37,6 +38,7 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.learning import TrainerRows
 
+from ._attackers import spoil_trainers
 from ._base_chain import CHAIN_FAILURES, ChainRecord, encode_chain_record
 from ._chains import chains_record, found_chains
 from ._consents import check_licences, check_own_chains, consents_of, licence_chains
@@ -52,12 +54,15 @@ from ._network_settings import (
     NetworkSettings,
     RelayerSettings,
     RoleSettings,
+    StewardSettings,
     TrainerSettings,
     ValidatorSettings,
     encode_settings,
+    shard_file,
 )
-from ._row_files import write_rows
-from ._setup import ValidatorKeys, build_task, draw_validators, found, read_data
+from ._row_files import read_rows, write_rows
+from ._setup import ValidatorKeys, build_task, draw_stewards, draw_validators, found, read_data
+from ._steward import Steward
 from ._tls import (
     Authority,
     Identity,
@@ -82,19 +87,22 @@ __all__ = [
     "evaluator_settings",
     "found_consortium",
     "load_account",
+    "load_steward",
     "load_validator_secrets",
     "open_consortium",
     "read_genesis",
     "relayer_settings",
+    "save_steward",
+    "steward_settings",
     "trainer_settings",
     "validator_settings",
     "write_settings",
 ]
 
 GENESIS, MEMBERS, AUTHORITY = "genesis.json", "members.json", "authority"
-CONFIG, ROWS, CHAIN, STATE = "config.toml", "rows.csv", "chain.json", "state"
+CONFIG, ROWS, SHARDS, CHAIN, STATE = "config.toml", "rows.csv", "shards", "chain.json", "state"
 ACCOUNT_KEY, VOTING_KEY, BEACON_KEY, SEAL_KEY = "account.key", "voting.key", "beacon.key", "seal.key"
-OPERATOR_KEY = "operator.key"
+OPERATOR_KEY, SALTS_KEY = "operator.key", "salts.key"
 MEMBERS_BYTES_MAX = 1 << 20
 LISTENERS = 2  # of a validator: for its peers, and its gateway
 PORT_RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -205,6 +213,7 @@ class _Draft:
     validators: Sequence[ValidatorKeys]
     shares: Sequence[SecretShare]
     trainers: Sequence[tuple[AccountKey, TrainerRows]]
+    stewards: Sequence[Steward]
     operator: AccountKey
     test: learning.Rows
     chain: ChainRecord
@@ -222,13 +231,15 @@ class _Draft:
                 )
             )
         schema, split = read_data(experiment, on_event)
+        held = spoil_trainers(experiment, schema, split.trainers)
         if len(split.trainers) < experiment.trainers.minimum:
             raise ConsortiumError(
                 f"{len(split.trainers)} trainers, trainers.minimum asks for {experiment.trainers.minimum}: fewer do "
                 "not hide each other",
                 trainers=len(split.trainers),
             )
-        trainers = [(AccountKey.generate(os_random), rows) for rows in split.trainers]
+        trainers = [(AccountKey.generate(os_random), rows) for rows in held]
+        stewards = draw_stewards(experiment, split.hidden)
         operator = AccountKey.generate(os_random)
         validators = draw_validators(experiment.network.validators or committee.seats)
         draft = Genesis(
@@ -241,6 +252,7 @@ class _Draft:
             validators=(),
             beacon_commitments=(),
             beacon=b"",
+            stewards=tuple(steward.seat for steward in stewards),
         )
         genesis, beacons = found(draft, validators, frozenset())
         task = build_task(genesis, experiment)  # refuses what does not fit before anything is written
@@ -258,7 +270,7 @@ class _Draft:
             raise WorldError(str(error)) from error
         on_event(Message("the base chain is founded: contracts, registrations, the first epoch"))
         shares = [beacon.share for beacon in beacons if beacon.share is not None]
-        return cls(experiment, genesis, validators, shares, trainers, operator, split.test, chain)
+        return cls(experiment, genesis, validators, shares, trainers, stewards, operator, split.test, chain)
 
 
 def _write_folder(folder: Path, draft: _Draft, listeners: Sequence[Address], now: datetime) -> tuple[Member, ...]:
@@ -270,6 +282,7 @@ def _write_folder(folder: Path, draft: _Draft, listeners: Sequence[Address], now
     desk = _Desk(folder, draft, authority, now, listeners)
     members = [desk.validator(index) for index in range(len(draft.validators))]
     members += [desk.trainer(number) for number in range(len(draft.trainers))]
+    members += [desk.steward(place) for place in range(len(draft.stewards))]
     members += [desk.evaluator(), desk.relayer()]
     (folder / MEMBERS).write_bytes(msgspec.json.encode(_Members(tuple(members))))
     return tuple(members)
@@ -308,6 +321,12 @@ class _Desk:
         attest = () if attestation is None else attestation.command
         settings = trainer_settings(home, self._gateways(), self._log(), attest)
         return self._member("trainer", f"trainer {rows.name}", home, settings)
+
+    def steward(self, place: int) -> Member:
+        home, steward = self._home(f"stewards/{place:02d}"), self.draft.stewards[place]
+        save_steward(home, steward)
+        self._certify(home, Role.STEWARD, steward.account.address)
+        return self._member("steward", f"steward {place}", home, steward_settings(home, self._gateways(), self._log()))
 
     def evaluator(self) -> Member:
         home = self._home("evaluator")
@@ -383,6 +402,20 @@ def trainer_settings(
         account_key=home / ACCOUNT_KEY,
         data=home / ROWS,
         attest=attest,
+        tls=TlsFiles.inside(home),
+        validators=dict(enumerate(gateways)),
+        log=log,
+    )
+
+
+def steward_settings(home: Path, gateways: Sequence[Address], log: LogSettings) -> StewardSettings:
+    """Return the settings of the steward whose folder this is."""
+    return StewardSettings(
+        genesis=home / GENESIS,
+        state=home / STATE,
+        account_key=home / ACCOUNT_KEY,
+        salts_key=home / SALTS_KEY,
+        shards=home / SHARDS,
         tls=TlsFiles.inside(home),
         validators=dict(enumerate(gateways)),
         log=log,
@@ -574,6 +607,38 @@ def load_validator_secrets(settings: ValidatorSettings, genesis: Genesis) -> Val
     if seal is not None and seal.public_bytes != announced:
         raise _foreign(settings.seal_key, f"the sealing key that validator {settings.index} announced")
     return ValidatorSecrets(account, voting, beacon, seal)
+
+
+def save_steward(home: Path, steward: Steward) -> None:
+    """Write a steward's keys and rows into its folder."""
+    save_secret(home / ACCOUNT_KEY, "account", steward.account.secret)
+    save_secret(home / SALTS_KEY, "salts", steward.secret)
+    (home / SHARDS).mkdir(mode=0o700)
+    for place, rows in enumerate(steward.shards):
+        write_rows(shard_file(home / SHARDS, place), rows, steward.label)
+
+
+def load_steward(settings: StewardSettings, genesis: Genesis, experiment: Experiment) -> tuple[int, Steward]:
+    """Return a steward with its secrets and rows, and its place in the genesis, which binds it to both.
+
+    Raises:
+        ForeignKeyError: genesis lists no steward with this account, or binds it to other rows or another secret.
+        KeyFileError: a file is missing, readable by others, or of another use.
+        CollegiumError: the rows cannot be read.
+    """
+    account = AccountKey(load_secret(settings.account_key, "account"))
+    accounts, quality = [seat.account for seat in genesis.stewards], experiment.stewards
+    if quality is None or account.address not in accounts:
+        raise ForeignKeyError(
+            f"genesis lists no steward with account 0x{account.address.hex()}", path=settings.account_key
+        )
+    label, count = experiment.data.label, quality.shards(experiment.task.rounds)
+    shards = tuple(read_rows(shard_file(settings.shards, shard), label) for shard in range(count))
+    steward = Steward(account, shards, label, load_secret(settings.salts_key, "salts"), quality.shard_rounds)
+    place = accounts.index(account.address)
+    if genesis.stewards[place].rows != steward.commitment:
+        raise _foreign(settings.shards, f"the rows of steward {place}, or {settings.salts_key} not its secret,")
+    return place, steward
 
 
 def load_account(path: Path, address: bytes) -> AccountKey:

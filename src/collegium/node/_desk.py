@@ -13,7 +13,16 @@ from itertools import accumulate
 from typing import Literal, Protocol
 
 from collegium.aggregation import RING_DIMENSION, Upload
-from collegium.consensus import Agreed, Block, Committed, HandoverProof, QuorumCertificate, Registered, upload_bytes_max
+from collegium.consensus import (
+    Agreed,
+    Block,
+    Committed,
+    HandoverProof,
+    QuorumCertificate,
+    Registered,
+    RoundRecord,
+    upload_bytes_max,
+)
 from collegium.crypto import Digest
 
 __all__ = ["Desk", "FinalBlocks", "Outcome", "Passed", "Readiness", "Verdict", "as_many_as_fit", "upload_lengths"]
@@ -39,12 +48,12 @@ class FinalBlocks:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a validator says of an upload that has arrived whole.
+    """What a validator says of an upload that has arrived whole, or of a steward's record.
 
     Attributes:
         outcome: `admitted`: checked, and on disk here. `kept`: of the round after the present one, on disk here, to be
             checked when that begins. `refused`: for `reason`. `too-early`: not taken yet, ask again. `too-late`: its
-            round is over here.
+            round is over here. A record is held in memory until it is in a final block, and on no disk before.
         reason: name of the error that refused it; empty where nothing was refused.
         detail: the error's text.
     """
@@ -87,7 +96,7 @@ class Passed:
 
 
 class Desk(Protocol):
-    """The validator as its gateway sees it. The first three are asked often and answer at once."""
+    """The validator as its gateway sees it. What is not awaited is asked often and answers at once."""
 
     @property
     def task(self) -> Digest: ...
@@ -106,8 +115,20 @@ class Desk(Protocol):
         """Return the account addresses of the task's registered trainers."""
         ...
 
+    def stewards(self) -> frozenset[bytes]:
+        """Return the account addresses of the task's stewards; none where trainers are not measured."""
+        ...
+
+    def record_lengths(self) -> range:
+        """Return the lengths that a steward's record of this task can have, in bytes; none without stewards."""
+        ...
+
     def readiness(self) -> Readiness:
         """Return how this validator stands."""
+        ...
+
+    async def bring(self, record: RoundRecord) -> Verdict:
+        """Hand a steward's record to the order and return what became of it, as `submit` does."""
         ...
 
     async def submit(self, upload: Upload) -> Verdict:

@@ -48,12 +48,12 @@ __all__ = [
     "RewardsNetworkError",
     "RuleSettings",
     "ShardedNetworkError",
-    "StewardsNetworkError",
     "TaskSettings",
     "decode_experiment",
     "experiment_from_bytes",
     "experiment_to_bytes",
     "load_experiment",
+    "require_for_cards",
     "require_for_processes",
     "seats_spoiled_max",
 ]
@@ -128,12 +128,8 @@ class ShardedNetworkError(ExperimentError):
     """An experiment with several committees a round is to be run by processes, which have one."""
 
 
-class StewardsNetworkError(ExperimentError):
-    """An experiment whose trainers are weighed by stewards is to be run by processes, which have none yet."""
-
-
 class AttackersNetworkError(ExperimentError):
-    """An experiment with attackers in it, which is a simulation, is to be run by processes."""
+    """An experiment with attackers that a network of processes, or one founded from cards, cannot play."""
 
 
 class RewardsNetworkError(ExperimentError):
@@ -358,8 +354,7 @@ def require_for_processes(experiment: Experiment) -> None:
 
     Raises:
         ShardedNetworkError: its rounds have several committees.
-        StewardsNetworkError: it has stewards that weigh trainers.
-        AttackersNetworkError: some of its trainers are told to attack.
+        AttackersNetworkError: some of its trainers are told to forge updates.
         RewardsNetworkError: it pays its trainers.
     """
     if experiment.committee.shards > 1:
@@ -368,21 +363,32 @@ def require_for_processes(experiment: Experiment) -> None:
             "`collegium run` plays rounds with several",
             shards=experiment.committee.shards,
         )
-    if experiment.stewards is not None:
-        raise StewardsNetworkError(
-            f"[stewards] names {experiment.stewards.count} stewards: networks of processes have none yet; "
-            "`collegium run` plays rounds with them",
-            stewards=experiment.stewards.count,
-        )
-    if experiment.attack is not None:
+    forgers = () if experiment.attack is None else [entry for entry in experiment.attack.trainers if entry.plan]
+    if forgers:
         raise AttackersNetworkError(
-            f"[attack] names {len(experiment.attack.trainers)} trainers that attack: that is for a simulation, "
-            "`collegium run`; a network's trainers do what their owners want",
-            trainers=len(experiment.attack.trainers),
+            f"[attack] names {len(forgers)} trainers that forge updates: that is for a simulation, `collegium run`; a "
+            "network's processes do as they should, whatever their rows are",
+            trainers=len(forgers),
         )
     if experiment.rewards is not None:
         raise RewardsNetworkError(
             "[rewards] is given: validators of networks of processes sign no lists of rewards; `collegium run` pays"
+        )
+
+
+def require_for_cards(experiment: Experiment) -> None:
+    """Refuse an experiment that no network can run whose members bring their own rows.
+
+    Raises:
+        AttackersNetworkError: some of its trainers are told to attack.
+        ExperimentError: as `require_for_processes`.
+    """
+    require_for_processes(experiment)
+    if experiment.attack is not None:
+        raise AttackersNetworkError(
+            f"[attack] names {len(experiment.attack.trainers)} trainers that attack: nobody spoils the rows that a "
+            "member brings; `collegium run`, `up` and `init` do",
+            trainers=len(experiment.attack.trainers),
         )
 
 

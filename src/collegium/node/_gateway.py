@@ -24,24 +24,29 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from collegium.aggregation import Upload
-from collegium.consensus import RESPONSE_BLOCKS_MAX, WITHDRAWAL_BYTES_MAX
+from collegium.consensus import RESPONSE_BLOCKS_MAX, WITHDRAWAL_BYTES_MAX, RoundRecord
 from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES, Digest
 from collegium.errors import CollegiumError
+from collegium.incentives import decode_steward_record, record_digest
 
 from ._desk import Desk, Passed, Verdict
 from ._event_feed import FINAL_EVENT, EventFeed, NodeEvent
 from ._gateway_problems import (
     PROBLEM_TYPE,
     AppendTooLongError,
+    AttemptsSpentError,
     BusyError,
     ForeignUploadError,
     MalformedRequestError,
+    OtherRecordError,
+    RecordLengthError,
     RoundNotBegunError,
     RoundOverError,
     SlowBodyError,
     SpoolDiskError,
     SpoolFullError,
     UnknownItemError,
+    UnregisteredStewardError,
     UnregisteredTrainerError,
     UploadLengthError,
     encode_problem,
@@ -60,6 +65,7 @@ BYTES_TYPE: Final = "application/octet-stream"
 JSON_TYPE: Final = "application/json"
 WRITE_BYTES: Final = 1 << 20  # what is gathered before it is written to disk
 CHUNK_BYTES: Final = 64 << 10
+RECORDS_REFUSED_MAX: Final = 4  # of a steward in a round
 OFFSET_HEADER: Final = "upload-offset"
 _PASSING: Final = (BusyError, SpoolDiskError, SpoolFullError, RoundNotBegunError)
 _HEXADECIMAL: Final = re.compile(r"[0-9a-f]*")
@@ -120,6 +126,7 @@ class Gateway:
     _fetching: asyncio.Semaphore = field(init=False)
     _loans: _Loans = field(init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
+    _records: dict[tuple[int, bytes], _Brought] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._finishing = asyncio.Semaphore(self.limits.finishing_max)
@@ -133,6 +140,7 @@ class Gateway:
             Route("/v1/uploads", self._begin, methods=["POST"]),
             Route("/v1/uploads/{identity}", self._ask, methods=["GET", "HEAD"]),
             Route("/v1/uploads/{identity}", self._append, methods=["PATCH"]),
+            Route("/v1/records", self._bring, methods=["POST"]),
             Route("/v1/withdrawals", self._withdraw, methods=["POST"]),
             Route("/v1/round", self._round),
             Route("/v1/blocks", self._blocks),
@@ -163,6 +171,8 @@ class Gateway:
         self.metrics.uploads("expired", expired)
         for identity in [name for name, lock in self._locks.items() if not lock.locked()]:
             del self._locks[identity]
+        for key in [key for key in self._records if key[0] not in rounds]:
+            del self._records[key]
 
     # -------------------------------------------------------------------------------------------- uploads
 
@@ -284,7 +294,7 @@ class Gateway:
         return self._locks.setdefault(upload.identity, asyncio.Lock())
 
     def _lengths(self, round_number: int) -> range:
-        """Return the lengths of a round's uploads.
+        """Return the lengths of an open round's uploads.
 
         Raises:
             RoundNotBegunError, RoundOverError: the round is not open.
@@ -292,7 +302,7 @@ class Gateway:
         rounds = self.desk.open_rounds()
         if round_number in rounds:
             return rounds[round_number]
-        said = f"round {round_number}, this validator takes uploads of rounds {sorted(rounds)}"
+        said = f"round {round_number}, this validator takes what is of rounds {sorted(rounds)}"
         standing = self.desk.readiness()
         waits = standing.back_at is not None and round_number >= standing.round  # it may have a place in that one
         if waits or (rounds and round_number > max(rounds)):
@@ -310,6 +320,31 @@ class Gateway:
 
     def _verdict(self, upload: SpooledUpload, status: int, headers: dict[str, str]) -> Response:
         return Response(msgspec.json.encode(upload.verdict), status, headers, JSON_TYPE)
+
+    async def _bring(self, request: Request) -> Response:
+        """Take a steward's record of a round; it is signed, so it does not matter who brings it."""
+        lengths = self.desk.record_lengths()
+        if not lengths:
+            raise UnknownItemError("no records here: this task has no stewards")
+        data = await self._small_body(request, lengths[-1], RecordLengthError)
+        if len(data) not in lengths:
+            raise RecordLengthError(
+                f"{len(data)} bytes, a record of this task has {lengths[0]}..{lengths[-1]}", length=len(data)
+            )
+        async with self._judging.hold(len(data)), self._finishing:
+            record = await asyncio.to_thread(decode_steward_record, data, self.desk.task)
+        if record.account not in self.desk.stewards():
+            raise UnregisteredStewardError(
+                f"account {record.account.hex()} is none of the task's {len(self.desk.stewards())} stewards",
+                account=record.account,
+            )
+        self._lengths(record.round)  # is the round open?
+        brought = self._records.setdefault((record.round, record.account), _Brought())
+        verdict = await brought.once(data, lambda: self._answer(self.desk.bring(RoundRecord(record.round, data))))
+        self.metrics.records(verdict.outcome)
+        if verdict.outcome == "too-early":
+            raise RoundNotBegunError(f"round {record.round} has not begun here", round=record.round)
+        return Response(msgspec.json.encode(verdict), media_type=JSON_TYPE)
 
     async def _withdraw(self, request: Request) -> Response:
         """Take the transaction with which a licence's holder takes its consent back; whoever brings it."""
@@ -453,16 +488,54 @@ class Gateway:
         except TimeoutError as error:
             raise BusyError(f"the validator did not answer in {self.limits.answer_s} s") from error
 
-    async def _small_body(self, request: Request, bytes_max: int) -> bytes:
-        body = bytearray()
+    async def _small_body(
+        self, request: Request, bytes_max: int, too_long: type[CollegiumError] = MalformedRequestError
+    ) -> bytes:
+        body, limits = bytearray(), self.limits
         try:
-            async for chunk in _in_time(request.stream(), self.limits.idle_s):
-                body += chunk
-                if len(body) > bytes_max:
-                    raise MalformedRequestError(f"a body of more than {bytes_max} bytes", most=bytes_max)
+            async with asyncio.timeout(limits.append_s):
+                async for chunk in _in_time(request.stream(), limits.idle_s):
+                    body += chunk
+                    if len(body) > bytes_max:
+                        raise too_long(f"a body of more than {bytes_max} bytes", most=bytes_max)
         except TimeoutError as error:
-            raise SlowBodyError(f"no byte in {self.limits.idle_s} s") from error
+            raise SlowBodyError(f"no byte in {limits.idle_s} s, or not all in {limits.append_s} s") from error
         return bytes(body)
+
+
+class _Brought:
+    """What a steward has brought of one round: the record that its validator has taken, and how many it refused."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._taken: tuple[Digest, Verdict] | None = None
+        self._refused = 0
+
+    async def once(self, record: bytes, ask: Callable[[], Awaitable[Verdict]]) -> Verdict:
+        """Return the verdict on a record: what `ask` says, or what it said of the same one.
+
+        Raises:
+            OtherRecordError: another record is taken.
+            AttemptsSpentError: too many were refused.
+        """
+        digest = record_digest(record)
+        async with self._turn:
+            if self._taken is not None:
+                known, verdict = self._taken
+                if known != digest:
+                    raise OtherRecordError(
+                        f"record {digest.hex()}, this steward's of the round is {known.hex()}", known=known
+                    )
+                return verdict
+            if self._refused >= RECORDS_REFUSED_MAX:
+                raise AttemptsSpentError(
+                    f"{self._refused} records of this steward were refused in this round", refused=self._refused
+                )
+            verdict = await ask()
+            self._refused += verdict.outcome == "refused"
+            if verdict.outcome in ("admitted", "kept"):
+                self._taken = digest, verdict
+            return verdict
 
 
 class _Room:

@@ -20,14 +20,17 @@ __all__ = [
     "ForgedTicketError",
     "MalformedRequestError",
     "OffsetError",
+    "OtherRecordError",
     "OtherUploadError",
     "ProblemDetails",
+    "RecordLengthError",
     "RoundNotBegunError",
     "RoundOverError",
     "SlowBodyError",
     "SpoolDiskError",
     "SpoolFullError",
     "UnknownItemError",
+    "UnregisteredStewardError",
     "UnregisteredTrainerError",
     "UploadDamagedError",
     "UploadLengthError",
@@ -55,6 +58,10 @@ class UnregisteredTrainerError(CollegiumError):
     """A trainer that is not registered for the task."""
 
 
+class UnregisteredStewardError(CollegiumError):
+    """A record whose author is none of the task's stewards."""
+
+
 class UnknownItemError(CollegiumError):
     """No such upload, object, block, identity, checkpoint or page here."""
 
@@ -65,6 +72,10 @@ class OffsetError(CollegiumError):
 
 class OtherUploadError(CollegiumError):
     """The trainer has begun another upload in this round."""
+
+
+class OtherRecordError(CollegiumError):
+    """The steward has brought another record of this round."""
 
 
 class DisplacedError(CollegiumError):
@@ -91,6 +102,10 @@ class UploadLengthError(CollegiumError):
     """A length that no upload of this round can have."""
 
 
+class RecordLengthError(CollegiumError):
+    """A body that is longer or shorter than a steward's record of this task."""
+
+
 class UploadDamagedError(CollegiumError):
     """What arrived does not have the SHA-256 of its ticket: it was thrown away, begin again."""
 
@@ -100,7 +115,7 @@ class ForeignUploadError(CollegiumError):
 
 
 class AttemptsSpentError(CollegiumError):
-    """The trainer has had too many uploads of this round refused."""
+    """The trainer has had too many uploads of this round refused, or the steward too many records."""
 
 
 class SpoolFullError(CollegiumError):
@@ -119,15 +134,18 @@ _STATUS: Final[Mapping[type[CollegiumError], int]] = {
     MalformedRequestError: 400,
     ForgedTicketError: 403,
     UnregisteredTrainerError: 403,
+    UnregisteredStewardError: 403,
     UnknownItemError: 404,
     SlowBodyError: 408,
     OffsetError: 409,
     OtherUploadError: 409,
+    OtherRecordError: 409,
     DisplacedError: 409,
     RoundNotBegunError: 409,
     RoundOverError: 410,
     AppendTooLongError: 413,
     UploadLengthError: 422,
+    RecordLengthError: 422,
     UploadDamagedError: 422,
     ForeignUploadError: 422,
     AttemptsSpentError: 429,

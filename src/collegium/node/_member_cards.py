@@ -24,6 +24,7 @@ import msgspec
 from collegium import learning
 from collegium.consensus import Announcement
 from collegium.crypto import (
+    DIGEST_BYTES,
     SEAL_KEY_BYTES,
     AccountKey,
     BlsPublicKey,
@@ -34,8 +35,8 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
-from ._experiment import Experiment, experiment_from_bytes, experiment_to_bytes, require_for_processes
-from ._genesis import ROWS_MAX, Genesis
+from ._experiment import Experiment, experiment_from_bytes, experiment_to_bytes, require_for_cards
+from ._genesis import ROWS_MAX, Genesis, StewardSeat
 from ._json import decode_canonical
 from ._network_settings import address_problem
 from ._tls import decode_public_key
@@ -50,6 +51,7 @@ __all__ = [
     "OperatorCard",
     "Roster",
     "RosterError",
+    "StewardCard",
     "TrainerCard",
     "ValidatorCard",
     "assemble",
@@ -120,6 +122,18 @@ class TrainerCard:
 
 
 @dataclass(frozen=True)
+class StewardCard:
+    """Who wants to measure trainers, and what binds it to its hidden rows (`rows_commitment`)."""
+
+    kind: Literal["steward"]
+    experiment: bytes
+    account: bytes
+    rows: bytes
+    tls_key: bytes
+    signature: bytes = b""
+
+
+@dataclass(frozen=True)
 class OperatorCard:
     """Who runs evaluator and relayer."""
 
@@ -178,12 +192,13 @@ class ConfirmCard:
     signature: bytes = b""
 
 
-JoinCard: TypeAlias = ValidatorCard | TrainerCard | OperatorCard
+JoinCard: TypeAlias = ValidatorCard | TrainerCard | StewardCard | OperatorCard
 Card: TypeAlias = JoinCard | DealCard | ConfirmCard
-C = TypeVar("C", ValidatorCard, TrainerCard, OperatorCard, DealCard, ConfirmCard)
+C = TypeVar("C", ValidatorCard, TrainerCard, StewardCard, OperatorCard, DealCard, ConfirmCard)
 _KINDS: Mapping[str, type[Card]] = {
     "validator": ValidatorCard,
     "trainer": TrainerCard,
+    "steward": StewardCard,
     "operator": OperatorCard,
     "deal": DealCard,
     "confirm": ConfirmCard,
@@ -258,7 +273,7 @@ def check_join(card: JoinCard, experiment: Digest) -> None:
                     BlsPublicKey(card.bls_key), join_context(card.experiment, card.account), card.possession
                 )
                 decode_public_key(card.tls_key)
-            case TrainerCard():
+            case TrainerCard() | StewardCard():
                 decode_public_key(card.tls_key)
             case OperatorCard():
                 decode_public_key(card.evaluator_tls_key)
@@ -272,13 +287,20 @@ def check_join(card: JoinCard, experiment: Digest) -> None:
             problem = address_problem(address)
             if problem is not None:
                 raise bad_card(card, f"its address {problem}")
+    if isinstance(card, StewardCard) and len(card.rows) != DIGEST_BYTES:
+        raise bad_card(card, f"it is bound to its rows by {len(card.rows)} bytes, expected {DIGEST_BYTES}")
     if isinstance(card, TrainerCard):
-        bound = card.rows_bound
-        if not 1 <= bound <= ROWS_MAX or bound & (bound - 1):
-            raise bad_card(card, f"its bound on rows is {bound}, expected a power of two up to {ROWS_MAX}")
-        site, slash, number = card.name.rpartition("/")
-        if not slash or not site or not (number.isascii() and number.isdigit()) or not card.name.isprintable():
-            raise bad_card(card, f"it is called {card.name[:80]!a}, expected its site, a slash and a number")
+        _check_trainer(card)
+
+
+def _check_trainer(card: TrainerCard) -> None:
+    """Check a trainer's bound on its rows, and its name."""
+    bound = card.rows_bound
+    if not 1 <= bound <= ROWS_MAX or bound & (bound - 1):
+        raise bad_card(card, f"its bound on rows is {bound}, expected a power of two up to {ROWS_MAX}")
+    site, slash, number = card.name.rpartition("/")
+    if not slash or not site or not (number.isascii() and number.isdigit()) or not card.name.isprintable():
+        raise bad_card(card, f"it is called {card.name[:80]!a}, expected its site, a slash and a number")
 
 
 def join_context(experiment: Digest, account: bytes) -> Digest:
@@ -312,13 +334,15 @@ class Roster:
         experiment: the experiment's canonical bytes.
         validators: by account; a validator's place is its index.
         trainers: by name.
+        stewards: by account; as many as the experiment asks for.
         authority: the certificate authority's certificate.
-        certificates: of validators, trainers, evaluator and relayer, in this order.
+        certificates: of validators, trainers, stewards, evaluator and relayer, in this order.
     """
 
     experiment: bytes
     validators: tuple[ValidatorCard, ...]
     trainers: tuple[TrainerCard, ...]
+    stewards: tuple[StewardCard, ...]
     operator: OperatorCard
     authority: bytes = b""
     certificates: tuple[bytes, ...] = ()
@@ -326,7 +350,7 @@ class Roster:
     @property
     def cards(self) -> tuple[JoinCard, ...]:
         """Every join card."""
-        return (*self.validators, *self.trainers, self.operator)
+        return (*self.validators, *self.trainers, *self.stewards, self.operator)
 
     @cached_property
     def digest(self) -> Digest:
@@ -354,6 +378,7 @@ class Roster:
             validators=(),
             beacon_commitments=(),
             beacon=b"",
+            stewards=tuple(StewardSeat(card.account, card.rows) for card in self.stewards),
         )
 
     def encode(self) -> bytes:
@@ -373,10 +398,11 @@ def assemble(experiment: Experiment, cards: Iterable[JoinCard]) -> Roster:
     listed = list(cards)
     validators = sorted((c for c in listed if isinstance(c, ValidatorCard)), key=lambda card: card.account)
     trainers = sorted((c for c in listed if isinstance(c, TrainerCard)), key=lambda card: card.name)
+    stewards = sorted((c for c in listed if isinstance(c, StewardCard)), key=lambda card: card.account)
     operators = [card for card in listed if isinstance(card, OperatorCard)]
     if len(operators) != 1:
         raise CardSetError(f"{len(operators)} operators' cards, expected one: who runs evaluator and relayer")
-    roster = Roster(data, tuple(validators), tuple(trainers), operators[0])
+    roster = Roster(data, tuple(validators), tuple(trainers), tuple(stewards), operators[0])
     check_roster(roster)
     return roster
 
@@ -402,7 +428,7 @@ def check_roster(roster: Roster) -> None:
         BadCardError, CardSetError, RosterError: see `assemble`.
     """
     experiment = roster.settled
-    require_for_processes(experiment)
+    require_for_cards(experiment)
     cards = roster.cards
     # 1. each by itself
     digest = sha256(roster.experiment).digest()
@@ -421,9 +447,13 @@ def check_roster(roster: Roster) -> None:
         raise CardSetError(f"{len(roster.validators)} validators' cards, expected 4 to {seats}, as many as seats")
     if not minimum <= len(roster.trainers) <= MEMBERS_MAX:
         raise CardSetError(f"{len(roster.trainers)} trainers' cards, expected {minimum} to {MEMBERS_MAX}")
+    wanted = 0 if experiment.stewards is None else experiment.stewards.count
+    if len(roster.stewards) != wanted:
+        raise CardSetError(f"{len(roster.stewards)} stewards' cards, the experiment asks for {wanted}")
     accounts, names = [c.account for c in roster.validators], [c.name for c in roster.trainers]
-    if accounts != sorted(accounts) or names != sorted(names):
-        raise CardSetError("cards are not in their order: validators by account, trainers by name")
+    measuring = [c.account for c in roster.stewards]
+    if accounts != sorted(accounts) or names != sorted(names) or measuring != sorted(measuring):
+        raise CardSetError("cards are not in their order: validators and stewards by account, trainers by name")
     _ = roster.draft
 
 

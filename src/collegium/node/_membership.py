@@ -38,11 +38,13 @@ from ._consortium import (
     FolderInUseError,
     evaluator_settings,
     relayer_settings,
+    save_steward,
+    steward_settings,
     trainer_settings,
     validator_settings,
     write_settings,
 )
-from ._experiment import Experiment, experiment_to_bytes, require_for_processes
+from ._experiment import Experiment, experiment_to_bytes, require_for_cards
 from ._founding import (
     MemberSecrets,
     NotInRosterError,
@@ -60,6 +62,7 @@ from ._member_cards import (
     JoinCard,
     OperatorCard,
     Roster,
+    StewardCard,
     TrainerCard,
     ValidatorCard,
     assemble,
@@ -75,6 +78,7 @@ from ._network_settings import (
     parse_address,
 )
 from ._row_files import write_rows
+from ._steward import draw_steward
 from ._tls import (
     Identity,
     Role,
@@ -93,6 +97,7 @@ __all__ = [
     "confirm_in",
     "deal_in",
     "join_operator",
+    "join_steward",
     "join_trainer",
     "join_validator",
     "own_rows",
@@ -113,7 +118,7 @@ def join_validator(experiment: Experiment, home: Path, listen: Address, gateway:
         ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
-    require_for_processes(experiment)
+    require_for_cards(experiment)
     _claim(home)
     account, voting, box = (
         AccountKey.generate(os_random),
@@ -149,7 +154,7 @@ def join_trainer(experiment: Experiment, home: Path, name: str, rows: Rows) -> T
         ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
-    require_for_processes(experiment)
+    require_for_cards(experiment)
     _claim(home)
     account = AccountKey.generate(os_random)
     save_secret(home / ACCOUNT_KEY, "account", account.secret)
@@ -159,6 +164,30 @@ def join_trainer(experiment: Experiment, home: Path, name: str, rows: Rows) -> T
     return sign_card(card, account)
 
 
+def join_steward(experiment: Experiment, home: Path, rows: Rows) -> StewardCard:
+    """Make a steward's keys and file of hidden rows in its own folder and return its card, which binds it to the rows.
+
+    Args:
+        rows: that no trainer has, as `own_rows` reads them; they are dealt into the shards that the task wants.
+
+    Raises:
+        CardSetError: the experiment asks for no stewards.
+        SplitError: there are fewer rows than shards.
+        ShardedNetworkError: the experiment's rounds have several committees.
+        FolderInUseError: the folder is not empty.
+    """
+    require_for_cards(experiment)
+    quality = experiment.stewards
+    if quality is None:
+        raise CardSetError("the experiment asks for no stewards")
+    shards = learning.deal_rows(rows, quality.shards(experiment.task.rounds))
+    _claim(home)
+    steward = draw_steward(shards, experiment.data.label, quality.shard_rounds)
+    save_steward(home, steward)
+    address, tls_key = steward.account.address, _new_tls_key(home)
+    return sign_card(StewardCard("steward", _digest(experiment), address, steward.commitment, tls_key), steward.account)
+
+
 def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> OperatorCard:
     """Make the key of who runs evaluator and relayer, and their folders, and return the card.
 
@@ -166,7 +195,7 @@ def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> Operat
         ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
-    require_for_processes(experiment)
+    require_for_cards(experiment)
     _claim(home)
     account = AccountKey.generate(os_random)
     for role in (EVALUATOR, RELAYER):
@@ -231,6 +260,7 @@ def _named(roster: Roster) -> list[tuple[Identity, bytes, list[str]]]:
         for index, card in enumerate(roster.validators)
     ]
     named += [(Identity(task, Role.TRAINER, card.account), card.tls_key, []) for card in roster.trainers]
+    named += [(Identity(task, Role.STEWARD, card.account), card.tls_key, []) for card in roster.stewards]
     named.append((Identity(task, Role.EVALUATOR, operator.account), operator.evaluator_tls_key, []))
     named.append((Identity(task, Role.RELAYER, operator.account), operator.relayer_tls_key, []))
     return named
@@ -325,6 +355,9 @@ def settle_in(
         if card.account == account:
             trainer = trainer_settings(home, gateways, log, () if attestation is None else attestation.command)
             return genesis, (_settle(home, roster, genesis, len(roster.validators) + number, trainer),)
+    for number, other in enumerate(roster.stewards, len(roster.validators) + len(roster.trainers)):
+        if other.account == account:
+            return genesis, (_settle(home, roster, genesis, number, steward_settings(home, gateways, log)),)
     index = place_of(roster, account)
     listeners = [parse_address(card.listen) for card in roster.validators]
     validator = validator_settings(home, index, listeners, gateways, network)

@@ -35,6 +35,7 @@ __all__ = [
     "SettingsError",
     "SettingsRefusedError",
     "SettingsUnreadableError",
+    "StewardSettings",
     "TimingSettings",
     "TrainerSettings",
     "ValidatorSettings",
@@ -47,15 +48,16 @@ __all__ = [
     "network_settings",
     "parse_address",
     "role_of",
+    "shard_file",
 ]
 
 T = TypeVar("T")
 Address: TypeAlias = tuple[str, int]
 """Host and port."""
-Role: TypeAlias = Literal["validator", "trainer", "evaluator", "relayer"]
+Role: TypeAlias = Literal["validator", "trainer", "steward", "evaluator", "relayer"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
-ROLES: Final[tuple[Role, ...]] = ("validator", "trainer", "evaluator", "relayer")
+ROLES: Final[tuple[Role, ...]] = ("validator", "trainer", "steward", "evaluator", "relayer")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
 FILE_BYTES_MAX: Final = 1 << 20
 PATH_LENGTH_MAX = 1024
@@ -185,6 +187,28 @@ class TrainerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StewardSettings:
+    """A steward's process: each round it says in which direction its hidden rows would move the model.
+
+    Attributes:
+        state: folder for its journal: what it has signed for which round.
+        account_key: its account's key; genesis names the account.
+        salts_key: the secret that its salts follow from: of the commitment to its rows, and of those to scores.
+        shards: folder of its hidden rows, a file a shard (`shard_file`); genesis binds it to them.
+        validators: the gateway of each validator, by index.
+    """
+
+    genesis: Path
+    state: Path
+    account_key: Path
+    salts_key: Path
+    shards: Path
+    tls: TlsFiles
+    validators: Mapping[int, Address]
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluatorSettings:
     """The evaluator's process: it evaluates each model on test rows and signs what it finds as the operator.
 
@@ -256,7 +280,12 @@ class NetworkSettings:
     timing: TimingSettings = field(default_factory=TimingSettings)
 
 
-RoleSettings: TypeAlias = ValidatorSettings | TrainerSettings | EvaluatorSettings | RelayerSettings
+RoleSettings: TypeAlias = ValidatorSettings | TrainerSettings | StewardSettings | EvaluatorSettings | RelayerSettings
+
+
+def shard_file(folder: Path, place: int) -> Path:
+    """Return where a steward keeps the rows of one of its shards."""
+    return folder / f"{place:05d}.csv"
 
 
 def role_of(settings: RoleSettings) -> Role:
@@ -266,6 +295,8 @@ def role_of(settings: RoleSettings) -> Role:
             return "validator"
         case TrainerSettings():
             return "trainer"
+        case StewardSettings():
+            return "steward"
         case EvaluatorSettings():
             return "evaluator"
         case RelayerSettings():
@@ -338,6 +369,7 @@ _SECTIONS: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType(
     {
         "validator": ("node", "keys", "tls", "listen", "peers", "pins", "timing", "limits", "log"),
         "trainer": ("node", "keys", "data", "tls", "validators", "log"),
+        "steward": ("node", "keys", "data", "tls", "validators", "log"),
         "evaluator": ("node", "keys", "data", "tls", "validators", "log"),
         "relayer": ("node", "keys", "chain", "tls", "validators", "log"),
     }
@@ -364,6 +396,7 @@ class _Reader:
         readers: Mapping[Role, Callable[[Section], RoleSettings]] = {
             "validator": self._validator,
             "trainer": self._trainer,
+            "steward": self._steward,
             "evaluator": self._evaluator,
             "relayer": self._relayer,
         }
@@ -408,6 +441,22 @@ class _Reader:
             account_key=self._path(keys, "account"),
             data=self._path(data, "rows"),
             attest=node.words("attest", WORDS_MAX, PATH_LENGTH_MAX),
+            tls=self._tls(),
+            validators=self._addresses("validators"),
+            log=self._log(),
+        )
+        for section in (node, keys, data):
+            section.close()
+        return settings
+
+    def _steward(self, node: Section) -> StewardSettings:
+        keys, data = self._section("keys"), self._section("data")
+        settings = StewardSettings(
+            genesis=self._path(node, "genesis"),
+            state=self._path(node, "state"),
+            account_key=self._path(keys, "account"),
+            salts_key=self._path(keys, "salts"),
+            shards=self._path(data, "shards"),
             tls=self._tls(),
             validators=self._addresses("validators"),
             log=self._log(),
@@ -615,6 +664,9 @@ def _inputs(settings: RoleSettings) -> list[tuple[str, Path]]:
             files += [(f"keys.{name}", file) for name, file in keys]
         case TrainerSettings():
             files += [("keys.account", settings.account_key), ("data.rows", settings.data)]
+        case StewardSettings():
+            secrets = [("keys.account", settings.account_key), ("keys.salts", settings.salts_key)]
+            files += [*secrets, ("data.shards", shard_file(settings.shards, 0))]
         case EvaluatorSettings():
             files += [("keys.operator", settings.operator_key), ("data.rows", settings.test_rows)]
         case RelayerSettings():
@@ -637,6 +689,13 @@ def encode_settings(settings: RoleSettings, folder: Path) -> bytes:
                 "node": node | ({"attest": list(settings.attest)} if settings.attest else {}),
                 "keys": {"account": _relative(settings.account_key, folder)},
                 "data": {"rows": _relative(settings.data, folder)},
+            }
+        case StewardSettings():
+            keys = {"account": settings.account_key, "salts": settings.salts_key}
+            sections = {
+                "node": {"role": "steward", **_common(settings, folder)},
+                "keys": {name: _relative(path, folder) for name, path in keys.items()},
+                "data": {"shards": _relative(settings.shards, folder)},
             }
         case EvaluatorSettings():
             sections = {

@@ -171,6 +171,12 @@ class QualityRule:
         """How long the state of quality is."""
         return quality_state_bytes(len(self.trainers), len(self.stewards), self.parameters)
 
+    @property
+    def record_lengths(self) -> range:
+        """The lengths in bytes that a steward's record can have."""
+        length = steward_record_bytes(self.parameters)
+        return range(length, length + 1)
+
     def first(self) -> QualityState:
         """Return the state that round 0 leaves."""
         return first_quality_state(self.policy, self.trainers, self.stewards, self.parameters)

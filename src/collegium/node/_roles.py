@@ -9,6 +9,7 @@ from ._network_settings import (
     EvaluatorSettings,
     RelayerSettings,
     RoleSettings,
+    StewardSettings,
     TrainerSettings,
     ValidatorSettings,
 )
@@ -17,7 +18,7 @@ __all__ = ["preload_roles", "run_role"]
 
 
 async def run_role(settings: RoleSettings) -> None:
-    """Run a validator, trainer, evaluator or relayer until it has nothing left to do or is told to stop.
+    """Run a validator, trainer, steward, evaluator or relayer until it has nothing left to do or is told to stop.
 
     Raises:
         WorldError: the disk, the network or the chain failed for good.
@@ -32,6 +33,10 @@ async def run_role(settings: RoleSettings) -> None:
             from ._trainer_process import run_trainer
 
             await run_trainer(settings)
+        case StewardSettings():
+            from ._steward_process import run_steward
+
+            await run_steward(settings)
         case EvaluatorSettings():
             from ._evaluator_process import run_evaluator
 

@@ -78,6 +78,7 @@ __all__ = [
     "ValidatorKeys",
     "build_task",
     "build_trainers_task",
+    "draw_stewards",
     "draw_validators",
     "found",
     "open_network",
@@ -169,7 +170,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     # 1. data: who holds which rows; only a simulation may look at all of them
     schema, split = read_data(experiment, on_event)
     held = spoil_trainers(experiment, schema, split.trainers)
-    stewards = _draw_stewards(experiment, split.hidden)
+    stewards = draw_stewards(experiment, split.hidden)
     trainers = [Trainer(AccountKey.generate(os_random), rows, attest=attest) for rows in held]
     if len(trainers) < experiment.trainers.minimum:
         raise TooFewTrainersError(
@@ -225,7 +226,7 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     )
 
 
-def _draw_stewards(experiment: Experiment, hidden: Sequence[Rows]) -> tuple[Steward, ...]:
+def draw_stewards(experiment: Experiment, hidden: Sequence[Rows]) -> tuple[Steward, ...]:
     """Return the stewards of an experiment, each with its shards of the hidden rows, which were dealt in turn."""
     settings = experiment.stewards
     if settings is None:

@@ -18,7 +18,14 @@ from ._client_line import ClientLimits
 from ._consortium import read_genesis
 from ._desk import Readiness
 from ._epochs import Epochs
-from ._network_settings import EvaluatorSettings, RelayerSettings, RoleSettings, TrainerSettings, load_settings
+from ._network_settings import (
+    EvaluatorSettings,
+    RelayerSettings,
+    RoleSettings,
+    StewardSettings,
+    TrainerSettings,
+    load_settings,
+)
 
 __all__ = ["StatusError", "ValidatorStatus", "network_status"]
 
@@ -57,7 +64,7 @@ def network_status(path: Path) -> tuple[ValidatorStatus, ...]:
     """
     config = path / EVALUATOR if path.is_dir() else path
     settings: RoleSettings = load_settings(config)
-    if not isinstance(settings, TrainerSettings | EvaluatorSettings | RelayerSettings):
+    if not isinstance(settings, TrainerSettings | StewardSettings | EvaluatorSettings | RelayerSettings):
         raise StatusError(f"{config} is a validator's; expected another member's, whose settings name every gateway")
     epochs = Epochs(read_genesis(settings.genesis).epoch_set, None)
     client = ValidatorClient.over_tls(epochs, settings.validators, settings.tls.authority, LIMITS)

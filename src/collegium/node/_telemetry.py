@@ -50,6 +50,7 @@ class NodeMetrics:
         self._refused = counter("refused", "What was refused, by the name of the error.", "what", "reason")
         self._cut_offs = counter("cut_offs", "Connections that were cut off.", "reason")
         self._uploads = counter("uploads", "Uploads that ended, by what became of them.", "outcome")
+        self._records = counter("records", "Stewards' records that were brought, by what became of them.", "outcome")
         self._uploads_open = gauge("uploads_open", "Uploads under way.")
         self._upload_bytes = counter("upload_bytes", "Bytes that trainers uploaded.")
         self._persisted_bytes = counter("persisted_bytes", "Bytes that the journal wrote.")
@@ -127,6 +128,10 @@ class NodeMetrics:
     def uploads(self, outcome: str, count: int = 1) -> None:
         """Count uploads that ended."""
         self._uploads.labels(self._label("upload", outcome)).inc(count)
+
+    def records(self, outcome: str) -> None:
+        """Count a steward's record that was brought."""
+        self._records.labels(self._label("record", outcome)).inc()
 
     def set_uploads_open(self, count: int) -> None:
         """Note how many uploads are under way."""

@@ -146,10 +146,13 @@ class TrainerProcess:
     async def _report(self, header: FinalHeader | None) -> tuple[FinalHeader | None, bytes | None]:
         """Make the upload of the round after a header, or of one that began while this trained, and keep it.
 
-        No bytes where there is no encoding left for this round, or no model yet.
+        No bytes where there is no encoding left for this round, no model yet, or where others were drawn to report.
         """
         # 1. task: the final header before this round fixed the terms
         terms, model = await self._terms(header)
+        if not await self._compute(lambda: may_report(self.task, terms, model, self.trainer.account.address)):
+            self.log.info("not_drawn", round=terms.round)
+            return header, None
         registered: Registered | None = None
         if self.task.registration_bytes_max(terms.round):
             registered = await patiently(lambda: self.client.registered(self.trainer.account.address))
@@ -246,6 +249,12 @@ class TrainerProcess:
     async def _compute(self, work: Callable[[], T]) -> T:
         """Run something in the trainer's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+
+
+def may_report(task: LearningTask, terms: RoundTerms, model: bytes, trainer: bytes) -> bool:
+    """Tell whether a trainer may report in a round: where stewards' scores draw some, it is one of them."""
+    entry = None if task.quality is None else task.quality.entry(terms.round, model, terms.beacon)
+    return entry is None or trainer in entry.weights
 
 
 def _number(header: FinalHeader | None) -> int:

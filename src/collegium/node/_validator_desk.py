@@ -29,10 +29,12 @@ from collegium.consensus import (
     Registered,
     RoundFinished,
     RoundPassed,
+    RoundRecord,
     RoundState,
     Timer,
     ValidatorContext,
     Withdrawals,
+    WrongRoundError,
     awaited_trainers,
     decode_payload,
     encode_withdrawal,
@@ -64,6 +66,7 @@ from ._network import Outgoing, SharedWork
 from ._observer import NOWHERE, Observer
 from ._play import lasts
 from ._proof_threads import ProofResults, ProofThreads, Verified
+from ._quality import QualityRule
 from ._round_archive import RoundArchive, leave_behind
 from ._round_spans import step_of
 from ._validator_node import ValidatorNode
@@ -132,9 +135,9 @@ class FinalRound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
-    """An upload from the gateway and where its verdict is awaited."""
+    """An upload or a steward's record from the gateway, and where its verdict is awaited."""
 
-    upload: Upload
+    brought: Upload | RoundRecord
     verdict: asyncio.Future[Verdict]
 
     def answer(self, verdict: Verdict) -> None:
@@ -197,7 +200,7 @@ class NodeSteps:
         node = self.epochs.present
         if self.proofs is None or isinstance(node, Observer):
             return ()
-        handled: Any = message.upload if isinstance(message, Submission) else message
+        handled: Any = message.brought if isinstance(message, Submission) else message
         place = sender
         if isinstance(handled, EpochMessage):
             if handled.epoch != self.epochs.epoch or sender is None:
@@ -217,7 +220,7 @@ class NodeSteps:
     def _handle(self, message: object, now_ms: int, sender: Sender) -> list[Leaves]:
         began_s = time.perf_counter()
         submission = message if isinstance(message, Submission) else None
-        handled = message if submission is None else submission.upload
+        handled = message if submission is None else submission.brought
         states = {id(node): node.state.round for node in self.epochs.nodes if isinstance(node, ValidatorNode)}
         before = self.standing
         outgoing = list(self.epochs.handle(handled, now_ms, sender))
@@ -236,7 +239,7 @@ class NodeSteps:
             if isinstance(self.context.round.work, SharedWork):
                 self.context.round.work.forget(lasts)
         if submission is not None:
-            verdict = self._verdict(submission.upload, before.round, notes)
+            verdict = self._verdict(submission.brought, before.round, notes)
             leaves.append(partial(submission.answer, verdict))
         leaves.append(self._told(type(said).__name__, sender, notes, before, began_s))
         return leaves
@@ -368,8 +371,13 @@ class NodeSteps:
 
         return tell
 
-    def _verdict(self, upload: Upload, round_before: int, notes: Sequence[object]) -> Verdict:
-        """Return what became of an upload in the step that it came in."""
+    def _verdict(self, brought: Upload | RoundRecord, round_before: int, notes: Sequence[object]) -> Verdict:
+        """Return what became of an upload, or of a steward's record, in the step that it came in."""
+        if isinstance(brought, RoundRecord):
+            return self._record_verdict(brought, round_before, notes)
+        return self._upload_verdict(brought, round_before, notes)
+
+    def _upload_verdict(self, upload: Upload, round_before: int, notes: Sequence[object]) -> Verdict:
         report, node = upload.report, self.epochs.present
         if report.round < round_before:
             return Verdict("too-late")
@@ -388,6 +396,18 @@ class NodeSteps:
         if here and report.id not in state.rejected:
             return Verdict("admitted")
         return _refusal(notes, "ReportRejectedError", "its proof does not verify")
+
+    def _record_verdict(self, record: RoundRecord, round_before: int, notes: Sequence[object]) -> Verdict:
+        node = self.epochs.present
+        if record.round < round_before:
+            return Verdict("too-late")
+        if isinstance(node, Observer) or record.round > round_before + 1:
+            return Verdict("too-early")
+        records, state = node.state.records, node.state.round
+        if record.record in records.final or any(entry.record == record.record for entry in records.held):
+            return Verdict("kept" if record.round > round_before or state.lacks_model else "admitted")
+        refusal = _refusal(notes, WrongRoundError.__name__, "the close of its round is final")
+        return Verdict("too-late") if refusal.reason == WrongRoundError.__name__ else refusal
 
 
 def _word(item: Outgoing) -> tuple[int, int | None]:
@@ -411,6 +431,7 @@ class ValidatorDesk:
     Args:
         connected: which other validators the transport is connected to.
         rounds, checkpoint_every: how many rounds the task has after round 0, and how often a checkpoint is due.
+        quality: how trainers are weighed; None where they are not.
     """
 
     machine: Machine
@@ -418,6 +439,7 @@ class ValidatorDesk:
     connected: Callable[[], frozenset[int]]
     rounds: int
     checkpoint_every: int
+    quality: QualityRule | None = None
 
     @property
     def task(self) -> Digest:
@@ -444,6 +466,14 @@ class ValidatorDesk:
         """Return the account addresses of the task's registered trainers."""
         return self.steps.context.round.cohort
 
+    def stewards(self) -> frozenset[bytes]:
+        """Return the account addresses of the task's stewards; none where trainers are not measured."""
+        return frozenset() if self.quality is None else frozenset(self.quality.stewards)
+
+    def record_lengths(self) -> range:
+        """Return the lengths that a steward's record of this task can have, in bytes; none without stewards."""
+        return range(0) if self.quality is None else self.quality.record_lengths
+
     def readiness(self) -> Readiness:
         """Return how this validator stands."""
         standing, epoch_set = self.steps.standing, self.steps.epochs.epoch_set
@@ -455,9 +485,15 @@ class ValidatorDesk:
 
     async def submit(self, upload: Upload) -> Verdict:
         """Hand an upload to the round; awaits while too much waits already, then until it was handled."""
+        return await self._hand_in(upload, len(upload.ciphertext) + len(upload.proof) + len(upload.registration))
+
+    async def bring(self, record: RoundRecord) -> Verdict:
+        """Hand a steward's record to the order, as `submit` an upload to the round."""
+        return await self._hand_in(record, len(record.record))
+
+    async def _hand_in(self, brought: Upload | RoundRecord, size: int) -> Verdict:
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        size = len(upload.ciphertext) + len(upload.proof) + len(upload.registration)
-        await self.machine.mailbox.put(None, Submission(upload, verdict), size)
+        await self.machine.mailbox.put(None, Submission(brought, verdict), size)
         return await verdict
 
     async def withdraw(self, record: bytes) -> None:

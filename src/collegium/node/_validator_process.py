@@ -149,7 +149,7 @@ class ValidatorProcess:
             _peer_limits(settings, task, experiment.committee.seats),
         )
         rounds, every = experiment.task.rounds, experiment.chain.checkpoint_every
-        desk = ValidatorDesk(machine, steps, peers.connected, rounds, every)
+        desk = ValidatorDesk(machine, steps, peers.connected, rounds, every, task.quality)
         spool_limits = SpoolLimits(bytes_max=settings.limits.spool_bytes)
         spool = UploadSpool(settings.state / SPOOL, genesis.task, settings.index, spool_limits)
         gateway = Gateway(desk, spool, feed, decode_upload, metrics, serves_metrics=settings.metrics)
