@@ -49,6 +49,7 @@ FLIPPED = ("[committee]", '[[attack.trainers]]\nname = "d/0"\nkind = "label_flip
 BUDGET = 1_000_000
 PAYS = ("[rule]", f"[rewards]\nbudget = {BUDGET}\n[rule]")
 CHANGES = (PROVED, STEWARDS)
+RECORDS_PROVED = ("shard_rounds = 2", "shard_rounds = 2\nproved = true")
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +60,12 @@ def told() -> list[Event]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, told: list[Event]) -> PlayedRun:
-    """Return a run of three rounds, which are paid, in which one of four trainers has its labels flipped."""
+    """Return a run of three rounds, which are paid, in which one of four trainers has its labels flipped.
+
+    Its stewards prove their records.
+    """
     folder = tmp_path_factory.mktemp("quality")
-    return play(write_experiment(folder, *CHANGES, FLIPPED, PAYS), folder / "run", on_event=told.append)
+    return play(write_experiment(folder, *CHANGES, RECORDS_PROVED, FLIPPED, PAYS), folder / "run", on_event=told.append)
 
 
 def states(run: PlayedRun) -> list[ModelState]:
@@ -153,6 +157,7 @@ def test_the_run_verifies_and_changed_rows_of_a_steward_do_not(run: PlayedRun, t
     assert verdict.ok, verdict.failure
     said = "stewards.json: the rows of 3 stewards, 2 shards each, are those that they committed to"
     assert said in verdict.checks
+    assert "stewards: 9 records, each proved on the rows that its steward registered" in verdict.checks
 
     copy = Copy.of(run.path, tmp_path / "copy")
     copy.edit("stewards.json", lambda opened: opened["stewards"][1]["retired"][1].update(salt="A" * 43 + "="))  # type: ignore[index]

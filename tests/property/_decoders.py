@@ -192,6 +192,7 @@ from collegium.node._proofs import RegistrationRecord
 from collegium.node._registration import DataRegistration, LicenceRequest
 from collegium.node._statement import RoundStatement, SiteStatement, Statement, decode_statement, encode_statement
 from collegium.node._steward import Steward
+from collegium.node._steward_proofs import StewardEvidence, decode_steward_evidence, encode_steward_evidence
 from collegium.node._tls import (
     Authority,
     Identity,
@@ -307,7 +308,7 @@ def quality_states() -> Sequence[bytes]:
         round=3,
         norm_bound=1000,
         direction=np.array([1 << 15, 0, -3, 7], np.int64),
-        stewards=(StewardEntry(b"s" * 20, b"r" * 32, b"c" * 32), StewardEntry(b"t" * 20)),
+        stewards=(StewardEntry(b"s" * 20, b"r" * 32, b"c" * 32, b"d" * 32), StewardEntry(b"t" * 20)),
         model_round=2,
         model_scores=1,
         model_score=50_000,
@@ -324,7 +325,7 @@ def steward_records() -> Sequence[bytes]:
     commitment = score_commitment(STEWARD_TASK, key.address, 4, opened)
     direction = normalise_direction(np.array([3, -4, 0, 12], np.int64))
     first = StewardRecord(key.address, 4, direction, commitment, None)
-    both = (first, replace(first, opened=opened))
+    both = (first, replace(first, opened=opened, registered=b"r" * 32, evidence=b"e" * 32))
     return [encode_steward_record(sign_steward_record(record, STEWARD_TASK, key)) for record in both]
 
 
@@ -1197,6 +1198,16 @@ LEARNING = (
     ),
 )  # fmt: skip
 
+
+def steward_evidence() -> Sequence[bytes]:
+    """Evidence with a registration's proof and without."""
+    claim = proofs.Evaluated(np.array([5, -(1 << 40), 0], np.int64), 1234, 2)
+    registration = RegistrationRecord(1, 3, bytes(32), (b"a" * 32, b"b" * 32, b"c" * 32), b"registered")
+    found = StewardEvidence((b"d" * 32, b"e" * 32), registration, b"f" * 32, claim, b"proof")
+    bare = replace(found, registration=replace(registration, proof=b""))
+    return [encode_steward_evidence(evidence) for evidence in (found, bare)]
+
+
 SOME_ROWS = learning.Rows(learning.table_from_columns({"age": ["1", "2", "3"]}), np.array([0, 1, 1], np.int64))
 SOME_STEWARDS = (Steward(crypto.AccountKey(b"\1" * 32), (SOME_ROWS, SOME_ROWS), "ill", b"s" * 32),)
 STEWARDS_GENESIS: Any = SimpleNamespace(stewards=tuple(steward.seat for steward in SOME_STEWARDS))
@@ -1208,6 +1219,7 @@ QUALITY = (
         lambda: [encode_opened_rows(SOME_STEWARDS), encode_opened_rows(SOME_STEWARDS, 2)],
         "json",
     ),
+    Decoder("evidence of a steward", decode_steward_evidence, steward_evidence, encode=encode_steward_evidence),
 )
 
 DECODERS = (*CONSENSUS, *BELOW, *CRYPTO, *PROOFS, *SETTLEMENT, *NODE, *NETWORK, *LEARNING, *QUALITY)
@@ -1260,6 +1272,7 @@ REACHED = {
     "node/_member_cards.py decode_roster": "roster",
     "node/_network_settings.py decode_settings": "settings",
     "node/_opened_rows.py decode_opened_rows": "opened rows",
+    "node/_steward_proofs.py decode_steward_evidence": "evidence of a steward",
     "node/_network_settings.py load_settings": "settings",
     "node/_owner_rows.py load_owner_rows": "table .csv",
     "node/_owner_rows.py load_statistics": "model file for scaling",

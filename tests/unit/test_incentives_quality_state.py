@@ -24,6 +24,7 @@ from collegium.incentives import (
     quality_state_bytes,
     score_commitment,
     sign_steward_record,
+    split_steward_record,
     steward_record_bytes,
 )
 
@@ -43,7 +44,7 @@ WORDS = {  # of section 9, for two trainers, one steward and three parameters
     "precision": 24,
     "steward": 46,
     "record": 49,
-    "direction": 57,
+    "direction": 61,
 }
 
 
@@ -55,7 +56,7 @@ def state() -> QualityState:
         scores=np.array([-12, NO_SCORE], np.int64),
         norm_bound=77,
         direction=np.array([-(1 << 15), 2, 0], np.int64),
-        stewards=(StewardEntry(b"s" * 20, b"r" * 32, b"c" * 32),),
+        stewards=(StewardEntry(b"s" * 20, b"r" * 32, b"c" * 32, b"d" * 32),),
         model_round=4,
         model_scores=1,
         model_score=1 << 15,
@@ -73,12 +74,12 @@ def test_every_number_stands_at_its_word() -> None:
     words = np.frombuffer(data, "<i8").tolist()
     found = state()
 
-    assert len(data) == quality_state_bytes(2, 1, 3) == 8 * (14 + 16 * 2 + 11 + 3)
+    assert len(data) == quality_state_bytes(2, 1, 3) == 8 * (14 + 16 * 2 + 15 + 3)
     assert words[WORDS["round"]] == 5
     assert words[WORDS["norm_bound"] : WORDS["norm_bound"] + 4] == [77, 4, 1, 1 << 15]
     assert data[8 * WORDS["account"] :][:24] == b"a" * 20 + bytes(4)
     assert words[WORDS["weight"] : WORDS["weight"] + 4] == [15, 3, -12, NO_SCORE]
-    assert data[8 * WORDS["steward"] :][: 24 + 64] == b"s" * 20 + bytes(4) + b"r" * 32 + b"c" * 32
+    assert data[8 * WORDS["steward"] :][: 24 + 96] == b"s" * 20 + bytes(4) + b"r" * 32 + b"c" * 32 + b"d" * 32
     assert words[WORDS["direction"] :] == found.direction.tolist()
 
 
@@ -150,6 +151,18 @@ def test_a_signed_record_is_read_as_it_was_written() -> None:
     assert found.direction.tolist() == record().direction.tolist()
 
 
+def test_what_stands_behind_a_record_is_told_from_it() -> None:
+    proved = record(registered=b"r" * 32, evidence=b"e" * 32)
+    data = encode_steward_record(proved)
+    found = decode_steward_record(data, TASK)
+
+    assert (found.registered, found.evidence) == (b"r" * 32, b"e" * 32)
+    assert split_steward_record(data + b"proof") == (data, b"proof")
+    for other in (b"", data[:-1], b"x" + data):
+        with pytest.raises(StewardRecordError, match="do not begin as"):
+            split_steward_record(other)
+
+
 def test_a_record_for_another_task_is_refused() -> None:
     with pytest.raises(StewardRecordError, match="is signed by"):
         decode_steward_record(encode_steward_record(record()), b"u" * 32)
@@ -171,6 +184,8 @@ def test_a_changed_record_is_refused(at: int) -> None:
         {"commitment": bytes(32)},
         {"opened": ModelScore((1 << 16) + 1, b"s" * 32)},
         {"direction": np.array([1 << 21, 0, 0], np.int64)},
+        {"registered": b"r" * 32},
+        {"evidence": b"e" * 32},
     ],
 )
 def test_a_record_that_says_what_no_record_may_is_refused(changes: dict[str, object]) -> None:

@@ -89,6 +89,19 @@ def test_a_task_has_as_many_shards_as_its_rounds_need_and_not_too_many() -> None
     decode(each, PROVED.replace("rounds = 3\n", "rounds = 256\n"))
 
 
+def test_what_no_record_can_prove_is_refused() -> None:
+    proved = "[stewards]\ncount = 3\nproved = true\n"
+    found = decode(proved).stewards
+    assert found is not None
+    assert found.proved
+    several = PROVED.replace("[rule]\n", "[rule]\nlocal_steps = 2\n")
+    assert refused(proved, several) == [("stewards.proved", "conflict")]
+    long = PROVED.replace("rounds = 3\n", "rounds = 65\n")
+    assert refused(proved, long) == [("stewards.proved", "conflict")]
+    decode(proved + "shard_rounds = 64\n", long)
+    decode(proved, PROVED.replace("rounds = 3\n", "rounds = 64\n"))
+
+
 def test_stewards_are_refused_where_scores_cannot_be_proved_or_judged() -> None:
     three, conflict = "[stewards]\ncount = 3\n", [("[stewards]", "conflict")]
     for level in ("unproved", "bounded"):

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 ROUND_RECORD_KIND: Final = b"Q"
-ROUND_RECORD_BYTES_MAX: Final = 1 << 18  # of a record
+ROUND_RECORD_BYTES_MAX: Final = 1 << 22  # of a record, and what proves it
 ORDERED_MAX: Final = 256  # of one round: more than the task has who may bring one
 AHEAD_MAX: Final = 32  # held until they can be judged
 

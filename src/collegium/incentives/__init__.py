@@ -67,6 +67,7 @@ from ._steward_record import (
     record_digest,
     score_commitment,
     sign_steward_record,
+    split_steward_record,
     steward_record_bytes,
 )
 from ._weigh import HITS_MAX, Lock, LockReason, ScoredRound, Weighed, reference_utility, weigh
@@ -141,6 +142,7 @@ __all__ = [
     "scoring_direction",
     "sign_steward_record",
     "split_budget",
+    "split_steward_record",
     "standing_digest",
     "steward_record_bytes",
     "utility",

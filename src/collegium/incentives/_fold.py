@@ -212,5 +212,6 @@ def _moved(norm_bound: int, rows: int) -> int:
 
 def _entry(steward: StewardEntry, found: OrderedRecord | None) -> StewardEntry:
     if found is None:
-        return StewardEntry(steward.account)
-    return replace(steward, record=found.digest, commitment=found.record.commitment)
+        return StewardEntry(steward.account, registered=steward.registered)
+    said = found.record
+    return replace(steward, record=found.digest, commitment=said.commitment, registered=said.registered)

@@ -43,7 +43,7 @@ NO_SCORE: Final = -(1 << 63)  # in the place of the score of who was not scored
 NO_DIGEST: Final[Digest] = bytes(DIGEST_BYTES)
 _ACCOUNT_BYTES: Final = 24  # an address and four zeros
 _HEAD_WORDS: Final = 11  # behind the format
-_STEWARD_BYTES: Final = _ACCOUNT_BYTES + 2 * DIGEST_BYTES
+_STEWARD_BYTES: Final = _ACCOUNT_BYTES + 3 * DIGEST_BYTES
 _COLUMN_COUNT: Final = 2 + len(COLUMNS)
 
 
@@ -55,11 +55,13 @@ class StewardEntry:
         account: its address.
         record: SHA-256 of its record of the state's round; zeros where that has none.
         commitment: that record's, to the score of the model which that round started from; zeros likewise.
+        registered: what its rows are registered as, from its first proved record on; zeros before.
     """
 
     account: bytes
     record: Digest = NO_DIGEST
     commitment: Digest = NO_DIGEST
+    registered: Digest = NO_DIGEST
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +127,7 @@ def encode_quality_state(state: QualityState) -> bytes:
             *(number.to_bytes(8, "little") for number in numbers),
             *(_pad(address) for address in standing.addresses),
             *(_words(column) for column in columns),
-            *(_pad(entry.account) + entry.record + entry.commitment for entry in state.stewards),
+            *(_pad(entry.account) + entry.record + entry.commitment + entry.registered for entry in state.stewards),
             _words(state.direction),
         )
     )
@@ -186,10 +188,11 @@ def _stewards(data: bytes, start: int, count: int) -> tuple[StewardEntry, ...]:
     entries: list[StewardEntry] = []
     for at in range(start, start + count * _STEWARD_BYTES, _STEWARD_BYTES):
         middle = at + _ACCOUNT_BYTES
-        record, commitment = data[middle : middle + DIGEST_BYTES], data[middle + DIGEST_BYTES : at + _STEWARD_BYTES]
+        starts = range(middle, at + _STEWARD_BYTES, DIGEST_BYTES)
+        record, commitment, registered = (data[start : start + DIGEST_BYTES] for start in starts)
         if (record == NO_DIGEST) != (commitment == NO_DIGEST):
             raise QualityBytesError(f"steward {len(entries)} has a record or a commitment, expected both or neither")
-        entries.append(StewardEntry(_address(data, at), record, commitment))
+        entries.append(StewardEntry(_address(data, at), record, commitment, registered))
     if len({entry.account for entry in entries}) != count:
         raise QualityBytesError("a steward occurs twice", count=count)
     return tuple(entries)

@@ -36,6 +36,7 @@ __all__ = [
     "record_digest",
     "score_commitment",
     "sign_steward_record",
+    "split_steward_record",
     "steward_record_bytes",
 ]
 
@@ -44,7 +45,10 @@ RECORD_BYTES_MAX: Final = 1 << 18
 SALT_BYTES: Final = 32
 ENTRY_MAX: Final = (1 << STEWARD_NORM_BITS) + 1  # rounding down may leave one more below
 _ACCOUNT_BYTES: Final = 24  # an address and four zeros
-_HEAD_BYTES: Final = len(FORMAT) + 2 * 8 + _ACCOUNT_BYTES + DIGEST_BYTES + 2 * 8 + SALT_BYTES
+_OPENED_AT: Final = len(FORMAT) + 2 * 8 + _ACCOUNT_BYTES + DIGEST_BYTES
+_REGISTERED_AT: Final = _OPENED_AT + 2 * 8 + SALT_BYTES
+_HEAD_BYTES: Final = _REGISTERED_AT + 2 * DIGEST_BYTES
+NO_DIGEST: Final[Digest] = bytes(DIGEST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class StewardRecord:
         commitment: to the score of that model (`score_commitment`).
         opened: what its last record committed to, if it tells.
         signature: the account's, of `digest`.
+        registered: what its rows are registered as, where records are proved; else zeros.
+        evidence: SHA-256 of the proof that stands behind the record in the order; zeros likewise.
     """
 
     account: bytes
@@ -74,6 +80,8 @@ class StewardRecord:
     commitment: Digest
     opened: ModelScore | None
     signature: bytes = b""
+    registered: Digest = NO_DIGEST
+    evidence: Digest = NO_DIGEST
 
     def digest(self, task: Digest) -> Digest:
         """Return what the account signs."""
@@ -96,8 +104,23 @@ def steward_record_bytes(parameters: int) -> int:
 
 
 def encode_steward_record(record: StewardRecord) -> bytes:
-    """Return the canonical bytes: format, round, count, account, commitment, opening, direction, signature."""
+    """Return the canonical bytes: format, round, count, account, commitment, opening, registered, evidence, direction,
+    signature."""
     return _body(record) + record.signature
+
+
+def split_steward_record(data: bytes) -> tuple[bytes, bytes]:
+    """Return a record as it stands in the order, and the proof behind it.
+
+    Raises:
+        StewardRecordError: no record begins there, or it is cut short.
+    """
+    at = len(FORMAT) + 8
+    count = int.from_bytes(data[at : at + 8], "little")
+    length = steward_record_bytes(count)
+    if not data.startswith(FORMAT) or not 1 <= count <= ENTRIES_MAX or len(data) < length:
+        raise StewardRecordError(f"{len(data)} bytes do not begin as a steward's record does", length=len(data))
+    return data[:length], data[length:]
 
 
 def decode_steward_record(data: bytes, task: Digest) -> StewardRecord:
@@ -123,15 +146,18 @@ def decode_steward_record(data: bytes, task: Digest) -> StewardRecord:
     commitment = data[at : at + DIGEST_BYTES]
     if any(padding) or not any(commitment):
         raise StewardRecordError("an account is not padded with zeros, or a record commits to nothing")
-    at += DIGEST_BYTES
-    opened = _opened(data[at : at + 16 + SALT_BYTES])
+    opened = _opened(data[_OPENED_AT:_REGISTERED_AT])
+    middle = _REGISTERED_AT + DIGEST_BYTES
+    registered, evidence = data[_REGISTERED_AT:middle], data[middle:_HEAD_BYTES]
+    if (registered == NO_DIGEST) != (evidence == NO_DIGEST):
+        raise StewardRecordError("a record names registered rows or evidence, expected both or neither")
     direction = np.frombuffer(data, "<i8", count, _HEAD_BYTES).astype(np.int64)
     if int(direction.min()) < -ENTRY_MAX or int(direction.max()) > ENTRY_MAX:
         raise StewardRecordError(
             f"a direction goes from {direction.min()} to {direction.max()}, expected magnitudes up to {ENTRY_MAX}"
         )
     signature = data[-ACCOUNT_SIGNATURE_BYTES:]
-    record = StewardRecord(account, round_number, direction, commitment, opened, signature)
+    record = StewardRecord(account, round_number, direction, commitment, opened, signature, registered, evidence)
     signer = recover_address(record.digest(task), signature)
     if signer != account:
         raise StewardRecordError(
@@ -168,6 +194,8 @@ def _body(record: StewardRecord) -> bytes:
             int(opened is not None).to_bytes(8, "little"),
             score.to_bytes(8, "little"),
             salt,
+            record.registered,
+            record.evidence,
             record.direction.astype("<i8").tobytes(),
         )
     )

@@ -77,6 +77,7 @@ class Audit:
     models: set[Digest] = field(default_factory=set)
     proof_bytes: dict[int, int] = field(default_factory=dict)  # by round
     proofs: int = 0
+    records: int = 0  # of stewards
     registered: dict[bytes, Registered] = field(default_factory=dict)  # by trainer, up to here
     earned: dict[int, Mapping[bytes, int]] = field(default_factory=dict)  # by round, where rounds are paid
     work: SharedWork = field(default_factory=SharedWork)

@@ -25,7 +25,7 @@ from ._attack_settings import UPDATE_ATTACKS, AttackSettings, attack_settings, a
 from ._licence_settings import CHAIN_ID_MAX, LicenceSettings, licence_settings, licences_to_mapping
 from ._network_settings import NetworkSettings, network_settings
 from ._privacy import PrivacySettings, privacy_settings, privacy_to_mapping
-from ._quality_settings import QualitySettings, quality_settings, quality_to_mapping
+from ._quality_settings import PROVED_ROUNDS_MAX, QualitySettings, quality_settings, quality_to_mapping
 from ._reward_settings import RewardSettings, reward_settings, rewards_to_mapping
 from ._sections import Problem, Section, as_quotient, shown
 
@@ -859,9 +859,26 @@ def _check_stewards(experiment: Experiment, sections: Mapping[str, Section]) -> 
         given = experiment.stewards.shard_rounds
         text = f"is {given}, which makes {shards} shards in {rounds} rounds, expected at most {HIDDEN_SHARDS_MAX}"
         sections["stewards"].note("shard_rounds", "range", text)
+    if experiment.stewards.proved:
+        _check_proved_records(experiment, sections)
     if experiment.committee.shards > 1 and sections["committee"].ok:
         text = f"is given, but committee.shards is {experiment.committee.shards}: scores need one committee a round"
         sections["stewards"].note("", "conflict", text)
+
+
+def _check_proved_records(experiment: Experiment, sections: Mapping[str, Section]) -> None:
+    """Note what no record of a steward can be proved of."""
+    settings, steps, served = experiment.stewards, experiment.rule.local_steps, experiment.task.rounds
+    if settings is not None and settings.shard_rounds:
+        served = min(settings.shard_rounds, served)
+    if steps > 1 and sections["rule"].ok:
+        text = f"is true, but rule.local_steps is {steps}: a record proves a gradient, not what several steps move"
+        sections["stewards"].note("proved", "conflict", text)
+    if served > PROVED_ROUNDS_MAX and sections["task"].ok:
+        text = (
+            f"is true, but a shard serves {served} rounds, and is registered for {PROVED_ROUNDS_MAX}: give shard_rounds"
+        )
+        sections["stewards"].note("proved", "conflict", text)
 
 
 def _check_sharded(experiment: Experiment, sections: Mapping[str, Section]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from collegium.crypto import DIGEST_BYTES, Digest
 from collegium.errors import CollegiumError
-from collegium.incentives import ModelScore, StewardRecord, decode_steward_record
+from collegium.incentives import ModelScore, StewardRecord, decode_steward_record, split_steward_record
 from collegium.learning import Rows
 
 from ._genesis import Genesis, StewardSeat
@@ -133,7 +133,7 @@ class Remeasured:
         """
         shard = shard_of(round_number, self.shard_rounds)
         for data in records:
-            record = decode_steward_record(data, task.task)
+            record = decode_steward_record(split_steward_record(data)[0], task.task)
             rows = self.rows.get((record.account, shard))
             if rows is not None:
                 self._check_direction(task, state, record, rows)

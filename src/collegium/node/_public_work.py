@@ -18,6 +18,7 @@ from collegium.aggregation import KeySum, Report, RoundTerms
 from collegium.consensus import total_bytes
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
+from collegium.incentives import split_steward_record
 from collegium.lineage import Store
 from collegium.settlement import (
     WorkTerms,
@@ -85,7 +86,7 @@ class PublicRecord:
         ciphertexts = of(report.ciphertext for report in reports)
         states = [EMPTY_STATE] if before is None else of([before.model])
         if self.task.quality is not None:
-            states += [*of([header.model]), *self.rounds[number].records]
+            states += [*of([header.model]), *(split_steward_record(data)[0] for data in self.rounds[number].records)]
         if close.reports and len(ciphertexts) == len(close.reports):
             with suppress(CollegiumError):  # a header that lies may name anything
                 masked = (aggregation.decode_ciphertext(terms.layout, data) for data in ciphertexts)

@@ -14,6 +14,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,7 @@ from collegium.incentives import (
     QualityState,
     ReportScore,
     RoundPlaces,
+    StewardEntry,
     StewardRecord,
     decode_quality_state,
     decode_steward_record,
@@ -45,9 +48,15 @@ from collegium.incentives import (
     report_scale,
     round_places,
     score_commitment,
+    split_steward_record,
     steward_record_bytes,
 )
 from collegium.proofs import SEEDS, ScoreDemand
+
+from ._quality_settings import shard_of
+
+if TYPE_CHECKING:
+    from ._steward_proofs import StewardProving  # which needs what is here
 
 __all__ = [
     "OtherTaskStateError",
@@ -56,11 +65,13 @@ __all__ = [
     "ScoreFront",
     "ScoreFrontError",
     "StewardsRefusedError",
+    "is_known",
     "quality_points",
 ]
 
 IntArray = npt.NDArray[np.int64]
 
+NO_DIGEST: Final[Digest] = bytes(32)
 _FRONT = struct.Struct("<qQ")  # y, rows
 _FRONTED_MIN = 64  # bytes: one block of SHA-256, which a program of the dispute machine looks at
 
@@ -124,6 +135,7 @@ class QualityRule:
         trainers, stewards: accounts, in the order of the genesis.
         parameters: of the model.
         places: of a round, which the beacon draws; 0: all may report.
+        proving: how stewards prove their records; None: they do not.
 
     Raises:
         StewardsRefusedError: a record about so many parameters is too long.
@@ -138,6 +150,7 @@ class QualityRule:
     stewards: tuple[bytes, ...]
     parameters: int
     places: int = 0
+    proving: StewardProving | None = None
 
     def __post_init__(self) -> None:
         length = steward_record_bytes(self.parameters)
@@ -229,10 +242,12 @@ class QualityRule:
 
         Raises:
             RecordRefusedError: it is not a steward's, of another round, its steward's second one, or opens to another
-                score than its last one committed to.
+                score than its last one committed to; or another proof stands behind it than this task wants.
             IncentiveError: it is malformed, not signed by its account, or of another norm than directions have.
+            CollegiumError: what stands behind it proves something else than it says.
         """
-        found = decode_steward_record(record, self.task)
+        body, evidence = split_steward_record(record)
+        found = decode_steward_record(body, self.task)
         if round_number == 0 or found.round != round_number or found.account not in self.stewards:
             raise RecordRefusedError(
                 f"a record of account {found.account.hex()} for round {found.round} in round {round_number}, expected "
@@ -243,11 +258,38 @@ class QualityRule:
         if len(found.direction) != self.parameters:
             raise RecordRefusedError(f"a record about {len(found.direction)} parameters, expected {self.parameters}")
         median_direction([found.direction], [1])
-        if found.account in {decode_steward_record(data, self.task).account for data in before}:
+        if found.account in {self._said(data).account for data in before}:
             raise RecordRefusedError(
                 f"steward {found.account.hex()} has a record of round {round_number} already", account=found.account
             )
-        self._check_opening(self.state_of(model), found)
+        state = self.state_of(model)
+        self._check_opening(state, found)
+        if self.proving is not None:
+            self._check_evidence(self.proving, state, found, record, model)
+        elif evidence or found.evidence != NO_DIGEST:
+            raise RecordRefusedError(
+                f"{len(evidence)} bytes stand behind the record of steward {found.account.hex()}, this task's are not "
+                "proved",
+                account=found.account,
+            )
+
+    def _said(self, data: bytes) -> StewardRecord:
+        """Return a record without what stands behind it."""
+        return decode_steward_record(split_steward_record(data)[0], self.task)
+
+    def _check_evidence(
+        self, proving: StewardProving, state: QualityState, found: StewardRecord, record: bytes, model: bytes
+    ) -> None:
+        entry = state.stewards[self.stewards.index(found.account)]
+        if entry.registered not in (NO_DIGEST, found.registered):
+            raise RecordRefusedError(
+                f"steward {found.account.hex()} names other rows than it registered before",
+                account=found.account,
+                round=found.round,
+            )
+        fault = _fault(proving, is_known(proving, state, entry, found.round), record, model)
+        if fault is not None:
+            raise fault.with_traceback(None)
 
     def _check_opening(self, state: QualityState, found: StewardRecord) -> None:
         if found.opened is None:
@@ -282,7 +324,8 @@ class QualityRule:
             return stepped
         before = self.state_of(stepped)
         scores = [self._score(report, scored=before.has_direction) for report in reports]
-        ordered = [OrderedRecord(decode_steward_record(data, self.task), record_digest(data)) for data in records]
+        bodies = [split_steward_record(data)[0] for data in records]
+        ordered = [OrderedRecord(decode_steward_record(data, self.task), record_digest(data)) for data in bodies]
         hits = self.places_of(before, round_number, beacon).hits
         after = fold_round(self.fold_rule, before, round_number, total[:-1], int(total[-1]), scores, ordered, hits)
         return stepped[: -self.state_bytes] + encode_quality_state(after)
@@ -316,6 +359,23 @@ class QualityRule:
         scale = report_scale(state, rows, self.noise)
         beacon = int.from_bytes(terms.beacon[:2], "little") % SEEDS
         return ScoreDemand(state.direction, scale.shift, scale.sigma, beacon)
+
+
+def is_known(proving: StewardProving, state: QualityState, entry: StewardEntry, round_number: int) -> bool:
+    """Tell whether the registration of the shard that measures a round has been verified with its last record."""
+    shards = [shard_of(number, proving.shard_rounds) for number in (state.round, round_number)]
+    return entry.record != NO_DIGEST and shards[0] == shards[1]
+
+
+@lru_cache(maxsize=16)  # all validators of a simulation, and whoever sees a record again after another one, ask once
+def _fault(proving: StewardProving, known: bool, record: bytes, model: bytes) -> CollegiumError | None:
+    """Return why a record's proof does not show what it says; None if it does."""
+    body, evidence = split_steward_record(record)
+    try:
+        proving.check(decode_steward_record(body, proving.task), known, model, evidence)
+    except CollegiumError as error:
+        return error
+    return None
 
 
 def quality_points(rule: QualityRule, model: bytes) -> dict[bytes, int]:

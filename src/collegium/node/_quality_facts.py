@@ -26,6 +26,12 @@ QUALITY_NOTES = (
     "median of all, not proved. A trainer whose rows look like nobody's hidden rows scores low, and counts less.",
     "Floating point and pooled data count everybody alike.",
 )
+PROVED_NOTES = (
+    "Trainers are weighed by scores that stewards' hidden rows give: a steward's gradient is proved on rows that it "
+    "registered, which are real or not. A trainer whose rows look like nobody's hidden rows scores low, and counts "
+    "less.",
+    *QUALITY_NOTES[1:],
+)
 
 
 class QualityMismatchError(CollegiumError):
@@ -105,7 +111,7 @@ def weighed_event(task: LearningTask, number: int, model: bytes, attacks: Mappin
     return TrainersWeighed(number, task.quality.policy.weight_max, trainers, state.model_score / ONE if told else None)
 
 
-def add_quality(summary: dict[str, object], facts: Sequence[dict[str, object] | None]) -> None:
+def add_quality(summary: dict[str, object], facts: Sequence[dict[str, object] | None], proved: bool) -> None:
     """Add to a run's summary what its rounds said of trainers; nothing in a task without stewards."""
     if not any(facts):
         return
@@ -113,7 +119,7 @@ def add_quality(summary: dict[str, object], facts: Sequence[dict[str, object] | 
     for entry, said in zip(rounds, facts, strict=True):
         entry["quality"] = said
     notes: Any = summary["notes"]
-    notes += QUALITY_NOTES
+    notes += PROVED_NOTES if proved else QUALITY_NOTES
 
 
 def _score(value: int) -> float | None:

@@ -11,12 +11,13 @@ from collegium.incentives import ONE, POLICY_RANGES, PRECISION_ONE, STEWARDS_MAX
 
 from ._sections import Section, as_quotient
 
-__all__ = ["QualitySettings", "quality_settings", "quality_to_mapping", "shard_of"]
+__all__ = ["PROVED_ROUNDS_MAX", "QualitySettings", "quality_settings", "quality_to_mapping", "shard_of"]
 
 SHARE_MIN, SHARE_MAX = Fraction(1, 100), Fraction(1, 2)
 NOISE_MAX = Fraction(1, 2)
 TERM_MAX = 10**6
 SHARD_ROUNDS_MAX = 10_000
+PROVED_ROUNDS_MAX: Final = 64  # of one shard, whose registration has a commitment for each
 POLICY_TERM_MAX = 1 << 26  # 64 in units of 2^-20
 _PRECISIONS: Final = ("prior_precision", "window_prior")
 _COUNTS: Final = ("reports_min", "lock_rounds", "lock_doublings", "weight_max")
@@ -40,6 +41,7 @@ class QualitySettings:
         share: of each site's rows of each class that they hold between them, and no trainer sees.
         noise: standard deviation of a score's noise; 1 is the score of an update of usual length along the direction.
         shard_rounds: how many rounds one shard of a steward's rows measures, before the next one does; 0: all, always.
+        proved: whether a record proves what it says; else it is its steward's word, until rows are opened.
         open: whether their rows become public: each shard when it has measured its last round.
         policy: the numbers of influence, pay and exclusion.
     """
@@ -48,6 +50,7 @@ class QualitySettings:
     share: Fraction = Fraction(1, 10)
     noise: Fraction = Fraction(1, 10)
     shard_rounds: int = 0
+    proved: bool = False
     open: bool = False
     policy: Policy = field(default_factory=Policy)
 
@@ -67,6 +70,7 @@ def quality_settings(section: Section) -> QualitySettings:
         share=section.fraction("share", SHARE_MIN, SHARE_MAX, TERM_MAX, default=Fraction(1, 10)),
         noise=section.fraction("noise", Fraction(0), NOISE_MAX, TERM_MAX, default=Fraction(1, 10)),
         shard_rounds=section.integer("shard_rounds", 0, SHARD_ROUNDS_MAX, default=0),
+        proved=section.boolean("proved", default=False),
         open=section.boolean("open", default=False),
         policy=_policy(section),
     )
@@ -99,6 +103,7 @@ def quality_to_mapping(settings: QualitySettings) -> Mapping[str, object]:
         "share": as_quotient(settings.share),
         "noise": as_quotient(settings.noise),
         "shard_rounds": settings.shard_rounds,
+        "proved": settings.proved,
         "open": settings.open,
     } | policy
 

@@ -285,7 +285,8 @@ def summary_of(
     convictions = _conviction_facts(chain, [known.epoch_set for known in epochs.known])
     summary = summarise(experiment, genesis, task, facts, checkpoint_facts(chain), statement, told, convictions)
     beacons = [sha256(ordered.certified.header.beacon).digest() for ordered in rounds[:-1]]
-    add_quality(summary, quality_facts(task, store, [entry.model for entry in facts], beacons))
+    proved = task.quality is not None and task.quality.proving is not None
+    add_quality(summary, quality_facts(task, store, [entry.model for entry in facts], beacons), proved)
     return summary | _reward_facts(chain, payee_names(experiment, genesis))
 
 

@@ -66,6 +66,7 @@ from ._privacy import privacy_terms
 from ._quality import QualityRule
 from ._sharded_node import ShardedNode
 from ._steward import Steward, draw_steward
+from ._steward_proofs import StewardProving
 from ._task import EMPTY_STATE, LearningTask
 from ._trainer import Trainer
 from ._validator_node import ValidatorNode
@@ -467,6 +468,19 @@ def _quality_rule(genesis: Genesis, experiment: Experiment, spec: ModelSpec, rul
         stewards=tuple(seat.account for seat in genesis.stewards),
         parameters=spec.parameter_count,
         places=experiment.trainers.places,
+        proving=_steward_proving(genesis, experiment, spec, rule) if settings.proved else None,
+    )
+
+
+def _steward_proving(genesis: Genesis, experiment: Experiment, spec: ModelSpec, rule: Rule) -> StewardProving:
+    schema, settings = learning.schema_from_bytes(genesis.schema), experiment.stewards
+    return StewardProving(
+        task=genesis.task,
+        spec=spec,
+        rule=rule,
+        rounds=experiment.task.rounds,
+        shard_rounds=0 if settings is None else settings.shard_rounds,
+        parameters_at=8 * (3 * len(schema.numeric) + 1),
     )
 
 

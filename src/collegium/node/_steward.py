@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
 
 from collegium import learning
-from collegium.crypto import AccountKey, Digest, hash_fields, os_random
+from collegium.consensus import ROUND_RECORD_BYTES_MAX
+from collegium.crypto import DIGEST_BYTES, AccountKey, Digest, hash_fields, os_random
 from collegium.errors import CollegiumError
 from collegium.incentives import (
     ONE,
     ModelScore,
+    QualityState,
     StewardRecord,
     encode_steward_record,
     normalise_direction,
@@ -27,9 +30,13 @@ from collegium.incentives import (
 from collegium.learning import Rows
 
 from ._genesis import StewardSeat
+from ._proofs import DataPack
+from ._quality import StewardsRefusedError, is_known
 from ._quality_settings import shard_of
 from ._row_files import rows_to_bytes
+from ._steward_proofs import StewardEvidence, StewardProving, encode_steward_evidence
 from ._task import LearningTask, ModelState
+from ._trainer import EncodingUsedError
 
 __all__ = [
     "Measured",
@@ -110,6 +117,8 @@ class Steward:
         secret: 32 random bytes, from which the salts follow.
         shard_rounds: as `shard_of` takes them.
         told: what it committed to, by round.
+        packs: its shards' registrations, where records are proved, once it has made them.
+        proved: the digest of the model that it proved a record of, and that record, by round.
         silent: why it has no record of the last round, None if it has one.
     """
 
@@ -120,6 +129,8 @@ class Steward:
     shard_rounds: int = 0
     told: dict[int, ModelScore] = field(default_factory=dict, repr=False)
     silent: str | None = None
+    packs: tuple[DataPack, ...] = field(default=(), repr=False)
+    proved: dict[int, tuple[Digest, bytes]] = field(default_factory=dict, repr=False)
 
     def rows_salt(self, shard: int) -> bytes:
         """Return the salt of the commitment to a shard's rows."""
@@ -148,28 +159,76 @@ class Steward:
         return shards_commitment(self.account.address, self.commitments)
 
     def record(self, task: LearningTask, round_number: int, model: bytes) -> bytes:
-        """Return its signed record of the round that starts from `model`.
+        """Return its signed record of the round that starts from `model`, behind which stands its proof, if any.
 
         Raises:
             NoQualityError: the task has no stewards, or no model before this round.
+            EncodingUsedError: records are proved, and this round's is, of another model.
             CollegiumError: as `measure`.
         """
         state = task.decode_state(model) if round_number else None
-        if state is None or state.quality is None:
+        if state is None or state.quality is None or task.quality is None:
             raise NoQualityError(f"round {round_number} of a task {task.task.hex()[:16]} measures no model")
+        if task.quality.proving is not None:
+            return self._proved(task, task.quality.proving, round_number, model)
         rows = self.shards[shard_of(round_number, self.shard_rounds)]
-        measured, address = measure(task, state, rows), self.account.address
+        measured = measure(task, state, rows)
         now = ModelScore(measured.score, hash_fields("steward-salt", self.secret, round_number))
+        return self._say(task.task, state.quality, round_number, measured.direction, now)
+
+    def _say(
+        self,
+        task: Digest,
+        quality: QualityState,
+        round_number: int,
+        direction: npt.NDArray[np.int64],
+        now: ModelScore,
+        evidence: StewardEvidence | None = None,
+    ) -> bytes:
+        """Return the record that says this, with what stands behind it."""
+        address, behind = self.account.address, b""
         self.told[round_number] = now
-        earlier, promised = self.told.get(state.quality.round), bytes(32)
-        for entry in state.quality.stewards:
+        earlier, promised = self.told.get(quality.round), bytes(DIGEST_BYTES)
+        for entry in quality.stewards:
             promised = entry.commitment if entry.account == address else promised
-        kept = earlier is not None and score_commitment(task.task, address, state.quality.round, earlier) == promised
+        kept = earlier is not None and score_commitment(task, address, quality.round, earlier) == promised
         record = StewardRecord(
             account=address,
             round=round_number,
-            direction=measured.direction,
-            commitment=score_commitment(task.task, address, round_number, now),
+            direction=direction,
+            commitment=score_commitment(task, address, round_number, now),
             opened=earlier if kept else None,
         )
-        return encode_steward_record(sign_steward_record(record, task.task, self.account))
+        if evidence is not None:
+            behind = encode_steward_evidence(evidence)
+            record = replace(record, registered=evidence.registered, evidence=sha256(behind).digest())
+        return encode_steward_record(sign_steward_record(record, task, self.account)) + behind
+
+    def _proved(self, task: LearningTask, proving: StewardProving, round_number: int, model: bytes) -> bytes:
+        """Return a proved record: the same whenever it is asked for, as its commitment bears one proof."""
+        digest = sha256(model).digest()
+        earlier, record = self.proved.get(round_number, (digest, b""))
+        if earlier != digest:
+            raise EncodingUsedError(f"the commitment of round {round_number} has proved a record of another model")
+        if record:
+            return record
+        state, address = task.decode_state(model), self.account.address
+        if state.quality is None:
+            raise NoQualityError(f"the model before round {round_number} has no state of quality")
+        held = [(task.features(state, rows), rows.labels) for rows in self.shards]
+        if not self.packs:
+            self.packs = proving.register(address, self.secret, held)
+        (entry,) = (entry for entry in state.quality.stewards if entry.account == address)
+        known = is_known(proving, state.quality, entry, round_number)
+        shard = held[shard_of(round_number, self.shard_rounds)]
+        evidence = proving.prove(address, round_number, model, self.packs, shard, known, self.secret)
+        now = proving.score(evidence.claim, evidence.registration.rows)
+        direction = normalise_direction(evidence.claim.gradient)
+        record = self._say(task.task, state.quality, round_number, direction, now, evidence)
+        if len(record) > ROUND_RECORD_BYTES_MAX:
+            raise StewardsRefusedError(
+                f"a proved record of {len(record)} bytes, expected at most {ROUND_RECORD_BYTES_MAX}: less shard_rounds",
+                length=len(record),
+            )
+        self.proved[round_number] = (digest, record)
+        return record

@@ -202,12 +202,7 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
             office = _Office(epochs, beacon, tuple(withdrawn))
             _check_rounds(audit, genesis, task, office, seats, rounds, index, workers)
     audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
-    if experiment.attestation is not None:
-        policy, at = experiment.attestation.policy.digest.hex()[:16], experiment.attestation.time
-        audit.passed(f"proofs: {audit.proofs} attestations verified under policy {policy} at Unix time {at}")
-    elif experiment.task.level != "unproved":
-        names = {report.registration for report in audit.reports.values()} - {bytes(32)}
-        audit.passed(f"proofs: {audit.proofs} of level {task.level} verified, and {len(names)} registrations of data")
+    _say_proofs(audit, experiment)
     everything: Sequence[OrderedRound | ShardedRound] = sharded or rounds
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
@@ -235,6 +230,19 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     return summary
 
 
+def _say_proofs(audit: Audit, experiment: Experiment) -> None:
+    """Say what was proved of records and reports, and verified."""
+    if experiment.stewards is not None and experiment.stewards.proved:
+        audit.passed(f"stewards: {audit.records} records, each proved on the rows that its steward registered")
+    if experiment.attestation is not None:
+        policy, at = experiment.attestation.policy.digest.hex()[:16], experiment.attestation.time
+        audit.passed(f"proofs: {audit.proofs} attestations verified under policy {policy} at Unix time {at}")
+    elif experiment.task.level != "unproved":
+        names = {report.registration for report in audit.reports.values()} - {bytes(32)}
+        level = experiment.task.level
+        audit.passed(f"proofs: {audit.proofs} of level {level} verified, and {len(names)} registrations of data")
+
+
 def _open_rows(audit: Audit, genesis: Genesis, experiment: Experiment, present: Sequence[str]) -> None:
     """Take the stewards' rows, where they opened them, after comparing them with the genesis."""
     settings = experiment.stewards
@@ -254,7 +262,7 @@ def _open_rows(audit: Audit, genesis: Genesis, experiment: Experiment, present: 
         audit.passed(
             f"{OPENED_ROWS}: the rows of {settings.count} stewards{of_shards} are those that they committed to"
         )
-    elif settings is not None:
+    elif settings is not None and not settings.proved:
         audit.unchecked.append(
             "stewards' gradients and scores of models: each is its steward's word; their medians were computed again"
         )
@@ -399,6 +407,7 @@ def _check_round(
             )
     known = {report_id: entry.report for report_id, entry in held.items()}
     check_records(task, ordered, model)
+    audit.records += len(ordered.records)
     if audit.remeasured is not None and ordered.records:
         audit.remeasured.check(task, close.round, task.decode_state(model), ordered.records)
     drawn = None if task.quality is None else task.quality.entry(close.round, model, terms.beacon)

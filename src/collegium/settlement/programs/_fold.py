@@ -29,6 +29,7 @@ from collegium.settlement.programs._quality_state import (
     Q_STEWARDS,
     Q_WEIGHTS,
     RECORD_DIGEST,
+    REGISTERED,
     STEWARD_WORDS,
     quality_word,
 )
@@ -45,6 +46,7 @@ from collegium.settlement.programs._steward_record import (
     SAID_COMMITMENT,
     SAID_DIRECTION,
     SAID_OPENED,
+    SAID_REGISTERED,
     SAID_SCORE,
     check_record,
     read_front,
@@ -153,7 +155,7 @@ def _take_records(part: int, number: int, began: int, after: int, vectors: int, 
     for steward in range(STEWARDS):
         entry, named = part + Q_STEWARDS + STEWARD_WORDS * steward, after + Q_STEWARDS + STEWARD_WORDS * steward
         if is_no_digest(named + RECORD_DIGEST) == 1:
-            for index in range(RECORD_DIGEST, STEWARD_WORDS):
+            for index in range(RECORD_DIGEST, REGISTERED):
                 memory[entry + index] = 0
         else:
             record = check_record(named + RECORD_DIGEST, number, PARAMETERS, entry, began)
@@ -163,6 +165,7 @@ def _take_records(part: int, number: int, began: int, after: int, vectors: int, 
             for index in range(4):
                 memory[entry + RECORD_DIGEST + index] = quality_word(named, RECORD_DIGEST + index)
             copy(entry + COMMITMENT, record + SAID_COMMITMENT, 4)
+            copy(entry + REGISTERED, record + SAID_REGISTERED, 4)
             memory[vectors + count] = record + SAID_DIRECTION
             count += 1
     return count

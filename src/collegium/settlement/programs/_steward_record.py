@@ -15,7 +15,7 @@ from collegium.settlement.programs._hashing import (
     put_tag,
     start_hash,
 )
-from collegium.settlement.programs._quality_state import ACCOUNT_WORDS, COMMITMENT, NO_SCORE
+from collegium.settlement.programs._quality_state import ACCOUNT_WORDS, COMMITMENT, NO_SCORE, REGISTERED
 from collegium.settlement.programs._reading import (
     START_0,
     START_1,
@@ -44,7 +44,9 @@ SAID_COMMITMENT = 9
 SAID_OPENED = 13
 SAID_SCORE = 14
 SAID_SALT = 15
-SAID_DIRECTION = 19
+SAID_REGISTERED = 19
+SAID_EVIDENCE = 23
+SAID_DIRECTION = 27
 SIGNATURE_BYTES = 65
 SCORE_MAX = 1 << 16
 PROOF_BYTES_MAX = 64 << 20
@@ -72,8 +74,20 @@ def check_record(digest: int, number: int, entries: int, entry: int, began: int)
     else:
         assert memory[record + SAID_OPENED] == 1 and memory[record + SAID_SCORE] <= SCORE_MAX
         _check_opened(message, record, entry, began)
+    _check_registered(record, entry)
     assert has_norm(record + SAID_DIRECTION, entries) == 1
     return record
+
+
+def _check_registered(record: int, entry: int) -> None:
+    """Reject unless a record names rows and evidence or neither, and no other rows than those of its entry.
+
+    That the evidence proves what the record says this program does not judge.
+    """
+    assert is_no_digest(record + SAID_REGISTERED) == is_no_digest(record + SAID_EVIDENCE)
+    if is_no_digest(entry + REGISTERED) == 0:
+        for index in range(4):
+            assert memory[record + SAID_REGISTERED + index] == memory[entry + REGISTERED + index]
 
 
 def _check_opened(message: int, record: int, entry: int, began: int) -> None:
