@@ -83,7 +83,7 @@ def stage() -> Stage:
         model = models[number]
         said = [steward.record(task, number, model) for steward in stewards]
         sums = np.sum([task.update(number, model, trainer, plain.BEACON) for trainer in plain.TRAINERS], axis=0)
-        models.append(rule.step(number, model, task.step(number, model, sums), sums, [], said))
+        models.append(rule.step(number, model, plain.BEACON, task.step(number, model, sums), sums, [], said))
         records.append(said)
     return Stage(rule, task, stewards, models, records)
 
