@@ -23,7 +23,7 @@ from collegium.apps._page import render_page
 from collegium.crypto import AccountKey, os_random
 from collegium.incentives import StewardRecord, decode_steward_record, encode_steward_record, record_digest
 from collegium.incentives import sign_steward_record as sign
-from collegium.node import EvaluatorSettings, Experiment, collect_run, load_settings
+from collegium.node import EvaluatorSettings, Experiment, TrainersWeighed, collect_run, load_settings, trainers_status
 from collegium.node._client_line import ClientLimits, GatewayRefusedError, open_lines
 from collegium.node._client_upload import record_to
 from collegium.node._ledger import decode_ledger
@@ -45,6 +45,7 @@ class Finished:
     run: Path
     summary: dict[str, Any]
     refusal: str
+    weighed: TrainersWeighed | None
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,9 @@ def play(network: LiveNetwork, experiment: Experiment, run: Path) -> Finished:
     refusal = asyncio.run(bring_as_a_stranger(network, experiment))
     network.wait(lambda: set(network.running) <= set(validators), "all but validators to finish")
     network.wait(lambda: all(network.has(name, "round_final", round=LAST) for name in validators), "the last round")
+    weighed = trainers_status(network.consortium.folder)
     summary = collect_run(network.consortium, experiment, run, render_page)
-    return Finished(network, experiment, run, summary, refusal)
+    return Finished(network, experiment, run, summary, refusal, weighed)
 
 
 async def bring_as_a_stranger(network: LiveNetwork, experiment: Experiment) -> str:
@@ -105,6 +107,17 @@ def test_trainers_are_scored_and_weighed_and_the_run_verifies(finished: Finished
         scores = {entry["name"]: entry["score"] for entry in quality(finished, number)["trainers"]}
         assert scores["d/0"] < min(scores[name] for name in ("a/0", "b/0", "c/0"))
     assert any(entry["points"] for entry in quality(finished, scored[0])["trainers"])
+
+
+def test_whoever_asks_is_told_what_stewards_made_of_the_trainers(finished: Finished) -> None:
+    weighed = finished.weighed
+    assert weighed is not None
+    assert weighed.round == LAST
+    told = {entry["name"]: entry["score"] for entry in quality(finished, LAST)["trainers"]}
+    assert {entry.name: entry.score for entry in weighed.trainers} == told
+    assert {entry.name: entry.attack for entry in weighed.trainers if entry.attack} == {"d/0": "label_flip"}
+    (said,) = (line for line in finished.network.events("evaluator", "weighed") if line["round"] == LAST)
+    assert [entry["weight"] for entry in said["trainers"]] == [entry.weight for entry in weighed.trainers]
 
 
 def test_a_killed_steward_never_signs_two_records_for_a_round(finished: Finished) -> None:

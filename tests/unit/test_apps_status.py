@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import collegium.node
 from collegium.apps._exit import ExitCode
 from collegium.apps.cli import app
-from collegium.node import StatusError, ValidatorStatus
+from collegium.node import StatusError, TrainerStanding, TrainersWeighed, ValidatorStatus
 from collegium.node._desk import Readiness
 
 READY = Readiness(round=3, connected=4, quorum=3, current=True)
@@ -72,6 +72,24 @@ def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (first["ready"], first["round"], first["problem"]) == (True, 3, None)
     assert (second["ready"], second["round"], second["problem"]) == (False, None, "gone")
     assert (first["epoch"], first["back_at"], second["epoch"], second["back_at"]) == (0, None, None, None)
+
+
+def test_trainers_are_shown_with_score_influence_and_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainers = (TrainerStanding("a\x1b/0", 15, 2.5, False, "", 0.5), TrainerStanding("b/0", 0, 0.0, True))
+    found = TrainersWeighed(4, 15, trainers, 0.75)
+    monkeypatch.setattr(collegium.node, "trainers_status", lambda _: found)
+    code, shown = ask(monkeypatch, READY, options=("--trainers",))
+    assert code == ExitCode.GOOD
+    lines = shown.splitlines()
+    assert lines[1].split()[-4:] == ["0.50", "15", "2.50", "counts"]
+    assert lines[2].split() == ["b/0", "-", "0", "0.00", "locked", "out"]
+    assert lines[3] == "round 4: influence b/0 0, the other 1 have 15; stewards: 75.0% of hidden rows right"
+    assert "\x1b" not in shown
+    _, shown = ask(monkeypatch, READY, options=("--trainers", "--json"))
+    assert json.loads(shown)["trainers"][0]["score"] == 0.5
+    monkeypatch.setattr(collegium.node, "trainers_status", lambda _: None)
+    assert ask(monkeypatch, READY, options=("--trainers",))[1].startswith("no trainers are measured")
+    assert json.loads(ask(monkeypatch, READY, options=("--trainers", "--json"))[1]) == {}
 
 
 def test_what_cannot_be_asked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,15 @@ from rich.console import Console
 from collegium.apps._supervisor import Charge
 from collegium.apps._up import MembersLostError, Summary, UpOptions, up
 from collegium.apps._up_picture import LogTail, Picture
-from collegium.apps._up_view import QUIET_S, LiveNetwork, PlainNetwork, network_view
-from collegium.node import Consortium, ConsortiumError, Experiment, load_experiment
+from collegium.apps._up_view import QUIET_S, LiveNetwork, PlainNetwork, network_view, seen_line
+from collegium.node import (
+    Consortium,
+    ConsortiumError,
+    Experiment,
+    TrainerStanding,
+    TrainersWeighed,
+    load_experiment,
+)
 
 HERE = str(Path(__file__).parent)
 MEMBERS = 4 + 6 + 2
@@ -187,6 +194,21 @@ def test_a_checkpoint_is_told_once() -> None:
     assert picture.hear("relayer", event | {"last_round": 4, "gas": "much"}) is None
 
 
+def test_what_became_of_the_trainers_is_told_and_what_says_nothing_is_left_out() -> None:
+    picture, liar = Picture(3, 3, Clock()), {"name": "d/0", "weight": 3, "points": 0.5, "locked": False, "score": -0.25}
+    event = {"event": "weighed", "round": 2, "weight_max": 15, "trainers": [liar, "a/0", {}], "model_score": 0.75}
+    said = picture.hear("evaluator", event)
+    assert said is picture.weighed
+    assert isinstance(said, TrainersWeighed)
+    assert said.trainers == (TrainerStanding("d/0", 3, 0.5, False, "", -0.25), TrainerStanding("", 0, 0.0, False))
+    assert seen_line(said, picture).endswith(
+        "influence d/0 3,  0, the other 0 have 15; stewards: 75.0% of hidden rows right"
+    )
+    odd = picture.hear("evaluator", {"event": "weighed", "round": 3, "trainers": 7, "weight_max": "much"})
+    assert odd == TrainersWeighed(3, 0, (), None)
+    assert picture.hear("evaluator", event | {"round": -1}) is None
+
+
 @pytest.mark.parametrize("value", ["1", -1, 1.5, True, None, 1 << 70, [1]])
 def test_a_number_that_is_none_is_left_out(value: object) -> None:
     picture = Picture(2, 1, Clock())
@@ -261,10 +283,13 @@ def test_the_screen_shows_rounds_members_and_their_pids() -> None:
     ]
     picture.hear("validator 0", final(1))
     picture.hear("evaluator", {"event": "evaluation", "round": 1, "auc": 0.8125, "accuracy": 0.5, "loss": 1})
+    liar = {"name": "liar \x1b[2J", "weight": 3, "points": 0.5, "locked": False, "score": -0.25}
+    picture.hear("evaluator", {"event": "weighed", "round": 1, "weight_max": 15, "trainers": [liar]})
     with LiveNetwork(console) as view:
         view.update(picture, charges)
     shown = stream.getvalue()
     assert "0.8125" in shown
+    assert "-0.25" in shown
     assert "0 4711" in shown
     assert "evaluator given up" in shown
     assert "1 of 3 run, 3 restarts" in shown

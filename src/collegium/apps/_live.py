@@ -25,7 +25,17 @@ from collegium.node import (
     Warning_,
 )
 
-__all__ = ["LiveTable", "PlainLines", "Watcher", "checkpoint_line", "event_line", "watch"]
+__all__ = [
+    "LiveTable",
+    "PlainLines",
+    "Watcher",
+    "checkpoint_line",
+    "event_line",
+    "standing_state",
+    "trainers_table",
+    "watch",
+    "weighed_line",
+]
 
 ROWS_SHOWN_MAX = 16
 TRAINERS_SHOWN_MAX = 24
@@ -130,7 +140,7 @@ class LiveTable:
         table.columns[-1].no_wrap = True  # a narrow terminal cuts the seats short rather than the rounds off
         for row in self._rows:
             table.add_row(*_without_proofs(row, proved))
-        return Group(table, *([] if self._weighed is None else [_trainers_table(self._weighed)]), self._progress)
+        return Group(table, *([] if self._weighed is None else [trainers_table(self._weighed)]), self._progress)
 
     def _advance(self, description: str, completed: int, total: int) -> None:
         if self._task is None:
@@ -156,7 +166,7 @@ def event_line(event: Event) -> str | None:
         case RoundFinished():
             return _round_line(event)
         case TrainersWeighed() | CheckpointPosted():
-            return _weighed_line(event) if isinstance(event, TrainersWeighed) else checkpoint_line(event)
+            return weighed_line(event) if isinstance(event, TrainersWeighed) else checkpoint_line(event)
         case VerifyProgress(check=check, done=done, count=count) if done == count:
             return f"checked {printable(check)}: {done}"
         case _:
@@ -205,25 +215,28 @@ def _cells(event: RoundFinished) -> tuple[str, ...]:
     )
 
 
-def _trainers_table(event: TrainersWeighed) -> Table:
-    """Return each trainer's influence, as a number and a bar, its points and its state, in words."""
-    table = Table("trainer", "influence", "", "points", "state", box=None, pad_edge=False, header_style="bold")
-    for column in (table.columns[1], table.columns[3]):
-        column.justify = "right"
+def trainers_table(event: TrainersWeighed) -> Table:
+    """Return each trainer's score, its influence as a number and a bar, its points and its state, in words."""
+    table = Table("trainer", "score", "influence", "", "points", "state", box=None, pad_edge=False, header_style="bold")
+    for place in (1, 2, 4):
+        table.columns[place].justify = "right"
     for entry in event.trainers[:TRAINERS_SHOWN_MAX]:
         bar = "#" * round(BAR_WIDTH * entry.weight / max(event.weight_max, 1))
-        table.add_row(Text(printable(entry.name)), str(entry.weight), bar, f"{entry.points:.2f}", _state(entry))
+        score = ABSENT if entry.score is None else f"{entry.score:.2f}"
+        name = Text(printable(entry.name))
+        table.add_row(name, score, str(entry.weight), bar, f"{entry.points:.2f}", standing_state(entry))
     if len(event.trainers) > TRAINERS_SHOWN_MAX:
         table.add_row(f"and {len(event.trainers) - TRAINERS_SHOWN_MAX} more")
     return table
 
 
-def _state(entry: TrainerStanding) -> str:
+def standing_state(entry: TrainerStanding) -> str:
+    """Return how a trainer stands, in words."""
     state = "locked out" if entry.locked else "counts" if entry.weight else "no influence"
     return f"{state}, attacks: {printable(entry.attack)}" if entry.attack else state
 
 
-def _weighed_line(event: TrainersWeighed) -> str:
+def weighed_line(event: TrainersWeighed) -> str:
     """Return who has less than the greatest influence, in one line."""
     less = [entry for entry in event.trainers if entry.weight < event.weight_max]
     said = [f"{printable(entry.name)} {entry.weight}" for entry in less[:TRAINERS_SHOWN_MAX]]

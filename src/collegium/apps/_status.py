@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from collegium.apps._exit import ExitCode, exit_codes, print_json
 from collegium.apps._printable import printable
 
 if TYPE_CHECKING:
-    from collegium.node import Readiness, ValidatorStatus
+    from collegium.node import Readiness, TrainersWeighed, ValidatorStatus
 
 __all__ = ["register"]
 
@@ -31,20 +32,27 @@ def status(
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    trainers: Annotated[
+        bool, typer.Option("--trainers", help="What stewards have made of the trainers, by the last final round.")
+    ] = False,
 ) -> None:
     """Ask every validator of a network how it stands.
 
     Ends with code 0 when so many are ready that rounds become final, with 3 when not. What a validator says of itself
-    proves nothing; what is final does, and is checked by everybody who uses it.
+    proves nothing; what is final does, and is checked by everybody who uses it: here with --trainers.
 
     \b
     Example:
       collegium status consortium
+      collegium status consortium --trainers
       collegium status consortium/trainers/03/config.toml
     """
     with exit_codes():
-        from collegium.node import network_status
+        from collegium.node import network_status, trainers_status
 
+        if trainers:
+            _print_trainers(trainers_status(network), json=json)
+            return
         found = network_status(network)
         ready, quorum = sum(each.ready for each in found), _quorum(found)
         if json:
@@ -78,6 +86,24 @@ def _print_table(found: Sequence[ValidatorStatus]) -> None:
             state = _state(said)
         place = printable(f"{host}:{port}")
         typer.echo(f"{each.index:>9}  {place:<21}  {epoch:>5}  {round_number:>5}  {connected:>9}  {state}")
+
+
+def _print_trainers(weighed: TrainersWeighed | None, *, json: bool) -> None:
+    """Print who scored, counts and has earned how much."""
+    from collegium.apps._live import standing_state, weighed_line
+
+    if json:
+        print_json({} if weighed is None else asdict(weighed))
+        return
+    if weighed is None:
+        typer.echo("no trainers are measured: the task has no stewards, or has not trained yet")
+        return
+    typer.echo(f"{'trainer':<28}  {'score':>6}  {'influence':>9}  {'points':>8}  state")
+    for entry in weighed.trainers:
+        score = "-" if entry.score is None else f"{entry.score:.2f}"
+        name, state = printable(entry.name), standing_state(entry)
+        typer.echo(f"{name:<28}  {score:>6}  {entry.weight:>9}  {entry.points:>8.2f}  {state}")
+    typer.echo(weighed_line(weighed))
 
 
 def _state(said: Readiness) -> str:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from collegium.node import CheckpointPosted
+from collegium.node import CheckpointPosted, TrainerStanding, TrainersWeighed
 
 __all__ = ["LogTail", "MemberSeen", "Picture", "RoundSeen"]
 
 READ_BYTES_MAX: Final = 1 << 20
 LINE_BYTES_MAX: Final = 1 << 16
 ROUNDS_MAX: Final = 1 << 20
+TRAINERS_MAX: Final = 1 << 10
 
 
 @dataclass(eq=False)
@@ -109,6 +110,7 @@ class Picture:
     seen: dict[int, RoundSeen] = field(default_factory=dict)
     sent: dict[int, set[str]] = field(default_factory=dict)  # by round: whose upload a quorum has taken
     checkpoints: list[CheckpointPosted] = field(default_factory=list)
+    weighed: TrainersWeighed | None = None  # what stewards made of the trainers, after the last round that is evaluated
 
     def __post_init__(self) -> None:
         self.began_s = self.now_s()
@@ -118,8 +120,10 @@ class Picture:
         member = self.members.setdefault(name, MemberSeen())
         member.ready = member.finished = False
 
-    def hear(self, name: str, event: Mapping[str, Any]) -> RoundSeen | CheckpointPosted | None:
-        """Take in what a member says; return the round that is complete now, or the checkpoint that is posted."""
+    def hear(self, name: str, event: Mapping[str, Any]) -> RoundSeen | CheckpointPosted | TrainersWeighed | None:
+        """Take in what a member says; return the round that is complete now, the checkpoint that is posted, or what
+        became of the trainers.
+        """
         member = self.members.setdefault(name, MemberSeen())
         number = _whole(event, "round")
         match event["event"]:
@@ -140,6 +144,9 @@ class Picture:
                 return self._evaluated(number, event)
             case "checkpoint":
                 return self._checkpoint(event)
+            case "weighed" if number is not None and number <= ROUNDS_MAX:
+                self.weighed = _weighed(number, event)
+                return self.weighed
         return None
 
     def finished(self, name: str) -> bool:
@@ -191,6 +198,24 @@ class Picture:
 
 def _is_complete(seen: RoundSeen) -> bool:
     return seen.final_s is not None and (seen.number == 0 or seen.auc is not None)
+
+
+def _weighed(number: int, event: Mapping[str, Any]) -> TrainersWeighed:
+    """Return what the evaluator says of the trainers; entries that say nothing are left out."""
+    given = event.get("trainers")
+    entries = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else []
+    trainers = tuple(
+        TrainerStanding(
+            name=str(entry.get("name", ""))[:512],
+            weight=_whole(entry, "weight") or 0,
+            points=_real(entry, "points") or 0.0,
+            locked=entry.get("locked") is True,
+            attack=str(entry.get("attack", ""))[:64],
+            score=_real(entry, "score"),
+        )
+        for entry in entries[:TRAINERS_MAX]
+    )
+    return TrainersWeighed(number, _whole(event, "weight_max") or 0, trainers, _real(event, "model_score"))
 
 
 def _whole(event: Mapping[str, Any], key: str) -> int | None:

@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from collegium.apps._live import checkpoint_line, event_line
+from collegium.apps._live import checkpoint_line, event_line, trainers_table, weighed_line
 from collegium.apps._printable import printable
 from collegium.apps._supervisor import Charge, Died, Finished, GaveUp, Happening, Started, how_it_ended
 from collegium.apps._up_picture import Picture, RoundSeen
-from collegium.node import CheckpointPosted, Event
+from collegium.node import CheckpointPosted, Event, TrainersWeighed
 
 __all__ = [
     "LiveNetwork",
@@ -53,8 +53,8 @@ class NetworkView(AbstractContextManager["NetworkView"], Protocol):
     def happened(self, happening: Happening) -> None:
         """Show that a member started, died, finished or was given up."""
 
-    def seen(self, seen: RoundSeen | CheckpointPosted) -> None:
-        """Show that a round is complete or a checkpoint is posted."""
+    def seen(self, seen: RoundSeen | CheckpointPosted | TrainersWeighed) -> None:
+        """Show that a round is complete, a checkpoint is posted, or what became of the trainers."""
 
     def update(self, picture: Picture, charges: Sequence[Charge]) -> None:
         """Take note of how things stand now."""
@@ -92,8 +92,8 @@ class PlainNetwork:
         """Write what happened to a member."""
         self._write(happening_line(happening))
 
-    def seen(self, seen: RoundSeen | CheckpointPosted) -> None:
-        """Write the line of a round or a checkpoint."""
+    def seen(self, seen: RoundSeen | CheckpointPosted | TrainersWeighed) -> None:
+        """Write the line of a round, a checkpoint, or what became of the trainers."""
         self._write(seen_line(seen, self._picture))
 
     def update(self, picture: Picture, charges: Sequence[Charge]) -> None:
@@ -144,7 +144,7 @@ class LiveNetwork:
             return
         self._news.append(Text(happening_line(happening), style="green" if isinstance(happening, Started) else "red"))
 
-    def seen(self, seen: RoundSeen | CheckpointPosted) -> None:
+    def seen(self, seen: RoundSeen | CheckpointPosted | TrainersWeighed) -> None:
         """Add a checkpoint to the news; rounds are in their table."""
         if isinstance(seen, CheckpointPosted):
             self._news.append(Text(seen_line(seen, self._picture), style="cyan"))
@@ -156,9 +156,12 @@ class LiveNetwork:
     def _render(self) -> RenderableType:
         if self._picture is None:
             return Text("")
+        weighed = self._picture.weighed
+        trainers: list[RenderableType] = [] if weighed is None else [trainers_table(weighed), Text("")]
         return Group(
             _rounds_table(self._picture),
             Text(""),
+            *trainers,
             _members_table(self._picture, self._charges),
             Text(waiting_line(self._picture, self._charges).strip()),
             Text(_totals(self._picture, self._charges)),
@@ -185,11 +188,11 @@ def happening_line(happening: Happening) -> str:
             return f"{name} has finished"
 
 
-def seen_line(seen: RoundSeen | CheckpointPosted, picture: Picture | None) -> str:
-    """Return a round or a checkpoint in one line."""
+def seen_line(seen: RoundSeen | CheckpointPosted | TrainersWeighed, picture: Picture | None) -> str:
+    """Return a round, a checkpoint, or what became of the trainers in one line."""
     if isinstance(seen, RoundSeen):
         return round_line(seen, picture)
-    return checkpoint_line(seen)
+    return weighed_line(seen) if isinstance(seen, TrainersWeighed) else checkpoint_line(seen)
 
 
 def round_line(seen: RoundSeen, picture: Picture | None) -> str:

@@ -168,7 +168,7 @@ from ._relay_plan import RelayPlan, plan_relay
 from ._roles import preload_roles, run_role
 from ._run import RunRefusedError, run_experiment
 from ._setup import Federation, TaskTooLargeError, read_data, set_up
-from ._status import StatusError, ValidatorStatus, network_status
+from ._status import StatusError, ValidatorStatus, network_status, trainers_status
 from ._task import LearningTask, ModelState, ModelStateError
 from ._tls import TlsFiles, create_authority, identity_from_uri, issue, peer_tls, save_credentials
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer, TrainerJournal
@@ -436,6 +436,7 @@ __all__ = [
     "spoil_trainers",
     "tell_standing",
     "terms_digest",
+    "trainers_status",
     "try_mutants",
     "verify_continuation",
     "verify_data_registration",

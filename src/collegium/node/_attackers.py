@@ -23,7 +23,7 @@ from ._sections import shown
 from ._task import LearningTask
 from ._trainer import Trainer
 
-__all__ = ["Attackers", "NobodyHonestError", "UnknownAttackerError", "attacker_names", "spoil_trainers"]
+__all__ = ["Attackers", "NobodyHonestError", "UnknownAttackerError", "attack_kinds", "attacker_names", "spoil_trainers"]
 
 IntArray = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -43,6 +43,11 @@ class NobodyHonestError(CollegiumError):
 def attacker_names(settings: AttackSettings | None) -> frozenset[str]:
     """Return the names of the trainers that attack."""
     return frozenset() if settings is None else frozenset(entry.trainer for entry in settings.trainers)
+
+
+def attack_kinds(settings: AttackSettings | None) -> dict[str, str]:
+    """Return what each trainer that attacks is told to do, by name."""
+    return {} if settings is None else {entry.trainer: entry.kind for entry in settings.trainers}
 
 
 def spoil_trainers(experiment: Experiment, schema: Schema, trainers: Sequence[TrainerRows]) -> tuple[TrainerRows, ...]:

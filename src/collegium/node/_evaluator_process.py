@@ -6,12 +6,14 @@ It decides nothing in the protocol. Its evaluations are signed lines in a file (
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from collegium.crypto import AccountKey
 from collegium.learning import Rows
 
+from ._attackers import attack_kinds
 from ._client import ValidatorClient
 from ._consortium import load_account, read_genesis
 from ._epochs import FinalRound, epochs_of
@@ -21,6 +23,7 @@ from ._final_walk import FinalWalk, patiently
 from ._genesis import Genesis
 from ._network_settings import EvaluatorSettings
 from ._process import first_to_end, open_log, stop_signal
+from ._quality_facts import weighed_event
 from ._row_files import read_rows
 from ._setup import build_task
 from ._task import LearningTask
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["EVALUATIONS", "EvaluatorProcess", "run_evaluator"]
 
 EVALUATIONS: Final = "evaluations.jsonl"  # in the folder of its state
+TRAINERS_TOLD_MAX: Final = 256  # in a line of the log
 
 
 async def run_evaluator(settings: EvaluatorSettings) -> None:
@@ -56,6 +60,7 @@ class EvaluatorProcess:
     genesis: Genesis
     rounds: int
     task: LearningTask
+    attacks: Mapping[str, str]
     account: AccountKey
     rows: Rows
     file: EvaluationFile
@@ -72,6 +77,7 @@ class EvaluatorProcess:
             genesis=genesis,
             rounds=experiment.task.rounds,
             task=build_task(genesis, experiment),
+            attacks=attack_kinds(experiment.attack),
             account=load_account(settings.operator_key, genesis.operator),
             rows=read_rows(settings.test_rows, experiment.data.label),
             file=EvaluationFile.open(settings.state / EVALUATIONS),
@@ -92,11 +98,16 @@ class EvaluatorProcess:
             if number <= len(self.file.evaluations):
                 self._check(self.file.evaluations[number - 1], number, final)
                 continue
-            evaluation = await self._evaluate(final)
-            self.file.append(evaluation)
-            scores = {"auc": evaluation.auc, "accuracy": evaluation.accuracy, "loss": evaluation.loss}
-            self.log.info("evaluation", round=number, **scores)
+            self.file.append(await self._evaluate(final))
         self.log.info("finished")
+
+    def _tell_weights(self, number: int, model: bytes) -> None:
+        """Say what stewards made of the trainers, where there are some."""
+        weighed = weighed_event(self.task, number, model, self.attacks)
+        if weighed is not None:
+            told = [asdict(entry) for entry in weighed.trainers[:TRAINERS_TOLD_MAX]]
+            fields = {"weight_max": weighed.weight_max, "model_score": weighed.model_score}
+            self.log.info("weighed", round=number, trainers=told, **fields)
 
     async def _evaluate(self, final: FinalRound) -> RoundEvaluation:
         header = final.certified.header
@@ -112,6 +123,9 @@ class EvaluatorProcess:
             accuracy=found.accuracy,
             auc=found.auc,
         )
+        scores = {"auc": found.auc, "accuracy": found.accuracy, "loss": found.loss}
+        self.log.info("evaluation", round=header.round, **scores)
+        self._tell_weights(header.round, model)
         return sign_evaluation(unsigned, self.account)
 
     def _check(self, known: RoundEvaluation, number: int, final: FinalRound) -> None:

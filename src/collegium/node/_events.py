@@ -104,6 +104,7 @@ class TrainerStanding:
         points: earned since the first round; pay is split by them.
         locked: whether it is locked out.
         attack: what a simulation told it to do; empty where it was told nothing.
+        score: of its report of the round; None where it has none.
     """
 
     name: str
@@ -111,6 +112,7 @@ class TrainerStanding:
     points: float
     locked: bool
     attack: str = ""
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,7 @@ def weighed_event(task: LearningTask, number: int, model: bytes, attacks: Mappin
             int(standing.points[place]) / ONE,
             bool(standing.locked_until[place] > standing.round),
             attacks.get(names[account], ""),
+            _score(int(state.scores[place])) if state.round == number else None,
         )
         for place, account in enumerate(standing.addresses)
     )

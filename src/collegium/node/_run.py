@@ -34,7 +34,7 @@ from collegium.learning import Evaluation, Rows, TrainerRows
 from collegium.lineage import Store
 from collegium.settlement import Chain, ContractRefusedError, Due, header_root
 
-from ._attackers import attacker_names
+from ._attackers import attack_kinds, attacker_names
 from ._attest import Attest
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
 from ._chains import chains_record, found_chains
@@ -407,8 +407,7 @@ def _play(
 
 def _tell_weights(federation: Federation, number: int, played: PlayedRound, on_event: Callable[[Event], None]) -> None:
     """Tell what a round of training made of the trainers, where stewards measure them."""
-    settings = federation.experiment.attack
-    attacks = {entry.trainer: entry.kind for entry in settings.trainers} if settings else {}
+    attacks = attack_kinds(federation.experiment.attack)
     weighed = weighed_event(federation.task, number, played.model, attacks) if number else None
     if weighed is not None:
         on_event(weighed)
