@@ -30,7 +30,7 @@ from collegium.node._epochs import Epochs
 from collegium.node._genesis import Genesis, check_genesis, decode_genesis, encode_genesis, open_beacon
 from collegium.node._ledger import decode_segments
 from collegium.node._statement import Statement, decode_statement, encode_statement, sign_statement
-from collegium.node._verify import _Office
+from collegium.node._verify import _Beside, _Office
 
 pytestmark = pytest.mark.slow
 
@@ -250,7 +250,7 @@ def test_a_genesis_out_of_bounds_is_refused(
 
 def test_a_stored_header_lists_what_a_live_one_must(played: PlayedRun) -> None:
     genesis = played.federation.genesis
-    office = _Office(Epochs(genesis.epoch_set, None), open_beacon(genesis), ())
+    office = _Office(Epochs(genesis.epoch_set, None), open_beacon(genesis), _Beside())
 
     def check_lists(header: Header) -> None:
         check_publishing(header)

@@ -15,6 +15,7 @@ from collegium.errors import CollegiumError
 
 from ._epoch_change_records import is_epoch_record
 from ._records import CERTIFIED_KIND
+from ._registries import is_registries
 from ._round_records import is_round_record
 
 __all__ = [
@@ -88,7 +89,7 @@ def is_withdrawal(payload: bytes) -> bool:
 
 def is_beside_rounds(payload: bytes) -> bool:
     """Tell whether a block's payload claims to be something else than a round's close or header."""
-    return is_epoch_record(payload) or is_withdrawal(payload) or is_round_record(payload)
+    return is_epoch_record(payload) or is_withdrawal(payload) or is_round_record(payload) or is_registries(payload)
 
 
 def withdrawal_accepted(

@@ -206,7 +206,7 @@ class Header:
         failed: of an invalid round, the admitted reports whose proofs do not verify; every receipt in the close that
             says they do is false.
         rewards: what all trainers have earned by now, as one digest; zeros in a task that pays nothing.
-        registries: what other chains have registered by now, as one digest; zeros where nobody registers elsewhere.
+        registries: what the task's chains hold of it, as one digest; zeros where that is not asked, or not known yet.
     """
 
     task: Digest

@@ -941,6 +941,7 @@ def _opened(
         seats=assign_seats(sha256(beacon).digest(), state.next_set(context), context.seats),
         announcements=state.next_keys(),
         failed=failed_proofs(context.work, context.agreed, state, close) if outcome == "invalid" else (),
+        registries=context.registries,
     )
     return HeaderProposal(header, tuple(key_sums[seat] for seat in sorted(key_sums)), context.index)
 

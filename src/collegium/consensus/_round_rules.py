@@ -925,7 +925,7 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         "seats": assign_seats(sha256(header.beacon).digest(), state.next_set(context), context.seats),
         "failed": failed_proofs(work, context.agreed, state, close) if outcome == "invalid" else (),
         "rewards": bytes(32),
-        "registries": bytes(32),
+        "registries": context.registries,
     }
     for name, value in expected.items():
         if getattr(header, name) != value:

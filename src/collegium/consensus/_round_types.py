@@ -20,6 +20,7 @@ from ._order_state import EvidenceFound
 from ._proof_evidence import Held, ProofReject
 from ._quality import Quality
 from ._records import Announcement, Certified, Close, Header, Registered
+from ._registries import RegistryRoot
 
 __all__ = [
     "OBJECT_BYTES_MAX",
@@ -197,6 +198,7 @@ class RoundContext:
         verifiers: how many validators the beacon chooses to verify each report's proof.
         objects: what others may ask for beside the present model and registrations.
         quality: how reports weigh by what they are worth; None where all weigh alike, but for their staleness.
+        registries: what the round's header says of the registries of the task's chains.
     """
 
     agreed: Agreed
@@ -216,6 +218,7 @@ class RoundContext:
     verifiers: int = 4
     objects: Objects = field(default_factory=dict[bytes, bytes])
     quality: Quality | None = None
+    registries: Digest = bytes(32)
 
     @property
     def epoch(self) -> int:
@@ -465,6 +468,7 @@ class EpochOver:
         model: the one that the header names; None if it is not here.
         registrations: bytes of those `registered` that are here, by digest.
         withdrawn: trainers whose data may not be used any more.
+        registries: what is known of the task's chains.
     """
 
     header: Header
@@ -472,6 +476,7 @@ class EpochOver:
     registered: tuple[Registered, ...]
     registrations: Mapping[Digest, bytes]
     withdrawn: frozenset[bytes] = frozenset()
+    registries: tuple[RegistryRoot, ...] = ()
 
 
 RoundEffect = (

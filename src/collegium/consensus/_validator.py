@@ -23,6 +23,7 @@ from ._consents import (
     is_withdrawal,
     withdrawal_accepted,
 )
+from ._epoch import EpochSet
 from ._epoch_change import (
     ChangeContext,
     ChangeEffect,
@@ -44,6 +45,7 @@ from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, R
 from ._ordering import initial_state, restore, say_again, step
 from ._proof_evidence import ProofReject
 from ._records import Announcement, Close, Header, Registered, is_close
+from ._registries import Registries, follow_registries, is_registries, registries_accepted
 from ._replace import replace
 from ._round import (
     begin,
@@ -127,6 +129,7 @@ class ValidatorContext:
         genesis: what the epoch's first block names as its parent; None for the set's own, as in a task's first epoch.
         change: how the epoch ends; None if it never does.
         consents: whose data is used by whose leave; None where nobody's leave is asked.
+        registries: headers carry what the task's chains hold of it.
     """
 
     round: RoundContext
@@ -137,11 +140,19 @@ class ValidatorContext:
     genesis: Digest | None = None
     change: ChangeContext | None = None
     consents: Consents | None = None
+    registries: bool = False
 
-    def round_without(self, withdrawals: Withdrawals) -> RoundContext:
-        """Return the round's surroundings without the trainers whose consent was taken back."""
-        gone = withdrawals.in_force
-        return replace(self.round, cohort=self.round.cohort - gone) if gone else self.round
+    def round_after(self, withdrawals: Withdrawals, registries: Registries) -> RoundContext:
+        """Return the round's surroundings without the trainers whose consent was taken back, and what chains hold."""
+        gone, around = withdrawals.in_force, self.round
+        if gone:
+            around = replace(around, cohort=around.cohort - gone)
+        return replace(around, registries=registries.digest) if registries.in_force else around
+
+    @property
+    def witnesses(self) -> EpochSet | None:
+        """The set whose quorum says what chains hold; None where headers do not carry it."""
+        return self.round.epoch_set if self.registries else None
 
     def ordering(self, state: ValidatorState | None, now: int) -> Context:
         """Return ordering's surroundings while round and change are in this state."""
@@ -168,6 +179,11 @@ class ValidatorState:
     change: ChangeState | None = None
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
     records: RoundRecords = field(default_factory=RoundRecords)
+    registries: Registries = field(default_factory=Registries)
+
+    def around(self, context: ValidatorContext) -> RoundContext:
+        """Return the present round's surroundings."""
+        return context.round_after(self.withdrawals, self.registries)
 
 
 @dataclass(frozen=True)
@@ -227,7 +243,7 @@ class _Application:
             if forgets_record(context.round, state.round, state.records, ancestors, self.now):
                 return False
         before = tuple(ancestor for ancestor in ancestors if not is_beside_rounds(ancestor))
-        around = context.round_without(state.withdrawals)
+        around = state.around(context)
         return payload_accepted(around, state.round, before, payload, self.now)
 
     def _handover(self, state: ValidatorState, ancestors: tuple[bytes, ...]) -> bytes | None:
@@ -241,6 +257,9 @@ class _Application:
         if is_withdrawal(payload):
             known = state.withdrawals
             return not state.round.over and withdrawal_accepted(context.consents, known, ancestors, payload)
+        if is_registries(payload):
+            seen = state.registries
+            return not state.round.over and registries_accepted(context.witnesses, seen, ancestors, payload)
         if is_round_record(payload):
             return record_may_follow(context.round, state.round, state.records, ancestors, payload)
         if context.change is None or state.change is None:
@@ -258,7 +277,7 @@ class _Application:
         handover = self._handover(self.state, ancestors)
         if handover is not None:
             return handover
-        return self._next_of_round(self.context.round_without(self.state.withdrawals), self.state, ancestors)
+        return self._next_of_round(self.state.around(self.context), self.state, ancestors)
 
     def _next_of_round(self, around: RoundContext, state: ValidatorState, ancestors: tuple[bytes, ...]) -> bytes | None:
         """Return a record that waits, else a close; after the deadline a close before that."""
@@ -301,16 +320,16 @@ def restore_validator(
         before: how the epoch before ended, if there was one.
     """
     registered, registrations = kept.registered, dict(kept.registrations)
-    change, withdrawals = _restored_beside(context, kept, before)
+    change, withdrawals, registries = _restored_beside(context, kept, before)
     if kept.header is not None:
         if change is not None and change.change.handover is not None:  # of a round whose header is final
-            return _restored_end(context, kept, kept.header, change, withdrawals, now)
+            return _restored_end(context, kept, kept.header, change, withdrawals, registries, now)
         terms = terms_after(context.round.agreed, context.round.epoch_set, kept.header)
         model = kept.model
     elif before is not None:
         registered, registrations = before.registered, {**before.registrations, **registrations}
     secrets = {**secrets, **kept.secrets}
-    around = context.round_without(withdrawals)
+    around = context.round_after(withdrawals, registries)
     entered = begin_behind(around, terms, secrets, now) if model is None else begin(around, terms, model, secrets, now)
     if any(is_handover(block.payload) for block in kept.payloads):  # it has fixed the next round's keys: announce none
         entered = entered[0], tuple(effect for effect in entered[1] if not isinstance(effect, RoundBroadcast))
@@ -322,12 +341,13 @@ def restore_validator(
     )
     surroundings = context.ordering(None, now)
     if kept == Kept():
-        state = ValidatorState(initial_state(surroundings), first, change=change, withdrawals=withdrawals)
+        replica = initial_state(surroundings)
+        state = ValidatorState(replica, first, change=change, withdrawals=withdrawals, registries=registries)
         state, begun = _carry(context, state, entered[1], now)
         state, said = _tick_change(context, state, now)
         return state, (*begun, *said)
     replica = restore(surroundings, kept.vote_state, kept.final, kept.stored)
-    restored = ValidatorState(replica, first, change=change, withdrawals=withdrawals)
+    restored = ValidatorState(replica, first, change=change, withdrawals=withdrawals, registries=registries)
     state, out = _carry(context, restored, entered[1], now)
     effects = list(out)
     soon = [item for item in kept.uploads if item.round <= terms.round + 1]
@@ -346,20 +366,21 @@ def restore_validator(
 
 def _restored_beside(
     context: ValidatorContext, kept: Kept, before: EpochOver | None
-) -> tuple[ChangeState | None, Withdrawals]:
-    """Return the change of epochs and whose consent was taken back, as of the last round that was entered.
+) -> tuple[ChangeState | None, Withdrawals, Registries]:
+    """Return the change of epochs, whose consent was taken back, and what chains hold, as of the last round entered.
 
-    The blocks after it are applied once more. The archive is read once for both, and only where one of them is wanted.
+    The blocks after it are applied once more. The archive is read once for all, and only where one of them is wanted.
     """
-    if context.change is None and context.consents is None:
-        return None, Withdrawals()
+    if context.change is None and context.consents is None and not context.registries:
+        return None, Withdrawals(), Registries()
     payloads, change, withdrawals = _payloads_before(context, kept), None, Withdrawals()
     if context.change is not None:
         change = restore_change(context.change, payloads, kept.epoch_secrets)
     if context.consents is not None:
         withdrawals = Withdrawals() if before is None else Withdrawals(before.withdrawn)
         withdrawals = follow_withdrawals(context.consents, withdrawals, payloads)
-    return change, withdrawals
+    registries = Registries.begun(() if before is None else before.registries)
+    return change, withdrawals, follow_registries(context.witnesses, registries, payloads)
 
 
 def _payloads_before(context: ValidatorContext, kept: Kept) -> list[bytes]:
@@ -377,6 +398,7 @@ def _restored_end(
     header: Header,
     change: ChangeState,
     withdrawals: Withdrawals,
+    registries: Registries,
     now: int,
 ) -> tuple[ValidatorState, Effects]:
     """Return a validator whose epoch is over: it gives others what they lack, and begins no round."""
@@ -388,8 +410,10 @@ def _restored_end(
         terms, kept.model or b"", now, {}, registered=registered, lacks_model=kept.model is None, over=True
     )
     replica = restore(context.ordering(None, now), kept.vote_state, kept.final, kept.stored)
-    over = EpochOver(header, kept.model, kept.registered, dict(kept.registrations), withdrawals.in_force)
-    return ValidatorState(replica, state, change=change, withdrawals=withdrawals), (*handed, over)
+    beside = (withdrawals.in_force, registries.in_force)
+    over = EpochOver(header, kept.model, kept.registered, dict(kept.registrations), *beside)
+    ended = ValidatorState(replica, state, change=change, withdrawals=withdrawals, registries=registries)
+    return ended, (*handed, over)
 
 
 def _tick_change(context: ValidatorContext, state: ValidatorState, now: int) -> tuple[ValidatorState, Effects]:
@@ -452,7 +476,7 @@ def _admit_again(
         if item.round < state.round.terms.round:
             continue
         before = state.round.with_verified(item.upload.report) if item.verified else state.round
-        after, effects = round_step(context.round_without(state.withdrawals), before, item.upload, now)
+        after, effects = round_step(state.around(context), before, item.upload, now)
         written = tuple(effect for effect in effects if not isinstance(effect, KeepUpload))
         state, more = _carry(context, replace(state, round=after), written, now)
         out.extend(more)
@@ -481,7 +505,7 @@ def validator_step(
         if not state.replica.high_block_known:  # more rounds may be over: what this one's terms name is not needed yet
             state, ticked = _order(context, state, Tick(), now)
             return state, (*ticked, RoundTimer(message, now + context.round.timing.turn_ms))
-    after, effects = round_step(context.round_without(state.withdrawals), state.round, message, now, sender)
+    after, effects = round_step(state.around(context), state.round, message, now, sender)
     state, carried = _carry(context, replace(state, round=after), effects, now)
     if not isinstance(message, RoundAlarm):
         return state, carried
@@ -576,21 +600,33 @@ def _apply(
     if context.change is not None and is_epoch_record(block.payload):
         return state, changed
     try:
-        followed = follow_withdrawals(context.consents, state.withdrawals, (block.payload,))
-        records = state.records.ordered(block.payload)
-        if is_withdrawal(block.payload) or is_round_record(block.payload):
-            return replace(state, withdrawals=followed, records=records), changed
+        state = _follow_beside(context, state, block.payload)
+        if is_beside_rounds(block.payload):
+            return state, changed
         payload = decoded_payload(context.round, block.payload)
     except CollegiumError as error:  # cannot be: a quorum accepted it
         return state, (Refused(state.round.terms.round, "final block", error),)
-    state = replace(state, withdrawals=followed, records=records)  # a header takes trainers out before the next round
-    around = context.round_without(followed)
+    around = state.around(context)  # after a header: that of the next round
     if isinstance(payload, Close):
-        after, effects = release(around, state.round, payload, block.author, now, over, records.final)
+        after, effects = release(around, state.round, payload, block.author, now, over, state.records.final)
     else:
         after, effects = finish(around, state.round, payload, now)
     state, carried = _carry(context, replace(state, round=after), effects, now)
     return state, (*changed, *carried)
+
+
+def _follow_beside(context: ValidatorContext, state: ValidatorState, payload: bytes) -> ValidatorState:
+    """Return the state with what a final payload says beside rounds; a header brings what came before it into force.
+
+    Raises:
+        CollegiumError: it is no record that a quorum would accept.
+    """
+    return replace(
+        state,
+        withdrawals=follow_withdrawals(context.consents, state.withdrawals, (payload,)),
+        registries=follow_registries(context.witnesses, state.registries, (payload,)),
+        records=state.records.ordered(payload),
+    )
 
 
 def _carry(
@@ -604,7 +640,8 @@ def _carry(
             state, more = _order(context, state, Submit(effect.payload), now)
             out.extend(more)
         elif isinstance(effect, EpochOver):
-            out.append(replace(effect, withdrawn=state.withdrawals.in_force))
+            gone, known = state.withdrawals.in_force, state.registries.in_force
+            out.append(replace(effect, withdrawn=gone, registries=known))
         else:
             out.append(effect)
     return state, tuple(out)

@@ -8,10 +8,10 @@ than they make: a hostile record cannot keep a verifier busy.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from collegium.consensus import EpochSet
+from collegium.consensus import EpochSet, RegistryRoot
 from collegium.crypto import (
     BlsPublicKey,
     Digest,
@@ -69,6 +69,8 @@ from ._base_chain import (
 from ._checkpoints import opening_digest
 from ._epochs import KnownEpoch
 from ._evidence import Accusation, accuse
+from ._licence_settings import LicenceSettings
+from ._registries import WatchedChain, licence_contracts
 from ._rewards import RewardList, RewardPlan, difference
 
 __all__ = ["Founded", "Paying", "check_chain"]
@@ -155,12 +157,16 @@ class Founded:
         trainers: who must have entered with a stake, in this order.
         paying: how its rounds are paid; None: they are not.
         own: by the number of a chain that follows, who must have entered there, without a stake.
+        seen: what headers say that chains held; that of embedded chains is looked up again.
+        licences: with the contracts that count in it.
     """
 
     courts: CourtRules | None = None
     trainers: Sequence[bytes] = ()
     paying: Paying | None = None
     own: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
+    seen: Collection[RegistryRoot] = ()
+    licences: LicenceSettings | None = None
 
 
 def check_chain(
@@ -192,20 +198,30 @@ def check_chain(
         raise ChainRecordError(
             f"the record has {len(record.followed_by)} chains that follow, the experiment names {len(followers)}"
         )
-    missing = set(agreed.own)
+    missing, numbers = set(agreed.own), {_number_of(record, HOME)}
     for place, (following, node) in enumerate(zip(record.followed_by, followers, strict=True), HOME + 1):
         handovers, count = len(following.handed_over), len(following.checkpoints)
         try:
             if handovers > len(later) or following.checkpoints != record.checkpoints[:count]:
                 raise ChainRecordError("it has taken what the home chain has not")
-            chain_id = ChainTerms.at(place).embedded_id if node is None else _first_sent(following).chain_id
-            entered = Founded(trainers=agreed.own.get(chain_id, ()))
+            chain_id = _number_of(following, place)
+            trainers = agreed.own.get(chain_id, ())
+            entered = Founded(trainers=trainers, seen=agreed.seen, licences=agreed.licences)
             _check_one(following, node, epoch_set, operator, later[:handovers], place, entered)
             missing.discard(chain_id)
+            numbers.add(chain_id)
         except CollegiumError as error:
             raise ChainRecordError(f"chain {place} that follows: {error}", **error.values) from error
     if missing:
         raise ChainRecordError(f"trainers register on chains {sorted(missing)}, of which the record has none")
+    strangers = {entry.chain_id for entry in agreed.seen} - numbers
+    if strangers:
+        raise ChainRecordError(f"headers say what chains {sorted(strangers)} hold, of which the record has none")
+
+
+def _number_of(record: ChainRecord, place: int) -> int:
+    """Return the number of a record's chain: of an embedded one by its place, of a node by what it was sent."""
+    return ChainTerms.at(place).embedded_id if record.url is None else _first_sent(record).chain_id
 
 
 def _check_one(
@@ -245,7 +261,8 @@ def _check_one(
     budget = 0 if founded.paying is None else founded.paying.plan.amount
     if url is None:
         funds = funds_of(accounts, FUNDS_WEI, budget)
-        _check_embedded(record, [*set_up, *settling], steps, epoch_set, funds, terms)
+        chain = _check_embedded(record, [*set_up, *settling], steps, epoch_set, funds, terms)
+        _check_seen(chain, record, founded)
     else:
         _check_node(record, [*set_up, *_own_calls(record, steps, settling)], funds_of(accounts, FUNDING_WEI, budget))
 
@@ -480,7 +497,7 @@ def _check_embedded(
     epoch_set: EpochSet,
     funds: tuple[tuple[bytes, int], ...],
     terms: ChainTerms,
-) -> None:
+) -> EmbeddedChain:
     """Check an embedded chain's transactions, execute them again, and compare what the contracts then hold."""
     transcript = record.transcript
     if transcript is None or record.sent:
@@ -511,6 +528,22 @@ def _check_embedded(
     recorded = tuple(handover.gas for handover in record.handed_over)
     if opening != recorded:
         raise ChainRecordError(f"handovers cost {opening} gas, the record says {recorded}")
+    return chain
+
+
+def _check_seen(chain: EmbeddedChain, record: ChainRecord, founded: Founded) -> None:
+    """Check what headers say that an embedded chain held."""
+    licences = licence_contracts(founded.licences, chain.chain_id)
+    watched = WatchedChain(chain, record.deployment.registry, licences)
+    for entry in founded.seen:
+        if entry.chain_id != chain.chain_id:
+            continue
+        found = watched.seen(entry.block) if entry.block <= chain.block_number() else None
+        if found != entry:
+            held = "it has no such block" if found is None else f"it held {found.root.hex()}"
+            raise ChainRecordError(
+                f"headers say that chain {entry.chain_id} held {entry.root.hex()} as of block {entry.block}: {held}"
+            )
 
 
 def _check_conviction(chain: EmbeddedChain, record: ChainRecord, step: _Brought, receipt: Receipt) -> None:

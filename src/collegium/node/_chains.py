@@ -10,9 +10,11 @@ from collegium.settlement import CourtRules
 
 from ._base_chain import HOME, BaseChain, ChainRecord, ChainRecordError, chain_number
 from ._experiment import ChainSettings
+from ._licence_settings import LicenceSettings
+from ._registries import WatchedChain, licence_contracts
 from ._rewards import RewardPlan
 
-__all__ = ["chains_record", "found_chains"]
+__all__ = ["chains_record", "found_chains", "watched_chains"]
 
 
 def found_chains(
@@ -64,6 +66,15 @@ def _check_followed(settings: ChainSettings, own: Mapping[int, Sequence[AccountK
 
 def _entering(place: int, url: str | None, own: Mapping[int, Sequence[AccountKey]]) -> Sequence[AccountKey]:
     return own.get(chain_number(url, place), ()) if own and place != HOME else ()
+
+
+def watched_chains(chains: Sequence[BaseChain], licences: LicenceSettings | None) -> dict[int, WatchedChain]:
+    """Return the chains of a task by their numbers, with the contracts on each that register anybody."""
+    numbers = [(entry.chain.chain_id, entry) for entry in chains]
+    return {
+        number: WatchedChain(entry.chain, entry.deployment.registry, licence_contracts(licences, number))
+        for number, entry in numbers
+    }
 
 
 def chains_record(chains: Sequence[BaseChain]) -> ChainRecord:

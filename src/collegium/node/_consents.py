@@ -10,6 +10,7 @@ from collegium.consensus import (
     Withdrawals,
     encode_withdrawal,
     follow_withdrawals,
+    is_registries,
     is_withdrawal,
 )
 from collegium.errors import CollegiumError
@@ -40,6 +41,7 @@ __all__ = [
     "check_licences",
     "check_own_chains",
     "consents_of",
+    "ledger_payloads",
     "licence_chain",
     "licence_chains",
     "read_withdrawals",
@@ -253,15 +255,16 @@ def withdrawn_by_round(consents: Consents | None, segments: Sequence[Segment]) -
         CollegiumError: as `TaskConsents.withdrawn`.
     """
     state, rounds = Withdrawals(), [Withdrawals().in_force]
-    for payload in _payloads(segments):
+    for payload in ledger_payloads(segments):
         state = follow_withdrawals(consents, state, (payload,))
         if payload[:1] == HEADER_KIND:
             rounds.append(state.in_force)
     return rounds
 
 
-def _payloads(segments: Sequence[Segment]) -> Iterable[bytes]:
+def ledger_payloads(segments: Sequence[Segment]) -> Iterable[bytes]:
+    """Yield the payloads of a ledger that end rounds, or that say something beside them."""
     for segment in segments:
         for block in segment.blocks:
-            if block.payload[:1] == HEADER_KIND or is_withdrawal(block.payload):
+            if block.payload[:1] == HEADER_KIND or is_withdrawal(block.payload) or is_registries(block.payload):
                 yield block.payload

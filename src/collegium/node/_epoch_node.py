@@ -237,6 +237,13 @@ class EpochNode:
         node = self.present
         return self._said(node, node.withdraw(payload, now_ms), now_ms) if isinstance(node, ValidatorNode) else []
 
+    def order_registries(self, payload: bytes, now_ms: int) -> list[Outgoing]:
+        """Have a record of what chains hold ordered; somebody without a place in this epoch orders nothing."""
+        node = self.present
+        if not isinstance(node, ValidatorNode):
+            return []
+        return self._said(node, node.order_registries(payload, now_ms), now_ms)
+
     def _handle_local(
         self, message: Upload | RoundRecord | PeerJoined | BroughtWithdrawal, now_ms: int
     ) -> list[Outgoing]:

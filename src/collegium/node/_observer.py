@@ -34,11 +34,13 @@ from collegium.consensus import (
     Persist,
     QuorumCertificate,
     Registered,
+    Registries,
     RoundPassed,
     ValidatorContext,
     Withdrawals,
     change_step,
     decode_payload,
+    follow_registries,
     follow_withdrawals,
     initial_state,
     is_beside_rounds,
@@ -75,6 +77,7 @@ class Observer:
         rules, change: of the next change of epochs, and where the order has led it.
         registered: what final closes have registered, by trainer.
         withdrawals: whose data may not be used any more.
+        registries: what the task's chains hold of it.
         tip: the last final block here, or the epoch's genesis.
         close: of the round whose header is not final yet.
     """
@@ -86,6 +89,7 @@ class Observer:
     headers: list[Header]
     registered: dict[bytes, Registered]
     withdrawals: Withdrawals
+    registries: Registries
     tip: Digest
     view: int = 0
     close: Close | None = None
@@ -127,6 +131,7 @@ class Observer:
             journal.headers(),
             {entry.trainer: entry for entry in registered},
             follow_withdrawals(context.consents, Withdrawals(before.withdrawn), payloads),
+            follow_registries(context.witnesses, Registries.begun(before.registries), payloads),
             tip,
             view,
         )
@@ -217,6 +222,7 @@ class Observer:
             if isinstance(effect, HandedOver) and effect.first_key is not None
         ]
         self.withdrawals = follow_withdrawals(self.context.consents, self.withdrawals, (payload,))
+        self.registries = follow_registries(self.context.witnesses, self.registries, (payload,))
         if is_beside_rounds(payload):
             return effects
         ordered = decode_payload(payload)
@@ -256,5 +262,6 @@ class Observer:
                     self.notes.append(effect)
         handed = self.handed_over
         if handed is not None and self.headers and self.headers[-1].round + 1 == handed.opened.first_round:
-            self.epoch_over = EpochOver(self.headers[-1], None, self._registered(), {}, self.withdrawals.in_force)
+            beside = (self.withdrawals.in_force, self.registries.in_force)
+            self.epoch_over = EpochOver(self.headers[-1], None, self._registered(), {}, *beside)
         return said

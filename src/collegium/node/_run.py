@@ -26,6 +26,7 @@ from collegium.consensus import (
     HandoverProof,
     Header,
     QuorumCertificate,
+    RegistryRoot,
     encode_withdrawal,
 )
 from collegium.crypto import Digest, os_random
@@ -37,7 +38,7 @@ from collegium.settlement import Chain, ContractRefusedError, Due, header_root
 from ._attackers import attack_kinds, attacker_names
 from ._attest import Attest
 from ._base_chain import CHAIN_FAILURES, BaseChain, ChainRecord, checkpoint_facts, encode_chain_record
-from ._chains import chains_record, found_chains
+from ._chains import chains_record, found_chains, watched_chains
 from ._checkpoints import last_rounds
 from ._consents import TaskConsents, check_licences, check_own_chains, licence_chains, read_withdrawals
 from ._due_step import replace_file
@@ -75,6 +76,7 @@ from ._manifest import write_manifest
 from ._opened_rows import encode_opened_rows
 from ._play import PlayedRound, play_round, present
 from ._quality_facts import add_quality, quality_facts, weighed_event
+from ._registries import certified_record, news_of
 from ._rewards import Payroll, payee_names, reward_plan, reward_rule
 from ._setup import Federation, set_up
 from ._sharded_ledger import ShardedRound, assemble_sharded
@@ -218,6 +220,7 @@ def run_experiment(
         with Workers() as workers:
             for number in range(experiment.task.rounds + 1):
                 _bring_withdrawals(federation, asked, number, on_event)
+                _bring_registries(federation, chains, on_event)
                 _keep_account(federation)
                 _play(federation, number, book, store, workers, on_event)
                 _open_retired(federation, number, out, on_event)
@@ -265,6 +268,35 @@ def _bring_withdrawals(
         on_event(Warning_(f"round {number}: licence {entry.number} of {entry.site} was revoked; its data is left out"))
         for index, member in nodes.items():
             network.send(index, member.withdraw(encode_withdrawal(record), network.now_ms))
+
+
+def _bring_registries(federation: Federation, chains: Sequence[BaseChain], on_event: Callable[[Event], None]) -> None:
+    """Have the validators sign what chains hold that is new, and order it; headers say so from the next round on.
+
+    Of a chain that does not answer what was known before stays.
+    """
+    network, nodes = federation.network, federation.present
+    members = {index: node for index, member in nodes.items() if (node := present(member)) is not None}
+    if len(chains) == 1 or not members:
+        return
+    watched = watched_chains(chains, federation.experiment.licences)
+    first = next(iter(members.values()))
+    seen = list[RegistryRoot]()
+    for chain_id in sorted(watched):
+        try:
+            news = news_of(watched[chain_id], first.state.registries.coming)
+        except CHAIN_FAILURES as error:
+            on_event(Warning_(f"what chain {chain_id} holds stays as it was known: {error}"))
+            continue
+        seen += [] if news is None else [news]
+    if not seen:
+        return
+    record = certified_record(seen, members.values(), watched, first.context.round.epoch_set)
+    if record is None:
+        on_event(Warning_("fewer than a quorum see the same of the chains: what they hold stays as it was known"))
+        return
+    for index, member in nodes.items():
+        network.send(index, member.order_registries(record, network.now_ms))
 
 
 def summary_of(

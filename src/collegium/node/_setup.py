@@ -206,8 +206,8 @@ def set_up(experiment: Experiment, on_event: Callable[[Event], None], attest: At
     if committee.shards > 1:
         sharded, network = _open_shards(genesis, task, roles, committee)
     else:
-        consents = consents_of(genesis, experiment.licences)
-        participants, network = open_network(genesis, task, roles, committee.link_ms, epochs.plan, consents)
+        beside = (consents_of(genesis, experiment.licences), bool(experiment.chain.followers))
+        participants, network = open_network(genesis, task, roles, committee.link_ms, epochs.plan, *beside)
     return Federation(
         experiment=experiment,
         genesis=genesis,
@@ -262,12 +262,13 @@ def open_network(
     link_ms: int,
     plan: ChangePlan | None = None,
     consents: Consents | None = None,
+    registries: bool = False,
 ) -> tuple[dict[int, ValidatorNode | EpochNode], Network]:
     """Return the live validators, each at the beginning of round 0, and the network between them.
 
     Args:
         plan: when epochs change; None: one that does not end.
-        consents: as `surround` takes them.
+        consents, registries: as `surround` takes them.
     """
     work = SharedWork()
     network, nodes = Network(work, link_ms), dict[int, ValidatorNode | EpochNode]()
@@ -294,6 +295,7 @@ def open_network(
             signatures=verifier,
             plan=plan,
             consents=consents,
+            registries=registries,
         )
         disguise = _liar(genesis.task, keys.account) if index in roles.lying else None
         first = (terms, EMPTY_STATE, {0: keys.first_seal})
@@ -350,6 +352,7 @@ def surround(
     signatures: Verifier,
     plan: ChangePlan | None = None,
     consents: Consents | None = None,
+    registries: bool = False,
 ) -> ValidatorContext:
     """Return what does not change for one validator while its task runs.
 
@@ -360,6 +363,7 @@ def surround(
         work, signatures: what was computed and verified, of which validators in one process keep one memory.
         plan: when epochs change; None: one that does not end.
         consents: whose data is used by whose leave; None where nobody's leave is asked.
+        registries: headers carry what the task's chains hold of it.
     """
     surroundings = RoundContext(
         agreed=task,
@@ -383,7 +387,8 @@ def surround(
     if plan is not None:
         rules, value = ChangeRules(plan, genesis.epoch_set, work), sha256(genesis.beacon).digest()
         change = ChangeContext(rules, 0, value, keys.account, keys.voting, os_random)
-    return ValidatorContext(surroundings, signer, signatures, archive, view_timeout_ms, None, change, consents)
+    beside = (change, consents, registries)
+    return ValidatorContext(surroundings, signer, signatures, archive, view_timeout_ms, None, *beside)
 
 
 def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:

@@ -24,6 +24,7 @@ from collegium.consensus import (
     Ignored,
     PeerJoined,
     Refused,
+    RegistryRoot,
     Relay,
     RoundBroadcast,
     RoundContext,
@@ -39,8 +40,11 @@ from collegium.consensus import (
     ValidatorContext,
     ValidatorState,
     accepted_author,
+    is_registries,
     is_withdrawal,
+    registries_accepted,
     restore_validator,
+    seen_digest,
     validator_step,
     withdrawal_accepted,
 )
@@ -51,6 +55,7 @@ from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
 from ._checkpoints import opening_digest
 from ._journal import DURABLE, BlockStore, Durable, Journal, beacon_share
 from ._network import Message, Outgoing
+from ._registries import WatchedChain, check_seen
 from ._rewards import Payroll, RewardList, RewardsRefusedError
 
 __all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed", "sign_checkpoint"]
@@ -238,6 +243,15 @@ class ValidatorNode:
             return []
         return self.handle(Submit(payload), now_ms, self.index)
 
+    def order_registries(self, payload: bytes, now_ms: int) -> Iterable[Outgoing]:
+        """Have a record of what chains hold ordered, whoever brings it, if a quorum signed it and it says news."""
+        context, state = self.context, self.state
+        if not registries_accepted(context.witnesses, state.registries, (), payload):
+            return []
+        if any(is_registries(relay.payload) for relay in state.replica.pool):  # one at a time
+            return []
+        return self.handle(Submit(payload), now_ms, self.index)
+
     def _note(self, effect: object) -> None:
         """Remember what is neither written nor sent."""
         match effect:
@@ -292,6 +306,16 @@ class ValidatorNode:
         self.sign_checkpoint(listed.checkpoint)
         self.payroll.check(listed)
         return self.context.round.voting_key.sign(listed.digest)
+
+    def sign_registries(self, seen: Sequence[RegistryRoot], watched: Mapping[int, WatchedChain]) -> bytes:
+        """Sign what chains hold of the task, as this validator sees it at its own nodes.
+
+        Raises:
+            RegistriesRefusedError: it sees something else.
+            ChainUnreachableError, ChainAnswerError: a node does not answer.
+        """
+        check_seen(seen, watched)
+        return self.context.round.voting_key.sign(seen_digest(self.context.round.epoch_set, seen))
 
     def _said(self, message: object) -> object:
         return message if self.disguise is None else self.disguise(message)

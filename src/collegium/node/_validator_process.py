@@ -228,6 +228,7 @@ def _context(
         work=work,
         signatures=EpochVerifier(genesis.epoch_set),
         consents=consents_of(genesis, experiment.licences),
+        registries=bool(experiment.chain.followers),
     )
     if plan is None:
         return context

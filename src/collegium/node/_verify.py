@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -32,6 +32,8 @@ from collegium.consensus import (
     Header,
     Held,
     ProposalRefusedError,
+    Registries,
+    RegistryRoot,
     assign_seats,
     check_announcement,
     check_certified,
@@ -70,6 +72,7 @@ from ._manifest import check_manifest
 from ._opened_rows import OpenedRowsError, Remeasured, decode_opened_rows
 from ._play import lasts
 from ._quality_facts import check_quality
+from ._registries import registries_by_round
 from ._rewards import reward_plan, reward_rule, trainers_added
 from ._run import (
     CHAIN,
@@ -192,14 +195,14 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
         f"genesis: {len(genesis.validators)} keys proved, the beacon's group key follows from one dealing of each"
     )
     # 3. order
-    epochs, rounds, sharded, withdrawn = _check_order(audit, genesis, experiment)
+    epochs, rounds, sharded, beside = _check_order(audit, genesis, experiment)
     # 4. rounds
     index = decode_index(audit.read(OBJECTS))
     with Workers() as workers:
         if sharded:
             check_sharded_rounds(audit, genesis, task, beacon, experiment.committee, sharded, index, workers)
         else:
-            office = _Office(epochs, beacon, tuple(withdrawn))
+            office = _Office(epochs, beacon, beside)
             _check_rounds(audit, genesis, task, office, seats, rounds, index, workers)
     audit.passed(f"rounds: {len(audit.reports)} reports, their receipts, key sums, openings and model steps redone")
     _say_proofs(audit, experiment)
@@ -208,8 +211,8 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     record = decode_chain_record(audit.read(CHAIN))
     staking = experiment.chain.staking(account for account, _ in genesis.trainers)
     paying = _paying(audit, experiment, genesis, task, record.checkpoints)
-    own = experiment.chain.registering(genesis.trainers)
-    stakes = Founded(court_rules(genesis, experiment, task), staking, paying, own)
+    beyond = (experiment.chain.registering(genesis.trainers), beside.seen, experiment.licences)
+    stakes = Founded(court_rules(genesis, experiment, task), staking, paying, *beyond)
     _check_chain(audit, genesis, experiment.chain, record, everything, epochs, stakes)
     if experiment.chain.courts:
         _check_evidence(audit, epochs, rounds)
@@ -270,22 +273,25 @@ def _open_rows(audit: Audit, genesis: Genesis, experiment: Experiment, present: 
 
 def _check_order(
     audit: Audit, genesis: Genesis, experiment: Experiment
-) -> tuple[Epochs, tuple[OrderedRound, ...], tuple[ShardedRound, ...], Sequence[frozenset[bytes]]]:
+) -> tuple[Epochs, tuple[OrderedRound, ...], tuple[ShardedRound, ...], _Beside]:
     """Check the ledger from the genesis on, from handover to handover; return the epochs and all rounds.
 
-    Those with one committee, or those with shards: a run has rounds of one kind. Beside them, for each round the
-    trainers whose consent was taken back before it.
+    Those with one committee, or those with shards: a run has rounds of one kind. With them what was said beside rounds.
     """
     segments = decode_segments(audit.read(LEDGER))
     epochs = epochs_of(genesis, experiment.committee)
     ordered: tuple[OrderedEpoch, ...] = ()
     sharded: tuple[ShardedRound, ...] = ()
-    withdrawn: Sequence[frozenset[bytes]] = ()
+    beside = _Beside()
     if experiment.committee.shards > 1:
         sharded = sharded_rounds(genesis.epoch_set, segments, experiment.committee.shards)
     else:
         ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), segments)
-        withdrawn = withdrawn_by_round(consents_of(genesis, experiment.licences), segments)
+        witnesses = [entry.known.epoch_set for entry in ordered] if experiment.chain.followers else []
+        beside = _Beside(
+            withdrawn_by_round(consents_of(genesis, experiment.licences), segments),
+            registries_by_round(witnesses, segments),
+        )
     rounds = tuple(entry for epoch in ordered for entry in epoch.rounds)
     count = len(rounds) + len(sharded)
     if count != experiment.task.rounds + 1:
@@ -298,18 +304,31 @@ def _check_order(
             f"epochs: {len(ordered)} of {sizes} validators; {len(epochs.known) - 1} handovers final under the set that "
             "they end, each what its tickets, dealings and verdicts give"
         )
-    if withdrawn and withdrawn[-1]:
-        audit.passed(f"consents: taken back for {len(withdrawn[-1])} trainers, each by its licence's holder")
-    return epochs, rounds, sharded, withdrawn
+    if beside.withdrawn and beside.withdrawn[-1]:
+        audit.passed(f"consents: taken back for {len(beside.withdrawn[-1])} trainers, each by its licence's holder")
+    return epochs, rounds, sharded, beside
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """What a ledger says beside rounds, by round: whose data it may not use, and what its chains hold."""
+
+    withdrawn: Sequence[frozenset[bytes]] = ()
+    registries: Sequence[Registries] = ()
+
+    @property
+    def seen(self) -> frozenset[RegistryRoot]:
+        """All that headers say chains held."""
+        return frozenset(entry for state in self.registries for entry in state.in_force)
 
 
 @dataclass(frozen=True)
 class _Office:
-    """Who is in office in each round, under which beacon key, and who is out of the cohort."""
+    """Who is in office in each round, under which beacon key, and what was said beside rounds."""
 
     epochs: Epochs
     first: ThresholdBeacon  # of the genesis
-    withdrawn: tuple[frozenset[bytes], ...]  # by round: whose data it may not use
+    beside: _Beside
 
     def set_of(self, number: int) -> EpochSet:
         """Return the epoch set of a round."""
@@ -399,7 +418,7 @@ def _check_round(
         aggregation.check_report(terms, entry.report)
         if entry.report.trainer not in cohort:
             raise ProposalRefusedError(f"trainer {entry.report.trainer.hex()} is not registered")
-        if entry.report.trainer in office.withdrawn[close.round]:
+        if entry.report.trainer in office.beside.withdrawn[close.round]:
             raise WithdrawnConsentError(
                 f"round {close.round} adds a report of trainer {entry.report.trainer.hex()}, for whose data consent "
                 "was taken back before it",
@@ -430,7 +449,7 @@ def _check_round(
         "seats": committee,
         "announcements": office.keys_after(close),
         "rewards": bytes(32),
-        "registries": bytes(32),
+        "registries": office.beside.registries[close.round].digest,
     }
     for name, value in expected.items():
         if getattr(header, name) != value:
@@ -471,10 +490,20 @@ def _check_chain(
         raise LedgerError(f"checkpoints settle {settled} rounds of {len(headers)}")
     later = [known for known in epochs.known[1:] if known.first_round < len(headers)]
     check_chain(record, settings.url, genesis.epoch_set, genesis.operator, later, settings.followers, stakes)
+    _say_seen(audit, stakes.seen, record)
     _say_chain(audit, "chain", record)
     for place, follower in enumerate(record.followed_by, HOME + 1):
         lag = len(record.checkpoints) - len(follower.checkpoints)
         _say_chain(audit, f"chain {place} that follows{f', {lag} checkpoints behind' if lag else ''}", follower)
+
+
+def _say_seen(audit: Audit, seen: Collection[RegistryRoot], record: ChainRecord) -> None:
+    """Say what was checked of the roots of chains that headers carry."""
+    if seen:
+        chains = len({entry.chain_id for entry in seen})
+        audit.passed(f"registries: {len(seen)} roots of {chains} chains in headers, each signed by a quorum")
+    if seen and any(chain.url is not None for chain in (record, *record.followed_by)):
+        audit.unchecked.append("roots of registries: what their nodes answered is the word of a quorum of validators")
 
 
 def _say_chain(audit: Audit, name: str, record: ChainRecord) -> None:
