@@ -36,7 +36,7 @@ abstract contract Court is IVerdicts, Purse {
     error ClockRunOut(uint256 game);
     error ClockRuns(uint256 game, uint256 until);
 
-    uint256 internal constant BURN_DIVISOR = 4;
+    uint256 internal constant BURN_DIVISOR = 2;
 
     Settlement public immutable settlement;
 

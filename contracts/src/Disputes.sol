@@ -32,7 +32,7 @@ contract Disputes is Court {
     }
 
     /// @notice Times in seconds and coin in wei.
-    /// @dev A bond is bondBase + bondPerLevel x levels, exactly. Of a lost one a quarter burns.
+    /// @dev A bond is bondBase + bondPerLevel x levels, exactly. Of a lost one half burns.
     struct Terms {
         uint32 windowSeconds; // from `start` on, in which a checkpoint's headers can be disputed
         uint32 joinSeconds; // from `open` on, in which roots can be claimed

@@ -11,7 +11,8 @@ import {Sha256} from "./Sha256.sol";
 /// plays a game of its own against the challenger: it shows fifteen states on the way, the challenger says which of the
 /// sixteen parts it denies, and so on. The last part is one instruction, which the contract executes. A statement falls
 /// if its challenger beats everyone who stood up in time; a dispute fails with the first game that its challenger
-/// loses. Nobody has powers here.
+/// loses. A true statement has one run: so one claim, under one bond, stands up in any number of disputes about it, and
+/// if it loses one game it is lost in all. Nobody has powers here.
 contract Dissections is Court {
     enum State {
         None,
@@ -23,7 +24,6 @@ contract Dissections is Court {
     /// @dev Whose turn: the challenger's in Choose, the defence's in Divide, Prove and Answer, nobody's else.
     enum Phase {
         None,
-        Offered,
         Choose,
         Divide,
         Prove,
@@ -31,7 +31,14 @@ contract Dissections is Court {
         Over
     }
 
-    /// @notice Times in seconds and coin in wei. Of a lost bond a quarter burns.
+    enum Standing {
+        None,
+        Stands,
+        Lost,
+        Withdrawn
+    }
+
+    /// @notice Times in seconds and coin in wei. Of a lost bond half burns.
     struct Terms {
         uint32 windowSeconds; // from `start` on, in which a checkpoint's headers can be disputed
         uint32 joinSeconds; // from `open` on, in which claims can be made
@@ -78,22 +85,31 @@ contract Dissections is Court {
         bool named; // its preimage was shown
     }
 
-    struct Game {
+    /// @notice A claim, with which its owner stands up in any number of disputes about what the first of them is about.
+    struct Defence {
         bytes32 end; // state that is claimed for the end of the run
+        bytes32 first; // keccak of the states that came with the claim
+        address defender;
+        uint48 dispute; // for which it was made
+        uint32 live; // games that go on
+        Standing standing;
+    }
+
+    /// @dev At the top, `level` being the terms' levels, what is in question is the claim's: the first three say nothing.
+    struct Game {
         bytes32 states; // keccak of the states in question
-        bytes32 first; // keccak of those that came with the claim
         bytes32 left; // agreed, at step `position`
         bytes32 right; // denied, 16^level steps later
-        address defender;
+        uint64 position;
+        uint32 challengerClock;
+        uint32 defenderClock;
         uint48 since; // when this turn began
         uint8 level;
         Phase phase;
         uint16 demands;
         uint8 blocks; // that are demanded
-        uint64 position;
         uint64 dispute;
-        uint32 challengerClock;
-        uint32 defenderClock;
+        uint64 defence;
     }
 
     event Opened(
@@ -105,7 +121,10 @@ contract Dissections is Court {
         bool named
     );
     event Named(uint256 indexed id);
-    event Claimed(uint256 indexed game, uint256 indexed id, address indexed defender, Claim claim);
+    event Claimed(uint256 indexed defence, uint256 indexed id, address indexed defender, Claim claim);
+    event Joined(uint256 indexed game, uint256 indexed id, uint256 indexed defence);
+    event Closed(uint256 indexed game, uint256 indexed id);
+    event Reclaimed(uint256 indexed defence);
     event Divided(uint256 indexed game, uint8 level, uint64 position, bytes32[15] states);
     event Chosen(uint256 indexed game, uint8 level, uint64 position, bytes32 left, bytes32 right);
     event Demanded(uint256 indexed game, uint64 position, uint8 blocks);
@@ -117,6 +136,14 @@ contract Dissections is Court {
     error WrongOpening(bytes32 statement);
     error AlreadyRefuted(bytes32 statement);
     error AlreadyNamed(uint256 id);
+    error UnknownDefence(uint256 defence);
+    error NotStanding(uint256 defence, Standing standing);
+    error NotOffered(uint256 defence);
+    error AboutAnother(uint256 defence, uint256 id);
+    error AlreadyJoined(uint256 defence, uint256 id);
+    error StillPlaying(uint256 defence, uint256 live);
+    error Decided(uint256 game);
+    error NotDecided(uint256 game);
     error WrongPhase(uint256 game, Phase phase);
     error WrongStates(uint256 game);
     error NoSuchPart(uint256 part);
@@ -146,15 +173,17 @@ contract Dissections is Court {
     Terms private _terms;
     Kind[] private _kinds;
     Dispute[] private _disputes;
+    Defence[] private _defences;
     Game[] private _games;
     mapping(bytes32 dispute => uint256 number) private _running; // from 1
+    mapping(uint256 defence => mapping(uint256 id => bool)) private _joined;
 
     /// @param kinds_ one program a kind of work; its number is its place.
     constructor(Settlement settlement_, Kind[] memory kinds_, Terms memory terms_) Court(settlement_) {
         _requireTerms(terms_.joinSeconds, terms_.clockSeconds, terms_.extensionSeconds, terms_.bond);
         if (terms_.levels == 0 || terms_.levels > LEVELS_MAX) revert TermsOutOfRange();
-        // else withholding what is then shown would pay more than a lost claim costs
-        if (uint256(terms_.demandsMax) * terms_.demandFee >= terms_.bond) revert TermsOutOfRange();
+        // else withholding what is then shown would pay more than a lost claim is sure to cost
+        if (uint256(terms_.demandsMax) * terms_.demandFee >= terms_.bond / BURN_DIVISOR) revert TermsOutOfRange();
         machine = new Machine();
         _terms = terms_;
         for (uint256 index = 0; index < kinds_.length; ++index) {
@@ -184,13 +213,25 @@ contract Dissections is Court {
         if (_kinds[kind].ofHeader) ++windowOf[opened.checkpoint].open;
     }
 
-    /// @notice Stand up for a disputed statement. Several may, with the same claim too: each plays for itself.
-    function defend(uint256 id, Claim calldata claim) external payable returns (uint256 game) {
-        Dispute storage dispute = _dispute(id);
-        if (dispute.state != State.Open || dispute.offer) revert NotOpen(id);
-        if (block.timestamp >= dispute.openedAt + _terms.joinSeconds) revert JoinOver(id);
+    /// @notice Stand up for a disputed statement, under a bond. Several may, with the same claim too: each plays for itself.
+    function defend(uint256 id, Claim calldata claim) external payable returns (uint256 defence, uint256 game) {
+        _requireJoining(id);
         _take(_terms.bond);
-        game = _claim(id, claim, Phase.Choose);
+        defence = _claim(id, claim);
+        game = _play(id, defence);
+    }
+
+    /// @notice Stand up with a claim in another dispute about the same, under the bond that it has.
+    function join(uint256 defence, uint256 id) external returns (uint256 game) {
+        Defence storage joining = _standing(defence);
+        if (joining.defender != msg.sender) revert NotTheDefender(defence);
+        Dispute storage about = _requireJoining(id);
+        Dispute storage made = _disputes[joining.dispute];
+        if (made.offer || made.kind != about.kind || made.statement != about.statement) {
+            revert AboutAnother(defence, id);
+        }
+        if (_joined[defence][id]) revert AlreadyJoined(defence, id);
+        game = _play(id, defence);
     }
 
     /// @notice Offer a claim about a statement to whoever checks it: right, or wrong on purpose so that checking pays.
@@ -201,39 +242,44 @@ contract Dissections is Court {
         bytes calldata opening,
         Place calldata place,
         Claim calldata claim
-    ) external payable returns (uint256 id, uint256 game) {
+    ) external payable returns (uint256 id, uint256 defence) {
         id = _open(kind, statement, opening, place);
         _take(_terms.bond);
         _disputes[id].offer = true;
-        game = _claim(id, claim, Phase.Offered);
+        defence = _claim(id, claim);
     }
 
     /// @notice Dispute an offered claim, with the same bond.
-    function accept(uint256 game) external payable {
-        Game storage played = _game(game);
-        if (played.phase != Phase.Offered) revert WrongPhase(game, played.phase);
+    function accept(uint256 defence) external payable returns (uint256 game) {
+        uint256 id = _standing(defence).dispute;
+        Dispute storage offered = _disputes[id];
+        if (!offered.offer || offered.challenger != address(0)) revert NotOffered(defence);
         _take(_terms.bond);
-        _disputes[played.dispute].challenger = msg.sender;
-        played.phase = Phase.Choose;
-        played.since = uint48(block.timestamp);
-        emit Accepted(game, played.dispute, msg.sender);
+        offered.challenger = msg.sender;
+        game = _play(id, defence);
+        emit Accepted(game, id, msg.sender);
     }
 
-    /// @notice Take back the bond of a claim: of an offer that nobody accepted in time, or of a dispute that another
-    /// claim has ended.
-    function reclaim(uint256 game) external {
-        Game storage played = _game(game);
-        Dispute storage dispute = _disputes[played.dispute];
-        if (played.defender != msg.sender) revert NotTheDefender(game);
-        if (played.phase == Phase.Over) revert WrongPhase(game, played.phase);
-        if (played.phase == Phase.Offered) {
-            if (block.timestamp < dispute.openedAt + _terms.windowSeconds) revert StillJoining(played.dispute);
-        } else if (dispute.state != State.Upheld) {
-            revert GamesGoOn(played.dispute, dispute.live);
-        }
-        if (played.phase == Phase.Answer) _credit(dispute.challenger, _terms.demandFee);
-        played.phase = Phase.Over;
+    /// @notice Take back the bond of a claim that has no game left; of an offer that nobody accepted, when its time is over.
+    function reclaim(uint256 defence) external {
+        Defence storage standing = _standing(defence);
+        if (standing.defender != msg.sender) revert NotTheDefender(defence);
+        if (standing.live != 0) revert StillPlaying(defence, standing.live);
+        Dispute storage made = _disputes[standing.dispute];
+        bool waits = made.offer && made.challenger == address(0);
+        if (waits && block.timestamp < made.openedAt + _terms.windowSeconds) revert StillJoining(standing.dispute);
+        standing.standing = Standing.Withdrawn;
+        emit Reclaimed(defence);
         _credit(msg.sender, _terms.bond);
+    }
+
+    /// @notice End a game that another one has decided: its claim was lost, or its challenger. Anyone may; nobody wins it.
+    function close(uint256 game) external {
+        Game storage played = _game(game);
+        if (played.phase == Phase.Over) revert WrongPhase(game, played.phase);
+        if (!_isDecided(played)) revert NotDecided(game);
+        _end(played);
+        emit Closed(game, played.dispute);
     }
 
     /// @notice Say which of the sixteen parts in question is the first whose end is wrong.
@@ -247,7 +293,7 @@ contract Dissections is Court {
 
     /// @notice Show the states a sixteenth of the part in question apart. Nothing binds them, so only its claimant may.
     function divide(uint256 game, bytes32[15] calldata states) external {
-        if (_game(game).defender != msg.sender) revert NotTheDefender(game);
+        if (_defences[_game(game).defence].defender != msg.sender) revert NotTheDefender(game);
         Game storage played = _move(game, Phase.Divide, _terms.extensionSeconds);
         played.states = keccak256(abi.encode(states));
         played.phase = Phase.Choose;
@@ -291,6 +337,7 @@ contract Dissections is Court {
     ) external {
         Game storage played = _move(game, Phase.Answer, _terms.extensionSeconds);
         _execute(played, before, witness);
+        played.phase = Phase.Choose; // the fee is no more the challenger's
         _credit(msg.sender, _terms.demandFee);
         if (witness.preimage.length == 0) {
             _finish(game, false, true);
@@ -298,22 +345,16 @@ contract Dissections is Court {
         }
         _requireStretch(bytes32(witness.preimage[:32]), value, blocks, played.blocks - 1);
         emit Answered(game, played.position, witness.preimage, value, blocks, msg.sender);
-        played.left = _disputes[played.dispute].start;
-        played.right = played.end;
-        played.states = played.first;
         played.position = 0;
         played.level = _terms.levels;
-        played.phase = Phase.Choose;
     }
 
     /// @notice End a game whose side to move has let its clock run out.
     function timeOut(uint256 game) external {
         Game storage played = _game(game);
-        Phase phase = played.phase;
-        if (!_goesOn(phase) || _disputes[played.dispute].state != State.Open) revert WrongPhase(game, phase);
-        bool challengers = phase == Phase.Choose;
+        _requireGoesOn(game, played);
+        bool challengers = played.phase == Phase.Choose;
         _requireRunOut(game, played.since, challengers ? played.challengerClock : played.defenderClock);
-        if (phase == Phase.Answer) _credit(_disputes[played.dispute].challenger, _terms.demandFee);
         _finish(game, !challengers, false);
     }
 
@@ -349,6 +390,11 @@ contract Dissections is Court {
     /// @notice A dispute by its number.
     function disputeAt(uint256 id) external view returns (Dispute memory) {
         return _dispute(id);
+    }
+
+    /// @notice A claim by its number.
+    function defenceAt(uint256 number) external view returns (Defence memory) {
+        return _defence(number);
     }
 
     /// @notice A game by its number.
@@ -392,33 +438,45 @@ contract Dissections is Court {
         return true;
     }
 
-    function _claim(uint256 id, Claim calldata claim, Phase phase) private returns (uint256 number) {
-        Dispute storage about = _disputes[id];
-        ++about.live;
-        number = _games.length;
-        Game storage claimed = _games.push();
+    function _claim(uint256 id, Claim calldata claim) private returns (uint256 number) {
+        number = _defences.length;
+        Defence storage claimed = _defences.push();
         claimed.end = machine.digest(Machine.State(ACCEPTED, claim.pc, claim.fp, claim.root));
-        claimed.states = keccak256(abi.encode(claim.states));
-        claimed.first = claimed.states;
-        claimed.left = about.start;
-        claimed.right = claimed.end;
+        claimed.first = keccak256(abi.encode(claim.states));
         claimed.defender = msg.sender;
-        claimed.since = uint48(block.timestamp);
-        claimed.level = _terms.levels;
-        claimed.phase = phase;
-        claimed.dispute = uint64(id);
-        claimed.challengerClock = _terms.clockSeconds;
-        claimed.defenderClock = _terms.clockSeconds;
+        claimed.dispute = uint48(id);
+        claimed.standing = Standing.Stands;
         emit Claimed(number, id, msg.sender, claim);
     }
 
+    /// @dev Begin a game of a claim in a dispute.
+    function _play(uint256 id, uint256 defence) private returns (uint256 number) {
+        ++_disputes[id].live;
+        ++_defences[defence].live;
+        _joined[defence][id] = true;
+        number = _games.length;
+        Game storage begun = _games.push();
+        begun.challengerClock = _terms.clockSeconds;
+        begun.defenderClock = _terms.clockSeconds;
+        begun.since = uint48(block.timestamp);
+        begun.level = _terms.levels;
+        begun.phase = Phase.Choose;
+        begun.dispute = uint64(id);
+        begun.defence = uint64(defence);
+        emit Joined(number, id, defence);
+    }
+
     function _descend(uint256 number, Game storage played, bytes32[15] calldata states, uint256 part) private {
-        if (keccak256(abi.encode(states)) != played.states) revert WrongStates(number);
+        bool top = played.level == _terms.levels;
+        bytes32 shown = top ? _defences[played.defence].first : played.states;
+        if (keccak256(abi.encode(states)) != shown) revert WrongStates(number);
         if (part >= PARTS) revert NoSuchPart(part);
         uint8 level = played.level - 1;
         uint64 position = played.position + uint64(part << (PART_BITS * level));
         if (part != 0) played.left = states[part - 1];
+        else if (top) played.left = _disputes[played.dispute].start;
         if (part != PARTS - 1) played.right = states[part];
+        else if (top) played.right = _defences[played.defence].end;
         played.position = position;
         played.level = level;
         emit Chosen(number, level, position, played.left, played.right);
@@ -455,39 +513,44 @@ contract Dissections is Court {
     /// @param least that it will have when its own next turn begins.
     function _move(uint256 number, Phase phase, uint256 least) private returns (Game storage played) {
         played = _game(number);
-        Dispute storage about = _disputes[played.dispute];
-        if (played.phase != phase || about.state != State.Open) revert WrongPhase(number, played.phase);
+        if (played.phase != phase) revert WrongPhase(number, played.phase);
+        _requireGoesOn(number, played);
         bool challengers = phase == Phase.Choose;
-        if (challengers && msg.sender != about.challenger) revert NotTheChallenger(number);
+        if (challengers && msg.sender != _disputes[played.dispute].challenger) revert NotTheChallenger(number);
         if (challengers) played.challengerClock = _left(number, played.since, played.challengerClock, least);
         else played.defenderClock = _left(number, played.since, played.defenderClock, least);
         played.since = uint48(block.timestamp);
     }
 
+    /// @dev Who wins is paid of the bond that the other side loses here: a claim's once, with its first lost game.
     function _finish(uint256 number, bool challengerWon, bool inTime) private {
         Game storage played = _games[number];
         uint256 id = played.dispute;
         Dispute storage about = _disputes[id];
-        uint256 stake = _terms.bond;
-        uint256 burn = stake / BURN_DIVISOR;
+        Defence storage claimed = _defences[played.defence];
+        uint256 burn = _terms.bond / BURN_DIVISOR;
+        _end(played);
+        emit GameOver(number, id, challengerWon, inTime);
+        _credit(challengerWon ? about.challenger : claimed.defender, _terms.bond - burn);
+        if (challengerWon) claimed.standing = Standing.Lost;
+        if (!challengerWon) _conclude(id, State.Upheld);
+        else if (about.offer) _conclude(id, State.Refuted);
+        _give(BURNED, burn);
+    }
+
+    /// @dev What was demanded and not shown is not paid for.
+    function _end(Game storage played) private {
+        Dispute storage about = _disputes[played.dispute];
+        if (played.phase == Phase.Answer) _credit(about.challenger, _terms.demandFee);
         played.phase = Phase.Over;
         --about.live;
-        emit GameOver(number, id, challengerWon, inTime);
-        if (!challengerWon) {
-            _credit(played.defender, 2 * stake - burn);
-            _conclude(id, State.Upheld);
-        } else if (about.offer) {
-            _credit(about.challenger, 2 * stake - burn);
-            _conclude(id, State.Refuted);
-        } else {
-            _credit(about.challenger, stake - burn);
-        }
-        _give(BURNED, burn);
+        --_defences[played.defence].live;
     }
 
     function _conclude(uint256 id, State state) private {
         Dispute storage about = _disputes[id];
         about.state = state;
+        if (state == State.Refuted) _credit(about.challenger, _terms.bond);
         if (!about.offer) {
             --pending[about.statement];
             Window storage window = windowOf[about.checkpoint];
@@ -496,7 +559,6 @@ contract Dissections is Court {
             if (state == State.Refuted) {
                 if (ofHeader) window.refuted = true;
                 if (about.named) _convict(about);
-                _credit(about.challenger, _terms.bond);
             }
         }
         emit Settled(id, about.statement, state);
@@ -515,12 +577,36 @@ contract Dissections is Court {
         return _disputes[id];
     }
 
+    /// @dev A dispute in which a claim can be made still.
+    function _requireJoining(uint256 id) private view returns (Dispute storage dispute) {
+        dispute = _dispute(id);
+        if (dispute.state != State.Open || dispute.offer) revert NotOpen(id);
+        if (block.timestamp >= dispute.openedAt + _terms.joinSeconds) revert JoinOver(id);
+    }
+
+    function _defence(uint256 number) private view returns (Defence storage) {
+        if (number >= _defences.length) revert UnknownDefence(number);
+        return _defences[number];
+    }
+
+    function _standing(uint256 number) private view returns (Defence storage found) {
+        found = _defence(number);
+        if (found.standing != Standing.Stands) revert NotStanding(number, found.standing);
+    }
+
     function _game(uint256 number) private view returns (Game storage) {
         if (number >= _games.length) revert WrongPhase(number, Phase.None);
         return _games[number];
     }
 
-    function _goesOn(Phase phase) private pure returns (bool) {
-        return phase != Phase.None && phase != Phase.Offered && phase != Phase.Over;
+    /// @dev Whether one of its sides has lost elsewhere.
+    function _isDecided(Game storage played) private view returns (bool) {
+        return _disputes[played.dispute].state != State.Open
+            || _defences[played.defence].standing != Standing.Stands;
+    }
+
+    function _requireGoesOn(uint256 number, Game storage played) private view {
+        if (played.phase == Phase.Over) revert WrongPhase(number, played.phase);
+        if (_isDecided(played)) revert Decided(number);
     }
 }

@@ -201,6 +201,13 @@ class Hall:
     def view(self, game: int) -> DissectionGame:
         return read_dissection_game(self.chain, self.court, game)
 
+    def take_back(self, account: AccountKey, game: int) -> None:
+        """Take back the bond of a game's claim, which has no other; the game may have been decided by another one."""
+        view, moves = self.view(game), self.moves(account)
+        if view.phase is not DissectionPhase.OVER:
+            moves.close(game)
+        moves.reclaim(view.defence)
+
 
 def kinds(head: bytes = HEAD) -> tuple[DissectionKind, ...]:
     """Of squares, and of even headers, which begin with this."""

@@ -107,7 +107,7 @@ def test_a_wrong_header_falls_whatever_is_claimed_for_it(world: World, lying: Co
     assert [move.what for move in challenger.step()] == ["settle"]
     assert read_dispute(room.chain, room.court, dispute).state is DisputeState.REFUTED
     assert read_refuter(room.chain, room.court.address, room.header.digest) == ALICE.address
-    won = 3 * (bond(room) - bond(room) // 4) + bond(room)
+    won = 3 * (bond(room) - bond(room) // 2) + bond(room)
     assert read_owed(room.chain, room.court.address, ALICE.address) == won
     assert room.moves(ALICE).collect() == won
     assert not is_final(room.chain, room.court, room.place.checkpoint.digest)
@@ -128,7 +128,7 @@ def test_a_right_header_stands_and_its_challenger_pays(world: World, honest: Cou
     room.moves(BOB).time_out(defender.game)
     assert read_dispute(room.chain, room.court, dispute).state is DisputeState.UPHELD
     assert read_refuter(room.chain, room.court.address, room.header.digest) is None
-    assert room.moves(BOB).collect() == 2 * bond(room) - bond(room) // 4
+    assert room.moves(BOB).collect() == 2 * bond(room) - bond(room) // 2
     pass_time(world, TERMS.window_s)
     assert is_final(room.chain, room.court, room.place.checkpoint.digest)
     with refused("WindowOver"):
@@ -159,7 +159,7 @@ def test_a_defender_that_throws_its_game_does_not_harm_a_right_header(world: Wor
     room.moves(ALICE).time_out(game)  # anyone may
     assert read_dispute(room.chain, room.court, dispute).state is DisputeState.UPHELD
     # playing against oneself costs the burnt share of the bond, and the other bond
-    assert read_owed(room.chain, room.court.address, CAROL.address) == bond(room) - bond(room) // 4
+    assert read_owed(room.chain, room.court.address, CAROL.address) == bond(room) - bond(room) // 2
 
 
 def test_a_round_that_was_not_opened_must_keep_its_model(world: World) -> None:
@@ -181,7 +181,7 @@ def test_an_offered_claim_pays_who_finds_it_wrong(world: World, honest: Courtroo
     answering = DefenderAtChain(room.moves(BOB), lie, dispute)
     answering.game = game
     play(challenger, answering)
-    assert read_owed(room.chain, room.court.address, ALICE.address) == 2 * bond(room) - bond(room) // 4
+    assert read_owed(room.chain, room.court.address, ALICE.address) == 2 * bond(room) - bond(room) // 2
     assert read_refuter(room.chain, room.court.address, room.header.digest) is None
 
 
@@ -213,7 +213,7 @@ def test_a_withheld_leaf_is_shown_or_the_claim_falls(world: World, honest: Court
     pass_time(world, TERMS.clock_s + 1)
     room.moves(ALICE).time_out(game)
     assert read_game(room.chain, room.court, game).phase is DisputePhase.OVER
-    assert read_owed(room.chain, room.court.address, ALICE.address) == bond(room) - bond(room) // 4 + TERMS.ask_fee_wei
+    assert read_owed(room.chain, room.court.address, ALICE.address) == bond(room) - bond(room) // 2 + TERMS.ask_fee_wei
 
 
 # --- refused ---
@@ -360,7 +360,7 @@ def test_asking_on_and_on_takes_from_the_one_clock(world: World, honest: Courtro
         honest.moves(CAROL).ask(game, 1)
 
 
-@pytest.mark.parametrize("change", [{"extension_s": 0}, {"clock_s": 1}, {"join_s": 1}, {"bond_base_wei": 3}])
+@pytest.mark.parametrize("change", [{"extension_s": 0}, {"clock_s": 1}, {"join_s": 1}, {"bond_base_wei": 1}])
 def test_terms_that_make_no_game_are_refused(honest: Courtroom, change: dict[str, int]) -> None:
     with refused("TermsOutOfRange"):
         deploy_court(

@@ -61,7 +61,7 @@ from collegium.settlement import (
 )
 
 BOND = TERMS.bond_wei
-WON = BOND - BOND // 4  # of the other's bond
+WON = BOND - BOND // 2  # of the other's bond
 FALSE, TRUE = statement(WRONG), statement(RIGHT)
 HEADER_HEAD = frame_fields("header", HEADER_TASK)
 
@@ -141,7 +141,8 @@ def test_a_true_statement_stands_whatever_is_denied(room: Hall) -> None:
             assert receipt.gas < 1_000_000
             assert state_of(room, dispute) is DissectionState.UPHELD
             assert read_refuter(room.chain, room.court.address, TRUE) is None
-            room.moves(CAROL).reclaim(thrown.game)
+            room.take_back(CAROL, thrown.game)
+            room.take_back(BOB, table.game)
             assert owed(room, ALICE.address, BOB.address, CAROL.address) == [0, BOND + WON, BOND]
 
 
@@ -221,7 +222,9 @@ def test_a_claimant_that_loses_on_purpose_does_not_harm_a_true_statement(room: H
     table.step()
     assert state_of(room, dispute) is DissectionState.UPHELD
     # playing against oneself costs the burnt share of each bond, and being wrong the other one
-    assert owed(room, CAROL.address, BOB.address) == [2 * WON, BOND + WON]
+    assert owed(room, CAROL.address, BOB.address) == [2 * WON, WON]
+    room.take_back(BOB, table.game)
+    assert owed(room, BOB.address) == [BOND + WON]
 
 
 # --- clocks ---
@@ -280,7 +283,7 @@ def test_a_challenger_that_lacks_data_demands_it_and_goes_on(room: Hall) -> None
         room.moves(CAROL).answer(table.game, *liar.shown(view.position), *_stretch(parts[1:3]))
     room.moves(CAROL).answer(table.game, *liar.shown(view.position), value, shown)
     assert owed(room, CAROL.address) == [TERMS.demand_fee_wei]
-    (answer,) = read_answers(room.chain, room.court, table.game)
+    (answer,) = read_answers(room.chain, room.court, about)
     assert (answer.value, answer.blocks) == (value, shown + parts[3][1])
     again = room.view(table.game)
     assert (again.phase, again.level, again.position) == (DissectionPhase.CHOOSE, TERMS.levels, 0)
@@ -360,7 +363,7 @@ def test_a_demand_at_a_step_that_finds_nothing_loses(room: Hall) -> None:
     room.moves(ALICE).demand(table.game, truth.between(0, 1), 2, 1)
     room.moves(CAROL).answer(table.game, *truth.shown(2))
     assert state_of(room, dispute) is DissectionState.UPHELD
-    assert owed(room, CAROL.address, BOB.address) == [TERMS.demand_fee_wei, BOND + WON]
+    assert owed(room, CAROL.address, BOB.address) == [TERMS.demand_fee_wei, WON]
 
 
 # --- offers ---
@@ -369,39 +372,139 @@ def test_a_demand_at_a_step_that_finds_nothing_loses(room: Hall) -> None:
 def test_an_offered_claim_pays_who_finds_it_wrong_and_nobody_else(room: Hall) -> None:
     truth = run(RIGHT)
     lie = Lie(truth, 11)
-    game, _ = room.moves(BOB).offer(SQUARES, TRUE, RIGHT, lie.claim())
+    offered, _ = room.moves(BOB).offer(SQUARES, TRUE, RIGHT, lie.claim())
     right, _ = room.moves(BOB).offer(SQUARES, TRUE, RIGHT, truth.claim())
-    room.moves(ALICE).accept(game)
-    with refused("WrongPhase"):
-        room.moves(CAROL).accept(game)
+    game, _ = room.moves(ALICE).accept(offered)
+    with refused("NotOffered"):
+        room.moves(CAROL).accept(offered)
+    dispute, _ = room.moves(ALICE).open(SQUARES, TRUE, RIGHT)
+    with refused("AboutAnother"):  # else its owner could lose it there to itself, before who checks has won
+        room.moves(BOB).join(offered, dispute)
     Table(room, game, (ALICE, truth), (BOB, lie)).to(DissectionPhase.PROVE)
     pass_time(room.world, TERMS.clock_s + 1)
     room.moves(ALICE).time_out(game)
     assert owed(room, ALICE.address, BOB.address) == [BOND + WON, 0]
     assert read_refuter(room.chain, room.court.address, TRUE) is None
-    assert read_pending(room.chain, room.court, TRUE) == 0
-    room.moves(CAROL).accept(right)
-    guess = Table(room, right, (CAROL, lie), (BOB, truth))
+    assert read_pending(room.chain, room.court, TRUE) == 1
+    with refused("NotStanding"):
+        room.moves(CAROL).accept(offered)
+    game, _ = room.moves(CAROL).accept(right)
+    guess = Table(room, game, (CAROL, lie), (BOB, truth))
     guess.to(DissectionPhase.PROVE)
     guess.step()
+    room.take_back(BOB, game)
     assert owed(room, BOB.address) == [BOND + WON]
     with refused("NotOpen"):
-        room.moves(CAROL).settle(room.view(right).dispute)
+        room.moves(CAROL).settle(room.view(game).dispute)
 
 
 def test_an_offer_that_nobody_accepts_comes_back(room: Hall) -> None:
-    game, _ = room.moves(BOB).offer(SQUARES, TRUE, RIGHT, run(RIGHT).claim())
+    offered, _ = room.moves(BOB).offer(SQUARES, TRUE, RIGHT, run(RIGHT).claim())
     with refused("StillJoining"):
-        room.moves(BOB).reclaim(game)
+        room.moves(BOB).reclaim(offered)
     with refused("NotOpen"):
-        room.moves(CAROL).defend(room.view(game).dispute, run(RIGHT).claim())
+        room.moves(CAROL).defend(0, run(RIGHT).claim())
     pass_time(room.world, TERMS.window_s)
     with refused("NotTheDefender"):
-        room.moves(ALICE).reclaim(game)
-    room.moves(BOB).reclaim(game)
+        room.moves(ALICE).reclaim(offered)
+    room.moves(BOB).reclaim(offered)
     assert owed(room, BOB.address) == [BOND]
+    with refused("NotStanding"):
+        room.moves(BOB).reclaim(offered)
+
+
+# --- one claim in many disputes ---
+
+
+def test_a_right_claim_stands_in_any_number_of_disputes_under_one_bond(room: Hall) -> None:
+    truth, challengers = run(RIGHT), (ALICE, CAROL, BOB)
+    disputes = [room.moves(account).open(SQUARES, TRUE, RIGHT)[0] for account in challengers]
+    before = room.chain.balance(room.court.address)
+    first, _ = room.moves(BOB).defend(disputes[0], truth.claim())
+    defence = room.view(first).defence
+    joined = [room.moves(BOB).join(defence, dispute) for dispute in disputes[1:]]
+    assert room.chain.balance(room.court.address) == before + BOND
+    assert all(receipt.gas < 200_000 for _, receipt in joined)
+    games = [first, *(game for game, _ in joined)]
+    for lie, (account, game) in enumerate(zip(challengers, games, strict=True)):
+        with refused("StillPlaying"):
+            room.moves(BOB).reclaim(defence)
+        table = Table(room, game, (account, Lie(truth, 3 * lie)), (BOB, truth))
+        table.to(DissectionPhase.PROVE)
+        table.step()
+    assert [state_of(room, dispute) for dispute in disputes] == 3 * [DissectionState.UPHELD]
+    room.moves(BOB).reclaim(defence)
+    assert owed(room, BOB.address) == [BOND + 3 * WON]
+    with refused("NotStanding"):
+        room.moves(BOB).join(defence, disputes[0])
+
+
+def test_a_claim_that_loses_one_game_is_lost_in_all_and_pays_the_first_that_beats_it(room: Hall) -> None:
+    """Its owner beats it, to go on with it for half a bond: in vain."""
+    truth = run(WRONG)
+    lie = Lie(truth, 3)
+    honest, _ = room.moves(ALICE).open(SQUARES, FALSE, WRONG)
+    own, _ = room.moves(CAROL).open(SQUARES, FALSE, WRONG)
+    table = seated(room, own, (CAROL, truth), (BOB, lie))
+    game, _ = room.moves(BOB).join(room.view(table.game).defence, honest)
+    other = Table(room, game, (ALICE, truth), (BOB, lie))
+    other.step()
+    with refused("NotDecided"):
+        room.moves(ALICE).close(game)
+    table.to(DissectionPhase.PROVE)
+    pass_time(room.world, TERMS.clock_s + 1)
+    room.moves(CAROL).time_out(table.game)
+    assert owed(room, CAROL.address, ALICE.address) == [WON, 0]
+    for refused_move in (other.step, lambda: room.moves(ALICE).time_out(game)):
+        with refused("Decided"):  # so its challenger cannot lose it any more, however late it is
+            refused_move()
+    with refused("GamesGoOn"):
+        room.moves(ALICE).settle(honest)
+    room.moves(BOB).close(game)  # anyone may
     with refused("WrongPhase"):
-        room.moves(BOB).reclaim(game)
+        room.moves(BOB).close(game)
+    with refused("NotStanding"):
+        room.moves(BOB).reclaim(room.view(game).defence)
+    for dispute, account in ((honest, ALICE), (own, CAROL)):
+        room.moves(account).settle(dispute)
+    assert read_refuter(room.chain, room.court.address, FALSE) == ALICE.address
+    assert owed(room, ALICE.address, BOB.address, CAROL.address) == [BOND, 0, WON + BOND]
+    assert room.chain.balance(room.court.address) == 2 * BOND + WON
+
+
+def test_what_was_demanded_of_a_claim_that_another_game_decides_comes_back(room: Hall) -> None:
+    truth, blind = run(RIGHT), run(RIGHT, last=0)
+    dispute, _ = room.moves(ALICE).open(SQUARES, TRUE, RIGHT)
+    silent = seated(room, dispute, (ALICE, blind), (BOB, truth))
+    winner = seated(room, dispute, (ALICE, Lie(truth, 2)), (CAROL, truth))
+    silent.step()
+    silent.step()
+    room.moves(ALICE).demand(silent.game, truth.between(0, 1), len(blind), 1)
+    winner.to(DissectionPhase.PROVE)
+    winner.step()
+    assert state_of(room, dispute) is DissectionState.UPHELD
+    room.take_back(BOB, silent.game)
+    assert owed(room, ALICE.address, BOB.address, CAROL.address) == [TERMS.demand_fee_wei, BOND, WON]
+
+
+def test_a_claim_joins_each_dispute_about_the_same_once_in_time_by_its_owner(room: Hall) -> None:
+    truth = run(RIGHT)
+    dispute, _ = room.moves(ALICE).open(SQUARES, TRUE, RIGHT)
+    table = seated(room, dispute, (ALICE, truth), (BOB, truth))
+    defence = room.view(table.game).defence
+    other, _ = room.moves(ALICE).open(SQUARES, FALSE, WRONG)
+    late, _ = room.moves(CAROL).open(SQUARES, TRUE, RIGHT)
+    with refused("AlreadyJoined"):  # else its challenger would have games without number against one bond
+        room.moves(BOB).join(defence, dispute)
+    with refused("AboutAnother"):
+        room.moves(BOB).join(defence, other)
+    with refused("NotTheDefender"):
+        room.moves(CAROL).join(defence, late)
+    with refused("UnknownDefence"):
+        room.moves(BOB).join(defence + 1, late)
+    pass_time(room.world, TERMS.join_s)
+    with refused("JoinOver"):
+        room.moves(BOB).join(defence, late)
 
 
 # --- what can be disputed ---
@@ -445,7 +548,7 @@ def test_what_a_game_has_shown_can_be_read_back(room: Hall) -> None:
     table.step()
     table.step()
     assert read_divided(room.chain, court, table.game) == truth.between(16, 1)
-    assert read_answers(room.chain, court, table.game) == ()
+    assert read_answers(room.chain, court, TRUE) == ()
 
 
 def test_a_court_of_other_programs_or_of_another_deployment_is_refused(world: World, room: Hall) -> None:
@@ -459,10 +562,10 @@ def test_a_court_of_other_programs_or_of_another_deployment_is_refused(world: Wo
         replace(TERMS, extension_s=0),
         replace(TERMS, clock_s=29),
         replace(TERMS, join_s=29),
-        replace(TERMS, bond_wei=3),
+        replace(TERMS, bond_wei=1),
         replace(TERMS, levels=0),
         replace(TERMS, levels=16),
-        replace(TERMS, demands_max=4, demand_fee_wei=BOND // 4),  # whoever withholds would lose nothing
+        replace(TERMS, demands_max=4, demand_fee_wei=BOND // 8),  # whoever withholds would lose nothing
     ):
         with refused("TermsOutOfRange"):
             hall(world, terms=terms)

@@ -42,7 +42,7 @@ STEP = len(BLIND)  # which finds the record: before it are five steps, in the fi
 LIE = Lie(TRUTH, STEP)
 NOWHERE = ((0, 0, 0, ZERO, ZERO), 0, ())
 STATES, BELOW = LIE.between(0, 2), LIE.between(0, 1)
-GAME = DISPUTE = 0  # the first of a new court
+GAME = DEFENCE = DISPUTE = 0  # the first of a new court
 
 HEADER = header(1, FIRST.digest, hash_fields("total"), hash_fields("model"))
 DIGESTS = [FIRST.digest, HEADER.digest]
@@ -91,7 +91,22 @@ def claimed(place: Place) -> None:
 
 
 def offered(place: Place) -> None:
-    assert place.room.moves(BOB).offer(SQUARES, ABOUT, RIGHT, LIE.claim())[0] == GAME
+    assert place.room.moves(BOB).offer(SQUARES, ABOUT, RIGHT, LIE.claim())[0] == DEFENCE
+
+
+def disputed_twice(place: Place) -> None:
+    claimed(place)
+    place.room.moves(CAROL).open(SQUARES, ABOUT, RIGHT)
+
+
+def decided(place: Place) -> None:
+    """A claim that was beaten in the first of its two games."""
+    disputed_twice(place)
+    place.room.moves(BOB).join(DEFENCE, DISPUTE + 1)
+    for wins, move in ((CAROL, GAME + 1), (ALICE, GAME)):
+        place.room.moves(wins).choose(move, STATES, 0)
+    pass_time(place.room.world, TERMS.clock_s + 1)
+    place.room.moves(ALICE).time_out(GAME)
 
 
 def chosen(place: Place) -> None:
@@ -168,10 +183,14 @@ EXAMPLES: dict[str, Example[Place]] = {
         given(SQUARES, ABOUT, RIGHT[:-1], NOWHERE, LIE.claim().arguments, value=BOND),
         "WrongOpening",
     ),
-    "Dissections.accept": Example(given(GAME, value=BOND), given(GAME, value=BOND + 1), "WrongValue", offered),
-    "Dissections.reclaim": Example(
-        given(GAME, sender=BOB), given(GAME, sender=CAROL), "NotTheDefender", then(offered, wait(TERMS.window_s))
+    "Dissections.join": Example(
+        given(DEFENCE, DISPUTE + 1, sender=BOB), given(DEFENCE, DISPUTE, sender=BOB), "AlreadyJoined", disputed_twice
     ),
+    "Dissections.accept": Example(given(DEFENCE, value=BOND), given(DEFENCE, value=BOND + 1), "WrongValue", offered),
+    "Dissections.reclaim": Example(
+        given(DEFENCE, sender=BOB), given(DEFENCE, sender=CAROL), "NotTheDefender", then(offered, wait(TERMS.window_s))
+    ),
+    "Dissections.close": Example(given(GAME + 1), given(GAME), "WrongPhase", decided),
     "Dissections.choose": Example(given(GAME, STATES, 0), given(GAME, STATES, 16), "NoSuchPart", claimed),
     "Dissections.divide": Example(
         given(GAME, BELOW, sender=BOB), given(GAME, BELOW, sender=CAROL), "NotTheDefender", chosen
@@ -195,6 +214,7 @@ EXAMPLES: dict[str, Example[Place]] = {
     ),
     "Dissections.collect": Example(given(BOB.address), given(CAROL.address), "NothingOwed", answered),
     "Dissections.disputeAt": Example(given(DISPUTE), given(DISPUTE + 1), "NotOpen", claimed),
+    "Dissections.defenceAt": Example(given(DEFENCE), given(DEFENCE + 1), "UnknownDefence", claimed),
     "Dissections.gameAt": Example(given(GAME), given(GAME + 1), "WrongPhase", claimed),
     "Dissections.isFinal": Example(given(ZERO)),
     "Dissections.owed": Example(given(ALICE.address)),

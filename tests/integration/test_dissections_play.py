@@ -16,6 +16,7 @@ from collegium.crypto import AccountKey, Digest, hash_fields
 from collegium.settlement import (
     NOBODY,
     PARTS,
+    ContractRefusedError,
     Deployment,
     DissectionClaim,
     DissectionCourt,
@@ -36,6 +37,7 @@ from collegium.settlement import (
     compile_program,
     contract,
     deploy_dissections,
+    read_answers,
     read_dissection,
     read_dissection_game,
     read_refuter,
@@ -184,7 +186,7 @@ def test_wrong_statement_falls_to_a_challenger(world: World, court: DissectionCo
             pass_time(world, TERMS.clock_s + 1)
     assert read_refuter(world.chain, court.address, statement) == ALICE.address
     assert told == [*(() if shown else ("choose", "choose", "demand")), *["choose"] * LEVELS, "time out", "settle"]
-    assert moves.collect() == 2 * TERMS.bond_wei - TERMS.bond_wei // 4
+    assert moves.collect() == 2 * TERMS.bond_wei - TERMS.bond_wei // 2
 
 
 def test_right_statement_stands_against_whoever_denies_it(world: World, court: DissectionCourt) -> None:
@@ -274,7 +276,8 @@ def test_challenger_ends_where_one_of_its_games_was_lost(world: World, court: Di
     pass_time(world, TERMS.clock_s + 1)
     moves_of(world, court, DEPLOYER).time_out(first.game)
     assert RunChallengerAtChain(moves, dispute, PROGRAM, [WRONG]).step() == []
-    assert [move.game for move in reclaim_dissection_claims(second.moves, dispute)] == [second.game]
+    made = reclaim_dissection_claims(second.moves, dispute)
+    assert [(move.what, move.game) for move in made] == [("close", second.game), ("reclaim", None), ("reclaim", None)]
 
 
 def test_defender_that_was_killed_finds_its_claim(world: World, court: DissectionCourt) -> None:
@@ -295,8 +298,52 @@ def test_defender_that_was_killed_finds_its_claim(world: World, court: Dissectio
             other.choose(begun.game, player.divide(played.level, played.position), 0)
         told += [move.what for move in RunDefenderAtChain(moves, dispute, player).step()]  # killed after each move
     assert told == ["divide", "divide", "prove"]
-    assert [move.game for move in reclaim_dissection_claims(other, dispute)] == [claimed.game]
+    made = reclaim_dissection_claims(other, dispute)
+    assert [(move.what, move.game) for move in made] == [("close", claimed.game), ("reclaim", None)]
+    assert [move.what for move in reclaim_dissection_claims(moves, dispute)] == ["reclaim"]
     assert reclaim_dissection_claims(moves, dispute) == []
+
+
+def test_defender_claims_once_and_plays_in_every_dispute(world: World, court: DissectionCourt) -> None:
+    moves, statement = moves_of(world, court, ALICE), sha256(RIGHT).digest()
+    others = [moves_of(world, court, account) for account in (MALLORY, DEPLOYER)]
+    disputes = [other.open(0, statement, RIGHT)[0] for other in others]
+    player = RunDefender(run_of(RIGHT), KnownStretches([RIGHT]), LEVELS)
+    defenders = [RunDefenderAtChain(moves, dispute, player) for dispute in disputes]
+    assert [move.what for defender in defenders for move in defender.step()] == ["defend", "join"]
+    pass_time(world, TERMS.clock_s + 1)
+    assert [move.what for move in defenders[0].step()] == ["time out"]
+    assert reclaim_dissection_claims(moves, disputes[0]) == []  # the other dispute goes on: the claim stays in it
+    assert [move.what for move in defenders[1].step()] == ["time out"]
+    assert [move.what for move in reclaim_dissection_claims(moves, disputes[1])] == ["reclaim"]
+    assert moves.collect() == 2 * TERMS.bond_wei  # its own, and half of each challenger's
+    with pytest.raises(ContractRefusedError, match="NothingOwed"):
+        moves.collect()
+
+
+def test_challenger_closes_a_game_whose_claim_fell_in_another(world: World, court: DissectionCourt) -> None:
+    """And learns from the other game what was shown there."""
+    moves, other = moves_of(world, court, ALICE), moves_of(world, court, DEPLOYER)
+    statement = sha256(WRONG).digest()
+    disputes = [one.open(0, statement, WRONG)[0] for one in (moves, other)]
+    liar = Liar(moves_of(world, court, MALLORY), disputes[1])
+    game, _ = liar.moves.join(read_dissection_game(world.chain, court, liar.game).defence, disputes[0])
+    blind, first = (
+        RunChallengerAtChain(one, at, PROGRAM, []) for one, at in zip((moves, other), disputes, strict=True)
+    )
+    while not read_answers(world.chain, court, statement):
+        first.step()
+        liar.step()
+    told = [move.what for move in blind.step()]
+    while read_dissection_game(world.chain, court, liar.game).phase is not DissectionPhase.PROVE:
+        first.step()
+        liar.step()
+    pass_time(world, TERMS.clock_s + 1)
+    assert [move.what for move in first.step()] == ["time out", "settle"]
+    told += [move.what for move in blind.step()]
+    assert told == ["choose", "close", "settle"]
+    assert read_dissection_game(world.chain, court, game).demands == 0
+    assert moves.collect() == TERMS.bond_wei
 
 
 def test_contract_executes_every_step_of_a_compiled_program(world: World, court: DissectionCourt) -> None:

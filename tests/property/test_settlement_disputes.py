@@ -243,9 +243,9 @@ def test_a_dispute_ends_as_it_must_whoever_else_joins(seed: int) -> None:
                 beaten = rng.random() < 0.5
             outcomes.append(beaten)
             winner, loser = (who, owner) if beaten else (owner, who)
-            paid[winner] += BOND - BOND // 4
+            paid[winner] += BOND - BOND // 2
             paid[loser] -= BOND
-            paid["burned"] += BOND // 4
+            paid["burned"] += BOND // 2
             if not beaten:
                 break
         fell = fell or all(outcomes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from collegium.crypto import Digest
@@ -12,15 +12,21 @@ from collegium.settlement._dissections import (
     ClaimView,
     Dissection,
     DissectionClaim,
+    DissectionDefence,
     DissectionGame,
     DissectionMoves,
     DissectionPhase,
+    DissectionStanding,
     DissectionState,
     read_answers,
+    read_defences,
     read_dissection,
     read_dissection_claims,
+    read_dissection_defence,
     read_dissection_game,
+    read_dissections,
     read_divided,
+    read_pending,
 )
 from collegium.settlement._instructions import Program
 from collegium.settlement._machine import MachineRun
@@ -35,7 +41,8 @@ _BLOCKS_MAX = 64  # that one answer shows
 class RunChallengerAtChain:
     """Plays all games of one dispute against everybody who stands up for the statement.
 
-    What is shown on demand in any of them it learns, and runs the program again.
+    What is shown on demand in any game about the statement, of others too, it learns, and runs the program again: one
+    claim plays in all of them, and would else be paid for the same answer by every challenger.
     """
 
     def __init__(self, moves: DissectionMoves, dispute: int, program: Program, objects: Sequence[bytes]) -> None:
@@ -50,9 +57,9 @@ class RunChallengerAtChain:
         chain, court = self._moves.chain, self._moves.court
         made: list[MadeMove] = []
         claims = read_dissection_claims(chain, court, self._dispute)
-        self._learn(list(claims))
+        self._learn()
         for game, view in claims.items():
-            with unless_overtaken(partial(self._stands, game)):
+            with unless_overtaken(partial(_stands, self._moves, game)):
                 made += self._play(game, view)
         with unless_overtaken(partial(read_dissection, chain, court, self._dispute)):
             dispute = read_dissection(chain, court, self._dispute)
@@ -62,16 +69,14 @@ class RunChallengerAtChain:
         return made
 
     def _play(self, game: int, view: ClaimView) -> list[MadeMove]:
-        dispute, played = self._stands(game)
-        if dispute.state is not DissectionState.OPEN:
+        dispute, played, defence = _stands(self._moves, game)
+        if dispute.state is not DissectionState.OPEN or played.phase is DissectionPhase.OVER:
             return []
+        if defence.standing is DissectionStanding.LOST:
+            return [made_move("close", game, played, self._moves.close(game))]
         if played.phase in _DEFENDERS and run_out(self._moves.chain, played, played.defender_clock_s):
             return [made_move("time out", game, played, self._moves.time_out(game))]
         return self._choose(game, played, view) if played.phase is DissectionPhase.CHOOSE else []
-
-    def _stands(self, game: int) -> tuple[Dissection, DissectionGame]:
-        chain, court = self._moves.chain, self._moves.court
-        return read_dissection(chain, court, self._dispute), read_dissection_game(chain, court, game)
 
     def _choose(self, game: int, played: DissectionGame, view: ClaimView) -> list[MadeMove]:
         chain, court = self._moves.chain, self._moves.court
@@ -84,8 +89,8 @@ class RunChallengerAtChain:
             return [made_move("demand", game, played, self._moves.demand(game, states, choice.part, _BLOCKS_MAX))]
         return [made_move("choose", game, played, self._moves.choose(game, states, choice.part))]
 
-    def _learn(self, games: Sequence[int]) -> None:
-        answers = [answer for game in games for answer in read_answers(self._moves.chain, self._moves.court, game)]
+    def _learn(self) -> None:
+        answers = read_answers(self._moves.chain, self._moves.court, self._statement)
         shown = tuple((answer.value, answer.blocks) for answer in answers)
         if shown != self._shown:
             self._shown = shown
@@ -98,7 +103,10 @@ class RunChallengerAtChain:
 
 
 class RunDefenderAtChain:
-    """Stands up for a statement with its own run, and plays one game for it; started again, it finds its claim."""
+    """Stands up for a statement with its own run in one dispute; started again, it finds its game.
+
+    An account claims once, under one bond, and stands up with that claim in every dispute about the statement.
+    """
 
     def __init__(self, moves: DissectionMoves, dispute: int, player: RunDefender) -> None:
         self._moves, self._dispute, self._player = moves, dispute, player
@@ -109,14 +117,16 @@ class RunDefenderAtChain:
         if self.game is None:
             self.game = self._begun()
         if self.game is None:
-            self.game, receipt = self._moves.defend(self._dispute, DissectionClaim(*self._player.claim()))
-            return [MadeMove("defend", self.game, self._moves.court.terms.levels, 0, receipt)]
+            return [self._stand_up()]
         made: list[MadeMove] = []
-        with unless_overtaken(partial(read_dissection_game, self._moves.chain, self._moves.court, self.game)):
-            made += self._play(self.game, read_dissection_game(self._moves.chain, self._moves.court, self.game))
+        with unless_overtaken(partial(_stands, self._moves, self.game)):
+            made += self._play(self.game)
         return made
 
-    def _play(self, game: int, played: DissectionGame) -> list[MadeMove]:
+    def _play(self, game: int) -> list[MadeMove]:
+        dispute, played, _ = _stands(self._moves, game)
+        if dispute.state is not DissectionState.OPEN:
+            return []
         match played.phase:
             case DissectionPhase.DIVIDE:
                 states = self._player.divide(played.level, played.position)
@@ -132,21 +142,61 @@ class RunDefenderAtChain:
                 return []
         return [made_move(played.phase.name.lower(), game, played, receipt)]
 
+    def _stand_up(self) -> MadeMove:
+        """Join with the claim that this account has about the statement, or make it."""
+        claim, levels = DissectionClaim(*self._player.claim()), self._moves.court.terms.levels
+        for number, view in _own(self._moves, self._dispute):
+            if view.claim == claim:
+                self.game, receipt = self._moves.join(number, self._dispute)
+                return MadeMove("join", self.game, levels, 0, receipt)
+        self.game, receipt = self._moves.defend(self._dispute, claim)
+        return MadeMove("defend", self.game, levels, 0, receipt)
+
     def _begun(self) -> int | None:
         """Return the game that goes on about this account's own claim: only who claimed may divide."""
         chain, court, claim = self._moves.chain, self._moves.court, DissectionClaim(*self._player.claim())
         for game, view in read_dissection_claims(chain, court, self._dispute).items():
-            own = view == ClaimView(self._moves.account.address, claim)
+            own = (view.defender, view.claim) == (self._moves.account.address, claim)
             if own and read_dissection_game(chain, court, game).phase is not DissectionPhase.OVER:
                 return game
         return None
 
 
+def _stands(moves: DissectionMoves, game: int) -> tuple[Dissection, DissectionGame, DissectionDefence]:
+    """Return a game, and what else decides whether it goes on: another game may end its dispute, or lose its claim."""
+    chain, court = moves.chain, moves.court
+    played = read_dissection_game(chain, court, game)
+    return read_dissection(chain, court, played.dispute), played, read_dissection_defence(chain, court, played.defence)
+
+
 def reclaim_dissection_claims(moves: DissectionMoves, dispute: int) -> list[MadeMove]:
-    """Take back the bonds of an account's claims in a dispute that another claim has ended."""
-    made = []
-    for game in read_dissection_claims(moves.chain, moves.court, dispute):
-        played = read_dissection_game(moves.chain, moves.court, game)
-        if played.defender == moves.account.address and played.phase is not DissectionPhase.OVER:
-            made.append(made_move("reclaim", game, played, moves.reclaim(game)))
+    """Close the games of an account's claims in a dispute that is over.
+
+    If no other dispute about the statement goes on, take back the bonds of the claims too.
+    """
+    chain, court, made = moves.chain, moves.court, list[MadeMove]()
+    for game, view in read_dissection_claims(chain, court, dispute).items():
+        if view.defender != moves.account.address:
+            continue
+        with unless_overtaken(partial(_stands, moves, game)):  # anyone may close it
+            played = read_dissection_game(chain, court, game)
+            if played.phase is not DissectionPhase.OVER:
+                made.append(made_move("close", game, played, moves.close(game)))
+    if read_pending(chain, court, read_dissection(chain, court, dispute).statement):
+        return made  # the claim may be needed there
+    for number, _ in _own(moves, dispute):
+        if not read_dissection_defence(chain, court, number).live:
+            made.append(MadeMove("reclaim", None, 0, 0, moves.reclaim(number)))
     return made
+
+
+def _own(moves: DissectionMoves, dispute: int) -> Iterator[tuple[int, ClaimView]]:
+    """Give the claims of an account that stand, about what a dispute is about; those of offers are for offers alone."""
+    chain, court = moves.chain, moves.court
+    about = read_dissections(chain, court)
+    for number, view in read_defences(chain, court).items():
+        if view.defender != moves.account.address or about[view.dispute] != about[dispute]:
+            continue
+        stands = read_dissection_defence(chain, court, number).standing is DissectionStanding.STANDS
+        if stands and not read_dissection(chain, court, view.dispute).offer:
+            yield number, view

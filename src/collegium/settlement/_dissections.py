@@ -33,10 +33,12 @@ __all__ = [
     "Dissection",
     "DissectionClaim",
     "DissectionCourt",
+    "DissectionDefence",
     "DissectionGame",
     "DissectionKind",
     "DissectionMoves",
     "DissectionPhase",
+    "DissectionStanding",
     "DissectionState",
     "DissectionTerms",
     "attach_dissections",
@@ -46,8 +48,10 @@ __all__ = [
     "has_dissection_fallen",
     "is_dissection_final",
     "read_answers",
+    "read_defences",
     "read_dissection",
     "read_dissection_claims",
+    "read_dissection_defence",
     "read_dissection_game",
     "read_dissections",
     "read_divided",
@@ -66,7 +70,13 @@ class DissectionState(IntEnum):
 class DissectionPhase(IntEnum):
     """Whose turn it is in a game: the challenger's in CHOOSE, the defence's in DIVIDE, PROVE and ANSWER."""
 
-    NONE, OFFERED, CHOOSE, DIVIDE, PROVE, ANSWER, OVER = range(7)
+    NONE, CHOOSE, DIVIDE, PROVE, ANSWER, OVER = range(6)
+
+
+class DissectionStanding(IntEnum):
+    """Whether a claim can be played with: it is lost in all its games with the first one."""
+
+    NONE, STANDS, LOST, WITHDRAWN = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,31 +158,46 @@ class Dissection:
 
 
 @dataclass(frozen=True, slots=True)
-class DissectionGame:
-    """What the contract holds of a game: `left` is agreed at step `position`, `right` denied 16^level steps later."""
+class DissectionDefence:
+    """What the contract holds of a claim: `dispute` is the first in which it stood up, `live` its games that go on."""
 
     end: Digest
-    states: Digest
     first: Digest
+    defender: bytes
+    dispute: int
+    live: int
+    standing: DissectionStanding
+
+
+@dataclass(frozen=True, slots=True)
+class DissectionGame:
+    """What the contract holds of a game: `left` is agreed at step `position`, `right` denied 16^level steps later.
+
+    Where nothing was chosen yet, `states`, `left` and `right` say nothing: the claim's are in question.
+    """
+
+    states: Digest
     left: Digest
     right: Digest
-    defender: bytes
+    position: int
+    challenger_clock_s: int
+    defender_clock_s: int
     since_s: int
     level: int
     phase: DissectionPhase
     demands: int
     blocks: int
-    position: int
     dispute: int
-    challenger_clock_s: int
-    defender_clock_s: int
+    defence: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimView:
-    """A claim as it was made, and by whom."""
+    """A claim as it was made, by whom, and in which dispute first."""
 
+    number: int
     defender: bytes
+    dispute: int
     claim: DissectionClaim
 
 
@@ -248,21 +273,27 @@ class DissectionMoves:
         return int(self._event(receipt, "Opened")["id"]), receipt
 
     def defend(self, dispute: int, claim: DissectionClaim) -> tuple[int, Receipt]:
-        """Stand up for a disputed statement; return the game's number too."""
+        """Stand up for a disputed statement, under a bond; return the game's number too."""
         receipt = self._send("defend", dispute, claim.arguments, value=self.court.terms.bond_wei)
-        return int(self._event(receipt, "Claimed")["game"]), receipt
+        return int(self._event(receipt, "Joined")["game"]), receipt
+
+    def join(self, defence: int, dispute: int) -> tuple[int, Receipt]:
+        """Stand up with a claim in another dispute about the same; return the game's number too."""
+        receipt = self._send("join", defence, dispute)
+        return int(self._event(receipt, "Joined")["game"]), receipt
 
     def offer(
         self, kind: int, statement: Digest, opening: bytes, claim: DissectionClaim, place: HeaderPlace | None = None
     ) -> tuple[int, Receipt]:
-        """Offer a claim about a statement to whoever checks; return the game's number too."""
+        """Offer a claim about a statement to whoever checks; return the claim's number too."""
         arguments = (kind, statement, opening, _place(place), claim.arguments)
         receipt = self._send("offer", *arguments, value=self.court.terms.bond_wei)
-        return int(self._event(receipt, "Claimed")["game"]), receipt
+        return int(self._event(receipt, "Claimed")["defence"]), receipt
 
-    def accept(self, game: int) -> Receipt:
-        """Dispute an offered claim."""
-        return self._send("accept", game, value=self.court.terms.bond_wei)
+    def accept(self, defence: int) -> tuple[int, Receipt]:
+        """Dispute an offered claim; return the game's number too."""
+        receipt = self._send("accept", defence, value=self.court.terms.bond_wei)
+        return int(self._event(receipt, "Joined")["game"]), receipt
 
     def choose(self, game: int, states: Sequence[Digest], part: int) -> Receipt:
         """Name the first part whose end is wrong."""
@@ -299,9 +330,13 @@ class DissectionMoves:
         """Show the preimage of a header that was disputed without it."""
         return self._send("name", dispute, opening)
 
-    def reclaim(self, game: int) -> Receipt:
-        """Take back the bond of a claim that nobody accepted, or whose dispute another one ended."""
-        return self._send("reclaim", game)
+    def close(self, game: int) -> Receipt:
+        """End a game that another one has decided."""
+        return self._send("close", game)
+
+    def reclaim(self, defence: int) -> Receipt:
+        """Take back the bond of a claim that has no game left."""
+        return self._send("reclaim", defence)
 
     def collect(self) -> int:
         """Take what games have brought; return it in wei."""
@@ -334,9 +369,21 @@ def read_dissection_game(chain: Chain, court: DissectionCourt, game: int) -> Dis
         ContractRefusedError: WrongPhase, there is none of this number.
     """
     (fields,) = ask(chain, "Dissections", court.address, "gameAt", game)
-    end, states, first, left, right, defender, since, level, phase, *rest = fields
-    digests = (end, states, first, left, right)
-    return DissectionGame(*digests, address_of(defender), since, level, choice_of(DissectionPhase, phase), *rest)
+    states, left, right, position, challenger_clock, defender_clock, since, level, phase, *rest = fields
+    turn = (states, left, right, position, challenger_clock, defender_clock, since, level)
+    return DissectionGame(*turn, choice_of(DissectionPhase, phase), *rest)
+
+
+def read_dissection_defence(chain: Chain, court: DissectionCourt, defence: int) -> DissectionDefence:
+    """Return a claim.
+
+    Raises:
+        ContractRefusedError: UnknownDefence, there is none of this number.
+    """
+    (fields,) = ask(chain, "Dissections", court.address, "defenceAt", defence)
+    end, first, defender, dispute, live, standing = fields
+    held = (end, first, address_of(defender), dispute, live)
+    return DissectionDefence(*held, choice_of(DissectionStanding, standing))
 
 
 def read_dissections(chain: Chain, court: DissectionCourt) -> dict[int, tuple[int, Digest]]:
@@ -344,10 +391,20 @@ def read_dissections(chain: Chain, court: DissectionCourt) -> dict[int, tuple[in
     return {event["id"]: (event["kind"], event["statement"]) for event in _logs(chain, court, "Opened")}
 
 
+def read_defences(chain: Chain, court: DissectionCourt) -> dict[int, ClaimView]:
+    """Return every claim by its number, offered ones among them."""
+    found = {}
+    for event in _logs(chain, court, "Claimed"):
+        number, defender = event["defence"], address_of(event["defender"])
+        found[number] = ClaimView(number, defender, event["id"], _claim(event["claim"]))
+    return found
+
+
 def read_dissection_claims(chain: Chain, court: DissectionCourt, dispute: int) -> dict[int, ClaimView]:
-    """Return the claims of a dispute by the numbers of their games."""
-    claims = {event["game"]: event for event in _logs(chain, court, "Claimed") if event["id"] == dispute}
-    return {game: ClaimView(address_of(event["defender"]), _claim(event["claim"])) for game, event in claims.items()}
+    """Return the claims that stood up in a dispute, by the numbers of their games there."""
+    claims = read_defences(chain, court)
+    joined = [event for event in _logs(chain, court, "Joined") if event["id"] == dispute]
+    return {event["game"]: claims[event["defence"]] for event in joined}
 
 
 def read_divided(chain: Chain, court: DissectionCourt, game: int) -> tuple[Digest, ...]:
@@ -356,10 +413,11 @@ def read_divided(chain: Chain, court: DissectionCourt, game: int) -> tuple[Diges
     return divided[-1] if divided else ()
 
 
-def read_answers(chain: Chain, court: DissectionCourt, game: int) -> tuple[AnswerView, ...]:
-    """Return what was shown on demand in a game, in order."""
-    events = [event for event in _logs(chain, court, "Answered") if event["game"] == game]
-    return tuple(_answer(event) for event in events)
+def read_answers(chain: Chain, court: DissectionCourt, statement: Digest) -> tuple[AnswerView, ...]:
+    """Return what was shown on demand in all games about a statement, in order."""
+    about = {number for number, (_, disputed) in read_dissections(chain, court).items() if disputed == statement}
+    games = {event["game"] for event in _logs(chain, court, "Joined") if event["id"] in about}
+    return tuple(_answer(event) for event in _logs(chain, court, "Answered") if event["game"] in games)
 
 
 def read_pending(chain: Chain, court: DissectionCourt, statement: Digest) -> int:
