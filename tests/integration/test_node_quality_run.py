@@ -27,6 +27,7 @@ from collegium.node._quality import ScoreFront
 from collegium.node._quality_facts import weighed_event
 from collegium.node._steward import Measured, measure
 from collegium.node._task import LearningTask, ModelState
+from collegium.node._watch import load_watched, steward_fault
 from collegium.settlement import (
     KnownStretches,
     MachineRun,
@@ -212,6 +213,10 @@ def test_a_steward_whose_gradient_is_not_that_of_its_rows_is_named_when_its_shar
 
     assert failure.startswith(f"round 1: steward {seat.account.hex()} says direction[")
     assert "on its rows it is" in failure
+    watched = load_watched(found.path, "http://127.0.0.1:1")  # whom nobody asks
+    assert f"round 1: {steward_fault(watched, 1)}" == failure
+    (found.path / "stewards.json").unlink()
+    assert steward_fault(load_watched(found.path, "http://127.0.0.1:1"), 1) is None
 
 
 def test_a_shard_is_open_while_the_run_goes_on(run: PlayedRun, told: list[Event], tmp_path: Path) -> None:

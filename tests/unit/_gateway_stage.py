@@ -246,11 +246,23 @@ def upload_bytes(trainer: int = 0, round_number: int = ROUND, length: int = 1000
 
 
 def record_bytes(
-    steward: AccountKey = STEWARDS[0], round_number: int = ROUND, value: int = 5, signer: AccountKey | None = None
+    steward: AccountKey = STEWARDS[0],
+    round_number: int = ROUND,
+    value: int = 5,
+    signer: AccountKey | None = None,
+    evidence: bytes = bytes(32),
 ) -> bytes:
     """Return a steward's signed record."""
     direction = np.full(PARAMETERS, value, np.int64)
-    record = StewardRecord(steward.address, round_number, direction, sha256(b"score").digest(), None)
+    record = StewardRecord(
+        account=steward.address,
+        round=round_number,
+        direction=direction,
+        commitment=sha256(b"score").digest(),
+        opened=None,
+        registered=evidence,
+        evidence=evidence,
+    )
     return encode_steward_record(sign_steward_record(record, TASK, signer or steward))
 
 

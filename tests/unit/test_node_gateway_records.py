@@ -56,13 +56,14 @@ def test_a_record_reaches_the_validator_once_whoever_brings_it_and_how_often(tmp
         (record_bytes()[:-1], 422, "RecordLengthError"),
         (record_bytes() + b"r", 422, "RecordLengthError"),
         (bytes(len(record_bytes())), 422, "StewardRecordError"),
+        (record_bytes(evidence=b"e" * 32), 422, "StewardRecordError"),
         (record_bytes(signer=STRANGER), 422, "StewardRecordError"),
         (record_bytes()[:-1] + b"\x07", 422, "BadAccountSignatureError"),
         (record_bytes(STRANGER), 403, "UnregisteredStewardError"),
         (record_bytes(round_number=ROUND + 2), 409, "RoundNotBegunError"),
         (record_bytes(round_number=ROUND - 1), 410, "RoundOverError"),
     ],
-    ids=["empty", "short", "long", "garbage", "forged", "no signature", "stranger", "future", "past"],
+    ids=["empty", "short", "long", "garbage", "other evidence", "forged", "no signature", "stranger", "future", "past"],
 )
 def test_what_is_no_record_of_an_open_round_is_refused_by_name(
     tmp_path: Path, data: bytes, status: int, name: str

@@ -15,6 +15,7 @@ from collegium.errors import CollegiumError
 from collegium.incentives import (
     ONE,
     StewardRecord,
+    StewardRecordError,
     decode_steward_record,
     encode_steward_record,
     normalise_direction,
@@ -219,7 +220,7 @@ def test_rows_are_registered_once_and_for_all(stage: Stage) -> None:
 def test_evidence_that_the_record_does_not_name_does_not_count(stage: Stage) -> None:
     record, evidence = stage.said(1)
     data = encode_steward_evidence(replace(evidence, claim=replace(evidence.claim, loss_micro=1)))
-    with pytest.raises(StewardProofError, match="names other evidence"):
+    with pytest.raises(StewardRecordError, match="names other evidence"):
         stage.judge(1, record, data)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "StewardRecord",
     "decode_steward_record",
     "encode_steward_record",
+    "read_steward_record",
     "record_digest",
     "score_commitment",
     "sign_steward_record",
@@ -121,6 +122,25 @@ def split_steward_record(data: bytes) -> tuple[bytes, bytes]:
     if not data.startswith(FORMAT) or not 1 <= count <= ENTRIES_MAX or len(data) < length:
         raise StewardRecordError(f"{len(data)} bytes do not begin as a steward's record does", length=len(data))
     return data[:length], data[length:]
+
+
+def read_steward_record(data: bytes, task: Digest) -> StewardRecord:
+    """Return the record that stands in the order, whose evidence is what stands behind it.
+
+    So nobody can put other bytes behind a record that its steward has signed, and have them held against it.
+
+    Raises:
+        StewardRecordError: as `decode_steward_record`, or it names other evidence.
+        BadAccountSignatureError: the signature is none.
+    """
+    body, behind = split_steward_record(data)
+    record = decode_steward_record(body, task)
+    if record.evidence != (sha256(behind).digest() if behind else NO_DIGEST):
+        raise StewardRecordError(
+            f"a record of steward {record.account.hex()} names other evidence than the {len(behind)} bytes behind it",
+            account=record.account,
+        )
+    return record
 
 
 def decode_steward_record(data: bytes, task: Digest) -> StewardRecord:

@@ -27,7 +27,7 @@ from collegium.aggregation import Upload
 from collegium.consensus import RESPONSE_BLOCKS_MAX, WITHDRAWAL_BYTES_MAX, RoundRecord
 from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES, Digest
 from collegium.errors import CollegiumError
-from collegium.incentives import decode_steward_record, record_digest
+from collegium.incentives import read_steward_record, record_digest
 
 from ._desk import Desk, Passed, Verdict
 from ._event_feed import FINAL_EVENT, EventFeed, NodeEvent
@@ -332,7 +332,7 @@ class Gateway:
                 f"{len(data)} bytes, a record of this task has {lengths[0]}..{lengths[-1]}", length=len(data)
             )
         async with self._judging.hold(len(data)), self._finishing:
-            record = await asyncio.to_thread(decode_steward_record, data, self.desk.task)
+            record = await asyncio.to_thread(read_steward_record, data, self.desk.task)
         if record.account not in self.desk.stewards():
             raise UnregisteredStewardError(
                 f"account {record.account.hex()} is none of the task's {len(self.desk.stewards())} stewards",

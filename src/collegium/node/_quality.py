@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from collegium.aggregation import RoundTerms
 from collegium.algebra import P
-from collegium.consensus import RoundEntry, WeighedReport
+from collegium.consensus import ROUND_RECORD_BYTES_MAX, RoundEntry, WeighedReport
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.incentives import (
@@ -44,6 +44,7 @@ from collegium.incentives import (
     fold_round,
     median_direction,
     quality_state_bytes,
+    read_steward_record,
     record_digest,
     report_scale,
     round_places,
@@ -186,9 +187,9 @@ class QualityRule:
 
     @property
     def record_lengths(self) -> range:
-        """The lengths in bytes that a steward's record can have."""
+        """The lengths in bytes that a steward's record can have, with what stands behind it."""
         length = steward_record_bytes(self.parameters)
-        return range(length, length + 1)
+        return range(length, length + 1) if self.proving is None else range(length + 1, ROUND_RECORD_BYTES_MAX + 1)
 
     def first(self) -> QualityState:
         """Return the state that round 0 leaves."""
@@ -246,8 +247,7 @@ class QualityRule:
             IncentiveError: it is malformed, not signed by its account, or of another norm than directions have.
             CollegiumError: what stands behind it proves something else than it says.
         """
-        body, evidence = split_steward_record(record)
-        found = decode_steward_record(body, self.task)
+        found = read_steward_record(record, self.task)
         if round_number == 0 or found.round != round_number or found.account not in self.stewards:
             raise RecordRefusedError(
                 f"a record of account {found.account.hex()} for round {found.round} in round {round_number}, expected "
@@ -266,10 +266,9 @@ class QualityRule:
         self._check_opening(state, found)
         if self.proving is not None:
             self._check_evidence(self.proving, state, found, record, model)
-        elif evidence or found.evidence != NO_DIGEST:
+        elif found.evidence != NO_DIGEST:
             raise RecordRefusedError(
-                f"{len(evidence)} bytes stand behind the record of steward {found.account.hex()}, this task's are not "
-                "proved",
+                f"evidence stands behind the record of steward {found.account.hex()}, this task's are not proved",
                 account=found.account,
             )
 

@@ -118,7 +118,7 @@ class Steward:
         shard_rounds: as `shard_of` takes them.
         told: what it committed to, by round.
         packs: its shards' registrations, where records are proved, once it has made them.
-        proved: the digest of the model that it proved a record of, and that record, by round.
+        proved: the digest of the model that it proved a record of, and that record while it is young, by round.
         silent: why it has no record of the last round, None if it has one.
     """
 
@@ -231,4 +231,7 @@ class Steward:
                 length=len(record),
             )
         self.proved[round_number] = (digest, record)
+        for number, (of, _) in self.proved.items():
+            if number < round_number - 1:
+                self.proved[number] = (of, b"")
         return record

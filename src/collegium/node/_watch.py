@@ -21,7 +21,15 @@ import numpy.typing as npt
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms
-from collegium.consensus import Close, Header, WeighedReport, model_after, report_weights, total_bytes
+from collegium.consensus import (
+    Close,
+    Header,
+    WeighedReport,
+    check_round_records,
+    model_after,
+    report_weights,
+    total_bytes,
+)
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.lineage import MissingObjectError, Store
@@ -49,8 +57,9 @@ from ._evidence import RunEvidence, decode_run_evidence
 from ._experiment import Experiment, experiment_from_bytes
 from ._genesis import Genesis, decode_genesis, first_terms
 from ._ledger import OrderedRound, decode_index, decode_segments
+from ._opened_rows import Remeasured, decode_opened_rows
 from ._quality import QualityRule
-from ._run import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, STORE
+from ._run import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, OPENED_ROWS, STORE
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
 
@@ -67,6 +76,7 @@ __all__ = [
     "load_watched",
     "model_trace_of",
     "recompute",
+    "steward_fault",
     "watch",
 ]
 
@@ -158,6 +168,20 @@ class WatchedRun:
         index = decode_index(_read(self.path, OBJECTS))
         return dict(index.reports), dict(index.key_sums)
 
+    @cached_property
+    def remeasured(self) -> Remeasured | None:
+        """What measures models again on the stewards' shards that have retired; None where none are open.
+
+        Raises:
+            CollegiumError: the opened rows are malformed, or not those that their stewards committed to.
+        """
+        settings = self.experiment.stewards
+        if settings is None or not (self.path / OPENED_ROWS).exists():
+            return None
+        shards, label = settings.shards(self.experiment.task.rounds), self.experiment.data.label
+        rows = decode_opened_rows(_read(self.path, OPENED_ROWS), self.genesis, label, shards)
+        return Remeasured(rows, settings.shard_rounds)
+
 
 def load_watched(path: Path, url: str | None = None) -> WatchedRun:
     """Read a run's record; `url` is a node to ask instead of the one that the run used.
@@ -211,11 +235,33 @@ def watch(
             finding = _shown(run, number) if demand else recompute(run, number)
             if finding is None:
                 say(f"round {number}: sum, opening and model are what the record gives")
+                fault = steward_fault(run, number)
+                if fault is not None:
+                    say(f"round {number}: {fault}; the header follows from it, and no court hears it")
                 continue
             say(f"round {number}: {finding.what}")
             index = number - checkpoint.first_round
             return finding, HeaderPlace(checkpoint, number, digests[index], header_proof(digests, index))
         held.add(checkpoint.digest)
+    return None
+
+
+def steward_fault(run: WatchedRun, number: int) -> str | None:
+    """Return which of a round's records does not say what it should, as far as rows are open or proofs are there.
+
+    Raises:
+        MissingObjectError: the model before the round is not in the record.
+    """
+    quality, records = run.task.quality, run.rounds[number].records
+    if quality is None or not records:
+        return None
+    model = Store(run.path / STORE).get(run.headers[number - 1].model, OBJECT_BYTES_MAX)
+    try:
+        check_round_records(quality, number, model, records)
+        if run.remeasured is not None:
+            run.remeasured.check(run.task, number, run.task.decode_state(model), records)
+    except CollegiumError as error:
+        return str(error)
     return None
 
 
