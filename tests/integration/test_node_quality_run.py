@@ -23,7 +23,7 @@ from collegium.node import _steward as steward_module
 from collegium.node._audit import OBJECT_BYTES_MAX
 from collegium.node._base_chain import decode_chain_record
 from collegium.node._opened_rows import encode_opened_rows
-from collegium.node._quality import ScoreFront
+from collegium.node._quality import ScorePrefix
 from collegium.node._quality_facts import weighed_event
 from collegium.node._steward import Measured, measure
 from collegium.node._task import LearningTask, ModelState
@@ -127,8 +127,8 @@ def test_weights_are_those_of_the_fold_of_the_scores_that_the_proofs_show(run: P
     assert rule is not None
     reports = []
     for trainer, digest in _proofs_of_round(run, 2):
-        front, _ = ScoreFront.split(store.get(digest, OBJECT_BYTES_MAX))
-        reports.append(ReportScore(trainer, front.value, front.rows))
+        prefix, _ = ScorePrefix.split(store.get(digest, OBJECT_BYTES_MAX))
+        reports.append(ReportScore(trainer, prefix.value, prefix.rows))
     again = fold_round(rule.fold_rule, before, 2, np.zeros(rule.parameters, np.int64), 1, reports, [])
 
     assert rule.noise == Fraction(1, 10)

@@ -129,9 +129,13 @@ class Claim:
         training = training_round(self.step, record, self.model, self.terms)
         statement, proof = training.statement(masked), self.proof
         if self.step.stewards:
-            front, proof = proof[:16], proof[16:]
-            value, rows = (int.from_bytes(front[at : at + 8], "little", signed=True) for at in (0, 8))
-            if len(front) < 16 or rows != statement.batch or (value == incentives.NO_SCORE) != fresh(self.registration):
+            prefix, proof = proof[:16], proof[16:]
+            value, rows = (int.from_bytes(prefix[at : at + 8], "little", signed=True) for at in (0, 8))
+            if (
+                len(prefix) < 16
+                or rows != statement.batch
+                or (value == incentives.NO_SCORE) != fresh(self.registration)
+            ):
                 return None
             if value != incentives.NO_SCORE:
                 statement = replace(statement, score=Score(demand_of(self.model, self.terms, rows), value))

@@ -185,7 +185,7 @@ def proof_of(value: int, rows: int, more: int) -> bytes:
 
 
 def score_of(trainer: bytes, proof: bytes) -> ReportScore:
-    """Return what a round takes of a proof's front: nothing, if no proof can verify with it."""
+    """Return what a round takes of a proof's prefix: nothing, if no proof can verify with it."""
     value, rows = int.from_bytes(proof[:8], "little", signed=True), int.from_bytes(proof[8:16], "little")
     says = len(proof) >= 64 and value != NO_SCORE and 0 < rows <= RULE.rows_max
     return ReportScore(trainer, value, rows) if says else ReportScore(trainer, None, 0)

@@ -37,8 +37,8 @@ from collegium.node._quality import (
     OtherTaskStateError,
     QualityRule,
     RecordRefusedError,
-    ScoreFront,
-    ScoreFrontError,
+    ScorePrefix,
+    ScorePrefixError,
     StewardsRefusedError,
     quality_points,
 )
@@ -309,23 +309,23 @@ def verify(terms: RoundTerms, draft: aggregation.Draft, model: bytes, pack: Data
 def test_a_report_proves_its_score_and_no_other(pack: DataPack) -> None:
     one = after_one(stewards())
     terms, draft, data = proved(2, one, pack)
-    front, proof = ScoreFront.split(data)
+    prefix, proof = ScorePrefix.split(data)
     quality = TASK.decode_state(one).quality
 
     assert quality is not None
-    assert front.rows == len(TRAINERS[0].rows)
-    assert front.value is not None
-    scale = report_scale(quality, front.rows, RULE.noise)
+    assert prefix.rows == len(TRAINERS[0].rows)
+    assert prefix.value is not None
+    scale = report_scale(quality, prefix.rows, RULE.noise)
     noiseless = int(quality.direction @ draft.update[:-1]) >> scale.shift
-    assert abs(front.value - noiseless) <= 4 * scale.sigma
+    assert abs(prefix.value - noiseless) <= 4 * scale.sigma
     verify(terms, draft, one, pack, data)
-    for other in (replace(front, value=front.value + 1), replace(front, value=-front.value)):
+    for other in (replace(prefix, value=prefix.value + 1), replace(prefix, value=-prefix.value)):
         with pytest.raises(ProofRejectedError):
             verify(terms, draft, one, pack, other.before(proof))
-    for wrong in (replace(front, value=None), replace(front, rows=front.rows + 1)):
-        with pytest.raises(ScoreFrontError):
+    for wrong in (replace(prefix, value=None), replace(prefix, rows=prefix.rows + 1)):
+        with pytest.raises(ScorePrefixError):
             verify(terms, draft, one, pack, wrong.before(proof))
-    with pytest.raises(ScoreFrontError):
+    with pytest.raises(ScorePrefixError):
         verify(terms, draft, one, pack, proof[:16])
 
 
@@ -334,29 +334,31 @@ def test_who_registers_in_the_round_itself_is_not_scored() -> None:
     one = after_one(stewards())
     late = TASK.register(2, one, ACCOUNTS[0], TRAINERS[0].rows, None, Stream(b"late".ljust(32, b"\0")))
     terms, draft, data = proved(2, one, late)
-    front, proof = ScoreFront.split(data)
+    prefix, proof = ScorePrefix.split(data)
 
-    assert front.value is None
+    assert prefix.value is None
     verify(terms, draft, one, late, data)
-    with pytest.raises(ScoreFrontError, match="no score"):
-        verify(terms, draft, one, late, replace(front, value=0).before(proof))
+    with pytest.raises(ScorePrefixError, match="no score"):
+        verify(terms, draft, one, late, replace(prefix, value=0).before(proof))
 
 
-def test_scores_are_read_from_the_front_of_the_proofs() -> None:
+def test_scores_are_read_from_the_prefix_of_the_proofs() -> None:
     one = after_one(stewards())
     quality = TASK.decode_state(one).quality
     assert quality is not None
     scale = report_scale(quality, 20, RULE.noise)
-    fronts = (ScoreFront(scale.unit, 20), ScoreFront(-scale.unit, 20), ScoreFront(None, 20))
+    prefixes = (ScorePrefix(scale.unit, 20), ScorePrefix(-scale.unit, 20), ScorePrefix(None, 20))
     owners: list[Any] = [SimpleNamespace(trainer=account) for account in ACCOUNTS]
-    reports = [WeighedReport(owner, 15, front.before(bytes(48))) for owner, front in zip(owners, fronts, strict=True)]
+    reports = [
+        WeighedReport(owner, 15, prefix.before(bytes(48))) for owner, prefix in zip(owners, prefixes, strict=True)
+    ]
     two = TASK.decode_state(end(2, one, [], reports)).quality
 
     assert two is not None
     assert two.scores.tolist() == [1 << 16, -(1 << 16), NO_SCORE]
     assert not two.has_direction
-    with pytest.raises(ScoreFrontError, match="63 bytes"):
-        ScoreFront.split(bytes(63))
+    with pytest.raises(ScorePrefixError, match="63 bytes"):
+        ScorePrefix.split(bytes(63))
 
 
 @pytest.mark.parametrize(
@@ -365,13 +367,13 @@ def test_scores_are_read_from_the_front_of_the_proofs() -> None:
         b"",
         b"p",
         bytes(63),
-        ScoreFront(5, 0).before(bytes(48)),
-        ScoreFront(5, RULE.rows_max + 1).before(bytes(48)),
-        ScoreFront(5, (1 << 64) - 1).before(bytes(48)),
+        ScorePrefix(5, 0).before(bytes(48)),
+        ScorePrefix(5, RULE.rows_max + 1).before(bytes(48)),
+        ScorePrefix(5, (1 << 64) - 1).before(bytes(48)),
     ],
     ids=["none", "a byte", "less than a block", "no rows", "too many rows", "all rows there are"],
 )
-def test_a_front_that_no_proof_verifies_with_spoils_no_round_and_says_nothing(proof: bytes) -> None:
+def test_a_prefix_that_no_proof_verifies_with_spoils_no_round_and_says_nothing(proof: bytes) -> None:
     """All of those that vouched for it may be bad; what comes of it must be one thing to everybody."""
     one = after_one(stewards())
     owner: Any = SimpleNamespace(trainer=ACCOUNTS[0])
@@ -383,7 +385,7 @@ def test_a_front_that_no_proof_verifies_with_spoils_no_round_and_says_nothing(pr
 def test_any_score_is_cut(value: int) -> None:
     one = after_one(stewards())
     owner: Any = SimpleNamespace(trainer=ACCOUNTS[0])
-    report = WeighedReport(owner, 15, ScoreFront(value, 20).before(bytes(48)))
+    report = WeighedReport(owner, 15, ScorePrefix(value, 20).before(bytes(48)))
     cut = (1 << 16) if value > 0 else -(1 << 16)
     assert RULE.state_of(end(2, one, [], [report])).scores.tolist() == [cut, NO_SCORE, NO_SCORE]
 

@@ -85,16 +85,16 @@ def test_a_training_step_on_registered_rows_is_accepted_and_one_of_another_batch
 def test_a_step_with_its_score_is_accepted_and_one_with_another_score_is_refused(seed: int) -> None:
     claim = training_claim(("batch", *sorted(set(LESSONS) - {"batch"}))[seed], scored=ROUND - 1)
     assert said_of(claim)
-    assert not said_of(with_front(claim, claim.proof[:1] + bytes([claim.proof[1] ^ 1]) + claim.proof[2:16]))
-    assert not said_of(with_front(claim, claim.proof[:8] + bytes([claim.proof[8] ^ 1]) + bytes(7)))  # of a row more
-    assert not said_of(with_front(claim, bytes(7) + b"\x80" + claim.proof[8:16]))
+    assert not said_of(with_prefix(claim, claim.proof[:1] + bytes([claim.proof[1] ^ 1]) + claim.proof[2:16]))
+    assert not said_of(with_prefix(claim, claim.proof[:8] + bytes([claim.proof[8] ^ 1]) + bytes(7)))  # of a row more
+    assert not said_of(with_prefix(claim, bytes(7) + b"\x80" + claim.proof[8:16]))
 
 
 @pytest.mark.slow
 def test_rows_registered_in_the_very_round_have_no_score() -> None:
     claim = training_claim("batch", scored=ROUND)
     assert said_of(claim)
-    assert not said_of(with_front(claim, bytes(8) + claim.proof[8:16]))
+    assert not said_of(with_prefix(claim, bytes(8) + claim.proof[8:16]))
 
 
 @pytest.mark.slow
@@ -104,9 +104,9 @@ def test_a_lying_provers_score_is_refused(wrong: int) -> None:
     assert not said_of(trained("batch", proof, ROUND - 1, wrong))
 
 
-def with_front(claim: Claim, front: bytes) -> Claim:
+def with_prefix(claim: Claim, prefix: bytes) -> Claim:
     """Return the claim with another score and rows before its proof, which the report names."""
-    proof = front + claim.proof[16:]
+    proof = prefix + claim.proof[16:]
     return with_report(replace(claim, proof=proof), proof=sha256(proof).digest())
 
 

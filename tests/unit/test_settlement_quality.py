@@ -116,9 +116,9 @@ def test_records_that_are_missing_are_missing_in_the_state(count: int) -> None:
     assert not made.saying(second(told=0).after).accepted("quality")
 
 
-# ------------------------------------------------------------------------------------------------ fronts of proofs
+# ------------------------------------------------------------------------------------------------ prefixes of proofs
 
-FRONTS = {
+PREFIXES = {
     "of no row": proof_of(9, 0, 100),
     "of more rows than there may be": proof_of(9, RULE.rows_max + 1, 100),
     "of 2^64 - 1 rows": proof_of(9, (1 << 64) - 1, 100),
@@ -132,7 +132,7 @@ FRONTS = {
 }
 
 
-@pytest.mark.parametrize("proof", FRONTS.values(), ids=FRONTS.keys())
+@pytest.mark.parametrize("proof", PREFIXES.values(), ids=PREFIXES.keys())
 def test_whatever_stands_before_a_proof_is_taken_alike(proof: bytes) -> None:
     """A committee may all vouch for a proof that does not verify."""
     made = quality_round(begun(), [9, 9, 9], records(2, told=1), odd={1: proof})

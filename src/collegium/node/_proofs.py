@@ -39,7 +39,7 @@ from collegium.proofs import (
 )
 
 from ._columns import allocate_columns
-from ._quality import ScoreFront
+from ._quality import ScorePrefix
 
 __all__ = [
     "PACK_ROUNDS",
@@ -323,7 +323,7 @@ class TrainingRound:
         rows: Rows,
         seed: bytes,
         random: Randomness,
-    ) -> tuple[ScoreFront | None, bytes, KeyClaim]:
+    ) -> tuple[ScorePrefix | None, bytes, KeyClaim]:
         """Return what stands before the proof, the proof, and its claim about the key matrix.
 
         Args:
@@ -340,5 +340,5 @@ class TrainingRound:
         step, *later = proofs.local_steps(*model, features, rows.labels, self._batches())
         witness = TrainingWitness(features, rows.labels, committed, step, secrets, tuple(later))
         proved = proofs.prove_training(statement, witness, random, allocate=allocate_columns)
-        front = None if self.demand is None else ScoreFront(None if score is None else score.value, self.batch)
-        return front, proved.proof, claim_of(proved.first)
+        prefix = None if self.demand is None else ScorePrefix(None if score is None else score.value, self.batch)
+        return prefix, proved.proof, claim_of(proved.first)

@@ -1,7 +1,7 @@
 """The quality rule of a task with stewards: what consensus, a trainer and an auditor each need of it.
 
     entry           who may report in a round, and what that weighs
-    demand          what a report's proof must show of its score; `ScoreFront` stands before the proof
+    demand          what a report's proof must show of its score; `ScorePrefix` stands before the proof
     check_record    which of the stewards' records a round takes
     step            the state of quality after a round (`incentives.fold_round`)
 
@@ -63,8 +63,8 @@ __all__ = [
     "OtherTaskStateError",
     "QualityRule",
     "RecordRefusedError",
-    "ScoreFront",
-    "ScoreFrontError",
+    "ScorePrefix",
+    "ScorePrefixError",
     "StewardsRefusedError",
     "is_known",
     "quality_points",
@@ -73,8 +73,8 @@ __all__ = [
 IntArray = npt.NDArray[np.int64]
 
 NO_DIGEST: Final[Digest] = bytes(32)
-_FRONT = struct.Struct("<qQ")  # y, rows
-_FRONTED_MIN = 64  # bytes: one block of SHA-256, which a program of the dispute machine looks at
+_PREFIX = struct.Struct("<qQ")  # y, rows
+_PREFIXED_MIN = 64  # bytes: one block of SHA-256, which a program of the dispute machine looks at
 
 
 class StewardsRefusedError(CollegiumError):
@@ -89,12 +89,12 @@ class OtherTaskStateError(CollegiumError):
     """A state of quality is about other trainers, stewards or parameters than the task's."""
 
 
-class ScoreFrontError(CollegiumError):
+class ScorePrefixError(CollegiumError):
     """What stands before a report's proof is not what the round asks for."""
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreFront:
+class ScorePrefix:
     """What stands before the proof of a report that is scored: y, None where its trainer could choose the noise; rows.
 
     Attributes:
@@ -107,21 +107,21 @@ class ScoreFront:
 
     def before(self, proof: bytes) -> bytes:
         """Return what the report carries: 16 bytes, little endian, then the proof."""
-        return _FRONT.pack(NO_SCORE if self.value is None else self.value, self.rows) + proof
+        return _PREFIX.pack(NO_SCORE if self.value is None else self.value, self.rows) + proof
 
     @classmethod
-    def split(cls, data: bytes) -> tuple[ScoreFront, bytes]:
-        """Return the front and the proof behind it.
+    def split(cls, data: bytes) -> tuple[ScorePrefix, bytes]:
+        """Return the prefix and the proof behind it.
 
         Raises:
-            ScoreFrontError: there is no front, or no proof behind it.
+            ScorePrefixError: there is no prefix, or no proof behind it.
         """
-        if len(data) < _FRONTED_MIN:
-            raise ScoreFrontError(
-                f"{len(data)} bytes, expected a score and a proof behind it, {_FRONTED_MIN} at least", length=len(data)
+        if len(data) < _PREFIXED_MIN:
+            raise ScorePrefixError(
+                f"{len(data)} bytes, expected a score and a proof behind it, {_PREFIXED_MIN} at least", length=len(data)
             )
-        value, rows = _FRONT.unpack_from(data)
-        return cls(None if value == NO_SCORE else value, rows), data[_FRONT.size :]
+        value, rows = _PREFIX.unpack_from(data)
+        return cls(None if value == NO_SCORE else value, rows), data[_PREFIX.size :]
 
 
 @dataclass(frozen=True)
@@ -339,10 +339,12 @@ class QualityRule:
         if not scored:
             return none
         try:
-            front, _ = ScoreFront.split(found.proof)
-        except ScoreFrontError:
+            prefix, _ = ScorePrefix.split(found.proof)
+        except ScorePrefixError:
             return none
-        return ReportScore(found.report.trainer, front.value, front.rows) if 0 < front.rows <= self.rows_max else none
+        return (
+            ReportScore(found.report.trainer, prefix.value, prefix.rows) if 0 < prefix.rows <= self.rows_max else none
+        )
 
     @property
     def fold_rule(self) -> FoldRule:

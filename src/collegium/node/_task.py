@@ -42,7 +42,7 @@ from ._proofs import (
     register,
     shape_of,
 )
-from ._quality import QualityRule, ScoreFront, ScoreFrontError
+from ._quality import QualityRule, ScorePrefix, ScorePrefixError
 
 __all__ = ["EMPTY_STATE", "LearningTask", "ModelState", "ModelStateError", "StalenessRefusedError"]
 
@@ -216,7 +216,7 @@ class LearningTask:
 
         Raises:
             ProofRejectedError: it does not show what the task's level demands.
-            ScoreFrontError: what stands before it is not what the round asks for.
+            ScorePrefixError: what stands before it is not what the round asks for.
             CollegiumError: the registration is malformed, or model and terms do not go together.
         """
         if self.quotes is not None:
@@ -257,10 +257,10 @@ class LearningTask:
             return proved.proof, claim_of(proved.first)
         features = self.features(self.decode_state(model), rows)
         training = self._training_round(terms, model, draft.trainer, pack.record)
-        front, proof, claim = training.prove(
+        prefix, proof, claim = training.prove(
             masked, draft.update, draft.secrets, features, rows, pack.seed(terms.round), random
         )
-        return proof if front is None else front.before(proof), claim
+        return proof if prefix is None else prefix.before(proof), claim
 
     def attest(self, terms: RoundTerms, draft: Draft, source: Attest | None) -> tuple[bytes, None]:
         """Return the attestation of a draft, verified: a trainer sends none that would convict it.
@@ -313,18 +313,18 @@ class LearningTask:
         """Return the score that a report claims, None where it claims none, and the proof behind it.
 
         Raises:
-            ScoreFrontError: there is no front, or it is not what the round asks for.
+            ScorePrefixError: there is no prefix, or it is not what the round asks for.
         """
         if training.demand is None:
             return None, data
-        front, proof = ScoreFront.split(data)
-        if front.rows != training.batch or (front.value is not None) != training.scored:
-            raise ScoreFrontError(
-                f"a score of {front.rows} rows in round {terms.round}, expected {training.batch} rows and "
+        prefix, proof = ScorePrefix.split(data)
+        if prefix.rows != training.batch or (prefix.value is not None) != training.scored:
+            raise ScorePrefixError(
+                f"a score of {prefix.rows} rows in round {terms.round}, expected {training.batch} rows and "
                 f"{'a' if training.scored else 'no'} score",
                 round=terms.round,
             )
-        return None if front.value is None else Score(training.demand, front.value), proof
+        return None if prefix.value is None else Score(training.demand, prefix.value), proof
 
     @cached_property
     def rule_digest(self) -> Digest:

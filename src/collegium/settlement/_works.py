@@ -47,7 +47,7 @@ _PAIR_STEPS: Final = 1 << 6  # and for a report and a registered trainer, who is
 # entry of a steward's gradient and another steward; for the blocks of a report and its proof.
 _SORT_STEPS: Final = 1 << 8
 _STEWARD_ENTRY_STEPS: Final = 1 << 6
-_FRONT_STEPS: Final = 1 << 23
+_PREFIX_STEPS: Final = 1 << 23
 _NOISE_MAX: Final = 1 << 32
 _VOUCHED: Final = "proofs"  # the work that a header's signers may know from others' receipts alone
 
@@ -147,7 +147,7 @@ class WorkTerms:
             return 0
         trainers, stewards = len(self.trainers), len(self.quality.stewards)
         entries = _STEWARD_ENTRY_STEPS * stewards * (stewards + 4) * self.layout.entries
-        return entries + _SORT_STEPS * trainers**2 + _FRONT_STEPS * self.layout.budget.trainers_max
+        return entries + _SORT_STEPS * trainers**2 + _PREFIX_STEPS * self.layout.budget.trainers_max
 
     @property
     def levels(self) -> int:

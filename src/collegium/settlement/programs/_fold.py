@@ -49,7 +49,7 @@ from collegium.settlement.programs._steward_record import (
     SAID_REGISTERED,
     SAID_SCORE,
     check_record,
-    read_front,
+    read_prefix,
 )
 from collegium.settlement.programs._task import ENTRIES, STEWARDS, TRAINERS, WEIGHT_MAX
 from collegium.settlement.programs._weigh import is_free, is_locked_out, weigh
@@ -101,7 +101,7 @@ def _take_scores(part: int, close: int, hits: int) -> None:
         mark = mark_room()
         report = read_report(close, index)
         place = _find_place(part, report)
-        value, rows = read_front(digest_field(report, R_PROOF))
+        value, rows = read_prefix(digest_field(report, R_PROOF))
         may_report = memory[hits + place] > 0 and is_locked_out(part, place) == 0
         if value != NO_SCORE and 0 < rows <= ROWS_MAX and may_report:
             _, unit, _ = score_scale(square, bound_of_rows(memory[part + Q_NORM], rows))

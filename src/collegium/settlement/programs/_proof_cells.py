@@ -106,4 +106,4 @@ SCORE = 238  # y, a signed word
 SCORE_NOISE = 239  # tensors of section 4.5
 SCORE_LIMBS = 240
 SCORE_FIRST = 241  # the turned table's first entry, a signed word
-FRONT = 242  # words before a proof: the score and its rows, where the round has a direction
+PREFIX = 242  # words before a proof: the score and its rows, where the round has a direction

@@ -14,12 +14,12 @@ from collegium.settlement.programs._proof_cells import (
     BEACON,
     BLOCKS,
     CIPHERTEXT,
-    FRONT,
     KEY_ROWS,
     LANE_BITS,
     MATRIX_SEED,
     NOISE_BITS,
     PLAN,
+    PREFIX,
     REPORT_RECORD,
     ROOTS,
     ROUND,
@@ -117,7 +117,7 @@ def read_proof() -> None:
     memory[KEY_ROWS] = ALL_KEY_ROWS
     memory[ROOTS] = allocate(4 * (memory[TREES] + 3))
     message, length = read_message(digest)
-    begin_proof(message + memory[FRONT], length - 8 * memory[FRONT])
+    begin_proof(message + memory[PREFIX], length - 8 * memory[PREFIX])
 
 
 def start_statement(text: int) -> int:

@@ -105,7 +105,7 @@ def _check_opened(message: int, record: int, entry: int, began: int) -> None:
         assert memory[digest + index] == byte_swap(memory[entry + COMMITMENT + index])
 
 
-def read_front(digest: int) -> tuple[int, int]:
+def read_prefix(digest: int) -> tuple[int, int]:
     """Return score and rows with which the proof behind a digest begins; of one below 64 bytes no score, and none.
 
     No more than a block of it is kept.

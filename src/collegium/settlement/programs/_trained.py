@@ -32,12 +32,12 @@ from collegium.settlement.programs._proof_cells import (
     DATA_ROOT,
     DIRECTION,
     FEATURES,
-    FRONT,
     HASH,
     LABELS,
     MATRIX_SEED,
     MODEL_BYTES,
     PLAN,
+    PREFIX,
     RECORD,
     RELATIONS,
     REPORT_RECORD,
@@ -94,7 +94,7 @@ LOOKUPS_OF_TRAINING = 1 << 15
 MONOMIALS_OF_TRAINING = 1 << 15
 BATCH = 0x6D2F76312F626174  # "m/v1/bat"
 BATCH_END = 0x6368000000000000  # "ch"
-FRONT_WORDS = 2  # a score, and of how many rows
+PREFIX_WORDS = 2  # a score, and of how many rows
 BATCH_TEXT = 0x6261746368000000  # "batch"
 LEARNING = 0x6D2F76312F6C6561  # "m/v1/lea"
 LEARNING_END = 0x726E696E672F0000  # "rning/"
@@ -159,15 +159,15 @@ def read_demand() -> None:
     There is none either of rows that were registered in this very round: their owner would choose the noise.
     """
     memory[DIRECTION] = 0
-    memory[FRONT] = 0
+    memory[PREFIX] = 0
     direction = read_direction()
     if direction == 0:
         return
-    memory[FRONT] = FRONT_WORDS
-    front, length = read_message(digest_field(memory[REPORT_RECORD], R_PROOF))
-    assert length > 8 * FRONT_WORDS
-    memory[SCORE] = byte_swap(memory[front])
-    assert byte_swap(memory[front + 1]) == memory[CHOSEN_COUNT]
+    memory[PREFIX] = PREFIX_WORDS
+    prefix, length = read_message(digest_field(memory[REPORT_RECORD], R_PROOF))
+    assert length > 8 * PREFIX_WORDS
+    memory[SCORE] = byte_swap(memory[prefix])
+    assert byte_swap(memory[prefix + 1]) == memory[CHOSEN_COUNT]
     if little_at(memory[RECORD], 0) == memory[ROUND]:
         assert memory[SCORE] == NO_SCORE
         return

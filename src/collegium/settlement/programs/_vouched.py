@@ -11,7 +11,6 @@ from collegium.settlement.programs._plan import FIRST_CODE, LATER_CODE, NORM_BOU
 from collegium.settlement.programs._proof import begin_checks, end_checks
 from collegium.settlement.programs._proof_bounded import BOUNDED_RELATIONS, add_bounded, declare_bounded
 from collegium.settlement.programs._proof_cells import (
-    FRONT,
     HASH,
     KEY_POINT,
     KEY_VALUES,
@@ -19,6 +18,7 @@ from collegium.settlement.programs._proof_cells import (
     NORM,
     OPENINGS,
     PADS,
+    PREFIX,
     QUERIES,
     RELATIONS,
     REPORT_RECORD,
@@ -71,7 +71,7 @@ def check_report(digest: int) -> None:
 
 def check_bounded() -> None:
     """Reject unless the proof shows that every entry is in range."""
-    memory[FRONT] = 0
+    memory[PREFIX] = 0
     set_code(FIRST_CODE if memory[ROUND] == 0 else LATER_CODE)
     memory[NORM] = plan(NORM_BOUND)
     begin_layout(0, LOOKUPS_OF_BOUNDED, 0)
