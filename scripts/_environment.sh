@@ -2,6 +2,9 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Some containers forbid Python to keep what it compiled: every process that is started would compile it all again.
+unset PYTHONDONTWRITEBYTECODE
+
 # environment EXTRA...: makes .venv when it is missing; installs again when pyproject.toml has changed or an extra is
 # wanted that is not there yet. The stamp inside .venv holds the digest of pyproject.toml, then the extras installed.
 environment() {
