@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -33,6 +34,9 @@ with limit_kept():
 NOTHING_LEFT_OUT = os.environ.get("COLLEGIUM_NOTHING_LEFT_OUT") == "1"
 NODE_PACKAGES = Path(__file__).parent.parent / "contracts" / "node_modules"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+# What is imported and collected lives to the end: no garbage is in it, however often one looks.
+gc.set_threshold(10_000)
 
 # Tests share the cores already: starting processes for their small proofs costs seconds and wins nothing.
 os.environ.setdefault("COLLEGIUM_WORKERS", "1")
@@ -126,6 +130,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -109,6 +109,8 @@ class Zygote:
         if self._socket is not None:
             self._socket.close()  # the server kills its processes and ends
         if self._server is not None:
+            if not self._ready:
+                self._server.kill()  # it has forked nothing yet, and would import to the end before it looks
             try:
                 self._server.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
@@ -203,7 +205,9 @@ def serve(target_name: str, descriptor: int, parent: int) -> None:
     _die_with(parent)
     control = socket.socket(fileno=descriptor)
     try:
+        gc.disable()  # what imports leave is not garbage
         target = _load(target_name)
+        gc.enable()
         gc.collect()
         gc.freeze()  # what is here now is never collected, so its pages stay shared
         _check_threads()

@@ -32,7 +32,6 @@ from collegium.aggregation import (
     seat_width,
 )
 from collegium.algebra import NotCanonicalError
-from collegium.commitment import multiproof_length
 from collegium.crypto import DIGEST_BYTES, SEAL_KEY_BYTES, SEAL_OVERHEAD_BYTES
 
 from ._epoch import EPOCH_SET_SIZE_MAX, INTEGER_MAX
@@ -562,7 +561,7 @@ if {*KIND_BYTES_MAX, *FOLLOW_BYTES_MAX} & {kind.byte for kind in _BY_TYPE.values
 if (
     SEAL_OVERHEAD_BYTES
     + 33 * COMMITTEE_DOMAIN.size // 16
-    + multiproof_length(COMMITTEE_DOMAIN.size, range(COMMITTEE_DOMAIN.size // 16))
+    + 4 * DIGEST_BYTES  # the multiproof of the first of 16 equal parts: what stands beside its way to the root
     > BOX_BYTES_MAX
 ):
     raise ImportError("a box must hold the columns of one of 16 seats")

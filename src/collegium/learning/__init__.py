@@ -7,7 +7,13 @@
 See docs/spec/learning.md for the rule and docs/guide/data.md for the data.
 """
 
-from collegium.learning._activations import exponential_table, logarithm_table, sigmoid_table, softplus_table
+from collegium.learning._activations import (
+    INDEX_LIMIT,
+    exponential_table,
+    logarithm_table,
+    sigmoid_table,
+    softplus_table,
+)
 from collegium.learning._attacks import (
     ATTACKS,
     AttackKind,
@@ -90,6 +96,7 @@ from collegium.learning._training import apply_total, batch_indices, local_updat
 
 __all__ = [
     "ATTACKS",
+    "INDEX_LIMIT",
     "ROW_ATTACKS",
     "ActivationRangeError",
     "AttackError",

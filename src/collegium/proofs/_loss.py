@@ -25,7 +25,7 @@ from ._sums import Sums, ext_sum, scalar
 __all__ = ["LOSS_RELATIONS", "LossTensors", "Sigmoid", "Softmax", "Squared", "declare_loss"]
 
 INDEX_BITS = 8
-TABLE_HALF = len(learning.exponential_table(8))  # the sigmoid's table goes from -TABLE_HALF to TABLE_HALF - 1
+TABLE_HALF = learning.INDEX_LIMIT  # the sigmoid's table goes from -TABLE_HALF to TABLE_HALF - 1
 _TABLE_BITS = 12
 
 Output = SigmoidOutput | SoftmaxOutput | SquaredOutput
