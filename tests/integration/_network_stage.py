@@ -19,6 +19,7 @@ from typing import Any
 
 from _run_stage import ignore, write_experiment
 
+from collegium.apps._member import LEVEL_VARIABLE
 from collegium.apps._zygote import Zygote
 from collegium.node import (
     Consortium,
@@ -138,5 +139,5 @@ def connected(own: ValidatorSettings, target: ValidatorSettings) -> Iterator[ssl
 
 def opened(consortium: Consortium) -> Iterator[LiveNetwork]:
     """Yield a network that nothing of runs yet; everything is ended afterwards."""
-    with Zygote(TARGET) as zygote:
+    with Zygote(TARGET, {LEVEL_VARIABLE: "unproved"}) as zygote:  # what is read once is not read in every process
         yield LiveNetwork(consortium, zygote)

@@ -1,6 +1,6 @@
 """`collegium up` learns the demo's task while three validators are killed in turn; no round is lost, no vote broken.
 
-By default six validators and four trainers; `COLLEGIUM_FULL=1` plays the demo's size, 16 validators and 16 trainers.
+By default five validators and four trainers; `COLLEGIUM_FULL=1` plays the demo's size, 16 validators and 16 trainers.
 Reports carry no proofs of training, unless `COLLEGIUM_UP_LEVEL=proved` asks for them.
 
 What is checked of votes is checked by the word of those who heard them: each validator writes down what reaches it.
@@ -75,7 +75,7 @@ SMALL = (
     ("per_site = 4", "per_site = 1"),
     ("checkpoint_every = 10", "checkpoint_every = 4"),
     ("absent = 2\nlying = 1\n", ""),
-    ("[chain]", "[network]\nvalidators = 6\n\n[chain]"),
+    ("[chain]", "[network]\nvalidators = 5\n\n[chain]"),
 )
 LARGE = (
     ('level = "proved"', f'level = "{os.environ.get("COLLEGIUM_UP_LEVEL", "unproved")}"'),

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from _network_stage import LiveNetwork, connected, consortium_of, opened
 from _run_stage import check, check_damage_is_noticed
 
 from collegium.apps._page import render_page
+from collegium.apps.cli import main
 from collegium.consensus import BlockRequest
 from collegium.crypto import os_random
 from collegium.node import Experiment, collect_run
@@ -195,13 +194,13 @@ def test_the_relayer_settles_each_epoch_and_opens_the_next(finished: Finished, c
     assert said == [4, "epoch 1", 8, 9, "epoch 2", 11]
 
 
-def test_a_dry_run_after_the_last_step_has_nothing_to_send(finished: Finished) -> None:
+def test_a_dry_run_after_the_last_step_has_nothing_to_send(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
     consortium = finished.network.consortium
     (config,) = (consortium.config(member) for member in consortium.members if member.role == "relayer")
-    command = [sys.executable, "-m", "collegium.apps.cli", "relayer", "--config", str(config), "--dry-run"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "home, embedded: nothing to send\nchain 1, embedded: nothing to send\n"
+    assert main(["relayer", "--config", str(config), "--dry-run"]) == 0
+    assert capsys.readouterr() == ("home, embedded: nothing to send\nchain 1, embedded: nothing to send\n", "")
 
 
 def test_the_run_of_three_epochs_verifies_as_any_other_does(finished: Finished) -> None:

@@ -19,6 +19,7 @@ import pytest
 from _islands_stage import NAMESPACE, Islands, IslandsError, ip
 from _network_stage import WAIT_S, LiveNetwork, consortium_of
 
+from collegium.apps._member import LEVEL_VARIABLE
 from collegium.apps._zygote import Zygote
 from collegium.consensus import Block, Certified, Close, Header, decode_payload, verify_final
 from collegium.node import Consortium, TrainerSettings, ValidatorSettings, load_settings
@@ -137,7 +138,7 @@ def settle(consortium: Consortium, islands: Islands) -> None:
 def test_cut_in_two_only_a_quorum_goes_on_and_healed_all_agree(tmp_path: Path) -> None:
     consortium, _ = consortium_of(tmp_path, *PLAN)
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with Islands(HOSTS) as islands, Zygote(TARGET, {"PYTHONPATH": paths}) as zygote:
+    with Islands(HOSTS) as islands, Zygote(TARGET, {"PYTHONPATH": paths, LEVEL_VARIABLE: "unproved"}) as zygote:
         settle(consortium, islands)
         cut = Cut(LiveNetwork(consortium, zygote), islands)
         network, trainers = cut.network, cut.network.names("trainer")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
+from typing import Final
 
 from ._network_settings import (
     ROLES,
@@ -15,6 +17,16 @@ from ._network_settings import (
 )
 
 __all__ = ["preload_roles", "run_role"]
+
+# What libraries import when a process first speaks, serves or logs.
+LATE: Final = (
+    "anyio._backends._asyncio",
+    "encodings.idna",
+    "httpcore",
+    "structlog",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.http.auto",
+)
 
 
 async def run_role(settings: RoleSettings) -> None:
@@ -53,6 +65,9 @@ def preload_roles(level: str | None = None) -> None:
     """
     for role in ROLES:
         import_module(f"{__package__}._{role}_process")
+    for name in LATE:
+        with suppress(ImportError):  # of another version: whoever needs it imports it
+            import_module(name)
     if level is not None:
         from ._warm_up import warm_up
 
