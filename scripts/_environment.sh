@@ -25,3 +25,8 @@ environment() {
     printf '%s\n' "$digest" $wanted >"$stamp"
   fi
 }
+
+# compile_kernels: compiles what numba keeps beside the sources, for processes to find.
+compile_kernels() {
+  python -c 'from collegium.node import preload_roles; preload_roles("proved")'
+}
