@@ -105,11 +105,13 @@ def standings(draw_: st.DrawFn, trainers: int = 0) -> Standing:
 
 @st.composite
 def rounds(draw_: st.DrawFn, standing: Standing) -> ScoredRound:
-    free = [place for place in range(len(standing)) if standing.locked_until[place] <= standing.round]
-    chosen = sorted(draw_(st.sets(st.sampled_from(free)))) if free else []
+    places = range(len(standing))
+    chosen = sorted(draw_(st.sets(st.sampled_from(places))))
+    locked = [standing.locked_until[place] > standing.round for place in chosen]
     ends = st.sampled_from([-ONE, 0, ONE]) | st.integers(-ONE, ONE)
     scores = draw_(st.lists(ends, min_size=len(chosen), max_size=len(chosen)))
-    hits = draw_(st.lists(st.integers(1, 1 << 16), min_size=len(chosen), max_size=len(chosen)))
+    times = draw_(st.lists(st.integers(1, 1 << 16), min_size=len(chosen), max_size=len(chosen)))
+    hits = [0 if out else hit for out, hit in zip(locked, times, strict=True)]
     most = STAKE_MAX // len(standing)
     stakes = draw_(
         st.lists(st.sampled_from([0, 1, most]) | st.integers(0, most), min_size=len(standing), max_size=len(standing))

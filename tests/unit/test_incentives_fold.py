@@ -114,8 +114,24 @@ def test_who_is_locked_out_or_on_probation_weighs_nothing() -> None:
 
     assert after.weights[:2].tolist() == [0, 0]
     assert (after.weights[2:] > 0).all()
-    assert after.scores[0] == NO_SCORE
-    assert after.scores[1] != NO_SCORE
+    assert (after.scores != NO_SCORE).all(), "it may appeal"
+    assert after.standing.points[0] == 0
+    assert after.standing.reports.tolist() == [1] * 5
+    assert after.standing.scored.tolist() == [0, 1, 1, 1, 1]
+
+
+def test_a_score_under_a_lock_is_learned_and_counts_for_nothing_else() -> None:
+    before = directed()
+    locked = replace(before.standing, locked_until=np.array([9, 0, 0, 0, 0]), vetted=np.array([0, 1, 1, 1, 1]))
+    before = replace(before, standing=locked)
+    unit = report_scale(before, 10, RULE.noise).unit
+    alone = fold_round(RULE, before, 2, TOTAL, ROWS, reports(None, *[unit // 2] * 4), RECORDS)
+    after = fold_round(RULE, before, 2, TOTAL, ROWS, reports(-unit, *[unit // 2] * 4), RECORDS)
+    assert after.standing.information[0] < 0 == alone.standing.information[0]
+    assert after.weights.tolist() == alone.weights.tolist()
+    assert after.standing.points.tolist() == alone.standing.points.tolist()
+    undrawn = fold_round(RULE, before, 2, TOTAL, ROWS, reports(-unit, *[9] * 4), RECORDS, np.array([0, 0, 1, 1, 1]))
+    assert (undrawn.scores != NO_SCORE).tolist() == [True, False, True, True, True]
 
 
 def test_where_too_few_would_weigh_all_count_alike() -> None:

@@ -215,13 +215,15 @@ def test_a_round_that_does_not_fit_is_refused(changes: dict[str, np.ndarray]) ->
         weigh(POLICY, founders(3), round_with(**changes))
 
 
-def test_whoever_is_locked_out_may_not_report() -> None:
+def test_hits_go_with_locks() -> None:
     standing = founders(3)
     standing.locked_until[2] = 1
     assert weigh(POLICY, replace(standing, round=1), round_with()).weights.size == 2
-    with pytest.raises(RoundInputError) as refused:
-        weigh(POLICY, standing, round_with())
-    assert refused.value.values == {"place": 2}
+    assert weigh(POLICY, standing, round_with(hits=array(1, 0))).weights[1] == 0
+    for state, given in ((standing, round_with()), (replace(standing, round=1), round_with(hits=array(1, 0)))):
+        with pytest.raises(RoundInputError, match="expected none where it is locked out and else one") as refused:
+            weigh(POLICY, state, given)
+        assert refused.value.values == {"place": 2}
 
 
 @pytest.mark.parametrize("change", [{"memory": ONE}, {"weight_max": 16}, {"useless": 0.0}, {"clock_floor": 0}], ids=str)

@@ -207,7 +207,7 @@ def test_a_close_weighs_as_the_state_before_says() -> None:
     weights = made.weights
     assert sorted(weights) == [0, 7, 15]
     assert made.weighing(weights).accepted("weights")
-    for wrong in ([15, 15, 15], [15, 7, 0], [1, 1, 1], [15 - weight for weight in weights]):
+    for wrong in ([15, 15, 15], weights[::-1], [1, 1, 1], [15 - weight for weight in weights]):
         assert not made.weighing(wrong).accepted("weights")
     stale = replace(
         made, played=replace(made.played, reports=tuple(replace(r, staleness=1) for r in made.played.reports))
@@ -256,6 +256,23 @@ def test_who_is_locked_out_reports_without_weight_whomever_the_beacon_draws() ->
     assert sorted(made.weights) == [0, 15, 15]
     assert made.weighing(made.weights).accepted("weights")
     assert not made.weighing([15, 15, 15]).accepted("weights")
+
+
+def test_the_program_ends_a_lock_as_the_node_does() -> None:
+    """Of trainers that are locked out and send as good an update, one that nearly proved its use is free."""
+    columns = {"precision": 1 << 25, "information": 1 << 25, "reports": 5}
+    known = {name: np.array([0, value, value, 0]) for name, value in columns.items()}
+    known["information"] = known["information"] * np.array([1, 1, -1, 1])
+    locked, vetted = np.array([0, 9, 9, 0]), np.array([1, 0, 0, 1])
+    standing = replace(begun().standing, locked_until=locked, vetted=vetted, **known)
+    before = replace(begun(), standing=standing, weights=np.array([15, 0, 0, 15]))
+    made = quality_round(before, [value_of(before, 0.6)] * 3, records(2, 3, 2), places=3)
+    assert made.after.standing.locked_until.tolist() == [0, made.after.standing.round, 9, 0]
+    assert made.after.weights.tolist()[1:3] == [0, 0]
+    assert made.accepted("quality")
+    for until in ([0, 9, 9, 0], [0, made.after.standing.round, made.after.standing.round, 0]):
+        other = replace(made.after.standing, locked_until=np.array(until))
+        assert not made.saying(replace(made.after, standing=other)).accepted("quality")
 
 
 def test_who_is_drawn_twice_earns_twice() -> None:

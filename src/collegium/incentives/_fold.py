@@ -16,6 +16,7 @@ from math import isqrt
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collegium.crypto import Digest
 
@@ -131,8 +132,9 @@ def fold_round(
     if before.has_direction:
         ones = np.ones(len(standing), np.int64)
         hits = ones if hits is None else hits
-        scores = _scores(rule, before, reports, hits)
-        places = np.flatnonzero(scores != NO_SCORE)
+        locked = standing.locked_until > standing.round
+        scores = _scores(rule, before, reports, (hits > 0) | locked)
+        places, hits = np.flatnonzero(scores != NO_SCORE), np.where(locked, 0, hits)
         scored = ScoredRound(places, scores[places], hits[places], ones)
         weighed = weigh(rule.policy, standing, scored)
         standing, weights[places] = weighed.standing, weighed.weights
@@ -158,14 +160,16 @@ def fold_round(
     )
 
 
-def _scores(rule: FoldRule, before: QualityState, reports: Sequence[ReportScore], hits: Int64Array) -> Int64Array:
+def _scores(
+    rule: FoldRule, before: QualityState, reports: Sequence[ReportScore], may_report: NDArray[np.bool_]
+) -> Int64Array:
     """Return every trainer's score, `NO_SCORE` of who did not report, may not, or could have chosen its noise."""
     standing = before.standing
     place = {account: index for index, account in enumerate(standing.addresses)}
     scores = np.full(len(standing), NO_SCORE, np.int64)
     for report in reports:
         index = place[report.account]
-        if report.value is not None and hits[index] and standing.locked_until[index] <= standing.round:
+        if report.value is not None and may_report[index]:
             scale = report_scale(before, report.rows, rule.noise)
             (scores[index],) = normalise_scores([report.value], scale)
     return scores

@@ -32,6 +32,7 @@ POLICY_RANGES: Final[dict[str, tuple[int, int]]] = {
     "reports_min": (1, 64),
     "vetted": (0, ONE),
     "vetted_deviations": (0, 4 * ONE),
+    "appeal_deviations": (2 * ONE, 8 * ONE),
     "lock_rounds": (1, 1 << 16),
     "lock_doublings": (0, 16),
     "weight_max": (1, 15),
@@ -71,6 +72,7 @@ class Policy:
         reports_min: reports before which nobody is judged, and which probation lasts at least.
         vetted: probation ends when utility is above this part of the median's ...
         vetted_deviations: ... by so many deviations.
+        appeal_deviations: a lock ends early when what is scored under it is above that part by so many.
         lock_rounds: rounds that a first lock lasts; each further one is twice as long,
         lock_doublings: up to so many times.
         weight_max: the influence of a trainer
@@ -102,6 +104,7 @@ class Policy:
     reports_min: int = 3
     vetted: int = ONE * 3 // 10
     vetted_deviations: int = ONE
+    appeal_deviations: int = ONE * 4
     lock_rounds: int = 8
     lock_doublings: int = 4
     weight_max: int = 15
@@ -126,6 +129,7 @@ WATCHFUL: Final = Policy(
     pause_deviations=ONE * 3 // 4,
     fall_deviations=ONE * 4,
     fall_level=0,
+    appeal_deviations=ONE * 8,
 )
 
 

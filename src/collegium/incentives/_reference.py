@@ -93,9 +93,9 @@ def is_quiet(policy: Policy, state: PlainStanding) -> bool:
     return state.signal <= max(policy.signal_floor, policy.signal_share * state.signal_first // ONE)
 
 
-def learn(policy: Policy, state: PlainStanding, scores: dict[int, int]) -> None:
-    """Take this round's scores into the utilities."""
-    strength, variance = signal(policy, state, scores)
+def learn(policy: Policy, state: PlainStanding, scores: dict[int, int], heard: dict[int, int]) -> None:
+    """Take this round's scores into the utilities, in the scale of those that are heard."""
+    strength, variance = signal(policy, state, heard)
     state.signal, state.signal_first = strength, state.signal_first or strength
     clock = max(min(ONE, strength**2 * ONE // state.signal_first**2), policy.clock_floor)
     keep = ONE - (ONE - policy.memory) * clock // ONE
@@ -104,7 +104,7 @@ def learn(policy: Policy, state: PlainStanding, scores: dict[int, int]) -> None:
         row["information"] = row["information"] * keep // ONE
         if place in scores:
             row["reports"] += 1
-            row["scored"] += 1
+            row["scored"] += place in heard
             if not is_quiet(policy, state):
                 row["precision"] += strength**2 * 2**20 // variance
                 row["information"] += strength * scores[place] * 2**20 // variance
@@ -143,14 +143,25 @@ def surely(distance: int, precision: int, deviations: int) -> bool:
     return distance > 0 and (distance * min(precision, 2**40) // 2**20) * distance > deviations**2
 
 
+def appeal(policy: Policy, state: PlainStanding, row: Row, level: int) -> None:
+    """End the lock of a trainer that what it sent under it shows to be above a level for sure."""
+    precision = row["precision"] + policy.prior_precision
+    prior = policy.prior_precision * level // ONE
+    estimate = max(-4 * ONE, min(4 * ONE, (row["information"] + prior) * ONE // precision))
+    judged = row["reports"] >= policy.reports_min and not is_quiet(policy, state)
+    if judged and surely(estimate - level, precision, policy.appeal_deviations):
+        row["locked_until"] = state.round
+
+
 def weigh(
     policy: Policy, state: PlainStanding, scores: dict[int, int], hits: dict[int, int], stakes: Sequence[int]
 ) -> PlainOutcome:
     """Weigh a round and move the state to after it."""
+    every, scores = scores, {p: y for p, y in scores.items() if state.rows[p]["locked_until"] <= state.round}
     if not scores:
         state.round += 1
-        return PlainOutcome([], [], [])
-    learn(policy, state, scores)
+        return PlainOutcome([0] * len(every), [0] * len(every), [])
+    learn(policy, state, every, scores)
     watch(policy, state, scores)
     known = [utility(policy, row) for row in state.rows]
     eligible = [
@@ -163,9 +174,11 @@ def weigh(
         utilities = [known[place][0] for place in eligible]
         reference = max(weighted_median(utilities, [stakes[place] for place in eligible]), 1)
     middle = median([scores[place] for place in established(state, sorted(scores))])
-    outcome = PlainOutcome([], [], [])
+    outcome, of_place = PlainOutcome([], [], []), {}
     state.round += 1
     out = {}
+    for place in every.keys() - scores.keys():
+        appeal(policy, state, state.rows[place], policy.vetted * reference // ONE)
     for place in sorted(scores):
         row, (estimate, precision) = state.rows[place], known[place]
         judged = row["reports"] >= policy.reports_min
@@ -184,10 +197,10 @@ def weigh(
         positive = max(estimate, 0) if counts else 0
         full = max(policy.full_weight * reference // ONE, 1)
         weight = (2 * policy.weight_max * positive + full) // (2 * full)
-        outcome.weights.append(min(weight, policy.weight_max))
         paid = min(positive, policy.reward_cap * reference // ONE)
-        outcome.points.append(hits[place] * (state.signal * paid // ONE))
-        row["points"] = min(row["points"] + outcome.points[-1], 2**62 - 1)
+        points = hits[place] * (state.signal * paid // ONE)
+        of_place[place] = min(weight, policy.weight_max), points
+        row["points"] = min(row["points"] + points, 2**62 - 1)
         if useless or fell:
             until = state.round + policy.lock_rounds * 2 ** min(row["locks"], policy.lock_doublings)
             row["locked_until"] = min(until, 2**40)
@@ -195,4 +208,8 @@ def weigh(
             for name in ("precision", "information", "window_precision", "window_information", "reports", "vetted"):
                 row[name] = 0
             outcome.locks.append((place, "useless" if useless else "fell", row["locked_until"]))
+    for place in sorted(every):
+        weight, points = of_place.get(place, (0, 0))
+        outcome.weights.append(weight)
+        outcome.points.append(points)
     return outcome

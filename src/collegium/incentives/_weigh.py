@@ -24,7 +24,7 @@ from ._fixed import (
     weighted_median,
 )
 from ._policy import Policy
-from ._standing import COUNT_MAX, POINTS_MAX, Standing, utility
+from ._standing import COUNT_MAX, POINTS_MAX, UTILITY_MAX, Standing, utility
 
 __all__ = ["HITS_MAX", "Lock", "LockReason", "ScoredRound", "Weighed", "reference_utility", "weigh"]
 
@@ -44,7 +44,7 @@ class ScoredRound:
     Attributes:
         reporters: places in the standing of the trainers whose reports are admitted, ascending.
         scores: theirs, from -2^16 to 2^16 (`normalise_scores`).
-        hits: how often each was drawn (`draw`), at least once.
+        hits: how often each was drawn (`draw`), at least once; 0 of who is locked out and appeals.
         stakes: every trainer's stake, in units that keep the sum within 2^61; 0 is no say in medians.
     """
 
@@ -57,7 +57,7 @@ class ScoredRound:
         """Refuse what does not fit the standing.
 
         Raises:
-            RoundInputError: shapes, order, ranges, or a reporter that is locked out.
+            RoundInputError: shapes, order, ranges, or hits that do not go with locks.
         """
         arrays = (self.reporters, self.scores, self.hits, self.stakes)
         if any(array.dtype != np.int64 or array.ndim != 1 for array in arrays) or not (
@@ -74,12 +74,25 @@ class ScoredRound:
             return
         if (np.diff(self.reporters) <= 0).any() or self.reporters[0] < 0 or self.reporters[-1] >= len(standing):
             raise RoundInputError(f"reporters are not ascending places below {len(standing)}")
-        if self.scores.min() < -ONE or self.scores.max() > ONE or self.hits.min() < 1 or self.hits.max() > HITS_MAX:
-            raise RoundInputError(f"scores beyond 2^{FRACTION_BITS}, or hits outside 1 to {HITS_MAX}")
-        locked = np.flatnonzero(standing.locked_until[self.reporters] > standing.round)
-        if locked.size:
-            place = int(self.reporters[locked[0]])
-            raise RoundInputError(f"trainer {place} reports while it is locked out", place=place)
+        if self.scores.min() < -ONE or self.scores.max() > ONE or self.hits.min() < 0 or self.hits.max() > HITS_MAX:
+            raise RoundInputError(f"scores beyond 2^{FRACTION_BITS}, or hits outside 0 to {HITS_MAX}")
+        wrong = np.flatnonzero((self.hits == 0) != self._locked(standing))
+        if wrong.size:
+            place, hits = int(self.reporters[wrong[0]]), int(self.hits[wrong[0]])
+            raise RoundInputError(
+                f"trainer {place} reports, drawn {hits} times, expected none where it is locked out and else one",
+                place=place,
+            )
+
+    def _locked(self, standing: Standing) -> Mask:
+        locked: Mask = standing.locked_until[self.reporters] > standing.round
+        return locked
+
+    def parted(self, standing: Standing) -> tuple[Mask, ScoredRound]:
+        """Return which reporters are locked out, and the round without them: they have no say in it."""
+        locked = self._locked(standing)
+        free = {name: getattr(self, name)[~locked] for name in ("reporters", "scores", "hits")}
+        return locked, replace(self, **free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +128,13 @@ def weigh(policy: Policy, standing: Standing, scored: ScoredRound) -> Weighed:
         RoundInputError: the round does not fit the standing.
     """
     scored.check(standing)
-    if not scored.reporters.size:
-        return Weighed(replace(standing, round=standing.round + 1), *(np.zeros(0, np.int64),) * 2, ())
-    estimates = _learn(policy, standing, scored)
-    window = _watch(policy, estimates, scored)
-    return _judge(policy, window, scored)
+    locked, heard = scored.parted(standing)
+    if not heard.reporters.size:
+        return Weighed(replace(standing, round=standing.round + 1), *(np.zeros(len(locked), np.int64),) * 2, ())
+    estimates = _learn(policy, standing, scored, heard)
+    window = _watch(policy, estimates, heard)
+    weighed = _judge(policy, window, heard)
+    return _hear_appeals(policy, window, weighed, scored, locked) if locked.any() else weighed
 
 
 def reference_utility(policy: Policy, standing: Standing, stakes: Int64Array) -> int:
@@ -173,9 +188,9 @@ def _signal(policy: Policy, standing: Standing, scored: ScoredRound) -> _Signal:
     return _Signal(strength, max(deviation**2 - explained, least))
 
 
-def _learn(policy: Policy, standing: Standing, scored: ScoredRound) -> Standing:
-    """Return the standing with this round's scores in every reporter's utility."""
-    strength, variance = _signal(policy, standing, scored)
+def _learn(policy: Policy, standing: Standing, scored: ScoredRound, heard: ScoredRound) -> Standing:
+    """Return the standing with this round's scores in every reporter's utility, in the scale of those `heard`."""
+    strength, variance = _signal(policy, standing, heard)
     first = standing.signal_first or strength
     clock = max(min(ONE, (strength**2 << FRACTION_BITS) // first**2), policy.clock_floor)
     keep = ONE - ((ONE - policy.memory) * clock >> FRACTION_BITS)
@@ -186,7 +201,7 @@ def _learn(policy: Policy, standing: Standing, scored: ScoredRound) -> Standing:
         information[scored.reporters] += (strength * scored.scores << PRECISION_BITS) // variance
     reports, counted = standing.reports.copy(), standing.scored.copy()
     reports[scored.reporters] += 1
-    counted[scored.reporters] += 1
+    counted[heard.reporters] += 1
     return replace(
         standing,
         signal=strength,
@@ -238,7 +253,7 @@ def _fallen(policy: Policy, standing: Standing, scored: ScoredRound) -> tuple[Ma
     return paused, down & (recent < level) & (square > policy.fall_deviations**2 << bits)
 
 
-# 4, 5, 6. Probation, locks, influence, points
+# 4, 5, 6. Probation, locks, influence, points, appeals
 
 _VOIDED: Final = ("precision", "information", "window_precision", "window_information", "reports", "vetted")
 
@@ -296,3 +311,24 @@ def _lock(
         for place, bad in zip(places, useless[out], strict=True)
     )
     return replace(standing, **columns), locks
+
+
+def _hear_appeals(policy: Policy, learned: Standing, weighed: Weighed, scored: ScoredRound, locked: Mask) -> Weighed:
+    """Return the outcome with a row for who is `locked` out: no weight, no pay, but an end of its lock if it is useful.
+
+    That is surely so where the estimate that begins at the level of probation's end, not at the prior, is far above it.
+    """
+    weights, points = np.zeros((2, len(locked)), np.int64)
+    weights[~locked], points[~locked] = weighed.weights, weighed.points
+    places = scored.reporters[locked]
+    level = policy.vetted * reference_utility(policy, learned, scored.stakes) >> FRACTION_BITS
+    precision = learned.precision[places] + policy.prior_precision
+    prior = policy.prior_precision * level >> FRACTION_BITS
+    estimate = ((learned.information[places] + prior) << FRACTION_BITS) // precision
+    above = np.clip(estimate, -UTILITY_MAX, UTILITY_MAX) - level
+    useful = (learned.reports[places] >= policy.reports_min) & _surely(above, precision, policy.appeal_deviations)
+    if _is_quiet(policy, learned):
+        useful = np.zeros_like(useful)
+    until = weighed.standing.locked_until.copy()
+    until[places[useful]] = weighed.standing.round
+    return Weighed(replace(weighed.standing, locked_until=until), weights, points, weighed.locks)

@@ -95,14 +95,14 @@ def has_direction(part: int) -> int:
 
 
 def _take_scores(part: int, close: int, hits: int) -> None:
-    """Write the score of everybody who reported one, may report, and is not locked out."""
+    """Write the score of everybody who reported one and may report: of who is locked out, too, as it may appeal."""
     square = inner(part + Q_DIRECTION, part + Q_DIRECTION, PARAMETERS)
     for index in range(count_reports(close)):
         mark = mark_room()
         report = read_report(close, index)
         place = _find_place(part, report)
         value, rows = read_prefix(digest_field(report, R_PROOF))
-        may_report = memory[hits + place] > 0 and is_locked_out(part, place) == 0
+        may_report = memory[hits + place] > 0 or is_locked_out(part, place) == 1
         if value != NO_SCORE and 0 < rows <= ROWS_MAX and may_report:
             _, unit, _ = score_scale(square, bound_of_rows(memory[part + Q_NORM], rows))
             memory[part + Q_SCORES + place] = normalise_score(value, unit)

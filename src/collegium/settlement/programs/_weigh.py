@@ -50,6 +50,7 @@ FALL_LEVEL: int
 REPORTS_MIN: int
 VETTED: int
 VETTED_DEVIATIONS: int
+APPEAL_DEVIATIONS: int
 LOCK_ROUNDS: int
 LOCK_DOUBLINGS: int
 FULL_WEIGHT: int
@@ -73,11 +74,16 @@ def weigh(part: int, scored: int, hits: int) -> None:
 
     `hits`: the address of how often each trainer is drawn.
     """
-    if memory[scored] > 0:
-        chosen = _choose(part, scored)
+    heard, appeals = _part(part, scored)
+    for index in range(1, memory[appeals] + 1):
+        memory[part + Q_WEIGHTS + memory[appeals + index]] = 0
+    if memory[heard] > 0:
+        chosen = _choose(part, heard)
         _learn(part, scored, chosen)
-        _watch(part, scored, chosen)
-        _judge(part, scored, chosen, hits)
+        _watch(part, heard, chosen)
+        usual = reference(part)
+        _judge(part, heard, chosen, hits, usual)
+        _hear_appeals(part, appeals, shift_right_signed(VETTED * usual, FRACTION_BITS))
     memory[part + Q_STANDING_ROUND] = memory[part + Q_STANDING_ROUND] + 1
 
 
@@ -95,6 +101,17 @@ def _add(part: int, number: int, place: int, increment: int) -> None:
 def _score(part: int, place: int) -> int:
     """Return a trainer's score."""
     return memory[part + Q_SCORES + place]
+
+
+def _part(part: int, scored: int) -> tuple[int, int]:
+    """Return the list's trainers that are not locked out, who alone have a say in the round, and the others."""
+    heard, appeals = allocate(1 + memory[scored]), allocate(1 + memory[scored])
+    for index in range(1, memory[scored] + 1):
+        place = memory[scored + index]
+        target = appeals if is_locked_out(part, place) == 1 else heard
+        memory[target] = memory[target] + 1
+        memory[target + memory[target]] = place
+    return heard, appeals
 
 
 def _choose(part: int, scored: int) -> int:
@@ -137,7 +154,7 @@ def _learn(part: int, scored: int, chosen: int) -> None:
     for index in range(1, memory[scored] + 1):
         place = memory[scored + index]
         _add(part, REPORTS, place, 1)
-        _add(part, SCORED, place, 1)
+        _add(part, SCORED, place, 1 - is_locked_out(part, place))
         if is_quiet(part) == 0:
             _add(part, PRECISION, place, (strength * strength << PRECISION_BITS) // variance)
             told = strength * _score(part, place) << PRECISION_BITS
@@ -273,16 +290,16 @@ def is_locked_out(part: int, place: int) -> int:
     return 1 if _cell(part, LOCKED_UNTIL, place) > memory[part + Q_STANDING_ROUND] else 0
 
 
-def _judge(part: int, scored: int, chosen: int, hits: int) -> None:
-    """Say who is vetted or locked out by now, and what each report weighs and earns."""
-    middle_utility, middle = reference(part), median_of(_scores(part, chosen), memory[chosen])
-    full = larger(FULL_WEIGHT * middle_utility >> FRACTION_BITS, 1)
-    cap = REWARD_CAP * middle_utility >> FRACTION_BITS
+def _judge(part: int, scored: int, chosen: int, hits: int, usual: int) -> None:
+    """Say who is vetted or locked out by now, and what each report weighs and earns; `usual`: the median's utility."""
+    middle = median_of(_scores(part, chosen), memory[chosen])
+    full = larger(FULL_WEIGHT * usual >> FRACTION_BITS, 1)
+    cap = REWARD_CAP * usual >> FRACTION_BITS
     for index in range(1, memory[scored] + 1):
         place = memory[scored + index]
         utility = utility_of(part, place)
         judged = _fallen(part, place, middle)
-        if _vet(part, place, utility, middle_utility) == 1 and is_quiet(part) == 0:
+        if _vet(part, place, utility, usual) == 1 and is_quiet(part) == 0:
             judged = IS_LOCKED
         positive = 0
         if judged == 0 and _cell(part, IS_VETTED, place) == 1:
@@ -295,15 +312,15 @@ def _judge(part: int, scored: int, chosen: int, hits: int) -> None:
             _lock(part, place)
 
 
-def _vet(part: int, place: int, utility: int, middle: int) -> int:
+def _vet(part: int, place: int, utility: int, usual: int) -> int:
     """Return 1 if a trainer is useless for sure, else 0; end its probation if it is good for sure."""
     if _cell(part, REPORTS, place) < REPORTS_MIN:
         return 0
     precision = smaller(_precision(part, place), SURE_MAX)
-    good = utility - shift_right_signed(VETTED * middle, FRACTION_BITS)
+    good = utility - shift_right_signed(VETTED * usual, FRACTION_BITS)
     if _surely(good, precision, VETTED_DEVIATIONS) == 1:
         memory[column(part, IS_VETTED) + place] = 1
-    bad = shift_right_signed(USELESS * middle, FRACTION_BITS) - utility
+    bad = shift_right_signed(USELESS * usual, FRACTION_BITS) - utility
     return _surely(bad, precision, USELESS_DEVIATIONS)
 
 
@@ -326,3 +343,18 @@ def _lock(part: int, place: int) -> None:
     memory[column(part, WINDOW_INFORMATION) + place] = 0
     memory[column(part, REPORTS) + place] = 0
     memory[column(part, IS_VETTED) + place] = 0
+
+
+def _hear_appeals(part: int, appeals: int, level: int) -> None:
+    """End the locks of those whose scores under them show that their utility is above a level for sure."""
+    if is_quiet(part) == 1:
+        return
+    for index in range(1, memory[appeals] + 1):
+        place = memory[appeals + index]
+        information = _cell(part, INFORMATION, place) + (PRIOR_PRECISION * level >> FRACTION_BITS)
+        precision = _precision(part, place)
+        estimate = clip(divide_down(information << FRACTION_BITS, precision), UTILITY_MAX)
+        known = smaller(precision, SURE_MAX)
+        useful = _surely(estimate - level, known, APPEAL_DEVIATIONS) == 1
+        if useful and _cell(part, REPORTS, place) >= REPORTS_MIN:
+            memory[column(part, LOCKED_UNTIL) + place] = memory[part + Q_STANDING_ROUND] + 1
