@@ -157,6 +157,13 @@ def test_a_refusal_is_said_and_a_round_whose_model_says_nothing_is_missed(tmp_pa
         await found.close()
         assert said(found).count(("record_not_taken", 2)) == 4
 
+        late = Validators(models(), final=1, answer=Verdict("too-late"))
+        late.on_record = late.finish
+        found = process(tmp_path / "late", late)
+        await found.measure()
+        await found.close()
+        assert ("record_late", 2) in said(found)
+
         silent = Validators([b"no model", b"none either", b""], final=0)
         found = process(tmp_path / "silent", silent)
         for number in (1, 2):

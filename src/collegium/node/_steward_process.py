@@ -102,10 +102,10 @@ class StewardProcess:
 
     async def _round(self, header: FinalHeader | None) -> FinalHeader:
         """Send the record of the round after a final header; return the next final one."""
-        number, bringing = _number(header), None
+        number, bringing, taken = _number(header), None, set[int]()
         data = None if header is None else await self._record(header)
         if data is not None:
-            bringing = asyncio.ensure_future(self._bring(number, data))
+            bringing = asyncio.ensure_future(self._bring(number, data, taken))
         try:
             found = None
             while found is None:
@@ -115,6 +115,8 @@ class StewardProcess:
                 bringing.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await bringing
+        if data is not None and not taken:
+            self.log.warning("record_late", round=number)
         await self._compute(lambda: self.disk.forget(number))
         return found
 
@@ -134,9 +136,9 @@ class StewardProcess:
         await self._compute(lambda: self.disk.keep(number, data, self.steward.told[number]))
         return data
 
-    async def _bring(self, number: int, data: bytes) -> None:
+    async def _bring(self, number: int, data: bytes, taken: set[int]) -> None:
         """Bring a record to every member of the epoch while its round lasts; it is sent when a quorum has taken it."""
-        taken, quorum = set[int](), self.client.epochs.of_round(number).epoch_set.quorum
+        quorum = self.client.epochs.of_round(number).epoch_set.quorum
 
         def told(validator: int, verdict: Verdict | CollegiumError) -> None:
             if isinstance(verdict, Verdict) and verdict.outcome in ("admitted", "kept"):
