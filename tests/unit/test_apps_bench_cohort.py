@@ -42,6 +42,15 @@ def test_a_poisoner_loses_its_influence_and_the_honest_keep_theirs() -> None:
     assert play_cohort(experiment(), 1) == played != play_cohort(experiment(), 2)
 
 
+def test_where_places_are_drawn_a_round_pays_those_drawn() -> None:
+    whole = experiment()
+    few = replace(whole, trainers=replace(whole.trainers, minimum=2, places=3))
+    every, drawn = play_cohort(replace(few, trainers=replace(few.trainers, places=0)), 1), play_cohort(few, 1)
+    assert 0 < sum(entry.points for entry in drawn.trainers) < 0.7 * sum(entry.points for entry in every.trainers)
+    assert drawn.auc > 0.75
+    assert play_cohort(few, 1) == drawn
+
+
 def test_without_stewards_there_is_nothing_to_play() -> None:
     with pytest.raises(NoStewardsError, match=r"no section \[stewards\]"):
         play_cohort(replace(experiment(), stewards=None), 1)

@@ -20,11 +20,13 @@ from collegium.incentives import (
     OrderedRecord,
     QualityState,
     ReportScore,
+    RoundPlaces,
     StewardRecord,
     first_quality_state,
     fold_round,
     normalise_direction,
     report_scale,
+    round_places,
 )
 from collegium.learning import ModelSpec, Rule, TrainerRows
 from collegium.node import Experiment, QualitySettings, read_data, spoil_trainers
@@ -142,14 +144,24 @@ class _Game:
         state = first_quality_state(settings.policy, accounts, stewards, len(parameters))
         weight_sum = np.zeros(count, np.int64)
         for number in range(1, self.experiment.task.rounds + 1):
-            updates = np.stack([self._update(parameters, *held) for held in self.trainers])
-            weight_sum += state.weights if state.has_direction else 0
-            reports = [self._score(state, accounts[place], update) for place, update in enumerate(updates)]
+            found = self._places(state, number)
+            updates = np.zeros((count, len(parameters) + 1), np.int64)
+            for place in np.flatnonzero((found.hits > 0) | (found.appeals > 0)):
+                updates[place] = self._update(parameters, *self.trainers[place])
+            weight_sum += found.weights if state.has_direction else 0
+            sent = np.flatnonzero(updates[:, -1])
+            reports = [self._score(state, accounts[place], updates[place]) for place in sent]
             records = self._records(stewards, number, parameters)
-            total = state.weights @ updates
-            state = fold_round(fold, state, number, total[:-1], int(total[-1]), reports, records)
+            total = found.weights @ updates
+            state = fold_round(fold, state, number, total[:-1], int(total[-1]), reports, records, found.hits)
             parameters = learning.apply_total(self.spec, self.rule, parameters, total)
         return state, weight_sum, parameters
+
+    def _places(self, state: QualityState, number: int) -> RoundPlaces:
+        """Return who may report in a round: those whom a beacon draws, where the experiment wants that."""
+        settings = self.experiment.trainers
+        beacon = self.generator.bytes(32) if settings.places else bytes(32)
+        return round_places(self.settings.policy, state, number, beacon, settings.places, settings.minimum)
 
     def _update(self, parameters: Integers, features: Integers, labels: Integers) -> Integers:
         return learning.local_update(self.spec, self.rule, parameters, features, labels, self.generator.bytes(32))
