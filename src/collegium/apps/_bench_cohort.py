@@ -146,10 +146,10 @@ class _Game:
         for number in range(1, self.experiment.task.rounds + 1):
             found = self._places(state, number)
             updates = np.zeros((count, len(parameters) + 1), np.int64)
-            for place in np.flatnonzero((found.hits > 0) | (found.appeals > 0)):
+            for place in np.flatnonzero((found.hits > 0) | (found.appeals > 0)).tolist():
                 updates[place] = self._update(parameters, *self.trainers[place])
             weight_sum += found.weights if state.has_direction else 0
-            sent = np.flatnonzero(updates[:, -1])
+            sent = np.flatnonzero(updates[:, -1]).tolist()
             reports = [self._score(state, accounts[place], updates[place]) for place in sent]
             records = self._records(stewards, number, parameters)
             total = found.weights @ updates
