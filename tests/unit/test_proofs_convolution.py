@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -46,6 +47,7 @@ from collegium.proofs import (
     verify_training,
 )
 
+FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 LESSONS = {
     "one channel": Lesson(ModelSpec("mlp", 20, (3,), patches=Patches(5, 4, 1, 2)), SMALL, 13),
     "stride": Lesson(
@@ -273,7 +275,7 @@ def test_no_patchs_vector_can_be_another(name: str) -> None:
     case = true_case(name)
     for number, pair in enumerate(case.tensors.inner[0]):  # type: ignore[attr-defined]
         for part, grid in enumerate((pair.first, pair.second)):
-            for entry in range(grid.width):
+            for entry in range(min(part, grid.width - 1), grid.width, 1 if FULL else 3):
                 row, slot = entry_at(case.program.layout, grid, entry)
 
                 def change(messages: Any, row: int = row, slot: int = slot) -> None:
