@@ -1,5 +1,6 @@
 """Puts the stages of this folder where its tests can import them, and plays one run for all of them."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,33 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from _chain_stage import DEVELOPMENT_KEYS, running_anvil
 from _run_stage import PROVED, Copy, PlayedRun, play, write_experiment
+
+from collegium.node import _chain_check as chain_check
+from collegium.settlement import EmbeddedChain, Transcript
+
+CHAINS_MAX = 8
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _executed_once() -> Iterator[None]:
+    """Execute a transcript once in each process, nine tenths of what verifying a small run takes; with
+    COLLEGIUM_FULL=1 every time. One that differs in any bit is executed.
+    """
+    executed: dict[Transcript, EmbeddedChain] = {}
+    verify_replay = chain_check.verify_replay
+
+    def verify_new(transcript: Transcript) -> EmbeddedChain:
+        chain = executed.get(transcript)
+        if chain is None or (chain.state_root, chain.receipts) != (transcript.state_root, transcript.receipts):
+            chain = executed[transcript] = verify_replay(transcript)
+            if len(executed) > CHAINS_MAX:
+                del executed[next(iter(executed))]
+        return chain
+
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("COLLEGIUM_FULL") != "1":
+            patch.setattr(chain_check, "verify_replay", verify_new)
+        yield
 
 
 @pytest.fixture(scope="session")
