@@ -22,6 +22,7 @@ from collegium.aggregation import OpenedSum, Upload
 from collegium.consensus import Ballot, Vote
 from collegium.crypto import AccountKey, hash_fields
 from collegium.node import (
+    Courtroom,
     Federation,
     MachineCourtroom,
     Player,
@@ -46,7 +47,6 @@ from collegium.settlement import (
     MachineRun,
     ModelStepTrace,
     attach_court,
-    read_courts,
     read_disputes,
     read_dissection_game,
     read_dissections,
@@ -318,12 +318,10 @@ class Stage:
             ask(self.node, "evm_increaseTime", 7 * HOUR_S)
             ask(self.node, "evm_mine")
 
-    def stand_up(self) -> None:
-        """Have the liar claim the trace of its lie as soon as it is disputed."""
-        assert self.run.site is not None
+    def stand_up(self, room: Courtroom) -> None:
+        """Have the liar claim the trace of its lie before a court for model steps, as soon as it is disputed."""
         chain = JsonRpcChain(self.node)
-        (model, *_) = read_courts(chain, self.run.site.disputes)
-        court = attach_court(chain, model, self.run.deployment.block)
+        court = attach_court(chain, room.address, self.run.deployment.block)
         number = len(read_disputes(chain, court))  # the next one
         self.liar = DefenderAtChain(DisputeMoves(chain, court, LIAR), lying_trace(self.run), number)
 

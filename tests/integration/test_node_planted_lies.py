@@ -29,11 +29,11 @@ from _planted_lies import (
 from _run_stage import check
 
 from collegium.lineage import MissingObjectError
-from collegium.node import MachineCourtroom, ModelCourtroom, WatchPlan, courtrooms, watch_run
+from collegium.node import MachineCourtroom, WatchPlan, courtrooms, watch_run
 from collegium.settlement import (
     JsonRpcChain,
     attach,
-    is_final,
+    is_dissection_final,
     read_checkpoints,
     read_member,
     read_owed,
@@ -62,7 +62,7 @@ def stakes(place: Stage) -> list[int]:
 def test_a_model_that_a_committee_agreed_on_costs_its_signers_half_their_stakes(node: str, tmp_path: Path) -> None:
     run = lied_run(node, tmp_path, Lie("model step", committee=wrong_model))
     place = stage(node, run.path)
-    place.stand_up()
+    place.stand_up_before_the_machine()
     finding = watch_run(
         place.run, courtrooms(place.run), WatchPlan(challenge=True), place.player(), place.said.append, place.wait
     )
@@ -78,10 +78,10 @@ def test_a_model_that_a_committee_agreed_on_costs_its_signers_half_their_stakes(
     deployment = place.run.deployment
     assert read_refuter(chain, place.run.site.disputes, place.run.headers[LIED_ROUND].digest) == WATCHER.address
     assert read_owed(chain, deployment.registry, WATCHER.address) == voters * STAKE // 20
-    court = courtrooms(place.run)[0]
-    assert isinstance(court, ModelCourtroom)
+    (court,) = courtrooms(place.run)
+    assert isinstance(court, MachineCourtroom)
     (first, second) = read_checkpoints(chain, attach(chain, deployment.settlement, deployment.block))
-    assert not is_final(chain, court.court, second.digest if first.last_round < LIED_ROUND else first.digest)
+    assert not is_dissection_final(chain, court.court, second.digest if first.last_round < LIED_ROUND else first.digest)
     # a second watcher, or the same after a kill, takes nothing twice and says so
     again = stage(node, run.path)
     watch_run(again.run, courtrooms(again.run), WatchPlan(challenge=True), again.player(), again.said.append)

@@ -13,6 +13,8 @@ from _run_stage import PlayedRun
 
 from collegium.apps.cli import main
 from collegium.node import (
+    Courtroom,
+    MachineCourtroom,
     NotOnANodeError,
     RecordMismatchError,
     WatchPlan,
@@ -73,7 +75,8 @@ def honest(node: str, tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
 def test_a_court_of_another_task_or_rule_is_refused(node: str, lied: PlayedRun) -> None:
     place = stage(node, lied.path)
     run, chain = place.run, JsonRpcChain(node)
-    own, machine = courtrooms(run)
+    (own,) = courtrooms(run)  # the machine's: the task's work is programs
+    assert isinstance(own, MachineCourtroom)
     found = found_courtroom(run, place.player(), TERMS)
     assert [room.address for room in courtrooms(run, found.address)] == [found.address]
     court = attach_court(chain, found.address, run.deployment.block)
@@ -83,8 +86,8 @@ def test_a_court_of_another_task_or_rule_is_refused(node: str, lied: PlayedRun) 
     with pytest.raises(ChainAnswerError, match="the court is about"):
         check_court(chain, court, replace(run.deployment, settlement=bytes(20)), run.rule)
     assert run.site is not None
-    assert read_courts(chain, run.site.disputes) == (own.address, machine.address)
-    assert [room.address for room in courtrooms(run, run.site.disputes)] == [own.address, machine.address]
+    assert read_courts(chain, run.site.disputes) == (own.address,) == (run.site.disputes,)
+    assert [room.address for room in courtrooms(run, run.site.disputes)] == [own.address]
     with pytest.raises(ChainAnswerError, match="the disputes of Slashing is"):
         check_site(chain, run.deployment, replace(run.site, disputes=found.address))
     with pytest.raises(ChainAnswerError, match="take stakes, expected"):
@@ -121,10 +124,10 @@ def test_an_honest_run_is_followed_to_its_end_and_another_record_is_refused(
         watch(replace(run, rounds=load_watched(lied.path).rounds), lambda line: None)
 
 
-def dispute_a_right_header(place: Stage, number: int = LIED_ROUND) -> int:
-    """The liar disputes a model that is right; return the dispute's number."""
+def dispute_a_right_header(place: Stage, room: Courtroom, number: int = LIED_ROUND) -> int:
+    """The liar disputes a model that is right before a court for model steps; return the dispute's number."""
     run, chain = place.run, JsonRpcChain(place.node)
-    court = attach_court(chain, courtrooms(run)[0].address, run.deployment.block)
+    court = attach_court(chain, room.address, run.deployment.block)
     checkpoints = read_checkpoints(chain, attach(chain, run.deployment.settlement, run.deployment.block))
     checkpoint = next(found for found in checkpoints if found.first_round <= number <= found.last_round)
     digests = [header.digest for header in run.headers[checkpoint.first_round : checkpoint.last_round + 1]]
@@ -140,11 +143,12 @@ def dispute_a_right_header(place: Stage, number: int = LIED_ROUND) -> int:
 @pytest.mark.slow
 def test_a_right_header_is_defended_until_it_is_final(node: str, honest: PlayedRun) -> None:
     place = stage(node, honest.path)
-    number = dispute_a_right_header(place)
+    rooms = [found_courtroom(place.run, place.player()), *courtrooms(place.run)]
+    number = dispute_a_right_header(place, rooms[0])
     plan = WatchPlan(defend=True)
-    assert watch_run(place.run, courtrooms(place.run), plan, place.player(), place.said.append, place.wait) is None
+    assert watch_run(place.run, rooms, plan, place.player(), place.said.append, place.wait) is None
     chain = JsonRpcChain(node)
-    court = attach_court(chain, courtrooms(place.run)[0].address, place.run.deployment.block)
+    court = attach_court(chain, rooms[0].address, place.run.deployment.block)
     assert read_dispute(chain, court, number).state is DisputeState.UPHELD
     assert sum("window of rounds" in line for line in place.said) == 4  # two checkpoints before two courts
     assert any(line.startswith("  defend") for line in place.said)
@@ -156,7 +160,8 @@ def test_a_right_header_is_defended_until_it_is_final(node: str, honest: PlayedR
 @pytest.mark.slow
 def test_a_challenger_goes_on_after_a_kill(node: str, lied: PlayedRun) -> None:
     place = stage(node, lied.path)
-    place.stand_up()
+    rooms = [found_courtroom(place.run, place.player())]
+    place.stand_up(rooms[0])
     found = watch(place.run, place.said.append)
     assert found is not None
     waited = []
@@ -168,8 +173,8 @@ def test_a_challenger_goes_on_after_a_kill(node: str, lied: PlayedRun) -> None:
         place.wait()
 
     with pytest.raises(KeyboardInterrupt):
-        challenge(place.run, *found, courtrooms(place.run), replace(place.player(), wait=killed))
-    state = challenge(place.run, *found, courtrooms(place.run), place.player())
+        challenge(place.run, *found, rooms, replace(place.player(), wait=killed))
+    state = challenge(place.run, *found, courtrooms(place.run, rooms[0].address), place.player())
     assert state is DisputeState.REFUTED
     assert any("goes on" in line for line in place.said)
 
@@ -179,13 +184,14 @@ def test_a_challenger_goes_on_after_a_kill(node: str, lied: PlayedRun) -> None:
 def test_right_headers_are_defended_though_another_one_is_wrong(node: str, lied: PlayedRun) -> None:
     """A bad quorum could else end a watcher's defence of the headers before, by one that is wrong."""
     place = stage(node, lied.path)
-    number = dispute_a_right_header(place, LIED_ROUND - 1)
+    rooms = [found_courtroom(place.run, place.player())]
+    number = dispute_a_right_header(place, rooms[0], LIED_ROUND - 1)
     plan = WatchPlan(challenge=True, defend=True)
-    found = watch_run(place.run, courtrooms(place.run), plan, place.player(), place.said.append, place.wait)
+    found = watch_run(place.run, rooms, plan, place.player(), place.said.append, place.wait)
     assert found is not None
     assert found.round == LIED_ROUND
     chain = JsonRpcChain(node)
-    court = attach_court(chain, courtrooms(place.run)[0].address, place.run.deployment.block)
+    court = attach_court(chain, rooms[0].address, place.run.deployment.block)
     assert read_dispute(chain, court, number).state is DisputeState.UPHELD
     assert any(line.startswith("  collect") for line in place.said)
 

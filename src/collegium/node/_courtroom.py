@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from collegium.crypto import Digest
 from collegium.settlement import (
     MODEL_STEP,
+    Chain,
     ChallengerAtChain,
     ContractRefusedError,
     Court,
@@ -25,7 +27,6 @@ from collegium.settlement import (
     ModelStepTrace,
     TransactionFailedError,
     TransactionRefusedError,
-    attach,
     attach_court,
     check_court,
     check_site,
@@ -33,7 +34,6 @@ from collegium.settlement import (
     has_fallen,
     header_opening,
     is_final,
-    read_checkpoints,
     read_courts,
     read_dispute,
     read_disputes,
@@ -46,6 +46,7 @@ from collegium.settlement import (
 from ._machine_court import attach_machine_court
 from ._public_work import PublicRecord
 from ._watch import Finding, Player, WatchedRun, model_trace_of
+from ._windows import start_windows
 from ._work_terms import work_terms
 
 __all__ = ["FOUNDED_FOR", "Courtroom", "ModelCourtroom", "courtrooms", "found_courtroom"]
@@ -124,16 +125,8 @@ class ModelCourtroom:
     def defend(self, run: WatchedRun, player: Player) -> bool:
         """Start windows, stand up for right headers, and answer; a header that is wrong is not defended."""
         moves = DisputeMoves(JsonRpcChain(run.url), self.court, player.account)
-        chain, court, over = moves.chain, self.court, True
-        deployment = attach(chain, run.deployment.settlement, run.deployment.block)
-        for checkpoint in read_checkpoints(chain, deployment):
-            started = partial(window_started, chain, court, checkpoint.digest)
-            with unless_overtaken(started):
-                if not started():
-                    receipt = moves.start(checkpoint)
-                    rounds = f"{checkpoint.first_round}-{checkpoint.last_round}"
-                    player.say(f"window of rounds {rounds} started: {receipt.gas:,} gas")
-            over &= is_final(chain, court, checkpoint.digest) or has_fallen(chain, court, checkpoint.digest)
+        chain, court = moves.chain, self.court
+        over = start_windows(run, moves, partial(window_started, chain, court), self._is_over(chain), player)
         rounds_of = {header.digest: header.round for header in run.headers}
         for opened in read_disputes(chain, court):
             if opened.number in self._ended:
@@ -144,6 +137,9 @@ class ModelCourtroom:
             elif not state.offer and opened.header in rounds_of:
                 self._answer(run, moves, opened.number, rounds_of[opened.header], player)
         return over
+
+    def _is_over(self, chain: Chain) -> Callable[[Digest], bool]:
+        return lambda checkpoint: is_final(chain, self.court, checkpoint) or has_fallen(chain, self.court, checkpoint)
 
     def _answer(self, run: WatchedRun, moves: DisputeMoves, number: int, round_number: int, player: Player) -> None:
         if number not in self._defences:

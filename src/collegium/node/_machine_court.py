@@ -6,10 +6,11 @@ header is the kind of work to dispute, one that accepts is a claim to stand up w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.settlement import (
     PARTS,
@@ -34,14 +35,12 @@ from collegium.settlement import (
     RunDefenderAtChain,
     TransactionFailedError,
     TransactionRefusedError,
-    attach,
     attach_dissections,
     check_dissections,
     deploy_dissections,
     dissection_window_started,
     has_dissection_fallen,
     is_dissection_final,
-    read_checkpoints,
     read_dissection,
     read_dissections,
     read_owed,
@@ -51,6 +50,7 @@ from collegium.settlement import (
 
 from ._public_work import PublicRecord
 from ._watch import Finding, Player, WatchedRun
+from ._windows import start_windows
 from ._work_terms import convicting_kinds, convicting_programs, convicting_works
 
 __all__ = [
@@ -152,17 +152,9 @@ class MachineCourtroom:
     def defend(self, run: WatchedRun, player: Player) -> bool:
         """Stand up for right headers that somebody disputes, and answer; tell whether all is final or fell."""
         moves = DissectionMoves(JsonRpcChain(run.url), self.court, player.account)
-        chain, court, over = moves.chain, self.court, True
-        deployment = attach(chain, run.deployment.settlement, run.deployment.block)
-        for checkpoint in read_checkpoints(chain, deployment):
-            started = partial(dissection_window_started, chain, court, checkpoint.digest)
-            with unless_overtaken(started):
-                if not started():
-                    receipt = moves.start(checkpoint)
-                    rounds = f"{checkpoint.first_round}-{checkpoint.last_round}"
-                    player.say(f"window of rounds {rounds} started: {receipt.gas:,} gas")
-            final = is_dissection_final(chain, court, checkpoint.digest)
-            over &= final or has_dissection_fallen(chain, court, checkpoint.digest)
+        chain, court = moves.chain, self.court
+        started = partial(dissection_window_started, chain, court)
+        over = start_windows(run, moves, started, self._is_over(chain), player)
         rounds_of = {header.digest: header.round for header in run.headers}
         for number, (kind, statement) in read_dissections(chain, court).items():
             if number in self._ended:
@@ -173,6 +165,11 @@ class MachineCourtroom:
             elif not state.offer and statement in rounds_of:
                 self._answer(moves, number, kind, rounds_of[statement], player)
         return over
+
+    def _is_over(self, chain: Chain) -> Callable[[Digest], bool]:
+        return lambda checkpoint: (
+            is_dissection_final(chain, self.court, checkpoint) or has_dissection_fallen(chain, self.court, checkpoint)
+        )
 
     @cached_property
     def _programs(self) -> tuple[Program, ...]:

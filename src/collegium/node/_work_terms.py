@@ -36,10 +36,11 @@ _COMPILED_MAX = 64  # programs that are kept
 
 
 def court_rules(genesis: Genesis, experiment: Experiment, task: LearningTask) -> CourtRules | None:
-    """Return what the courts of a task hold; None where the task has none.
+    """Return what the court of a task holds; None where the task has none.
 
-    Where the programs do not hold for a task, its courts are the one for model steps. That one knows models of
-    statistics and parameters alone: a task with stewards, whose models hold a state of quality too, is founded without.
+    It is that of the machine, in which a right header stands under one bond. Where the programs do not hold for a task,
+    it is the one for model steps, which knows models of statistics and parameters alone: a task with stewards, whose
+    models hold a state of quality too, is founded without.
 
     Raises:
         WorkTermsError: the task has stewards, and the programs do not hold for it.
@@ -55,7 +56,7 @@ def court_rules(genesis: Genesis, experiment: Experiment, task: LearningTask) ->
                 f"{error}; no other court knows a task with stewards: set chain.courts to false"
             ) from error
         return CourtRules(rule)
-    return CourtRules(rule, convicting_kinds(terms), terms.levels)
+    return CourtRules(None, convicting_kinds(terms), terms.levels)
 
 
 def convicting_works(terms: WorkTerms) -> tuple[PublicWork, ...]:

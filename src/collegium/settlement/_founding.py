@@ -1,8 +1,8 @@
 """Founding a task with everything that can take a stake: which contracts, where each will stand, and what creates it.
 
 The registry names the contract that may slash, which names the registry and the court that it asks; so where each will
-stand is foretold from the deployer's nonces. A task whose public work is programs has two courts, and one more contract
-that is asked for both. Whoever checks a task's chain foretells the same and compares.
+stand is foretold from the deployer's nonces. A task with several courts has one more contract, that
+asks them all. Whoever checks a task's chain foretells the same and compares.
 """
 
 from __future__ import annotations
