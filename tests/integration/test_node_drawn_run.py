@@ -12,12 +12,14 @@ from _run_stage import PROVED, PlayedRun, check, play, write_experiment
 from collegium.consensus import RoundEntry
 from collegium.node import read_public_record
 from collegium.node._quality import QualityRule
+from collegium.node._watch import load_watched, recompute
 from collegium.settlement import KnownStretches, MachineRun, compile_program, public_works
 
 pytestmark = pytest.mark.slow
 
 DRAWN = ("[schema]", "[trainers]\nminimum = 2\nplaces = 2\n[stewards]\ncount = 1\n[schema]")
 CHANGES = (PROVED, DRAWN)
+NODE = "http://127.0.0.1:1"  # which nobody asks
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,7 @@ def test_those_who_are_drawn_report_and_no_round_waits_for_the_others(run: Playe
 def test_the_draw_is_redone_by_who_verifies_and_by_the_programs(run: PlayedRun) -> None:
     verdict = check(run.path, run.anchor)
     assert verdict.ok, verdict.failure
+    assert [recompute(load_watched(run.path, NODE), number) for number in range(3)] == [None] * 3
     for name in ("weights", "quality"):
         for number in range(1, 3):
             assert accepted(run, name, number), (name, number)
@@ -73,5 +76,8 @@ def test_a_close_with_somebody_who_is_not_drawn_is_found_and_refuted(
     assert rounds[1]["admitted"] == 4
     assert np.sum([trainer["drawn"] for trainer in trainers]) == 2
     assert "is not drawn for round 1" in str(check(found.path, found.anchor).failure)
+    finding = recompute(load_watched(found.path, NODE), 1)
+    assert finding is not None
+    assert finding.work == "weights"
     assert not accepted(found, "weights", 1)
     assert accepted(found, "weights", 0)
