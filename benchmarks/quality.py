@@ -49,16 +49,17 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
 
 def rounds_table(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the table of attackers that choose their rows: worth by rule, then what they and the honest come to."""
-    names = ("as rounds do it", "attackers", "ours", "no lag", "mean", "lost, most", "", "their weight", "their pay")
-    yield f"| {' | '.join((*names, 'honest locked', 'honest without weight'))} |"
-    yield "|---" * 11 + "|"
+    names = ("as rounds do it", "attackers", "ours", "no lag", "mean", "the honest alone", "lost, most", "")
+    yield f"| {' | '.join((*names, 'their weight', 'their pay', 'honest locked', 'honest without weight'))} |"
+    yield "|---" * 12 + "|"
     for row in rows:
         ours, least, most = row["rules"]["ours"]
         cells = [
             f"{ours:.3f} ({least:.3f}-{most:.3f})",
             *(f"{row['rules'][name][0]:.3f}" for name in ("ours, no lag", "mean")),
         ]
-        cells += [f"{row['lost']:.3f}" if "lost" in row else "-", verdict(row)]
+        cells += [f"{row[name]:.3f}" if name in row else "-" for name in ("alone", "lost")]
+        cells.append(verdict(row))
         nobody = row["name"].endswith("no attackers")
         cells += ["-" if nobody else f"{row[name]:.3f}" for name in ("influence", "pay")]
         cells += [f"{row[name]:.3f}" for name in ("locked", "unheard")]

@@ -19,7 +19,7 @@ from collegium.apps._quality_peer import PEERS, find_byzfl, peer_rule
 from collegium.apps._quality_play import Played, attackers_of, play
 from collegium.apps._quality_rounds import POISONS, Rounds, poisoned
 from collegium.apps._quality_rules import Everyone, Settings, _exact
-from collegium.apps._quality_trigger import TriggerWatch, invert_trigger, with_backdoor
+from collegium.apps._quality_trigger import TriggerGradient, TriggerWatch, invert_trigger, unlearning, with_backdoor
 from collegium.apps._quality_worth import (
     coalition_values,
     correlation,
@@ -33,7 +33,7 @@ from collegium.incentives import encode_standing
 from collegium.learning import AttackError, AttackPlan
 
 DEMO = Path(_bench_quality.__file__).parent / "demo" / "demo.toml"
-TINY = Size(1, 6, (0.3,), (), (0.5,), 30, 3)
+TINY = Size(1, 6, (0.3,), (), (0.5,), 30, 3, 1)
 BLOBS = blobs(0)
 
 
@@ -249,7 +249,26 @@ def test_a_watch_quarantines_those_who_teach_a_trigger_and_nobody_else() -> None
     assert not watch.quarantined[~bad].any()
 
 
+def test_what_unlearns_a_trigger_has_length_one_and_none_of_what_clean_rows_ask_for() -> None:
+    rows, labels = BLOBS.shards[0]
+    model = Rounds.of(BLOBS, 0).play(6).model
+    found = unlearning(BLOBS, model, rows, labels)
+    assert np.isclose(np.linalg.norm(found), 1)
+    assert abs(found @ BLOBS.steward_gradient(model, 0)) < 1e-6
+    said, alone = TriggerGradient(BLOBS)(model, 0), BLOBS.steward_gradient(model, 0)
+    assert np.isclose(np.linalg.norm(said), np.sqrt(5) * np.linalg.norm(alone), rtol=1e-4)
+
+
 # Worth
+
+
+def test_all_coalitions_train_as_each_would_by_itself() -> None:
+    small = replace(BLOBS, labels=BLOBS.labels[:3], features=BLOBS.features[:3])
+    for federation in (small, replace(small, batch=0, steps=1)):
+        generator, model = np.random.default_rng((0, 4)), federation.first_model(0)
+        for _ in range(3):
+            model = model - federation.train(model, range(3), generator)[[0, 2]].mean(axis=0)
+        assert np.isclose(coalition_values(federation, 3, 0)[0b101], federation.loss_below_nothing(model), atol=1e-6)
 
 
 def test_shapley_values_of_a_game_done_by_hand() -> None:
@@ -284,7 +303,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         return blobs(seed, trainers)
 
     monkeypatch.setattr(_bench_quality, "digits", cloud)
-    monkeypatch.setattr(_bench_quality, "hospitals", lambda seed, config: blobs(seed, 6))
+    monkeypatch.setattr(_bench_quality, "hospitals", lambda seed, config, every=4: blobs(seed, 6))
     monkeypatch.setattr(_bench_quality, "find_byzfl", lambda: None)
 
 

@@ -80,7 +80,7 @@ def test_a_round_with_a_direction_weighs_by_its_scores() -> None:
     after = fold_round(RULE, before, 2, TOTAL, ROWS, reports(*values), RECORDS)
 
     scores, ones = normalise_scores(values, scale), np.ones(5, np.int64)
-    weighed = weigh(RULE.policy, before.standing, ScoredRound(np.arange(5), scores, ones, ones))
+    weighed = weigh(RULE.policy, before.standing, ScoredRound(np.arange(5), scores, 10 * ones, ones))
     assert after.scores.tolist() == scores.tolist()
     assert after.scores[4] == ONE
     assert after.weights.tolist() == weighed.weights.tolist()
@@ -93,6 +93,37 @@ def test_scores_count_rows() -> None:
     one, two = report_scale(before, 10, RULE.noise), report_scale(before, 20, RULE.noise)
 
     assert two.unit << two.shift == pytest.approx(2 * one.unit << one.shift, rel=1e-3)
+
+
+def test_pay_counts_rows_but_for_no_more_than_the_median_report_has() -> None:
+    before = directed()
+
+    def points(*rows: int) -> list[int]:
+        """Of trainers whose rows are worth the same, of which some have more."""
+        said = [
+            ReportScore(account, report_scale(before, count, RULE.noise).unit // 2, count)
+            for account, count in zip(TRAINERS, rows, strict=True)
+        ]
+        return fold_round(RULE, before, 2, TOTAL, ROWS, said, RECORDS).standing.points.tolist()
+
+    few, more, most, third, fourth = points(4, 8, 100, 12, 100)
+    assert (2 * few, 3 * few) == pytest.approx((more, third), rel=0.1)
+    assert (most, fourth) == pytest.approx((third, third), rel=0.1)
+    assert few > 0
+
+
+def test_rows_split_among_names_earn_what_they_did_in_one() -> None:
+    before = directed()
+
+    def earned(*rows: int) -> list[int]:
+        said = [
+            ReportScore(account, report_scale(before, count, RULE.noise).unit // 2, count)
+            for account, count in zip(TRAINERS, rows, strict=False)
+        ]
+        return fold_round(RULE, before, 2, TOTAL, ROWS, said, RECORDS).standing.points.tolist()
+
+    whole, split = earned(30, 30, 30, 30), earned(30, 30, 30, 15, 15)
+    assert sum(split[3:]) == pytest.approx(whole[3], rel=0.05)
 
 
 def test_who_could_have_chosen_its_noise_is_not_scored_and_keeps_its_weight() -> None:

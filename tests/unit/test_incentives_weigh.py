@@ -202,7 +202,7 @@ def array(*values: int) -> np.ndarray:
         {"scores": array(-ONE - 1, 0)},
         {"scores": np.zeros(2)},
         {"hits": array(0, 1)},
-        {"hits": array(1, (1 << 16) + 1)},
+        {"hits": array(1, (1 << 40) + 1)},
         {"stakes": array(1, 1)},
         {"stakes": array(1, -1, 1)},
         {"stakes": array(1 << 60, 1 << 60, 1)},

@@ -71,6 +71,7 @@ class Size:
         alphas: of the digits' Dirichlet deals.
         sybils: names of the swarm.
         small_trainers: trainers of the exact Shapley values: all their coalitions are trained.
+        worth_seeds: deals of them. Ranks of a few trainers are coarse, so these are more.
     """
 
     seeds: int
@@ -80,10 +81,11 @@ class Size:
     alphas: tuple[float, ...]
     sybils: int
     small_trainers: int
+    worth_seeds: int
 
 
-QUICK: Final = Size(2, 40, (0.3,), ("multi-Krum", "NNM + trimmed mean"), (0.5,), 1_000, 6)
-WHOLE: Final = Size(5, 50, (0.1, 0.2, 0.3, 0.45), PEERS, (0.5, 0.1), 10_000, 8)
+QUICK: Final = Size(2, 40, (0.3,), ("multi-Krum", "NNM + trimmed mean"), (0.5,), 1_000, 6, 12)
+WHOLE: Final = Size(5, 50, (0.1, 0.2, 0.3, 0.45), PEERS, (0.5, 0.1), 10_000, 8, 12)
 
 Deal = Callable[[int], Federation]
 
@@ -124,7 +126,12 @@ def quality_rows(
         return
     whole_steps = partial(_whole_steps, config=config)
     parts: dict[str, Callable[[], Iterator[Row]]] = {
-        "rounds": lambda: rounds_rows([*deals, whole_steps], size.shares, size.seeds, min(size.rounds, ROUNDS)),
+        "rounds": lambda: rounds_rows(
+            [*deals, partial(hospitals, config=config, every=2), whole_steps],
+            size.shares,
+            size.seeds,
+            min(size.rounds, ROUNDS),
+        ),
         "attacks": lambda: _attacks(deals, size),
         "turning": lambda: _turning(deals[0], size),
         "lazy": lambda: _lazy(deals, size),
@@ -132,7 +139,7 @@ def quality_rows(
         "sybils": lambda: _sybils(deals[0], size),
         "market": lambda: market_rows(deals[0], size.seeds, 2 * size.rounds, size.sybils),
         "triggers": lambda: trigger_rows(deals[0], size.shares, size.seeds, size.rounds),
-        "worth": lambda: worth_rows([partial(_small, alpha=alpha, size=size) for alpha in (100.0, 0.5)], size.seeds),
+        "worth": lambda: worth_rows(_worth_deals(size, config), size.worth_seeds),
     }
     for name in PARTS if part is None else (part,):
         yield from parts[name]()
@@ -142,6 +149,19 @@ def quality_rows(
 def _whole_steps(seed: int, config: Path) -> Federation:
     """Return the hospitals as the demo trains them: one step on all rows, which count alike."""
     return replace(hospitals(seed, config), name="hospitals, one step on all rows", batch=0, steps=1, rate=1.0)
+
+
+def _worth_deals(size: Size, config: Path) -> list[Deal]:
+    """Return few trainers of digits, and of the hospitals: there of unlike numbers of rows, which count alike."""
+    small: list[Deal] = [partial(_small, alpha=alpha, size=size) for alpha in (100.0, 0.5)]
+    return [*small, partial(_fewer_hospitals, size=size, config=config)]
+
+
+def _fewer_hospitals(seed: int, size: Size, config: Path) -> Federation:
+    whole = _whole_steps(seed, config)
+    chosen = range(0, len(whole.labels), max(len(whole.labels) // size.small_trainers, 1))[: size.small_trainers]
+    rows, labels = [whole.features[place] for place in chosen], [whole.labels[place] for place in chosen]
+    return replace(whole, features=rows, labels=labels)
 
 
 def _small(seed: int, alpha: float, size: Size) -> Federation:

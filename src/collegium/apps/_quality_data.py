@@ -125,6 +125,27 @@ class Federation:
             local -= np.float32(self.rate) * self.gradients(local, rows, labels)
         return model[None] - local
 
+    def train_all(self, models: Floats, generator: np.random.Generator) -> Floats:
+        """Return what every trainer's steps take off each of some models, (trainers, models, parameters).
+
+        Batches are the same for all models.
+        """
+
+        def gradient(local: Floats, rows: Floats, labels: Labels) -> Floats:
+            shapes = (len(local), *rows.shape), (len(local), *labels.shape)
+            return self.gradients(local, np.broadcast_to(rows, shapes[0]), np.broadcast_to(labels, shapes[1]))
+
+        rate, owned = np.float32(self.rate), zip(self.features, self.labels, strict=True)
+        if not self.batch:
+            return np.stack([rate * gradient(models, rows, labels) for rows, labels in owned])
+        local = np.repeat(models[None], len(self.labels), axis=0)
+        for _ in range(self.steps):
+            batches = zip(*self._batches(range(len(self.labels)), generator), strict=True)
+            for trainer, (rows, labels) in enumerate(batches):
+                local[trainer] -= rate * gradient(local[trainer], rows, labels)
+        trained: Floats = models[None] - local
+        return trained
+
     def _whole_steps(self, model: Floats, trainers: Sequence[int]) -> Floats:
         rows = [(self.features[trainer][None], self.labels[trainer][None]) for trainer in trainers]
         return np.float32(self.rate) * np.concatenate([self.gradients(model[None], *pair) for pair in rows])
@@ -276,8 +297,8 @@ def _all_digits() -> tuple[Floats, Labels]:
 
 
 @lru_cache(maxsize=16)
-def hospitals(seed: int, config: Path, stewards: int = 3) -> Federation:
-    """Return the four hospitals of the demo, with the schema of its file: every fourth test row is the stewards'.
+def hospitals(seed: int, config: Path, stewards: int = 3, every: int = 4) -> Federation:
+    """Return the four hospitals of the demo, with the schema of its file: of so many test rows one is the stewards'.
 
     The scaling is that of all trainers' rows, as the demo's round 0 opens it.
     """
@@ -304,10 +325,10 @@ def hospitals(seed: int, config: Path, stewards: int = 3) -> Federation:
         return (features(schema, scaling, rows, rule) / rule.one).astype(np.float32)
 
     test_rows, test_labels = real(split.test), split.test.labels
-    hidden = np.arange(len(test_labels)) % 4 == 0
+    hidden = np.arange(len(test_labels)) % every == 0
     pieces = [np.flatnonzero(hidden)[steward::stewards] for steward in range(stewards)]
     return Federation(
-        name="hospitals",
+        name="hospitals" if every == 4 else f"hospitals, {len(pieces[0])} hidden rows a steward",
         features=[real(trainer.rows) for trainer in split.trainers],
         labels=[trainer.rows.labels for trainer in split.trainers],
         shards=[(test_rows[piece], test_labels[piece]) for piece in pieces],

@@ -52,7 +52,8 @@ PAY_MOST: Final = 0.10
 LOST_MOST: Final = 0.01
 LOST_MOST_LARGE: Final = 0.02
 LARGE_SHARE: Final = 0.45
-POISONS: Final = ("label_flip", "random_labels", "noise_features", "junk", "one_row")
+COPIES: Final = 4
+POISONS: Final = ("label_flip", "random_labels", "noise_features", "junk", "one_row", "copies")
 
 
 def poisoned(federation: Federation, bad: Mask, poison: str, seed: int) -> Federation:
@@ -63,7 +64,7 @@ def poisoned(federation: Federation, bad: Mask, poison: str, seed: int) -> Feder
         bad: who attacks, (trainers,).
         poison: "label_flip" turns labels round, "random_labels" draws them; "noise_features" mixes each feature among
             the rows; "junk" draws both from the features' ranges, as somebody without data would; "one_row" registers
-            one row again and again.
+            one row again and again, "copies" all of its rows `COPIES` times each.
         seed: of what is drawn.
     """
     generator = np.random.default_rng((seed, 11))
@@ -76,6 +77,8 @@ def poisoned(federation: Federation, bad: Mask, poison: str, seed: int) -> Feder
             rows = np.stack([generator.permutation(column) for column in rows.T], axis=1)
         elif poison == "one_row":
             rows, own = np.repeat(rows[:1], len(own), axis=0), np.repeat(own[:1], len(own))
+        elif poison == "copies":
+            rows, own = np.tile(rows, (COPIES, 1)), np.tile(own, COPIES)
         else:
             own = generator.integers(federation.classes, size=len(own))
             if poison == "junk":
@@ -109,6 +112,7 @@ class Rounds:
         weights: every round's, (trainers,).
         locked: who was ever locked out.
         watch: scores updates along a second direction, and names whose weight is nothing (`_quality_trigger`).
+        gradient: what a steward says of a model, instead of its gradient on its hidden rows.
         fresh: whether directions and weights are those of the round itself, which no real round can have: to compare.
     """
 
@@ -122,6 +126,7 @@ class Rounds:
     locked: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
     fresh: bool = False
     watch: Watch | None = None
+    gradient: Callable[[Floats32, int], Floats] | None = None
 
     @classmethod
     def of(
@@ -200,7 +205,8 @@ class Rounds:
     def _records(self) -> list[OrderedRecord]:
         records = []
         for steward, entry in enumerate(self.state.stewards):
-            exact = np.rint(self.federation.steward_gradient(self.model, steward) * float(1 << GRADIENT_BITS))
+            said = (self.gradient or self.federation.steward_gradient)(self.model, steward)
+            exact = np.rint(said * float(1 << GRADIENT_BITS))
             direction = normalise_direction(exact.astype(np.int64))
             nothing = hash_fields("quality-rounds", steward)
             records.append(
@@ -260,11 +266,12 @@ def rounds_rows(
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """Of one run: the model's worth, with equal weights, and without lag; the rest as in `Rounds`."""
+    """Of one run: the model's worth, with equal weights, without lag, of the honest alone; the rest as in `Rounds`."""
 
     worth: float
     equal: float
     fresh: float
+    alone: float
     influence: float
     pay: float
     locked: float
@@ -276,16 +283,25 @@ class _Outcome:
         ours = Rounds.of(federation, seed).play(rounds)
         fresh = Rounds.of(federation, seed, fresh=True).play(rounds)
         equal = Rounds.of(replace(federation, shards=()), seed).play(rounds)
+        alone = equal if not bad.any() else Rounds.of(_without(federation, bad), seed).play(rounds)
         return cls(
             federation.worth(ours.model),
             federation.worth(equal.model),
             federation.worth(fresh.model),
+            federation.worth(alone.model),
             ours.influence(bad),
             ours.pay(bad),
             float(ours.locked[~bad].mean()),
             float(fresh.locked[~bad].mean()),
             ours.unheard(bad),
         )
+
+
+def _without(federation: Federation, bad: Mask) -> Federation:
+    """Return the federation of the honest, whose mean nobody weighs."""
+    honest = np.flatnonzero(~bad).tolist()
+    rows, labels = [federation.features[place] for place in honest], [federation.labels[place] for place in honest]
+    return replace(federation, features=rows, labels=labels, shards=())
 
 
 def _rows(name: str, case: str, clean: Sequence[_Outcome], found: Sequence[_Outcome], target: float) -> Iterator[Row]:
@@ -298,6 +314,8 @@ def _rows(name: str, case: str, clean: Sequence[_Outcome], found: Sequence[_Outc
     if found is not clean:
         lost = max(before.equal - after.worth for before, after in zip(clean, found, strict=True))
         row = with_target(row | {"lost": lost}, round(lost, 4), target)
+        row["alone"] = spread("alone").median
+        row["behind"] = max(outcome.alone - outcome.worth for outcome in found)
     row |= {name_: spread(name_).median for name_ in ("influence", "unheard")}
     mean = float(np.mean([outcome.locked for outcome in found]))
     row |= {"locked": mean, "locked_fresh": float(np.mean([outcome.locked_fresh for outcome in found]))}

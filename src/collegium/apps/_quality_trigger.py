@@ -3,8 +3,9 @@
 A universal trigger (1 - a) x + a p that turns hidden rows of every class into one is sought for each class by gradient
 descent with few changed features preferred (Neural Cleanse, Wang et al., S&P 2019); the class that is cheapest to reach
 is suspect. The gradient that teaches the model those rows' true labels is a second direction to score along: who put
-the trigger in pushes against it. What is common to all hidden rows of a class is taken out of it first. A trial in
-floating point: rounds have one direction, and no trigger is looked for there.
+the trigger in pushes against it. What is common to all hidden rows of a class is taken out of it first. Two trials in
+floating point: a watch that scores along it beside the round's direction and quarantines (`TriggerWatch`), and stewards
+that each add it to their own gradient (`TriggerGradient`): one direction then serves both, and no format changes.
 """
 
 from __future__ import annotations
@@ -16,15 +17,24 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from collegium.incentives import Policy
 from collegium.learning import AttackPlan, stamp
 
 from ._bench_rows import Row, Spread, figure_row, progress, spread_row, with_target
-from ._quality_data import Federation
+from ._quality_data import Federation, Labels
 from ._quality_data import Floats as Floats32
 from ._quality_play import attackers_of
 from ._quality_rounds import Rounds
 
-__all__ = ["Trigger", "TriggerWatch", "invert_trigger", "trigger_rows", "with_backdoor"]
+__all__ = [
+    "Trigger",
+    "TriggerGradient",
+    "TriggerWatch",
+    "invert_trigger",
+    "trigger_rows",
+    "unlearning",
+    "with_backdoor",
+]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -41,6 +51,7 @@ DEVIATION_MIN: Final = 0.05
 SPREAD_MIN: Final = 0.01
 SPREAD_MARGIN: Final = 1.3
 ROUNDS_MIN: Final = 5
+ADDED: Final = 2.0  # lengths of a steward's own gradient that it adds of what unlearns a trigger
 SUCCESS_MOST: Final = 0.10
 LOST_MOST: Final = 0.02
 WRONGLY_MOST: Final = 0.01
@@ -150,18 +161,39 @@ class TriggerWatch:
 
     def look(self, model: Floats32) -> None:
         """Seek a trigger in a model; what unlearns it is the next round's direction."""
-        federation = self.federation
-        rows = np.concatenate([rows for rows, _ in federation.shards])
-        labels = np.concatenate([labels for _, labels in federation.shards])
-        target, mask, pattern = invert_trigger(federation, model, rows)
-        others = labels != target
-        changed = ((1 - mask) * rows[others] + mask * pattern).astype(np.float32)
-        wanted = federation.gradients(model[None], changed[None], labels[others][None])[0].astype(np.float64)
-        groups = [labels == label for label in np.unique(labels)]
-        usual = np.stack([federation.gradients(model[None], rows[g][None], labels[g][None])[0] for g in groups])
-        basis, _ = np.linalg.qr(usual.T.astype(np.float64))
-        wanted -= basis @ (basis.T @ wanted)
-        self.direction = wanted / max(float(np.linalg.norm(wanted)), 1e-12)
+        rows = np.concatenate([rows for rows, _ in self.federation.shards])
+        labels = np.concatenate([labels for _, labels in self.federation.shards])
+        self.direction = unlearning(self.federation, model, rows, labels)
+
+
+@dataclass(frozen=True)
+class TriggerGradient:
+    """Stewards that each seek a trigger on their own rows and add what unlearns it to what they say of a model."""
+
+    federation: Federation
+
+    def __call__(self, model: Floats32, steward: int) -> Floats:
+        """Return a steward's gradient, and `ADDED` times its length along what unlearns the trigger it found."""
+        said = self.federation.steward_gradient(model, steward).astype(np.float64)
+        wanted = unlearning(self.federation, model, *self.federation.shards[steward])
+        return said + ADDED * float(np.linalg.norm(said)) * wanted
+
+
+def unlearning(federation: Federation, model: Floats32, rows: Floats32, labels: Labels) -> Floats:
+    """Return what teaches a model the true labels of rows with the trigger that it is likeliest to know, at norm 1.
+
+    What unstamped rows of any class ask for is taken out.
+    """
+    target, mask, pattern = invert_trigger(federation, model, rows)
+    others = labels != target
+    changed = ((1 - mask) * rows[others] + mask * pattern).astype(np.float32)
+    wanted = federation.gradients(model[None], changed[None], labels[others][None])[0].astype(np.float64)
+    groups = [labels == label for label in np.unique(labels)]
+    usual = np.stack([federation.gradients(model[None], rows[g][None], labels[g][None])[0] for g in groups])
+    basis, _ = np.linalg.qr(usual.T.astype(np.float64))
+    wanted -= basis @ (basis.T @ wanted)
+    direction: Floats = wanted / max(float(np.linalg.norm(wanted)), 1e-12)
+    return direction
 
 
 def trigger_rows(
@@ -180,6 +212,24 @@ def trigger_rows(
     wrongly = float(np.mean([played.watch.quarantined.mean() for played in watched if played.watch is not None]))
     row = figure_row("triggers: honest quarantined, no attackers", case, wrongly, None, f"mean of {seeds} runs")
     yield with_target(row, wrongly, WRONGLY_MOST)
+    yield from _clean_rows(deal, case, seeds, rounds)
+
+
+def _clean_rows(deal: Callable[[int], Federation], case: str, seeds: int, rounds: int) -> Iterator[Row]:
+    """Yield what stewards that look for triggers cost where there are none."""
+    worth, before, unheard = list[float](), list[float](), list[float]()
+    for seed in range(seeds):
+        federation = deal(seed)
+        played = _in_direction(federation, seed, rounds)
+        worth.append(federation.worth(played.model))
+        before.append(federation.worth(Rounds.of(federation, seed).play(rounds).model))
+        unheard.append(played.unheard(np.zeros(len(federation.labels), np.bool_)))
+    lost = max(old - new for old, new in zip(before, worth, strict=True))
+    name, unit = "triggers: worth, in the direction, no attackers", f"beside without it, loses {lost:.3f} at most,"
+    row = spread_row(name, case, Spread.of(worth), Spread.of(before), 1, unit)
+    yield with_target(row | {"lost": lost}, round(lost, 4), LOST_MOST)
+    name = "triggers: honest without weight, in the direction, no attackers"
+    yield figure_row(name, case, float(np.mean(unheard)), None, f"in the end, mean of {seeds} runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +240,9 @@ class _Outcome:
     worth_after: float
     caught: float
     wrongly: float
+    directed: float
+    worth_directed: float
+    pay: float
 
 
 def _played(federation: Federation, trigger: Trigger, share: float, seed: int, rounds: int) -> _Outcome:
@@ -197,6 +250,7 @@ def _played(federation: Federation, trigger: Trigger, share: float, seed: int, r
     spoiled = with_backdoor(federation, bad, trigger)
     watch = TriggerWatch.of(spoiled, seed)
     plain, watched = Rounds.of(spoiled, seed).play(rounds), Rounds.of(spoiled, seed, watch=watch).play(rounds)
+    directed = _in_direction(spoiled, seed, rounds)
     return _Outcome(
         success(federation, plain.model, trigger),
         success(federation, watched.model, trigger),
@@ -204,7 +258,20 @@ def _played(federation: Federation, trigger: Trigger, share: float, seed: int, r
         federation.worth(watched.model),
         float(watch.quarantined[bad].mean()),
         float(watch.quarantined[~bad].mean()),
+        success(federation, directed.model, trigger),
+        federation.worth(directed.model),
+        directed.pay(bad),
     )
+
+
+def _in_direction(federation: Federation, seed: int, rounds: int) -> Rounds:
+    """Play rounds whose stewards add what unlearns a trigger.
+
+    No round is quiet: a backdoor is taught when all else is learned, where scores of clean rows say little.
+    """
+    played = Rounds.of(federation, seed, Policy(signal_share=0))
+    played.gradient = TriggerGradient(federation)
+    return played.play(rounds)
 
 
 def _rows(name: str, case: str, found: list[_Outcome]) -> Iterator[Row]:
@@ -221,3 +288,12 @@ def _rows(name: str, case: str, found: list[_Outcome]) -> Iterator[Row]:
     wrongly = float(np.mean([outcome.wrongly for outcome in found]))
     row = figure_row(f"triggers: honest quarantined, {name}", case, wrongly, None, f"mean of {len(found)} runs")
     yield with_target(row, wrongly, WRONGLY_MOST)
+    directed = Spread.of([outcome.directed for outcome in found])
+    row = spread_row(f"triggers: success, {name}, in the direction", case, directed, before, 1, "beside without it")
+    yield with_target(row, directed.greatest, SUCCESS_MOST)
+    lost = max(outcome.worth_before - outcome.worth_directed for outcome in found)
+    worth = Spread.of([outcome.worth_directed for outcome in found])
+    row = spread_row(f"triggers: worth, {name}, in the direction", case, worth, None, 1, f"loses {lost:.3f} at most,")
+    yield with_target(row | {"lost": lost}, round(lost, 4), LOST_MOST)
+    pay = Spread.of([outcome.pay for outcome in found])
+    yield spread_row(f"triggers: pay, {name}, in the direction", case, pay, None, 1, "of an honest trainer's")

@@ -41,19 +41,22 @@ def noisy_labels(federation: Federation, seed: int) -> Federation:
 
 
 def coalition_values(federation: Federation, rounds: int, seed: int) -> Floats:
-    """Return the value of every coalition, (2^trainers,); bit i of an index says whether trainer i is in it."""
+    """Return the value of every coalition, (2^trainers,); bit i of an index says whether trainer i is in it.
+
+    All coalitions train at once, on the same batches. Where a round is a step on all rows, rows count alike.
+    """
     trainers = len(federation.labels)
     members = (np.arange(1 << trainers)[:, None] >> np.arange(trainers)) & 1
-    values = np.zeros(1 << trainers)
-    for coalition in range(1, 1 << trainers):
-        generator = np.random.default_rng((seed, 4))
-        model = federation.first_model(seed)
-        chosen = np.flatnonzero(members[coalition])
-        for _ in range(rounds):
-            # Every trainer trains, so that its batches are the same in every coalition.
-            updates = federation.train(model, range(trainers), generator)
-            model = model - updates[chosen].mean(axis=0)
-        values[coalition] = federation.loss_below_nothing(model)
+    rows = [1 if federation.batch else len(labels) for labels in federation.labels]
+    parts = members * np.array(rows, np.float64)
+    parts /= np.maximum(parts.sum(axis=1, keepdims=True), 1)
+    generator = np.random.default_rng((seed, 4))
+    models = np.repeat(federation.first_model(seed)[None], len(members), axis=0)
+    for _ in range(rounds):
+        updates = federation.train_all(models, generator)
+        models = models - np.einsum("cn,ncp->cp", parts.astype(np.float32), updates)
+    values = np.array([federation.loss_below_nothing(model) for model in models])
+    values[0] = 0
     return values
 
 

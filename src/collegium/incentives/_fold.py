@@ -133,9 +133,9 @@ def fold_round(
         ones = np.ones(len(standing), np.int64)
         hits = ones if hits is None else hits
         locked = standing.locked_until > standing.round
-        scores = _scores(rule, before, reports, (hits > 0) | locked)
+        scores, used = _scores(rule, before, reports, (hits > 0) | locked)
         places, hits = np.flatnonzero(scores != NO_SCORE), np.where(locked, 0, hits)
-        scored = ScoredRound(places, scores[places], hits[places], ones)
+        scored = ScoredRound(places, scores[places], _paid(hits[places], used[places]), ones)
         weighed = weigh(rule.policy, standing, scored)
         standing, weights[places] = weighed.standing, weighed.weights
     weights = _next_weights(rule, standing, weights)
@@ -162,17 +162,30 @@ def fold_round(
 
 def _scores(
     rule: FoldRule, before: QualityState, reports: Sequence[ReportScore], may_report: NDArray[np.bool_]
-) -> Int64Array:
-    """Return every trainer's score, `NO_SCORE` of who did not report, may not, or could have chosen its noise."""
+) -> tuple[Int64Array, Int64Array]:
+    """Return every trainer's score and how many rows it used.
+
+    The score is `NO_SCORE` of who did not report, may not, or could have chosen its noise.
+    """
     standing = before.standing
     place = {account: index for index, account in enumerate(standing.addresses)}
-    scores = np.full(len(standing), NO_SCORE, np.int64)
+    scores, used = np.full(len(standing), NO_SCORE, np.int64), np.zeros(len(standing), np.int64)
     for report in reports:
         index = place[report.account]
         if report.value is not None and may_report[index]:
             scale = report_scale(before, report.rows, rule.noise)
             (scores[index],) = normalise_scores([report.value], scale)
-    return scores
+            used[index] = report.rows
+    return scores, used
+
+
+def _paid(hits: Int64Array, used: Int64Array) -> Int64Array:
+    """Return each hit times the rows that a report used, but for no more rows than the median report has.
+
+    Whether rows differ nobody sees, so most say how many are usual. Who is locked out has no hit, and no say in it.
+    """
+    drawn = hits > 0
+    return hits * np.minimum(used, lower_median(used[drawn])) if drawn.any() else hits
 
 
 def _next_weights(rule: FoldRule, standing: Standing, weights: Int64Array) -> Int64Array:

@@ -28,7 +28,8 @@ from ._standing import COUNT_MAX, POINTS_MAX, UTILITY_MAX, Standing, utility
 
 __all__ = ["HITS_MAX", "Lock", "LockReason", "ScoredRound", "Weighed", "reference_utility", "weigh"]
 
-HITS_MAX: Final = 1 << 16
+HITS_MAX: Final = 1 << 16  # of places that one trainer is drawn for
+PAID_MAX: Final = 1 << 40  # hits times rows
 _ESTABLISHED_MIN: Final = 3  # fewer say nothing robust of a round: then everybody who reported does
 _SURE_BITS: Final = 40  # a precision above 2^20 is as good as this one where deviations are counted
 _OFFSET_MAX: Final = 1 << 18
@@ -44,7 +45,8 @@ class ScoredRound:
     Attributes:
         reporters: places in the standing of the trainers whose reports are admitted, ascending.
         scores: theirs, from -2^16 to 2^16 (`normalise_scores`).
-        hits: how often each was drawn (`draw`), at least once; 0 of who is locked out and appeals.
+        hits: how often each was drawn (`draw`), at least once, times the rows that are paid; 0 of who is locked out and
+            appeals.
         stakes: every trainer's stake, in units that keep the sum within 2^61; 0 is no say in medians.
     """
 
@@ -74,8 +76,8 @@ class ScoredRound:
             return
         if (np.diff(self.reporters) <= 0).any() or self.reporters[0] < 0 or self.reporters[-1] >= len(standing):
             raise RoundInputError(f"reporters are not ascending places below {len(standing)}")
-        if self.scores.min() < -ONE or self.scores.max() > ONE or self.hits.min() < 0 or self.hits.max() > HITS_MAX:
-            raise RoundInputError(f"scores beyond 2^{FRACTION_BITS}, or hits outside 0 to {HITS_MAX}")
+        if self.scores.min() < -ONE or self.scores.max() > ONE or self.hits.min() < 0 or self.hits.max() > PAID_MAX:
+            raise RoundInputError(f"scores beyond 2^{FRACTION_BITS}, or hits outside 0 to {PAID_MAX}")
         wrong = np.flatnonzero((self.hits == 0) != self._locked(standing))
         if wrong.size:
             place, hits = int(self.reporters[wrong[0]]), int(self.hits[wrong[0]])

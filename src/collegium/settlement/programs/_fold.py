@@ -42,6 +42,7 @@ from collegium.settlement.programs._round import (
     count_reports,
     read_report,
 )
+from collegium.settlement.programs._signed import smaller
 from collegium.settlement.programs._steward_record import (
     SAID_COMMITMENT,
     SAID_DIRECTION,
@@ -69,8 +70,10 @@ def fold(part: int, number: int, beacon: int, close: int, total: int, after: int
         memory[part + Q_SCORES + place] = NO_SCORE
     if has_direction(part) == 1:
         hits = draw_hits(part, number, beacon)
-        _take_scores(part, close, hits)
-        weigh(part, _scored(part), hits)
+        used = _take_scores(part, close, hits)
+        scored = _scored(part)
+        _pay_rows(part, scored, used, hits)
+        weigh(part, scored, hits)
     _settle_weights(part)
     memory[part + Q_NORM] = next_norm(memory[part + Q_NORM], total, PARAMETERS)
     memory[part + Q_ROUND] = number
@@ -94,8 +97,12 @@ def has_direction(part: int) -> int:
 # --- 1. standing and weights
 
 
-def _take_scores(part: int, close: int, hits: int) -> None:
-    """Write the score of everybody who reported one and may report: of who is locked out, too, as it may appeal."""
+def _take_scores(part: int, close: int, hits: int) -> int:
+    """Write the score of everybody who reported one and may report: of who is locked out, too, as it may appeal.
+
+    Return the address of how many rows each used.
+    """
+    used = allocate(TRAINERS)
     square = inner(part + Q_DIRECTION, part + Q_DIRECTION, PARAMETERS)
     for index in range(count_reports(close)):
         mark = mark_room()
@@ -106,7 +113,9 @@ def _take_scores(part: int, close: int, hits: int) -> None:
         if value != NO_SCORE and 0 < rows <= ROWS_MAX and may_report:
             _, unit, _ = score_scale(square, bound_of_rows(memory[part + Q_NORM], rows))
             memory[part + Q_SCORES + place] = normalise_score(value, unit)
+            memory[used + place] = rows
         release(mark)
+    return used
 
 
 def _find_place(part: int, report: int) -> int:
@@ -130,6 +139,20 @@ def _scored(part: int) -> int:
             memory[scored] = memory[scored] + 1
             memory[scored + memory[scored]] = place
     return scored
+
+
+def _pay_rows(part: int, scored: int, used: int, hits: int) -> None:
+    """Pay hits for each row that a report used, but for no more rows than the median report has."""
+    rows, count = allocate(memory[scored]), 0
+    for index in range(1, memory[scored] + 1):
+        place = memory[scored + index]
+        if is_locked_out(part, place) == 0:
+            memory[rows + count] = memory[used + place]
+            count += 1
+    most = median_of(rows, count) if count > 0 else 0
+    for index in range(1, memory[scored] + 1):
+        place = memory[scored + index]
+        memory[hits + place] = memory[hits + place] * smaller(memory[used + place], most)
 
 
 def _settle_weights(part: int) -> None:

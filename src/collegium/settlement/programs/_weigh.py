@@ -72,7 +72,7 @@ POINTS_MAX = (1 << 62) - 1
 def weigh(part: int, scored: int, hits: int) -> None:
     """Move a part's standing to after a round in which these trainers, in ascending order, are scored.
 
-    `hits`: the address of how often each trainer is drawn.
+    `hits`: the address of how often each trainer is drawn, times the rows that are paid.
     """
     heard, appeals = _part(part, scored)
     for index in range(1, memory[appeals] + 1):
