@@ -48,13 +48,13 @@ def coalition_values(federation: Federation, rounds: int, seed: int) -> Floats:
     trainers = len(federation.labels)
     members = (np.arange(1 << trainers)[:, None] >> np.arange(trainers)) & 1
     rows = [1 if federation.batch else len(labels) for labels in federation.labels]
-    parts = members * np.array(rows, np.float64)
-    parts /= np.maximum(parts.sum(axis=1, keepdims=True), 1)
+    counted = members * np.array(rows, np.int64)
+    parts = (counted / np.maximum(counted.sum(axis=1, keepdims=True), 1)).astype(np.float32)
     generator = np.random.default_rng((seed, 4))
     models = np.repeat(federation.first_model(seed)[None], len(members), axis=0)
     for _ in range(rounds):
         updates = federation.train_all(models, generator)
-        models = models - np.einsum("cn,ncp->cp", parts.astype(np.float32), updates)
+        models = models - np.einsum("cn,ncp->cp", parts, updates)
     values = np.array([federation.loss_below_nothing(model) for model in models])
     values[0] = 0
     return values
