@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IFinality} from "./IFinality.sol";
 import {IVerdicts} from "./IVerdicts.sol";
 
 /// @title Several courts as one: a statement is false if any of them has found it so.
 /// @notice For contracts that ask one court, where different kinds of work are judged by different ones. The courts are
 /// fixed when it is founded; nobody has powers here.
-contract Courts is IVerdicts {
+contract Courts is IFinality, IVerdicts {
     error NoCourts();
 
     IVerdicts[] private _courts;
@@ -22,6 +23,14 @@ contract Courts is IVerdicts {
         for (uint256 index = 0; index < _courts.length && found == address(0); ++index) {
             found = _courts[index].refuter(statement);
         }
+    }
+
+    /// @notice Whether a checkpoint is final before each of the courts; all of them must be courts for headers.
+    function isFinal(bytes32 checkpoint) external view returns (bool) {
+        for (uint256 index = 0; index < _courts.length; ++index) {
+            if (!IFinality(address(_courts[index])).isFinal(checkpoint)) return false;
+        }
+        return true;
     }
 
     /// @notice The courts, in their order.

@@ -10,7 +10,7 @@ import {Purse} from "./Purse.sol";
 import {Settlement} from "./Settlement.sol";
 import {Tasks} from "./Tasks.sol";
 
-/// @title What paying for rounds and paying for versions have in common: a certified list of who is due how much.
+/// @title What paying for rounds and paying for versions have in common: terms, licences, and who shares in a payment.
 abstract contract Payouts is Purse {
     error LicenceOfAnother(uint256 licence, address holder);
 

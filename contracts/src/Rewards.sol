@@ -2,10 +2,10 @@
 pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 import {Fields} from "./Fields.sol";
+import {Frames} from "./Frames.sol";
+import {IFinality} from "./IFinality.sol";
 import {Licences} from "./Licences.sol";
 import {MerkleTree} from "./MerkleTree.sol";
 import {Payouts} from "./Payouts.sol";
@@ -13,66 +13,75 @@ import {Settlement} from "./Settlement.sol";
 import {Tasks} from "./Tasks.sol";
 
 /// @title What a task pays its trainers for rounds that are settled.
-/// @notice Sponsors pay budgets in. The set in office certifies a list of who is due how much, under a checkpoint that was
-/// accepted; it opens when the challenge window is over, and closes after the time to claim. At any time all coin here
-/// is in a budget, in an open list, or owed; after the deadline, the window and the time to claim, all of it is owed.
+/// @notice Sponsors pay budgets in. Every header says what all trainers have earned from round 0 on, as the root of a tree
+/// over lines; whoever certifies a header certifies them, and a wrong line is disputed as any other lie of a header. When
+/// a checkpoint is final, its last header's root is taken over, and each line is paid what was not paid on it before.
+/// All coin here is in a budget or owed; after the deadline and the time to claim all of it is owed.
 contract Rewards is Payouts {
-    using BitMaps for BitMaps.BitMap;
+    using Frames for bytes;
 
     struct Budget {
-        uint128 free; // not in any list
-        uint128 spent; // in lists that were not cancelled
-        uint64 lists;
+        uint128 free; // not paid out
+        uint128 spent; // paid out
+        uint48 next; // the first round whose header was not taken over; 0 before any was
+        uint48 broken; // one more than the first round whose header is shown not to follow the one before; 0 for none
+        bytes32 root; // what the last header that was taken over says
     }
 
-    struct List {
-        Settlement settlement;
-        uint48 opensAt;
-        uint32 leaves;
-        uint128 left;
-        bytes32 root;
-        bytes32 statement;
+    /// @notice Where a header is, as in `Settlement.includesHeader`.
+    struct Place {
+        Settlement.Checkpoint accepted;
+        bytes32[] siblings;
     }
 
     event Funded(Settlement indexed settlement, address indexed by, uint256 amount);
-    event ListPosted(Settlement indexed settlement, uint256 indexed id, bytes32 statement, bytes32 root, uint256 total);
-    event Claimed(uint256 indexed id, uint256 indexed index, address indexed account, uint256 amount, uint256 licence);
-    event Cancelled(uint256 indexed id, uint256 amount);
-    event Swept(uint256 indexed id, uint256 amount);
+    event Settled(Settlement indexed settlement, uint256 indexed lastRound, bytes32 root);
+    event Exposed(Settlement indexed settlement, uint256 indexed round);
+    event Claimed(
+        Settlement indexed settlement, uint256 indexed index, address indexed account, uint256 amount, uint256 licence
+    );
     event Reclaimed(Settlement indexed settlement, address indexed sponsor, uint256 amount);
 
+    error WrongChain(uint256 chain);
     error DeadlinePassed(uint256 deadline);
-    error DeadlineNotPassed(uint256 deadline);
-    error RoundNotSettled(uint256 round);
-    error EmptyList();
-    error ExceedsBudget(uint256 total, uint256 free);
+    error NotClosed(uint256 closesAt);
+    error Closed(uint256 closedAt);
+    error WrongFirstRound(uint256 given, uint256 expected);
+    error NotFinal(bytes32 checkpoint);
+    error HeaderNotIncluded(bytes32 header);
+    error DoesNotFollow(uint256 round);
+    error Follows(uint256 round);
+    error NotEarned(bytes32 leaf, bytes32 root);
+    error AlreadyClaimed(uint256 index, uint256 amount);
+    error ExceedsBudget(uint256 amount, uint256 free);
     error ExceedsRounds(uint256 spent, uint256 most);
-    error UnknownList(uint256 id);
-    error NotOpen(uint256 id, uint256 opensAt);
-    error Closed(uint256 id, uint256 closedAt);
-    error NotClosed(uint256 id, uint256 closesAt);
-    error Refuted(uint256 id);
-    error NotRefuted(uint256 id);
-    error AlreadyClaimed(uint256 id, uint256 index);
-    error NotInList(uint256 id, bytes32 leaf);
-    error ExceedsList(uint256 amount, uint256 left);
     error NothingLeft();
 
-    /// @notice How long a list can be claimed from.
+    bytes private constant HEADER = "collegium/v1/header";
+    uint256 private constant ROUND_FIELD = 2;
+    uint256 private constant PREVIOUS_FIELD = 4;
+    uint256 private constant REWARDS_FIELD = 15;
+    uint256 private constant FINALITY_GAS_MAX = 100_000;
+
+    /// @notice How long after the deadline trainers can claim.
     uint256 public immutable claimSeconds;
+    /// @notice What lines that are paid here call this chain: its number, or 0 at the task's home.
+    uint256 public immutable chain;
 
     mapping(Settlement => Budget) private _budgets;
-    List[] private _lists;
-    mapping(uint256 id => BitMaps.BitMap) private _claimed;
+    mapping(Settlement => mapping(uint256 index => uint256 amount)) private _paid;
 
     /// @dev Makes its Tasks, so that terms and budgets are of the same deployment.
-    constructor(Licences licences_, uint256 challengeSeconds_, uint256 claimSeconds_, IERC20 token_)
+    constructor(Licences licences_, uint256 challengeSeconds_, uint256 claimSeconds_, IERC20 token_, uint256 chain_)
         Payouts(new Tasks(challengeSeconds_, licences_), token_)
     {
+        if (chain_ != 0 && chain_ != block.chainid) revert WrongChain(chain_);
         claimSeconds = claimSeconds_;
+        chain = chain_;
     }
 
-    /// @notice Add to a task's budget. Nobody gets it back before the task's deadline is over, and then its sponsor does.
+    /// @notice Add to a task's budget. Nobody gets back what is not earned before the time to claim is over, and then its
+    /// sponsor does.
     /// @param amount the sent coin, or so many tokens.
     function fund(Settlement settlement, uint128 amount) external payable {
         _requireBefore(tasks.task(settlement).terms.deadline);
@@ -81,79 +90,92 @@ contract Rewards is Payouts {
         _take(amount);
     }
 
-    /// @notice Post a list on a certificate of the set in office, and return its number. Anyone may send it.
-    /// @dev All lists of a task together are at most its reward for every settled round, and one certificate serves once:
-    /// it counts the lists before it.
-    /// @param lastRound with which some accepted checkpoint ends.
-    /// @param root of the tree over the leaves, of which there are so many.
-    /// @param total that the leaves add up to.
-    function post(
-        Settlement settlement,
-        uint48 lastRound,
-        bytes32 root,
-        uint32 leaves,
-        uint128 total,
-        uint256 bitmap,
-        bytes calldata signature
-    ) external returns (uint256 id) {
-        bytes32 statement = listDigest(settlement, lastRound, root, leaves, total);
-        settlement.requireCertificate(statement, bitmap, signature);
-        if (leaves == 0 || total == 0) revert EmptyList();
-        _spend(settlement, lastRound, total);
+    /// @notice Take over what the last header under a checkpoint says of earnings. Anyone may send it, once the checkpoint
+    /// is final, and the ones before it were taken over.
+    /// @param opening the preimage of that header.
+    function settle(Settlement settlement, bytes calldata opening, Place calldata place) external {
+        Tasks.Task memory task = tasks.task(settlement);
+        _requireBefore(task.terms.deadline);
+        Budget storage budget_ = _budgets[settlement];
+        uint48 expected = budget_.next == 0 ? task.firstRound : budget_.next;
+        if (place.accepted.firstRound != expected) revert WrongFirstRound(place.accepted.firstRound, expected);
+        uint48 last = place.accepted.lastRound;
+        if (budget_.broken != 0 && last >= budget_.broken - 1) revert DoesNotFollow(budget_.broken - 1);
+        bytes32 checkpoint = settlement.checkpointDigest(place.accepted);
+        if (!_isFinal(address(task.terms.court), checkpoint)) revert NotFinal(checkpoint);
+        _requireHeader(settlement, last, opening, place);
 
-        id = _lists.length;
-        uint48 opensAt = SafeCast.toUint48(block.timestamp + challengeSeconds);
-        _lists.push(List(settlement, opensAt, leaves, total, root, statement));
-        emit ListPosted(settlement, id, statement, root, total);
+        bytes32 root = opening.word(REWARDS_FIELD);
+        budget_.root = root;
+        budget_.next = last + 1;
+        emit Settled(settlement, last, root);
     }
 
-    /// @notice Credit an account what a list says it is due. Anyone may send it.
-    /// @param siblings from the leaf's to the one below the root.
+    /// @notice Show that a header under a checkpoint does not follow the one before it, or is of another round: what it
+    /// says of earnings then rests on nothing that could be disputed, and neither it nor what comes after is taken over.
+    /// @dev Nobody is convicted by it: whichever of the two headers is out of place, those who signed it may be honest.
+    /// @param opening the header's preimage.
+    /// @param before the header of the round before, and where that is; not looked at if the round is another.
+    function expose(
+        Settlement settlement,
+        uint48 round,
+        bytes calldata opening,
+        Place calldata place,
+        bytes32 before,
+        Place calldata beforePlace
+    ) external {
+        _requireHeader(settlement, round, opening, place);
+        if (Frames.little(bytes8(opening.field(ROUND_FIELD))) == round) {
+            if (!settlement.includesHeader(beforePlace.accepted, uint256(round) - 1, before, beforePlace.siblings)) {
+                revert HeaderNotIncluded(before);
+            }
+            if (opening.word(PREVIOUS_FIELD) == before) revert Follows(round);
+        }
+        Budget storage budget_ = _budgets[settlement];
+        if (budget_.broken != 0 && budget_.broken <= round + 1) revert DoesNotFollow(budget_.broken - 1);
+        budget_.broken = round + 1;
+        emit Exposed(settlement, round);
+    }
+
+    /// @notice Credit an account what its line has more than was paid on it. Anyone may send it.
+    /// @dev Lines are told apart by their place: the depth of the tree is that of its leaves, as no inner node is a line.
+    /// @param amount that the line has earned from round 0 on.
+    /// @param siblings from the line's to the one below the root.
     function claim(
-        uint256 id,
+        Settlement settlement,
         uint256 index,
         address account,
         uint256 amount,
         uint256 licence,
         bytes32[] calldata siblings
     ) external {
-        List storage open = _list(id);
-        uint256 closesAt = open.opensAt + claimSeconds;
-        if (block.timestamp < open.opensAt) revert NotOpen(id, open.opensAt);
-        if (block.timestamp >= closesAt) revert Closed(id, closesAt);
-        if (_isListRefuted(open)) revert Refuted(id);
-        bytes32 leaf = _leaf("reward", account, amount, licence);
-        if (MerkleTree.root(leaf, index, open.leaves, siblings) != open.root) revert NotInList(id, leaf);
-        if (_claimed[id].get(index)) revert AlreadyClaimed(id, index);
-        if (amount > open.left) revert ExceedsList(amount, open.left);
+        Tasks.Task memory task = tasks.task(settlement);
+        uint256 closesAt = task.terms.deadline + claimSeconds;
+        if (block.timestamp > closesAt) revert Closed(closesAt);
+        Budget storage budget_ = _budgets[settlement];
+        bytes32 leaf = _line(account, amount, licence);
+        bytes32 root = budget_.root;
+        if (MerkleTree.root(leaf, index, 1 << siblings.length, siblings) != root) revert NotEarned(leaf, root);
+        uint256 paid = _paid[settlement][index];
+        if (amount <= paid) revert AlreadyClaimed(index, paid);
+        uint256 due = amount - paid;
+        if (due > budget_.free) revert ExceedsBudget(due, budget_.free);
+        uint256 most = uint256(task.terms.roundReward) * (budget_.next - task.firstRound);
+        uint256 spent = uint256(budget_.spent) + due;
+        if (spent > most) revert ExceedsRounds(spent, most);
 
-        _claimed[id].set(index);
-        open.left -= uint128(amount);
-        emit Claimed(id, index, account, amount, licence);
-        _payOut(account, licence, amount);
+        _paid[settlement][index] = amount;
+        budget_.free -= uint128(due);
+        budget_.spent = uint128(spent);
+        emit Claimed(settlement, index, account, due, licence);
+        _payOut(account, licence, due);
     }
 
-    /// @notice Put what is left of a list that the task's court found false back into the budget.
-    function cancel(uint256 id) external {
-        List storage list_ = _list(id);
-        if (!_isListRefuted(list_)) revert NotRefuted(id);
-        uint128 left = _close(list_);
-        _budgets[list_.settlement].spent -= left;
-        emit Cancelled(id, left);
-    }
-
-    /// @notice Put what nobody claimed in time back into the budget.
-    function sweep(uint256 id) external {
-        List storage list_ = _list(id);
-        uint256 closesAt = list_.opensAt + claimSeconds;
-        if (block.timestamp < closesAt) revert NotClosed(id, closesAt);
-        emit Swept(id, _close(list_));
-    }
-
-    /// @notice Credit a task's sponsor what is in the budget after the deadline. Anyone may call it.
+    /// @notice Credit a task's sponsor what is left when the time to claim is over. Anyone may call it.
     function reclaim(Settlement settlement) external {
         Tasks.Task memory task = tasks.task(settlement);
-        if (block.timestamp <= task.terms.deadline) revert DeadlineNotPassed(task.terms.deadline);
+        uint256 closesAt = task.terms.deadline + claimSeconds;
+        if (block.timestamp <= closesAt) revert NotClosed(closesAt);
         uint256 amount = _budgets[settlement].free;
         if (amount == 0) revert NothingLeft();
         _budgets[settlement].free = 0;
@@ -161,64 +183,41 @@ contract Rewards is Payouts {
         _credit(task.sponsor, amount);
     }
 
-    /// @notice What a task has to give: not in a list, in lists so far, and the number of lists.
+    /// @notice What a task has to give and has given, and how far its headers were taken over.
     function budget(Settlement settlement) external view returns (Budget memory) {
         return _budgets[settlement];
     }
 
-    /// @notice The list with this number.
-    function list(uint256 id) external view returns (List memory) {
-        return _list(id);
+    /// @notice What was paid on the line at a place.
+    function paidOn(Settlement settlement, uint256 index) external view returns (uint256) {
+        return _paid[settlement][index];
     }
 
-    /// @notice What the set in office signs for the task's next list.
-    /// @dev SHA-256 of tag and fields: task, epoch, place, number of lists before, digest of the checkpoint that ends with
-    /// the last round, root, number of leaves, total.
-    function listDigest(Settlement settlement, uint48 lastRound, bytes32 root, uint32 leaves, uint128 total)
-        public
+    function _requireHeader(Settlement settlement, uint256 round, bytes calldata opening, Place calldata place)
+        private
         view
-        returns (bytes32)
     {
-        bytes32 checkpoint = settlement.checkpointBefore(uint256(lastRound) + 1);
-        if (checkpoint == 0) revert RoundNotSettled(lastRound);
+        bytes32 header = sha256(opening);
+        opening.check(header, HEADER);
+        if (!settlement.includesHeader(place.accepted, round, header, place.siblings)) revert HeaderNotIncluded(header);
+    }
+
+    /// @dev Where no court was named nothing can be disputed. A court that fails has not said that a checkpoint is final.
+    function _isFinal(address court, bytes32 checkpoint) private view returns (bool) {
+        if (court == address(0)) return true;
+        (bool done, bytes memory answer) =
+            court.staticcall{gas: FINALITY_GAS_MAX}(abi.encodeCall(IFinality.isFinal, (checkpoint)));
+        return done && answer.length == 32 && uint256(bytes32(answer)) == 1;
+    }
+
+    /// @dev A leaf: on which chain, to whom, how much, and on which licence; 0 for none.
+    function _line(address account, uint256 amount, uint256 licence) private view returns (bytes32) {
         return sha256(
             abi.encodePacked(
-                abi.encodePacked(
-                    _statementHead("reward-list", settlement), Fields.number(_budgets[settlement].lists)
-                ),
-                abi.encodePacked(Fields.word(checkpoint), Fields.word(root)),
-                abi.encodePacked(Fields.number(leaves), Fields.word(bytes32(uint256(total))))
+                abi.encodePacked(Fields.tag("reward"), Fields.word(bytes32(chain)), Fields.account(account)),
+                abi.encodePacked(Fields.word(bytes32(amount)), Fields.word(bytes32(licence)))
             )
         );
-    }
-
-    function _spend(Settlement settlement, uint48 lastRound, uint128 total) private {
-        Tasks.Task memory task = tasks.task(settlement);
-        _requireBefore(task.terms.deadline);
-        Budget storage from = _budgets[settlement];
-        if (total > from.free) revert ExceedsBudget(total, from.free);
-        uint256 most = uint256(task.terms.roundReward) * (uint256(lastRound) + 1 - task.firstRound);
-        uint256 spent = uint256(from.spent) + total;
-        if (spent > most) revert ExceedsRounds(spent, most);
-        from.free -= total;
-        from.spent = uint128(spent);
-        ++from.lists;
-    }
-
-    function _close(List storage list_) private returns (uint128 left) {
-        left = list_.left;
-        if (left == 0) revert NothingLeft();
-        list_.left = 0;
-        _budgets[list_.settlement].free += left;
-    }
-
-    function _isListRefuted(List storage list_) private view returns (bool) {
-        return _isRefuted(tasks.task(list_.settlement).terms.court, list_.statement);
-    }
-
-    function _list(uint256 id) private view returns (List storage) {
-        if (id >= _lists.length) revert UnknownList(id);
-        return _lists[id];
     }
 
     function _requireBefore(uint256 deadline) private view {

@@ -62,25 +62,16 @@ class Purse:
 
 
 @dataclass
-class List:
-    dues: Sequence[Due]
-    total: int
-    opens_at_s: int
-    left: int
-    refuted: bool = False
-    claimed: set[int] = field(default_factory=set)
-
-
-@dataclass
 class Rewards:
-    """One task's budget and lists."""
+    """One task's budget, and what the last header that was taken over says."""
 
     rules: Rules
     purse: Purse = field(default_factory=Purse)
     free: int = 0
     spent: int = 0
-    rounds_settled: int = 0
-    lists: list[List] = field(default_factory=list)
+    rounds: int = 0
+    lines: Sequence[Due] = ()
+    paid: Counter[int] = field(default_factory=Counter)
 
     def fund(self, now_s: int, amount: int) -> None:
         if now_s > self.rules.deadline_s:
@@ -88,76 +79,44 @@ class Rewards:
         self.free += amount
         self.purse.paid_in += amount
 
-    def post(self, now_s: int, dues: Sequence[Due], total: int) -> None:
-        if not self.rounds_settled:
-            raise RefusedError("RoundNotSettled")
-        if not total:
-            raise RefusedError("EmptyList")
+    def settle(self, now_s: int, lines: Sequence[Due], rounds: int, final: bool) -> None:
         if now_s > self.rules.deadline_s:
             raise RefusedError("DeadlinePassed")
-        if total > self.free:
-            raise RefusedError("ExceedsBudget")
-        if self.spent + total > self.rules.round_reward * self.rounds_settled:
-            raise RefusedError("ExceedsRounds")
-        self.free -= total
-        self.spent += total
-        self.lists.append(List(dues, total, now_s + self.rules.challenge_s, total))
+        if not final:
+            raise RefusedError("NotFinal")
+        self.lines, self.rounds = lines, rounds
 
-    def claim(self, now_s: int, number: int, index: int) -> None:
-        found = self._list(number)
-        if now_s < found.opens_at_s:
-            raise RefusedError("NotOpen")
-        if now_s >= found.opens_at_s + self.rules.claim_s:
+    def claim(self, now_s: int, index: int, lines: Sequence[Due]) -> None:
+        if now_s > self.rules.deadline_s + self.rules.claim_s:
             raise RefusedError("Closed")
-        if found.refuted:
-            raise RefusedError("Refuted")
-        if index in found.claimed:
+        if lines is not self.lines:
+            raise RefusedError("NotEarned")
+        due = lines[index]
+        part = due.amount - self.paid[index]
+        if part <= 0:
             raise RefusedError("AlreadyClaimed")
-        due = found.dues[index]
-        if due.amount > found.left:
-            raise RefusedError("ExceedsList")
-        self.purse.pay_out(self.rules, due.account, due.licence, due.amount)
-        found.claimed.add(index)
-        found.left -= due.amount
-
-    def cancel(self, now_s: int, number: int) -> None:
-        found = self._list(number)
-        if not found.refuted:
-            raise RefusedError("NotRefuted")
-        self.spent -= self._close(found)
-
-    def sweep(self, now_s: int, number: int) -> None:
-        found = self._list(number)
-        if now_s < found.opens_at_s + self.rules.claim_s:
-            raise RefusedError("NotClosed")
-        self._close(found)
+        if part > self.free:
+            raise RefusedError("ExceedsBudget")
+        if self.spent + part > self.rules.round_reward * self.rounds:
+            raise RefusedError("ExceedsRounds")
+        self.purse.pay_out(self.rules, due.account, due.licence, part)
+        self.paid[index] = due.amount
+        self.free -= part
+        self.spent += part
 
     def reclaim(self, now_s: int) -> None:
-        if now_s <= self.rules.deadline_s:
-            raise RefusedError("DeadlineNotPassed")
+        if now_s <= self.rules.deadline_s + self.rules.claim_s:
+            raise RefusedError("NotClosed")
         if not self.free:
             raise RefusedError("NothingLeft")
         self.purse.owed[self.rules.sponsor] += self.free
         self.free = 0
 
     def check(self) -> None:
-        """What holds at any time: every coin is free, in a list, or owed, and rounds cost no more than was said."""
-        held = self.free + sum(found.left for found in self.lists) + self.purse.owed.total()
-        assert self.purse.balance == held >= 0
-        assert self.spent <= self.rules.round_reward * self.rounds_settled
+        """What holds at any time: every coin is free or owed, and rounds cost no more than was said."""
+        assert self.purse.balance == self.free + self.purse.owed.total() >= 0
+        assert self.spent <= self.rules.round_reward * self.rounds
         assert self.purse.paid_out <= self.purse.paid_in
-
-    def _list(self, number: int) -> List:
-        if number >= len(self.lists):
-            raise RefusedError("UnknownList")
-        return self.lists[number]
-
-    def _close(self, found: List) -> int:
-        left, found.left = found.left, 0
-        if not left:
-            raise RefusedError("NothingLeft")
-        self.free += left
-        return left
 
 
 @dataclass

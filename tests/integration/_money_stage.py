@@ -1,35 +1,38 @@
-"""A task with a budget, settled rounds and licences, and the lists that its set certifies."""
+"""A task with a budget, settled rounds whose headers say what was earned, and licences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from _chain_stage import ALICE, DEPLOYER, MALLORY, START_S, World
-from _slashing_stage import TASK, Court, certify, found_court
+from _slashing_stage import TASK, Court, artifact, certify, found_court
 
+from collegium.consensus import Header
 from collegium.crypto import hash_fields
 from collegium.settlement import (
     Checkpoint,
     CuratorShare,
     Deployment,
     Due,
+    HeaderPlace,
     MoneySite,
     TaskTerms,
     deploy_money,
     fee_version_digest,
     fund_task,
+    header_proof,
     header_root,
     issue_licence,
     pay_place,
     post_checkpoint,
-    post_rewards,
     post_task,
-    read_budget,
     read_head,
     register_version,
-    reward_list_digest,
+    rewards_root,
+    settle_rewards,
+    transact,
 )
 
 CHALLENGE_S = 1000
@@ -38,7 +41,6 @@ DEADLINE_S = START_S + 100_000
 ROUND_REWARD = 1000
 BUDGET = 20_000
 ROUNDS = 5
-HEADERS = [hash_fields("test-header", index) for index in range(ROUNDS)]
 SHARDS = (hash_fields("shard", 0), hash_fields("shard", 1))
 CURATOR = bytes([0xC0]) * 20
 STRANGER = bytes([0xD0]) * 20
@@ -62,6 +64,7 @@ class Money:
 
     court: Court
     site: MoneySite
+    headers: list[Header] = field(default_factory=list)  # by round, as far as they are settled
 
     @property
     def world(self) -> World:
@@ -71,28 +74,44 @@ class Money:
     def deployment(self) -> Deployment:
         return self.court.deployment
 
-    def settle(self, rounds: int = ROUNDS) -> Checkpoint:
+    def settle(self, rounds: int = ROUNDS, dues: Sequence[Due] = (), root: bytes | None = None) -> Checkpoint:
+        """Settle rounds, the headers of which say that these lines were earned by then, or have this root."""
         head = read_head(self.world.chain, self.deployment)
-        last = head.next_round + rounds - 1
-        root = header_root(HEADERS[:rounds])
-        settled = Checkpoint(TASK, head.epoch, head.next_round, last, head.previous, root)
+        del self.headers[head.next_round :]
+        said = root or (rewards_root(dues) if dues else bytes(32))
+        for number in range(head.next_round, head.next_round + rounds):
+            previous = self.headers[-1].digest if self.headers else hash_fields("genesis")
+            self.headers.append(header_of(number, previous, said))
+        return self.post(head.next_round)
+
+    def post(self, first: int) -> Checkpoint:
+        """Settle the headers from this round on."""
+        head = read_head(self.world.chain, self.deployment)
+        root = header_root([header.digest for header in self.headers[first:]])
+        settled = Checkpoint(self.deployment.task, head.epoch, first, len(self.headers) - 1, head.previous, root)
         post_checkpoint(self.world.chain, self.deployment, DEPLOYER, settled, certify(settled.digest))
         return settled
 
-    def list_digest(self, dues: Sequence[Due], **changes: Any) -> bytes:
-        """What the set signs for the next list, but for changes of the place."""
-        chain = self.world.chain
-        place = pay_place(chain, self.deployment, self.site.rewards)
-        previous = read_head(chain, self.deployment).previous
-        number = read_budget(chain, self.site, self.deployment).lists
-        return reward_list_digest(replace(place, **changes), number, previous, dues)
+    def place(self, settled: Checkpoint, number: int) -> HeaderPlace:
+        """Return where a header is."""
+        digests = [header.digest for header in self.headers[settled.first_round : settled.last_round + 1]]
+        at = number - settled.first_round
+        return HeaderPlace(settled, number, digests[at], header_proof(digests, at))
 
-    def post(self, dues: Sequence[Due], last_round: int | None = None) -> int:
-        """Post a list that the set certified for all rounds settled so far."""
-        chain = self.world.chain
-        last = read_head(chain, self.deployment).next_round - 1 if last_round is None else last_round
-        certificate = certify(self.list_digest(dues))
-        return post_rewards(chain, self.site, MALLORY, self.deployment, last, dues, certificate)
+    def take_over(self, settled: Checkpoint) -> None:
+        """Have the contract take over what the last header under a checkpoint says."""
+        last = settled.last_round
+        arguments = (self.deployment, self.headers[last].preimage, self.place(settled, last))
+        settle_rewards(self.world.chain, self.site, MALLORY, *arguments)
+
+    def earn(self, dues: Sequence[Due], rounds: int = ROUNDS) -> None:
+        """Settle rounds by the end of which these lines were earned, and have them taken over."""
+        self.take_over(self.settle(rounds, dues))
+
+    def hold(self, settled: Checkpoint, *, held: bool = True) -> None:
+        """Let the court say whether a checkpoint is final."""
+        call = artifact("TestCourt").call("hold", settled.digest, held)
+        transact(self.world.chain, DEPLOYER, self.court.site.disputes, call)
 
     def version_digest(self, model: bytes, dues: Sequence[Due], parent: bytes = bytes(32), **changes: Any) -> bytes:
         place = pay_place(self.world.chain, self.deployment, self.site.fees)
@@ -104,14 +123,29 @@ class Money:
         return register_version(self.world.chain, self.site, MALLORY, self.deployment, model, dues, certificate, parent)
 
 
-def found_money(world: World, token: bytes = bytes(20), terms: TaskTerms = TERMS, task: bytes = TASK) -> Money:
+def header_of(number: int, previous: bytes, rewards: bytes) -> Header:
+    """Return a header of the task that says this of rewards."""
+    nothing = bytes(32)
+    around = (previous, nothing, "opened", (), nothing, nothing, (), bytes(48), (), ())
+    return Header(TASK, number, "proved", *around, rewards=rewards)  # type: ignore[arg-type]
+
+
+def found_money(
+    world: World,
+    token: bytes = bytes(20),
+    terms: TaskTerms = TERMS,
+    task: bytes = TASK,
+    court: bytes | None = None,
+) -> Money:
+    """Found a task that pays; `court`: another one than the stage's."""
     chain = world.chain
     site = deploy_money(chain, DEPLOYER, challenge_s=CHALLENGE_S, claim_s=CLAIM_S, token=token)
 
     def post(deployment: Deployment, disputes: bytes) -> None:
-        post_task(chain, site, DEPLOYER, deployment, replace(terms, court=disputes), SHARDS)
+        named = disputes if court is None else court
+        post_task(chain, site, DEPLOYER, deployment, replace(terms, court=named), SHARDS)
 
-    court = found_court(world, task, post)
+    founded = found_court(world, task, post)
     issue_licence(
         chain,
         site,
@@ -122,12 +156,12 @@ def found_money(world: World, token: bytes = bytes(20), terms: TaskTerms = TERMS
         royalty=1000,
         curators=[CuratorShare(CURATOR, 1000)],
     )
-    return Money(court, site)
+    return Money(founded, site)
 
 
-def settled_money(world: World) -> Money:
-    """The same with a budget and one checkpoint."""
+def settled_money(world: World, dues: Sequence[Due] = ()) -> Money:
+    """The same with a budget and one checkpoint, by which these lines were earned."""
     money = found_money(world)
     fund_task(world.chain, money.site, DEPLOYER, money.deployment, BUDGET)
-    money.settle()
+    money.settle(dues=dues)
     return money

@@ -31,6 +31,7 @@ from collegium.node import (
     load_watched,
     work_programs,
 )
+from collegium.node import _pay as pay_module
 from collegium.node import _quality as quality_module
 from collegium.node import _task as task_module
 from collegium.node._network import Network, Outgoing
@@ -65,12 +66,14 @@ class Lie:
         committee: replaces what all validators compute; a context.
         member: lets one member say two things.
         weighed: told where stewards weigh the trainers.
+        pays: told where rounds are paid.
     """
 
     name: str
     committee: Callable[[], Any] | None = None
     member: Callable[[Federation], None] | None = None
     weighed: bool = False
+    pays: bool = False
 
 
 # ------------------------------------------------------------------------------------------------ whole committees
@@ -160,6 +163,25 @@ def wrong_quality() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def wrong_reward() -> Iterator[None]:
+    """Let the first trainer have earned a wei more than the round gives it, and the last one a wei less."""
+    honest = pay_module.earned_after
+    calls = list[int]()
+
+    def earned_after(earned: Any, points: Any, budget: int) -> tuple[int, ...]:
+        after = honest(earned, points, budget)
+        if sum(earned) != (LIED_ROUND - 1) * budget:
+            return after
+        calls.append(1)
+        return (after[0] + 1, *after[1:-1], after[-1] - 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pay_module, "earned_after", earned_after)
+        yield
+    assert calls
+
+
 # ------------------------------------------------------------------------------------------------ single members
 
 
@@ -201,7 +223,9 @@ LIES = (
     Lie("double vote", member=double_vote),
     Lie("double report", member=double_report),
     Lie("quality", committee=wrong_quality, weighed=True),
+    Lie("rewards", committee=wrong_reward, pays=True),
 )
+PAYS = ("[schema]", "[rewards]\nbudget = 101\n[schema]")
 WEIGHED = ("[committee]", "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\n[committee]")
 
 
@@ -213,7 +237,8 @@ def lied_run(node: str, folder: Path, *lies: Lie) -> PlayedRun:
     settings = f'checkpoint_every = 2\nurl = "{node}"\ntrainers_stake = true'
     stale = ("[committee]", "[trainers]\nstaleness = 1\n[committee]")  # so that there is more than one weight
     weighed = (PROVED, WEIGHED) if any(lie.weighed for lie in lies) else (stale,)
-    experiment = write_experiment(folder, ("checkpoint_every = 2", settings), *weighed)
+    pays = (PAYS,) if any(lie.pays for lie in lies) else ()
+    experiment = write_experiment(folder, ("checkpoint_every = 2", settings), *weighed, *pays)
 
     def meddle(federation: Federation) -> None:
         for lie in lies:

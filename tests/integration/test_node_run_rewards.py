@@ -1,28 +1,27 @@
-"""A run that pays its trainers: the lists that its validators certify, what verify says of them, and the claims.
+"""A run that pays its trainers: what its headers say that they have earned, what verify says of it, and the claims.
 
 The experiment is that of `_run_stage.py` with a budget of a hundred and one wei a round, and an epoch that ends after
-round 4: the last list is certified by the set that follows.
+round 4: the last header is certified by the set that follows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from _chain_stage import DEVELOPMENT_KEYS, ask, refused, running_anvil
-from _run_stage import Copy, PlayedRun, check, play, write_experiment
+from _chain_stage import DEVELOPMENT_KEYS, ask, running_anvil
+from _run_stage import PlayedRun, check, play, write_experiment
 from typer.testing import CliRunner, Result
 
 from collegium.apps.cli import ExitCode, app
 from collegium.crypto import AccountKey, hash_fields
-from collegium.errors import CollegiumError
 from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record
-from collegium.node._chain_check import Founded, Paying, check_chain
+from collegium.node._chain_check import Founded, check_chain
+from collegium.node._claims import claim_dues, load_dues, read_dues
 from collegium.node._rewards import reward_plan
 from collegium.node._work_terms import court_rules
 from collegium.settlement import (
@@ -31,14 +30,11 @@ from collegium.settlement import (
     EmbeddedChain,
     JsonRpcChain,
     MoneySite,
-    claim_reward,
-    collect,
     contract,
     issue_licence,
     read_budget,
-    read_list,
-    read_owed,
     read_task,
+    rewards_root,
     transact,
     verify_replay,
 )
@@ -62,19 +58,6 @@ def record(run: Path) -> ChainRecord:
 
 
 def test_every_round_of_training_is_paid_in_equal_parts_to_the_last_wei(paying: PlayedRun) -> None:
-    paid = record(paying.path).paying
-    assert paid is not None
-    trainers = [account for account, _ in paying.federation.genesis.trainers]
-    assert [(entry.checkpoint, [due.account for due in entry.dues]) for entry in paid.lists] == [
-        (0, trainers),
-        (1, trainers),
-        (2, trainers),
-    ]
-    assert [[due.amount for due in entry.dues] for entry in paid.lists] == [
-        [51, 51, 50, 50],
-        [51, 51, 50, 50],
-        [26, 25, 25, 25],
-    ]
     rewards: Any = paying.summary["rewards"]
     assert [(entry["first_round"], entry["last_round"], entry["total"]) for entry in rewards] == [
         (0, 2, str(2 * BUDGET)),
@@ -82,16 +65,19 @@ def test_every_round_of_training_is_paid_in_equal_parts_to_the_last_wei(paying: 
         (5, 5, str(BUDGET)),
     ]
     names = [name for _, name in paying.federation.genesis.trainers]
-    earned = [str(amount) for amount in (128, 127, 125, 125)]
+    earned = [str(amount) for amount in (130, 125, 125, 125)]  # of each round the first has the wei that is left over
     assert paying.summary["earnings"] == [
         {"trainer": name, "wei": wei} for name, wei in zip(names, earned, strict=True)
     ]
 
 
-def test_verify_derives_the_lists_again(paying: PlayedRun) -> None:
+def test_headers_say_it_and_verify_redoes_it(paying: PlayedRun) -> None:
     verdict = check(paying.path, paying.anchor)
     assert verdict.ok, verdict.failure
-    assert f"rewards: 3 lists derived again from the rounds, {5 * BUDGET} wei in all" in verdict.checks
+    assert f"rewards: what headers say of earnings follows from the rounds, {5 * BUDGET} wei in all" in verdict.checks
+    run = load_dues(paying.path)
+    assert [sum(run.rule.amounts(header.paid)) for header in run.headers] == [n * BUDGET for n in range(6)]
+    assert run.headers[-1].rewards == rewards_root([line.due for line in run.lines])
 
 
 def test_what_was_promised_is_on_the_chain_before_anything_was_learned(paying: PlayedRun) -> None:
@@ -106,106 +92,54 @@ def test_what_was_promised_is_on_the_chain_before_anything_was_learned(paying: P
     assert terms.rule == federation.task.rule_digest
     assert held.stakes_site is not None
     assert terms.court == held.stakes_site.disputes
-    assert read_budget(chain, held.paying.site, held.deployment).free == 0
+    budget = read_budget(chain, held.paying.site, held.deployment)
+    assert (budget.free, budget.spent, budget.next_round) == (5 * BUDGET, 0, None)
 
 
-def test_a_trainer_collects_what_it_is_due_once_the_window_is_over(paying: PlayedRun) -> None:
+def test_trainers_are_paid_once_the_window_of_each_checkpoint_is_over(paying: PlayedRun) -> None:
+    """As the command does it on a node; here on the run's own chain, executed again."""
     held = record(paying.path)
-    assert held.paying is not None
     assert held.transcript is not None
     chain: EmbeddedChain = verify_replay(held.transcript)
-    site, (first, *_), anybody = held.paying.site, held.paying.lists, paying.federation.validators[0].account
-    with refused("NotOpen"):
-        claim_reward(chain, site, anybody, 0, first.dues, 0)
-    chain.advance_to(read_list(chain, site, 0).opens_at_s)
-    for index, due in enumerate(first.dues):
-        claim_reward(chain, site, anybody, 0, first.dues, index)
-        assert read_owed(chain, site.rewards, due.account) == due.amount
-    with refused("AlreadyClaimed"):
-        claim_reward(chain, site, anybody, 0, first.dues, 0)
-    before = chain.balance(first.dues[0].account)
-    assert collect(chain, site.rewards, anybody, first.dues[0].account) == first.dues[0].amount
-    assert chain.balance(first.dues[0].account) == before + first.dues[0].amount
-    assert read_list(chain, site, 0).left == 0
+    run, anybody, said = load_dues(paying.path), paying.federation.validators[0].account, list[str]()
+    assert claim_dues(read_dues(run, chain), chain, anybody, said.append) == 0
+    assert said == [
+        f"rounds {first}-{last}: the time to dispute them has begun before 2 courts"
+        for first, last in ((0, 2), (3, 4), (5, 5))
+    ]
+    chain.advance_to(chain.timestamp_s() + 7 * 24 * 3600)
+    before = [chain.balance(line.due.account) for line in run.lines]
+    said.clear()
+    assert claim_dues(read_dues(run, chain), chain, anybody, said.append) == 5 * BUDGET
+    print("\n".join(said))
+    assert [chain.balance(line.due.account) for line in run.lines] == [
+        earlier + line.due.amount for earlier, line in zip(before, run.lines, strict=True)
+    ]
+    after = read_dues(run, chain)
+    assert [(line.open, line.paid) for line in after.lines] == [(line.due.amount,) * 2 for line in run.lines]
+    assert after.held is not None
+    assert (after.held.free, after.held.spent, after.held.next_round) == (0, 5 * BUDGET, 6)
+    said.clear()
+    assert claim_dues(after, chain, anybody, said.append) == 0
+    assert said == []
 
 
 # ------------------------------------------------------------------------------------------------ other stories
 
 
-def more_for_one(lists: Any) -> None:
-    lists[0]["dues"][1]["amount"] += 1
-
-
-def to_another(lists: Any) -> None:
-    lists[2]["dues"][0]["account"] = lists[2]["dues"][1]["account"]
-
-
-def one_line_less(lists: Any) -> None:
-    lists[0]["dues"].pop()
-
-
-def one_list_less(lists: Any) -> None:
-    lists.pop()
-
-
-def in_another_order(lists: Any) -> None:
-    lists.reverse()
-
-
-def with_the_other_ones_certificate(lists: Any) -> None:
-    lists[1]["certificate"] = lists[0]["certificate"]
-
-
-def for_less_gas(lists: Any) -> None:
-    lists[0]["gas"] -= 1
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (more_for_one, "the list of rewards for rounds 0-2 says in line 1 52 wei to 0x"),
-        (to_another, "the list of rewards for rounds 5-5 says in line 0 26 wei to 0x"),
-        (one_line_less, "the list of rewards for rounds 0-2 has 3 lines, expected 4"),
-        (one_list_less, "there is no list of rewards for rounds 5-5, which earned 4 trainers something"),
-        (in_another_order, "there is no list of rewards for rounds 0-2, which earned 4 trainers something"),
-        (with_the_other_ones_certificate, "signature does not verify"),
-        (for_less_gas, "a list of rewards cost "),
-    ],
-)
-def test_a_list_that_tells_another_story_is_named(
-    paying: PlayedRun, change: Callable[[Any], None], reason: str
-) -> None:
-    document = json.loads((paying.path / "chain.json").read_bytes())
-    change(document["rewards"]["lists"])
-    with pytest.raises(CollegiumError, match=reason):
-        look(paying, decode_chain_record(json.dumps(document, separators=(",", ":")).encode()))
-
-
 def look(paying: PlayedRun, changed: ChainRecord) -> None:
-    """Check a chain's record as `verify` does that has found what each round earned."""
+    """Check a chain's record as `verify` does."""
     genesis, (experiment, task) = paying.federation.genesis, (paying.federation.experiment, paying.federation.task)
-    plan, honest = reward_plan(experiment, genesis, task), record(paying.path).paying
-    assert plan is not None
-    assert honest is not None
-    owed = Paying(plan, [entry.dues for entry in honest.lists])
-    founded = Founded(court_rules(genesis, experiment, task), (), owed)
+    founded = Founded(court_rules(genesis, experiment, task), (), reward_plan(experiment, genesis, task))
     later = paying.federation.epochs.known[1:]
     check_chain(changed, None, genesis.epoch_set, genesis.operator, later, founded=founded)
-
-
-def test_verify_names_the_chain_and_the_line(paying: PlayedRun, tmp_path: Path) -> None:
-    copy = Copy.of(paying.path, tmp_path / "copy")
-    copy.edit("chain.json", lambda document: more_for_one(document["rewards"]["lists"]))
-    failure = copy.relist().failure
-    assert failure is not None
-    assert failure.startswith("chain.json: the list of rewards for rounds 0-2 says in line 1 52 wei to 0x")
-    assert ", expected 51 wei to 0x" in failure
 
 
 def test_a_record_that_leaves_the_rewards_out_or_brings_its_own_is_refused(
     paying: PlayedRun, played: PlayedRun
 ) -> None:
     held, plain = record(paying.path), record(played.path)
+    look(paying, held)
     with pytest.raises(ChainRecordError, match=r"the record names None, expected MoneySite\("):
         look(paying, replace(held, rewards=msgspec.UNSET))
     federation = played.federation
@@ -221,7 +155,7 @@ def test_a_deadline_of_ones_own_is_refused(paying: PlayedRun) -> None:
     held = record(paying.path)
     assert held.paying is not None
     later = replace(held.paying, deadline_s=held.paying.deadline_s + 1)
-    with pytest.raises(ChainRecordError, match="lists may be posted until 17"):
+    with pytest.raises(ChainRecordError, match="rewards may be taken over until 17"):
         look(paying, replace(held, rewards=later))
 
 
@@ -232,18 +166,18 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["rewards", *map(str, arguments)])
 
 
-def test_the_command_prints_who_is_due_what(paying: PlayedRun) -> None:
+def test_the_command_prints_who_has_earned_what(paying: PlayedRun) -> None:
     shown = invoke(paying.path)
     assert shown.exit_code == ExitCode.GOOD
     account, name = paying.federation.genesis.trainers[0]
     lines = shown.stdout.splitlines()
-    assert lines[0] == "rounds 0-2: 202 wei, on the chain of the run's own process, which ended with it"
-    assert lines[1] == f"  51 wei to 0x{account.hex()} ({name})"
-    assert lines[10].startswith("rounds 5-5: 101 wei, ")
-    (first, *_) = json.loads(invoke(paying.path, "--json").stdout)["lists"]
-    assert (first["last_round"], first["number"], first["state"]) == (2, None, None)
-    found = {"account": account.hex(), "name": name, "amount": 51, "licence": None, "claimed": None}
-    assert first["lines"][0] == found
+    assert lines[0] == "rounds 0-5: 505 wei, on the chain of the run's own process, which ended with it"
+    assert lines[1] == f"  130 wei to 0x{account.hex()} ({name})"
+    assert len(lines) == 5
+    document = json.loads(invoke(paying.path, "--json").stdout)
+    assert (document["last_round"], document["taken_over"], document["free"]) == (5, None, None)
+    found = {"account": account.hex(), "name": name, "amount": 130, "licence": None, "open": None, "claimed": None}
+    assert document["lines"][0] == found
 
 
 def test_nothing_can_be_claimed_where_there_is_no_chain_no_key_or_nothing_due(
@@ -273,6 +207,7 @@ def test_on_a_node_the_holder_of_a_licence_and_its_curator_are_paid(
         root, terms = hash_fields("rows"), hash_fields("terms")
         site, curators = MoneySite(licences, NOBODY, NOBODY, NOBODY), (CuratorShare(CURATOR, 2500),)
         number = issue_licence(chain, site, holder, root, terms, jurisdiction="DE", curators=curators)
+        ask(url, "anvil_mine", hex(70))  # so that the licence is final
         section = (
             f'[licences]\nchain_id = {chain.chain_id}\ncontract = "{licences.hex()}"\n[licences.sites.a]\n'
             f'number = {number}\nholder = "{holder.address.hex()}"\ndata_root = "{root.hex()}"\n[schema]'
@@ -283,23 +218,30 @@ def test_on_a_node_the_holder_of_a_licence_and_its_curator_are_paid(
         run = play(write_experiment(tmp_path, on_node, pays), tmp_path / "run")
         verdict = check(run.path, run.anchor)
         assert verdict.ok, verdict.failure
-        assert f"rewards: 1 lists derived again from the rounds, {3 * BUDGET} wei in all" in verdict.checks
+        shown = f"rewards: what headers say of earnings follows from the rounds, {3 * BUDGET} wei in all"
+        assert shown in verdict.checks
 
-        assert "303 wei, not open yet: from " in invoke(run.path).stdout
+        assert "303 wei, of which the chain has taken over none" in invoke(run.path).stdout
         early = invoke(run.path, "--claim")
-        assert (early.exit_code, "claimed" in early.stdout) == (ExitCode.GOOD, False)
+        assert (early.exit_code, "claimed for" in early.stdout) == (ExitCode.GOOD, False)
+        assert "rounds 0-3: the time to dispute them has begun before" in early.stdout
         ask(url, "evm_increaseTime", 7 * 24 * 3600)
         ask(url, "evm_mine")
         before = chain.balance(holder.address)
         claimed = invoke(run.path, "--claim")
         assert claimed.exit_code == ExitCode.GOOD, claimed.stderr
-        assert "57 wei sent to 0x" + holder.address.hex() in claimed.stdout
-        assert chain.balance(holder.address) == before + 57  # of 76 wei, a quarter is the curator's
-        assert chain.balance(CURATOR) == 19
-        others = [account for account, name in run.federation.genesis.trainers if not name.startswith("a/")]
-        assert sorted(chain.balance(account) for account in others) == [75, 76, 76]
-        (entry,) = json.loads(invoke(run.path, "--json").stdout)["lists"]
-        assert (entry["state"], [line["claimed"] for line in entry["lines"]]) == ("open", [True] * 4)
-        assert (entry["lines"][0]["licence"], entry["lines"][0]["name"]) == (number, "a/0")
+        earned = {name: line.due.amount for line in load_dues(run.path).lines for name in [line.name]}
+        whole = earned["a/0"]
+        assert f"{whole - whole // 4} wei sent to 0x" + holder.address.hex() in claimed.stdout
+        assert chain.balance(holder.address) == before + whole - whole // 4  # a quarter is the curator's
+        assert chain.balance(CURATOR) == whole // 4
+        others = {account: name for account, name in run.federation.genesis.trainers if not name.startswith("a/")}
+        assert {name: chain.balance(account) for account, name in others.items()} == {
+            name: amount for name, amount in earned.items() if name != "a/0"
+        }
+        document = json.loads(invoke(run.path, "--json").stdout)
+        assert (document["taken_over"], document["free"], document["spent"]) == (3, 0, 3 * BUDGET)
+        assert [line["claimed"] for line in document["lines"]] == [line["amount"] for line in document["lines"]]
+        assert (document["lines"][0]["licence"], document["lines"][0]["name"]) == (number, "a/0")
         again = invoke(run.path, "--claim")
         assert (again.exit_code, "wei sent" in again.stdout) == (ExitCode.GOOD, False)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
 import pytest
 from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, STREAM, pass_time, refused, worlds
-from _money_stage import CHALLENGE_S, CLAIM_S, DEADLINE_S, HEADERS, ROUNDS, TERMS, Money, settled_money
+from _money_stage import CHALLENGE_S, DEADLINE_S, ROUNDS, TERMS, Money, header_of, settled_money
 from _slashing_stage import (
     ANSWER_S,
     HONEST,
@@ -58,6 +58,7 @@ from collegium.settlement import (
     undelegate_stake,
 )
 from collegium.settlement._abi import CONTRACTS
+from collegium.settlement._earnings import _leaves as _lines
 from collegium.settlement._payouts import _leaves, _root
 
 ELSEWHERE = {
@@ -185,14 +186,15 @@ def handover(money: Money, epoch: int) -> tuple[tuple[int, ...], int, bytes]:
 def checkpoint(money: Money, epoch: int) -> tuple[Any, ...]:
     settlement = contract("Settlement")
     before = money.world.chain.call(bytes(20), money.deployment.settlement, settlement.call("checkpointBefore", ROUNDS))
-    call = settlement.call("checkpointDigest", (epoch, ROUNDS, ROUNDS, before, HEADERS[0]))
+    call = settlement.call("checkpointDigest", (epoch, ROUNDS, ROUNDS, before, HEADER))
     digest = money.world.chain.call(bytes(20), money.deployment.settlement, call)
-    return epoch, ROUNDS, ROUNDS, HEADERS[0], *certified(digest)
+    return epoch, ROUNDS, ROUNDS, HEADER, *certified(digest)
 
 
 def settled(money: Money, root: bytes) -> tuple[Any, ...]:
     (cp,) = read_checkpoints(money.world.chain, money.deployment)
-    return (cp.epoch, cp.first_round, cp.last_round, cp.previous, root), 0, HEADERS[0], tuple(header_proof(HEADERS, 0))
+    digests = [header.digest for header in money.headers[:ROUNDS]]
+    return (cp.epoch, cp.first_round, cp.last_round, cp.previous, root), 0, digests[0], tuple(header_proof(digests, 0))
 
 
 def settled_root(money: Money) -> bytes:
@@ -208,24 +210,43 @@ def terms(royalty: int) -> tuple[Any, ...]:
     return TERMS.model, TERMS.rule, TERMS.privacy, bytes(20), 1, DEADLINE_S, 4, royalty, 0, 3
 
 
-def posted(money: Money) -> None:
-    assert money.post(DUES) == 0
-
-
-def opened(money: Money) -> None:
-    posted(money)
-    pass_time(money.world, CHALLENGE_S)
+def taken(money: Money) -> None:
+    money.take_over(read_checkpoints(money.world.chain, money.deployment)[0])
 
 
 def claimed(money: Money) -> None:
-    opened(money)
-    claim_reward(money.world.chain, money.site, MALLORY, 0, DUES, 0)
+    taken(money)
+    claim_reward(money.world.chain, money.site, MALLORY, money.deployment, DUES, 0)
 
 
-def rule_list(money: Money) -> None:
-    statement = money.list_digest(DUES)
-    posted(money)
-    money.court.rule(statement, ALICE.address)
+def last_header(money: Money, rewards: bytes | None = None) -> tuple[Any, ...]:
+    """What takes over the header of the last settled round, or one that says something else."""
+    header = money.headers[ROUNDS - 1]
+    opening = (header if rewards is None else replace(header, rewards=rewards)).preimage
+    return money.deployment.settlement, opening, in_place(money, ROUNDS - 1)
+
+
+def in_place(money: Money, number: int) -> tuple[Any, ...]:
+    (settled,) = read_checkpoints(money.world.chain, money.deployment)[:1]
+    place = money.place(settled, number)
+    return (settled.epoch, settled.first_round, settled.last_round, settled.previous, settled.root), place.siblings
+
+
+def moved(money: Money) -> None:
+    """Settle a header of another round than its place says."""
+    money.headers[:] = [*money.headers[:ROUNDS], header_of(ROUNDS + 7, money.headers[ROUNDS - 1].digest, bytes(32))]
+    money.post(ROUNDS)
+
+
+def exposed(number: int) -> Callable[[Money], tuple[Any, ...]]:
+    def arguments(money: Money) -> tuple[Any, ...]:
+        settled = read_checkpoints(money.world.chain, money.deployment)[number // ROUNDS]
+        place = money.place(settled, number)
+        fields = (settled.epoch, settled.first_round, settled.last_round, settled.previous, settled.root)
+        before = (money.headers[number - 1].digest, in_place(money, number - 1))
+        return money.deployment.settlement, number, money.headers[number].preimage, (fields, place.siblings), *before
+
+    return arguments
 
 
 def version(money: Money) -> bytes:
@@ -285,20 +306,13 @@ def backing_slashed(money: Money) -> None:
 
 def reward_claim(index: int) -> Callable[[Money], tuple[Any, ...]]:
     """The line at 0, said to stand at `index`."""
-    return fixed(0, index, DUES[0].account, 600, 1, tuple(header_proof(_leaves("reward", DUES), 0)))
+    proof = tuple(header_proof(_lines(DUES), 0))
+    return lambda money: (money.deployment.settlement, index, DUES[0].account, 600, 1, proof)
 
 
 def fee_claim(weight: int) -> Callable[[Money], tuple[Any, ...]]:
     proof = tuple(header_proof(_leaves("fee", DUES), 0))
     return lambda money: (version(money), 0, DUES[0].account, weight, 1, proof)
-
-
-def reward_post(total: int) -> Callable[[Money], tuple[Any, ...]]:
-    def arguments(money: Money) -> tuple[Any, ...]:
-        signed = certified(money.list_digest(DUES))
-        return money.deployment.settlement, ROUNDS - 1, _root("reward", DUES), 2, total, *signed
-
-    return arguments
 
 
 def fee_register(weight: int) -> Callable[[Money], tuple[Any, ...]]:
@@ -457,19 +471,13 @@ EXAMPLES: dict[str, Example] = {
     "Tasks.admits": Example(Call(at("Settlement", 1)), Call(at("Settlement", 2)), "ERC721NonexistentToken"),
     # Rewards
     "Rewards.fund": Example(Call(at("Settlement", 7), value=7), Call(at("Settlement", 7), value=8), "WrongValue"),
-    "Rewards.post": Example(Call(reward_post(1000)), Call(reward_post(1001)), "InvalidCertificate"),
-    "Rewards.claim": Example(Call(reward_claim(0)), Call(reward_claim(1)), "NotInList", opened),
-    "Rewards.cancel": Example(Call(fixed(0)), Call(fixed(1)), "UnknownList", rule_list),
-    "Rewards.sweep": Example(Call(fixed(0)), Call(fixed(1)), "UnknownList", then(posted, wait(CHALLENGE_S + CLAIM_S))),
+    "Rewards.settle": Example(Call(last_header), Call(lambda m: last_header(m, HEADER)), "HeaderNotIncluded"),
+    "Rewards.expose": Example(Call(exposed(ROUNDS)), Call(exposed(ROUNDS - 1)), "Follows", moved),
+    "Rewards.claim": Example(Call(reward_claim(0)), Call(reward_claim(1)), "NotEarned", taken),
     "Rewards.reclaim": Example(Call(at("Settlement")), Call(NO_TASK), "UnknownTask", wait(2 * 100_000)),
     "Rewards.collect": Example(Call(fixed(ALICE.address)), COLLECT_REFUSED, "NothingOwed", claimed),
     "Rewards.budget": Example(Call(NO_TASK), None),
-    "Rewards.list": Example(Call(fixed(0)), Call(fixed(1)), "UnknownList", posted),
-    "Rewards.listDigest": Example(
-        Call(at("Settlement", ROUNDS - 1, HEADER, 1, 1)),
-        Call(at("Settlement", ROUNDS, HEADER, 1, 1)),
-        "RoundNotSettled",
-    ),
+    "Rewards.paidOn": Example(Call(at("Settlement", 0)), None),
     "Rewards.owed": Example(Call(NO_TASK), None),
     # Fees
     "Fees.register": Example(Call(fee_register(1000)), Call(fee_register(1001)), "InvalidCertificate"),
@@ -512,7 +520,7 @@ def example_of(name: str) -> Example | None:
 @pytest.fixture(scope="module", params=["embedded", pytest.param("osaka", marks=[pytest.mark.node, pytest.mark.slow])])
 def founded(request: pytest.FixtureRequest) -> Iterator[Money]:
     for world in worlds(request.param):
-        yield settled_money(world)
+        yield settled_money(world, DUES)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 from _chain_stage import ALICE, CHAIN_ID, COIN, DEPLOYER, MALLORY, STREAM, World, anvil, embedded, pass_time, refused
 
+from collegium.consensus import Header
 from collegium.crypto import BlsSecretKey, Certificate, hash_fields, make_certificate
 from collegium.settlement import (
     FOLLOWER_STAKE_WEI,
@@ -22,6 +23,7 @@ from collegium.settlement import (
     CheckpointOrderError,
     Deployment,
     Due,
+    HeaderPlace,
     MoneySite,
     Role,
     TaskTerms,
@@ -38,18 +40,16 @@ from collegium.settlement import (
     issue_licence,
     open_epoch,
     open_first_epoch,
-    pay_place,
     possession_context,
     post_checkpoint,
-    post_rewards,
     post_task,
-    read_budget,
     read_checkpoints,
     read_head,
     read_member,
     read_owed,
     register_validator,
-    reward_list_digest,
+    rewards_root,
+    settle_rewards,
     unbond,
     withdraw,
 )
@@ -260,7 +260,7 @@ def test_a_proof_of_possession_serves_on_its_own_chain_alone(chains: list[Site])
 # --- a trainer on its own chain ---
 
 
-def test_a_trainer_registers_and_is_paid_on_its_own_chain_from_a_list_for_that_chain(chains: list[Site]) -> None:
+def test_a_trainer_registers_and_is_paid_on_its_own_chain_by_the_certificate_of_all_chains(chains: list[Site]) -> None:
     own, neighbour = (paying(site) for site in (chains[-1], chains[1]))
     (site, money), trainer = own, ALICE
     chain = site.chain
@@ -269,17 +269,19 @@ def test_a_trainer_registers_and_is_paid_on_its_own_chain_from_a_list_for_that_c
     licence = issue_licence(chain, money, trainer, hash_fields("rows"), hash_fields("text"), jurisdiction="DE")
     assert admits_licence(chain, money, site.deployment, licence)
 
-    dues = [Due(trainer.address, 4000, licence), Due(MALLORY.address, 1000)]
-    certificate = certify(list_digest(own, dues))
-    with refused("InvalidCertificate"):
-        pay(neighbour, dues, certificate)
-    number = pay(own, dues, certificate)
-    with refused("InvalidCertificate"):
-        pay(own, dues, certificate)
-    with refused("NotOpen"):
-        claim_reward(chain, money, MALLORY, number, dues, 0)
-    pass_time(site.world, CHALLENGE_S)
-    claim_reward(chain, money, MALLORY, number, dues, 0)
+    dues = [Due(trainer.address, 4000, licence, chain.chain_id), Due(MALLORY.address, 1000)]
+    around = (bytes(32), bytes(32), "opened", (), bytes(32), bytes(32), (), bytes(48), (), ())
+    header = Header(TASK, 0, "proved", *around, rewards=rewards_root(dues))  # type: ignore[arg-type]
+    settled = Checkpoint(TASK, 0, 0, 0, bytes(32), header_root([header.digest]))
+    place = HeaderPlace(settled, 0, header.digest, ())
+    for other, paying_there in (own, neighbour):
+        other.settle(Step(settled, certify(settled.digest)))
+        settle_rewards(other.chain, paying_there, MALLORY, other.deployment, header.preimage, place)
+    with refused("NotEarned"):  # it is paid on that chain alone, on the same certificate
+        claim_reward(neighbour[0].chain, neighbour[1], MALLORY, neighbour[0].deployment, dues, 0)
+    with refused("NotEarned"):  # this one is paid at home
+        claim_reward(chain, money, MALLORY, site.deployment, dues, 1)
+    claim_reward(chain, money, MALLORY, site.deployment, dues, 0)
     before = chain.balance(trainer.address)
     assert read_owed(chain, money.rewards, trainer.address) == 4000
     assert collect(chain, money.rewards, MALLORY, trainer.address) == 4000
@@ -287,23 +289,11 @@ def test_a_trainer_registers_and_is_paid_on_its_own_chain_from_a_list_for_that_c
 
 
 def paying(site: Site) -> tuple[Site, MoneySite]:
-    """The task with a budget and a checkpoint, founded once more on a site's chain."""
-    money = deploy_money(site.chain, DEPLOYER, challenge_s=CHALLENGE_S, claim_s=CLAIM_S)
+    """The task with a budget, founded once more on a site's chain."""
+    money = deploy_money(site.chain, DEPLOYER, challenge_s=CHALLENGE_S, claim_s=CLAIM_S, on=site.chain.chain_id)
     own = found(site.world, 1, keys=KEYS, money=money)
     fund_task(site.chain, money, DEPLOYER, own.deployment, COIN)
-    own.settle(ONE)
     return own, money
-
-
-def list_digest(place: tuple[Site, MoneySite], dues: Sequence[Due]) -> bytes:
-    site, money = place
-    number = read_budget(site.chain, money, site.deployment).lists
-    return reward_list_digest(pay_place(site.chain, site.deployment, money.rewards), number, FIRST.digest, dues)
-
-
-def pay(place: tuple[Site, MoneySite], dues: Sequence[Due], certificate: Certificate) -> int:
-    site, money = place
-    return post_rewards(site.chain, money, MALLORY, site.deployment, FIRST.last_round, dues, certificate)
 
 
 # --- no stake, no leaving ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from _money_stage import (
     TERMS,
     Money,
     found_money,
+    header_of,
     settled_money,
 )
 from _slashing_stage import (
@@ -36,7 +37,7 @@ from _slashing_stage import (
     rows_digest,
 )
 
-from collegium.crypto import g1_uncompressed, hash_fields
+from collegium.crypto import hash_fields
 from collegium.lineage import Influence, Lineage, Parent, UnknownDatasetError
 from collegium.settlement import (
     ConsentStandsError,
@@ -48,7 +49,6 @@ from collegium.settlement import (
     TransactionFailedError,
     admits_licence,
     approve,
-    cancel_rewards,
     claim_fees,
     claim_reward,
     collect,
@@ -58,22 +58,22 @@ from collegium.settlement import (
     deploy_money,
     dues_of_influence,
     enrol,
+    expose_header,
     fund_task,
     header_proof,
     header_root,
     issue_licence,
     open_first_epoch,
     pay_for_version,
-    pay_place,
     possession_context,
-    post_rewards,
     post_task,
     raise_stake,
     read_budget,
-    read_head,
+    read_checkpoints,
     read_licence,
     read_member,
     read_owed,
+    read_paid,
     read_shard_roots,
     read_task,
     read_version,
@@ -82,14 +82,17 @@ from collegium.settlement import (
     register_validator,
     register_version,
     revoke_licence,
-    sweep_rewards,
+    rewards_root,
+    settle_rewards,
     transact,
 )
+from collegium.settlement._earnings import _leaves as _lines
 from collegium.settlement._payouts import _leaves
 
 CODE_BYTES_MAX = 24_576  # EIP-170
 TRANSACTION_GAS_MAX = 16_777_216  # EIP-7825
-ANYBODY = DEPLOYER  # whoever sends a claim, the coin goes where the list says
+ANYBODY = DEPLOYER  # whoever sends a claim, the coin goes where the line says
+ZERO = bytes(32)
 DUES = [Due(ALICE.address, 600, 1), Due(MALLORY.address, 399), Due(STRANGER, 1)]
 
 
@@ -228,8 +231,6 @@ def test_a_window_that_no_clock_reaches_is_refused(money: Money) -> None:
     absurd.settle()
     fund_task(chain, site, DEPLOYER, deployment, BUDGET)
     with refused("SafeCastOverflowedUintDowncast"):
-        absurd.post(DUES)
-    with refused("SafeCastOverflowedUintDowncast"):
         absurd.register(1, DUES)
     created = transact(chain, DEPLOYER, None, contract("Availability").creation(TASK, BOND, window)).contract
     assert created is not None
@@ -241,140 +242,188 @@ def test_a_window_that_no_clock_reaches_is_refused(money: Money) -> None:
 # --- rewards ---
 
 
-def test_rewards_open_after_the_challenge_window_and_are_paid_once(money: Money) -> None:
+def line(money: Money, dues: Sequence[Due], index: int) -> None:
+    claim_reward(money.world.chain, money.site, ANYBODY, money.deployment, dues, index)
+
+
+def test_what_a_header_says_is_paid_once_its_checkpoint_is_final_and_then_what_came_since(money: Money) -> None:
     chain, site = money.world.chain, money.site
-    number = money.post(DUES)
-    with refused("NotOpen"):
-        claim_reward(chain, site, ANYBODY, number, DUES, 0)
-    pass_time(money.world, CHALLENGE_S)
+    settled = money.settle(1, DUES)
+    money.hold(settled)
+    with refused("WrongFirstRound"):  # the one before it first
+        money.take_over(settled)
+    money.take_over(read_checkpoints(chain, money.deployment)[0])
+    with refused("NotFinal"):
+        money.take_over(settled)
+    with refused("NotEarned"):
+        line(money, DUES, 0)
+    money.hold(settled, held=False)
+    money.take_over(settled)
+    with refused("WrongFirstRound"):
+        money.take_over(settled)
     for index in range(3):
-        claim_reward(chain, site, ANYBODY, number, DUES, index)
+        line(money, DUES, index)
         with refused("AlreadyClaimed"):
-            claim_reward(chain, site, ANYBODY, number, DUES, index)
+            line(money, DUES, index)
     owed = {account: read_owed(chain, site.rewards, account) for account in (ALICE.address, CURATOR, STRANGER)}
     assert owed == {ALICE.address: 540, CURATOR: 60, STRANGER: 1}
     assert collect(chain, site.rewards, MALLORY, CURATOR) == chain.balance(CURATOR) == 60
+    more = [replace(DUES[0], amount=1000), *DUES[1:]]
+    money.earn(more, 1)
+    line(money, more, 0)
+    assert read_owed(chain, site.rewards, ALICE.address) == 900
+    assert read_paid(chain, site, money.deployment, 0) == 1000
+    with refused("AlreadyClaimed"):
+        line(money, more, 1)
 
 
-def test_a_certificate_serves_one_list_at_one_contract(money: Money) -> None:
-    chain, site = money.world.chain, money.site
-    for change in (
-        {"task": hash_fields("other")},
-        {"epoch": 1},
-        {"chain_id": 1},
-        {"contract": site.fees},
-        {"settlement": site.fees},
+def test_a_header_that_does_not_follow_the_one_before_it_is_never_taken_over(money: Money) -> None:
+    """It would rest on one that nobody can dispute, as that is under no checkpoint."""
+    chain, site, at = money.world.chain, money.site, money.deployment
+    first = read_checkpoints(chain, at)[0]
+    money.take_over(first)
+    hidden = header_of(ROUNDS, money.headers[ROUNDS - 1].digest, rewards_root(DUES))
+    after = header_of(ROUNDS + 1, hidden.digest, rewards_root(DUES))
+    money.headers[ROUNDS:] = [replace(hidden, rewards=bytes(32)), after]
+    settled = money.post(ROUNDS)
+    places = [money.place(settled, number) for number in (ROUNDS, ROUNDS + 1)]
+    honest = (money.headers[ROUNDS].preimage, places[0], money.place(first, ROUNDS - 1))
+    with refused("Follows"):
+        expose_header(chain, site, ALICE, at, *honest)
+    with refused("HeaderNotIncluded"):
+        expose_header(chain, site, ALICE, at, money.headers[-1].preimage, places[1], replace(places[0], header=ZERO))
+    expose_header(chain, site, ALICE, at, money.headers[-1].preimage, places[1], places[0])
+    assert read_budget(chain, site, at).broken_round == ROUNDS + 1
+    with refused("DoesNotFollow"):
+        expose_header(chain, site, ALICE, at, money.headers[-1].preimage, places[1], places[0])
+    with refused("DoesNotFollow"):
+        money.take_over(settled)
+    assert read_budget(chain, site, at).next_round == ROUNDS
+
+
+def test_a_header_of_another_round_is_never_taken_over(money: Money) -> None:
+    chain, site, at = money.world.chain, money.site, money.deployment
+    money.headers[ROUNDS:] = [header_of(ROUNDS + 7, money.headers[ROUNDS - 1].digest, rewards_root(DUES))]
+    settled = money.post(ROUNDS)
+    place = money.place(settled, ROUNDS)
+    expose_header(chain, site, ALICE, at, money.headers[-1].preimage, place, place)
+    money.take_over(read_checkpoints(chain, at)[0])
+    with refused("DoesNotFollow"):
+        money.take_over(settled)
+
+
+def test_only_the_last_header_of_a_checkpoint_speaks_for_it(money: Money) -> None:
+    chain, site, at = money.world.chain, money.site, money.deployment
+    settled = read_checkpoints(chain, at)[0]
+    place, last = money.place(settled, ROUNDS - 1), money.headers[ROUNDS - 1]
+    other = replace(last, rewards=rewards_root(DUES)).preimage
+    for opening, error in (
+        (money.headers[0].preimage, "HeaderNotIncluded"),
+        (other, "HeaderNotIncluded"),
+        (b"\x05" + bytes(7) + b"other", "WrongDomain"),
+        (last.preimage[:20], "TruncatedFrames"),
     ):
-        with refused("InvalidCertificate"):
-            post_rewards(
-                chain, site, MALLORY, money.deployment, ROUNDS - 1, DUES, certify(money.list_digest(DUES, **change))
-            )
-    certificate = certify(money.list_digest(DUES))
-    arguments = (chain, site, MALLORY, money.deployment, ROUNDS - 1)
-    for dues in (DUES[:2], [*DUES, Due(MALLORY.address, 1)], [replace(DUES[0], licence=0), *DUES[1:]]):
-        with refused("InvalidCertificate"):
-            post_rewards(*arguments, dues, certificate)
-    post_rewards(*arguments, DUES, certificate)
-    with refused("InvalidCertificate"):  # a list more, and it is signed anew
-        post_rewards(*arguments, DUES, certificate)
+        with refused(error):
+            settle_rewards(chain, site, MALLORY, at, opening, place)
+    with refused("UnknownCheckpoint"):
+        changed = replace(place, checkpoint=replace(settled, root=ZERO))
+        settle_rewards(chain, site, MALLORY, at, last.preimage, changed)
+    money.take_over(settled)
 
 
-def test_lists_cost_no_more_than_the_rounds_that_are_settled(money: Money) -> None:
-    whole = ROUNDS * ROUND_REWARD
-    money.post([Due(ALICE.address, whole - 1)])
+def test_rounds_cost_no_more_than_they_may_and_a_budget_no_more_than_it_has(money: Money) -> None:
+    """Whatever a set certifies: it can lie about who earned what, and about how much."""
+    money.take_over(read_checkpoints(money.world.chain, money.deployment)[0])
+    whole = (ROUNDS + 1) * ROUND_REWARD
+    lie = [Due(ALICE.address, whole), Due(MALLORY.address, 1), Due(STRANGER, whole + 1)]
+    money.earn(lie, 1)
     with refused("ExceedsRounds"):
-        money.post([Due(ALICE.address, 2)])
-    money.post([Due(ALICE.address, 1)])
-    money.settle(1)
+        line(money, lie, 2)
+    line(money, lie, 0)
     with refused("ExceedsRounds"):
-        money.post([Due(ALICE.address, ROUND_REWARD + 1)])
-    with refused("RoundNotSettled"):
-        money.post([Due(ALICE.address, 1)], last_round=ROUNDS + 1)
-    with refused("EmptyList"):
-        money.post([Due(ALICE.address, 0)])
-    money.settle(30)
+        line(money, lie, 1)
+    more = [Due(ALICE.address, BUDGET + 1), *lie[1:]]
+    money.earn(more, 30)
     with refused("ExceedsBudget"):
-        money.post([Due(ALICE.address, BUDGET - whole + 1)])
+        line(money, more, 0)
+    line(money, more, 1)
 
 
 def test_a_line_has_one_place_and_one_proof(money: Money) -> None:
     """Else one line could be claimed twice under two numbers."""
     chain, site = money.world.chain, money.site
-    number = money.post(DUES)
-    pass_time(money.world, CHALLENGE_S)
-    proof = tuple(header_proof(_leaves("reward", DUES), 0))
-    line = (ALICE.address, 600, 1)
+    money.take_over(read_checkpoints(chain, money.deployment)[0])
+    money.earn(DUES, 1)
+    proof, settlement = tuple(header_proof(_lines(DUES), 0)), money.deployment.settlement
+    whole = (ALICE.address, 600, 1)
     for index, siblings, error in (
         (4, proof, "LeafOutsideTree"),  # the same path, as three lines take two levels
-        (3, proof, "LeafOutsideTree"),
-        (0, (*proof, bytes(32)), "WrongProofLength"),
-        (0, proof[:1], "WrongProofLength"),
-        (1, proof, "NotInList"),
+        (0, (*proof, bytes(32)), "NotEarned"),
+        (0, proof[:1], "NotEarned"),
+        (1, proof, "NotEarned"),
     ):
         with refused(error):
-            transact(chain, ALICE, site.rewards, contract("Rewards").call("claim", number, index, *line, siblings))
+            transact(chain, ALICE, site.rewards, contract("Rewards").call("claim", settlement, index, *whole, siblings))
     for changed in ((MALLORY.address, 600, 1), (ALICE.address, 601, 1), (ALICE.address, 600, 0)):
-        with refused("NotInList"):
-            transact(chain, ALICE, site.rewards, contract("Rewards").call("claim", number, 0, *changed, proof))
+        with refused("NotEarned"):
+            transact(chain, ALICE, site.rewards, contract("Rewards").call("claim", settlement, 0, *changed, proof))
 
 
-def test_a_refuted_list_pays_nothing_and_its_rounds_can_be_listed_again(money: Money) -> None:
+def test_a_line_of_another_chain_is_not_paid_here(money: Money) -> None:
+    chain = money.world.chain
+    money.take_over(read_checkpoints(chain, money.deployment)[0])
+    elsewhere = [replace(DUES[0], chain=7), *DUES[1:]]
+    money.earn(elsewhere, 1)
+    with refused("NotEarned"):
+        line(money, elsewhere, 0)
+    line(money, elsewhere, 1)
+    own = deploy_money(chain, DEPLOYER, on=chain.chain_id)
+    assert contract("Rewards").result(
+        "chain", chain.call(bytes(20), own.rewards, contract("Rewards").call("chain"))
+    ) == (chain.chain_id,)
+    with refused("WrongChain"):
+        deploy_money(chain, DEPLOYER, on=7)
+
+
+def test_what_nobody_claims_in_time_is_the_sponsors(money: Money) -> None:
     chain, site = money.world.chain, money.site
-    whole = [Due(MALLORY.address, ROUNDS * ROUND_REWARD)]
-    statement = money.list_digest(whole)
-    number = money.post(whole)
-    with refused("NotRefuted"):
-        cancel_rewards(chain, site, ALICE, number)
-    money.court.rule(statement, ALICE.address)
-    pass_time(money.world, CHALLENGE_S)
-    with refused("Refuted"):
-        claim_reward(chain, site, MALLORY, number, whole, 0)
-    cancel_rewards(chain, site, ALICE, number)
-    with refused("NothingLeft"):
-        cancel_rewards(chain, site, ALICE, number)
-    assert read_budget(chain, site, money.deployment).free == BUDGET
-    money.post([Due(ALICE.address, ROUNDS * ROUND_REWARD)])
-
-
-def test_what_nobody_claims_goes_back_and_after_the_deadline_to_the_sponsor(money: Money) -> None:
-    chain, site = money.world.chain, money.site
-    number = money.post(DUES)
-    with refused("NotClosed"):
-        sweep_rewards(chain, site, MALLORY, number)
-    pass_time(money.world, CHALLENGE_S + CLAIM_S)
-    with refused("Closed"):
-        claim_reward(chain, site, MALLORY, number, DUES, 0)
-    sweep_rewards(chain, site, MALLORY, number)
-    with refused("NothingLeft"):
-        sweep_rewards(chain, site, MALLORY, number)
-    with refused("DeadlineNotPassed"):
-        reclaim_budget(chain, site, DEPLOYER, money.deployment)
+    money.take_over(read_checkpoints(chain, money.deployment)[0])
+    money.earn(DUES, 1)
+    settled = money.settle(1, DUES)
     pass_time(money.world, DEADLINE_S - chain.timestamp_s() + 10)
     with refused("DeadlinePassed"):
         fund_task(chain, site, DEPLOYER, money.deployment, 1)
     with refused("DeadlinePassed"):
-        money.post(DUES)
+        money.take_over(settled)
+    line(money, DUES, 0)
+    with refused("NotClosed"):
+        reclaim_budget(chain, site, DEPLOYER, money.deployment)
+    pass_time(money.world, CLAIM_S)
+    with refused("Closed"):
+        line(money, DUES, 1)
     reclaim_budget(chain, site, MALLORY, money.deployment)
     with refused("NothingLeft"):
         reclaim_budget(chain, site, MALLORY, money.deployment)
-    assert collect(chain, site.rewards, MALLORY, DEPLOYER.address) == BUDGET
+    assert collect(chain, site.rewards, MALLORY, DEPLOYER.address) == BUDGET - 600
+    for account in (ALICE.address, CURATOR):
+        collect(chain, site.rewards, MALLORY, account)
     assert chain.balance(site.rewards) == 0
 
 
-def test_a_list_that_adds_up_to_more_than_it_says_takes_nothing_from_others(money: Money) -> None:
-    """A quorum can lie about a sum; the coin of other lists is out of its reach."""
-    chain, site = money.world.chain, money.site
-    place = pay_place(chain, money.deployment, site.rewards)
-    previous = read_head(chain, money.deployment).previous
-    root = header_root(_leaves("reward", DUES))
-    statement = hash_fields("reward-list", *place.fields, 0, previous, root, 3, (700).to_bytes(32, "big"))
-    signature = g1_uncompressed(certify(statement).signature)
-    call = contract("Rewards").call("post", money.deployment.settlement, ROUNDS - 1, root, 3, 700, 3, signature)
-    transact(chain, MALLORY, site.rewards, call)
-    pass_time(money.world, CHALLENGE_S)
-    claim_reward(chain, site, MALLORY, 0, DUES, 0)
-    with refused("ExceedsList"):
-        claim_reward(chain, site, MALLORY, 0, DUES, 1)
+def test_where_no_court_was_named_a_checkpoint_is_final_at_once_and_a_court_that_fails_never_says_so(
+    money: Money,
+) -> None:
+    for court, error in ((bytes(20), ""), (money.site.fees, "NotFinal")):
+        with money.world.undone():
+            other = found_money(money.world, terms=TERMS, task=hash_fields("test-task"), court=court)
+            fund_task(money.world.chain, other.site, DEPLOYER, other.deployment, BUDGET)
+            settled = other.settle(1, DUES)
+            if error:
+                with refused(error):
+                    other.take_over(settled)
+                continue
+            other.take_over(settled)
+            line(other, DUES, 1)
 
 
 # --- fees ---
@@ -506,10 +555,10 @@ def test_an_account_that_is_a_contract_gets_its_coin_once_or_stops_itself_alone(
     account = transact(chain, DEPLOYER, None, bytes.fromhex(f"60{len(code):02x} 80 6009 3d 39 3d f3") + code).contract
     assert account is not None
     dues = [Due(account, 100), Due(ALICE.address, 100)]
-    number = money.post(dues)
-    pass_time(money.world, CHALLENGE_S)
+    money.take_over(read_checkpoints(chain, money.deployment)[0])
+    money.earn(dues, 1)
     for index in range(2):
-        claim_reward(chain, site, MALLORY, number, dues, index)
+        line(money, dues, index)
     if on_coin == REFUSE:
         with refused("FailedCall"):
             collect(chain, site.rewards, MALLORY, account)
@@ -559,10 +608,8 @@ def test_budgets_can_be_of_a_token(money: Money) -> None:
     with refused("WrongValue"):
         fund_task(chain, other.site, DEPLOYER, other.deployment, 1000)
     fund_task(chain, other.site, DEPLOYER, other.deployment, 1000, token=paid)
-    other.settle()
-    number = other.post([Due(ALICE.address, 1000)])
-    pass_time(money.world, CHALLENGE_S)
-    claim_reward(chain, other.site, MALLORY, number, [Due(ALICE.address, 1000)], 0)
+    other.earn([Due(ALICE.address, 1000)])
+    line(other, [Due(ALICE.address, 1000)], 0)
     assert collect(chain, other.site.rewards, MALLORY, ALICE.address) == 1000
     held = artifact("TestToken").result(
         "balanceOf", chain.call(bytes(20), paid, artifact("TestToken").call("balanceOf", ALICE.address))
@@ -603,8 +650,9 @@ def test_every_contract_fits_into_a_block_and_under_the_limit_of_code(money: Mon
 
 
 def test_garbage_costs_its_sender_little(money: Money) -> None:
-    root = header_root(_leaves("reward", DUES))
-    call = contract("Rewards").call("post", money.deployment.settlement, ROUNDS - 1, root, 3, 1000, 3, b"\xff" * 96)
+    root = header_root(_leaves("fee", DUES))
+    arguments = (money.deployment.settlement, root, bytes(32), root, 3, 1000, 3, b"\xff" * 96)
+    call = contract("Fees").call("register", *arguments)
     with pytest.raises(TransactionFailedError) as failure:
-        transact(money.world.chain, MALLORY, money.site.rewards, call, gas_max=TRANSACTION_GAS_MAX)
+        transact(money.world.chain, MALLORY, money.site.fees, call, gas_max=TRANSACTION_GAS_MAX)
     assert failure.value.values["gas"] < 500_000

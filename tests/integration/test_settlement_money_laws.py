@@ -1,18 +1,18 @@
 """Laws of the contracts that pay: tried on a model of plain integers, which is then held equal to the contracts.
 
 - no more is paid out than was paid in;
-- at any time every coin is in a budget, in a list, unclaimed income, or owed to somebody;
-- nothing is paid before the challenge window closes;
+- at any time every coin is in a budget, unclaimed income, or owed to somebody;
+- nothing is paid for a version before the challenge window closes, or for rounds before they are final;
 - when all is over nothing stays: of a version's income less than one wei a contributor, of a budget nothing.
 
-A set that lies is allowed: its lists add up to something else than it certified.
+A set that lies is allowed: what it says that trainers have earned falls, grows and adds up to anything.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -41,7 +41,6 @@ from collegium.crypto import g1_uncompressed, hash_fields
 from collegium.settlement import (
     ContractRefusedError,
     Due,
-    cancel_rewards,
     claim_fees,
     claim_reward,
     collect,
@@ -51,11 +50,9 @@ from collegium.settlement import (
     pay_for_version,
     pay_place,
     read_budget,
-    read_head,
     read_owed,
     read_version,
     reclaim_budget,
-    sweep_rewards,
     transact,
 )
 from collegium.settlement._payouts import _leaves, _word
@@ -104,33 +101,21 @@ class Laws(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.now_s += seconds
 
-    @rule(rounds=st.integers(1, 9))
-    def settle(self, rounds: int) -> None:
-        self.rewards.rounds_settled += rounds
-
     @rule(amount=AMOUNTS)
     def fund(self, amount: int) -> None:
         tried(self.rewards.fund, self.now_s, amount)
 
-    @rule(dues=DUES, lie=st.integers(-2, 2))
-    def post(self, dues: list[Due], lie: int) -> None:
-        tried(self.rewards.post, self.now_s, dues, max(0, sum(due.amount for due in dues) + lie))
+    @rule(dues=DUES, rounds=st.integers(1, 9), final=st.booleans())
+    def settle(self, dues: list[Due], rounds: int, final: bool) -> None:
+        before = self.rewards.rounds
+        tried(self.rewards.settle, self.now_s, dues, before + rounds, final)
+        assert final or self.rewards.rounds == before
 
-    @precondition(lambda self: self.rewards.lists)
+    @precondition(lambda self: self.rewards.lines)
     @rule(data=st.data())
     def claim(self, data: st.DataObject) -> None:
-        number = data.draw(st.integers(0, len(self.rewards.lists) - 1))
-        found = self.rewards.lists[number]
-        if not tried(self.rewards.claim, self.now_s, number, data.draw(st.integers(0, len(found.dues) - 1))):
-            assert self.now_s >= found.opens_at_s
-
-    @rule(data=st.data(), refuted=st.booleans())
-    def close(self, data: st.DataObject, refuted: bool) -> None:
-        number = data.draw(st.integers(0, len(self.rewards.lists)))
-        if refuted and number < len(self.rewards.lists):
-            self.rewards.lists[number].refuted = True
-        tried(self.rewards.cancel, self.now_s, number)
-        tried(self.rewards.sweep, self.now_s, number)
+        lines = self.rewards.lines
+        tried(self.rewards.claim, self.now_s, data.draw(st.integers(0, len(lines) - 1)), lines)
 
     @rule()
     def reclaim(self) -> None:
@@ -167,8 +152,6 @@ class Laws(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end everything can leave: a budget whole, an income but for less than one wei a contributor."""
         self.now_s += DEADLINE_S + CHALLENGE_S + CLAIM_S
-        for number in range(len(self.rewards.lists)):
-            tried(self.rewards.sweep, self.now_s, number)
         tried(self.rewards.reclaim, self.now_s)
         for account in ACCOUNTS:
             tried(self.rewards.purse.collect, account)
@@ -200,7 +183,6 @@ class Walk:
     random: Random
     rewards: Rewards = field(default_factory=lambda: Rewards(RULES))
     fees: Fees = field(default_factory=lambda: Fees(RULES))
-    statements: list[bytes] = field(default_factory=list)
     versions: list[bytes] = field(default_factory=list)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -230,7 +212,7 @@ class Walk:
         return actual
 
     def step(self) -> None:
-        names = ("wait", "settle", "fund", "post", "post", "claim", "claim", "claim", "close", "reclaim")
+        names = ("wait", "settle", "settle", "fund", "claim", "claim", "claim", "claim", "reclaim")
         names += (
             "register",
             "register",
@@ -250,55 +232,33 @@ class Walk:
         self.money.world.advance(self.random.choice([10, CHALLENGE_S // 2, CHALLENGE_S, CHALLENGE_S, CLAIM_S // 2]))
 
     def settle(self) -> None:
-        rounds = self.random.randint(1, ROUNDS)
-        self.money.settle(rounds)
-        self.rewards.rounds_settled += rounds
+        """Settle rounds whose headers say anything of what was earned, and have it taken over if the court lets it."""
+        earned, rounds, final = self.dues(), self.random.randint(1, ROUNDS), self.random.random() < 0.8
+        settled = self.money.settle(rounds, earned)
+        if not final:
+            self.money.hold(settled)
+        now, total = self.now_s, settled.last_round + 1
+        modelled = partial(self.rewards.settle, now, earned, total, final)
+        self.both("settle", modelled, partial(self.money.take_over, settled))
+        if not final:  # the next one comes after it
+            self.money.hold(settled, held=False)
+            modelled = partial(self.rewards.settle, self.now_s, earned, total, True)
+            self.both("settle", modelled, partial(self.money.take_over, settled))
 
     def fund(self) -> None:
         now, amount = self.now_s, self.random.randrange(5000)
         send = partial(fund_task, self.chain, self.money.site, DEPLOYER, self.money.deployment, amount)
         self.both("fund", partial(self.rewards.fund, now, amount), send)
 
-    def post(self) -> None:
-        now, dues = self.now_s, self.dues()
-        total = max(0, sum(due.amount for due in dues) + self.random.choice([0, 0, 0, 1, -1]))
-        last = max(0, read_head(self.chain, self.money.deployment).next_round - 1)
-        root = header_root(_leaves("reward", dues))
-        statement = bytes(32)
-        if self.rewards.rounds_settled:
-            previous = read_head(self.chain, self.money.deployment).previous
-            place = pay_place(self.chain, self.money.deployment, self.money.site.rewards)
-            number = read_budget(self.chain, self.money.site, self.money.deployment).lists
-            statement = hash_fields("reward-list", *place.fields, number, previous, root, len(dues), _word(total))
-        signed = g1_uncompressed(certify(statement).signature)
-        call = contract("Rewards").call(
-            "post", self.money.deployment.settlement, last, root, len(dues), total, 3, signed
-        )
-        send = partial(transact, self.chain, MALLORY, self.money.site.rewards, call)
-        if not self.both("post", partial(self.rewards.post, now, dues, total), send):
-            self.statements.append(statement)
-
     def claim(self) -> None:
-        if not self.rewards.lists:
+        lines = self.rewards.lines
+        if not lines:
             return
-        number = self.random.randrange(len(self.rewards.lists))
-        dues = self.rewards.lists[number].dues
-        now, index = self.now_s, self.random.randrange(len(dues))
-        send = partial(claim_reward, self.chain, self.money.site, MALLORY, number, dues, index)
-        if not self.both("claim", partial(self.rewards.claim, now, number, index), send):
-            assert now >= self.rewards.lists[number].opens_at_s
-
-    def close(self) -> None:
-        number = self.random.randrange(len(self.rewards.lists) + 1)
-        if number < len(self.rewards.lists) and self.random.random() < 0.1:
-            self.money.court.rule(self.statements[number], MALLORY.address)
-            self.rewards.lists[number].refuted = True
-        for name, modelled, act in (
-            ("cancel", self.rewards.cancel, cancel_rewards),
-            ("sweep", self.rewards.sweep, sweep_rewards),
-        ):
-            now = self.now_s
-            self.both(name, partial(modelled, now, number), partial(act, self.chain, self.money.site, MALLORY, number))
+        if self.random.random() < 0.1:
+            lines = [replace(lines[0], amount=lines[0].amount + 1), *lines[1:]]
+        now, index = self.now_s, self.random.randrange(len(lines))
+        send = partial(claim_reward, self.chain, self.money.site, MALLORY, self.money.deployment, lines, index)
+        self.both("claim", partial(self.rewards.claim, now, index, lines), send)
 
     def reclaim(self) -> None:
         now = self.now_s
@@ -349,11 +309,8 @@ class Walk:
         self.rewards.check()
         self.fees.check()
         found = read_budget(self.chain, self.money.site, self.money.deployment)
-        assert (found.free, found.spent, found.lists) == (
-            self.rewards.free,
-            self.rewards.spent,
-            len(self.rewards.lists),
-        )
+        held = (self.rewards.free, self.rewards.spent, self.rewards.rounds)
+        assert (found.free, found.spent, found.next_round or 0) == held
         for at, purse in ((self.money.site.rewards, self.rewards.purse), (self.money.site.fees, self.fees.purse)):
             assert self.chain.balance(at) == purse.balance
 

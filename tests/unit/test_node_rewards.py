@@ -1,4 +1,4 @@
-"""What rounds earn and what is due for them: splits, what a validator signs, the section `[rewards]`."""
+"""What rounds earn: splits, lines, the section `[rewards]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from _experiment_stage import SMALLEST
 
 from collegium.crypto import hash_fields
-from collegium.incentives import Policy, encode_quality_state
+from collegium.incentives import EARNED_MAX, POINTS_MAX, Policy, earned_after, encode_quality_state
 from collegium.node import (
     Experiment,
     ExperimentRefusedError,
@@ -22,74 +22,74 @@ from collegium.node import (
     experiment_from_bytes,
     experiment_to_bytes,
 )
-from collegium.node._base_chain import _first_dues
 from collegium.node._experiment import RewardsNetworkError, require_for_processes
+from collegium.node._pay import PaidLengthError, PayRule, first_difference, pay_rule
 from collegium.node._quality import QualityRule
-from collegium.node._rewards import (
-    Payroll,
-    RewardList,
-    RewardRule,
-    RewardsRefusedError,
-    difference,
-    equal_points,
-    payee_names,
-    reward_rule,
-)
-from collegium.settlement import NO_CHECKPOINT, Checkpoint, Due, PayPlace
+from collegium.node._rewards import payee_names
+from collegium.settlement import Due, rewards_root
 
 TASK = hash_fields("test-rewards")
 ANNA, BERT, CARL = (bytes([name]) * 20 for name in (1, 2, 3))
 PAYEES = {account: Due(account, 0) for account in (ANNA, BERT, CARL)}
-RULE = RewardRule(100, PAYEES)
-PLACE = PayPlace(TASK, 0, 1337, bytes([7]) * 20, bytes([8]) * 20)
+RULE = PayRule(100, PAYEES)
 
 
-def header(number: int, outcome: str = "opened") -> Any:
-    return SimpleNamespace(round=number, outcome=outcome, close=b"close")
+# ------------------------------------------------------------------------------------------------ what is earned
 
 
-def amounts(dues: Sequence[Due]) -> dict[bytes, int]:
-    return {due.account: due.amount for due in dues}
+def amounts(paid: bytes) -> dict[bytes, int]:
+    return {trainer: amount for trainer, amount in zip(RULE.payees, RULE.amounts(paid), strict=True) if amount}
 
 
-# ------------------------------------------------------------------------------------------------ what is due
+def test_a_round_of_training_pays_each_report_alike_to_the_last_wei() -> None:
+    one = RULE.after(1, RULE.first(), [ANNA, BERT, CARL], b"", b"")
+    assert amounts(one) == {ANNA: 34, BERT: 33, CARL: 33}
+    two = RULE.after(2, one, [ANNA, CARL], b"", b"")
+    assert amounts(two) == {ANNA: 84, BERT: 33, CARL: 83}
+    assert RULE.after(0, RULE.first(), [ANNA], b"", b"") == RULE.first() == bytes(48)
+    assert RULE.after(3, two, [], b"", b"") == two
 
 
-def test_rounds_of_training_that_opened_are_paid_and_no_others() -> None:
-    assert RULE.earned(header(1), [ANNA, CARL], b"", b"") == {ANNA: 1, CARL: 1}
-    assert RULE.earned(header(0), [ANNA, CARL], b"", b"") == {}
-    for outcome in ("invalid", "lost", "skipped"):
-        assert RULE.earned(header(1, outcome), [ANNA, CARL], b"", b"") == {}
-
-
-def test_a_list_pays_each_report_of_its_rounds_alike() -> None:
-    everybody = equal_points(1, [ANNA, BERT, CARL], b"", b"")
-    assert amounts(RULE.dues([everybody])) == {ANNA: 34, BERT: 33, CARL: 33}
-    assert amounts(RULE.dues([everybody, {ANNA: 1}])) == {ANNA: 100, BERT: 50, CARL: 50}
-    assert amounts(RULE.dues([everybody, {}])) == {ANNA: 34, BERT: 33, CARL: 33}
-    assert RULE.dues([{}, {}]) == ()
-    assert RULE.dues([]) == ()
-
-
-def test_points_decide_and_whoever_has_none_has_no_line() -> None:
-    def points(number: int, added: Sequence[bytes], before: bytes, after: bytes) -> Mapping[bytes, int]:
-        assert (number, before, after) == (2, b"before", b"after")
+def test_points_decide_and_whoever_has_none_earns_nothing() -> None:
+    def points(added: Sequence[bytes], before: bytes, after: bytes) -> Mapping[bytes, int]:
+        assert (before, after) == (b"before", b"after")
         return {trainer: 3 * (trainer != BERT) for trainer in added}
 
     rule = replace(RULE, points=points)
-    assert amounts(rule.dues([rule.earned(header(2), [ANNA, BERT, CARL], b"before", b"after")])) == {ANNA: 50, CARL: 50}
-    assert rule.dues([{BERT: 0}]) == ()
+    assert amounts(rule.after(2, rule.first(), [ANNA, BERT, CARL], b"before", b"after")) == {ANNA: 50, CARL: 50}
+
+
+def test_what_nobody_meets_has_a_meaning_all_the_same() -> None:
+    """The program that judges it is to find the same of every input."""
+    assert earned_after((5, 6), (-1, 1), 10) == (5, 16)
+    assert earned_after((5, 6), (POINTS_MAX, 1), 10) == (5, 6)
+    assert earned_after((EARNED_MAX, 0), (1, 0), 10) == (9, 0)
+    assert earned_after((5, 6), (0, 0), 10) == (5, 6)
+
+
+def test_earnings_of_more_or_fewer_trainers_are_refused() -> None:
+    for data in (b"", bytes(47), bytes(64)):
+        with pytest.raises(PaidLengthError, match=f"{len(data)} bytes of earnings, expected 16 for each of 3 trainers"):
+            RULE.digest(data)
+    assert RULE.digest(bytes(48)) == rewards_root(RULE.lines(bytes(48)))
+
+
+def test_the_first_trainer_that_earned_something_else_is_named() -> None:
+    one = RULE.after(1, RULE.first(), [ANNA, BERT, CARL], b"", b"")
+    lie = one[:16] + (34).to_bytes(16, "little") + one[32:]
+    assert first_difference(RULE, lie, one) == f"trainer 0x{BERT.hex()} has earned 34 wei, redone it is 33"
+    assert first_difference(RULE, one, one) == "they are the same"
 
 
 def test_a_site_with_a_licence_is_paid_on_it_and_its_holder_has_the_line() -> None:
     text = SMALLEST + PAYS + LICENCES
     genesis: Any = SimpleNamespace(trainers=((ANNA, "H/0"), (BERT, "H/1"), (CARL, "other/0")))
-    unscored: Any = SimpleNamespace(quality=None)
-    rule = reward_rule(decode(text), genesis, unscored)
+    rule = pay_rule(decode(text), genesis, None)
     assert rule is not None
     holder = bytes.fromhex("22" * 20)
-    assert rule.dues([dict.fromkeys(PAYEES, 1)]) == (Due(holder, 34, 5), Due(holder, 33, 5), Due(CARL, 33))
-    assert reward_rule(decode(SMALLEST), genesis, unscored) is None
+    earned = rule.after(1, rule.first(), list(PAYEES), b"", b"")
+    assert rule.lines(earned) == (Due(holder, 34, 5), Due(holder, 33, 5), Due(CARL, 33))
+    assert pay_rule(decode(SMALLEST), genesis, None) is None
     names = payee_names(decode(text), genesis)
     assert names == {Due(holder, 0, 5): "H", Due(CARL, 0): "other/0"}  # a site of two trainers has one name
     assert payee_names(decode(SMALLEST), genesis)[Due(ANNA, 0)] == "H/0"
@@ -104,91 +104,11 @@ def test_where_there_are_stewards_the_standings_points_are_paid() -> None:
         return b"statistics and parameters" + encode_quality_state(replace(first, standing=standing))
 
     genesis: Any = SimpleNamespace(trainers=((ANNA, "a/0"), (BERT, "b/0"), (CARL, "c/0")))
-    scored: Any = SimpleNamespace(quality=quality)
-    rule = reward_rule(decode(SMALLEST + PAYS), genesis, scored)
+    rule = pay_rule(decode(SMALLEST + PAYS), genesis, quality)
     assert rule is not None
-    earned = rule.earned(header(1), [ANNA, BERT, CARL], state(7, 7, 7), state(37, 7, 17))
-    assert earned == {ANNA: 30, BERT: 0, CARL: 10}
-    assert amounts(rule.dues([earned])) == {ANNA: 75, CARL: 25}
-    nothing = rule.earned(header(1), [ANNA, BERT, CARL], state(7, 7, 7), state(7, 7, 7))
-    assert rule.dues([nothing]) == ()  # the first rounds, in which nothing is scored yet
-
-
-# ------------------------------------------------------------------------------------------------ what is signed
-
-
-def checkpoint(first: int, last: int) -> Checkpoint:
-    return Checkpoint(TASK, 0, first, last, NO_CHECKPOINT, hash_fields("root", first, last))
-
-
-def roll() -> Payroll:
-    return Payroll(RULE, {0: {}, 1: {ANNA: 1, BERT: 1}, 2: {ANNA: 1}, 3: {CARL: 1}})
-
-
-def listed(first: int = 0, last: int = 2, number: int = 0) -> RewardList:
-    return RewardList(PLACE, number, checkpoint(first, last), roll().dues(first, last))
-
-
-def test_a_validator_signs_the_list_that_it_derives_as_often_as_it_is_asked() -> None:
-    own = roll()
-    for _ in range(2):
-        own.check(listed())
-    own.check(listed(3, 3, 1))
-    assert sorted(own.earned) == [3]  # what is settled is forgotten
-
-
-def test_a_validator_signs_no_other_list() -> None:
-    for dues, reason in (
-        ((Due(ANNA, 200),), "the list for rounds 0-2 has 1 lines, expected 2"),
-        ((Due(ANNA, 134), Due(BERT, 66)), f"says in line 0 134 wei to 0x{ANNA.hex()}, expected 133 wei to"),
-        ((Due(ANNA, 133), Due(BERT, 67, 4)), "67 wei to 0x0202020202020202020202020202020202020202 on licence 4,"),
-        ((), "has 0 lines"),
-    ):
-        with pytest.raises(RewardsRefusedError, match=reason):
-            roll().check(replace(listed(), dues=dues))
-    with pytest.raises(RewardsRefusedError, match="what round 4 earned is not known here"):
-        roll().check(replace(listed(), checkpoint=checkpoint(3, 4)))
-
-
-def test_a_validator_signs_one_list_for_the_rounds_of_a_checkpoint() -> None:
-    """A second one under another number would pay the same rounds twice."""
-    own = roll()
-    own.check(listed())
-    for again in (listed(number=1), replace(listed(), place=replace(PLACE, chain_id=1))):
-        with pytest.raises(RewardsRefusedError, match="a list for rounds up to 2 is signed already"):
-            own.check(again)
-
-
-def test_what_a_round_earned_is_noted_of_what_is_here_whole() -> None:
-    own, report = Payroll(RULE), SimpleNamespace(report=SimpleNamespace(trainer=ANNA))
-    other = SimpleNamespace(report=SimpleNamespace(trainer=BERT))
-    close = SimpleNamespace(digest=b"close", reports=(b"a", b"b"), weights=(1, 0))
-    finished: Any = SimpleNamespace(header=header(1), model=b"after")
-
-    def ended(close: object, **held: object) -> Any:
-        return SimpleNamespace(close=close, model=b"before", held=lambda: {k.encode(): v for k, v in held.items()})
-
-    for lacking in (ended(None), ended(close, a=report), ended(SimpleNamespace(digest=b"another"))):
-        own.note(lacking, finished)
-        assert own.earned == {}
-    own.note(ended(close, a=report, b=other), finished)
-    assert own.earned == {1: {ANNA: 1}}  # the other report weighs nothing, so it is in no sum
-
-
-def test_whoever_knows_all_rounds_says_what_is_due() -> None:
-    def node(payroll: Payroll | None) -> Any:
-        return SimpleNamespace(payroll=payroll)
-
-    behind = Payroll(RULE, {1: {ANNA: 1}})
-    assert _first_dues([node(None), node(behind), node(roll())], checkpoint(0, 2)) == roll().dues(0, 2)
-    with pytest.raises(RewardsRefusedError, match="what round 0 earned is not known here"):
-        _first_dues([node(behind)], checkpoint(0, 2))
-    with pytest.raises(RewardsRefusedError, match="no validator keeps account"):
-        _first_dues([node(None)], checkpoint(0, 2))
-
-
-def test_two_lists_that_are_alike_differ_in_nothing() -> None:
-    assert difference(listed().dues, listed().dues) == "is as expected"
+    earned = rule.after(1, rule.first(), [ANNA, BERT, CARL], state(7, 7, 7), state(37, 7, 17))
+    assert amounts(earned) == {ANNA: 75, CARL: 25}
+    assert rule.after(2, earned, [ANNA], state(7, 7, 7), state(7, 7, 7)) == earned  # rounds in which nothing is scored
 
 
 # ------------------------------------------------------------------------------------------------ the section
@@ -248,5 +168,5 @@ def test_rounds_in_shards_are_not_paid() -> None:
 
 def test_networks_of_processes_pay_nothing_and_say_so() -> None:
     require_for_processes(decode(SMALLEST))
-    with pytest.raises(RewardsNetworkError, match=r"\[rewards\] is given: validators of networks of processes"):
+    with pytest.raises(RewardsNetworkError, match=r"\[rewards\] is given: networks of processes found no contracts"):
         require_for_processes(decode(SMALLEST + PAYS))

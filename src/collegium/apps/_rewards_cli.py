@@ -1,6 +1,5 @@
 """`collegium rewards`: what a run's trainers are due, and the claims."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ from collegium.apps._exit import JsonOption, UsageError, chain_account, exit_cod
 from collegium.apps._printable import printable
 
 if TYPE_CHECKING:
-    from collegium.node import DueList, PaidRun
+    from collegium.node import PaidRun
 
 __all__ = ["register"]
 
@@ -24,14 +23,17 @@ def rewards(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that pays its trainers.")],
     url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Ask this node instead of the run's.")] = None,
     claim: Annotated[
-        bool, typer.Option("--claim", help="Claim what is open, and have it sent to whom it is due; an account pays.")
+        bool, typer.Option("--claim", help="Do what is due until it is paid, and have it sent; an account pays.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Print what a run's trainers are due; with --claim, have it paid.
+    """Print what a run's trainers have earned; with --claim, have it paid.
+
+    --claim begins the time in which each checkpoint's rounds can be disputed, has the contract take over what their
+    headers say when it is over, and claims every line. Say it again later: what is done stays done.
 
     What is printed is the run's record, and what its node holds of it: `collegium verify` says whether it is right. The
-    account that pays for claims is that of the key in COLLEGIUM_CHAIN_KEY; the coin goes to those to whom it is due.
+    account that pays for it is that of the key in COLLEGIUM_CHAIN_KEY; the coin goes to those to whom it is due.
 
     \b
     Example:
@@ -55,52 +57,45 @@ def rewards(
             except node.CHAIN_FAILURES as error:
                 raise node.WorldError(str(error)) from error
         if json:
-            print_json({"lists": [_list_object(paid, entry, now_s) for entry in paid.lists]})
+            print_json(_object(paid, now_s))
             return
-        for entry in paid.lists:
-            _print_list(paid, entry, now_s)
+        _print(paid, now_s)
 
 
-def _print_list(run: "PaidRun", entry: "DueList", now_s: int | None) -> None:
-    rounds, total = entry.checkpoint, sum(due.amount for due in entry.dues)
-    typer.echo(f"rounds {rounds.first_round}-{rounds.last_round}: {total} wei, {_state(entry, now_s)}")
-    for line, due in enumerate(entry.dues):
-        licence = f", licence {due.licence}" if due.licence else ""
-        claimed = ", claimed" if line in entry.claimed else ""
-        name = run.name_of(due) or "unknown"
-        typer.echo(printable(f"  {due.amount} wei to 0x{due.account.hex()} ({name}{licence}){claimed}"))
+def _print(run: "PaidRun", now_s: int | None) -> None:
+    last = len(run.headers) - 1
+    typer.echo(f"rounds 0-{last}: {sum(line.due.amount for line in run.lines)} wei, {_state(run, now_s)}")
+    for line in run.lines:
+        licence = f", licence {line.due.licence}" if line.due.licence else ""
+        claimed = f", {line.paid} claimed of {line.open} that are open" if now_s is not None else ""
+        said = f"  {line.due.amount} wei to 0x{line.due.account.hex()} ({line.name}{licence}){claimed}"
+        typer.echo(printable(said))
 
 
-def _state(entry: "DueList", now_s: int | None) -> str:
-    if now_s is None:
+def _state(run: "PaidRun", now_s: int | None) -> str:
+    if now_s is None or run.held is None:
         return "on the chain of the run's own process, which ended with it"
-    if entry.held is None:
-        return entry.state(now_s)
-    opens, closes = (_time(at) for at in (entry.held.opens_at_s, entry.held.closes_at_s))
-    return f"{entry.state(now_s)}: from {opens} until {closes}"
+    if run.held.next_round is None:
+        return "of which the chain has taken over none"
+    return f"of which the chain has taken over rounds 0-{run.held.next_round - 1}"
 
 
-def _time(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _list_object(run: "PaidRun", entry: "DueList", now_s: int | None) -> dict[str, Any]:
-    held = entry.held
+def _object(run: "PaidRun", now_s: int | None) -> dict[str, Any]:
+    held = run.held
     return {
-        "first_round": entry.checkpoint.first_round,
-        "last_round": entry.checkpoint.last_round,
-        "number": entry.number,
-        "state": None if now_s is None else entry.state(now_s),
-        "opens_at_s": None if held is None else held.opens_at_s,
-        "closes_at_s": None if held is None else held.closes_at_s,
+        "last_round": len(run.headers) - 1,
+        "taken_over": None if held is None or held.next_round is None else held.next_round - 1,
+        "free": None if held is None else held.free,
+        "spent": None if held is None else held.spent,
         "lines": [
             {
-                "account": due.account.hex(),
-                "name": run.name_of(due),
-                "amount": due.amount,
-                "licence": due.licence or None,
-                "claimed": None if now_s is None else line in entry.claimed,
+                "account": line.due.account.hex(),
+                "name": line.name,
+                "amount": line.due.amount,
+                "licence": line.due.licence or None,
+                "open": line.open,
+                "claimed": line.paid,
             }
-            for line, due in enumerate(entry.dues)
+            for line in run.lines
         ],
     }

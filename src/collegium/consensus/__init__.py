@@ -165,6 +165,7 @@ from ._order_wire import (
     encode_vote_state,
 )
 from ._ordering import ConflictingMessageError, NotAddressedError, OutOfWindowError, initial_state, restore, step
+from ._pay import PaidRefusedError, Pay, check_paid, paid_after, paid_by, rewards_of, trainers_added
 from ._proof_evidence import DoubleReport, FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
 from ._proofs_due import DueProof, proofs_due
 from ._proving import (
@@ -191,6 +192,7 @@ from ._records import (
     Close,
     Header,
     MalformedPayloadError,
+    Outcome,
     Registered,
     decode_payload,
     encode_payload,
@@ -483,6 +485,9 @@ __all__ = [
     "Objects",
     "OrderedPayload",
     "OutOfWindowError",
+    "Outcome",
+    "PaidRefusedError",
+    "Pay",
     "PeerJoined",
     "Persist",
     "Phase",
@@ -599,6 +604,7 @@ __all__ = [
     "check_early",
     "check_header_fields",
     "check_next_keys",
+    "check_paid",
     "check_proof",
     "check_proof_form",
     "check_registration",
@@ -657,6 +663,8 @@ __all__ = [
     "model_after",
     "new_registrations",
     "open_handover",
+    "paid_after",
+    "paid_by",
     "peer_bytes_max",
     "proof_key",
     "proofs_due",
@@ -672,6 +680,7 @@ __all__ = [
     "restore_change",
     "restore_sharded_validator",
     "restore_validator",
+    "rewards_of",
     "seat_bitmap",
     "seat_quorum",
     "seen_digest",
@@ -690,6 +699,7 @@ __all__ = [
     "timeout_digest",
     "total_bytes",
     "total_digest",
+    "trainers_added",
     "upload_bytes_max",
     "validator_step",
     "verify_chain",

@@ -41,6 +41,7 @@ PAYLOAD_BYTES_MAX = 16 << 20
 ACCOUNT_BYTES = 20
 ACCOUNT_SIGNATURE_BYTES = 65
 NO_DIGEST: Digest = bytes(32)
+PAID_BYTES = 16  # of what one trainer has earned
 
 T = TypeVar("T")
 Outcome = Literal["opened", "skipped", "lost", "invalid"]
@@ -207,6 +208,8 @@ class Header:
             says they do is false.
         rewards: what all trainers have earned by now, as one digest; zeros in a task that pays nothing.
         registries: what the task's chains hold of it, as one digest; zeros where that is not asked, or not known yet.
+        paid: what `rewards` is the digest of, which comes along for who has missed rounds: 16 bytes a trainer. What
+            certifies the header is not over these bytes; `check_paid` is.
     """
 
     task: Digest
@@ -225,6 +228,7 @@ class Header:
     failed: tuple[Digest, ...] = ()
     rewards: Digest = NO_DIGEST
     registries: Digest = NO_DIGEST
+    paid: bytes = b""
 
     @property
     def fields(self) -> tuple[bytes | int, ...]:
@@ -326,7 +330,7 @@ def _check_shape(payload: Close | Certified) -> None:
         listed = header.announcements
         numbers = [*header.seats, *header.lying, *(seat for seat, _ in header.key_sums)]
         big = [header.round]
-        shape = header.outcome in OUTCOMES
+        shape = header.outcome in OUTCOMES and len(header.paid) % PAID_BYTES == 0
     lengths += [(a.seal_key, 32) for a in listed] + [(a.signature, ACCOUNT_SIGNATURE_BYTES) for a in listed]
     numbers += [a.validator for a in listed]
     big += [a.round for a in listed]

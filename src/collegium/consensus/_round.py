@@ -21,6 +21,7 @@ from collegium.errors import CollegiumError
 from ._epoch import EpochSet
 from ._epoch_change_records import NextEpoch
 from ._order_state import EvidenceFound
+from ._pay import check_paid, paid_by, rewards_of
 from ._proof_evidence import DoubleReport, FailingProof, FalseReceipt, FalseReject, Held, ProofReject, sign_reject
 from ._proving import (
     ProofRefusedError,
@@ -65,6 +66,7 @@ from ._round_rules import (
     leaves_out,
     may_be_fewer,
     open_close,
+    paid_in,
     registers,
     total_digest,
     verify_announcement,
@@ -671,6 +673,7 @@ def _accepted(
     if [close.digest for close in closes] != [payload.header.close]:
         return False
     check_certified(context.work, context.epoch_set, state.terms, payload)
+    check_paid(context.pay, payload.header)
     return True
 
 
@@ -920,12 +923,16 @@ def _foresee(context: RoundContext, state: RoundState, close: Close) -> HeaderPr
 def _opened(
     context: RoundContext, state: RoundState, close: Close, key_sums: Mapping[int, KeySum]
 ) -> HeaderProposal | None:
-    """Return the header that the final close gives with these key sums, or None while the next beacon is unknown."""
+    """Return the header that the final close gives with these key sums, or None while the next beacon is unknown.
+
+    None, too, where the header before does not say what trainers had earned by then.
+    """
     shares = {r.validator: r.beacon_share for r in state.releases.values() if r.close == close.digest}
     beacon = combine_beacon(context, close.round + 1, shares) if len(shares) >= context.epoch_set.quorum else None
-    if beacon is None:
+    if beacon is None or state.paid is None:
         return None
     outcome, opened, model = open_close(context, state, close, key_sums)
+    paid = paid_in(context, state, close, outcome, model)
     header = Header(
         task=state.terms.task,
         round=close.round,
@@ -941,7 +948,9 @@ def _opened(
         seats=assign_seats(sha256(beacon).digest(), state.next_set(context), context.seats),
         announcements=state.next_keys(),
         failed=failed_proofs(context.work, context.agreed, state, close) if outcome == "invalid" else (),
+        rewards=rewards_of(context.pay, paid),
         registries=context.registries,
+        paid=paid,
     )
     return HeaderProposal(header, tuple(key_sums[seat] for seat in sorted(key_sums)), context.index)
 
@@ -1095,6 +1104,7 @@ def _enter_next(context: RoundContext, ended: RoundState, header: Header, model:
         state, begun = begin_behind(context, terms, ended.secrets, now, opened)
     else:
         state, begun = begin(context, terms, model, ended.secrets, now, opened)
+    state = replace(state, paid=paid_by(context.pay, header))
     state, told = _remember(state, ended), _tell_end(ended, header, model)
     if model is None:
         return state, (*told, *begun)

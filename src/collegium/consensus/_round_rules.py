@@ -22,6 +22,7 @@ from collegium.crypto import Digest, check_seal_key, recover_address
 from collegium.errors import CollegiumError
 
 from ._epoch import EpochSet
+from ._pay import paid_after, rewards_of
 from ._proof_evidence import Held
 from ._proving import (
     ProofRefusedError,
@@ -93,6 +94,7 @@ __all__ = [
     "may_be_fewer",
     "model_after",
     "open_close",
+    "paid_in",
     "quorum",
     "registers",
     "report_weights",
@@ -911,6 +913,7 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         return  # this validator has computed the same one
     outcome, opened, model = open_close(context, state, close, key_sums)
     check_not_opened(context, state, close, outcome, key_sums)
+    paid = paid_in(context, state, close, outcome, model)
     expected: dict[str, object] = {
         "task": state.terms.task,
         "round": close.round,
@@ -924,13 +927,27 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         "lying": () if opened is None else opened.lying,
         "seats": assign_seats(sha256(header.beacon).digest(), state.next_set(context), context.seats),
         "failed": failed_proofs(work, context.agreed, state, close) if outcome == "invalid" else (),
-        "rewards": bytes(32),
+        "rewards": rewards_of(context.pay, paid),
         "registries": context.registries,
+        "paid": paid,
     }
     for name, value in expected.items():
         if getattr(header, name) != value:
             raise ProposalRefusedError(f"header's {name} is {getattr(header, name)!r}, expected {value!r}", field=name)
     check_next(context, state, header)
+
+
+def paid_in(context: RoundContext, state: RoundState, close: Close, outcome: Outcome, model: bytes) -> bytes:
+    """Return what all trainers have earned when a round ends so, with this model.
+
+    Raises:
+        ProposalRefusedError: the header before does not say what they had earned by then.
+    """
+    if state.paid is None:
+        raise ProposalRefusedError(f"what was earned before round {close.round} is not known", field="paid")
+    key = ("paid", state.terms.digest, close.digest, outcome, state.paid, model)
+    paid, held, models = state.paid, state.held(), (state.model, model)
+    return context.work.once(key, lambda: paid_after(context.pay, paid, close, outcome, held, models))
 
 
 def check_next(context: RoundContext, state: RoundState, header: Header) -> None:

@@ -17,6 +17,7 @@ from collegium.errors import CollegiumError
 from ._epoch import EpochSet
 from ._epoch_change_records import NextEpoch
 from ._order_state import EvidenceFound
+from ._pay import Pay
 from ._proof_evidence import Held, ProofReject
 from ._quality import Quality
 from ._records import Announcement, Certified, Close, Header, Registered
@@ -199,6 +200,7 @@ class RoundContext:
         objects: what others may ask for beside the present model and registrations.
         quality: how reports weigh by what they are worth; None where all weigh alike, but for their staleness.
         registries: what the round's header says of the registries of the task's chains.
+        pay: how trainers earn what headers say; None where nothing is paid.
     """
 
     agreed: Agreed
@@ -219,6 +221,7 @@ class RoundContext:
     objects: Objects = field(default_factory=dict[bytes, bytes])
     quality: Quality | None = None
     registries: Digest = bytes(32)
+    pay: Pay | None = None
 
     @property
     def epoch(self) -> int:
@@ -562,6 +565,7 @@ class RoundState:
     sync_from: frozenset[int] = frozenset()  # who was asked for objects and has not sent wrong ones
     opened: NextEpoch | None = None  # this round is its epoch's last, or lags behind it, and what comes next is final
     over: bool = False  # this round's header is final, and it was its epoch's last
+    paid: bytes | None = b""  # what all have earned before this round; None: the header before does not say it
 
     def seats_of(self, account: bytes) -> tuple[int, ...]:
         """Return the seats that the validator with this account holds in this round."""

@@ -43,6 +43,7 @@ from ._messages import Block, BlockRequest, Relay
 from ._order_keys import Signer, Verifier
 from ._order_state import Archive, Committed, Context, Effect, Ignored, Input, ReplicaState, Submit, Tick, VoteState
 from ._ordering import initial_state, restore, say_again, step
+from ._pay import paid_by
 from ._proof_evidence import ProofReject
 from ._records import Announcement, Close, Header, Registered, is_close
 from ._registries import Registries, follow_registries, is_registries, registries_accepted
@@ -333,8 +334,10 @@ def restore_validator(
     entered = begin_behind(around, terms, secrets, now) if model is None else begin(around, terms, model, secrets, now)
     if any(is_handover(block.payload) for block in kept.payloads):  # it has fixed the next round's keys: announce none
         entered = entered[0], tuple(effect for effect in entered[1] if not isinstance(effect, RoundBroadcast))
+    last = kept.header if kept.header is not None or before is None else before.header
     first = replace(
         entered[0],
+        paid=b"" if last is None else paid_by(around.pay, last),
         registered={entry.trainer: entry for entry in registered},
         registrations=registrations,
         released=dict(kept.released),

@@ -46,7 +46,7 @@ from ._quality_state import (
     encode_quality_state,
     quality_state_bytes,
 )
-from ._rewards import BUDGET_MAX, split_budget
+from ._rewards import BUDGET_MAX, EARNED_MAX, POINTS_MAX, earned_after, split_budget
 from ._standing import (
     TRAINERS_MAX,
     Standing,
@@ -76,11 +76,13 @@ from ._weigh import HITS_MAX, Lock, LockReason, ScoredRound, Weighed, reference_
 __all__ = [
     "BUDGET_MAX",
     "DIRECTION_BITS",
+    "EARNED_MAX",
     "FRACTION_BITS",
     "HITS_MAX",
     "NORM_MAX",
     "NO_SCORE",
     "ONE",
+    "POINTS_MAX",
     "POLICY_RANGES",
     "PRECISION_BITS",
     "PRECISION_ONE",
@@ -121,6 +123,7 @@ __all__ = [
     "decode_standing",
     "decode_steward_record",
     "draw",
+    "earned_after",
     "encode_quality_state",
     "encode_standing",
     "encode_steward_record",

@@ -7,7 +7,7 @@ from ._attack_settings import UPDATE_ATTACKS, AttackSettings, TrainerAttack
 from ._attackers import NobodyHonestError, UnknownAttackerError, spoil_trainers
 from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
 from ._base_chain import CHAIN_FAILURES
-from ._claims import DueList, NoRewardsError, PaidRun, claim_dues, load_dues, read_dues
+from ._claims import NoRewardsError, PaidLine, PaidRun, claim_dues, load_dues, read_dues
 from ._collect import CollectError, NetworkFiles, collect, collect_run
 from ._columns import allocate_columns
 from ._consortium import (
@@ -229,7 +229,6 @@ __all__ = [
     "DealCard",
     "Delivery",
     "DerivedFileError",
-    "DueList",
     "EncodingUsedError",
     "EvaluatorSettings",
     "Event",
@@ -279,6 +278,7 @@ __all__ = [
     "OwnerError",
     "OwnerRows",
     "OwnerRowsError",
+    "PaidLine",
     "PaidRun",
     "PeerLimits",
     "Peers",

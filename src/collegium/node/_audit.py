@@ -79,7 +79,7 @@ class Audit:
     proofs: int = 0
     records: int = 0  # of stewards
     registered: dict[bytes, Registered] = field(default_factory=dict)  # by trainer, up to here
-    earned: dict[int, Mapping[bytes, int]] = field(default_factory=dict)  # by round, where rounds are paid
+    paid: bytes = b""  # what all trainers have earned, up to here
     work: SharedWork = field(default_factory=SharedWork)
     remeasured: Remeasured | None = None  # where stewards opened their rows
 

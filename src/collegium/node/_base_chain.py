@@ -34,7 +34,6 @@ from collegium.settlement import (
     Conviction,
     CourtRules,
     Deployment,
-    Due,
     EmbeddedChain,
     Genesis,
     JsonRpcChain,
@@ -54,16 +53,13 @@ from collegium.settlement import (
     is_convicted,
     open_epoch,
     open_first_epoch,
-    pay_place,
     plan_founding,
     possession_context,
     post_checkpoint,
     post_task,
-    read_budget,
     read_conviction,
     read_head,
     register_validator,
-    rewards_call,
     transact,
     transcribe,
     verify_replay,
@@ -72,7 +68,7 @@ from collegium.settlement import (
 from ._evidence import Accusation, Charge, DeedKey, accuse
 from ._facts import CheckpointFacts
 from ._json import decode_canonical
-from ._rewards import RewardList, RewardPlan, RewardsRefusedError
+from ._rewards import RewardPlan
 from ._sharded_node import ShardedNode
 from ._validator_node import ValidatorNode
 
@@ -87,7 +83,6 @@ __all__ = [
     "ChainTerms",
     "ConvictionRecord",
     "HandoverRecord",
-    "PaidList",
     "RewardsRecord",
     "TakenStep",
     "What",
@@ -149,14 +144,14 @@ class ChainTerms:
         return validator.stake if self.stake_wei else 0
 
 
-What: TypeAlias = Checkpoint | EpochSet | Accusation | RewardList
+What: TypeAlias = Checkpoint | EpochSet | Accusation
 
 
 @dataclass(frozen=True, slots=True)
 class CertifiedStep:
     """A checkpoint, or the set that follows, with the certificate of the set in office: it serves on every chain.
 
-    Or, at home alone: a list of rewards; and, without a certificate, what a member signed against itself.
+    Or, at home alone and without a certificate: what a member signed against itself.
     """
 
     what: What
@@ -169,9 +164,6 @@ class CertifiedStep:
             return f"checkpoint of rounds {self.what.first_round} to {self.what.last_round}"
         if isinstance(self.what, Accusation):
             return self.what.deed.what
-        if isinstance(self.what, RewardList):
-            rounds = self.what.checkpoint
-            return f"rewards for rounds {rounds.first_round} to {rounds.last_round}"
         return f"opening of epoch {self.what.epoch}"
 
 
@@ -224,27 +216,11 @@ class ConvictionRecord:
 
 
 @dataclass(frozen=True)
-class PaidList:
-    """A list of rewards on the chain.
-
-    Attributes:
-        checkpoint: of whose rounds it is, by its place in the record.
-        certificate: bitmap and signature of the set in office.
-    """
-
-    checkpoint: int
-    dues: tuple[Due, ...]
-    certificate: bytes
-    gas: int
-
-
-@dataclass(frozen=True)
 class RewardsRecord:
-    """Where a task pays for rounds, until when lists may be posted there, and those that were."""
+    """Where a task pays for rounds, and until when what headers say of it may be taken over there."""
 
     site: MoneySite
     deadline_s: int
-    lists: tuple[PaidList, ...]
 
 
 @dataclass(frozen=True)
@@ -474,17 +450,6 @@ class BaseChain:
         return [taken for taken in self.taken if isinstance(taken.step.what, Checkpoint | EpochSet)]
 
     @property
-    def lists(self) -> list[PaidList]:
-        """The lists of rewards that were posted."""
-        records, settled = list[PaidList](), 0
-        for taken in self.taken:
-            what = taken.step.what
-            settled += isinstance(what, Checkpoint)
-            if isinstance(what, RewardList):
-                records.append(PaidList(settled - 1, what.dues, taken.step.certificate, taken.gas))
-        return records
-
-    @property
     def convicted(self) -> set[DeedKey]:
         """The deeds that cost members their stakes."""
         whats = (taken.step.what for taken in self.taken)
@@ -525,30 +490,7 @@ class BaseChain:
         self.take(self.certified(following, {node.index: node.sign_handover(last) for node in nodes}))
         return self.handovers[-1]
 
-    def pay(self, nodes: Sequence[ValidatorNode]) -> PaidList | None:
-        """Have the epoch set sign what is due for the rounds of the last checkpoint, and post it; None if nothing is.
-
-        Raises:
-            RewardsRefusedError: nobody knows what these rounds earned.
-            CollegiumError: too few derive the same list, or the chain is not reachable or refuses.
-        """
-        if self.money is None or not self.facts:
-            raise ChainRecordError("the task was founded without contracts that pay, or has settled nothing")
-        checkpoint = self.facts[-1].checkpoint
-        dues = _first_dues(nodes, checkpoint)
-        if not dues:
-            return None
-        place = pay_place(self.chain, self.deployment, self.money.rewards)
-        listed, signatures = RewardList(place, len(self.lists), checkpoint, dues), dict[int, bytes]()
-        for node in nodes:
-            try:
-                signatures[node.index] = node.sign_rewards(listed)
-            except RewardsRefusedError:  # it missed a round, or derives another list
-                continue
-        self.take(self.certified(listed, signatures))
-        return self.lists[-1]
-
-    def certified(self, what: Checkpoint | EpochSet | RewardList, signatures: Mapping[int, bytes]) -> CertifiedStep:
+    def certified(self, what: Checkpoint | EpochSet, signatures: Mapping[int, bytes]) -> CertifiedStep:
         """Return a step with the certificate that signatures of the set in office make.
 
         Raises:
@@ -577,11 +519,7 @@ class BaseChain:
             self.enter(step, brought.gas, brought.transaction)
             return
         certificate = decode_certificate(step.certificate, self.epoch_set.size)
-        if isinstance(step.what, RewardList):
-            call = rewards_call(self.deployment, step.what.checkpoint.last_round, step.what.dues, certificate)
-            posted = transact(self.chain, self.operator, step.what.place.contract, call)
-            self.enter(step, posted.gas, posted.transaction)
-        elif isinstance(step.what, Checkpoint):
+        if isinstance(step.what, Checkpoint):
             settled = post_checkpoint(self.chain, self.deployment, self.operator, step.what, certificate)
             self.enter(step, settled.gas, settled.transaction)
         else:
@@ -598,8 +536,6 @@ class BaseChain:
         """
         if isinstance(what, Accusation):
             return is_convicted(self.chain, self.slashing, what.call)
-        if isinstance(what, RewardList):
-            return self.money is not None and read_budget(self.chain, self.money, self.deployment).lists > what.number
         head = read_head(self.chain, self.deployment)
         if isinstance(what, EpochSet):
             return head.epoch >= what.epoch
@@ -659,9 +595,7 @@ class BaseChain:
             handovers=tuple(self.handovers) or msgspec.UNSET,
             site=self.site or msgspec.UNSET,
             convictions=tuple(self.convictions) or msgspec.UNSET,
-            rewards=msgspec.UNSET
-            if self.money is None
-            else RewardsRecord(self.money, self.deadline_s, tuple(self.lists)),
+            rewards=msgspec.UNSET if self.money is None else RewardsRecord(self.money, self.deadline_s),
         )
 
     @property
@@ -762,22 +696,6 @@ def found_contracts(
     plan = plan_founding(operator.address, nonce, task, courts, stake_min_wei=terms.stake_min_wei, pay=pay)
     deployment = found_task(chain, operator, plan, gas_max=None if tried else CREATION_GAS_MAX)
     return deployment, plan.site, plan.money
-
-
-def _first_dues(nodes: Sequence[ValidatorNode], checkpoint: Checkpoint) -> tuple[Due, ...]:
-    """Return what is due for a checkpoint's rounds, as the first validator says that knows all of them.
-
-    Raises:
-        RewardsRefusedError: nobody does.
-    """
-    refusal = RewardsRefusedError("no validator keeps account of what rounds earn")
-    for node in nodes:
-        try:
-            if node.payroll is not None:
-                return node.payroll.dues(checkpoint.first_round, checkpoint.last_round)
-        except RewardsRefusedError as error:  # it missed a round
-            refusal = error
-    raise refusal
 
 
 def _taken(

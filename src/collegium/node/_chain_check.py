@@ -27,12 +27,10 @@ from collegium.settlement import (
     Checkpoint,
     CourtRules,
     Deployment,
-    Due,
     EmbeddedChain,
     FoundingPlan,
     Genesis,
     MalformedTransactionError,
-    PayPlace,
     Receipt,
     Role,
     SentTransaction,
@@ -45,7 +43,6 @@ from collegium.settlement import (
     funding_call,
     plan_founding,
     read_checkpoints,
-    rewards_call,
     settlement_creation,
     terms_call,
     verify_replay,
@@ -62,7 +59,6 @@ from ._base_chain import (
     ChainRecordError,
     ChainTerms,
     ConvictionRecord,
-    PaidList,
     funds_of,
     numbers_of,
 )
@@ -71,9 +67,9 @@ from ._epochs import KnownEpoch
 from ._evidence import Accusation, accuse
 from ._licence_settings import LicenceSettings
 from ._registries import WatchedChain, licence_contracts
-from ._rewards import RewardList, RewardPlan, difference
+from ._rewards import RewardPlan
 
-__all__ = ["Founded", "Paying", "check_chain"]
+__all__ = ["Founded", "check_chain"]
 
 ROUNDS_MAX = 1 << 48  # as the contract counts them
 POSSESSION_BYTES = 96  # at the end of a registration's data; the contract checks it
@@ -123,29 +119,7 @@ class _Brought:
     record: ConvictionRecord
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """A list of rewards that the set in office certified, and what the record says that posting it took."""
-
-    listed: RewardList
-    certificate: bytes
-    gas: int
-
-
-_Step = _Settled | _Opened | _Brought | _Listed
-
-
-@dataclass(frozen=True, slots=True)
-class Paying:
-    """How a task's rounds must have been paid.
-
-    Attributes:
-        plan: how it must have been founded.
-        dues: what must be due for the rounds of each checkpoint; nothing for those of a few.
-    """
-
-    plan: RewardPlan
-    dues: Sequence[tuple[Due, ...]] = ()
+_Step = _Settled | _Opened | _Brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +129,7 @@ class Founded:
     Attributes:
         courts: what its courts hold; None: without courts.
         trainers: who must have entered with a stake, in this order.
-        paying: how its rounds are paid; None: they are not.
+        paying: how it must have been founded to pay; None: it pays nothing.
         own: by the number of a chain that follows, who must have entered there, without a stake.
         seen: what headers say that chains held; that of embedded chains is looked up again.
         licences: with the contracts that count in it.
@@ -163,7 +137,7 @@ class Founded:
 
     courts: CourtRules | None = None
     trainers: Sequence[bytes] = ()
-    paying: Paying | None = None
+    paying: RewardPlan | None = None
     own: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
     seen: Collection[RegistryRoot] = ()
     licences: LicenceSettings | None = None
@@ -246,19 +220,16 @@ def _check_one(
     if record.deployment != deployment:
         raise ChainRecordError(f"the contracts are at {settlement.hex()} and its registry, the record says otherwise")
     plan = _check_sites(record, epoch_set.task, operator, terms, founded)
-    # 3. rewards: what is due follows from the rounds
-    sets = {members.epoch: members for members in (epoch_set, *(known.epoch_set for known in later))}
-    steps = _with_lists(record, steps, sets, founded.paying, terms)
-    # 4. transactions
+    # 3. transactions
     settling = [_step_call(record, step, epoch_set, operator) for step in steps]
     set_up = list(_set_up_calls(epoch_set, operator, deployment, terms, plan, founded.trainers))
     if founded.paying is not None:
-        set_up[-1:-1] = _promise_calls(record, operator, founded.paying.plan)  # before the first epoch opens
+        set_up[-1:-1] = _promise_calls(record, operator, founded.paying)  # before the first epoch opens
     sizes = tuple(len(call.data) for call, step in zip(settling, steps, strict=True) if isinstance(step, _Settled))
     if record.calldata_bytes != sizes:
         raise ChainRecordError(f"checkpoints take {sizes} bytes, the record says {record.calldata_bytes}")
     accounts = (operator, *(validator.account for validator in epoch_set.validators), *founded.trainers)
-    budget = 0 if founded.paying is None else founded.paying.plan.amount
+    budget = 0 if founded.paying is None else founded.paying.amount
     if url is None:
         funds = funds_of(accounts, FUNDS_WEI, budget)
         chain = _check_embedded(record, [*set_up, *settling], steps, epoch_set, funds, terms)
@@ -272,11 +243,11 @@ def _check_sites(
 ) -> FoundingPlan | None:
     """Return with what contracts the task was founded, None with none but the first; check that the record names them.
 
-    When lists may be posted on the embedded chain follows from its first block; on a node the record says it.
+    Until when rewards may be taken over follows from the embedded chain's first block; on a node the record says it.
     """
     plan, paying = None, founded.paying
     if founded.courts is not None:
-        rules = None if paying is None else paying.plan.rules
+        rules = None if paying is None else paying.rules
         plan = plan_founding(operator, 0, task, founded.courts, stake_min_wei=terms.stake_min_wei, pay=rules)
     if record.stakes_site != (None if plan is None else plan.site):
         expected = "no contract that takes stakes" if plan is None else f"{plan.site}"
@@ -286,54 +257,10 @@ def _check_sites(
         expected = "no contract that pays" if plan is None or plan.money is None else f"{plan.money}"
         raise ChainRecordError(f"the record names {money}, expected {expected}")
     if record.url is None and record.paying is not None and paying is not None:
-        deadline_s = EMBEDDED_TIMESTAMP_S + paying.plan.post_s
+        deadline_s = EMBEDDED_TIMESTAMP_S + paying.post_s
         if record.paying.deadline_s != deadline_s:
-            raise ChainRecordError(f"lists may be posted until {record.paying.deadline_s}, expected {deadline_s}")
+            raise ChainRecordError(f"rewards may be taken over until {record.paying.deadline_s}, expected {deadline_s}")
     return plan
-
-
-def _with_lists(
-    record: ChainRecord,
-    steps: Sequence[_Step],
-    sets: Mapping[int, EpochSet],
-    paying: Paying | None,
-    terms: ChainTerms,
-) -> list[_Step]:
-    """Check every list of rewards against what is due, and its certificate; return the steps with it in its place.
-
-    Args:
-        sets: by epoch.
-    """
-    if record.paying is None or paying is None:
-        return list(steps)
-    chain_id = terms.embedded_id if record.url is None else _first_sent(record).chain_id
-    place = (chain_id, record.paying.site.rewards, record.deployment.settlement)
-    waiting, lists, count = deque(record.paying.lists), list[_Step](), 0
-    for step in steps:
-        lists.append(step)
-        if not isinstance(step, _Settled):
-            continue
-        checkpoint, due = step.checkpoint, tuple(paying.dues[count]) if count < len(paying.dues) else ()
-        found = waiting.popleft() if waiting and waiting[0].checkpoint == count else None
-        count += 1
-        _check_dues(checkpoint, found, due)
-        if found is not None:
-            number = sum(isinstance(listed, _Listed) for listed in lists)
-            listed = RewardList(PayPlace(checkpoint.task, checkpoint.epoch, *place), number, checkpoint, found.dues)
-            _check_certificate(sets[checkpoint.epoch], listed.digest, found.certificate)
-            lists.append(_Listed(listed, found.certificate, found.gas))
-    if waiting:
-        raise ChainRecordError(f"a list of rewards is for checkpoint {waiting[0].checkpoint}, out of order or of none")
-    return lists
-
-
-def _check_dues(checkpoint: Checkpoint, found: PaidList | None, due: tuple[Due, ...]) -> None:
-    """Check that what was listed for a checkpoint's rounds is what is due for them."""
-    rounds = f"rounds {checkpoint.first_round}-{checkpoint.last_round}"
-    if found is None and due:
-        raise ChainRecordError(f"there is no list of rewards for {rounds}, which earned {len(due)} trainers something")
-    if found is not None and found.dues != due:
-        raise ChainRecordError(f"the list of rewards for {rounds} {difference(found.dues, due)}")
 
 
 def _certified_steps(record: ChainRecord, epoch_set: EpochSet, later: Sequence[KnownEpoch]) -> list[_Step]:
@@ -449,16 +376,6 @@ def _step_call(record: ChainRecord, step: _Step, epoch_set: EpochSet, operator: 
         accusation, site = step.accusation, record.stakes_site
         slashing = b"" if site is None else site.slashing
         return _Call(accusation.deed.what, operator, slashing, 0, accusation.call, OPENING_GAS_MAX)
-    if isinstance(step, _Listed):
-        listed, members = step.listed, (len(step.certificate) - 48) * 8
-        call = rewards_call(
-            record.deployment,
-            listed.checkpoint.last_round,
-            listed.dues,
-            decode_certificate(step.certificate, members),
-        )
-        what = f"the list of rewards for rounds {listed.checkpoint.first_round} to {listed.checkpoint.last_round}"
-        return _Call(what, operator, listed.place.contract, 0, call, REWARDS_GAS_MAX)
     bitmap, signature = step.certificate[:-48], step.certificate[-48:]
     certificate, at = (int.from_bytes(bitmap, "little"), g1_uncompressed(signature)), record.deployment.settlement
     if isinstance(step, _Settled):
@@ -482,8 +399,6 @@ def _own_calls(record: ChainRecord, steps: Sequence[_Step], calls: Sequence[_Cal
     for step, call in zip(steps, calls, strict=True):
         if isinstance(step, _Brought):
             gas = step.record.gas
-        elif isinstance(step, _Listed):
-            gas = step.gas
         else:
             gas = next(checkpoints) if isinstance(step, _Settled) else next(handovers).gas
         if gas != 0:
@@ -522,8 +437,6 @@ def _check_embedded(
     for step, receipt in receipts:
         if isinstance(step, _Brought):
             _check_conviction(chain, record, step, receipt)
-        if isinstance(step, _Listed) and step.gas != receipt.gas:
-            raise ChainRecordError(f"a list of rewards cost {receipt.gas} gas, the record says {step.gas}")
     opening = tuple(receipt.gas for step, receipt in receipts if isinstance(step, _Opened))
     recorded = tuple(handover.gas for handover in record.handed_over)
     if opening != recorded:

@@ -1,44 +1,55 @@
-"""What trainers of a run are due, as its record says, and what became of it on the node that it settled on.
+"""What trainers of a run have earned, as its record says, and what became of it on the node that it settled on.
 
-The record is not believed where coin is moved: a line that is not in the contract's list is refused there. Whether
-the lists are right is for `verify` to say.
+The record is not believed where coin is moved: a line that is not under the header which the contract took over is
+refused there. Whether headers are right is for `verify` to say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
+from collegium.consensus import Header
 from collegium.errors import CollegiumError
 from collegium.settlement import (
     Account,
+    Budget,
     Chain,
     Checkpoint,
     ContractRefusedError,
     Deployment,
     Due,
+    HeaderPlace,
     JsonRpcChain,
     MoneySite,
-    PayPlace,
-    RewardListView,
+    begin_windows,
     claim_reward,
     collect,
-    read_claimed,
+    header_proof,
+    is_checkpoint_final,
+    read_budget,
     read_licence,
-    read_list,
-    read_lists,
     read_owed,
+    read_paid,
+    read_task,
+    settle_rewards,
 )
 
 from ._base_chain import decode_chain_record
+from ._epoch_ledger import ordered_epochs
+from ._epochs import epochs_of
 from ._experiment import experiment_from_bytes
 from ._genesis import decode_genesis
-from ._rewards import RewardList, payee_names
-from ._run import CHAIN, GENESIS
+from ._ledger import decode_segments
+from ._pay import PayRule
+from ._rewards import payee_names
+from ._run import CHAIN, GENESIS, LEDGER
+from ._setup import build_task
 from ._watch import NotOnANodeError
 
-__all__ = ["DueList", "NoRewardsError", "PaidRun", "claim_dues", "load_dues", "read_dues"]
+__all__ = ["NoRewardsError", "PaidLine", "PaidRun", "claim_dues", "load_dues", "read_dues"]
 
 
 class NoRewardsError(CollegiumError):
@@ -46,28 +57,20 @@ class NoRewardsError(CollegiumError):
 
 
 @dataclass(frozen=True, slots=True)
-class DueList:
-    """A list of rewards of a run.
+class PaidLine:
+    """What a trainer has earned.
 
     Attributes:
-        number: that the contract gave it; None where no chain was asked, or the chain does not hold it.
-        held: what the contract has of it.
-        claimed: which of its lines were.
+        due: by the last round of the record.
+        name: the trainer, or the site where its data have a licence and it has several trainers.
+        open: of it, what the chain has taken over; None where no chain was asked.
+        paid: of that, what was claimed.
     """
 
-    checkpoint: Checkpoint
-    dues: tuple[Due, ...]
-    number: int | None = None
-    held: RewardListView | None = None
-    claimed: frozenset[int] = frozenset()
-
-    def state(self, now_s: int) -> str:
-        """Say in a word or two whether it can be claimed from."""
-        if self.held is None:
-            return "not on the chain"
-        if now_s < self.held.opens_at_s:
-            return "not open yet"
-        return "open" if now_s < self.held.closes_at_s else "closed"
+    due: Due
+    name: str
+    open: int | None = None
+    paid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,19 @@ class PaidRun:
 
     Attributes:
         url: of the node; None where it settled on the chain of its own process, which ended with it.
-        names: who is meant by a line (`payee_names`).
+        checkpoints, headers: of all rounds, in order.
+        lines: one a trainer.
+        held: what the contract has; None where no chain was asked.
     """
 
     url: str | None
     deployment: Deployment
     site: MoneySite
-    lists: tuple[DueList, ...]
-    names: dict[Due, str]
-
-    def name_of(self, due: Due) -> str | None:
-        """Return who is meant by a line, None if nobody of the genesis is."""
-        return self.names.get(replace(due, amount=0))
+    rule: PayRule
+    checkpoints: tuple[Checkpoint, ...]
+    headers: tuple[Header, ...]
+    lines: tuple[PaidLine, ...]
+    held: Budget | None = None
 
     @property
     def node(self) -> JsonRpcChain:
@@ -102,68 +106,69 @@ class PaidRun:
             )
         return JsonRpcChain(self.url)
 
+    def taken_over(self) -> tuple[Due, ...]:
+        """Return the lines of the last header that the chain has taken over."""
+        last = None if self.held is None or self.held.next_round is None else self.held.next_round - 1
+        known = last is not None and 0 <= last < len(self.headers)
+        return self.rule.lines(self.headers[last].paid if known and last is not None else self.rule.first())
+
 
 def load_dues(path: Path, url: str | None = None) -> PaidRun:
-    """Read what a run's folder says that its trainers are due; `url` is a node to ask instead of the run's.
+    """Read what a run's folder says that its trainers have earned; `url` is a node to ask instead of the run's.
 
     Raises:
-        NoRewardsError: they are due nothing.
+        NoRewardsError: it pays nothing.
         CollegiumError: a file is malformed.
     """
     genesis = decode_genesis((path / GENESIS).read_bytes())
-    record = decode_chain_record((path / CHAIN).read_bytes())
-    if record.paying is None:
+    experiment = experiment_from_bytes(genesis.experiment)
+    record, rule = decode_chain_record((path / CHAIN).read_bytes()), build_task(genesis, experiment).pay
+    if record.paying is None or rule is None:
         raise NoRewardsError(f"{path} pays its trainers nothing: its experiment has no section [rewards]", path=path)
-    names = payee_names(experiment_from_bytes(genesis.experiment), genesis)
-    lists: list[DueList] = []
-    for paid in record.paying.lists:
-        if not 0 <= paid.checkpoint < len(record.checkpoints):
-            raise NoRewardsError(f"{path}: a list of rewards is for checkpoint {paid.checkpoint}, which is not there")
-        lists.append(DueList(record.checkpoints[paid.checkpoint], paid.dues))
-    return PaidRun(url or record.url, record.deployment, record.paying.site, tuple(lists), names)
+    epochs, names = epochs_of(genesis, experiment.committee), payee_names(experiment, genesis)
+    segments = decode_segments((path / LEDGER).read_bytes())
+    ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), segments)
+    headers = tuple(entry.certified.header for epoch in ordered for entry in epoch.rounds)
+    dues = rule.lines(headers[-1].paid if headers else rule.first())
+    lines = tuple(PaidLine(due, names[replace(due, amount=0)]) for due in dues)
+    place = (url or record.url, record.deployment, record.paying.site)
+    return PaidRun(*place, rule, record.checkpoints, headers, lines)
 
 
 def read_dues(run: PaidRun, chain: Chain) -> PaidRun:
-    """Return the same with what the chain holds of each list: it is found by the digest that the set signed."""
-    posted = read_lists(chain, run.site, run.deployment)
-    lists: list[DueList] = []
-    for number, entry in enumerate(run.lists):
-        task, epoch = entry.checkpoint.task, entry.checkpoint.epoch
-        place = PayPlace(task, epoch, chain.chain_id, run.site.rewards, run.deployment.settlement)
-        found = posted.get(RewardList(place, number, entry.checkpoint, entry.dues).digest)
-        if found is None:
-            lists.append(entry)
-            continue
-        claimed = read_claimed(chain, run.site, found, run.deployment.block)
-        lists.append(replace(entry, number=found, held=read_list(chain, run.site, found), claimed=claimed))
-    return replace(run, lists=tuple(lists))
+    """Return the same with what the chain holds of it."""
+    run = replace(run, held=read_budget(chain, run.site, run.deployment))
+    lines = [
+        replace(line, open=due.amount, paid=read_paid(chain, run.site, run.deployment, index))
+        for index, (line, due) in enumerate(zip(run.lines, run.taken_over(), strict=True))
+    ]
+    return replace(run, lines=tuple(lines))
 
 
 def claim_dues(run: PaidRun, chain: Chain, payer: Account, say: Callable[[str], None]) -> int:
-    """Claim every line that can be, then have all that is owed sent to whom it is owed; return that in wei.
+    """Do what is due until trainers are paid, as far as it can be done now; return what was sent, in wei.
 
-    Anybody may: the coin goes to the accounts of the lines, and to the curators of their licences.
+    Begin the windows of checkpoints in which headers can be disputed; take over the headers of those that are final;
+    claim every line; have all that is owed sent. Anybody may: the coin goes to the accounts of the lines, and to the
+    curators of their licences.
 
     Args:
         run: as `read_dues` gives it.
         payer: pays for the transactions.
-        say: is told of each claim, and of each that the contract refuses.
+        say: is told of each step, and of each that the contract refuses.
     """
-    now_s = chain.timestamp_s()
-    for entry in run.lists:
-        if entry.number is None or entry.state(now_s) != "open":
+    _settle(run, chain, payer, say)
+    run = read_dues(run, chain)
+    dues = run.taken_over()
+    for index, (line, due) in enumerate(zip(run.lines, dues, strict=True)):
+        if due.amount <= (line.paid or 0):
             continue
-        for line in range(len(entry.dues)):
-            if line in entry.claimed:
-                continue
-            what = f"list {entry.number}, line {line}"
-            try:
-                receipt = claim_reward(chain, run.site, payer, entry.number, entry.dues, line)
-            except ContractRefusedError as error:  # refuted, or somebody else was quicker
-                say(f"{what}: nothing is claimed: {error}")
-                continue
-            due = entry.dues[line]
-            say(f"{what}: {due.amount} wei claimed for 0x{due.account.hex()}, {receipt.gas} gas")
+        try:
+            receipt = claim_reward(chain, run.site, payer, run.deployment, dues, index)
+        except ContractRefusedError as error:  # somebody else was quicker, or the budget is spent
+            say(f"{line.name}: nothing is claimed: {error}")
+            continue
+        say(f"{due.amount - (line.paid or 0)} wei claimed for 0x{due.account.hex()}, {receipt.gas} gas")
     sent = 0
     for account in _payees(run, chain):
         if not read_owed(chain, run.site.rewards, account):
@@ -178,10 +183,36 @@ def claim_dues(run: PaidRun, chain: Chain, payer: Account, say: Callable[[str], 
     return sent
 
 
+def _settle(run: PaidRun, chain: Chain, payer: Account, say: Callable[[str], None]) -> None:
+    """Have the chain take over what the headers of final checkpoints say; begin the windows of the others."""
+    court = read_task(chain, run.site, run.deployment).terms.court
+    following = 0 if run.held is None else run.held.next_round or 0
+    behind = False
+    for checkpoint in run.checkpoints:
+        rounds = f"rounds {checkpoint.first_round}-{checkpoint.last_round}"
+        if checkpoint.last_round < following:
+            continue
+        begun = begin_windows(chain, payer, court, checkpoint)
+        if begun:
+            say(f"{rounds}: the time to dispute them has begun before {begun} courts")
+        if behind or not is_checkpoint_final(chain, court, checkpoint):
+            behind = True
+            continue
+        number = checkpoint.last_round
+        digests = [header.digest for header in run.headers[checkpoint.first_round : number + 1]]
+        place = HeaderPlace(checkpoint, number, digests[-1], header_proof(digests, len(digests) - 1))
+        try:
+            taken = settle_rewards(chain, run.site, payer, run.deployment, run.headers[number].preimage, place)
+        except ContractRefusedError as error:
+            say(f"{rounds}: not taken over: {error}")
+            return
+        say(f"{rounds}: final, and taken over, {taken.gas} gas")
+
+
 def _payees(run: PaidRun, chain: Chain) -> Sequence[bytes]:
-    """Return everybody to whom anything of these lists may be owed, each once."""
-    dues = [due for entry in run.lists if entry.held is not None for due in entry.dues]
+    """Return everybody to whom anything of these lines may be owed, each once."""
+    dues = [line.due for line in run.lines]
     accounts = dict.fromkeys(due.account for due in dues)
-    for licence in sorted({due.licence for due in dues} - {0}):
+    for licence in sorted({due.licence for due in dues if due.chain == 0} - {0}):
         accounts |= dict.fromkeys(share.curator for share in read_licence(chain, run.site, licence).curators)
     return tuple(accounts)

@@ -133,7 +133,7 @@ class AttackersNetworkError(ExperimentError):
 
 
 class RewardsNetworkError(ExperimentError):
-    """An experiment that pays its trainers is to be run by processes, whose validators sign no lists of rewards."""
+    """An experiment that pays its trainers is to be run by processes, which found no contracts that pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +372,7 @@ def require_for_processes(experiment: Experiment) -> None:
         )
     if experiment.rewards is not None:
         raise RewardsNetworkError(
-            "[rewards] is given: validators of networks of processes sign no lists of rewards; `collegium run` pays"
+            "[rewards] is given: networks of processes found no contracts that pay; `collegium run` does"
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium.aggregation import Draft, KeyClaim, RoundTerms
-from collegium.consensus import Agreed, Quality
+from collegium.consensus import Agreed, Pay, Quality
 from collegium.crypto import Digest, Randomness
 
 from ._attest import Attest
@@ -32,6 +32,11 @@ class PlayedTask(Agreed, Protocol):
     @property
     def quality(self) -> Quality | None:
         """How reports weigh by what they are worth; None where all weigh alike, but for their staleness."""
+        ...
+
+    @property
+    def pay(self) -> Pay | None:
+        """How trainers earn what headers say; None where nothing is paid."""
         ...
 
     def update(self, round_number: int, model: bytes, trainer: Any, beacon: Digest) -> npt.NDArray[np.int64]:

@@ -23,6 +23,7 @@ from collegium.lineage import Store
 from collegium.settlement import (
     WorkTerms,
     proof_messages,
+    rewards_tree,
     round_messages,
 )
 
@@ -87,6 +88,9 @@ class PublicRecord:
         states = [EMPTY_STATE] if before is None else of([before.model])
         if self.task.quality is not None:
             states += [*of([header.model]), *(split_steward_record(data)[0] for data in self.rounds[number].records)]
+        if self.task.pay is not None and before is not None:
+            with suppress(CollegiumError):  # a header that lies may come with anything
+                states += rewards_tree(self.task.pay.lines(before.paid))
         if close.reports and len(ciphertexts) == len(close.reports):
             with suppress(CollegiumError):  # a header that lies may name anything
                 masked = (aggregation.decode_ciphertext(terms.layout, data) for data in ciphertexts)

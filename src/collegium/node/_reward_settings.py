@@ -21,8 +21,8 @@ class RewardSettings:
 
     Attributes:
         budget: for a round of training, in wei of the home chain.
-        claim_days: how long a list can be claimed from, once it is open.
-        post_days: how long after the task's founding lists may be posted; then what is left is the sponsor's.
+        claim_days: how long after that trainers can claim; then what is left is the sponsor's.
+        post_days: how long after the task's founding rewards may be taken over.
         royalty: basis points of what a later version earns, to a version of this task.
         sponsor_share: basis points of what a version of this task earns, to its sponsor.
     """
@@ -40,7 +40,7 @@ class RewardSettings:
 
     @property
     def post_s(self) -> int:
-        """The time to post lists, in seconds from the founding on."""
+        """The time to take rewards over, in seconds from the founding on."""
         return self.post_days * DAY_S
 
 

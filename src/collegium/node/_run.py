@@ -74,10 +74,11 @@ from ._ledger import ObjectIndex, OrderedRound, Segment, assemble_rounds, encode
 from ._licence_settings import LicencePlace
 from ._manifest import write_manifest
 from ._opened_rows import encode_opened_rows
+from ._pay import PayRule
 from ._play import PlayedRound, play_round, present
 from ._quality_facts import add_quality, quality_facts, weighed_event
 from ._registries import certified_record, news_of
-from ._rewards import Payroll, payee_names, reward_plan, reward_rule
+from ._rewards import payee_names, reward_plan
 from ._setup import Federation, set_up
 from ._sharded_ledger import ShardedRound, assemble_sharded
 from ._sharded_node import ShardedNode
@@ -221,13 +222,11 @@ def run_experiment(
             for number in range(experiment.task.rounds + 1):
                 _bring_withdrawals(federation, asked, number, on_event)
                 _bring_registries(federation, chains, on_event)
-                _keep_account(federation)
                 _play(federation, number, book, store, workers, on_event)
                 _open_retired(federation, number, out, on_event)
                 ended, begun = (federation.epochs.of_round(at) for at in (number, number + 1))
                 if number in due or begun is not ended:
                     _settle(federation, chains, ended, number, on_event)
-                    _pay(federation, chains[0], ended, on_event)
                     _bring(federation, chains[0], book, on_event)
                 if begun is not ended and number < experiment.task.rounds:
                     _hand_over(federation, chains, ended, begun, on_event)
@@ -319,31 +318,33 @@ def summary_of(
     beacons = [sha256(ordered.certified.header.beacon).digest() for ordered in rounds[:-1]]
     proved = task.quality is not None and task.quality.proving is not None
     add_quality(summary, quality_facts(task, store, [entry.model for entry in facts], beacons), proved)
-    return summary | _reward_facts(chain, payee_names(experiment, genesis))
+    headers = [ordered.certified.header for ordered in rounds]
+    return summary | _reward_facts(chain, task.pay, headers, payee_names(experiment, genesis))
 
 
-def _reward_facts(chain: ChainRecord, names: Mapping[Due, str]) -> dict[str, object]:
-    """Return what was listed for the rounds of each checkpoint, where rounds are paid, and what each trainer earned.
+def _reward_facts(
+    chain: ChainRecord, pay: PayRule | None, headers: Sequence[Header], names: Mapping[Due, str]
+) -> dict[str, object]:
+    """Return what the rounds of each checkpoint earned, where rounds are paid, and what each trainer has earned.
 
     Amounts are text: few readers of JSON keep whole numbers of such a size.
     """
-    if chain.paying is None:
+    if pay is None or not headers:
         return {}
-    lists = [
+    totals = [sum(pay.amounts(header.paid)) for header in headers]
+    rewards = [
         {
-            "first_round": chain.checkpoints[paid.checkpoint].first_round,
-            "last_round": chain.checkpoints[paid.checkpoint].last_round,
-            "lines": len(paid.dues),
-            "total": str(sum(due.amount for due in paid.dues)),
-            "gas": paid.gas,
+            "first_round": span.first_round,
+            "last_round": span.last_round,
+            "total": str(totals[span.last_round] - (totals[span.first_round - 1] if span.first_round else 0)),
         }
-        for paid in chain.paying.lists
+        for span in chain.checkpoints
     ]
     earned = Counter[str]()
-    for due in (due for paid in chain.paying.lists for due in paid.dues):
+    for due in pay.lines(headers[-1].paid):
         earned[names.get(replace(due, amount=0), "0x" + due.account.hex())] += due.amount
-    earnings = [{"trainer": name, "wei": str(amount)} for name, amount in sorted(earned.items())]
-    return {"rewards": lists, "earnings": earnings}
+    earnings = [{"trainer": name, "wei": str(amount)} for name, amount in sorted(earned.items()) if amount]
+    return {"rewards": rewards, "earnings": earnings}
 
 
 def _conviction_facts(chain: ChainRecord, epoch_sets: Sequence[EpochSet]) -> list[ConvictionFacts]:
@@ -629,30 +630,6 @@ def _settle(
     for follower in followers:
         follower.take(chain.taken[-1].step)
     on_event(CheckpointPosted(first, number, facts.gas, facts.calldata_bytes, facts.checkpoint.digest.hex()))
-
-
-def _keep_account(federation: Federation) -> None:
-    """Have each member in office note what rounds earn, where they are paid."""
-    rule = reward_rule(federation.experiment, federation.genesis, federation.task)
-    if rule is None:
-        return
-    for node in federation.nodes.values():
-        node.payroll = node.payroll or Payroll(rule)
-
-
-def _pay(federation: Federation, chain: BaseChain, epoch: KnownEpoch, on_event: Callable[[Event], None]) -> None:
-    """Post what is due for the rounds of the last checkpoint, where rounds are paid and anything is."""
-    if chain.money is None:
-        return
-    paid = chain.pay(_nodes_of(federation, epoch))
-    if paid is not None:
-        rounds, total = chain.facts[-1].checkpoint, sum(due.amount for due in paid.dues)
-        on_event(
-            Message(
-                f"rewards for rounds {rounds.first_round} to {rounds.last_round}: {total} wei in {len(paid.dues)} "
-                f"lines, listed on the chain for {paid.gas} gas"
-            )
-        )
 
 
 def _hand_over(

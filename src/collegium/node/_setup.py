@@ -60,6 +60,7 @@ from ._experiment import CommitteeSettings, Experiment, experiment_to_bytes
 from ._genesis import Genesis, GenesisError, ValidatorEntry, first_terms
 from ._journal import MemoryJournal
 from ._network import Network, SharedWork
+from ._pay import pay_rule
 from ._play import present
 from ._played_task import PlayedTask
 from ._privacy import privacy_terms
@@ -382,6 +383,7 @@ def surround(
         lying_max=task.lying_max,
         verifiers=verifiers,
         quality=task.quality,
+        pay=task.pay,
     )
     signer, change = EpochSigner(keys.voting, keys.account), None
     if plan is not None:
@@ -408,6 +410,7 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         activation_limit=settings.activation_limit,
         error_limit=settings.error_limit,
     )
+    quality = _quality_rule(genesis, experiment, spec, rule)
     task = LearningTask(
         task=genesis.task,
         seed=hash_fields("initial-model", experiment_to_bytes(_at_no_level(experiment)), genesis.schema),
@@ -424,8 +427,9 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         quorum=quorum_of(experiment, len(genesis.trainers)),
         staleness=experiment.trainers.staleness,
         quotes=_quote_demand(experiment),
-        quality=_quality_rule(genesis, experiment, spec, rule),
+        quality=quality,
         privacy=None if experiment.privacy is None else privacy_terms(experiment.privacy, rule),
+        pay=pay_rule(experiment, genesis, quality),
     )
     try:
         task.layout(0), task.layout(1 + task.staleness)

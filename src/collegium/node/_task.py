@@ -25,6 +25,7 @@ from collegium.proofs import BoundedStatement, QuoteBinding, QuotePolicyError, S
 
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, binding_of
 from ._columns import allocate_columns
+from ._pay import PayRule
 from ._privacy import PrivacyTerms
 from ._proofs import (
     PACK_ROUNDS,
@@ -91,6 +92,7 @@ class LearningTask:
         quotes: which hardware quotes are accepted, and the time at which they are judged; at level "attested" only.
         quality: how trainers are weighed, in a task with stewards.
         privacy: to what each row's gradient is clipped and how much noise trainers add; None: neither.
+        pay: how rounds are paid; None: they are not.
 
     Raises:
         QuotePolicyError: `quotes` are missing at level "attested", or given at another.
@@ -113,6 +115,7 @@ class LearningTask:
     quotes: QuoteDemand | None = None
     quality: QualityRule | None = None
     privacy: PrivacyTerms | None = None
+    pay: PayRule | None = None
 
     def __post_init__(self) -> None:
         if (self.quotes is not None) != (self.level == "attested"):

@@ -56,7 +56,6 @@ from ._checkpoints import opening_digest
 from ._journal import DURABLE, BlockStore, Durable, Journal, beacon_share
 from ._network import Message, Outgoing
 from ._registries import WatchedChain, check_seen
-from ._rewards import Payroll, RewardList, RewardsRefusedError
 
 __all__ = ["CheckpointRefusedError", "ValidatorNode", "addressed", "sign_checkpoint"]
 
@@ -113,7 +112,6 @@ class ValidatorNode:
     certified_round: int = -1
     commits: int = 0
     stopped: CollegiumError | None = None
-    payroll: Payroll | None = None
 
     @classmethod
     def restore(
@@ -169,12 +167,7 @@ class ValidatorNode:
         if sender is None and not isinstance(message, Upload | PeerJoined | RoundRecord):
             return []
         known: Any = message  # the network carries objects; a step leaves alone what it does not know
-        before = self.state.round
         self.state, effects = validator_step(self.context, self.state, known, now_ms, sender)
-        if self.payroll is not None:
-            for effect in effects:
-                if isinstance(effect, RoundFinished):
-                    self.payroll.note(before, effect)
         return self.carry_out(effects)
 
     def carry_out(self, effects: Iterable[object]) -> list[Outgoing]:
@@ -290,22 +283,6 @@ class ValidatorNode:
             raise CheckpointRefusedError(f"checkpoint up to round {last.last_round} does not end a finished epoch")
         self.sign_checkpoint(last)
         return self.context.round.voting_key.sign(opening_digest(handed.opened.epoch_set, last.digest))
-
-    def sign_rewards(self, listed: RewardList) -> bytes:
-        """Sign what is due for the rounds of a checkpoint; that no list came before it the contract compares.
-
-        Raises:
-            RewardsRefusedError: it is not the list that this validator derives, or it has signed another one for them.
-            CheckpointRefusedError: as `sign_checkpoint`.
-        """
-        if self.payroll is None:
-            raise RewardsRefusedError("this validator keeps no account of what rounds earn")
-        place, members = listed.place, self.context.round.epoch_set
-        if (place.task, place.epoch) != (members.task, members.epoch):
-            raise RewardsRefusedError(f"a list of epoch {place.epoch}, this is {members.epoch}", epoch=place.epoch)
-        self.sign_checkpoint(listed.checkpoint)
-        self.payroll.check(listed)
-        return self.context.round.voting_key.sign(listed.digest)
 
     def sign_registries(self, seen: Sequence[RegistryRoot], watched: Mapping[int, WatchedChain]) -> bytes:
         """Sign what chains hold of the task, as this validator sees it at its own nodes.

@@ -190,6 +190,7 @@ class VectorTask:
     cohort_min: int
     lying_max: int
     quality: None = None
+    pay: None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

@@ -38,6 +38,8 @@ from collegium.consensus import (
     check_announcement,
     check_certified,
     check_close,
+    check_paid,
+    paid_after,
     total_digest,
 )
 from collegium.crypto import Digest, ThresholdBeacon
@@ -59,7 +61,7 @@ from ._audit import (
     stored_sums,
 )
 from ._base_chain import HOME, ChainRecord, decode_chain_record
-from ._chain_check import Founded, Paying, check_chain
+from ._chain_check import Founded, check_chain
 from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, epochs_of
@@ -70,10 +72,11 @@ from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
 from ._opened_rows import OpenedRowsError, Remeasured, decode_opened_rows
+from ._pay import first_difference
 from ._play import lasts
 from ._quality_facts import check_quality
 from ._registries import registries_by_round
-from ._rewards import reward_plan, reward_rule, trainers_added
+from ._rewards import reward_plan
 from ._run import (
     CHAIN,
     EVIDENCE,
@@ -210,7 +213,7 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
     staking = experiment.chain.staking(account for account, _ in genesis.trainers)
-    paying = _paying(audit, experiment, genesis, task, record.checkpoints)
+    paying = reward_plan(experiment, genesis, task)
     beyond = (experiment.chain.registering(genesis.trainers), beside.seen, experiment.licences)
     stakes = Founded(court_rules(genesis, experiment, task), staking, paying, *beyond)
     _check_chain(audit, genesis, experiment.chain, record, everything, epochs, stakes)
@@ -375,7 +378,6 @@ def _check_rounds(
     store = Store(audit.path / STORE)
     reports, key_sums = dict(index.reports), dict(index.key_sums)
     terms, model = first_terms(genesis, task, seats, EMPTY_STATE), EMPTY_STATE
-    rule = reward_rule(experiment_from_bytes(genesis.experiment), genesis, task)
     for ordered in rounds:
         header = ordered.certified.header
         audit.stage = f"round {header.round}"
@@ -388,14 +390,15 @@ def _check_rounds(
             audit.on_event(VerifyProgress("proofs", audit.proofs, sum(len(each.close.reports) for each in rounds)))
         require_proved(header, failed)
         after = _check_round(audit, genesis, task, office, ordered, terms, held, sums, model)
-        if rule is not None:
-            audit.earned[header.round] = rule.earned(header, trainers_added(ordered.close, held), model, after)
         model = after
         audit.models.add(header.model)
         stored = store.get(header.model, OBJECT_BYTES_MAX)
         if stored != model:
             raise DerivedFileError(f"the stored model of round {header.round} is not the one its step gives")
         terms = office.epochs.terms_after(task, header)
+    if task.pay is not None:
+        total = sum(task.pay.amounts(audit.paid or task.pay.first()))
+        audit.passed(f"rewards: what headers say of earnings follows from the rounds, {total} wei in all")
     audit.on_event(VerifyProgress("rounds", len(rounds), len(rounds)))
 
 
@@ -448,24 +451,26 @@ def _check_round(
         "model": sha256(after).digest(),
         "seats": committee,
         "announcements": office.keys_after(close),
-        "rewards": bytes(32),
         "registries": office.beside.registries[close.round].digest,
     }
     for name, value in expected.items():
         if getattr(header, name) != value:
             raise ProposalRefusedError(f"the header's {name} is {getattr(header, name)!r}, redone it is {value!r}")
+    _check_paid(audit, task, header, paid_after(task.pay, audit.paid, close, header.outcome, held, (model, after)))
     return after
 
 
-def _paying(
-    audit: Audit, experiment: Experiment, genesis: Genesis, task: LearningTask, checkpoints: Sequence[Checkpoint]
-) -> Paying | None:
-    """Return how the run's rounds must have been paid, and what must be due for each checkpoint's."""
-    plan, rule = reward_plan(experiment, genesis, task), reward_rule(experiment, genesis, task)
-    if plan is None or rule is None:
-        return None
-    spans = [range(checkpoint.first_round, checkpoint.last_round + 1) for checkpoint in checkpoints]
-    return Paying(plan, [rule.dues([audit.earned.get(number, {}) for number in span]) for span in spans])
+def _check_paid(audit: Audit, task: LearningTask, header: Header, paid: bytes) -> None:
+    """Check what a header says of earnings, and remember it for the round after it.
+
+    Raises:
+        ProposalRefusedError: naming the first trainer that has earned something else.
+        PaidRefusedError: what comes with it is not what it says.
+    """
+    if task.pay is not None and header.paid != paid:
+        raise ProposalRefusedError(f"the header's rewards: {first_difference(task.pay, header.paid, paid)}")
+    check_paid(task.pay, header)
+    audit.paid = paid
 
 
 def _check_chain(
@@ -508,10 +513,6 @@ def _say_seen(audit: Audit, seen: Collection[RegistryRoot], record: ChainRecord)
 
 def _say_chain(audit: Audit, name: str, record: ChainRecord) -> None:
     """Say what was checked of one chain, and what was not."""
-    if record.paying is not None:
-        lists = record.paying.lists
-        total = sum(due.amount for paid in lists for due in paid.dues)
-        audit.passed(f"rewards: {len(lists)} lists derived again from the rounds, {total} wei in all")
     opened = len(record.handed_over)
     relieved = f", {opened} epoch sets put in office by the one before" if opened else ""
     if record.transcript is not None:

@@ -24,6 +24,7 @@ from collegium.aggregation import KeySum, OpenedSum, Report, RoundTerms
 from collegium.consensus import (
     Close,
     Header,
+    Outcome,
     WeighedReport,
     check_round_records,
     model_after,
@@ -58,6 +59,7 @@ from ._experiment import Experiment, experiment_from_bytes
 from ._genesis import Genesis, decode_genesis, first_terms
 from ._ledger import OrderedRound, decode_index, decode_segments
 from ._opened_rows import Remeasured, decode_opened_rows
+from ._pay import first_difference
 from ._quality import QualityRule
 from ._run import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, OPENED_ROWS, STORE
 from ._setup import build_task
@@ -86,7 +88,7 @@ FILE_BYTES_MAX = 1 << 30
 
 Say = Callable[[str], None]
 Work: TypeAlias = Literal[
-    "weights", "outcome", "opened total", "kept model", "model step", "first model", "quality", "withheld"
+    "weights", "outcome", "opened total", "kept model", "model step", "first model", "quality", "rewards", "withheld"
 ]
 IntArray = npt.NDArray[np.int64]
 
@@ -278,10 +280,11 @@ class _Public:
     """What a round publishes, and what its public work gives."""
 
     weights: tuple[int | None, ...]  # None: of a trainer that may not report in this round
-    outcome: str
+    outcome: Outcome
     opened: OpenedSum | None
     before: bytes
     after: bytes
+    added: tuple[bytes, ...] = ()  # whose reports are in the sum
 
 
 def recompute(run: WatchedRun, number: int) -> Finding | None:
@@ -295,10 +298,28 @@ def recompute(run: WatchedRun, number: int) -> Finding | None:
     if wrong is not None:
         return Finding(number, *wrong)
     if public.opened is not None:
-        return _recompute_step(run, number, public, public.opened.total)
+        found = _recompute_step(run, number, public, public.opened.total)
+        return found or _wrong_rewards(run, number, public)
     if number and header.model != run.headers[number - 1].model:
         return Finding(number, "kept model", f"a round that is {header.outcome} changes the model")
-    return None
+    return _wrong_rewards(run, number, public)
+
+
+def _wrong_rewards(run: WatchedRun, number: int, public: _Public) -> Finding | None:
+    """Return whose earnings are not what the round gives, after those that the header before says."""
+    pay, header = run.task.pay, run.headers[number]
+    if pay is None:
+        return None
+    paid = run.headers[number - 1].paid if number else pay.first()
+    if public.outcome == "opened":
+        paid = pay.after(number, paid, public.added, public.before, public.after)
+    if pay.digest(paid) == header.rewards:
+        return None
+    what = "what it says of rewards is not the root over what comes with it"
+    with suppress(CollegiumError):
+        if pay.digest(header.paid) == header.rewards:
+            what = first_difference(pay, header.paid, paid)
+    return Finding(number, "rewards", what)
 
 
 def _wrong_sum(close: Close, header: Header, public: _Public) -> tuple[Work, str] | None:
@@ -337,7 +358,8 @@ def _recompute(run: WatchedRun, number: int) -> _Public:
         return _Public(weights, "lost", None, before, before)
     except CollegiumError:
         return _Public(weights, "invalid", None, before, before)
-    return _Public(weights, "opened", opened, before, after)
+    added = tuple(report.trainer for report, weight in zip(reports, close.weights, strict=True) if weight)
+    return _Public(weights, "opened", opened, before, after, added)
 
 
 def _weights(run: WatchedRun, number: int, before: bytes, reports: Sequence[Report]) -> tuple[int | None, ...]:

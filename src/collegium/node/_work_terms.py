@@ -16,6 +16,7 @@ from collegium.settlement import (
     ProofPlanError,
     PublicWork,
     QualityTerms,
+    RewardTerms,
     StepPlan,
     WorkTerms,
     WorkTermsError,
@@ -105,6 +106,7 @@ def work_terms(genesis: Genesis, experiment: Experiment, task: LearningTask) -> 
         parameters=parameters,
         plan=proof_plan(task),
         quality=None if task.quality is None else QualityTerms(task.quality.fold_rule, task.quality.stewards),
+        rewards=None if task.pay is None else RewardTerms(task.pay.budget, tuple(task.pay.payees.values())),
     )
 
 

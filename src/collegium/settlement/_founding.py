@@ -89,12 +89,14 @@ class PayRules:
     Attributes:
         licences: the contract that has the licences of their data; None: the task founds one.
         challenge_s: how long what a set certified can be challenged before anything is paid on it.
-        claim_s: how long rewards can be claimed after that.
+        claim_s: how long after the deadline rewards can be claimed.
+        chain: what lines that are paid there call the chain: its number, 0 at the task's home.
     """
 
     licences: bytes | None = None
     challenge_s: int = CHALLENGE_S
     claim_s: int = CLAIM_S
+    chain: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def plan_founding(
         licences = pay.licences or at["Licences"]
         money = MoneySite(licences, contract_address(at["Rewards"], 1), at["Rewards"], NOBODY)
         data["Licences"] = contract("Licences").creation()
-        data["Rewards"] = contract("Rewards").creation(licences, pay.challenge_s, pay.claim_s, NATIVE)
+        data["Rewards"] = contract("Rewards").creation(licences, pay.challenge_s, pay.claim_s, NATIVE, pay.chain)
     return FoundingPlan(task, tuple(Creation(name, at[name], data[name]) for name in names), registry, site, money)
 
 

@@ -84,7 +84,7 @@ class TaskTerms:
         rule: digest of the training rule.
         privacy: digest of what is promised to trainers about their data.
         round_reward: the most that may be paid for a round.
-        deadline_s: the last second at which rewards may be posted.
+        deadline_s: the last second at which what headers say of rewards may be taken over.
         cohort_min: trainers in a sum.
         royalty: basis points of what a later version earns, to a version of this task.
         sponsor_share: basis points of what a version of this task earns, to its sponsor.
@@ -114,16 +114,23 @@ class PostedTask:
 
 
 def deploy_money(
-    chain: Chain, account: Account, *, challenge_s: int = CHALLENGE_S, claim_s: int = CLAIM_S, token: bytes = NATIVE
+    chain: Chain,
+    account: Account,
+    *,
+    challenge_s: int = CHALLENGE_S,
+    claim_s: int = CLAIM_S,
+    token: bytes = NATIVE,
+    on: int = 0,
 ) -> MoneySite:
     """Create the contracts through which trainers are paid; `account` has no power over them.
 
     Args:
         challenge_s: how long what a set certified can be challenged before anything is paid on it.
-        claim_s: how long rewards can be claimed after that.
+        claim_s: how long after a task's deadline rewards can be claimed.
+        on: what lines that are paid there call the chain: its number, 0 at the task's home.
     """
     licences = created(transact(chain, account, None, contract("Licences").creation()))
-    creation = contract("Rewards").creation(licences, challenge_s, claim_s, token)
+    creation = contract("Rewards").creation(licences, challenge_s, claim_s, token, on)
     rewards = created(transact(chain, account, None, creation))
     tasks = address_of(ask(chain, "Rewards", rewards, "tasks")[0])
     fees = created(transact(chain, account, None, contract("Fees").creation(tasks, token)))

@@ -21,12 +21,14 @@ from collegium.settlement._dissection_players import PARTS
 from collegium.settlement._errors import WorkTermsError
 from collegium.settlement._machine import STEPS_MAX
 from collegium.settlement._model_step import StepRule
+from collegium.settlement._payouts import Due
 from collegium.settlement._proof_plan import ProofPlan, digest_words
 from collegium.settlement.programs import WORDS
 
 __all__ = [
     "PublicWork",
     "QualityTerms",
+    "RewardTerms",
     "WorkTerms",
     "proof_messages",
     "public_works",
@@ -48,6 +50,9 @@ _PAIR_STEPS: Final = 1 << 6  # and for a report and a registered trainer, who is
 _SORT_STEPS: Final = 1 << 8
 _STEWARD_ENTRY_STEPS: Final = 1 << 6
 _PREFIX_STEPS: Final = 1 << 23
+# And of rewards: for two trainers, one of whose remainders comes before the other's; for a trainer's part and lines.
+_RANK_STEPS: Final = 1 << 7
+_LINE_STEPS: Final = 1 << 14
 _NOISE_MAX: Final = 1 << 32
 _VOUCHED: Final = "proofs"  # the work that a header's signers may know from others' receipts alone
 
@@ -84,6 +89,32 @@ def _policy_words(policy: Policy) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
+class RewardTerms:
+    """What a task that pays fixes beside.
+
+    Attributes:
+        budget: of a round, in wei.
+        payees: where, to whom and on which licence each trainer is paid, in the genesis's order; no amounts are read.
+    """
+
+    budget: int
+    payees: tuple[Due, ...]
+
+    @property
+    def lines(self) -> bytes:
+        """What a program reads of them."""
+        return b"".join(
+            due.chain.to_bytes(32, "big") + due.account + due.licence.to_bytes(32, "big") for due in self.payees
+        )
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """What the program of rewards is compiled with."""
+        budget = {"BUDGET_0": self.budget % WORDS, "BUDGET_1": self.budget // WORDS}
+        return budget | digest_words("PAYEES", sha256(self.lines).digest())
+
+
+@dataclass(frozen=True)
 class WorkTerms:
     """What a task fixes before its first round, as far as its headers' public work depends on it.
 
@@ -99,6 +130,7 @@ class WorkTerms:
         parameters: the first parameters' bytes.
         plan: of the proofs that reports carry; None where they carry none, or such that no program verifies.
         quality: of a task with stewards.
+        rewards: of a task that pays.
 
     Raises:
         WorkTermsError: the programs do not hold for such a task.
@@ -119,6 +151,7 @@ class WorkTerms:
     parameters: bytes
     plan: ProofPlan | None = None
     quality: QualityTerms | None = None
+    rewards: RewardTerms | None = None
 
     def __post_init__(self) -> None:
         if self.layout.budget.lanes != 1 or self.first.layout.budget.lanes != 1:
@@ -140,7 +173,11 @@ class WorkTerms:
         trainers, blocks = self.layout.budget.trainers_max, self.layout.blocks
         sums = blocks * (_BLOCK_STEPS + _REPORT_BLOCK_STEPS * trainers) + _ENTRY_STEPS * self.layout.entries
         proofs = 0 if self.plan is None else trainers * self.plan.steps_max(self.first.layout, self.layout)
-        return _FIXED_STEPS + sums + _PAIR_STEPS * trainers**2 + proofs + self._quality_steps()
+        return _FIXED_STEPS + sums + _PAIR_STEPS * trainers**2 + proofs + self._quality_steps() + self._reward_steps()
+
+    def _reward_steps(self) -> int:
+        trainers = 0 if self.rewards is None else len(self.trainers)
+        return _RANK_STEPS * trainers * (trainers + self.layout.budget.trainers_max) + _LINE_STEPS * trainers
 
     def _quality_steps(self) -> int:
         if self.quality is None:
@@ -164,7 +201,8 @@ class WorkTerms:
         """What programs read beside a round's own messages."""
         plan = () if self.plan is None else (self.plan.to_bytes(),)
         stewards = () if self.quality is None else (self.quality.accounts,)
-        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters, *plan, *stewards
+        payees = () if self.rewards is None else (self.rewards.lines,)
+        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters, *plan, *stewards, *payees
 
     def _shared(self) -> dict[str, int]:
         first, later = self.first.layout.budget, self.layout.budget
@@ -248,6 +286,8 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
     ]
     if terms.quality is not None:
         modules.append(("quality", "_quality", terms.quality.parameters | cohort))
+    if terms.rewards is not None:
+        modules.append(("rewards", "_rewards", terms.rewards.parameters | cohort))
     if terms.plan is not None:
         modules.append((_VOUCHED, "_close_proofs", terms.plan.parameters))
     return tuple(
@@ -279,7 +319,7 @@ def round_messages(
     """Return every message of a round that its works' programs may read, but for those of `proof_messages`.
 
     `states`: the model before and, where the round opened, the total, as objects; of a task with stewards the model
-    after and their records too.
+    after and their records too; of one that pays what is hashed on the way to what the header before says of earnings.
     """
     headers = [header.preimage] if before is None else [header.preimage, before.preimage]
     rows = [algebra.to_bytes(key_sum.rows.reshape(-1)) for key_sum in key_sums]
