@@ -11,7 +11,15 @@ from _chain_stage import DEPLOYER, World, refused, worlds
 from _slashing_stage import artifact
 
 from collegium.crypto import AccountKey, hash_fields
-from collegium.settlement import contract, read_courts, read_refuter, transact
+from collegium.settlement import (
+    NOBODY,
+    Checkpoint,
+    contract,
+    is_checkpoint_final,
+    read_courts,
+    read_refuter,
+    transact,
+)
 
 STATEMENT, OTHER = hash_fields("test-statement"), hash_fields("test-other-statement")
 FIRST, SECOND = bytes([1]) * 20, bytes([2]) * 20
@@ -46,6 +54,7 @@ def test_it_has_these_functions_and_errors_and_no_others() -> None:
         ("constructor", None, "nonpayable"),
         ("error", "NoCourts", None),
         ("function", "courts", "view"),
+        ("function", "isFinal", "view"),
         ("function", "refuter", "view"),
     }
 
@@ -60,6 +69,21 @@ def test_a_statement_is_false_if_any_court_has_found_it_so_and_the_first_one_say
     rule(world, courts[0], STATEMENT, FIRST)
     assert read_refuter(world.chain, asked, STATEMENT) == FIRST
     assert read_refuter(world.chain, asked, OTHER) is None
+
+
+def test_a_checkpoint_is_final_when_all_courts_say_so(world: World) -> None:
+    courts = [create(world, artifact("TestCourt").creation()) for _ in range(3)]
+    asked, checkpoint = create(world, contract("Courts").creation(courts)), settled(0)
+    for held, final in ((True, False), (False, True)):
+        call = artifact("TestCourt").call("hold", checkpoint.digest, held)
+        transact(world.chain, DEPLOYER, courts[1], call)
+        assert is_checkpoint_final(world.chain, asked, checkpoint) is final
+        assert is_checkpoint_final(world.chain, asked, settled(1))
+    assert is_checkpoint_final(world.chain, NOBODY, checkpoint)
+
+
+def settled(last: int) -> Checkpoint:
+    return Checkpoint(STATEMENT, 0, 0, last, bytes(32), OTHER)
 
 
 def test_courts_of_nobody_are_refused_and_a_court_is_asked_itself(world: World) -> None:
