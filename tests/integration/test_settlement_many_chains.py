@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
-from _chain_stage import ALICE, CHAIN_ID, COIN, DEPLOYER, MALLORY, STREAM, World, anvil, embedded, pass_time, refused
+from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, STREAM, World, anvil, embedded, pass_time, refused
 
 from collegium.consensus import Header
 from collegium.crypto import BlsSecretKey, Certificate, hash_fields, make_certificate
@@ -36,6 +36,7 @@ from collegium.settlement import (
     enrol,
     fund_task,
     handover_digest,
+    header_proof,
     header_root,
     issue_licence,
     open_epoch,
@@ -43,9 +44,9 @@ from collegium.settlement import (
     possession_context,
     post_checkpoint,
     post_task,
+    read_budget,
     read_checkpoints,
     read_head,
-    read_member,
     read_owed,
     register_validator,
     rewards_root,
@@ -257,43 +258,169 @@ def test_a_proof_of_possession_serves_on_its_own_chain_alone(chains: list[Site])
     assert register_validator(one.chain, one.deployment, ALICE, key.public_key(), proof, FOLLOWER_STAKE_WEI) == SIZE
 
 
-# --- a trainer on its own chain ---
+# --- trainers on their own chains ---
 
 
-def test_a_trainer_registers_and_is_paid_on_its_own_chain_by_the_certificate_of_all_chains(chains: list[Site]) -> None:
-    own, neighbour = (paying(site) for site in (chains[-1], chains[1]))
-    (site, money), trainer = own, ALICE
-    chain = site.chain
-    member = enrol(chain, site.deployment, trainer, Role.TRAINER, b"\x01" * 32, FOLLOWER_STAKE_WEI)
-    assert read_member(chain, site.deployment, member).account == trainer.address
-    licence = issue_licence(chain, money, trainer, hash_fields("rows"), hash_fields("text"), jurisdiction="DE")
-    assert admits_licence(chain, money, site.deployment, licence)
+@dataclass(frozen=True)
+class PayOffice:
+    """The task on one chain, founded with what pays there."""
 
-    dues = [Due(trainer.address, 4000, licence, chain.chain_id), Due(MALLORY.address, 1000)]
-    around = (bytes(32), bytes(32), "opened", (), bytes(32), bytes(32), (), bytes(48), (), ())
-    header = Header(TASK, 0, "proved", *around, rewards=rewards_root(dues))  # type: ignore[arg-type]
-    settled = Checkpoint(TASK, 0, 0, 0, bytes(32), header_root([header.digest]))
-    place = HeaderPlace(settled, 0, header.digest, ())
-    for other, paying_there in (own, neighbour):
-        other.settle(Step(settled, certify(settled.digest)))
-        settle_rewards(other.chain, paying_there, MALLORY, other.deployment, header.preimage, place)
-    with refused("NotEarned"):  # it is paid on that chain alone, on the same certificate
-        claim_reward(neighbour[0].chain, neighbour[1], MALLORY, neighbour[0].deployment, dues, 0)
-    with refused("NotEarned"):  # this one is paid at home
-        claim_reward(chain, money, MALLORY, site.deployment, dues, 1)
-    claim_reward(chain, money, MALLORY, site.deployment, dues, 0)
-    before = chain.balance(trainer.address)
-    assert read_owed(chain, money.rewards, trainer.address) == 4000
-    assert collect(chain, money.rewards, MALLORY, trainer.address) == 4000
-    assert chain.balance(trainer.address) == before + 4000
+    site: Site
+    money: MoneySite
+
+    @property
+    def chain(self) -> Chain:
+        return self.site.chain
+
+    def take_over(self, dues: Sequence[Due]) -> None:
+        """What the last header of the first checkpoint says of these lines, on any chain that has that checkpoint."""
+        headers, settled = said(dues)
+        digests = [header.digest for header in headers]
+        place = HeaderPlace(settled, LAST, digests[LAST], header_proof(digests, LAST))
+        settle_rewards(self.chain, self.money, MALLORY, self.site.deployment, headers[LAST].preimage, place)
+
+    def claim(self, dues: Sequence[Due], index: int) -> None:
+        claim_reward(self.chain, self.money, MALLORY, self.site.deployment, dues, index)
+
+    def collected(self, account: bytes) -> int:
+        """Have what is owed sent, and return by how much the account has more; 0 if nothing was owed."""
+        before = self.chain.balance(account)
+        if read_owed(self.chain, self.money.rewards, account):
+            collect(self.chain, self.money.rewards, MALLORY, account)
+        return self.chain.balance(account) - before
 
 
-def paying(site: Site) -> tuple[Site, MoneySite]:
-    """The task with a budget, founded once more on a site's chain."""
-    money = deploy_money(site.chain, DEPLOYER, challenge_s=CHALLENGE_S, claim_s=CLAIM_S, on=site.chain.chain_id)
-    own = found(site.world, 1, keys=KEYS, money=money)
-    fund_task(site.chain, money, DEPLOYER, own.deployment, COIN)
-    return own, money
+LAST = 4
+
+
+def said(dues: Sequence[Due]) -> tuple[list[Header], Checkpoint]:
+    """Five headers, the last of which says what was earned on all chains by then; and their checkpoint."""
+    nothing, headers = bytes(32), list[Header]()
+    for number in range(LAST + 1):
+        previous = headers[-1].digest if headers else hash_fields("genesis")
+        around = (previous, nothing, "opened", (), nothing, nothing, (), bytes(48), (), ())
+        rewards = rewards_root(dues) if number == LAST else nothing
+        headers.append(Header(TASK, number, "proved", *around, rewards=rewards))  # type: ignore[arg-type]
+    root = header_root([header.digest for header in headers])
+    return headers, Checkpoint(TASK, 0, 0, LAST, NO_CHECKPOINT, root)
+
+
+def paying(site: Site, place: int, budget: int) -> PayOffice:
+    """Found the task once more on a site's chain, with a budget: at home its lines name no chain."""
+    number = site.chain.chain_id if place else 0
+    money = deploy_money(site.chain, DEPLOYER, challenge_s=CHALLENGE_S, claim_s=CLAIM_S, on=number)
+    own = found(site.world, place, money=money)
+    fund_task(site.chain, money, DEPLOYER, own.deployment, budget)
+    return PayOffice(own, money)
+
+
+PLACES = (0, 3, COUNT - 1)  # home; an embedded one; an anvil
+TRAINER_WEI, BUDGET_WEI = 4000, 4500
+BERTHA, CLARA = (bytes([letter]) * 20 for letter in (0xBE, 0xC1))
+
+
+def offices(chains: list[Site]) -> tuple[list[PayOffice], list[Due]]:
+    """Three chains that pay, and one header's lines: a trainer's at home, and one's on each of two that follow.
+
+    The trainer on the last one has registered there and has a licence there.
+    """
+    paid = [paying(chains[place], place, BUDGET_WEI) for place in PLACES]
+    own = paid[-1]
+    enrol(own.chain, own.site.deployment, ALICE, Role.TRAINER, b"\x01" * 32, FOLLOWER_STAKE_WEI)
+    licence = issue_licence(own.chain, own.money, ALICE, hash_fields("rows"), hash_fields("text"), jurisdiction="DE")
+    assert admits_licence(own.chain, own.money, own.site.deployment, licence)
+    there = [office.chain.chain_id for office in paid]
+    dues = [
+        Due(BERTHA, TRAINER_WEI, 0, 0),
+        Due(CLARA, TRAINER_WEI, 0, there[1]),
+        Due(ALICE.address, TRAINER_WEI, licence, there[2]),
+    ]
+    return paid, dues
+
+
+def test_one_header_pays_trainers_on_three_chains_each_on_its_own_and_once(chains: list[Site]) -> None:
+    """The same certificate on all; a line that is another chain's, or was paid, is refused by name."""
+    paid, dues = offices(chains)
+    _, settled = said(dues)
+    step = Step(settled, certify(settled.digest))
+    for office in paid:
+        office.site.settle(step)
+        office.take_over(dues)
+    for place, office in enumerate(paid):
+        for line in range(len(dues)):
+            if line != place:
+                with refused("NotEarned"):
+                    office.claim(dues, line)
+        office.claim(dues, place)
+        with refused("AlreadyClaimed"):
+            office.claim(dues, place)
+        assert office.collected(dues[place].account) == TRAINER_WEI
+        assert not any(office.collected(due.account) for due in dues)
+    lie = [replace(due, chain=paid[0].chain.chain_id) if due.chain == 0 else due for due in dues]
+    for office in paid[1:]:
+        with refused("NotEarned"):
+            office.claim(lie, 0)
+
+
+def test_a_chain_that_lags_pays_when_it_has_caught_up_and_no_other_pays_for_it(chains: list[Site]) -> None:
+    (home, present, lagging), dues = offices(chains)
+    _, settled = said(dues)
+    step = Step(settled, certify(settled.digest))
+    for office in (home, present):
+        office.site.settle(step)
+        office.take_over(dues)
+    with refused("UnknownCheckpoint"):
+        lagging.take_over(dues)
+    for office in (home, present, lagging):
+        with refused("NotEarned"):
+            office.claim(dues, 2)
+    lagging.site.settle(step)
+    lagging.take_over(dues)
+    lagging.claim(dues, 2)
+    assert lagging.collected(dues[2].account) == TRAINER_WEI
+
+
+def test_what_a_reorganisation_took_back_is_paid_again_there_and_once(chains: list[Site]) -> None:
+    """The coin went back with the block that sent it, so that nobody has it twice."""
+    paid, dues = offices(chains)
+    office, (_, settled) = paid[-1], said(dues)
+    step, account = Step(settled, certify(settled.digest)), dues[2].account
+    before, saved = office.chain.balance(account), office.site.world.save()
+
+    def paid_once() -> None:
+        office.site.settle(step)
+        office.take_over(dues)
+        office.claim(dues, 2)
+        with refused("AlreadyClaimed"):
+            office.claim(dues, 2)
+        assert office.collected(account) == TRAINER_WEI
+        assert office.chain.balance(account) == before + TRAINER_WEI
+
+    paid_once()
+    office.site.world.restore(saved)
+    assert office.site.settled == ()
+    assert office.chain.balance(account) == before
+    with refused("NotEarned"):
+        office.claim(dues, 2)
+    paid_once()
+
+
+def test_a_budget_that_is_too_small_pays_nothing_of_a_line_and_all_of_it_later(chains: list[Site]) -> None:
+    (_, _, office), dues = offices(chains)
+    missing = 100
+    dues.append(Due(CLARA, BUDGET_WEI - TRAINER_WEI + missing, 0, dues[2].chain))
+    _, settled = said(dues)
+    office.site.settle(Step(settled, certify(settled.digest)))
+    office.take_over(dues)
+    office.claim(dues, 2)
+    with refused("ExceedsBudget"):
+        office.claim(dues, 3)
+    held = read_budget(office.chain, office.money, office.site.deployment)
+    assert (held.free, held.spent) == (BUDGET_WEI - TRAINER_WEI, TRAINER_WEI)
+    assert office.collected(CLARA) == 0
+    fund_task(office.chain, office.money, MALLORY, office.site.deployment, missing)
+    office.claim(dues, 3)
+    assert office.collected(CLARA) == dues[3].amount
 
 
 # --- no stake, no leaving ---
