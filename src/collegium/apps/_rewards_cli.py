@@ -22,6 +22,10 @@ def register(app: typer.Typer) -> None:
 def rewards(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that pays its trainers.")],
     url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Ask this node instead of the run's.")] = None,
+    chain: Annotated[
+        int,
+        typer.Option("--chain", metavar="NUMBER", min=0, help="What is paid on this chain that follows; 0: at home."),
+    ] = 0,
     claim: Annotated[
         bool, typer.Option("--claim", help="Do what is due until it is paid, and have it sent; an account pays.")
     ] = False,
@@ -39,6 +43,7 @@ def rewards(
     Example:
       collegium rewards runs/hospitals
       collegium rewards runs/hospitals --claim
+      collegium rewards runs/hospitals --claim --chain 10143
     """
     with exit_codes():
         from collegium import node
@@ -46,14 +51,14 @@ def rewards(
         if not run.is_dir():
             raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
         account = chain_account("--claim") if claim else None
-        paid, now_s = node.load_dues(run, url), None
+        paid, now_s = node.load_dues(run, url, chain), None
         if paid.url is not None or claim:
             try:
-                chain = paid.node
-                paid, now_s = node.read_dues(paid, chain), chain.timestamp_s()
+                asked = paid.node
+                paid, now_s = node.read_dues(paid, asked), asked.timestamp_s()
                 if account is not None:
-                    node.claim_dues(paid, chain, account, lambda line: typer.echo(printable(line), err=json))
-                    paid = node.read_dues(paid, chain)
+                    node.claim_dues(paid, asked, account, lambda line: typer.echo(printable(line), err=json))
+                    paid = node.read_dues(paid, asked)
             except node.CHAIN_FAILURES as error:
                 raise node.WorldError(str(error)) from error
         if json:
@@ -66,10 +71,17 @@ def _print(run: "PaidRun", now_s: int | None) -> None:
     last = len(run.headers) - 1
     typer.echo(f"rounds 0-{last}: {sum(line.due.amount for line in run.lines)} wei, {_state(run, now_s)}")
     for line in run.lines:
+        if line.due.chain != run.chain:
+            typer.echo(printable(f"  {line.due.amount} wei to {line.name}: on {_chain_name(line.due.chain)}"))
+            continue
         licence = f", licence {line.due.licence}" if line.due.licence else ""
         claimed = f", {line.paid} claimed of {line.open} that are open" if now_s is not None else ""
         said = f"  {line.due.amount} wei to 0x{line.due.account.hex()} ({line.name}{licence}){claimed}"
         typer.echo(printable(said))
+
+
+def _chain_name(number: int) -> str:
+    return f"chain {number}, see --chain {number}" if number else "the home chain"
 
 
 def _state(run: "PaidRun", now_s: int | None) -> str:
@@ -93,6 +105,7 @@ def _object(run: "PaidRun", now_s: int | None) -> dict[str, Any]:
                 "name": line.name,
                 "amount": line.due.amount,
                 "licence": line.due.licence or None,
+                "chain": line.due.chain or None,
                 "open": line.open,
                 "claimed": line.paid,
             }

@@ -46,6 +46,7 @@ from collegium.settlement import (
     Transcript,
     checkpoint_before,
     checkpoint_call,
+    decode_transaction,
     deploy,
     enrol,
     found_task,
@@ -90,6 +91,7 @@ __all__ = [
     "checkpoint_facts",
     "decode_chain_record",
     "encode_chain_record",
+    "enumerate_chains",
     "found_contracts",
     "funds_of",
     "numbers_of",
@@ -138,6 +140,11 @@ class ChainTerms:
         if place == HOME:
             return cls(EMBEDDED_CHAIN_ID, STAKE_WEI, STAKE_MIN_WEI, UNBONDING_S)
         return cls(EMBEDDED_CHAIN_ID + place, FOLLOWER_STAKE_WEI, FOLLOWER_STAKE_WEI, FOLLOWER_UNBONDING_S)
+
+    @property
+    def outlasting_s(self) -> int | None:
+        """The unbonding delay where there are courts: None at home, where a stake outlasts the longest dispute."""
+        return None if self.stake_wei else self.unbonding_s
 
     def stake_of(self, validator: Validator) -> int:
         """Return what a validator must have registered with: at home what genesis says."""
@@ -657,6 +664,22 @@ def chain_number(url: str | None, place: int) -> int:
     return ChainTerms.at(place).embedded_id if url is None else JsonRpcChain(url).chain_id
 
 
+def enumerate_chains(record: ChainRecord) -> list[tuple[int, ChainRecord]]:
+    """Return the records of the chains that follow with the chains' numbers.
+
+    Raises:
+        ChainRecordError, MalformedTransactionError: a node's record has no transaction that says it.
+    """
+    found = list[tuple[int, ChainRecord]]()
+    for place, following in enumerate(record.followed_by, HOME + 1):
+        if following.url is not None and not following.sent:
+            raise ChainRecordError(f"the record of chain {place} that follows holds no transaction")
+        embedded = ChainTerms.at(place).embedded_id
+        number = embedded if following.url is None else decode_transaction(following.sent[0].raw).chain_id
+        found.append((number, following))
+    return found
+
+
 def numbers_of(epoch_set: EpochSet, trainers: Sequence[bytes] = ()) -> dict[bytes, int]:
     """Return each member's number in a task's registry, by account.
 
@@ -693,7 +716,8 @@ def found_contracts(
         times = (terms.stake_min_wei, terms.unbonding_s)
         return deploy(chain, operator, task, stake_min_wei=times[0], unbonding_s=times[1]), None, None
     nonce = chain.nonce(operator.address)
-    plan = plan_founding(operator.address, nonce, task, courts, stake_min_wei=terms.stake_min_wei, pay=pay)
+    least, outlasting_s = terms.stake_min_wei, terms.outlasting_s
+    plan = plan_founding(operator.address, nonce, task, courts, stake_min_wei=least, unbonding_s=outlasting_s, pay=pay)
     deployment = found_task(chain, operator, plan, gas_max=None if tried else CREATION_GAS_MAX)
     return deployment, plan.site, plan.money
 

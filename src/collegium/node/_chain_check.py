@@ -180,7 +180,9 @@ def check_chain(
                 raise ChainRecordError("it has taken what the home chain has not")
             chain_id = _number_of(following, place)
             trainers = agreed.own.get(chain_id, ())
-            entered = Founded(trainers=trainers, seen=agreed.seen, licences=agreed.licences)
+            paying = None if agreed.paying is None else agreed.paying.at(chain_id)
+            courts = None if paying is None else agreed.courts
+            entered = Founded(courts, trainers, paying, seen=agreed.seen, licences=agreed.licences)
             _check_one(following, node, epoch_set, operator, later[:handovers], place, entered)
             missing.discard(chain_id)
             numbers.add(chain_id)
@@ -248,7 +250,10 @@ def _check_sites(
     plan, paying = None, founded.paying
     if founded.courts is not None:
         rules = None if paying is None else paying.rules
-        plan = plan_founding(operator, 0, task, founded.courts, stake_min_wei=terms.stake_min_wei, pay=rules)
+        least, outlasting_s = terms.stake_min_wei, terms.outlasting_s
+        plan = plan_founding(
+            operator, 0, task, founded.courts, stake_min_wei=least, unbonding_s=outlasting_s, pay=rules
+        )
     if record.stakes_site != (None if plan is None else plan.site):
         expected = "no contract that takes stakes" if plan is None else f"{plan.site}"
         raise ChainRecordError(f"the record names {record.stakes_site}, expected {expected}")

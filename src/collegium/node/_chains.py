@@ -27,7 +27,7 @@ def found_chains(
     rewards: RewardPlan | None = None,
     own: Mapping[int, Sequence[AccountKey]] | None = None,
 ) -> tuple[BaseChain, ...]:
-    """Found a task on all of its chains, the home first, which alone has a court and takes stakes.
+    """Found a task on all of its chains, the home first, which alone takes stakes; those that pay have courts too.
 
     Args:
         courts: what the task's hold; None: without any.
@@ -43,8 +43,10 @@ def found_chains(
     if registering:
         _check_followed(settings, registering)
     for place, url in enumerate(settings.urls, HOME):
-        entering = _entering(place, url, registering)
-        stakes = (courts, trainers, rewards) if place == HOME else (None, entering)
+        stakes = (courts, trainers, rewards)
+        if place != HOME:
+            paying = None if rewards is None or not rewards.elsewhere else rewards.at(chain_number(url, place))
+            stakes = (courts if paying else None, _entering(place, url, registering), paying)
         founded = BaseChain.found(url, operator, epoch_set, validators, place, *stakes)
         if url is not None and any(founded.chain.chain_id == chain.chain.chain_id for chain in chains):
             raise ChainRecordError(

@@ -37,7 +37,7 @@ from collegium.settlement import (
     settle_rewards,
 )
 
-from ._base_chain import decode_chain_record
+from ._base_chain import decode_chain_record, enumerate_chains
 from ._epoch_ledger import ordered_epochs
 from ._epochs import epochs_of
 from ._experiment import experiment_from_bytes
@@ -79,12 +79,14 @@ class PaidRun:
 
     Attributes:
         url: of the node; None where it settled on the chain of its own process, which ended with it.
+        chain: what lines call the chain: its number, 0 for the home.
         checkpoints, headers: of all rounds, in order.
         lines: one a trainer.
         held: what the contract has; None where no chain was asked.
     """
 
     url: str | None
+    chain: int
     deployment: Deployment
     site: MoneySite
     rule: PayRule
@@ -113,25 +115,33 @@ class PaidRun:
         return self.rule.lines(self.headers[last].paid if known and last is not None else self.rule.first())
 
 
-def load_dues(path: Path, url: str | None = None) -> PaidRun:
+def load_dues(path: Path, url: str | None = None, chain: int = 0) -> PaidRun:
     """Read what a run's folder says that its trainers have earned; `url` is a node to ask instead of the run's.
 
+    Args:
+        chain: the number of a chain that follows, to ask of what is paid there; 0: of the home.
+
     Raises:
-        NoRewardsError: it pays nothing.
+        NoRewardsError: it pays nothing, or nothing there.
         CollegiumError: a file is malformed.
     """
     genesis = decode_genesis((path / GENESIS).read_bytes())
     experiment = experiment_from_bytes(genesis.experiment)
-    record, rule = decode_chain_record((path / CHAIN).read_bytes()), build_task(genesis, experiment).pay
-    if record.paying is None or rule is None:
+    whole, rule = decode_chain_record((path / CHAIN).read_bytes()), build_task(genesis, experiment).pay
+    if whole.paying is None or rule is None:
         raise NoRewardsError(f"{path} pays its trainers nothing: its experiment has no section [rewards]", path=path)
+    paying = dict(enumerate_chains(whole)) if chain else {0: whole}
+    record = paying.get(chain)
+    if record is None or record.paying is None:
+        others = sorted(number for number, other in paying.items() if other.paying is not None)
+        raise NoRewardsError(f"{path} pays nobody on chain {chain}, expected one of {others}, or the home", chain=chain)
     epochs, names = epochs_of(genesis, experiment.committee), payee_names(experiment, genesis)
     segments = decode_segments((path / LEDGER).read_bytes())
     ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), segments)
     headers = tuple(entry.certified.header for epoch in ordered for entry in epoch.rounds)
     dues = rule.lines(headers[-1].paid if headers else rule.first())
     lines = tuple(PaidLine(due, names[replace(due, amount=0)]) for due in dues)
-    place = (url or record.url, record.deployment, record.paying.site)
+    place = (url or record.url, chain, record.deployment, record.paying.site)
     return PaidRun(*place, rule, record.checkpoints, headers, lines)
 
 
@@ -161,7 +171,7 @@ def claim_dues(run: PaidRun, chain: Chain, payer: Account, say: Callable[[str], 
     run = read_dues(run, chain)
     dues = run.taken_over()
     for index, (line, due) in enumerate(zip(run.lines, dues, strict=True)):
-        if due.amount <= (line.paid or 0):
+        if due.amount <= (line.paid or 0) or due.chain != run.chain:
             continue
         try:
             receipt = claim_reward(chain, run.site, payer, run.deployment, dues, index)
@@ -211,8 +221,8 @@ def _settle(run: PaidRun, chain: Chain, payer: Account, say: Callable[[str], Non
 
 def _payees(run: PaidRun, chain: Chain) -> Sequence[bytes]:
     """Return everybody to whom anything of these lines may be owed, each once."""
-    dues = [line.due for line in run.lines]
+    dues = [line.due for line in run.lines if line.due.chain == run.chain]
     accounts = dict.fromkeys(due.account for due in dues)
-    for licence in sorted({due.licence for due in dues if due.chain == 0} - {0}):
+    for licence in sorted({due.licence for due in dues} - {0}):
         accounts |= dict.fromkeys(share.curator for share in read_licence(chain, run.site, licence).curators)
     return tuple(accounts)

@@ -1072,6 +1072,13 @@ def _check_rewards(experiment: Experiment, sections: Mapping[str, Section]) -> N
         section.note("", "conflict", text)
     if not chain.courts and sections["chain"].ok:
         section.note("", "conflict", "is given, but chain.courts is false: nobody could lose a stake for lies")
-    if licences is not None and (chain.url is None or licences.url not in (None, chain.url)):
-        text = "is given, and [licences] are of another chain than [chain]: their curators could not be paid here"
-        section.note("", "conflict", text)
+    contracts = dict[int | None, bytes]()
+    for entry, place in () if licences is None else licences.placed:
+        own = chain.own_chain(entry.site)
+        at_home = entry.own is None and chain.url is not None and place.url in (None, chain.url)
+        if not (at_home if own is None else place.chain_id == own):
+            there = "[chain]" if own is None else f"chain {own}, which chain.sites names"
+            text = f"is given, and the licence of {shown(entry.site)} is on another chain than {there}: it could not be"
+            section.note("", "conflict", f"{text} paid")
+        elif contracts.setdefault(own, place.contract) != place.contract:
+            section.note("", "conflict", "is given, and licences of one chain are at several contracts: one can pay")

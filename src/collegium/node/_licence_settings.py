@@ -70,6 +70,11 @@ class LicenceSettings:
         return entry.own or LicencePlace(self.chain_id, self.contract, self.url, self.block)
 
     @property
+    def placed(self) -> tuple[tuple[SiteLicence, LicencePlace], ...]:
+        """Each licence with where it is."""
+        return tuple((entry, self.place_of(entry)) for entry in self.sites)
+
+    @property
     def places(self) -> tuple[LicencePlace, ...]:
         """Where licences are, each once, in the order of the sites."""
         return tuple(dict.fromkeys(self.place_of(entry) for entry in self.sites))

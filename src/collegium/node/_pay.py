@@ -18,7 +18,6 @@ from collegium.settlement import Due, rewards_root
 
 from ._experiment import Experiment
 from ._genesis import Genesis
-from ._licence_settings import LicenceSettings
 from ._quality import QualityRule, quality_points
 
 __all__ = [
@@ -27,8 +26,8 @@ __all__ = [
     "Points",
     "equal_points",
     "first_difference",
-    "licensed_payees",
     "pay_rule",
+    "payees_of",
     "scored_points",
 ]
 
@@ -128,12 +127,17 @@ def pay_rule(experiment: Experiment, genesis: Genesis, quality: QualityRule | No
     settings = experiment.rewards
     if settings is None:
         return None
-    licensed = licensed_payees(experiment.licences)
-    payees = {account: licensed.get(name.rsplit("/", 1)[0], Due(account, 0)) for account, name in genesis.trainers}
+    payees = payees_of(experiment, genesis)
     return PayRule(settings.budget, payees, equal_points if quality is None else scored_points(quality))
 
 
-def licensed_payees(licences: LicenceSettings | None) -> dict[str, Due]:
-    """Return who is paid for a site's data: its licence's holder, as the contract demands."""
-    entries = () if licences is None else licences.sites
-    return {entry.site: Due(entry.holder, 0, entry.number) for entry in entries}
+def payees_of(experiment: Experiment, genesis: Genesis) -> dict[bytes, Due]:
+    """Return by trainer who is paid for its work, and on which chain: its own account, or its licence's holder."""
+    entries = () if experiment.licences is None else experiment.licences.sites
+    licensed, payees = {entry.site: entry for entry in entries}, dict[bytes, Due]()
+    for account, name in genesis.trainers:
+        site = name.rsplit("/", 1)[0]
+        entry, chain_id = licensed.get(site), experiment.chain.own_chain(site) or 0
+        holder, number = (account, 0) if entry is None else (entry.holder, entry.number)
+        payees[account] = Due(holder, 0, number, chain_id)
+    return payees

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from collegium import learning
@@ -11,7 +12,7 @@ from collegium.settlement import Due, PayRules, TaskTerms
 
 from ._experiment import Experiment
 from ._genesis import Genesis
-from ._pay import licensed_payees
+from ._pay import payees_of
 from ._task import LearningTask
 
 __all__ = ["RewardPlan", "payee_names", "reward_plan"]
@@ -27,6 +28,8 @@ class RewardPlan:
         shards: roots of the stewards' hidden rows.
         amount: that goes into the budget: enough for every round of training.
         post_s: how long after the founding rewards may be taken over.
+        elsewhere: by the number of a chain that follows and on which trainers are paid, the contract that has their
+            licences; None: the task founds one.
     """
 
     rules: PayRules
@@ -34,6 +37,17 @@ class RewardPlan:
     amount: int
     post_s: int
     shards: tuple[Digest, ...] = ()
+    elsewhere: Mapping[int, bytes | None] = field(default_factory=dict)
+
+    def at(self, chain_id: int) -> RewardPlan | None:
+        """Return how the task is founded on a chain that follows; None where nobody is paid there.
+
+        Its budget is as large as the home's: nobody knows beforehand who will earn.
+        """
+        if chain_id not in self.elsewhere:
+            return None
+        rules = replace(self.rules, licences=self.elsewhere[chain_id], chain=chain_id)
+        return replace(self, rules=rules, elsewhere={})
 
     def promised(self, court: bytes, deadline_s: int) -> TaskTerms:
         """Return the terms as they are posted."""
@@ -42,7 +56,7 @@ class RewardPlan:
 
 def reward_plan(experiment: Experiment, genesis: Genesis, task: LearningTask) -> RewardPlan | None:
     """Return how a task that pays is founded; None if it does not pay."""
-    settings, licences = experiment.rewards, experiment.licences
+    settings = experiment.rewards
     if settings is None:
         return None
     parameters = learning.parameters_to_bytes(task.spec, task.rule, task.first_parameters())
@@ -58,9 +72,19 @@ def reward_plan(experiment: Experiment, genesis: Genesis, task: LearningTask) ->
         sponsor_share=settings.sponsor_share,
         level=task.level,
     )
-    rules = PayRules(None if licences is None else licences.contract, claim_s=settings.claim_s)
+    rules = PayRules(_licences_at(experiment, None), claim_s=settings.claim_s)
     shards = tuple(seat.rows for seat in genesis.stewards)
-    return RewardPlan(rules, terms, settings.budget * experiment.task.rounds, settings.post_s, shards)
+    elsewhere = {chain_id: _licences_at(experiment, chain_id) for _, chain_id in experiment.chain.sites}
+    return RewardPlan(rules, terms, settings.budget * experiment.task.rounds, settings.post_s, shards, elsewhere)
+
+
+def _licences_at(experiment: Experiment, chain_id: int | None) -> bytes | None:
+    """Return the contract with the licences of those who are paid on a chain, at home for None; None: there is none."""
+    licences = experiment.licences
+    if licences is None:
+        return None
+    here = (entry for entry in licences.sites if experiment.chain.own_chain(entry.site) == chain_id)
+    return next((licences.place_of(entry).contract for entry in here), None)
 
 
 def payee_names(experiment: Experiment, genesis: Genesis) -> dict[Due, str]:
@@ -68,9 +92,8 @@ def payee_names(experiment: Experiment, genesis: Genesis) -> dict[Due, str]:
 
     Or the site, where its data have a licence and it has several trainers.
     """
-    licensed, names = licensed_payees(experiment.licences), dict[Due, str]()
-    for account, name in genesis.trainers:
-        site = name.rsplit("/", 1)[0]
-        payee = licensed.get(site, Due(account, 0))
-        names[payee] = site if payee in names else name
+    names = dict[Due, str]()
+    for account, payee in payees_of(experiment, genesis).items():
+        name = dict(genesis.trainers)[account]
+        names[payee] = name.rsplit("/", 1)[0] if payee in names else name
     return names
