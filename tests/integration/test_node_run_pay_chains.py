@@ -18,6 +18,7 @@ from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_cha
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._claims import NoRewardsError, PaidRun, claim_dues, load_dues, read_dues
 from collegium.node._rewards import reward_plan
+from collegium.node._watch import load_watched
 from collegium.node._work_terms import court_rules
 from collegium.settlement import EmbeddedChain, read_task, verify_replay
 
@@ -73,6 +74,18 @@ def test_lines_name_the_chain_of_their_trainers(paying: PlayedRun) -> None:
     assert sum(line.due.amount for line in dues.lines) == ROUNDS * BUDGET
     with pytest.raises(NoRewardsError, match=r"nobody on chain 1340, expected one of \[1338, 1339\]"):
         load_dues(paying.path, chain=1340)
+    with pytest.raises(ChainRecordError, match=r"no chain of number 1 follows, expected one of \[1338, 1339, 1340\]"):
+        load_dues(paying.path, chain=1)
+
+
+def test_whoever_watches_a_chain_that_follows_finds_its_own_contracts(paying: PlayedRun) -> None:
+    whole, node = record(paying.path), "http://127.0.0.1:1"  # whom nobody asks
+    for number, held in enumerate_chains(whole):
+        watched = load_watched(paying.path, node, number)
+        assert (watched.deployment, watched.site) == (held.deployment, held.stakes_site)
+        assert (watched.site is not None) == (number in OWN.values())
+    with pytest.raises(ChainRecordError, match="no chain of number 7 follows"):
+        load_watched(paying.path, node, 7)
 
 
 @pytest.mark.parametrize("number", [0, *OWN.values()])

@@ -19,6 +19,10 @@ def register(app: typer.Typer) -> None:
 def watch(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that settled on a node.")],
     url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Ask this node instead of the run's.")] = None,
+    chain: Annotated[
+        int,
+        typer.Option("--chain", metavar="NUMBER", min=0, help="Watch this chain that follows; 0: the home."),
+    ] = 0,
     dispute: Annotated[
         bool, typer.Option("--challenge", help="Dispute the first header that does not hold; an account pays.")
     ] = False,
@@ -57,6 +61,7 @@ def watch(
       collegium watch runs/hospitals --challenge --follow
       collegium watch runs/hospitals --challenge --demand
       collegium watch runs/hospitals --defend
+      collegium watch runs/hospitals --challenge --chain 10143
     """
     with exit_codes():
         from collegium import node
@@ -67,7 +72,7 @@ def watch(
             raise UsageError("--demand says what to dispute: it needs --challenge")
         address = None if court is None else address_in("--court", court)
         account = chain_account("--challenge or --defend") if dispute or defend else None
-        watched = node.load_watched(run, url)
+        watched = node.load_watched(run, url, chain)
         player = None if account is None else node.Player(account, _say)
         rooms = [] if player is None else node.courtrooms(watched, address)
         plan = node.WatchPlan(challenge=dispute, demand=demand, follow=follow, defend=defend)

@@ -95,6 +95,7 @@ __all__ = [
     "found_contracts",
     "funds_of",
     "numbers_of",
+    "record_on",
 ]
 
 T = TypeVar("T")
@@ -662,6 +663,20 @@ def chain_number(url: str | None, place: int) -> int:
         ChainUnreachableError: the node does not answer.
     """
     return ChainTerms.at(place).embedded_id if url is None else JsonRpcChain(url).chain_id
+
+
+def record_on(record: ChainRecord, chain: int) -> ChainRecord:
+    """Return what a record says of one chain of its task: one that follows, by its number; 0: the home.
+
+    Raises:
+        ChainRecordError: no chain that follows has this number.
+    """
+    if chain == 0:
+        return record
+    chains = dict(enumerate_chains(record))
+    if chain not in chains:
+        raise ChainRecordError(f"no chain of number {chain} follows, expected one of {sorted(chains)}", chain=chain)
+    return chains[chain]
 
 
 def enumerate_chains(record: ChainRecord) -> list[tuple[int, ChainRecord]]:

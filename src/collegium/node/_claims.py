@@ -37,7 +37,7 @@ from collegium.settlement import (
     settle_rewards,
 )
 
-from ._base_chain import decode_chain_record, enumerate_chains
+from ._base_chain import decode_chain_record, enumerate_chains, record_on
 from ._epoch_ledger import ordered_epochs
 from ._epochs import epochs_of
 from ._experiment import experiment_from_bytes
@@ -130,10 +130,9 @@ def load_dues(path: Path, url: str | None = None, chain: int = 0) -> PaidRun:
     whole, rule = decode_chain_record((path / CHAIN).read_bytes()), build_task(genesis, experiment).pay
     if whole.paying is None or rule is None:
         raise NoRewardsError(f"{path} pays its trainers nothing: its experiment has no section [rewards]", path=path)
-    paying = dict(enumerate_chains(whole)) if chain else {0: whole}
-    record = paying.get(chain)
-    if record is None or record.paying is None:
-        others = sorted(number for number, other in paying.items() if other.paying is not None)
+    record = record_on(whole, chain)
+    if record.paying is None:
+        others = [number for number, other in enumerate_chains(whole) if other.paying is not None]
         raise NoRewardsError(f"{path} pays nobody on chain {chain}, expected one of {others}, or the home", chain=chain)
     epochs, names = epochs_of(genesis, experiment.committee), payee_names(experiment, genesis)
     segments = decode_segments((path / LEDGER).read_bytes())

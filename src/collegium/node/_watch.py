@@ -51,7 +51,7 @@ from collegium.settlement import (
     step_rule,
 )
 
-from ._base_chain import decode_chain_record, numbers_of
+from ._base_chain import decode_chain_record, numbers_of, record_on
 from ._epoch_ledger import ordered_epochs
 from ._epochs import Epochs, epochs_of
 from ._evidence import RunEvidence, decode_run_evidence
@@ -185,10 +185,14 @@ class WatchedRun:
         return Remeasured(rows, settings.shard_rounds)
 
 
-def load_watched(path: Path, url: str | None = None) -> WatchedRun:
+def load_watched(path: Path, url: str | None = None, chain: int = 0) -> WatchedRun:
     """Read a run's record; `url` is a node to ask instead of the one that the run used.
 
+    Args:
+        chain: the number of a chain that follows, to watch the same headers there; 0: the home.
+
     Raises:
+        ChainRecordError: no chain that follows has this number.
         NotOnANodeError: it settled in its own process.
         CollegiumError: a file is malformed.
     """
@@ -198,14 +202,14 @@ def load_watched(path: Path, url: str | None = None) -> WatchedRun:
     epochs = epochs_of(genesis, experiment.committee)
     ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), decode_segments(_read(path, LEDGER)))
     rounds = tuple(entry for epoch in ordered for entry in epoch.rounds)
-    record = decode_chain_record(_read(path, CHAIN))
+    record = record_on(decode_chain_record(_read(path, CHAIN)), chain)
     node = url or record.url
     if node is None:
         raise NotOnANodeError(f"{path} settled on the chain in its own process: `collegium verify` executes it again")
     headers = [entry.certified.header for entry in rounds[:-1]]
     terms = [first_terms(genesis, task, experiment.committee.seats, EMPTY_STATE)]
     terms += [epochs.terms_after(task, header) for header in headers]
-    staking = experiment.chain.staking(account for account, _ in genesis.trainers)
+    staking = experiment.chain.staking(account for account, _ in genesis.trainers) if chain == 0 else []
     evidence = decode_run_evidence(_read(path, EVIDENCE)) if experiment.chain.courts else None
     numbers = numbers_of(genesis.epoch_set, staking)
     stakes = (epochs, record.stakes_site, numbers, evidence)
