@@ -172,13 +172,13 @@ def check_chain(
         raise ChainRecordError(
             f"the record has {len(record.followed_by)} chains that follow, the experiment names {len(followers)}"
         )
-    missing, numbers = set(agreed.own), {_number_of(record, HOME)}
+    missing, numbers = set(agreed.own), {_number_of(record, HOME, url)}
     for place, (following, node) in enumerate(zip(record.followed_by, followers, strict=True), HOME + 1):
         handovers, count = len(following.handed_over), len(following.checkpoints)
         try:
             if handovers > len(later) or following.checkpoints != record.checkpoints[:count]:
                 raise ChainRecordError("it has taken what the home chain has not")
-            chain_id = _number_of(following, place)
+            chain_id = _number_of(following, place, node)
             trainers = agreed.own.get(chain_id, ())
             paying = None if agreed.paying is None else agreed.paying.at(chain_id)
             courts = None if paying is None else agreed.courts
@@ -195,9 +195,9 @@ def check_chain(
         raise ChainRecordError(f"headers say what chains {sorted(strangers)} hold, of which the record has none")
 
 
-def _number_of(record: ChainRecord, place: int) -> int:
+def _number_of(record: ChainRecord, place: int, url: str | None) -> int:
     """Return the number of a record's chain: of an embedded one by its place, of a node by what it was sent."""
-    return ChainTerms.at(place).embedded_id if record.url is None else _first_sent(record).chain_id
+    return ChainTerms.at(place).embedded_id if url is None else _first_sent(record).chain_id
 
 
 def _check_one(
