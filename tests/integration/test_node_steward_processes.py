@@ -33,6 +33,8 @@ pytestmark = pytest.mark.slow
 
 STEWARDS = ("[schema]", "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\nopen = true\n[schema]")
 LIAR = ("[rule]", '[[attack.trainers]]\nname = "d/0"\nkind = "label_flip"\n[rule]')
+BUDGET = 1_000_000
+PAYS = ("[model]", f"[rewards]\nbudget = {BUDGET}\n[model]")
 LAST, KILLED = 2, "steward 1"
 
 
@@ -51,7 +53,7 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("stewards")
-    consortium, experiment = consortium_of(folder, PROVED, STEWARDS, LIAR, ("rounds = 3", f"rounds = {LAST}"))
+    consortium, experiment = consortium_of(folder, PROVED, STEWARDS, LIAR, PAYS, ("rounds = 3", f"rounds = {LAST}"))
     for network in opened(consortium):
         yield play(network, experiment, folder / "run")
 
@@ -107,6 +109,14 @@ def test_trainers_are_scored_and_weighed_and_the_run_verifies(finished: Finished
         scores = {entry["name"]: entry["score"] for entry in quality(finished, number)["trainers"]}
         assert scores["d/0"] < min(scores[name] for name in ("a/0", "b/0", "c/0"))
     assert any(entry["points"] for entry in quality(finished, scored[0])["trainers"])
+
+
+def test_trainers_are_paid_by_what_their_scores_earned(finished: Finished) -> None:
+    paid = sum(any(entry["points"] for entry in quality(finished, number)["trainers"]) for number in (1, 2))
+    earned = {entry["trainer"]: int(entry["wei"]) for entry in finished.summary["earnings"]}
+    assert paid
+    assert sum(earned.values()) == BUDGET * paid
+    assert earned.get("d/0", 0) < min(earned[name] for name in ("a/0", "b/0", "c/0"))
 
 
 def test_whoever_asks_is_told_what_stewards_made_of_the_trainers(finished: Finished) -> None:

@@ -426,7 +426,8 @@ class BaseChain:
         taken = _taken(record, epoch_set, later, trainers)
         founding = record.sent[: len(record.sent) - sum(step.sent is not None for step in taken)]
         around = (record.url, operator, epoch_set, record.deployment, founding, taken, place)
-        return cls(chain, *around, record.stakes_site, trainers)
+        paid = (None, 0) if record.paying is None else (record.paying.site, record.paying.deadline_s)
+        return cls(chain, *around, record.stakes_site, trainers, *paid)
 
     @property
     def epoch_set(self) -> EpochSet:

@@ -60,6 +60,7 @@ from ._network_settings import (
     encode_settings,
     shard_file,
 )
+from ._rewards import reward_plan
 from ._row_files import read_rows, write_rows
 from ._setup import ValidatorKeys, build_task, draw_stewards, draw_validators, found, read_data
 from ._steward import Steward
@@ -260,12 +261,12 @@ class _Draft:
         check_own_chains(genesis, experiment.chain)
         keys = [(own.account, own.voting) for own in validators]
         staking = experiment.chain.staking(account for account, _ in trainers)
-        stakes = (court_rules(genesis, experiment, task), staking)
+        terms = (court_rules(genesis, experiment, task), staking, reward_plan(experiment, genesis, task))
         own = experiment.chain.registering((account, rows.name) for account, rows in trainers)
         try:
             if experiment.licences is not None:
                 check_licences(licence_chains(experiment.licences, experiment.chain.urls), experiment.licences)
-            chain = chains_record(found_chains(experiment.chain, operator, genesis.epoch_set, keys, *stakes, own=own))
+            chain = chains_record(found_chains(experiment.chain, operator, genesis.epoch_set, keys, *terms, own))
         except CHAIN_FAILURES as error:
             raise WorldError(str(error)) from error
         on_event(Message("the base chain is founded: contracts, registrations, the first epoch"))

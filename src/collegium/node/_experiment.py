@@ -133,7 +133,7 @@ class AttackersNetworkError(ExperimentError):
 
 
 class RewardsNetworkError(ExperimentError):
-    """An experiment that pays its trainers is to be run by processes, which found no contracts that pay."""
+    """An experiment that pays its trainers is to be founded from cards, which found no contracts for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +355,6 @@ def require_for_processes(experiment: Experiment) -> None:
     Raises:
         ShardedNetworkError: its rounds have several committees.
         AttackersNetworkError: some of its trainers are told to forge updates.
-        RewardsNetworkError: it pays its trainers.
     """
     if experiment.committee.shards > 1:
         raise ShardedNetworkError(
@@ -370,10 +369,6 @@ def require_for_processes(experiment: Experiment) -> None:
             "network's processes do as they should, whatever their rows are",
             trainers=len(forgers),
         )
-    if experiment.rewards is not None:
-        raise RewardsNetworkError(
-            "[rewards] is given: networks of processes found no contracts that pay; `collegium run` does"
-        )
 
 
 def require_for_cards(experiment: Experiment) -> None:
@@ -381,9 +376,14 @@ def require_for_cards(experiment: Experiment) -> None:
 
     Raises:
         AttackersNetworkError: some of its trainers are told to attack.
+        RewardsNetworkError: it pays its trainers.
         ExperimentError: as `require_for_processes`.
     """
     require_for_processes(experiment)
+    if experiment.rewards is not None:
+        raise RewardsNetworkError(
+            "[rewards] is given: members that join by cards found no contracts that pay; `collegium up` and `init` do"
+        )
     if experiment.attack is not None:
         raise AttackersNetworkError(
             f"[attack] names {len(experiment.attack.trainers)} trainers that attack: nobody spoils the rows that a "
