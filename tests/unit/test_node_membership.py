@@ -175,7 +175,7 @@ def test_every_member_makes_the_same_genesis_and_its_own_settings(founding: Foun
             case RelayerSettings():
                 record = decode_chain_record(found.chain.read_bytes())
                 assert record.transcript is not None
-                assert len(record.transcript.transactions) == 8 + VALIDATORS + 1
+                assert len(record.transcript.transactions) == 5 + VALIDATORS + 1
 
 
 def test_every_process_logs_and_attests_as_its_members_own_file_says(founding: Founding, tmp_path: Path) -> None:
