@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -109,6 +110,8 @@ def test_where_there_are_stewards_the_standings_points_are_paid() -> None:
     earned = rule.after(1, rule.first(), [ANNA, BERT, CARL], state(7, 7, 7), state(37, 7, 17))
     assert amounts(earned) == {ANNA: 75, CARL: 25}
     assert rule.after(2, earned, [ANNA], state(7, 7, 7), state(7, 7, 7)) == earned  # rounds in which nothing is scored
+    carried = pickle.loads(pickle.dumps(rule))  # noqa: S301 - as a worker process is given it with its task
+    assert carried.after(1, rule.first(), [ANNA, BERT, CARL], state(7, 7, 7), state(37, 7, 17)) == earned
 
 
 # ------------------------------------------------------------------------------------------------ the section

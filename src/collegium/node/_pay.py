@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 from collegium.crypto import Digest
@@ -48,12 +49,12 @@ def equal_points(added: Sequence[bytes], before: bytes, after: bytes) -> Mapping
 
 def scored_points(rule: QualityRule) -> Points:
     """Return the points of a task with stewards: what the state of quality after a round has more than that before."""
+    return partial(_points_between, rule)  # which worker processes can be given
 
-    def points(added: Sequence[bytes], before: bytes, after: bytes) -> Mapping[bytes, int]:
-        had = quality_points(rule, before)
-        return {trainer: earned - had[trainer] for trainer, earned in quality_points(rule, after).items()}
 
-    return points
+def _points_between(rule: QualityRule, added: Sequence[bytes], before: bytes, after: bytes) -> Mapping[bytes, int]:
+    had = quality_points(rule, before)
+    return {trainer: earned - had[trainer] for trainer, earned in quality_points(rule, after).items()}
 
 
 @dataclass(frozen=True)
