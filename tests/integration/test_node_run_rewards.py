@@ -19,10 +19,12 @@ from typer.testing import CliRunner, Result
 
 from collegium.apps.cli import ExitCode, app
 from collegium.crypto import AccountKey, hash_fields
+from collegium.node import load_watched, read_public_record
 from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._claims import claim_dues, load_dues, read_dues
 from collegium.node._rewards import reward_plan
+from collegium.node._watch import recompute
 from collegium.node._work_terms import court_rules
 from collegium.settlement import (
     NOBODY,
@@ -78,6 +80,26 @@ def test_headers_say_it_and_verify_redoes_it(paying: PlayedRun) -> None:
     run = load_dues(paying.path)
     assert [sum(run.rule.amounts(header.paid)) for header in run.headers] == [n * BUDGET for n in range(6)]
     assert run.headers[-1].rewards == rewards_root([line.due for line in run.lines])
+
+
+@pytest.mark.parametrize("sent", [b"", bytes(16), bytes(range(64))], ids=["nothing", "short", "other amounts"])
+def test_what_a_set_sends_along_with_right_headers_hides_no_lie_of_the_next(paying: PlayedRun, sent: bytes) -> None:
+    """No certificate is over these bytes: without them a program must still find the lines behind the header before."""
+    record, run = read_public_record(paying.path), load_watched(paying.path, "http://127.0.0.1:1")
+    rounds = list(record.rounds)
+    for number in (1, 2):
+        certified = rounds[number].certified
+        header = replace(certified.header, paid=sent)
+        assert header.digest == certified.header.digest
+        rounds[number] = replace(rounds[number], certified=replace(certified, header=header))
+    assert set(replace(record, rounds=tuple(rounds)).messages(3)) == set(record.messages(3))
+    assert [recompute(replace(run, rounds=tuple(rounds)), number) for number in range(4)] == [None] * 4
+    certified = rounds[3].certified
+    lie = replace(certified.header, rewards=hash_fields("lie"))
+    rounds[3] = replace(rounds[3], certified=replace(certified, header=lie))
+    found = recompute(replace(run, rounds=tuple(rounds)), 3)
+    assert found is not None
+    assert (found.round, found.work) == (3, "rewards")
 
 
 def test_what_was_promised_is_on_the_chain_before_anything_was_learned(paying: PlayedRun) -> None:

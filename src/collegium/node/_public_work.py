@@ -5,7 +5,7 @@ Nothing in the record is believed: a program reads what the header's digest lead
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from collegium import aggregation
 from collegium.aggregation import KeySum, Report, RoundTerms
-from collegium.consensus import total_bytes
+from collegium.consensus import Header, total_bytes
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.incentives import split_steward_record
@@ -33,12 +33,13 @@ from ._epochs import epochs_of
 from ._experiment import experiment_from_bytes
 from ._genesis import decode_genesis
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
+from ._pay import PayRule
 from ._run import GENESIS, LEDGER, OBJECTS, STORE
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
 from ._work_terms import work_terms
 
-__all__ = ["PublicRecord", "read_public_record"]
+__all__ = ["PublicRecord", "earnings_after", "read_public_record"]
 
 FILE_BYTES_MAX = 1 << 30
 
@@ -89,8 +90,9 @@ class PublicRecord:
         if self.task.quality is not None:
             states += [*of([header.model]), *(split_steward_record(data)[0] for data in self.rounds[number].records)]
         if self.task.pay is not None and before is not None:
-            with suppress(CollegiumError):  # a header that lies may come with anything
-                states += rewards_tree(self.task.pay.lines(before.paid))
+            with suppress(CollegiumError):  # what earlier rounds name may be shown nobody
+                paid = earnings_after(self.path, self.task.pay, self.rounds, len(terms.seats), number - 1)
+                states += rewards_tree(self.task.pay.lines(paid))
         if close.reports and len(ciphertexts) == len(close.reports):
             with suppress(CollegiumError):  # a header that lies may name anything
                 masked = (aggregation.decode_ciphertext(terms.layout, data) for data in ciphertexts)
@@ -101,6 +103,43 @@ class PublicRecord:
         proofs = of(report.proof for report in reports if report.proof != bytes(32))
         registrations = of(report.registration for report in reports if report.registration != bytes(32))
         return (*made, *proof_messages(reports, proofs, registrations), *self.terms.messages)
+
+
+def earnings_after(path: Path, pay: PayRule, rounds: Sequence[OrderedRound], seats: int, number: int) -> bytes:
+    """Return what all trainers have earned by a round: what comes with its header, if that is what the header says.
+
+    A set that lies may send anything along with a right header, so that nobody could open what it says in the next one,
+    nor claim what it earned. Then it is what rounds add to the last header that came with what it says.
+
+    Args:
+        path: the folder of the run.
+        seats: of a committee.
+
+    Raises:
+        CollegiumError: an object that a round names is not in the record.
+    """
+    known = number
+    while known >= 0 and not _says_what_comes(pay, rounds[known].certified.header):
+        known -= 1
+    paid = pay.first() if known < 0 else rounds[known].certified.header.paid
+    if known == number:
+        return paid
+    store, objects = Store(path / STORE), dict(decode_index(_read(path, OBJECTS)).reports)
+    state = EMPTY_STATE if known < 0 else store.get(rounds[known].certified.header.model, OBJECT_BYTES_MAX)
+    for ordered in rounds[known + 1 : number + 1]:
+        close, header = ordered.close, ordered.certified.header
+        if header.outcome == "opened":
+            before, state = state, store.get(header.model, OBJECT_BYTES_MAX)
+            named = [name for name, weight in zip(close.reports, close.weights, strict=True) if weight]
+            added = [Report.from_bytes(_object(store, objects, name), seats).trainer for name in named]
+            paid = pay.after(header.round, paid, added, before, state)
+    return paid
+
+
+def _says_what_comes(pay: PayRule, header: Header) -> bool:
+    with suppress(CollegiumError):
+        return pay.digest(header.paid) == header.rewards
+    return False
 
 
 def read_public_record(path: Path) -> PublicRecord:

@@ -60,6 +60,7 @@ from ._genesis import Genesis, decode_genesis, first_terms
 from ._ledger import OrderedRound, decode_index, decode_segments
 from ._opened_rows import Remeasured, decode_opened_rows
 from ._pay import first_difference
+from ._public_work import earnings_after
 from ._quality import QualityRule
 from ._run import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, OPENED_ROWS, STORE
 from ._setup import build_task
@@ -314,7 +315,8 @@ def _wrong_rewards(run: WatchedRun, number: int, public: _Public) -> Finding | N
     pay, header = run.task.pay, run.headers[number]
     if pay is None:
         return None
-    paid = run.headers[number - 1].paid if number else pay.first()
+    seats = len(run.terms[0].seats)
+    paid = earnings_after(run.path, pay, run.rounds, seats, number - 1) if number else pay.first()
     if public.outcome == "opened":
         paid = pay.after(number, paid, public.added, public.before, public.after)
     if pay.digest(paid) == header.rewards:
