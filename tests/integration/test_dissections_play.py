@@ -321,6 +321,24 @@ def test_defender_claims_once_and_plays_in_every_dispute(world: World, court: Di
         moves.collect()
 
 
+def test_claims_about_all_kinds_of_a_statements_work_come_back_after_the_last_dispute(world: World) -> None:
+    """Who defends asks once after each dispute: what another kind's dispute kept waiting would stay there."""
+    about = Deployment(hash_fields("test-task"), NOBODY, NOBODY, 0)
+    kind = DissectionKind(PROGRAM.digest, HEAD, of_header=False)
+    court = deploy_dissections(world.chain, about, DEPLOYER, [kind, kind], TERMS)
+    moves, other, statement = moves_of(world, court, ALICE), moves_of(world, court, MALLORY), sha256(RIGHT).digest()
+    disputes = [other.open(kind, statement, RIGHT)[0] for kind in (0, 1)]
+    player = RunDefender(run_of(RIGHT), KnownStretches([RIGHT]), LEVELS)
+    defenders = [RunDefenderAtChain(moves, dispute, player) for dispute in disputes]
+    assert [move.what for defender in defenders for move in defender.step()] == ["defend", "defend"]
+    pass_time(world, TERMS.clock_s + 1)
+    assert [move.what for move in defenders[0].step()] == ["time out"]
+    assert reclaim_dissection_claims(moves, disputes[0]) == []
+    assert [move.what for move in defenders[1].step()] == ["time out"]
+    assert [move.what for move in reclaim_dissection_claims(moves, disputes[1])] == ["reclaim", "reclaim"]
+    assert moves.collect() == 3 * TERMS.bond_wei
+
+
 def test_challenger_closes_a_game_whose_claim_fell_in_another(world: World, court: DissectionCourt) -> None:
     """And learns from the other game what was shown there."""
     moves, other = moves_of(world, court, ALICE), moves_of(world, court, DEPLOYER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from collegium.crypto import Digest
@@ -145,7 +145,8 @@ class RunDefenderAtChain:
     def _stand_up(self) -> MadeMove:
         """Join with the claim that this account has about the statement, or make it."""
         claim, levels = DissectionClaim(*self._player.claim()), self._moves.court.terms.levels
-        for number, view in _own(self._moves, self._dispute):
+        about = read_dissections(self._moves.chain, self._moves.court)
+        for number, view in _own(self._moves, about[self._dispute].__eq__):
             if view.claim == claim:
                 self.game, receipt = self._moves.join(number, self._dispute)
                 return MadeMove("join", self.game, levels, 0, receipt)
@@ -172,7 +173,8 @@ def _stands(moves: DissectionMoves, game: int) -> tuple[Dissection, DissectionGa
 def reclaim_dissection_claims(moves: DissectionMoves, dispute: int) -> list[MadeMove]:
     """Close the games of an account's claims in a dispute that is over.
 
-    If no other dispute about the statement goes on, take back the bonds of the claims too.
+    If no other dispute about the statement goes on, of another kind of work neither, take back the bonds of all claims
+    about it too: after the last of the disputes nobody asks again.
     """
     chain, court, made = moves.chain, moves.court, list[MadeMove]()
     for game, view in read_dissection_claims(chain, court, dispute).items():
@@ -182,20 +184,24 @@ def reclaim_dissection_claims(moves: DissectionMoves, dispute: int) -> list[Made
             played = read_dissection_game(chain, court, game)
             if played.phase is not DissectionPhase.OVER:
                 made.append(made_move("close", game, played, moves.close(game)))
-    if read_pending(chain, court, read_dissection(chain, court, dispute).statement):
+    statement = read_dissection(chain, court, dispute).statement
+    if read_pending(chain, court, statement):
         return made  # the claim may be needed there
-    for number, _ in _own(moves, dispute):
+    for number, _ in _own(moves, lambda about: about[1] == statement):
         if not read_dissection_defence(chain, court, number).live:
             made.append(MadeMove("reclaim", None, 0, 0, moves.reclaim(number)))
     return made
 
 
-def _own(moves: DissectionMoves, dispute: int) -> Iterator[tuple[int, ClaimView]]:
-    """Give the claims of an account that stand, about what a dispute is about; those of offers are for offers alone."""
+def _own(moves: DissectionMoves, wanted: Callable[[tuple[int, Digest]], bool]) -> Iterator[tuple[int, ClaimView]]:
+    """Give the claims of an account that stand, about a kind and statement that is wanted.
+
+    Those of offers are for offers alone.
+    """
     chain, court = moves.chain, moves.court
     about = read_dissections(chain, court)
     for number, view in read_defences(chain, court).items():
-        if view.defender != moves.account.address or about[view.dispute] != about[dispute]:
+        if view.defender != moves.account.address or not wanted(about[view.dispute]):
             continue
         stands = read_dissection_defence(chain, court, number).standing is DissectionStanding.STANDS
         if stands and not read_dissection(chain, court, view.dispute).offer:
