@@ -323,8 +323,9 @@ contract Disputes is Court {
     ) private returns (uint256 id, uint8 levels) {
         if (step >= _steps.length) revert UnknownStep(step);
         if (!settlement.includesHeader(accepted, round, header, siblings)) revert HeaderNotIncluded(header);
-        if (refuter[header] != address(0)) revert AlreadyRefuted(header);
         bytes32 checkpoint = _disputable(accepted);
+        // a header that fell under one checkpoint may stand under another one, which must not become final either
+        if (refuter[header] != address(0) && windowOf[checkpoint].refuted) revert AlreadyRefuted(header);
         bytes memory facts;
         (facts, levels) = _steps[step].begin(header, opening);
         if (levels > LEVELS_MAX || levels % Trace.MOVE_LEVELS != 0) revert UnknownStep(step);

@@ -407,7 +407,6 @@ contract Dissections is Court {
         returns (uint256 id)
     {
         if (kind >= _kinds.length) revert UnknownKind(kind);
-        if (refuter[statement] != address(0)) revert AlreadyRefuted(statement);
         Kind storage about = _kinds[kind];
         bool named = _requireOpening(about, statement, opening);
         bytes32 checkpoint;
@@ -417,6 +416,9 @@ contract Dissections is Court {
             }
             checkpoint = _disputable(place.accepted);
         }
+        // a header that fell under one checkpoint may stand under another one, which must not become final either
+        bool fell = !about.ofHeader || windowOf[checkpoint].refuted;
+        if (fell && refuter[statement] != address(0)) revert AlreadyRefuted(statement);
         id = _disputes.length;
         Dispute storage opened = _disputes.push();
         opened.statement = statement;

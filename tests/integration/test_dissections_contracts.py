@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import pytest
 from _chain_stage import ALICE, CHAINS, DEPLOYER, World, embedded, pass_time, refused, worlds
-from _court_stage import FIRST, checkpointed, header
+from _court_stage import FIRST, KEYS, checkpointed, header
 from _court_stage import TASK as HEADER_TASK
 from _dissection_stage import (
     BOB,
@@ -36,7 +36,7 @@ from _dissection_stage import (
 from _machine_twin import START
 
 from collegium.consensus import Header
-from collegium.crypto import frame_fields, hash_fields
+from collegium.crypto import frame_fields, hash_fields, make_certificate
 from collegium.settlement import (
     NOBODY,
     ChainAnswerError,
@@ -50,6 +50,7 @@ from collegium.settlement import (
     check_dissections,
     header_proof,
     is_dissection_final,
+    post_checkpoint,
     read_answers,
     read_dissection,
     read_dissection_claims,
@@ -631,6 +632,33 @@ def test_a_wrong_header_falls_and_its_checkpoint_is_never_final(world: World, as
         room.moves(ALICE).settle(dispute)
         assert read_refuter(world.chain, room.court.address, headers[1].digest) == ALICE.address
         assert not is_dissection_final(world.chain, room.court, places[1].checkpoint.digest)
+
+
+def test_a_header_that_fell_under_one_checkpoint_falls_under_another_too(world: World) -> None:
+    """Else whoever certified it a second time could have it refuted there alone, and what rests on it paid here."""
+    digests = [numbered(0).digest, numbered(1).digest]
+    with world.undone():
+        deployment, first = checkpointed(world, digests)
+        second = replace(first, first_round=2, last_round=3, previous=first.digest)
+        signatures = {seat: secret.sign(second.digest) for seat, secret in enumerate(KEYS)}
+        post_checkpoint(world.chain, deployment, DEPLOYER, second, make_certificate(len(KEYS), signatures))
+        room = hall(world, deployment, head=HEADER_HEAD)
+        here, there = (
+            HeaderPlace(checkpoint, checkpoint.first_round + 1, digests[1], header_proof(digests, 1))
+            for checkpoint in (first, second)
+        )
+        for place, mover in ((there, BOB), (here, ALICE)):
+            dispute, _ = room.moves(mover).open(EVEN, digests[1], numbered(1).preimage, place)
+            pass_time(world, TERMS.join_s)
+            room.moves(mover).settle(dispute)
+            with refused("AlreadyRefuted"):
+                room.moves(CAROL).open(EVEN, digests[1], numbered(1).preimage, place)
+        assert read_refuter(world.chain, room.court.address, digests[1]) == BOB.address  # who was first
+        for checkpoint in (first, second):
+            room.moves(BOB).start(checkpoint)
+        pass_time(world, TERMS.window_s)
+        assert not is_dissection_final(world.chain, room.court, first.digest)
+        assert not is_dissection_final(world.chain, room.court, second.digest)
 
 
 def test_a_header_whose_preimage_nobody_shows_falls_and_convicts_nobody_until_it_is_shown(

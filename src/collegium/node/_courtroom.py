@@ -70,6 +70,10 @@ class Courtroom(Protocol):
         """Tell whether the player's own dispute about a header goes on."""
         ...
 
+    def is_over(self, run: WatchedRun, checkpoint: Digest) -> bool:
+        """Tell whether a checkpoint is final here, or has fallen."""
+        ...
+
     def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
         """Dispute a wrong header, or go on with a dispute of the same account, to the end; return how it ended."""
         ...
@@ -100,6 +104,10 @@ class ModelCourtroom:
     def plays(self, run: WatchedRun, place: HeaderPlace, player: Player) -> bool:
         """Tell whether the player's own dispute about a header goes on."""
         return self._begun(DisputeMoves(JsonRpcChain(run.url), self.court, player.account), place) is not None
+
+    def is_over(self, run: WatchedRun, checkpoint: Digest) -> bool:
+        """Tell whether a checkpoint is final here, or has fallen."""
+        return self._is_over(JsonRpcChain(run.url))(checkpoint)
 
     def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
         """Play the games against everybody who stands up for the header."""

@@ -112,7 +112,8 @@ def challenge(
     state = DisputeState.REFUTED
     if refuter is not None:
         player.say(f"the header of round {finding.round} fell before: 0x{refuter.hex()} refuted it")
-    if refuter is None or room.plays(run, place, player):  # its own dispute still holds its bond
+    elsewhere = refuter is not None and not room.is_over(run, place.checkpoint.digest)  # it stands here again
+    if refuter is None or elsewhere or room.plays(run, place, player):  # its own dispute still holds its bond
         state = room.dispute(run, finding, place, player)
     if state is DisputeState.REFUTED or refuter is not None:
         if run.site is None or room.address in read_courts(JsonRpcChain(run.url), run.site.disputes):

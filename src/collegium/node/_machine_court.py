@@ -122,6 +122,10 @@ class MachineCourtroom:
         """Tell whether the player's own dispute about a header goes on."""
         return self._begun(DissectionMoves(JsonRpcChain(run.url), self.court, player.account), place) is not None
 
+    def is_over(self, run: WatchedRun, checkpoint: Digest) -> bool:
+        """Tell whether a checkpoint is final here, or has fallen."""
+        return self._is_over(JsonRpcChain(run.url))(checkpoint)
+
     def dispute(self, run: WatchedRun, finding: Finding, place: HeaderPlace, player: Player) -> DisputeState:
         """Play the games against everybody who stands up for the header."""
         moves = DissectionMoves(JsonRpcChain(run.url), self.court, player.account)
