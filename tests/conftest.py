@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -130,6 +132,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+
+
+@pytest.fixture(autouse=True)
+def logs_of_libraries() -> Iterator[None]:
+    """A node that runs in this process takes over what libraries log, to a stream that is closed with its test."""
+    libraries = {name: logging.getLogger(name) for name in ("uvicorn", "asyncio")}
+    before = {name: (list(library.handlers), library.propagate) for name, library in libraries.items()}
+    yield
+    for name, library in libraries.items():
+        library.handlers, library.propagate = before[name]
 
 
 def pytest_collection_finish() -> None:

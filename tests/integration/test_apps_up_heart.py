@@ -328,6 +328,7 @@ QUIET = {  # what need not move in this network, and where it does
     "collegium_view_changes": "where a leader is away for longer than its view",
     "collegium_cut_offs": "where somebody misbehaves: test_node_processes",
     "collegium_epoch": "after the first epoch",
+    "collegium_records": "where there are stewards: test_node_gateway_records",
 }
 
 

@@ -363,7 +363,7 @@ class RightStatement(Court):
 
 
 EXAMPLES = 1 if settings().max_examples < 100 else 100
-ACTS = settings(max_examples=EXAMPLES, stateful_step_count=20)
+ACTS = settings(max_examples=EXAMPLES, stateful_step_count=8 if EXAMPLES == 1 else 20)
 
 TestWrongStatement = WrongStatement.TestCase
 TestWithheldStatement = WithheldStatement.TestCase

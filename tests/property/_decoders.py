@@ -147,7 +147,6 @@ from collegium.node._base_chain import (
     ChainRecord,
     ConvictionRecord,
     HandoverRecord,
-    PaidList,
     RewardsRecord,
     decode_chain_record,
     encode_chain_record,
@@ -707,9 +706,8 @@ def chain_records() -> Sequence[bytes]:
         site=SlashingSite(ADDRESS, ADDRESS, ADDRESS, ADDRESS),
         convictions=(ConvictionRecord(charge, 1, 3, ADDRESS, 9, 1, 400_000),),
     )
-    due = (settlement.Due(ADDRESS, 1 << 90), settlement.Due(ADDRESS, 1, 7))
     money = settlement.MoneySite(ADDRESS, ADDRESS, ADDRESS, ADDRESS)
-    paid = replace(of_node, rewards=RewardsRecord(money, 9, (PaidList(0, due, b"\7" + SHARE, 300_000),)))
+    paid = replace(of_node, rewards=RewardsRecord(money, 9))
     return [encode_chain_record(record) for record in (of_node, embedded, relieved, convicted, paid)]
 
 
