@@ -19,10 +19,11 @@ from typer.testing import CliRunner, Result
 
 from collegium.apps.cli import ExitCode, app
 from collegium.crypto import AccountKey, hash_fields
-from collegium.node import load_watched, read_public_record
+from collegium.node import _claims, load_watched, read_public_record
 from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._claims import claim_dues, load_dues, read_dues
+from collegium.node._ledger import OrderedRound
 from collegium.node._rewards import reward_plan
 from collegium.node._watch import recompute
 from collegium.node._work_terms import court_rules
@@ -100,6 +101,25 @@ def test_what_a_set_sends_along_with_right_headers_hides_no_lie_of_the_next(payi
     found = recompute(replace(run, rounds=tuple(rounds)), 3)
     assert found is not None
     assert (found.round, found.work) == (3, "rewards")
+
+
+def test_what_a_set_sends_along_with_right_headers_keeps_nobody_from_its_pay(
+    paying: PlayedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, honest = load_dues(paying.path), _claims.ordered_epochs
+
+    def other(entry: OrderedRound) -> OrderedRound:
+        certified = entry.certified
+        return replace(entry, certified=replace(certified, header=replace(certified.header, paid=bytes(48))))
+
+    def ordered_epochs(*arguments: Any) -> list[Any]:
+        return [replace(epoch, rounds=tuple(map(other, epoch.rounds))) for epoch in honest(*arguments)]
+
+    monkeypatch.setattr(_claims, "ordered_epochs", ordered_epochs)
+    found = load_dues(paying.path)
+    assert {header.paid for header in found.headers} == {bytes(48)}
+    assert found.lines == right.lines
+    assert [found.earned(number) for number in range(6)] == [header.paid for header in right.headers]
 
 
 def test_what_was_promised_is_on_the_chain_before_anything_was_learned(paying: PlayedRun) -> None:

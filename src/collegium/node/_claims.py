@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from ._experiment import experiment_from_bytes
 from ._genesis import decode_genesis
 from ._ledger import decode_segments
 from ._pay import PayRule
+from ._public_work import earnings_after
 from ._rewards import payee_names
 from ._run import CHAIN, GENESIS, LEDGER
 from ._setup import build_task
@@ -81,6 +83,7 @@ class PaidRun:
         url: of the node; None where it settled on the chain of its own process, which ended with it.
         chain: what lines call the chain: its number, 0 for the home.
         checkpoints, headers: of all rounds, in order.
+        earned: from a round to what all have earned by then.
         lines: one a trainer.
         held: what the contract has; None where no chain was asked.
     """
@@ -92,6 +95,7 @@ class PaidRun:
     rule: PayRule
     checkpoints: tuple[Checkpoint, ...]
     headers: tuple[Header, ...]
+    earned: Callable[[int], bytes]
     lines: tuple[PaidLine, ...]
     held: Budget | None = None
 
@@ -112,7 +116,7 @@ class PaidRun:
         """Return the lines of the last header that the chain has taken over."""
         last = None if self.held is None or self.held.next_round is None else self.held.next_round - 1
         known = last is not None and 0 <= last < len(self.headers)
-        return self.rule.lines(self.headers[last].paid if known and last is not None else self.rule.first())
+        return self.rule.lines(self.earned(last) if known and last is not None else self.rule.first())
 
 
 def load_dues(path: Path, url: str | None = None, chain: int = 0) -> PaidRun:
@@ -137,11 +141,13 @@ def load_dues(path: Path, url: str | None = None, chain: int = 0) -> PaidRun:
     epochs, names = epochs_of(genesis, experiment.committee), payee_names(experiment, genesis)
     segments = decode_segments((path / LEDGER).read_bytes())
     ordered = ordered_epochs(epochs, sha256(genesis.beacon).digest(), segments)
-    headers = tuple(entry.certified.header for epoch in ordered for entry in epoch.rounds)
-    dues = rule.lines(headers[-1].paid if headers else rule.first())
+    rounds = tuple(entry for epoch in ordered for entry in epoch.rounds)
+    headers = tuple(entry.certified.header for entry in rounds)
+    earned = partial(earnings_after, path, rule, rounds, experiment.committee.seats)
+    dues = rule.lines(earned(len(rounds) - 1))
     lines = tuple(PaidLine(due, names[replace(due, amount=0)]) for due in dues)
     place = (url or record.url, chain, record.deployment, record.paying.site)
-    return PaidRun(*place, rule, record.checkpoints, headers, lines)
+    return PaidRun(*place, rule, record.checkpoints, headers, earned, lines)
 
 
 def read_dues(run: PaidRun, chain: Chain) -> PaidRun:
