@@ -148,6 +148,7 @@ def test_the_section_has_defaults_and_canonical_bytes_and_costs_nothing_where_ab
         (PAYS.replace("100", '"1 coin"'), "rewards.budget", "type"),
         (PAYS + "claim_days = 0", "rewards.claim_days", "range"),
         (PAYS + "post_days = 3651", "rewards.post_days", "range"),
+        (PAYS + "post_days = 35", "rewards.post_days", "range"),
         (PAYS + "royalty = 5001", "rewards.royalty", "range"),
         (PAYS + "sponsor_share = 5001", "rewards.sponsor_share", "range"),
         (PAYS + "budgets = 1", "rewards.budgets", "unknown"),

@@ -11,6 +11,7 @@ __all__ = ["RewardSettings", "reward_settings", "rewards_to_mapping"]
 
 BUDGET_MAX: Final = (1 << 96) - 1  # as the contract counts it
 DAYS_MAX: Final = 3650
+POST_DAYS_MIN: Final = 36  # a window of 7 days, the longest game of 26: else who disputes keeps all from pay
 SHARE_MAX: Final = 5_000  # basis points, as the contract bounds them
 DAY_S: Final = 24 * 3600
 
@@ -49,7 +50,7 @@ def reward_settings(section: Section) -> RewardSettings:
     settings = RewardSettings(
         budget=section.integer("budget", 1, BUDGET_MAX),
         claim_days=section.integer("claim_days", 1, DAYS_MAX, default=365),
-        post_days=section.integer("post_days", 1, DAYS_MAX, default=365),
+        post_days=section.integer("post_days", POST_DAYS_MIN, DAYS_MAX, default=365),
         royalty=section.integer("royalty", 0, SHARE_MAX, default=0),
         sponsor_share=section.integer("sponsor_share", 0, SHARE_MAX, default=0),
     )
