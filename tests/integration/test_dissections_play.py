@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from _chain_stage import ALICE, CHAINS, DEPLOYER, MALLORY, World, pass_time, refused, worlds
 
 from collegium.crypto import AccountKey, Digest, hash_fields
+from collegium.node import OfferChecker, Player, _offers
 from collegium.settlement import (
     NOBODY,
     PARTS,
@@ -23,23 +26,28 @@ from collegium.settlement import (
     DissectionKind,
     DissectionMoves,
     DissectionPhase,
+    DissectionStanding,
     DissectionState,
     DissectionTerms,
     KnownStretches,
     MachineRun,
     MachineState,
+    OfferAtChain,
     Op,
     Receipt,
     RunChallengerAtChain,
     RunDefender,
     RunDefenderAtChain,
     StepWitness,
+    WrongDefender,
     compile_program,
     contract,
     deploy_dissections,
     read_answers,
     read_dissection,
+    read_dissection_defence,
     read_dissection_game,
+    read_owed,
     read_refuter,
     reclaim_dissection_claims,
 )
@@ -384,3 +392,160 @@ def test_contract_executes_every_step_of_a_compiled_program(world: World, court:
             before = states[step]
             assert before is not None
             assert executed(before, run.witness(step)) == states[step + 1]
+
+
+# --- offers ---
+
+STATED = sha256(RIGHT).digest()
+
+
+def right_player() -> RunDefender:
+    return RunDefender(run_of(RIGHT), KnownStretches([RIGHT]), LEVELS)
+
+
+def wrong_player(account: AccountKey = MALLORY) -> WrongDefender:
+    return WrongDefender(run_of(RIGHT), KnownStretches([RIGHT]), LEVELS, account)
+
+
+class Checking:
+    """A watcher of a record of one header, about which claims are offered; each look is that of a new process."""
+
+    def __init__(self, world: World, court: DissectionCourt, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(_offers, "JsonRpcChain", lambda _: world.chain)
+        self.court, self.said, self.messages = court, list[str](), [RIGHT]
+        self.player = Player(ALICE, self.said.append, lambda: None)
+        self.run: Any = SimpleNamespace(url="", headers=[SimpleNamespace(digest=STATED, round=5)])
+
+    def look(self) -> bool:
+        record = SimpleNamespace(messages=lambda _: self.messages)
+        room: Any = SimpleNamespace(court=self.court, programs=(PROGRAM,), record=record, run_of=self.run_of)
+        return OfferChecker(room).check(self.run, self.player)
+
+    def run_of(self, *_: int) -> tuple[MachineRun, KnownStretches]:
+        known = KnownStretches(self.messages)
+        return MachineRun(PROGRAM, STATED, known, PARTS**LEVELS), known
+
+
+def offer(moves: DissectionMoves, player: RunDefender) -> int:
+    return moves.offer(0, STATED, RIGHT, DissectionClaim(*player.claim()))[0]
+
+
+@pytest.fixture
+def checking(world: World, court: DissectionCourt, monkeypatch: pytest.MonkeyPatch) -> Checking:
+    return Checking(world, court, monkeypatch)
+
+
+def test_an_offer_that_is_wrong_on_purpose_pays_the_watcher_that_checks(
+    world: World, court: DissectionCourt, checking: Checking
+) -> None:
+    moves = moves_of(world, court, MALLORY)
+    number = offer(moves, wrong_player())
+    assert checking.look()
+    told = []
+    while read_dissection_defence(world.chain, court, number).standing is DissectionStanding.STANDS:
+        made = OfferAtChain(moves, number, wrong_player()).step()  # killed after each move, as the watcher is
+        told += [move.what for move in made]
+        said = len(checking.said)
+        checking.look()
+        if not made and len(checking.said) == said:
+            pass_time(world, TERMS.clock_s + 1)
+    assert not checking.look()
+    assert told == ["divide"] * (LEVELS - 1)
+    assert [line.split(":")[0] for line in checking.said] == [
+        "claim 0 about round 5 is wrong",
+        *["  choose"] * LEVELS,
+        "  time out",
+        "claim 0 is over",
+        "  collect",
+    ]
+    assert checking.said[-1] == f"  collect: {2 * TERMS.bond_wei - TERMS.bond_wei // 2} wei"
+    assert read_refuter(world.chain, court.address, STATED) is None
+    assert OfferAtChain(moves, number, wrong_player()).step() == []
+
+
+def test_a_claim_is_wrong_on_purpose_from_where_its_key_draws() -> None:
+    right, wrong = right_player().claim(), wrong_player().claim()
+    assert wrong == wrong_player().claim()
+    assert wrong != wrong_player(ALICE).claim()
+    assert (wrong[0].pc, wrong[0].fp, wrong[0].status) == (right[0].pc, right[0].fp, right[0].status)
+    assert wrong[0].root != right[0].root
+    firsts = {wrong_player(AccountKey(bytes([number]) * 32)).first for number in range(1, 30)}
+    assert len(firsts) > 10
+    assert min(firsts) >= 1
+    assert max(firsts) <= run_of(RIGHT).steps
+
+
+def test_a_claim_whose_end_is_right_is_wrong_where_a_state_on_the_way_is(
+    world: World, court: DissectionCourt, checking: Checking
+) -> None:
+    end, states = right_player().claim()
+    claim = DissectionClaim(end, (states[0], bytes(32), *states[2:]))
+    moves_of(world, court, MALLORY).offer(0, STATED, RIGHT, claim)
+    assert checking.look()
+    pass_time(world, TERMS.clock_s + 1)
+    assert checking.look()
+    assert not checking.look()
+    assert checking.said[-1].startswith("  collect")
+
+
+def test_a_right_offer_is_left_alone_and_comes_back(world: World, court: DissectionCourt, checking: Checking) -> None:
+    moves = moves_of(world, court, MALLORY)
+    number = offer(moves, right_player())
+    assert not checking.look()
+    assert checking.said == ["claim 0 is left alone: it is right about round 5"]
+    made = OfferAtChain(moves, number, right_player())
+    assert made.step() == []
+    pass_time(world, TERMS.window_s)
+    assert [move.what for move in made.step()] == ["reclaim"]
+    assert made.standing is DissectionStanding.WITHDRAWN
+    assert read_owed(world.chain, court.address, MALLORY.address) == TERMS.bond_wei
+
+
+def test_who_accepts_a_right_offer_loses_its_bond(world: World, court: DissectionCourt, checking: Checking) -> None:
+    moves, other = moves_of(world, court, MALLORY), moves_of(world, court, ALICE)
+    number = offer(moves, right_player())
+    game, _ = other.accept(number)
+    told = []
+    while (played := read_dissection_game(world.chain, court, game)).phase is not DissectionPhase.OVER:
+        if played.phase is DissectionPhase.CHOOSE:
+            other.choose(game, right_player().divide(played.level, played.position), 0)
+        told += [move.what for move in OfferAtChain(moves, number, right_player()).step()]
+    told += [move.what for move in OfferAtChain(moves, number, right_player()).step()]
+    assert told == ["divide", "divide", "prove", "reclaim"]
+    assert moves.collect() == TERMS.bond_wei + TERMS.bond_wei - TERMS.bond_wei // 2
+    assert not checking.look()
+    assert checking.said == ["claim 0 is over: this account has lost the game"]
+
+
+def test_an_offer_that_somebody_else_accepted_is_left_alone(
+    world: World, court: DissectionCourt, checking: Checking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (offer(moves_of(world, court, MALLORY), wrong_player()) for _ in range(2))
+    other, accept = moves_of(world, court, DEPLOYER), DissectionMoves.accept
+    other.accept(first)
+
+    def raced(moves: DissectionMoves, number: int) -> tuple[int, Receipt]:
+        accept(other, number)  # between this one's look and its move
+        return accept(moves, number)
+
+    monkeypatch.setattr(DissectionMoves, "accept", raced)
+    assert not checking.look()
+    assert checking.said[0] == f"claim {first} is left alone: somebody else accepted it first"
+    assert checking.said[1].startswith(f"claim {second} about round 5 is wrong, and is not accepted: ")
+    assert "NotOffered" in checking.said[1]
+    assert read_owed(world.chain, court.address, ALICE.address) == 0
+
+
+def test_an_offer_about_what_the_record_does_not_hold_is_left_alone(
+    world: World, court: DissectionCourt, checking: Checking
+) -> None:
+    offer(moves_of(world, court, MALLORY), wrong_player())
+    offer(moves_of(world, court, ALICE), wrong_player(ALICE))  # its own
+    checking.messages = []
+    assert not checking.look()
+    checking.run.headers = []
+    assert not checking.look()
+    assert checking.said == [
+        "claim 0 is left alone: the record lacks what the program reads",
+        "claim 0 is left alone: it is about no header of this record",
+    ]

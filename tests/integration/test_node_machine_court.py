@@ -16,16 +16,21 @@ from _planted_lies import LIAR, LIED_ROUND, WATCHER, false_lost, wrong_total
 from _run_stage import play, write_experiment
 
 from collegium import aggregation
+from collegium.apps.cli import main
 from collegium.crypto import AccountKey, Digest
 from collegium.node import (
     MachineCourtroom,
     NothingRejectedError,
+    NothingToOfferError,
+    OfferPlan,
     Player,
+    UnknownWorkError,
     WatchedRun,
     WatchPlan,
     courtrooms,
     found_machine_court,
     load_watched,
+    offer_claim,
     read_public_record,
     watch,
     watch_run,
@@ -38,6 +43,7 @@ from collegium.settlement import (
     DissectionClaim,
     DissectionMoves,
     DissectionPhase,
+    DissectionStanding,
     DissectionTerms,
     HeaderPlace,
     JsonRpcChain,
@@ -49,6 +55,7 @@ from collegium.settlement import (
     is_dissection_final,
     read_checkpoints,
     read_dissection,
+    read_dissection_defence,
     read_dissection_game,
     read_dissections,
     read_refuter,
@@ -199,3 +206,64 @@ def test_right_header_is_defended_against_each_kind_until_it_is_final(node: str,
     opened = read_dissections(chain, room.court.court)
     assert {read_dissection(chain, room.court.court, number).state.name for number in opened} == {"UPHELD"}
     assert sum(line.startswith("  defend") for line in room.said) == len(opened) == len(room.court.court.kinds)
+
+
+class KilledError(Exception):
+    """Whoever waits was killed."""
+
+
+def kill() -> None:
+    raise KilledError
+
+
+def test_an_offer_pays_the_watcher_that_recomputes_the_run(
+    node: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room, told = room_of(node, tmp_path), list[str]()
+    rooms, chain = [room.court], JsonRpcChain(node)
+    plan = OfferPlan(wrong=True, round=LIED_ROUND, work="weights")
+
+    def stands() -> bool:
+        return read_dissection_defence(chain, room.court.court, 0).standing is DissectionStanding.STANDS
+
+    def offer(wait: Callable[[], None]) -> DissectionStanding:
+        return offer_claim(room.run, rooms, plan, Player(LIAR, told.append, wait))
+
+    def wait() -> None:
+        """Let who offered move, killed after each of its moves; where it has none, let time pass."""
+        before = sum(line.startswith("  divide") for line in told)
+        if stands():
+            with pytest.raises(KilledError):
+                offer(kill)
+        if sum(line.startswith("  divide") for line in told) == before:
+            room.wait()
+
+    with pytest.raises(KilledError):
+        offer(kill)
+    watching = (rooms, WatchPlan(challenge=True), room.player(), room.said.append, wait)
+    assert watch_run(room.run, *watching) is None
+    assert not stands()
+    assert sum(line.startswith("  choose") for line in room.said) == TERMS.levels
+    assert f"  collect: {2 * TERMS.bond_wei - TERMS.bond_wei // 2} wei" in room.said
+    assert told[0].startswith(f"claim 0 offered about round {LIED_ROUND}, weights: ")
+    assert set(told[1:]) > {f"claim 0 about round {LIED_ROUND} goes on"}
+
+    plan = OfferPlan(round=LIED_ROUND, work="weights")  # and a right one, which nobody accepts
+    with pytest.raises(KilledError):
+        offer(kill)
+    watch_run(room.run, *watching)
+    assert f"claim 1 is left alone: it is right about round {LIED_ROUND}" in room.said
+    assert offer(room.wait) is DissectionStanding.WITHDRAWN
+    assert told[-2:] == [f"  collect: {TERMS.bond_wei} wei", "claim 1 is over: it is withdrawn"]
+
+    refused = {"round 9": OfferPlan(round=9), "no court": plan}
+    for said, other in refused.items():
+        with pytest.raises(NothingToOfferError, match=said):
+            offer_claim(room.run, rooms if said == "round 9" else [], other, room.player())
+    with pytest.raises(UnknownWorkError, match="no kind of work is 'luck', expected one of weights, opening"):
+        offer_claim(room.run, rooms, OfferPlan(work="luck"), room.player())
+    folder, court = str(room.run.path), "0x" + room.court.address.hex()
+    assert main(["offer", folder, "--court", court, "--dry-run", "--round", "1", "--work", "model"]) == 0
+    assert capsys.readouterr().out.startswith("a claim about round 1, model, would be offered: ")
+    assert main(["offer", folder, "--court", court, "--wrong"]) == 2
+    assert "offer needs an account that pays: set COLLEGIUM_CHAIN_KEY" in capsys.readouterr().err

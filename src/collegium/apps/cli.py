@@ -30,6 +30,7 @@ from collegium.apps import (
     _lineage,
     _member_cli,
     _network_cli,
+    _offer_cli,
     _privacy_cli,
     _rewards_cli,
     _simulate,
@@ -600,6 +601,7 @@ _licences.register(data)
 _simulate.register(app)
 _member_cli.register(app)
 _watch_cli.register(app)
+_offer_cli.register(app)
 _rewards_cli.register(app)
 _privacy_cli.register(app)
 

@@ -122,6 +122,14 @@ from ._network_settings import (
     parse_address,
     role_of,
 )
+from ._offers import (
+    NothingToOfferError,
+    OfferChecker,
+    OfferPlan,
+    UnknownWorkError,
+    choose_offer,
+    offer_claim,
+)
 from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_context, load_owner_rows, load_statistics
 from ._peers import PeerLimits, Peers
 from ._penalties import bring_charges, convict_signers, tell_standing
@@ -272,6 +280,9 @@ __all__ = [
     "NotOnANodeError",
     "NotRegisteredError",
     "NothingRejectedError",
+    "NothingToOfferError",
+    "OfferChecker",
+    "OfferPlan",
     "OperatorCard",
     "OtherRegistrationError",
     "Outgoing",
@@ -342,6 +353,7 @@ __all__ = [
     "TrainerStanding",
     "TrainersWeighed",
     "UnknownAttackerError",
+    "UnknownWorkError",
     "ValidatorCard",
     "ValidatorSettings",
     "ValidatorStatus",
@@ -369,6 +381,7 @@ __all__ = [
     "challenge",
     "check_licence",
     "check_manifest",
+    "choose_offer",
     "claim_dues",
     "collect",
     "collect_run",
@@ -412,6 +425,7 @@ __all__ = [
     "load_watched",
     "network_status",
     "noise_for",
+    "offer_claim",
     "open_consortium",
     "own_rows",
     "parse_address",

@@ -22,6 +22,8 @@ from collegium.settlement import (
 )
 
 from ._courtroom import FOUNDED_FOR, Courtroom, found_courtroom
+from ._machine_court import MachineCourtroom
+from ._offers import OfferChecker
 from ._penalties import bring_charges, convict_signers, tell_standing
 from ._watch import POLL_S, Finding, Player, Say, WatchedRun, watch
 
@@ -33,7 +35,7 @@ class WatchPlan:
     """What a watcher does beside looking.
 
     Attributes:
-        challenge: dispute the first wrong header, and bring what convicts anybody.
+        challenge: dispute the first wrong header, bring what convicts anybody, accept offered claims that are wrong.
         demand: take what the record does not show for withheld, and dispute that too.
         follow: look again until all rounds of the record are settled.
         defend: stand up for right headers until every checkpoint is final or has fallen, whatever else is wrong.
@@ -63,6 +65,7 @@ def watch_run(
         CollegiumError: the record is not what the chain holds, or the chain is not reachable or refuses.
     """
     chain, known, finding = JsonRpcChain(run.url), set[Digest](), None
+    courts = _Courts(run, rooms, plan)
     deployment = attach(chain, run.deployment.settlement, run.deployment.block)
     while True:
         over = read_head(chain, deployment).next_round >= len(run.rounds)  # asked before: all that is settled is seen
@@ -70,12 +73,12 @@ def watch_run(
         if found is not None:
             finding, place = found
             if player is not None and plan.challenge:
-                challenge(run, finding, place, rooms, _defending(run, rooms, player) if plan.defend else player)
+                challenge(run, finding, place, rooms, courts.meanwhile(player))
                 bring_charges(run, player, say)
-        open_rooms = [room for room in rooms if plan.defend and player is not None and not room.defend(run, player)]
-        if (over or finding is not None) and not open_rooms:
+        busy = player is not None and courts.play(player)
+        if (over or finding is not None) and not busy:
             break
-        if not (plan.defend or (plan.follow and finding is None)):
+        if not (busy or plan.defend or (plan.follow and finding is None)):
             break
         wait()
     if finding is None:
@@ -83,15 +86,27 @@ def watch_run(
     return finding
 
 
-def _defending(run: WatchedRun, rooms: Sequence[Courtroom], player: Player) -> Player:
-    """Return a player that stands up for right headers too while it waits for others to move: a dispute takes days."""
+class _Courts:
+    """What a watcher does before a run's courts beside disputing what is wrong."""
 
-    def wait() -> None:
-        for room in rooms:
-            room.defend(run, player)
-        player.wait()
+    def __init__(self, run: WatchedRun, rooms: Sequence[Courtroom], plan: WatchPlan) -> None:
+        self._run, self._rooms = run, rooms if plan.defend else ()
+        machines = [room for room in rooms if isinstance(room, MachineCourtroom)]
+        self._checkers = [OfferChecker(room) for room in machines if plan.challenge]
 
-    return replace(player, wait=wait)
+    def play(self, player: Player) -> bool:
+        """Stand up for right headers and accept wrong claims, as planned; tell whether something goes on."""
+        going = [not room.defend(self._run, player) for room in self._rooms]
+        return any([*going, *(checker.check(self._run, player) for checker in self._checkers)])
+
+    def meanwhile(self, player: Player) -> Player:
+        """Return a player that does this too while it waits for others to move: a dispute takes days."""
+
+        def wait() -> None:
+            self.play(player)
+            player.wait()
+
+        return replace(player, wait=wait)
 
 
 def challenge(

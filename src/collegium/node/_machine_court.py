@@ -58,6 +58,7 @@ __all__ = [
     "NothingRejectedError",
     "attach_machine_court",
     "found_machine_court",
+    "tell_moves",
     "work_kinds",
     "work_programs",
 ]
@@ -142,11 +143,11 @@ class MachineCourtroom:
             )
         else:
             player.say(f"dispute {number} against round {finding.round} goes on")
-        program = self._programs[read_dissection(moves.chain, self.court, number).kind]
+        program = self.programs[read_dissection(moves.chain, self.court, number).kind]
         challenger = RunChallengerAtChain(moves, number, program, self.record.messages(finding.round))
         while read_dissection(moves.chain, self.court, number).state is DissectionState.OPEN:
             made = challenger.step()
-            _tell(made, player)
+            tell_moves(made, player)
             if not made:
                 player.wait()
         state = DisputeState(read_dissection(moves.chain, self.court, number).state)
@@ -176,37 +177,39 @@ class MachineCourtroom:
         )
 
     @cached_property
-    def _programs(self) -> tuple[Program, ...]:
+    def programs(self) -> tuple[Program, ...]:
+        """Of the kinds of work, in their order."""
         return work_programs(self.record)
 
-    def _run(self, number: int, kind: int) -> tuple[MachineRun, KnownStretches]:
+    def run_of(self, number: int, kind: int) -> tuple[MachineRun, KnownStretches]:
+        """Return the run of a kind's program on a round's header, and what of the record it may read."""
         known = KnownStretches(self.record.messages(number))
         statement = self.record.rounds[number].certified.header.digest
-        return MachineRun(self._programs[kind], statement, known, PARTS**self.court.terms.levels), known
+        return MachineRun(self.programs[kind], statement, known, PARTS**self.court.terms.levels), known
 
     def _accepts(self, number: int, kind: int) -> bool | None:
         """Tell whether a program accepts a round's header; None where the record does not show what it reads."""
         if (number, kind) not in self._accepted:
-            run, _ = self._run(number, kind)
+            run, _ = self.run_of(number, kind)
             self._accepted[number, kind] = run.accepted if run.stuck is None else None
         return self._accepted[number, kind]
 
     def _rejecting(self, number: int) -> int | None:
         """Return the first kind of work whose program rejects a round's header."""
-        return next((kind for kind in range(len(self._programs)) if self._accepts(number, kind) is False), None)
+        return next((kind for kind in range(len(self.programs)) if self._accepts(number, kind) is False), None)
 
     def _kind(self, finding: Finding) -> int | None:
         """Return the kind of work to dispute: one that is rejected, else one that is stuck for what is withheld."""
         kind = self._rejecting(finding.round)
         if kind is None and finding.work == "withheld":
-            kinds = range(len(self._programs))
+            kinds = range(len(self.programs))
             kind = next((each for each in kinds if self._accepts(finding.round, each) is None), None)
         return kind
 
     def _defender(self, number: int, kind: int) -> RunDefender | None:
         """Return who stands up for a header, None if nobody can: one for all disputes, as each run takes its room."""
         if (number, kind) not in self._defenders:
-            run, known = self._run(number, kind)
+            run, known = self.run_of(number, kind)
             right = run.stuck is None and run.accepted
             defender = RunDefender(run, known, self.court.terms.levels) if right else None
             self._defenders[number, kind] = defender
@@ -224,14 +227,14 @@ class MachineCourtroom:
         if playing is None:
             return
         try:
-            _tell(playing.step(), player)
+            tell_moves(playing.step(), player)
         except (ContractRefusedError, TransactionFailedError, TransactionRefusedError) as error:
             player.say(f"dispute {dispute} against round {number}: {error}")
 
     def _end(self, moves: DissectionMoves, dispute: int, state: DissectionState, player: Player) -> None:
         """Take what a dispute that is over has left here, so that there is coin for the next one's bond."""
         if state is DissectionState.UPHELD:
-            _tell(reclaim_dissection_claims(moves, dispute), player)
+            tell_moves(reclaim_dissection_claims(moves, dispute), player)
         owed = partial(read_owed, moves.chain, self.court.address, moves.account.address)
         with unless_overtaken(owed):  # anyone may collect for anybody
             if owed():
@@ -249,7 +252,8 @@ class MachineCourtroom:
         return None
 
 
-def _tell(made: Sequence[MadeMove], player: Player) -> None:
+def tell_moves(made: Sequence[MadeMove], player: Player) -> None:
+    """Say which moves were made, and what each cost."""
     for move in made:
         place = "" if move.game is None else f"game {move.game}, level {move.level}, step {move.position:,}, "
         player.say(f"  {move.what}: {place}{move.receipt.gas:,} gas")

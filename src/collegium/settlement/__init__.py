@@ -84,6 +84,7 @@ from collegium.settlement._disputes import (
     read_shown,
     window_started,
 )
+from collegium.settlement._dissection_offers import OfferAtChain, WrongDefender
 from collegium.settlement._dissection_play import RunChallengerAtChain, RunDefenderAtChain, reclaim_dissection_claims
 from collegium.settlement._dissection_players import PARTS, Answer, Choice, RunChallenger, RunDefender
 from collegium.settlement._dissections import (
@@ -382,6 +383,7 @@ __all__ = [
     "MoneySite",
     "NoCourtError",
     "NotARevocationError",
+    "OfferAtChain",
     "Op",
     "OpenedDispute",
     "OpenedLeaf",
@@ -431,6 +433,7 @@ __all__ = [
     "Withdrawal",
     "WorkTerms",
     "WorkTermsError",
+    "WrongDefender",
     "admits_licence",
     "answer_demand",
     "approve",

@@ -80,7 +80,7 @@ class RunChallengerAtChain:
 
     def _choose(self, game: int, played: DissectionGame, view: ClaimView) -> list[MadeMove]:
         chain, court = self._moves.chain, self._moves.court
-        if not self._player.denies(view.claim.end):
+        if not self._player.denies(view.claim.end, view.claim.states):
             return []  # this claim is right
         first = played.level == court.terms.levels
         states = view.claim.states if first else read_divided(chain, court, game)

@@ -17,7 +17,7 @@ from collegium.settlement._machine import MachineRun
 from collegium.settlement._machine_state import ACCEPTED, MachineState, StepWitness
 from collegium.settlement._stretches import KnownStretches
 
-__all__ = ["PARTS", "Answer", "Choice", "RunChallenger", "RunDefender"]
+__all__ = ["PARTS", "Answer", "Choice", "RunChallenger", "RunDefender", "between"]
 
 PARTS: Final = 16
 _BLOCK_BYTES: Final = 64
@@ -66,7 +66,7 @@ class RunDefender:
 
     def divide(self, level: int, position: int) -> tuple[Digest, ...]:
         """Return the states between the parts of an interval."""
-        states = self._run.states(_between(level, position))
+        states = self._run.states(between(level, position))
         return tuple(state.digest for state in states if state is not None)  # of an accepting run all are known
 
     def prove(self, position: int) -> tuple[MachineState, StepWitness]:
@@ -100,13 +100,15 @@ class RunChallenger:
         stuck = self._run.stuck is not None
         return stuck or not self._run.accepted or self._run.steps > PARTS**self._levels
 
-    def denies(self, final: MachineState) -> bool:
-        """Say whether a claimed end is not its own."""
-        return self._state(PARTS**self._levels) != final.digest or final.status != ACCEPTED
+    def denies(self, final: MachineState, states: Sequence[Digest] = ()) -> bool:
+        """Say whether a claimed end is not its own, or one of the states shown between the parts of the whole run."""
+        if self._state(PARTS**self._levels) != final.digest or final.status != ACCEPTED:
+            return True
+        return any(self._state(step) != state for step, state in zip(between(self._levels, 0), states, strict=False))
 
     def choose(self, level: int, position: int, states: Sequence[Digest]) -> Choice:
         """Return the first part whose end it denies; that of the last one it does, or it would not play."""
-        own = [self._state(step) for step in _between(level, position)]
+        own = [self._state(step) for step in between(level, position)]
         pairs = enumerate(zip(own, states, strict=True))
         part = next((index for index, (mine, other) in pairs if mine != other), PARTS - 1)
         step = position + part
@@ -117,7 +119,7 @@ class RunChallenger:
         return None if state is None else state.digest
 
 
-def _between(level: int, position: int) -> list[int]:
+def between(level: int, position: int) -> list[int]:
     """Return the places between the parts of an interval of 16^level steps."""
     length = PARTS ** (level - 1)
     return [position + part * length for part in range(1, PARTS)]
