@@ -254,7 +254,6 @@ def test_an_offer_pays_the_watcher_that_recomputes_the_run(
     watch_run(room.run, *watching)
     assert f"claim 1 is left alone: it is right about round {LIED_ROUND}" in room.said
     assert offer(room.wait) is DissectionStanding.WITHDRAWN
-    print("\n".join([*told, *room.said]))
     assert told[-2:] == [f"  collect: {TERMS.bond_wei} wei", "claim 1 is over: it is withdrawn"]
 
     refused = {"round 9": OfferPlan(round=9), "no court": plan}
