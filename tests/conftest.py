@@ -137,11 +137,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def logs_of_libraries() -> Iterator[None]:
     """A node that runs in this process takes over what libraries log, to a stream that is closed with its test."""
-    libraries = {name: logging.getLogger(name) for name in ("uvicorn", "asyncio")}
-    before = {name: (list(library.handlers), library.propagate) for name, library in libraries.items()}
     yield
-    for name, library in libraries.items():
-        library.handlers, library.propagate = before[name]
+    for name in ("uvicorn", "asyncio"):
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [], True
 
 
 def pytest_collection_finish() -> None:
