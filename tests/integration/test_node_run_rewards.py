@@ -25,7 +25,7 @@ from collegium.node._chain_check import Founded, check_chain
 from collegium.node._claims import claim_dues, load_dues, read_dues
 from collegium.node._ledger import OrderedRound
 from collegium.node._rewards import reward_plan
-from collegium.node._watch import recompute
+from collegium.node._watch import recompute, unlinked
 from collegium.node._work_terms import court_rules
 from collegium.settlement import (
     NOBODY,
@@ -95,6 +95,7 @@ def test_what_a_set_sends_along_with_right_headers_hides_no_lie_of_the_next(payi
         rounds[number] = replace(rounds[number], certified=replace(certified, header=header))
     assert set(replace(record, rounds=tuple(rounds)).messages(3)) == set(record.messages(3))
     assert [recompute(replace(run, rounds=tuple(rounds)), number) for number in range(4)] == [None] * 4
+    assert [unlinked(run, number) for number in range(6)] == [None] * 6
     certified = rounds[3].certified
     lie = replace(certified.header, rewards=hash_fields("lie"))
     rounds[3] = replace(rounds[3], certified=replace(certified, header=lie))

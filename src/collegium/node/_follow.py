@@ -22,6 +22,7 @@ from collegium.settlement import (
 )
 
 from ._courtroom import FOUNDED_FOR, Courtroom, found_courtroom
+from ._exposing import expose_unlinked
 from ._machine_court import MachineCourtroom
 from ._offers import OfferChecker
 from ._penalties import bring_charges, convict_signers, tell_standing
@@ -35,7 +36,8 @@ class WatchPlan:
     """What a watcher does beside looking.
 
     Attributes:
-        challenge: dispute the first wrong header, bring what convicts anybody, accept offered claims that are wrong.
+        challenge: dispute the first wrong header, show the contract that pays one that does not follow, bring what
+            convicts anybody, accept offered claims that are wrong.
         demand: take what the record does not show for withheld, and dispute that too.
         follow: look again until all rounds of the record are settled.
         defend: stand up for right headers until every checkpoint is final or has fallen, whatever else is wrong.
@@ -65,10 +67,12 @@ def watch_run(
         CollegiumError: the record is not what the chain holds, or the chain is not reachable or refuses.
     """
     chain, known, finding = JsonRpcChain(run.url), set[Digest](), None
-    courts = _Courts(run, rooms, plan)
+    courts, exposed = _Courts(run, rooms, plan), None
     deployment = attach(chain, run.deployment.settlement, run.deployment.block)
     while True:
         over = read_head(chain, deployment).next_round >= len(run.rounds)  # asked before: all that is settled is seen
+        if player is not None and plan.challenge and exposed is None:
+            exposed = expose_unlinked(run, chain, player)
         found = None if finding is not None else watch(run, say, known, demand=plan.demand)
         if found is not None:
             finding, place = found
@@ -117,6 +121,9 @@ def challenge(
     Raises:
         CollegiumError: the chain is not reachable or refuses.
     """
+    if finding.work == "previous":
+        player.say("no court hears on which header another rests: whoever signed it may be honest")
+        return None
     founded = finding.work in FOUNDED_FOR and run.task.quality is None  # whose step that court does not know
     heard = rooms or ([found_courtroom(run, player)] if founded else [])
     room = next((room for room in heard if room.hears(finding)), None)

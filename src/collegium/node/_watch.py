@@ -41,6 +41,7 @@ from collegium.settlement import (
     HeaderPlace,
     JsonRpcChain,
     ModelStepTrace,
+    MoneySite,
     SlashingSite,
     StepRule,
     attach,
@@ -76,10 +77,12 @@ __all__ = [
     "Say",
     "WatchedRun",
     "Work",
+    "digests_under",
     "load_watched",
     "model_trace_of",
     "recompute",
     "steward_fault",
+    "unlinked",
     "watch",
 ]
 
@@ -89,7 +92,16 @@ FILE_BYTES_MAX = 1 << 30
 
 Say = Callable[[str], None]
 Work: TypeAlias = Literal[
-    "weights", "outcome", "opened total", "kept model", "model step", "first model", "quality", "rewards", "withheld"
+    "weights",
+    "outcome",
+    "opened total",
+    "kept model",
+    "model step",
+    "first model",
+    "quality",
+    "rewards",
+    "previous",
+    "withheld",
 ]
 IntArray = npt.NDArray[np.int64]
 
@@ -120,7 +132,8 @@ class Finding:
     """A header that is not what its public work gives.
 
     Attributes:
-        work: which kind of it: a court hears some kinds; "withheld": the record does not show what it takes to say.
+        work: which kind of it: a court hears some kinds; "previous": it rests on another header than the one that
+            stands before it, which no court hears; "withheld": the record does not show what it takes to say.
         what: which part is wrong, in words.
         trace: of a model step.
     """
@@ -140,6 +153,7 @@ class WatchedRun:
         site: where stakes can be taken and which court is asked; None in a task that was founded without.
         numbers: members of the chain's registry, by account.
         evidence: what members signed by themselves that can cost them their stakes.
+        money: where its trainers are paid on this chain; None if nobody is.
     """
 
     path: Path
@@ -154,6 +168,7 @@ class WatchedRun:
     site: SlashingSite | None
     numbers: Mapping[bytes, int]
     evidence: RunEvidence | None
+    money: MoneySite | None = None
 
     @property
     def rule(self) -> StepRule:
@@ -214,7 +229,8 @@ def load_watched(path: Path, url: str | None = None, chain: int = 0) -> WatchedR
     evidence = decode_run_evidence(_read(path, EVIDENCE)) if experiment.chain.courts else None
     numbers = numbers_of(genesis.epoch_set, staking)
     stakes = (epochs, record.stakes_site, numbers, evidence)
-    return WatchedRun(path, genesis, experiment, task, rounds, tuple(terms), node, record.deployment, *stakes)
+    money = None if record.paying is None else record.paying.site
+    return WatchedRun(path, genesis, experiment, task, rounds, tuple(terms), node, record.deployment, *stakes, money)
 
 
 def watch(
@@ -236,10 +252,10 @@ def watch(
     for checkpoint in read_checkpoints(chain, deployment):
         if checkpoint.digest in held:
             continue
-        digests = _digests_under(run, checkpoint)
+        digests = digests_under(run, checkpoint)
         say(f"checkpoint of rounds {checkpoint.first_round}-{checkpoint.last_round}: {checkpoint.digest.hex()[:16]}")
         for number in range(checkpoint.first_round, checkpoint.last_round + 1):
-            finding = _shown(run, number) if demand else recompute(run, number)
+            finding = unlinked(run, number) or (_shown(run, number) if demand else recompute(run, number))
             if finding is None:
                 say(f"round {number}: sum, opening and model are what the record gives")
                 fault = steward_fault(run, number)
@@ -251,6 +267,14 @@ def watch(
             return finding, HeaderPlace(checkpoint, number, digests[index], header_proof(digests, index))
         held.add(checkpoint.digest)
     return None
+
+
+def unlinked(run: WatchedRun, number: int) -> Finding | None:
+    """Return that a header rests on another one than stands before it: a hidden one, which nobody can dispute."""
+    if number == 0 or run.headers[number].previous == run.headers[number - 1].digest:
+        return None
+    named, stands = run.headers[number].previous.hex()[:16], run.headers[number - 1].digest.hex()[:16]
+    return Finding(number, "previous", f"the header rests on {named}, and {stands} stands before it")
 
 
 def steward_fault(run: WatchedRun, number: int) -> str | None:
@@ -458,7 +482,7 @@ def _object(store: Store, index: dict[Digest, Digest], name: Digest) -> bytes:
     return store.get(index[name], OBJECT_BYTES_MAX)
 
 
-def _digests_under(run: WatchedRun, checkpoint: Checkpoint) -> Sequence[Digest]:
+def digests_under(run: WatchedRun, checkpoint: Checkpoint) -> Sequence[Digest]:
     """Return the digests of a checkpoint's headers, which the record must hold."""
     digests = [header.digest for header in run.headers[checkpoint.first_round : checkpoint.last_round + 1]]
     rounds = f"rounds {checkpoint.first_round}-{checkpoint.last_round}"
