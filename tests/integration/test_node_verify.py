@@ -398,7 +398,7 @@ def another_state(document: dict[str, Any]) -> None:
     ("change", "reason"),
     [
         (drop_last_checkpoint, "checkpoints settle 3 rounds of 4"),
-        (drop_last_transaction, "transactions were sent, this run sends 27"),
+        (drop_last_transaction, "transactions were sent, this run sends 24"),
         (spend_less, "checkpoints cost"),
         (swap_certificates, "signature does not verify for digest"),
         (name_a_node, "the record is of http://127.0.0.1:8545, expected embedded"),

@@ -97,6 +97,7 @@ class Claim:
             "ENTRIES": self.terms.layout.entries,
             "ENTRY_BOUND": budget.entry_bound,
             "WEIGHT_MAX": budget.weight_max,
+            "PLACES": 0,
             "TRAINERS": len(self.step.names) if self.step else 0,
             "STEWARDS": self.step.stewards if self.step else 0,
             "NOISE_NUMERATOR": NOISE.numerator,

@@ -157,10 +157,10 @@ def test_the_live_table_shows_each_trainers_influence_in_numbers_and_words() -> 
         watcher(replace(WEIGHED, trainers=WEIGHED.trainers * 7))
     last = [" ".join(line.split()) for line in stream.getvalue().rsplit("points", 1)[1].splitlines()]
     for line in (
-        "Basel/0 15 ############### 3.25 counts",
-        "[red]Bern[/red]/0 0 0.50 locked out, attacks: label_flip",
-        "Chur/0 4 #### 1.00 counts",
-        "Genf/0 0 0.00 no influence",
+        "Basel/0 - 15 ############### 3.25 counts",
+        "[red]Bern[/red]/0 - 0 0.50 locked out, attacks: label_flip",
+        "Chur/0 - 4 #### 1.00 counts",
+        "Genf/0 - 0 0.00 no influence",
     ):
         assert last.count(line) == 6
     assert "and 4 more" in last

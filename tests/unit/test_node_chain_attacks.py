@@ -218,7 +218,7 @@ def test_contracts_that_never_end_are_refused_before_they_run(count: int, monkey
 @pytest.mark.parametrize(
     ("index", "changes", "reason"),
     [
-        (0, {"gas_max": 10_000_001}, "may use 10000001 gas, expected at most 10000000"),
+        (0, {"gas_max": 12_000_001}, "may use 12000001 gas, expected at most 12000000"),
         (0, {"value": 1}, "creation: value is 1, expected 0"),
         (0, {"change": lambda data: data[:-1] + b"\1"}, "is not the contracts' creation"),  # the unbonding delay
         (0, {"change": lambda data: data[:100] + b"\0" + data[101:]}, "is not the contracts' creation"),

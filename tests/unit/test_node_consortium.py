@@ -147,7 +147,7 @@ def test_the_chain_is_founded_as_a_verifier_demands(founded: tuple[Experiment, C
     record = decode_chain_record(settings_of(consortium, "relayer").chain.read_bytes())
     assert record.checkpoints == ()
     assert record.transcript is not None
-    assert len(record.transcript.transactions) == 8 + 4 + 1
+    assert len(record.transcript.transactions) == 5 + 4 + 1
 
 
 def test_certificates_are_the_authority_s_and_its_key_lies_apart(founded: tuple[Experiment, Consortium]) -> None:

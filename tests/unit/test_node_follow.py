@@ -47,7 +47,8 @@ def watched(monkeypatch: pytest.MonkeyPatch, lied: int | None) -> tuple[Finding 
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(chain, name))
     monkeypatch.setattr(_watch, "steward_fault", lambda *_: None)
-    monkeypatch.setattr(_watch, "_digests_under", lambda *_: [bytes([place]) * 32 for place in range(EACH)])
+    monkeypatch.setattr(_watch, "digests_under", lambda *_: [bytes([place]) * 32 for place in range(EACH)])
+    monkeypatch.setattr(_watch, "unlinked", lambda *_: None)
     run: Any = SimpleNamespace(
         url="", deployment=SimpleNamespace(settlement=b"", block=0), rounds=range(ROUNDS), evidence=None, site=None
     )

@@ -287,7 +287,7 @@ def header_of(claim: Claim, admitted: tuple[bytes, ...], failed: tuple[bytes, ..
     beacon, seats = bytes(48), bytes(2 * len(terms.seats))
     header = frame_fields(
         "header", terms.task, terms.round, b"bounded", nothing, sha256(close).digest(), b"invalid", b"", nothing,
-        nothing, b"", beacon, seats, b"", b"".join(failed),
+        nothing, b"", beacon, seats, b"", b"".join(failed), nothing, nothing,
     )  # fmt: skip
     return header, close
 
