@@ -129,7 +129,7 @@ def test_every_lie_is_found_and_paid_for(node: str, tmp_path: Path, seed: int) -
     assert place.run.evidence is not None
     assert stakes(place).count(STAKE // 2) == len(place.run.evidence.votes[LIED_ROUND].voters)
     at_machine = sum(line.startswith("  choose") for line in place.said)
-    assert at_machine == (0 if lie.name == "model step" else room.court.terms.levels)
+    assert at_machine == room.court.terms.levels
     # what was honest stands
     kept = place.run.headers[LIED_ROUND - 1]
     assert any(f"rounds 0 to {LIED_ROUND - 1}, model {kept.model.hex()[:16]}" in line for line in place.said)
