@@ -138,7 +138,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def logs_of_libraries() -> Iterator[None]:
     """A node that runs in this process takes over what libraries log, to a stream that is closed with its test."""
     yield
-    for name in ("uvicorn", "asyncio"):
+    for name in ("uvicorn", "asyncio", "collegium"):
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
 
