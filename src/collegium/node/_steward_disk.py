@@ -6,7 +6,6 @@ seen, never with a second one, and what it committed to can still be told a roun
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from collegium.errors import CollegiumError
 from collegium.incentives import ModelScore, record_digest
 
-from ._events import WorldError
+from ._role_disk import open_database
 
 __all__ = ["SecondRecordError", "StewardDisk", "StewardDiskError"]
 
@@ -47,22 +46,7 @@ class StewardDisk:
             WorldError: the disk refuses.
             StewardDiskError: it is no journal, or another process has it open.
         """
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = folder / NAME
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-            database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
-            database.execute("PRAGMA locking_mode=EXCLUSIVE")
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=FULL")
-            database.execute(_TABLE)
-        except OSError as error:
-            raise WorldError(f"{folder}: {error.strerror}; expected a folder for the steward's journal") from error
-        except sqlite3.OperationalError as error:
-            raise StewardDiskError(f"{folder / NAME}: {error}; does another process use it?") from error
-        except sqlite3.DatabaseError as error:
-            raise StewardDiskError(f"{folder / NAME} is no journal: {error}") from error
-        return cls(database)
+        return cls(open_database(folder, NAME, _TABLE, "steward", StewardDiskError))
 
     def close(self) -> None:
         """Let another process have the folder."""

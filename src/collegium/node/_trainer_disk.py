@@ -10,7 +10,6 @@ The seeds of encodings lie here too; the file is its owner's alone (mode 0600).
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from pathlib import Path
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
-from ._events import WorldError
 from ._proofs import SEED_BYTES, DataPack, RegistrationRecord
+from ._role_disk import open_database
 from ._trainer import TrainerJournal
 
 __all__ = ["SecondReportError", "TrainerDisk", "TrainerDiskError"]
@@ -55,22 +54,7 @@ class TrainerDisk:
             WorldError: the disk refuses.
             TrainerDiskError: another process has it open.
         """
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = folder / NAME
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-            database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
-            database.execute("PRAGMA locking_mode=EXCLUSIVE")
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=FULL")
-            database.executescript(_TABLES)
-        except OSError as error:
-            raise WorldError(f"{folder}: {error.strerror}; expected a folder for the trainer's journal") from error
-        except sqlite3.OperationalError as error:
-            raise TrainerDiskError(f"{folder / NAME}: {error}; does another process use it?") from error
-        except sqlite3.DatabaseError as error:
-            raise TrainerDiskError(f"{folder / NAME} is no journal: {error}") from error
-        return cls(database)
+        return cls(open_database(folder, NAME, _TABLES, "trainer", TrainerDiskError))
 
     def close(self) -> None:
         """Let another process have the folder."""
