@@ -6,8 +6,9 @@ Blocks come from validators that need not be trusted: `OrderWalk` believes what 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -15,7 +16,7 @@ from ._client import DisagreementError, FinalHeader, NobodyAnsweredError, Valida
 from ._client_line import GatewayAnswerError, GatewayRefusedError, GatewayUnreachableError
 from ._epochs import FinalRound, OrderWalk
 
-__all__ = ["FinalWalk", "Pause", "patiently"]
+__all__ = ["FinalWalk", "Pause", "next_header", "patiently", "round_after"]
 
 T = TypeVar("T")
 PAUSE_S_FIRST: Final = 0.5
@@ -51,6 +52,27 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
             return await ask()
         except UNANSWERED:
             await pause.wait()
+
+
+def round_after(header: FinalHeader | None) -> int:
+    """Return the round that a final header opens; 0 where there is none yet."""
+    return 0 if header is None else header.certified.header.round + 1
+
+
+async def next_header(
+    client: ValidatorClient, header: FinalHeader | None, meanwhile: Coroutine[object, object, None]
+) -> FinalHeader:
+    """Return a final header after this one, and do something until there is one."""
+    doing = asyncio.ensure_future(meanwhile)
+    try:
+        found = None
+        while found is None:
+            found = await patiently(lambda: client.latest(header, WAIT_S))
+    finally:
+        doing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await doing
+    return found
 
 
 @dataclass(eq=False)

@@ -7,7 +7,6 @@ What it measures is the model of a header that is proved final, whoever told it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ._consortium import load_steward, read_genesis
 from ._desk import Verdict
 from ._epochs import epochs_of
 from ._experiment import experiment_from_bytes, require_for_processes
-from ._final_walk import WAIT_S, patiently
+from ._final_walk import next_header, patiently, round_after
 from ._network_settings import StewardSettings
 from ._process import first_to_end, open_log, stop_signal
 from ._setup import build_trainers_task
@@ -89,8 +88,8 @@ class StewardProcess:
     async def measure(self) -> None:
         """Send a record in every round of training that is still to come."""
         header = await patiently(self.client.latest)
-        self.log.info("ready", round=_number(header))
-        while _number(header) <= self.rounds:
+        self.log.info("ready", round=round_after(header))
+        while round_after(header) <= self.rounds:
             header = await self._round(header)
         self.log.info("finished")
 
@@ -102,19 +101,9 @@ class StewardProcess:
 
     async def _round(self, header: FinalHeader | None) -> FinalHeader:
         """Send the record of the round after a final header; return the next final one."""
-        number, bringing, taken = _number(header), None, set[int]()
+        number, taken = round_after(header), set[int]()
         data = None if header is None else await self._record(header)
-        if data is not None:
-            bringing = asyncio.ensure_future(self._bring(number, data, taken))
-        try:
-            found = None
-            while found is None:
-                found = await patiently(lambda: self.client.latest(header, WAIT_S))
-        finally:
-            if bringing is not None:
-                bringing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await bringing
+        found = await next_header(self.client, header, self._bring(number, data, taken))
         if data is not None and not taken:
             self.log.warning("record_late", round=number)
         await self._compute(lambda: self.disk.forget(number))
@@ -122,7 +111,7 @@ class StewardProcess:
 
     async def _record(self, header: FinalHeader) -> bytes | None:
         """Return the record of the round after a header, which is on disk by then; None where rows say nothing."""
-        number = _number(header)
+        number = round_after(header)
         await patiently(lambda: self.client.epoch_after(header))  # whose members the record goes to
         known = await self._compute(lambda: self.disk.record(number))
         if known is not None:
@@ -136,8 +125,10 @@ class StewardProcess:
         await self._compute(lambda: self.disk.keep(number, data, self.steward.told[number]))
         return data
 
-    async def _bring(self, number: int, data: bytes, taken: set[int]) -> None:
+    async def _bring(self, number: int, data: bytes | None, taken: set[int]) -> None:
         """Bring a record to every member of the epoch while its round lasts; it is sent when a quorum has taken it."""
+        if data is None:
+            return
         quorum = self.client.epochs.of_round(number).epoch_set.quorum
 
         def told(validator: int, verdict: Verdict | CollegiumError) -> None:
@@ -156,8 +147,3 @@ class StewardProcess:
     async def _compute(self, work: Callable[[], T]) -> T:
         """Run something in the steward's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, work)
-
-
-def _number(header: FinalHeader | None) -> int:
-    """Return the round that a final header opens; 0 where there is none yet."""
-    return 0 if header is None else header.certified.header.round + 1

@@ -7,7 +7,6 @@ proved final, whoever told it. docs/spec/processes.md says what is on disk when.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +29,7 @@ from ._desk import Verdict
 from ._epochs import epochs_of
 from ._experiment import Experiment, experiment_from_bytes, require_for_processes
 from ._figures import FIGURES, RoundFigures, append_figures
-from ._final_walk import WAIT_S, patiently
+from ._final_walk import next_header, patiently, round_after
 from ._genesis import Genesis, first_terms
 from ._network_settings import TrainerSettings
 from ._play import TrainersBench
@@ -111,8 +110,8 @@ class TrainerProcess:
     async def train(self) -> None:
         """Take part in every round that is still to come."""
         header = await patiently(self.client.latest)
-        self.log.info("ready", round=_number(header))
-        while _number(header) <= self.experiment.task.rounds:
+        self.log.info("ready", round=round_after(header))
+        while round_after(header) <= self.experiment.task.rounds:
             header = await self._round(header)
         self.log.info("finished")
 
@@ -124,22 +123,14 @@ class TrainerProcess:
 
     async def _round(self, header: FinalHeader | None) -> FinalHeader:
         """Take part in the round after a final header, or in a later one that has begun; return the next final one."""
-        number = _number(header)
+        number = round_after(header)
         data, signed = await self._compute(lambda: (self.disk.upload(number), self.disk.reported(number)))
         if signed is None:
             header, data = await self._report(header)
-            number = _number(header)
+            number = round_after(header)
         else:
             await self._epoch_set(header)  # whose members the upload goes to; to make one asks for it as well
-        handing_in = asyncio.ensure_future(self._hand_in(number, data or b""))
-        try:
-            found = None
-            while found is None:
-                found = await patiently(lambda: self.client.latest(header, WAIT_S))
-        finally:
-            handing_in.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await handing_in
+        found = await next_header(self.client, header, self._hand_in(number, data or b""))
         await self._compute(lambda: self.disk.forget_upload(number))
         return found
 
@@ -191,10 +182,10 @@ class TrainerProcess:
     async def _newest(self, header: FinalHeader | None) -> tuple[FinalHeader | None, int]:
         """Return the newest final header if its round is one to report in, and by how many rounds it is newer."""
         newest = await patiently(self.client.latest)
-        late = _number(newest) - _number(header)
-        if late <= 0 or _number(newest) > self.experiment.task.rounds:
+        late = round_after(newest) - round_after(header)
+        if late <= 0 or round_after(newest) > self.experiment.task.rounds:
             return header, 0
-        signed = await self._compute(lambda: self.disk.reported(_number(newest)))
+        signed = await self._compute(lambda: self.disk.reported(round_after(newest)))
         return (newest, late) if signed is None else (header, 0)
 
     def _learn(self, terms: RoundTerms, model: bytes) -> tuple[npt.NDArray[np.int64], float]:
@@ -255,11 +246,6 @@ def may_report(task: LearningTask, terms: RoundTerms, model: bytes, trainer: byt
     """Tell whether a trainer may report in a round: where stewards' scores draw some, it is one of them."""
     entry = None if task.quality is None else task.quality.entry(terms.round, model, terms.beacon)
     return entry is None or trainer in entry.weights
-
-
-def _number(header: FinalHeader | None) -> int:
-    """Return the round that a final header opens; 0 where there is none yet."""
-    return 0 if header is None else header.certified.header.round + 1
 
 
 def _name_of(address: bytes, genesis: Genesis) -> str:
