@@ -19,7 +19,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +36,7 @@ CROWDS = ((3, 1), (5, 1), (5, 2), (7, 3))
 ROUNDS, RUNS = 10, 5
 
 Integers = npt.NDArray[np.int64]
+Made = TypeVar("Made")
 
 
 def founded(stewards: int, seed: int, *, proved: bool = False) -> Federation:
@@ -86,10 +89,11 @@ def collude(stewards: int, liars: int, seeds: int) -> str:
     )
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], Made]) -> tuple[float, Made]:
+    """Return how many seconds it took, and what came of it."""
     began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    made = work()
+    return time.perf_counter() - began, made
 
 
 def prove() -> str:
@@ -100,12 +104,12 @@ def prove() -> str:
         task, steward = federation.task, federation.stewards[0]
         updates = [task.update(0, b"", trainer.rows, bytes(32)) for trainer in federation.trainers]
         model = task.step(0, b"", np.sum(updates, axis=0))
-        first.append(timed(lambda: steward.record(task, 1, model)))  # noqa: B023 - called at once
-        later.append(timed(lambda: steward.record(task, 2, model)))  # noqa: B023
-        record = steward.record(task, 2, model)
+        first.append(timed(partial(steward.record, task, 1, model))[0])
+        seconds, record = timed(partial(steward.record, task, 2, model))
+        later.append(seconds)
         quality = task.quality
         assert quality is not None
-        checked.append(timed(lambda: quality.check_record(2, model, [], record)))  # noqa: B023
+        checked.append(timed(partial(quality.check_record, 2, model, [], record))[0])
         lengths |= {len(split_steward_record(record)[1])}
     rows = len(steward.shards[0])
     return (

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from _relay_stage import (
 from collegium.apps._network_cli import _plan_line
 from collegium.crypto import encode_certificate, make_certificate
 from collegium.node import _base_chain as base_chain
-from collegium.node import _chain_check, _relayer_process
+from collegium.node import _relayer_process
 from collegium.node._base_chain import (
     HOME,
     BaseChain,
@@ -49,7 +48,7 @@ from collegium.node._experiment import ChainSettings
 from collegium.node._relay_plan import RelayPlan, plans_of
 from collegium.node._relayer_process import METRICS, DueStep, Follower, RelayerProcess, follower_folder
 from collegium.node._telemetry import logger
-from collegium.settlement import ChainUnreachableError, GasPolicy, Role, read_member, verify_replay
+from collegium.settlement import ChainUnreachableError, GasPolicy, Role, read_member
 
 pytestmark = pytest.mark.slow
 
@@ -79,14 +78,6 @@ STEPS = (
 
 
 # ------------------------------------------------------------------------------------------------ the record
-
-
-@pytest.fixture(scope="module", autouse=True)
-def replayed_once() -> Iterator[None]:
-    """Execute each transcript once: forgeries leave most of them as they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_chain_check, "verify_replay", cache(verify_replay))
-        yield
 
 
 @pytest.fixture(scope="module")

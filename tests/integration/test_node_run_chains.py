@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _run_stage import Copy, PlayedRun, check, play, write_experiment
@@ -31,7 +32,7 @@ from collegium.node._registries import (
     registries_by_round,
 )
 from collegium.node._work_terms import court_rules
-from collegium.settlement import ChainUnreachableError, EmbeddedChain, Role, read_member, verify_replay
+from collegium.settlement import ChainUnreachableError, EmbeddedChain, Role, read_member
 
 pytestmark = pytest.mark.slow
 
@@ -47,26 +48,15 @@ CHAINS = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def replayed_once() -> Iterator[None]:
-    """Execute each transcript once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_chain_check, "verify_replay", once)
-        yield
-
-
-once = cache(verify_replay)
-
-
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
     """One chain does not answer as rounds 1 and 2 begin."""
     folder, rounds = tmp_path_factory.mktemp("many"), iter(range(ROUNDS + 1))
     now = [0]
 
-    def bring(*arguments: object) -> None:
+    def bring(*arguments: Any) -> None:
         now[0] = next(rounds)
-        real(*arguments)  # type: ignore[arg-type]
+        real(*arguments)
 
     def asked(watched: WatchedChain, known: tuple[RegistryRoot, ...]) -> RegistryRoot | None:
         if watched.chain.chain_id == SILENT and now[0] in (1, 2):
@@ -91,7 +81,7 @@ def chains_of(run: Path) -> dict[int, tuple[EmbeddedChain, ChainRecord]]:
     found = dict[int, tuple[EmbeddedChain, ChainRecord]]()
     for each in (home, *home.followed_by):
         assert each.transcript is not None
-        found[each.transcript.genesis.chain_id] = once(each.transcript), each
+        found[each.transcript.genesis.chain_id] = _chain_check.verify_replay(each.transcript), each
     return found
 
 

@@ -7,13 +7,11 @@ are executed again from the run's record, and their time moved beyond the window
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 from _run_stage import PlayedRun, check, play, write_experiment
 
-from collegium.node import _chain_check
 from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record, enumerate_chains
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._claims import NoRewardsError, PaidRun, claim_dues, load_dues, read_dues
@@ -32,7 +30,6 @@ CHAINS = (
 )
 PAYS = ("[schema]", f"[rewards]\nbudget = {BUDGET}\nclaim_days = 30\n[schema]")
 DAY_S = 24 * 3600
-once = cache(verify_replay)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +50,7 @@ def chain_of(run: PlayedRun, number: int) -> EmbeddedChain:
     return verify_replay(found.transcript)
 
 
-def test_verify_finds_each_chain_founded_as_the_experiment_says(
-    paying: PlayedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_chain_check, "verify_replay", once)
+def test_verify_finds_each_chain_founded_as_the_experiment_says(paying: PlayedRun) -> None:
     verdict = check(paying.path, paying.anchor)
     assert verdict.ok, verdict.failure
     chains = dict(enumerate_chains(record(paying.path)))
@@ -129,9 +123,7 @@ def test_a_chain_with_another_deadline_is_not_the_experiments(paying: PlayedRun)
         reward_plan(experiment, genesis, federation.task),
         experiment.chain.registering(genesis.trainers),
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_chain_check, "verify_replay", once)
-        arguments = (None, genesis.epoch_set, genesis.operator, [], experiment.chain.followers, founded)
-        check_chain(whole, *arguments)
-        with pytest.raises(ChainRecordError, match="chain 1 that follows: rewards may be taken over until"):
-            check_chain(replace(whole, followers=(changed, *others)), *arguments)
+    arguments = (None, genesis.epoch_set, genesis.operator, [], experiment.chain.followers, founded)
+    check_chain(whole, *arguments)
+    with pytest.raises(ChainRecordError, match="chain 1 that follows: rewards may be taken over until"):
+        check_chain(replace(whole, followers=(changed, *others)), *arguments)

@@ -311,13 +311,13 @@ def reward_claim(index: int) -> Callable[[Money], tuple[Any, ...]]:
 
 
 def fee_claim(weight: int) -> Callable[[Money], tuple[Any, ...]]:
-    proof = tuple(header_proof(_leaves("fee", DUES), 0))
+    proof = tuple(header_proof(_leaves(DUES), 0))
     return lambda money: (version(money), 0, DUES[0].account, weight, 1, proof)
 
 
 def fee_register(weight: int) -> Callable[[Money], tuple[Any, ...]]:
     def arguments(money: Money) -> tuple[Any, ...]:
-        fields = (hash_fields("version", 1), bytes(32), _root("fee", DUES), 2, weight)
+        fields = (hash_fields("version", 1), bytes(32), _root(DUES), 2, weight)
         return money.deployment.settlement, *fields, *certified(version(money))
 
     return arguments

@@ -650,7 +650,7 @@ def test_every_contract_fits_into_a_block_and_under_the_limit_of_code(money: Mon
 
 
 def test_garbage_costs_its_sender_little(money: Money) -> None:
-    root = header_root(_leaves("fee", DUES))
+    root = header_root(_leaves(DUES))
     arguments = (money.deployment.settlement, root, bytes(32), root, 3, 1000, 3, b"\xff" * 96)
     call = contract("Fees").call("register", *arguments)
     with pytest.raises(TransactionFailedError) as failure:

@@ -270,7 +270,7 @@ class Walk:
         weight = max(0, sum(due.amount for due in dues) + self.random.choice([0, 0, 0, 7, -7]))
         number = self.random.randrange(len(self.versions) + 1) - 1
         parent, named = (None, bytes(32)) if number < 0 else (number, self.versions[number])
-        model, root = hash_fields("version", len(self.versions)), header_root(_leaves("fee", dues))
+        model, root = hash_fields("version", len(self.versions)), header_root(_leaves(dues))
         place = pay_place(self.chain, self.money.deployment, self.money.site.fees)
         digest = hash_fields("fee-version", *place.fields, model, named, root, len(dues), _word(weight))
         arguments = (self.money.deployment.settlement, model, named, root, len(dues), weight, 3)

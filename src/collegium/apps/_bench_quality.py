@@ -160,8 +160,7 @@ def _worth_deals(size: Size, config: Path) -> list[Deal]:
 def _fewer_hospitals(seed: int, size: Size, config: Path) -> Federation:
     whole = _whole_steps(seed, config)
     chosen = range(0, len(whole.labels), max(len(whole.labels) // size.small_trainers, 1))[: size.small_trainers]
-    rows, labels = [whole.features[place] for place in chosen], [whole.labels[place] for place in chosen]
-    return replace(whole, features=rows, labels=labels)
+    return whole.of(chosen)
 
 
 def _small(seed: int, alpha: float, size: Size) -> Federation:
@@ -232,8 +231,7 @@ def _alone(deal: Deal, share: float, size: Size) -> float:
     for seed in range(size.seeds):
         federation = deal(seed)
         honest = np.flatnonzero(~attackers_of(AttackPlan("zero", share), len(federation.labels), seed)).tolist()
-        rows, labels = [federation.features[i] for i in honest], [federation.labels[i] for i in honest]
-        found.append(theirs(replace(federation, features=rows, labels=labels), None, seed, size.rounds, MEAN).worth)
+        found.append(theirs(federation.of(honest), None, seed, size.rounds, MEAN).worth)
     return median(found)
 
 

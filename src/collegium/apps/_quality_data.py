@@ -7,7 +7,7 @@ the updates is exact again (`_quality_rules`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -74,6 +74,11 @@ class Federation:
     batch: int
     rate: float
     trigger: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def of(self, trainers: Sequence[int]) -> Federation:
+        """Return the federation of these trainers alone."""
+        rows, labels = [self.features[place] for place in trainers], [self.labels[place] for place in trainers]
+        return replace(self, features=rows, labels=labels)
 
     @property
     def inputs(self) -> int:

@@ -299,9 +299,7 @@ class _Outcome:
 
 def _without(federation: Federation, bad: Mask) -> Federation:
     """Return the federation of the honest, whose mean nobody weighs."""
-    honest = np.flatnonzero(~bad).tolist()
-    rows, labels = [federation.features[place] for place in honest], [federation.labels[place] for place in honest]
-    return replace(federation, features=rows, labels=labels, shards=())
+    return replace(federation.of(np.flatnonzero(~bad).tolist()), shards=())
 
 
 def _rows(name: str, case: str, clean: Sequence[_Outcome], found: Sequence[_Outcome], target: float) -> Iterator[Row]:

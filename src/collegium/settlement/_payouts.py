@@ -122,7 +122,7 @@ def pay_place(chain: Chain, deployment: Deployment, paying: bytes) -> PayPlace:
 def fee_version_digest(place: PayPlace, model: Digest, dues: Sequence[Due], parent: Digest = NO_VERSION) -> Digest:
     """Return what the set in office signs for a version, which is the version's number too."""
     weight = sum(due.amount for due in dues)
-    return hash_fields("fee-version", *place.fields, model, parent, _root("fee", dues), len(dues), _word(weight))
+    return hash_fields("fee-version", *place.fields, model, parent, _root(dues), len(dues), _word(weight))
 
 
 def register_version(
@@ -142,7 +142,7 @@ def register_version(
         certificate: the current set's, of `fee_version_digest`.
     """
     weight = sum(due.amount for due in dues)
-    arguments = (deployment.settlement, model, parent, _root("fee", dues), len(dues), weight)
+    arguments = (deployment.settlement, model, parent, _root(dues), len(dues), weight)
     data = contract("Fees").call("register", *arguments, *certificate_arguments(certificate))
     registered = event_of(transact(chain, account, site.fees, data), "Fees", site.fees, "Registered")
     return bytes(registered["id"])
@@ -168,7 +168,7 @@ def claim_fees(
 ) -> Receipt:
     """Have a contributor credited its part of what a version earned since its last claim; any account can."""
     due = dues[index]
-    proof = tuple(header_proof(_leaves("fee", dues), index))
+    proof = tuple(header_proof(_leaves(dues), index))
     arguments = (version, index, due.account, due.amount, due.licence, proof)
     return transact(chain, account, site.fees, contract("Fees").call("claim", *arguments))
 
@@ -184,13 +184,13 @@ def read_version(chain: Chain, site: MoneySite, version: Digest) -> ModelVersion
     return ModelVersion(address_of(settlement), opens_at, model, parent, weight, income, claimed)
 
 
-def _leaves(use: str, dues: Sequence[Due]) -> list[Digest]:
-    return [hash_fields(use, due.account, _word(due.amount), _word(due.licence)) for due in dues]
+def _leaves(dues: Sequence[Due]) -> list[Digest]:
+    return [hash_fields("fee", due.account, _word(due.amount), _word(due.licence)) for due in dues]
 
 
-def _root(use: str, dues: Sequence[Due]) -> Digest:
+def _root(dues: Sequence[Due]) -> Digest:
     """Return the root of a list: the tree is that of a checkpoint's headers."""
-    return header_root(_leaves(use, dues))
+    return header_root(_leaves(dues))
 
 
 def _word(value: int) -> bytes:
