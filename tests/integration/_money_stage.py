@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,7 @@ ROUNDS = 5
 SHARDS = (hash_fields("shard", 0), hash_fields("shard", 1))
 CURATOR = bytes([0xC0]) * 20
 STRANGER = bytes([0xD0]) * 20
+DUES = [Due(ALICE.address, 600, 1), Due(MALLORY.address, 399), Due(STRANGER, 1)]
 
 TERMS = TaskTerms(
     model=hash_fields("model"),
@@ -73,6 +75,16 @@ class Money:
     @property
     def deployment(self) -> Deployment:
         return self.court.deployment
+
+    @contextmanager
+    def undone(self) -> Iterator[Money]:
+        """Leave chain and headers as they were before."""
+        headers = list(self.headers)
+        try:
+            with self.world.undone():
+                yield self
+        finally:
+            self.headers[:] = headers
 
     def settle(self, rounds: int = ROUNDS, dues: Sequence[Due] = (), root: bytes | None = None) -> Checkpoint:
         """Settle rounds, the headers of which say that these lines were earned by then, or have this root."""
@@ -123,11 +135,12 @@ class Money:
         return register_version(self.world.chain, self.site, MALLORY, self.deployment, model, dues, certificate, parent)
 
 
-def header_of(number: int, previous: bytes, rewards: bytes) -> Header:
+def header_of(number: int, previous: bytes, rewards: bytes, task: bytes = TASK) -> Header:
     """Return a header of the task that says this of rewards."""
-    nothing = bytes(32)
-    around = (previous, nothing, "opened", (), nothing, nothing, (), bytes(48), (), ())
-    return Header(TASK, number, "proved", *around, rewards=rewards)  # type: ignore[arg-type]
+    nothing, beacon = bytes(32), bytes(48)
+    return Header(
+        task, number, "proved", previous, nothing, "opened", (), nothing, nothing, (), beacon, (), (), rewards=rewards
+    )
 
 
 def found_money(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from collegium.node import (
     write_manifest,
 )
 from collegium.node import _run as run_module
+from collegium.node._base_chain import ChainRecord, decode_chain_record
 from collegium.settlement import Chain
 
 Columns = dict[str, list[str]]
@@ -141,6 +143,11 @@ class PlayedRun:
         return str(self.summary["anchor"])
 
 
+def chain_record(run: Path) -> ChainRecord:
+    """Return what a run's folder says of its base chain."""
+    return decode_chain_record((run / "chain.json").read_bytes())
+
+
 def play(
     experiment: Path,
     out: Path,
@@ -229,7 +236,7 @@ class Copy:
             file.write_bytes(before)
             manifest.write_bytes(listing)
 
-    def edit(self, name: str, change: Callable[[dict[str, object]], object]) -> None:
+    def edit(self, name: str, change: Callable[[Any], object]) -> None:
         """Change a JSON file as its canonical encoding allows."""
         document = json.loads((self.path / name).read_bytes())
         change(document)

@@ -7,6 +7,7 @@ one bond, and every coin that was put up is paid out or burnt when all is over.
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -218,12 +219,13 @@ class Court(RuleBasedStateMachine):
         self.made: list[MadeMove] = []
         self.begin()
 
+    @abstractmethod
     def begin(self) -> None:
-        raise NotImplementedError
+        """Do what comes first."""
 
+    @abstractmethod
     def look(self) -> list[MadeMove]:
         """Make every move that is due for who is honest."""
-        raise NotImplementedError
 
     def tries(self, act: Callable[[], None], seed: int) -> None:
         """Try something; what the court refuses, or what there is nothing for, was not done."""
@@ -295,8 +297,9 @@ class Court(RuleBasedStateMachine):
                 with suppress(ContractRefusedError):
                     act(one)
 
+    @abstractmethod
     def ends(self) -> None:
-        raise NotImplementedError
+        """Check how it ended."""
 
     def drain(self) -> None:
         """Everybody takes what is theirs: nothing stays, and nothing lacks."""

@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 from _chain_stage import ALICE, MALLORY, embedded, refused
-from _money_stage import ROUNDS, STRANGER, Money, header_of, settled_money
+from _money_stage import DUES, ROUNDS, Money, header_of, settled_money
 
 from collegium.crypto import hash_fields
 from collegium.node import Finding, Player, WatchedRun, WatchPlan, _exposing, _follow, _watch, watch_run
 from collegium.node._exposing import expose_unlinked
-from collegium.settlement import Due, expose_header, read_budget, read_checkpoints, rewards_root
-
-DUES = [Due(ALICE.address, 600, 1), Due(MALLORY.address, 399), Due(STRANGER, 1)]
+from collegium.settlement import expose_header, read_budget, read_checkpoints, rewards_root
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +26,8 @@ def founded() -> Iterator[Money]:
 
 @pytest.fixture
 def money(founded: Money) -> Iterator[Money]:
-    headers = list(founded.headers)
-    with founded.world.undone():
+    with founded.undone():
         yield founded
-    founded.headers[:] = headers
 
 
 def settle_hidden(money: Money) -> int:

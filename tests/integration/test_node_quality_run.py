@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from _run_stage import PROVED, Copy, PlayedRun, check, play, write_experiment
+from _run_stage import PROVED, Copy, PlayedRun, chain_record, check, play, write_experiment
 
 from collegium.aggregation import Report
 from collegium.incentives import NO_SCORE, QualityState, ReportScore, fold_round
@@ -21,7 +21,6 @@ from collegium.node import Event, Message, read_public_record
 from collegium.node import _quality as quality_module
 from collegium.node import _steward as steward_module
 from collegium.node._audit import OBJECT_BYTES_MAX
-from collegium.node._base_chain import decode_chain_record
 from collegium.node._opened_rows import encode_opened_rows
 from collegium.node._quality import ScorePrefix
 from collegium.node._quality_facts import weighed_event
@@ -109,7 +108,7 @@ def test_rounds_pay_by_points_and_whoever_earned_none_gets_nothing(run: PlayedRu
 
 
 def test_the_stewards_rows_and_the_court_are_in_the_terms(run: PlayedRun) -> None:
-    record = decode_chain_record((run.path / "chain.json").read_bytes())
+    record = chain_record(run.path)
     assert record.paying is not None
     assert record.transcript is not None
     assert record.stakes_site is not None
@@ -161,7 +160,7 @@ def test_the_run_verifies_and_changed_rows_of_a_steward_do_not(run: PlayedRun, t
     assert "stewards: 9 records, each proved on the rows that its steward registered" in verdict.checks
 
     copy = Copy.of(run.path, tmp_path / "copy")
-    copy.edit("stewards.json", lambda opened: opened["stewards"][1]["retired"][1].update(salt="A" * 43 + "="))  # type: ignore[index]
+    copy.edit("stewards.json", lambda opened: opened["stewards"][1]["retired"][1].update(salt="A" * 43 + "="))
     assert "are not those that it committed to" in str(copy.relist().failure)
     (copy.path / "stewards.json").unlink()
     assert "stewards.json is missing" in str(copy.relist().failure)

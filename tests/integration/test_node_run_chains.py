@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _run_stage import Copy, PlayedRun, check, play, write_experiment
+from _run_stage import Copy, PlayedRun, chain_record, check, play, write_experiment
 
 from collegium.consensus import Registries, RegistryRoot, is_registries
 from collegium.node import _chain_check, _verify
 from collegium.node import _run as run_module
-from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record
+from collegium.node._base_chain import ChainRecord, ChainRecordError
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._ledger import Segment, decode_segments, encode_segments
 from collegium.node._registries import (
@@ -70,14 +70,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
         return play(write_experiment(folder, CHAINS), folder / "run")
 
 
-def record(run: Path) -> ChainRecord:
-    return decode_chain_record((run / "chain.json").read_bytes())
-
-
 @cache
 def chains_of(run: Path) -> dict[int, tuple[EmbeddedChain, ChainRecord]]:
     """Every chain of a run, executed again."""
-    home = record(run)
+    home = chain_record(run)
     found = dict[int, tuple[EmbeddedChain, ChainRecord]]()
     for each in (home, *home.followed_by):
         assert each.transcript is not None
@@ -142,7 +138,7 @@ def test_a_root_that_an_embedded_chain_never_held_is_named(many: PlayedRun) -> N
             seen=[seen],
         )
         check_chain(
-            record(many.path), None, genesis.epoch_set, genesis.operator, [], experiment.chain.followers, founded
+            chain_record(many.path), None, genesis.epoch_set, genesis.operator, [], experiment.chain.followers, founded
         )
 
     audit(entry)

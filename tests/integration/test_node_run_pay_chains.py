@@ -7,12 +7,11 @@ are executed again from the run's record, and their time moved beyond the window
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from _run_stage import PlayedRun, check, play, write_experiment
+from _run_stage import PlayedRun, chain_record, check, play, write_experiment
 
-from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record, enumerate_chains
+from collegium.node._base_chain import ChainRecordError, enumerate_chains
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._claims import NoRewardsError, PaidRun, claim_dues, load_dues, read_dues
 from collegium.node._rewards import reward_plan
@@ -38,13 +37,9 @@ def paying(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
     return play(write_experiment(folder, CHAINS, PAYS), folder / "run")
 
 
-def record(run: Path) -> ChainRecord:
-    return decode_chain_record((run / "chain.json").read_bytes())
-
-
 def chain_of(run: PlayedRun, number: int) -> EmbeddedChain:
     """The home (0) or a chain that follows, executed again."""
-    whole = record(run.path)
+    whole = chain_record(run.path)
     found = dict(enumerate_chains(whole))[number] if number else whole
     assert found.transcript is not None
     return verify_replay(found.transcript)
@@ -53,7 +48,7 @@ def chain_of(run: PlayedRun, number: int) -> EmbeddedChain:
 def test_verify_finds_each_chain_founded_as_the_experiment_says(paying: PlayedRun) -> None:
     verdict = check(paying.path, paying.anchor)
     assert verdict.ok, verdict.failure
-    chains = dict(enumerate_chains(record(paying.path)))
+    chains = dict(enumerate_chains(chain_record(paying.path)))
     assert [number for number, chain in chains.items() if chain.paying is not None] == list(OWN.values())
 
 
@@ -73,7 +68,7 @@ def test_lines_name_the_chain_of_their_trainers(paying: PlayedRun) -> None:
 
 
 def test_whoever_watches_a_chain_that_follows_finds_its_own_contracts(paying: PlayedRun) -> None:
-    whole, node = record(paying.path), "http://127.0.0.1:1"  # whom nobody asks
+    whole, node = chain_record(paying.path), "http://127.0.0.1:1"  # whom nobody asks
     for number, held in enumerate_chains(whole):
         watched = load_watched(paying.path, node, number)
         assert (watched.deployment, watched.site) == (held.deployment, held.stakes_site)
@@ -111,7 +106,7 @@ def test_each_chain_pays_its_own_trainers_to_the_last_wei_and_once(paying: Playe
 
 
 def test_a_chain_with_another_deadline_is_not_the_experiments(paying: PlayedRun) -> None:
-    whole = record(paying.path)
+    whole = chain_record(paying.path)
     first, *others = whole.followed_by
     assert first.paying is not None
     changed = replace(first, rewards=replace(first.paying, deadline_s=first.paying.deadline_s + 1))

@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import pytest
 from _chain_stage import DEVELOPMENT_KEYS, ask, running_anvil
-from _run_stage import PlayedRun, check, play, write_experiment
+from _run_stage import PlayedRun, chain_record, check, play, write_experiment
 from typer.testing import CliRunner, Result
 
 from collegium.apps.cli import ExitCode, app
 from collegium.crypto import AccountKey, hash_fields
 from collegium.node import _claims, load_watched, read_public_record
-from collegium.node._base_chain import ChainRecord, ChainRecordError, decode_chain_record
+from collegium.node._base_chain import ChainRecord, ChainRecordError
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._claims import claim_dues, load_dues, read_dues
 from collegium.node._ledger import OrderedRound
@@ -54,10 +54,6 @@ PAYS = ("[schema]", f"[rewards]\nbudget = {BUDGET}\nclaim_days = 30\nroyalty = 2
 def paying(tmp_path_factory: pytest.TempPathFactory) -> PlayedRun:
     folder = tmp_path_factory.mktemp("paying")
     return play(write_experiment(folder, *EPOCHS, PAYS), folder / "run")
-
-
-def record(run: Path) -> ChainRecord:
-    return decode_chain_record((run / "chain.json").read_bytes())
 
 
 def test_every_round_of_training_is_paid_in_equal_parts_to_the_last_wei(paying: PlayedRun) -> None:
@@ -124,7 +120,7 @@ def test_what_a_set_sends_along_with_right_headers_keeps_nobody_from_its_pay(
 
 
 def test_what_was_promised_is_on_the_chain_before_anything_was_learned(paying: PlayedRun) -> None:
-    held = record(paying.path)
+    held = chain_record(paying.path)
     assert held.paying is not None
     assert held.transcript is not None
     chain, federation = verify_replay(held.transcript), paying.federation
@@ -141,7 +137,7 @@ def test_what_was_promised_is_on_the_chain_before_anything_was_learned(paying: P
 
 def test_trainers_are_paid_once_the_window_of_each_checkpoint_is_over(paying: PlayedRun) -> None:
     """As the command does it on a node; here on the run's own chain, executed again."""
-    held = record(paying.path)
+    held = chain_record(paying.path)
     assert held.transcript is not None
     chain: EmbeddedChain = verify_replay(held.transcript)
     run, anybody, said = load_dues(paying.path), paying.federation.validators[0].account, list[str]()
@@ -181,7 +177,7 @@ def look(paying: PlayedRun, changed: ChainRecord) -> None:
 def test_a_record_that_leaves_the_rewards_out_or_brings_its_own_is_refused(
     paying: PlayedRun, played: PlayedRun
 ) -> None:
-    held, plain = record(paying.path), record(played.path)
+    held, plain = chain_record(paying.path), chain_record(played.path)
     look(paying, held)
     with pytest.raises(ChainRecordError, match=r"the record names None, expected MoneySite\("):
         look(paying, replace(held, rewards=msgspec.UNSET))
@@ -195,7 +191,7 @@ def test_a_record_that_leaves_the_rewards_out_or_brings_its_own_is_refused(
 
 
 def test_a_deadline_of_ones_own_is_refused(paying: PlayedRun) -> None:
-    held = record(paying.path)
+    held = chain_record(paying.path)
     assert held.paying is not None
     later = replace(held.paying, deadline_s=held.paying.deadline_s + 1)
     with pytest.raises(ChainRecordError, match="rewards may be taken over until 17"):
@@ -281,7 +277,7 @@ def test_on_a_node_the_holder_of_a_licence_and_its_curator_are_paid(
         before = chain.balance(holder.address)
         claimed = invoke(run.path, "--claim")
         assert claimed.exit_code == ExitCode.GOOD, claimed.stderr
-        earned = {name: line.due.amount for line in load_dues(run.path).lines for name in [line.name]}
+        earned = {line.name: line.due.amount for line in load_dues(run.path).lines}
         whole = earned["a/0"]
         assert f"{whole - whole // 4} wei sent to 0x" + holder.address.hex() in claimed.stdout
         assert chain.balance(holder.address) == before + whole - whole // 4  # a quarter is the curator's

@@ -58,6 +58,7 @@ from collegium.settlement import (
     undelegate_stake,
 )
 from collegium.settlement._abi import CONTRACTS
+from collegium.settlement._deployment import checkpoint_arguments
 from collegium.settlement._earnings import _leaves as _lines
 from collegium.settlement._payouts import _leaves, _root
 
@@ -227,9 +228,8 @@ def last_header(money: Money, rewards: bytes | None = None) -> tuple[Any, ...]:
 
 
 def in_place(money: Money, number: int) -> tuple[Any, ...]:
-    (settled,) = read_checkpoints(money.world.chain, money.deployment)[:1]
-    place = money.place(settled, number)
-    return (settled.epoch, settled.first_round, settled.last_round, settled.previous, settled.root), place.siblings
+    settled = read_checkpoints(money.world.chain, money.deployment)[number // ROUNDS]
+    return checkpoint_arguments(settled), money.place(settled, number).siblings
 
 
 def moved(money: Money) -> None:
@@ -240,11 +240,9 @@ def moved(money: Money) -> None:
 
 def exposed(number: int) -> Callable[[Money], tuple[Any, ...]]:
     def arguments(money: Money) -> tuple[Any, ...]:
-        settled = read_checkpoints(money.world.chain, money.deployment)[number // ROUNDS]
-        place = money.place(settled, number)
-        fields = (settled.epoch, settled.first_round, settled.last_round, settled.previous, settled.root)
         before = (money.headers[number - 1].digest, in_place(money, number - 1))
-        return money.deployment.settlement, number, money.headers[number].preimage, (fields, place.siblings), *before
+        shown = (money.headers[number].preimage, in_place(money, number))
+        return money.deployment.settlement, number, *shown, *before
 
     return arguments
 
@@ -525,7 +523,7 @@ def founded(request: pytest.FixtureRequest) -> Iterator[Money]:
 
 @pytest.fixture
 def money(founded: Money) -> Iterator[Money]:
-    with founded.world.undone():
+    with founded.undone():
         yield founded
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from _chain_stage import ALICE, CHAIN_ID, DEPLOYER, MALLORY, STREAM, World, anvil, embedded, pass_time, refused
+from _money_stage import header_of
 
 from collegium.consensus import Header
 from collegium.crypto import BlsSecretKey, Certificate, hash_fields, make_certificate
@@ -295,12 +296,10 @@ LAST = 4
 
 def said(dues: Sequence[Due]) -> tuple[list[Header], Checkpoint]:
     """Five headers, the last of which says what was earned on all chains by then; and their checkpoint."""
-    nothing, headers = bytes(32), list[Header]()
+    headers = list[Header]()
     for number in range(LAST + 1):
         previous = headers[-1].digest if headers else hash_fields("genesis")
-        around = (previous, nothing, "opened", (), nothing, nothing, (), bytes(48), (), ())
-        rewards = rewards_root(dues) if number == LAST else nothing
-        headers.append(Header(TASK, number, "proved", *around, rewards=rewards))  # type: ignore[arg-type]
+        headers.append(header_of(number, previous, rewards_root(dues) if number == LAST else bytes(32), TASK))
     root = header_root([header.digest for header in headers])
     return headers, Checkpoint(TASK, 0, 0, LAST, NO_CHECKPOINT, root)
 

@@ -14,6 +14,7 @@ from _money_stage import (
     CLAIM_S,
     CURATOR,
     DEADLINE_S,
+    DUES,
     ROUND_REWARD,
     ROUNDS,
     SHARDS,
@@ -93,7 +94,6 @@ CODE_BYTES_MAX = 24_576  # EIP-170
 TRANSACTION_GAS_MAX = 16_777_216  # EIP-7825
 ANYBODY = DEPLOYER  # whoever sends a claim, the coin goes where the line says
 ZERO = bytes(32)
-DUES = [Due(ALICE.address, 600, 1), Due(MALLORY.address, 399), Due(STRANGER, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def founded() -> Iterator[Money]:
 
 @pytest.fixture
 def money(founded: Money) -> Iterator[Money]:
-    with founded.world.undone():
+    with founded.undone():
         yield founded
 
 

@@ -26,6 +26,7 @@ from collegium.aggregation import (
 )
 from collegium.aggregation._parameters import COMMITTEE_DOMAIN, KEY_CODE, KEY_ROWS
 from collegium.consensus import Announcement, Close, Header, Held, terms_after, total_bytes
+from collegium.crypto import Digest
 from collegium.learning import CategoryColumn, ModelSpec, NumericColumn, Rows, Rule, Schema, Table, TrainerRows
 from collegium.node import LearningTask
 from collegium.node._audit import open_sum
@@ -73,11 +74,15 @@ class PlayedRound:
     model: bytes
     more: tuple[bytes, ...] = ()  # messages: the opened sum's, for one
 
+    @property
+    def held(self) -> dict[Digest, Held]:
+        """The reports with their ciphertexts, by id."""
+        return {r.id: Held(r, c, b"", b"") for r, c in zip(self.reports, self.ciphertexts, strict=True)}
+
     @cached_property
     def redone(self) -> tuple[str, Any, bytes]:
         """Outcome, opened sum and model as an audit finds them."""
-        held = {r.id: Held(r, c, b"", b"") for r, c in zip(self.reports, self.ciphertexts, strict=True)}
-        return open_sum(LEARNING, self.close, self.terms, held, {s.seat: s for s in self.key_sums}, self.model)
+        return open_sum(LEARNING, self.close, self.terms, self.held, {s.seat: s for s in self.key_sums}, self.model)
 
     @property
     def messages(self) -> tuple[bytes, ...]:

@@ -15,6 +15,7 @@ from collegium.consensus import (
     Certified,
     HeaderProposal,
     HeaderVote,
+    Outcome,
     PaidRefusedError,
     ProposalRefusedError,
     Release,
@@ -131,9 +132,10 @@ def test_rounds_that_do_not_open_earn_nothing_and_reports_without_weight_neither
         name: SimpleNamespace(report=SimpleNamespace(trainer=t)) for name, t in ((b"a", first), (b"b", second))
     }
     models = (b"before", b"after")
-    for outcome in ("skipped", "lost", "invalid"):
-        assert paid_after(PAY, ONE_EACH, close, outcome, held, models) == ONE_EACH  # type: ignore[arg-type]
-        assert paid_after(PAY, b"", close, outcome, held, models) == bytes(48)  # type: ignore[arg-type]
+    unopened: tuple[Outcome, ...] = ("skipped", "lost", "invalid")
+    for outcome in unopened:
+        assert paid_after(PAY, ONE_EACH, close, outcome, held, models) == ONE_EACH
+        assert paid_after(PAY, b"", close, outcome, held, models) == bytes(48)
     assert paid_after(PAY, b"", close, "opened", held, models) == (1).to_bytes(16, "little") + bytes(32)
     assert paid_after(None, b"", close, "opened", held, models) == b""
     assert rewards_of(None, b"") == bytes(32)

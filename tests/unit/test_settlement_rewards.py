@@ -14,7 +14,7 @@ from _works_stage import PlayedRound, played, work_terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collegium.consensus import Header, paid_after
+from collegium.consensus import Header, Outcome, paid_after
 from collegium.incentives import EARNED_MAX, POINTS_MAX, earned_after
 from collegium.node._pay import PayRule
 from collegium.settlement import (
@@ -53,9 +53,14 @@ def program(budget: int = BUDGET, *, scored: bool = False) -> Program:
     return compile_program(work.module, work.parameters)
 
 
+def paid_of(amounts: Sequence[int]) -> bytes:
+    """Return what a header carries of what all have earned."""
+    return b"".join(amount.to_bytes(16, "little") for amount in amounts)
+
+
 def said(header: Header, amounts: Sequence[int]) -> Header:
     """Return a header that says these earnings."""
-    paid = b"".join(amount.to_bytes(16, "little") for amount in amounts)
+    paid = paid_of(amounts)
     return replace(header, paid=paid, rewards=RULE.digest(paid))
 
 
@@ -68,22 +73,20 @@ def judged(found: PlayedRound, made: Program, more: Sequence[bytes] = ()) -> boo
     return run.accepted
 
 
-def after(number: int, before: Sequence[int], now: Sequence[int], outcome: str = "opened") -> PlayedRound:
+def after(number: int, before: Sequence[int], now: Sequence[int], outcome: Outcome = "opened") -> PlayedRound:
     """Return a round whose headers say these earnings before and after it."""
     found = played(number)
     earlier = None if found.before is None else said(found.before, before)
     previous = found.header.previous if earlier is None else earlier.digest
-    header = replace(said(found.header, now), outcome=outcome, previous=previous)  # type: ignore[arg-type]
+    header = replace(said(found.header, now), outcome=outcome, previous=previous)
     return replace(found, before=earlier, header=header)
 
 
-def paid_in(number: int, before: Sequence[int], outcome: str = "opened") -> list[int]:
+def paid_in(number: int, before: Sequence[int], outcome: Outcome = "opened") -> list[int]:
     """Return what validators find that all have earned after a round."""
     found = played(number)
-    held = {report.id: type("Held", (), {"report": report})() for report in found.reports}
-    paid = b"".join(amount.to_bytes(16, "little") for amount in before)
     models = (found.model, found.redone[2])
-    return list(RULE.amounts(paid_after(RULE, paid, found.close, outcome, held, models)))  # type: ignore[arg-type]
+    return list(RULE.amounts(paid_after(RULE, paid_of(before), found.close, outcome, found.held, models)))
 
 
 NOTHING = (0, 0, 0, 0)
@@ -103,7 +106,7 @@ def test_round_0_earns_nothing_and_a_round_of_training_pays_its_budget() -> None
 
 
 @pytest.mark.parametrize("outcome", ["skipped", "lost", "invalid"])
-def test_a_round_that_did_not_open_pays_nothing(outcome: str) -> None:
+def test_a_round_that_did_not_open_pays_nothing(outcome: Outcome) -> None:
     known = (1 << 127, 3, 2, 1)
     assert paid_in(1, known, outcome) == list(known)
     assert judged(after(1, known, known, outcome), program())
@@ -125,7 +128,7 @@ def test_an_amount_that_is_off_by_a_wei_is_rejected_wherever_it_stands() -> None
 
 def test_another_account_chain_or_licence_is_another_line() -> None:
     one = paid_in(1, NOTHING)
-    lines = RULE.lines(b"".join(amount.to_bytes(16, "little") for amount in one))
+    lines = RULE.lines(paid_of(one))
     for change in ({"account": bytes(20)}, {"licence": 6}, {"chain": 1}):
         lie = [replace(lines[0], **change), *lines[1:]]
         assert not judged(after(1, NOTHING, one).claiming(rewards=rewards_root(lie)), program())

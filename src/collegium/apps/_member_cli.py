@@ -21,6 +21,7 @@ CARDS_MAX: Final = 8192
 ExperimentArgument = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The experiment that all agreed on.")]
 HomeOption = Annotated[Path, typer.Option("--home", metavar="DIR", help="This member's own folder: secret.")]
 CardOption = Annotated[Path, typer.Option("--card", metavar="FILE", help="The card to write, for everybody.")]
+SiteOption = Annotated[str | None, typer.Option("--site", help="Only the table's rows of this site.")]
 CardsOption = Annotated[Path, typer.Option("--cards", metavar="DIR", help="Folder of everybody's cards.")]
 RosterOption = Annotated[Path, typer.Option("--roster", metavar="FILE", help="The roster.")]
 
@@ -67,7 +68,7 @@ def join_trainer(
     name: Annotated[str, typer.Option("--name", metavar="SITE/N", help="What everybody calls it, such as north/0.")],
     rows: Annotated[Path, typer.Option("--rows", metavar="FILE", help="Its own table; it never leaves this machine.")],
     card: CardOption,
-    site: Annotated[str | None, typer.Option("--site", help="Only the table's rows of this site.")] = None,
+    site: SiteOption = None,
 ) -> None:
     """Make a trainer's key, copy its rows into its folder, and make its card.
 
@@ -89,7 +90,7 @@ def join_steward(
     home: HomeOption,
     rows: Annotated[Path, typer.Option("--rows", metavar="FILE", help="Its hidden table, which no trainer has.")],
     card: CardOption,
-    site: Annotated[str | None, typer.Option("--site", help="Only the table's rows of this site.")] = None,
+    site: SiteOption = None,
 ) -> None:
     """Make a steward's keys, copy its hidden rows into its folder, and make its card, which binds it to them.
 
@@ -111,7 +112,7 @@ def join_operator(
     home: HomeOption,
     rows: Annotated[Path, typer.Option("--rows", metavar="FILE", help="The evaluator's test rows.")],
     card: CardOption,
-    site: Annotated[str | None, typer.Option("--site", help="Only the table's rows of this site.")] = None,
+    site: SiteOption = None,
 ) -> None:
     """Make the key of who runs evaluator and relayer, copy the test rows, and make its card.
 

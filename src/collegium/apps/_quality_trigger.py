@@ -274,26 +274,28 @@ def _in_direction(federation: Federation, seed: int, rounds: int) -> Rounds:
     return played.play(rounds)
 
 
-def _rows(name: str, case: str, found: list[_Outcome]) -> Iterator[Row]:
-    after = Spread.of([outcome.after for outcome in found])
-    before = Spread.of([outcome.before for outcome in found])
-    row = spread_row(f"triggers: success, {name}", case, after, before, 1, "of the trigger, beside without the watch")
-    yield with_target(row, after.greatest, SUCCESS_MOST)
-    lost = max(outcome.worth_before - outcome.worth_after for outcome in found)
-    worth = Spread.of([outcome.worth_after for outcome in found])
-    row = spread_row(f"triggers: worth, {name}", case, worth, None, 1, f"with the watch, loses {lost:.3f} at most,")
+def _tried(
+    name: str, case: str, found: list[_Outcome], tried: list[tuple[float, float]], beside: str, by: str = ""
+) -> Iterator[Row]:
+    """Yield how often the trigger works and what the model is worth, (success, worth), against rounds as they are."""
+    before, success_ = Spread.of([outcome.before for outcome in found]), Spread.of([pair[0] for pair in tried])
+    row = spread_row(f"triggers: success, {name}", case, success_, before, 1, beside)
+    yield with_target(row, success_.greatest, SUCCESS_MOST)
+    lost = max(outcome.worth_before - worth for outcome, (_, worth) in zip(found, tried, strict=True))
+    worths = Spread.of([pair[1] for pair in tried])
+    row = spread_row(f"triggers: worth, {name}", case, worths, None, 1, f"{by}loses {lost:.3f} at most,")
     yield with_target(row | {"lost": lost}, round(lost, 4), LOST_MOST)
+
+
+def _rows(name: str, case: str, found: list[_Outcome]) -> Iterator[Row]:
+    watched = [(outcome.after, outcome.worth_after) for outcome in found]
+    yield from _tried(name, case, found, watched, "of the trigger, beside without the watch", "with the watch, ")
     caught = float(np.mean([outcome.caught for outcome in found]))
     yield figure_row(f"triggers: attackers quarantined, {name}", case, caught, None, f"mean of {len(found)} runs")
     wrongly = float(np.mean([outcome.wrongly for outcome in found]))
     row = figure_row(f"triggers: honest quarantined, {name}", case, wrongly, None, f"mean of {len(found)} runs")
     yield with_target(row, wrongly, WRONGLY_MOST)
-    directed = Spread.of([outcome.directed for outcome in found])
-    row = spread_row(f"triggers: success, {name}, in the direction", case, directed, before, 1, "beside without it")
-    yield with_target(row, directed.greatest, SUCCESS_MOST)
-    lost = max(outcome.worth_before - outcome.worth_directed for outcome in found)
-    worth = Spread.of([outcome.worth_directed for outcome in found])
-    row = spread_row(f"triggers: worth, {name}, in the direction", case, worth, None, 1, f"loses {lost:.3f} at most,")
-    yield with_target(row | {"lost": lost}, round(lost, 4), LOST_MOST)
+    directed = [(outcome.directed, outcome.worth_directed) for outcome in found]
+    yield from _tried(f"{name}, in the direction", case, found, directed, "beside without it")
     pay = Spread.of([outcome.pay for outcome in found])
     yield spread_row(f"triggers: pay, {name}, in the direction", case, pay, None, 1, "of an honest trainer's")
