@@ -24,14 +24,13 @@ from collegium.consensus import NotInCohortError, Withdrawals, decode_payload, i
 from collegium.crypto import AccountKey, hash_fields, load_keys, make_certificate
 from collegium.errors import CollegiumError
 from collegium.lineage import Influence, Lineage
-from collegium.node import Event, decode_licence
+from collegium.node import Event, PlayedRound, decode_licence
 from collegium.node import RoundFinished as Told
 from collegium.node import _run as run_module
 from collegium.node import _verify as verify_module
 from collegium.node._consents import ConsentMissingError, check_licences
 from collegium.node._experiment import load_experiment
 from collegium.node._ledger import decode_segments, encode_segments
-from collegium.node._play import PlayedRound
 from collegium.settlement import (
     CuratorShare,
     Deployment,

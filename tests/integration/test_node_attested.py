@@ -19,7 +19,7 @@ from _proofs_quotes_hardware import DAY_S, ROUND_TIME, Amd
 from typer.testing import CliRunner
 
 from collegium.apps.cli import app
-from collegium.consensus import FailingProof, verify_proof_evidence
+from collegium.consensus import FailingProof, proof_key, verify_proof_evidence
 from collegium.errors import CollegiumError
 from collegium.lineage import Lineage
 from collegium.node import Attest, LearningTask, NoQuoteSourceError, QuoteCommandError, QuoteDemand, SharedWork
@@ -298,7 +298,7 @@ def test_a_run_whose_validators_all_vouch_for_a_false_quote_does_not_verify(
 ) -> None:
     def believe(work: SharedWork, task: Any, terms: Any, model: Any, reports: Any, workers: Any) -> list[float]:
         for held in reports:
-            work.put(playing.proof_key(terms, held.report), None, None, 1.0)
+            work.put(proof_key(terms, held.report), None, None, 1.0)
         return [1.0]
 
     monkeypatch.setattr(LearningTask, "attest", spoiling(lambda b: quote(OTHER_GUEST, b)))

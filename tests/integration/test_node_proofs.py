@@ -32,6 +32,7 @@ from collegium.consensus import (
     FailingProof,
     Registered,
     check_registration,
+    proof_key,
     verify_proof_evidence,
 )
 from collegium.consensus import _round_rules as rules_module
@@ -372,7 +373,7 @@ def test_a_run_whose_validators_all_vouch_for_a_failing_proof_does_not_verify(
 ) -> None:
     def believe(work: SharedWork, task: Any, terms: Any, model: Any, reports: Any, workers: Any) -> list[float]:
         for held in reports:
-            work.put(playing.proof_key(terms, held.report), None, None, 1.0)
+            work.put(proof_key(terms, held.report), None, None, 1.0)
         return [1.0]
 
     in_this_process(monkeypatch)

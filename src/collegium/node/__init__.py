@@ -133,7 +133,7 @@ from ._offers import (
 from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_context, load_owner_rows, load_statistics
 from ._peers import PeerLimits, Peers
 from ._penalties import bring_charges, convict_signers, tell_standing
-from ._play import PlayedRound, play_round
+from ._play import play_round
 from ._privacy import PrivacyMissingError, PrivacySettings, PrivacyTerms, epsilon_of, noise_for, privacy_terms
 from ._public_work import PublicRecord, read_public_record
 from ._quality_settings import QualitySettings
@@ -174,6 +174,7 @@ from ._registration import (
 )
 from ._relay_plan import RelayPlan, plan_relay
 from ._roles import preload_roles, run_role
+from ._round_watch import PlayedRound
 from ._run import RunRefusedError, run_experiment
 from ._setup import Federation, TaskTooLargeError, read_data, set_up
 from ._status import StatusError, ValidatorStatus, network_status, trainers_status

@@ -32,8 +32,8 @@ from ._events import Event
 from ._ledger import LedgerError, OrderedRound
 from ._network import SharedWork
 from ._opened_rows import Remeasured
-from ._play import verify_ahead
 from ._task import LearningTask
+from ._verify_ahead import verify_ahead
 from ._workers import Workers
 
 __all__ = [

@@ -54,7 +54,7 @@ from ._network import Message, Outgoing
 from ._observer import NOWHERE, Observer
 from ._validator_node import ValidatorNode
 
-__all__ = ["BroughtWithdrawal", "EpochMessage", "EpochNode", "OldEpochUnreadable", "PastEpoch"]
+__all__ = ["BroughtWithdrawal", "EpochMessage", "EpochNode", "OldEpochUnreadable", "PastEpoch", "present"]
 
 AHEAD_EACH_MAX: Final = 64  # messages of the next epoch kept for each member until that epoch begins here
 AHEAD_BYTES_EACH_MAX: Final = 32 << 20  # and so many bytes of them; who drops one asks for what it lacks by then
@@ -510,6 +510,11 @@ class EpochNode:
         terms = terms_after(context.round.agreed, past.opened.epoch_set, past.headers[-1])
         self._old_nodes[epoch], _ = ValidatorNode.restore(context, journal, terms, None, {}, now_ms)
         return self._old_nodes[epoch]
+
+
+def present(node: ValidatorNode | EpochNode) -> ValidatorNode:
+    """Return a validator as it is in its present epoch, in which it has a place."""
+    return node.node if isinstance(node, EpochNode) else node
 
 
 def _joined(node: ValidatorNode | Observer, place: int, now_ms: int) -> Iterable[Outgoing]:

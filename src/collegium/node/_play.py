@@ -1,92 +1,52 @@
-"""One round of the protocol, from private rows to a final header, in the order in which it happens.
+"""One round of the protocol, from private rows to a final header, in the order in which it happens. Read this first.
 
-Read this file first. Each step is one call into one room; what the validators do with the messages is
-`collegium.consensus._round`, one function a step, in this same order.
+The steps are those of README.md; behind each stand the rooms that it calls.
+
+    1. begin     the final header before fixed model, rule, seats and beacon            consensus
+    2. learn     run the agreed rule on private rows                                    learning
+    3. mask      hide the update behind a key stream                                    aggregation
+    4. prove     commit to the key, and prove what is masked                            commitment, proofs
+    5. sign      seal to each seat its columns; one message, and the trainer may leave  aggregation, crypto
+    6. admit     check a report's columns and what proves it, sign a receipt            aggregation, proofs
+    7. close     make one set of reports final that a quorum of receipts vouches for    consensus
+    8. release   add the columns of that set, and only now publish their sum            aggregation
+    9. open      decode the sum of keys, unmask the sum of updates, step the model      aggregation, learning
+    10. certify  sign a header that says what became of it, and make that final         consensus, crypto
+
+What a trainer does, 2 to 5, is `TrainersBench`, here and in a trainer's process alike. What validators do, 6 to 10, is
+a state machine, because each step waits for somebody's message: read `collegium.consensus._round`, under these
+headings. What follows a final header is no part of a round: `_run` settles it on a chain, and notes what came of what.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
 from collegium import aggregation
 from collegium.aggregation import Draft, KeyClaim, RoundTerms, Upload
-from collegium.consensus import (
-    Admitted,
-    EpochSet,
-    EvidenceFound,
-    Header,
-    HeaderVote,
-    Held,
-    Refused,
-    Registered,
-    Release,
-    RoundFinished,
-    RoundRecord,
-    check_proof,
-    proof_key,
-    registration_key,
-)
+from collegium.consensus import EpochSet, Held, Registered, RoundRecord
 from collegium.crypto import Digest, Randomness
-from collegium.errors import CollegiumError
 
-from ._epoch_node import EpochMessage, EpochNode
-from ._network import Delivery, Network, SharedWork
+from ._epoch_node import EpochNode, present
+from ._network import Delivery, Network
 from ._played_task import PlayedTask
 from ._proofs import DataPack, SecretDraft
+from ._round_watch import PlayedRound, RoundWatch
 from ._trainer import Trainer
 from ._validator_node import ValidatorNode
+from ._verify_ahead import lasts, verify_ahead
 from ._workers import Done, Workers
 
-__all__ = ["PlayedRound", "TrainersBench", "Watch", "lasts", "play_round", "present", "verify_ahead"]
+__all__ = ["ROUND_LIMIT_MS", "TrainersBench", "play_round"]
 
 ROUND_LIMIT_MS = 600_000  # of virtual time; a healthy round takes about one second
 MEASURED_AHEAD_MS = 250  # by which stewards' records come before reports, whose proofs take longer than a gradient
 TRAINERS_AT_ONCE = 64  # whose drafts are in memory together
-
-
-@dataclass
-class PlayedRound:
-    """What a round left behind, and what it took.
-
-    Attributes:
-        uploads: what was sent, by report id: public parts go into the run's store.
-        header, model: the final header and the model state it names.
-        coordination_ms: last report admitted -> result certified, on the measured clock.
-        finality_ms: last report admitted -> final at a quorum, on the measured clock.
-        cpu_seconds, consensus_cpu_seconds: of trainers and seats; of the seats alone. Seats are charged as if each were
-            its own machine, so what they share in this process counts for every one of them.
-        prove_ms, verify_ms: of one report's proof, the median of all: in the trainer's process, and in a verifier's.
-        registrations: bytes of the registrations that the uploads refer to.
-        refused: named reasons for which validators ignored messages.
-        evidence: what convicts somebody, of whatever kind.
-        votes: for headers of the round, each one validator's own, as they reached whoever gathered them.
-    """
-
-    uploads: dict[Digest, aggregation.Upload]
-    key_sums: dict[Digest, aggregation.KeySum] = field(default_factory=dict)
-    header: Header | None = None
-    model: bytes = b""
-    coordination_ms: float = 0.0
-    finality_ms: float = 0.0
-    cpu_seconds: float = 0.0
-    consensus_cpu_seconds: float = 0.0
-    prove_ms: float | None = None
-    verify_ms: float | None = None
-    registrations: dict[Digest, bytes] = field(default_factory=dict)
-    evidence: list[EvidenceFound] = field(default_factory=list)
-    votes: list[HeaderVote] = field(default_factory=list)
-    refused: list[CollegiumError] = field(default_factory=list)
-
-
-def present(node: ValidatorNode | EpochNode) -> ValidatorNode:
-    """Return a validator as it is in its present epoch, in which it has a place."""
-    return node.node if isinstance(node, EpochNode) else node
 
 
 def play_round(
@@ -104,8 +64,11 @@ def play_round(
     """Play one round until its header is final at every live validator; proofs are made and verified by `workers`.
 
     Args:
-        nodes: the live members of the round's epoch.
-        epoch_set: that epoch's; trained: as a bench takes it; records: the stewards', of this round's model.
+        nodes: the live members of the round's epoch, by place among the candidates; epoch_set: that epoch's.
+        random: of the trainers' keys, noise and proofs.
+        on_report: is told of each report, by its place among them and its trainer's name.
+        trained: as a bench takes it; records: the stewards', of this round's model.
+
     Raises:
         StalledError: no header becomes final within the limit of virtual time.
         CollegiumError: a trainer's data do not fit the task.
@@ -113,14 +76,15 @@ def play_round(
     cpu_began = time.process_time()
     workers = workers or Workers(1)
     network.work.forget(lasts)
-    state = present(next(iter(nodes.values()))).state.round
 
-    # 1. task: the final header before this one fixed the terms; every validator holds the same
+    # 1. the final header before this one fixed model, rule, seats and beacon; every validator holds the same
+    state = present(next(iter(nodes.values()))).state.round
     terms, model = state.terms, state.model
 
-    # measure: what hidden rows say of the model, by which the next round's updates are scored
+    # stewards measure the model on hidden rows meanwhile, by which the next round's updates are scored
     _give(network, nodes, [RoundRecord(terms.round, record) for record in records])
-    # 2.-5. learn, mask and commit, prove, seal and sign: one message, and the trainer may leave
+
+    # 2.-5. learn, mask, commit and prove, seal and sign: one message, and the trainer may leave
     bench = TrainersBench(task, terms, model, state.registered, workers, random, trained=trained or {})
     uploads: dict[Digest, Upload] = {}
     for index, upload in enumerate(bench.uploads(trainers)):
@@ -130,8 +94,8 @@ def play_round(
     verify_ms = verify_ahead(network.work, task, terms, model, bench.held(uploads), workers)
     _give(network, nodes, uploads.values(), MEASURED_AHEAD_MS if records else 0)
 
-    # 6.-11. admit, close, open, step, weigh, certify: the validators' state machines
-    watch, began_compute = _Watch(len(nodes), terms.round), network.compute_ms
+    # 6.-10. admit, close, release, open, certify: the validators' state machines, until the header is final
+    watch, began_compute_ms = RoundWatch(len(nodes), terms.round), network.compute_ms
 
     def over(delivery: Delivery) -> bool:
         node = nodes.get(delivery.participant)  # None: of an epoch that is over, and not of the present one
@@ -140,25 +104,17 @@ def play_round(
     network.run(over, network.now_ms + ROUND_LIMIT_MS)
 
     # what became of it
-    finished = watch.finished[0]
-    final_ms = sorted(watch.final_ms)[epoch_set.quorum - 1]
-    consensus_cpu_seconds = (network.compute_ms - began_compute) / 1e3
-    return PlayedRound(
-        uploads=uploads,
-        key_sums=watch.named(finished.header),
-        header=finished.header,
-        model=finished.model,
-        coordination_ms=watch.certified_ms - watch.admitted_ms,
-        finality_ms=final_ms - watch.admitted_ms,
-        cpu_seconds=trainers_cpu_seconds + consensus_cpu_seconds,
-        consensus_cpu_seconds=consensus_cpu_seconds,
-        prove_ms=median(bench.prove_ms) if bench.prove_ms else None,
-        verify_ms=median(verify_ms) if verify_ms else None,
-        registrations=bench.registrations,
-        evidence=watch.evidence,
-        votes=watch.votes,
-        refused=watch.refused,
+    played = watch.left(
+        epoch_set.quorum,
+        uploads,
+        bench.registrations,
+        trainers_cpu_seconds=trainers_cpu_seconds,
+        consensus_cpu_seconds=(network.compute_ms - began_compute_ms) / 1e3,
+        prove_ms=bench.prove_ms,
+        verify_ms=verify_ms,
     )
+    played.key_sums = {digest: played.key_sums[digest] for _, digest in played.header.key_sums}
+    return played
 
 
 def _give(
@@ -232,132 +188,50 @@ class TrainersBench:
             update, _ = self.trained[trainer.account.address]
         else:
             update = self.task.update(self.terms.round, self.model, trainer.rows, self.terms.beacon)
-        # 3. mask and commit
+        # 3. mask the update, and 4. commit to the key
         return aggregation.begin_upload(self.terms, trainer.account.address, update, self.random)
 
     def _report(self, trainers: list[Trainer], drafts: list[Draft]) -> Iterator[Upload]:
-        number, proofs = self.terms.round, bool(self.task.proof_bytes_max(self.terms.round))
-        packs = [t.journal.use(number) if self.task.registration_bytes_max(number) else None for t in trainers]
-        # 4. prove, or let the hardware speak
-        results = self._proofs(trainers, drafts, packs) if proofs else iter(())
-        for trainer, draft, pack in zip(trainers, drafts, packs, strict=True):
-            proof, claim = b"", None  # type: bytes, KeyClaim | None
-            if proofs:
-                done = next(results)
-                proof, claim = done.result()
-                self.prove_ms.append(done.took_ms)
-                self.cpu_seconds += done.cpu_seconds
-            # 5. seal and sign
-            data = b"" if pack is None else pack.data
-            digest = aggregation.proof_digest(data)
-            _, stale = self.trained.get(trainer.account.address, (None, 0))
-            upload = aggregation.finish_upload(self.terms, draft, trainer.account, proof, claim, digest, stale)
-            self.registrations.update({digest: data} if data else {})
-            known = self.registered.get(trainer.account.address)
-            yield upload if known is not None and known.digest == digest else replace(upload, registration=data)
+        registered = bool(self.task.registration_bytes_max(self.terms.round))
+        packs = [trainer.journal.use(self.terms.round) if registered else None for trainer in trainers]
+        # 4. prove what is masked, or let the hardware speak
+        proofs = self._proofs(trainers, drafts, packs)
+        for trainer, draft, pack, (proof, claim) in zip(trainers, drafts, packs, proofs, strict=True):
+            # 5. seal each seat's columns and sign
+            yield self._seal(trainer, draft, pack, proof, claim)
 
     def _proofs(
         self, trainers: list[Trainer], drafts: list[Draft], packs: Sequence[DataPack | None]
-    ) -> Iterator[Done[tuple[bytes, KeyClaim | None]]]:
-        """Yield each draft's proof with its claim, or its attestation without one."""
+    ) -> Iterator[tuple[bytes, KeyClaim | None]]:
+        """Yield each draft's proof with its claim, its attestation alone, or nothing where none is asked for."""
+        results: Iterator[Done[tuple[bytes, KeyClaim | None]]]
+        if not self.task.proof_bytes_max(self.terms.round):
+            yield from ((b"", None) for _ in drafts)
+            return
         if self.task.level == "attested":
             quoted = ((self.terms, draft, trainer.attest) for trainer, draft in zip(trainers, drafts, strict=True))
-            yield from Workers(1).map(self.task.attest, quoted)  # a source of quotes stays in this process
-            return
-        work = (
-            (self.terms, self.model, SecretDraft.of(draft), trainer.rows.rows, pack, self.random)
-            for trainer, draft, pack in zip(trainers, drafts, packs, strict=True)
-        )
-        yield from self.workers.map(self.task.prove, work)
+            results = Workers(1).map(self.task.attest, quoted)  # a source of quotes stays in this process
+        else:
+            work = (
+                (self.terms, self.model, SecretDraft.of(draft), trainer.rows.rows, pack, self.random)
+                for trainer, draft, pack in zip(trainers, drafts, packs, strict=True)
+            )
+            results = self.workers.map(self.task.prove, work)
+        for done in results:
+            proof = done.result()
+            self.prove_ms.append(done.took_ms)
+            self.cpu_seconds += done.cpu_seconds
+            yield proof
 
-
-def verify_ahead(
-    work: SharedWork, task: PlayedTask, terms: RoundTerms, model: bytes, reports: list[Held], workers: Workers
-) -> list[float]:
-    """Verify registrations and proofs in worker processes; enter into `work` what the validators will ask for.
-
-    Return the milliseconds of each proof. Nothing is decided here: a proof that fails fails where it is asked for.
-    """
-    if not task.proof_bytes_max(terms.round):
-        return []
-    fresh = {registration_key(held.report): held for held in reports if held.registration}
-    fresh = {key: held for key, held in fresh.items() if key not in work.results}
-    arguments = ((held.report.trainer, held.registration) for held in fresh.values())
-    for key, done in zip(fresh, workers.map(task.verify_registration, arguments), strict=True):
-        work.put(key, None, done.refusal, done.took_ms)
-    took = []
-    checks = ((task, terms, model, held) for held in reports)
-    for held, done in zip(reports, workers.map(_verify_proof, checks), strict=True):
-        work.put(proof_key(terms, held.report), None, done.refusal, done.took_ms)
-        took.append(done.took_ms)
-    return took
-
-
-def _verify_proof(task: PlayedTask, terms: RoundTerms, model: bytes, held: Held) -> None:
-    check_proof(SharedWork(), task, terms, model, held, vetted=True)
-
-
-def lasts(key: Hashable) -> bool:
-    """Tell whether shared work is kept for the rounds to come: registrations, which many rounds refer to."""
-    return isinstance(key, tuple) and key[0] == "registration"
-
-
-@dataclass
-class Watch:
-    """Looks over the validators' shoulders and notes when things happened on the measured clock."""
-
-    nodes: int
-    round: int
-    admitted_ms: float = 0.0
-    certified_ms: float = 0.0
-    final_ms: list[float] = field(default_factory=list)
-    finished: list[RoundFinished] = field(default_factory=list)
-    key_sums: dict[Digest, aggregation.KeySum] = field(default_factory=dict)
-    refused: list[CollegiumError] = field(default_factory=list)
-    evidence: list[EvidenceFound] = field(default_factory=list)
-    votes: list[HeaderVote] = field(default_factory=list)
-
-    @property
-    def over(self) -> bool:
-        """Every live validator has the final header."""
-        return len(self.final_ms) == self.nodes
-
-    def heard(self, message: object) -> None:
-        """Keep the key sums that a message publishes, and a vote for a header."""
-        if isinstance(message, Release):
-            self.key_sums.update((key_sum.digest, key_sum) for key_sum in message.key_sums)
-        elif isinstance(message, HeaderVote) and message.round == self.round:
-            self.votes.append(message)
-
-    def noticed(self, at_ms: float, notes: Iterable[object]) -> None:
-        """Take what a validator noticed in a delivery."""
-        for note in notes:
-            match note:
-                case Admitted() if note.round == self.round:
-                    self.admitted_ms = max(self.admitted_ms, at_ms)
-                case RoundFinished() if note.header.round == self.round:
-                    self.finished.append(note)
-                    self.final_ms.append(at_ms)
-                case Refused():
-                    self.refused.append(note.reason)
-                case EvidenceFound():
-                    self.evidence.append(note)
-
-
-class _Watch(Watch):
-    """Over validators that have one committee a round."""
-
-    def saw(self, delivery: Delivery, node: ValidatorNode | EpochNode) -> bool:
-        """Note what a delivery brought about; True when every live validator has the final header."""
-        self.heard(delivery.message.message if isinstance(delivery.message, EpochMessage) else delivery.message)
-        for one in node.nodes if isinstance(node, EpochNode) else (node,):
-            if isinstance(one, ValidatorNode):
-                if one.certified_round == self.round and not self.certified_ms:
-                    self.certified_ms = delivery.measured_ms
-                self.noticed(delivery.measured_ms, one.notes)
-                one.notes.clear()
-        return self.over
-
-    def named(self, header: Header) -> dict[Digest, aggregation.KeySum]:
-        """Return the signed key sums that the header names."""
-        return {digest: self.key_sums[digest] for _, digest in header.key_sums}
+    def _seal(
+        self, trainer: Trainer, draft: Draft, pack: DataPack | None, proof: bytes, claim: KeyClaim | None
+    ) -> Upload:
+        """Return the upload; it brings the registration along until a final close has named that."""
+        account, data = trainer.account, b"" if pack is None else pack.data
+        digest = aggregation.proof_digest(data)
+        _, staleness = self.trained.get(account.address, (None, 0))
+        upload = aggregation.finish_upload(self.terms, draft, account, proof, claim, digest, staleness)
+        if data:
+            self.registrations[digest] = data
+        known = self.registered.get(account.address)
+        return upload if known is not None and known.digest == digest else replace(upload, registration=data)

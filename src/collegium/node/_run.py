@@ -42,7 +42,7 @@ from ._chains import chains_record, found_chains, watched_chains
 from ._checkpoints import last_rounds
 from ._consents import TaskConsents, check_licences, check_own_chains, licence_chains, read_withdrawals
 from ._due_step import replace_file
-from ._epoch_node import EpochNode
+from ._epoch_node import EpochNode, present
 from ._epochs import Epochs, KnownEpoch
 from ._events import (
     CheckpointPosted,
@@ -75,10 +75,11 @@ from ._licence_settings import LicencePlace
 from ._manifest import write_manifest
 from ._opened_rows import encode_opened_rows
 from ._pay import PayRule
-from ._play import PlayedRound, play_round, present
+from ._play import play_round
 from ._quality_facts import add_quality, quality_facts, weighed_event
 from ._registries import certified_record, news_of
 from ._rewards import payee_names, reward_plan
+from ._round_watch import PlayedRound
 from ._setup import Federation, set_up
 from ._sharded_ledger import ShardedRound, assemble_sharded
 from ._sharded_node import ShardedNode
@@ -398,7 +399,7 @@ def _play(
         on_event(Warning_(f"round {number}: {line}"))
     for line in _silence(federation, ordered):
         on_event(Warning_(f"round {number}: {line}"))
-    header = _final(played)
+    header = played.header
     _keep(played, ordered, book, store)
     if federation.experiment.chain.courts:
         _note_evidence(federation, header, played, book)
@@ -573,12 +574,6 @@ def accusations(genesis: Genesis, evidence: Sequence[EvidenceFound]) -> list[str
                     line = f"validator {found.reject.validator} rejected the proof of {trainer}, which verifies"
             lines[line] = None
     return list(lines)
-
-
-def _final(played: PlayedRound) -> Header:
-    if played.header is None:
-        raise RunRefusedError("a round ended without a header")
-    return played.header
 
 
 def _ordered(federation: Federation, book: _Book, epoch: KnownEpoch, member: ValidatorNode | EpochNode) -> OrderedRound:

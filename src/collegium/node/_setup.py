@@ -53,7 +53,7 @@ from collegium.learning import ModelSpec, Rows, Rule, Schema
 from ._attackers import Attackers, spoil_trainers
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
 from ._consents import consents_of
-from ._epoch_node import EpochNode
+from ._epoch_node import EpochNode, present
 from ._epochs import Epochs, epochs_of
 from ._events import Event, Message, Warning_
 from ._experiment import CommitteeSettings, Experiment, experiment_to_bytes
@@ -61,7 +61,6 @@ from ._genesis import Genesis, GenesisError, ValidatorEntry, first_terms
 from ._journal import MemoryJournal
 from ._network import Network, SharedWork
 from ._pay import pay_rule
-from ._play import present
 from ._played_task import PlayedTask
 from ._privacy import privacy_terms
 from ._quality import QualityRule

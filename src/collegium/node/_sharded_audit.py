@@ -50,12 +50,12 @@ from ._events import VerifyProgress
 from ._experiment import CommitteeSettings
 from ._genesis import Genesis
 from ._ledger import ObjectIndex
-from ._play import lasts
 from ._run import STORE
 from ._setup import plan_of
 from ._sharded_ledger import ShardedRound, ShardEnd
 from ._sharded_play import first_shard_terms
 from ._task import EMPTY_STATE, LearningTask
+from ._verify_ahead import lasts
 from ._workers import Workers
 
 __all__ = ["check_sharded_rounds"]

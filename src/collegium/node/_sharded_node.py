@@ -55,7 +55,6 @@ class ShardedNode:
     journal: Journal
     disguise: Callable[[int | None, object], object | None] | None = None
     headers: list[Header] = field(default_factory=list)
-    finished: list[RoundFinished] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     stopped: CollegiumError | None = None
 
@@ -153,12 +152,9 @@ class ShardedNode:
         return sign_checkpoint(self.context.shards.round, self.headers, checkpoint)
 
     def _note(self, effect: object) -> None:
-        """Remember what is neither written nor sent, and how rounds ended."""
+        """Remember what is neither written nor sent."""
         match effect:
-            case RoundFinished():
-                self.headers.append(effect.header)
-                self.finished.append(effect)
-            case RoundPassed():
+            case RoundFinished() | RoundPassed():
                 self.headers.append(effect.header)
                 self.notes.append(effect)
             case Admitted() | Refused() | EvidenceFound() | Ignored() | ShardRelease():

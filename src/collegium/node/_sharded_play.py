@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
-from statistics import median
 
 from collegium.aggregation import Upload
 from collegium.consensus import (
@@ -31,13 +30,15 @@ from collegium.crypto import AccountKey, Digest, Randomness
 from ._experiment import CommitteeSettings
 from ._genesis import Genesis
 from ._journal import MemoryJournal
-from ._network import Delivery, Network, SharedWork
-from ._play import ROUND_LIMIT_MS, PlayedRound, TrainersBench, Watch, lasts, verify_ahead
+from ._network import Network, SharedWork
+from ._play import ROUND_LIMIT_MS, TrainersBench
 from ._played_task import PlayedTask
+from ._round_watch import PlayedRound, RoundWatch
 from ._setup import Roles, false_release, plan_of, surround, view_timeout_ms
 from ._sharded_node import ShardedNode
 from ._task import EMPTY_STATE
 from ._trainer import Trainer
+from ._verify_ahead import lasts, verify_ahead
 from ._workers import Workers
 
 __all__ = ["first_shard_terms", "open_sharded_network", "play_sharded_round"]
@@ -147,48 +148,16 @@ def play_sharded_round(
         uploads |= sent
         cpu_seconds, prove_ms = cpu_seconds + bench.cpu_seconds, prove_ms + bench.prove_ms
     cpu_seconds += time.process_time() - cpu_began
-    # 6.-11. admit, close and open in each shard, merge: the validators' state machines
-    watch = _Watch(len(nodes), terms.round)
-    began_compute = network.compute_ms
+    # 6.-10. admit, close, release and open in each shard, merge and certify: the validators' state machines
+    watch, began_compute_ms = RoundWatch(len(nodes), terms.round), network.compute_ms
     network.run(lambda delivery: watch.saw(delivery, nodes[delivery.participant]), network.now_ms + ROUND_LIMIT_MS)
     # what became of it
-    final_ms = sorted(watch.final_ms)[epoch_set.quorum - 1]
-    consensus_cpu_seconds = (network.compute_ms - began_compute) / 1e3
-    return PlayedRound(
-        uploads=uploads,
-        key_sums=watch.key_sums,
-        header=watch.finished[0].header,
-        model=watch.finished[0].model,
-        coordination_ms=watch.certified_ms - watch.admitted_ms,
-        finality_ms=final_ms - watch.admitted_ms,
-        cpu_seconds=cpu_seconds + consensus_cpu_seconds,
-        consensus_cpu_seconds=consensus_cpu_seconds,
-        prove_ms=median(prove_ms) if prove_ms else None,
-        verify_ms=median(verify_ms) if verify_ms else None,
-        evidence=watch.evidence,
-        refused=watch.refused,
+    return watch.left(
+        epoch_set.quorum,
+        uploads,
+        {},  # data are registered in rounds with one committee only
+        trainers_cpu_seconds=cpu_seconds,
+        consensus_cpu_seconds=(network.compute_ms - began_compute_ms) / 1e3,
+        prove_ms=prove_ms,
+        verify_ms=verify_ms,
     )
-
-
-class _Watch(Watch):
-    """Over validators of shards: a round is certified when somebody knows what became of every shard."""
-
-    def saw(self, delivery: Delivery, node: ShardedNode) -> bool:
-        """Note what a delivery brought about; True when every live validator has the final header."""
-        if isinstance(delivery.message, ShardMessage):
-            self.heard(delivery.message.message)
-        if not self.certified_ms and self._certified(node):
-            self.certified_ms = delivery.measured_ms
-        self.noticed(delivery.measured_ms, (*node.notes, *node.finished))
-        node.notes.clear()
-        node.finished.clear()
-        return self.over
-
-    def _certified(self, node: ShardedNode) -> bool:
-        state = node.state.shards
-        if state.terms.round != self.round:
-            return True
-        known = state.pending
-        return all(
-            standing.over or (shard in known and known[shard].results) for shard, standing in enumerate(state.standings)
-        )

@@ -64,12 +64,12 @@ from ._journal_disk import EpochJournals
 from ._machine import Alarm, Leaves, Machine, Parcel, Sender
 from ._network import Outgoing, SharedWork
 from ._observer import NOWHERE, Observer
-from ._play import lasts
 from ._proof_threads import ProofResults, ProofThreads, Verified
 from ._quality import QualityRule
 from ._round_archive import RoundArchive, leave_behind
 from ._round_spans import step_of
 from ._validator_node import ValidatorNode
+from ._verify_ahead import lasts
 
 __all__ = [
     "FinalRound",

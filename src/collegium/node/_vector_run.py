@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from collegium.crypto import AccountKey, Digest, os_random
 
+from ._epoch_node import present
 from ._events import Event, Message, ReportSubmitted, RoundFinished, RoundStarted
 from ._facts import RoundFacts, round_facts
 from ._genesis import Genesis
 from ._journal import BlockStore
 from ._ledger import OrderedRound, assemble_rounds
 from ._network import Network
-from ._play import PlayedRound, play_round, present
+from ._play import play_round
+from ._round_watch import PlayedRound
 from ._setup import Roles, draw_validators, found, open_network
 from ._trainer import Trainer
 from ._vectors import FloatArray, Quantiser, VectorRows, VectorTask, first_vector_state

@@ -73,7 +73,6 @@ from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decod
 from ._manifest import check_manifest
 from ._opened_rows import OpenedRowsError, Remeasured, decode_opened_rows
 from ._pay import first_difference
-from ._play import lasts
 from ._quality_facts import check_quality
 from ._registries import registries_by_round
 from ._rewards import reward_plan
@@ -100,6 +99,7 @@ from ._sharded_ledger import ShardedRound, sharded_rounds
 from ._statement import Statement, StatementError, check_statement, decode_statement
 from ._task import EMPTY_STATE, LearningTask
 from ._trace import write_lineage
+from ._verify_ahead import lasts
 from ._work_terms import court_rules
 from ._workers import Workers
 
