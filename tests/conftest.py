@@ -42,6 +42,8 @@ gc.set_threshold(10_000)
 
 # Tests share the cores already: starting processes for their small proofs costs seconds and wins nothing.
 os.environ.setdefault("COLLEGIUM_WORKERS", "1")
+# And PyTorch's threads for small layers wait for each other, which takes a core each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
