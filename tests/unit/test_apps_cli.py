@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import collegium
-from collegium.apps import cli
+from collegium.apps import _run_cli
 from collegium.apps.cli import Engine, ExitCode, app, main
 from collegium.errors import CollegiumError
 from collegium.node import Event, Experiment, Message, RoundFinished, Verification, Warning_, WorldError
@@ -359,7 +359,7 @@ def test_a_bug_of_ours_shows_its_traceback_and_is_no_verdict(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(cli, "_verify", fail)
+    monkeypatch.setattr(_run_cli, "_verify", fail)
     assert main(["verify", os.fspath(folder)]) == ExitCode.BUG
     assert "ZeroDivisionError: ours" in capsys.readouterr().err
 

@@ -314,6 +314,8 @@ def _read(path: Path, bytes_max: int) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         reason = getattr(error, "strerror", None) or str(error)
         raise DataFileError(f"{path}: {reason}, expected a file", path=path) from error
-    if not 1 <= len(data) <= bytes_max:
-        raise DataFileError(f"{path} has {len(data)} bytes or more, expected 1 to {bytes_max}", path=path)
+    if not data:
+        raise DataFileError(f"{path} is empty, expected 1 to {bytes_max} bytes", path=path)
+    if len(data) > bytes_max:
+        raise DataFileError(f"{path} has more than {bytes_max} bytes, expected 1 to {bytes_max}", path=path)
     return data

@@ -23,12 +23,14 @@ __all__ = [
     "chain_account",
     "empty_folder",
     "exit_codes",
+    "expect_run",
     "print_facts",
     "print_json",
     "print_lines",
 ]
 
 ADDRESS_BYTES: Final = 20
+GENESIS: Final = "genesis.json"
 KEY_VARIABLE: Final = "COLLEGIUM_CHAIN_KEY"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; messages go to standard error.")]
 
@@ -59,7 +61,7 @@ def exit_codes() -> Iterator[None]:
         print_lines("error", _error_lines(error))
         raise typer.Exit(ExitCode.WORLD if isinstance(error, WorldError) else ExitCode.USER) from error
     except (OSError, MemoryError) as error:
-        print_lines("error", [str(error) or type(error).__name__])
+        print_lines("error", [_world_line(error)])
         raise typer.Exit(ExitCode.WORLD) from error
     except KeyboardInterrupt as error:
         print_lines("error", ["interrupted"])
@@ -70,6 +72,13 @@ def _error_lines(error: CollegiumError) -> list[str]:
     """Return an error's lines: one for each of its problems, where it lists some."""
     problems = error.values.get("problems")
     return [str(problem) for problem in problems] if isinstance(problems, tuple) else [str(error)]
+
+
+def _world_line(error: OSError | MemoryError) -> str:
+    """Return what failed: the file and the reason where both are known."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def print_lines(prefix: str, lines: Iterable[str]) -> None:
@@ -124,11 +133,26 @@ def empty_folder(folder: Path) -> Path:
     """Return `folder`, made where it is missing.
 
     Raises:
-        UsageError: something that is no empty folder is in its place.
+        UsageError: something that is no empty folder is in its place, or none can be made there.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file, expected a new or empty folder", path=folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"--out {folder} is not empty, expected a new or empty folder", path=folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder}: {error.strerror}, expected a new or empty folder", path=folder) from error
     return folder
+
+
+def expect_run(folder: Path) -> None:
+    """Check that a folder has what every run begins with.
+
+    Raises:
+        UsageError: it is no folder, or has no genesis.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder, expected the folder of a run", path=folder)
+    if not (folder / GENESIS).is_file():
+        raise UsageError(f"{folder} has no {GENESIS}, expected the folder of a run", path=folder)

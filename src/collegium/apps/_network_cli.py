@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collegium import __version__
-from collegium.apps._exit import ExitCode, JsonOption, empty_folder, exit_codes, print_facts, print_json
+from collegium.apps._engine import engine_of
+from collegium.apps._exit import ExitCode, JsonOption, UsageError, empty_folder, exit_codes, print_facts, print_json
+from collegium.apps._run_cli import print_header, run_folder, show_and_verify, watch_events
 
 if TYPE_CHECKING:
     from collegium.node import Consortium, Experiment, RelayPlan, Role
@@ -55,7 +57,6 @@ def init(
       collegium validator --config consortium/validators/00/config.toml
     """
     with exit_codes():
-        from collegium.apps.cli import watch_events
         from collegium.node import found_consortium, load_experiment
 
         typer.echo(f"collegium {__version__}", err=json)
@@ -108,11 +109,12 @@ def up(
     with exit_codes():
         from collegium.apps._up import UpOptions
         from collegium.apps._up_view import PlainNetwork, network_view
-        from collegium.apps.cli import engine_of, print_header, run_folder, show_and_verify
         from collegium.node import load_experiment
 
         engine = engine_of(context)
         experiment = load_experiment(config)
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UsageError(f"--folder {folder} is a file, expected a consortium's folder or none", path=folder)
         if rounds is not None:
             experiment = replace(experiment, task=replace(experiment.task, rounds=rounds))
         run = run_folder(_slug(experiment)) if out is None else empty_folder(out)

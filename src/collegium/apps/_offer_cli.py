@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from collegium.apps._exit import UsageError, address_in, chain_account, exit_codes
+from collegium.apps._exit import address_in, chain_account, exit_codes, expect_run
 from collegium.apps._printable import printable
 
 __all__ = ["register"]
@@ -51,8 +51,7 @@ def offer(
     with exit_codes():
         from collegium import node
 
-        if not run.is_dir():
-            raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
+        expect_run(run)
         address = None if court is None else address_in("--court", court)
         account = None if dry_run else chain_account("offer")
         watched = node.load_watched(run, url)

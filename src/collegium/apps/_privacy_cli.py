@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def privacy(
-    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="Experiment file with [privacy].")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="An experiment with [privacy].")],
     epsilon: Annotated[
         float | None,
         typer.Option("--epsilon", metavar="E", min=0.001, max=1000, help="Say how much noise stays within E instead."),
@@ -40,9 +40,9 @@ def privacy(
     with exit_codes():
         from collegium.node import epsilon_of, load_experiment, noise_for
 
-        settings = load_experiment(experiment)
+        settings = load_experiment(config)
         if settings.privacy is None:
-            raise UsageError(f"{experiment} has no section [privacy]: its rounds have no noise, and no epsilon holds")
+            raise UsageError(f"{config} has no section [privacy]: its rounds have no noise, and no epsilon holds")
         terms, rounds = settings.privacy, settings.task.rounds
         found: dict[str, Any] = {"rounds": rounds, "delta": float(terms.delta), "honest": terms.honest}
         if epsilon is None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from collegium.apps._exit import JsonOption, UsageError, chain_account, exit_codes, print_json
+from collegium.apps._exit import JsonOption, chain_account, exit_codes, expect_run, print_json
 from collegium.apps._printable import printable
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def rewards(
     with exit_codes():
         from collegium import node
 
-        if not run.is_dir():
-            raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
+        expect_run(run)
         account = chain_account("--claim") if claim else None
         paid, now_s = node.load_dues(run, url, chain), None
         if paid.url is not None or claim:

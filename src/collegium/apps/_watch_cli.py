@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from collegium.apps._exit import ExitCode, UsageError, address_in, chain_account, exit_codes
+from collegium.apps._exit import ExitCode, UsageError, address_in, chain_account, exit_codes, expect_run
 from collegium.apps._printable import printable
 
 __all__ = ["register"]
@@ -66,8 +66,7 @@ def watch(
     with exit_codes():
         from collegium import node
 
-        if not run.is_dir():
-            raise UsageError(f"{run} is no folder, expected the folder of a run", path=run)
+        expect_run(run)
         if demand and not dispute:
             raise UsageError("--demand says what to dispute: it needs --challenge")
         address = None if court is None else address_in("--court", court)
