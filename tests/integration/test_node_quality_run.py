@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from _run_stage import PROVED, Copy, PlayedRun, chain_record, check, play, write_experiment
+from _run_stage import NO_COURTS, PROVED, Copy, PlayedRun, chain_record, check, play, write_experiment
 
 from collegium.aggregation import Report
+from collegium.algebra import P
 from collegium.incentives import NO_SCORE, QualityState, ReportScore, fold_round
 from collegium.lineage import Store
 from collegium.node import Event, Message, read_public_record
@@ -135,6 +136,22 @@ def test_weights_are_those_of_the_fold_of_the_scores_that_the_proofs_show(run: P
     assert again.scores.tolist() == after.scores.tolist()
     assert again.weights.tolist() == after.weights.tolist()
     assert [trainers_of(run, 3)[name]["weight"] for _, name in task.names] == after.weights.tolist()
+
+
+WIDE = ('kind = "logistic"', 'kind = "mlp"\nhidden = [1024]')
+TWO_ROUNDS = ("rounds = 3", "rounds = 2")
+
+
+def test_trainers_of_a_model_with_a_wide_hidden_layer_are_scored_and_their_run_verifies(tmp_path: Path) -> None:
+    experiment = write_experiment(tmp_path, *CHANGES, WIDE, TWO_ROUNDS, NO_COURTS)
+    run = play(experiment, tmp_path / "run")
+    task, direction = run.federation.task, quality(run, 1).direction
+    rule = task.quality
+    assert rule is not None
+    assert rule.parameters * task.update_bound << 18 > P, "an entry of 15 bits for each would have had no room"
+    assert 0 < int(direction @ direction) <= rule.direction_norm**2
+    assert all(entry["score"] is not None for entry in trainers_of(run, 2).values())
+    assert check(run.path).failure is None
 
 
 def _proofs_of_round(run: PlayedRun, number: int) -> list[tuple[bytes, bytes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from math import sqrt
+from math import isqrt, sqrt
 
 import numpy as np
 import pytest
@@ -12,15 +12,18 @@ from _incentives_stage import COLUMNS, address, founders, plain, policies, round
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collegium.algebra import P
 from collegium.incentives import (
     ONE,
     PRECISION_ONE,
     STAKE_MAX,
     WATCHFUL,
+    DirectionError,
     Policy,
     ScoredRound,
     Standing,
     decode_standing,
+    direction_norm_max,
     draw,
     encode_standing,
     join,
@@ -188,6 +191,34 @@ def test_the_unit_of_a_score_is_the_longest_update_along_the_direction(
     assert abs(scale.unit - exact) <= 1 + 1e-9 * exact
     assert scale.shift == 0 or 1 << 15 <= scale.unit < 1 << 16
     assert abs(scale.sigma - float(noise) * scale.unit) <= 0.5 + 1e-9
+
+
+@given(vector=st.integers(1, 30).flatmap(vectors), update_bound=st.integers(1, 1 << 60))
+def test_a_direction_is_as_long_as_scores_have_room_for_and_no_longer(vector: np.ndarray, update_bound: int) -> None:
+    entries = vector.size
+    try:
+        norm_max = direction_norm_max(entries, update_bound, P)
+    except DirectionError:
+        assert 8 * update_bound * (entries + 1) * 17 > P
+        return
+    whole, direction = scoring_direction(vector, None), scoring_direction(vector, None, norm_max=norm_max)
+    largest, norm = int(np.abs(direction).max()), sqrt(float(direction @ direction))
+    assert 8 <= largest <= 1 << 15
+    assert largest & (largest - 1) == 0
+    assert 8 * int(np.abs(direction).sum()) * update_bound < P
+    assert norm <= norm_max
+    assert largest == 1 << 15 or 2 * norm + 4 * isqrt(entries) + 4 > norm_max, "no shorter than it has to be"
+    assert np.abs(direction / largest - whole / (1 << 15)).max() <= 1 / largest
+
+
+def test_a_direction_without_room_for_bits_is_refused() -> None:
+    assert scoring_direction(np.array([3, 4]), None, norm_max=32).tolist() == [12, 16]
+    with pytest.raises(DirectionError, match="of 2 entries may have norm 31, expected 32 at least"):
+        scoring_direction(np.array([3, 4]), None, norm_max=31)
+    longest = P // (8 * 32 * 2)
+    assert direction_norm_max(2, longest, P) == 32
+    with pytest.raises(DirectionError, match="may have norm 31"):
+        direction_norm_max(2, longest + longest // 31, P)
 
 
 # Draws, budgets, the norm bound

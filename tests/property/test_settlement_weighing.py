@@ -234,7 +234,7 @@ entries = st.sampled_from([-(1 << 40), 0, 1, 1 << 40]) | st.integers(-(1 << 20),
 
 
 @st.composite
-def directed(draw: st.DrawFn) -> bytes:
+def directed(draw: st.DrawFn, norm_max: int) -> bytes:
     """A round's records and scores, as a message."""
     length, count = draw(st.integers(1, 8)), draw(st.integers(1, 5))
     row = st.lists(entries, min_size=length, max_size=length).filter(any)
@@ -242,7 +242,7 @@ def directed(draw: st.DrawFn) -> bytes:
     bound = draw(st.integers(1, 1 << 30) | st.sampled_from([1, (1 << 47) - 1, 1 << 47, 1 << 49, (1 << 64) - 1]))
     words, values = [*np.concatenate(made)], list[int]()
     try:
-        direction = scoring_direction(median_direction(made, [1] * count), None)
+        direction = scoring_direction(median_direction(made, [1] * count), None, norm_max=norm_max)
     except DirectionError:
         return packed([length, count, 0, bound, *words, 0])
     words += [1, *direction]
@@ -256,9 +256,11 @@ def directed(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=EXAMPLES)
-@given(round_=directed())
-def test_the_program_finds_the_direction_that_arrays_do(round_: bytes) -> None:
-    noise = ANYTHING | {"NOISE_NUMERATOR": NOISE.numerator, "NOISE_DENOMINATOR": NOISE.denominator}
+@given(norm_max=st.sampled_from([48, 1 << 10, 40_000, 1 << 60]), data=st.data())
+def test_the_program_finds_the_direction_that_arrays_do(norm_max: int, data: st.DataObject) -> None:
+    noise = {"NOISE_NUMERATOR": NOISE.numerator, "NOISE_DENOMINATOR": NOISE.denominator}
+    noise = ANYTHING | noise | {"DIRECTION_NORM_MAX": norm_max}
+    round_ = data.draw(directed(norm_max))
     assert compiled_agrees("directs", noise, round_)
     assert not compiled_agrees("directs", noise, round_[:-1] + bytes([round_[-1] ^ 1]))
 

@@ -111,7 +111,9 @@ def test_what_is_decoded_is_what_was_encoded() -> None:
         (WORDS["weight"], 16),
         (WORDS["weight"], -1),
         (WORDS["score"], (1 << 16) + 1),
-        (WORDS["direction"], 1 << 14),
+        (WORDS["direction"], 3 << 13),
+        (WORDS["direction"], 1 << 16),
+        (WORDS["direction"], 1 << 2),
         (WORDS["direction"], -(1 << 63)),
     ],
 )

@@ -75,6 +75,7 @@ RULE = QualityRule(
     trainers=ACCOUNTS,
     stewards=tuple(steward.account.address for steward in STEWARDS),
     parameters=4,
+    direction_norm=1 << 24,
 )
 TASK = LearningTask(
     task=NAME,
@@ -170,7 +171,7 @@ def test_who_is_locked_out_may_report_and_is_not_waited_for() -> None:
 
 
 def test_the_order_takes_the_longest_record_and_its_proof() -> None:
-    assert RECORD_BYTES_MAX * 16 <= ROUND_RECORD_BYTES_MAX
+    assert RECORD_BYTES_MAX * 4 <= ROUND_RECORD_BYTES_MAX
 
 
 def test_a_state_of_another_task_is_refused() -> None:
@@ -186,11 +187,9 @@ def test_a_state_of_another_task_is_refused() -> None:
 
 
 def test_models_that_records_or_scores_cannot_hold_are_refused() -> None:
-    with pytest.raises(StewardsRefusedError, match="a steward's record about 40000 parameters"):
-        replace(RULE, parameters=40_000)
-    RULE.check_bound(TASK.update_bound)
-    with pytest.raises(StewardsRefusedError, match="scores of 4 parameters"):
-        RULE.check_bound(1 << 44)
+    assert replace(RULE, parameters=131_000).record_lengths.start < RECORD_BYTES_MAX
+    with pytest.raises(StewardsRefusedError, match="a steward's record about 132000 parameters"):
+        replace(RULE, parameters=132_000)
 
 
 # ------------------------------------------------------------------------------------------------ records

@@ -97,7 +97,7 @@ def test_a_site_with_a_licence_is_paid_on_it_and_its_holder_has_the_line() -> No
 
 
 def test_where_there_are_stewards_the_standings_points_are_paid() -> None:
-    quality = QualityRule(TASK, Policy(), Fraction(1, 2), 2, 8, (ANNA, BERT, CARL), (bytes([9]) * 20,), 3)
+    quality = QualityRule(TASK, Policy(), Fraction(1, 2), 2, 8, (ANNA, BERT, CARL), (bytes([9]) * 20,), 3, 1 << 24)
 
     def state(*points: int) -> bytes:
         first = quality.first()

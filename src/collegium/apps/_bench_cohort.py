@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collegium import learning
+from collegium.algebra import P
 from collegium.errors import CollegiumError
 from collegium.incentives import (
     FoldRule,
@@ -22,6 +23,7 @@ from collegium.incentives import (
     ReportScore,
     RoundPlaces,
     StewardRecord,
+    direction_norm_max,
     first_quality_state,
     fold_round,
     normalise_direction,
@@ -139,8 +141,10 @@ class _Game:
         accounts = [bytes(16) + index.to_bytes(4, "big") for index in range(count)]
         stewards = [b"\1" * 16 + index.to_bytes(4, "big") for index in range(settings.count)]
         rows_max = 1 << (max(len(labels) for _, labels in self.trainers) - 1).bit_length()
-        fold = FoldRule(settings.policy, settings.noise, self.experiment.trainers.minimum, rows_max)
         parameters = learning.initial_parameters(self.spec, self.rule, self.generator.bytes(32))
+        norm = direction_norm_max(len(parameters), learning.update_bound(self.spec, self.rule, rows_max), P)
+        minimum = self.experiment.trainers.minimum
+        fold = FoldRule(settings.policy, settings.noise, minimum, rows_max, direction_norm=norm)
         state = first_quality_state(settings.policy, accounts, stewards, len(parameters))
         weight_sum = np.zeros(count, np.int64)
         for number in range(1, self.experiment.task.rounds + 1):

@@ -22,6 +22,7 @@ __all__ = [
     "DIRECTION_BITS",
     "STEWARD_NORM_BITS",
     "ScoreScale",
+    "direction_norm_max",
     "median_direction",
     "normalise_direction",
     "normalise_scores",
@@ -32,6 +33,8 @@ __all__ = [
 
 STEWARD_NORM_BITS: Final = 20
 DIRECTION_BITS: Final = 15  # entries that a score's proof takes (`proofs.DIRECTION_MAX`)
+DIRECTION_BITS_MIN: Final = 3  # what is left of them where updates may be so long that a score needs the room
+NORM_ANY: Final = 1 << 60  # no direction is as long
 ENTRIES_MAX: Final = 1 << 24
 UNIT_BITS: Final = 16
 SHIFT_MAX: Final = 48  # the most that a score's proof takes
@@ -39,6 +42,8 @@ _COEFFICIENT_BITS: Final = 20
 _LEFT_BITS: Final = 40
 _LEFT_MIN: Final = 1 << 29  # of 2^39 or more, where rounding leaves less than 2^21
 _NORM_SLACK: Final = 4  # what a norm of 20 bits, rounded down, is off by
+_NORM_ROOTS: Final = 16  # the least norm that a direction is given, in roots of its length
+_REACHES: Final = 8  # of what <v, x> may be: as much again is y, and noise is up to twice as much
 
 
 def normalise_direction(gradient: Int64Array) -> Int64Array:
@@ -101,14 +106,37 @@ def without_component(direction: Int64Array, aggregate: Int64Array, share: int =
     return (v << _COEFFICIENT_BITS) - coefficient * a
 
 
-def scoring_direction(median: Int64Array, aggregate: Int64Array | None, share: int = ONE) -> Int64Array:
-    """Return the v of a round: the stewards' median less a share of its component along the last aggregate.
+def direction_norm_max(parameters: int, update_bound: int, field_size: int) -> int:
+    """Return how long v may be, so that no score wraps around the field that it is proved in.
 
-    Its largest entry is 2^15.
+    |<v, x>| <= |v| |x| <= R = |v| sqrt(n) b. C may be an eighth above what updates can move, so that a deviation of at
+    most 1/2 makes the noise at most 3.7 x 1.125 R / 2 < 2.1 R, and 2^shift |y| < 3.1 R: 8 R covers all three.
+
+    Args:
+        parameters: n, entries of the model.
+        update_bound: b, the largest magnitude of an update's entry.
+        field_size: of the field.
 
     Raises:
-        DirectionError: next to nothing is left of it, so that rounding would decide, or a vector is refused.
+        DirectionError: v would keep so few bits that rounding decides.
     """
+    longest = field_size // (_REACHES * update_bound * (isqrt(parameters - 1) + 1))
+    _check_norm_max(longest, parameters)
+    return longest
+
+
+def scoring_direction(
+    median: Int64Array, aggregate: Int64Array | None, share: int = ONE, norm_max: int = NORM_ANY
+) -> Int64Array:
+    """Return the v of a round: the stewards' median less a share of its component along the last aggregate.
+
+    Its largest entry is 2^15, or the next lower power of two with which its norm is sure to be below `norm_max`
+    (`direction_norm_max`); that is 2^3 at least.
+
+    Raises:
+        DirectionError: next to nothing is left of it, so that rounding would decide, or a vector or norm is refused.
+    """
+    _check_norm_max(norm_max, median.size)
     left = median
     if aggregate is not None and aggregate.any():
         left = without_component(median, aggregate, share)
@@ -117,7 +145,11 @@ def scoring_direction(median: Int64Array, aggregate: Int64Array | None, share: i
     _check_vector(left, "what is left of the direction")
     left = _with_bits(left, _LEFT_BITS)
     largest = int(np.abs(left).max())
-    return ((left << DIRECTION_BITS) + largest // 2) // largest
+    longest = ((left << DIRECTION_BITS) + largest // 2) // largest
+    norm, room, fewer = isqrt(inner(longest, longest)), norm_max - isqrt(left.size) - 1, 0
+    while norm >> fewer >= room:
+        fewer += 1
+    return ((left << DIRECTION_BITS - fewer) + largest // 2) // largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +188,16 @@ def score_scale(direction: Int64Array, norm_bound: int, noise: Fraction) -> Scor
 def normalise_scores(values: Sequence[int], scale: ScoreScale) -> Int64Array:
     """Return proved scores at 16 fraction bits, floor(2^16 y / unit), cut to [-1, 1]."""
     return np.array([max(-ONE, min(ONE, (value << 16) // scale.unit)) for value in values], np.int64)
+
+
+def _check_norm_max(norm_max: int, entries: int) -> None:
+    least = _NORM_ROOTS * (isqrt(entries) + 1)
+    if norm_max < least:
+        raise DirectionError(
+            f"a direction of {entries} entries may have norm {norm_max}, expected {least} at least",
+            entries=entries,
+            norm_max=norm_max,
+        )
 
 
 def _check_vector(vector: Int64Array, what: str, *, zero: bool = False) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from collegium.crypto import Digest
 
-from ._direction import ScoreScale, inner, median_direction, normalise_scores, score_scale, scoring_direction
+from ._direction import NORM_ANY, ScoreScale, inner, median_direction, normalise_scores, score_scale, scoring_direction
 from ._errors import DirectionError
 from ._fixed import Int64Array, lower_median
 from ._policy import Policy
@@ -53,6 +53,7 @@ class FoldRule:
         weighted_min: how many trainers must have weight; where fewer would, all have the greatest.
         rows_max: the most that a report uses.
         places: of a round, which the beacon draws; 0: all may report.
+        direction_norm: the most that v may have (`direction_norm_max`).
     """
 
     policy: Policy
@@ -60,6 +61,7 @@ class FoldRule:
     weighted_min: int
     rows_max: int
     places: int = 0
+    direction_norm: int = NORM_ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ def _direction(rule: FoldRule, before: QualityState, norm_bound: int, records: S
         return none
     try:
         median = median_direction([entry.record.direction for entry in records], [1] * len(records))
-        direction = scoring_direction(median, None)
+        direction = scoring_direction(median, None, norm_max=rule.direction_norm)
         score_scale(direction, _moved(norm_bound, rule.rows_max), rule.noise)  # no report is longer
     except DirectionError:
         return none

@@ -13,7 +13,7 @@ import numpy as np
 
 from collegium.crypto import ADDRESS_BYTES, DIGEST_BYTES, Digest
 
-from ._direction import DIRECTION_BITS, ENTRIES_MAX
+from ._direction import DIRECTION_BITS, DIRECTION_BITS_MIN, ENTRIES_MAX
 from ._errors import QualityBytesError
 from ._fixed import ONE, Int64Array
 from ._standing import (
@@ -202,9 +202,11 @@ def _check_direction(direction: Int64Array, norm_bound: int) -> None:
     if not direction.any():
         return
     largest = int(np.abs(np.clip(direction, -(1 << 62), 1 << 62)).max())
-    if largest != 1 << DIRECTION_BITS:
+    if largest & (largest - 1) or not 1 << DIRECTION_BITS_MIN <= largest <= 1 << DIRECTION_BITS:
         raise QualityBytesError(
-            f"the largest entry of a direction is {largest}, expected {1 << DIRECTION_BITS}", largest=largest
+            f"the largest entry of a direction is {largest}, expected a power of two from {1 << DIRECTION_BITS_MIN} "
+            f"to {1 << DIRECTION_BITS}",
+            largest=largest,
         )
     if not norm_bound:
         raise QualityBytesError("there is a direction without a norm bound, expected both")

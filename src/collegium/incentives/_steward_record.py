@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 FORMAT: Final = b"collegium/v1/steward-record\0\0\0\0\0"
-RECORD_BYTES_MAX: Final = 1 << 18
+RECORD_BYTES_MAX: Final = 1 << 20
 SALT_BYTES: Final = 32
 ENTRY_MAX: Final = (1 << STEWARD_NORM_BITS) + 1  # rounding down may leave one more below
 _ACCOUNT_BYTES: Final = 24  # an address and four zeros

@@ -21,12 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from collegium.aggregation import RoundTerms
-from collegium.algebra import P
 from collegium.consensus import ROUND_RECORD_BYTES_MAX, RoundEntry, WeighedReport
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 from collegium.incentives import (
-    DIRECTION_BITS,
     NO_SCORE,
     RECORD_BYTES_MAX,
     FoldRule,
@@ -135,6 +133,7 @@ class QualityRule:
         rows_max: the most that a report uses.
         trainers, stewards: accounts, in the order of the genesis.
         parameters: of the model.
+        direction_norm: how long a direction may be, so that no score wraps around the field that it is proved in.
         places: of a round, which the beacon draws; 0: all may report.
         proving: how stewards prove their records; None: they do not.
 
@@ -150,6 +149,7 @@ class QualityRule:
     trainers: tuple[bytes, ...]
     stewards: tuple[bytes, ...]
     parameters: int
+    direction_norm: int
     places: int = 0
     proving: StewardProving | None = None
 
@@ -160,24 +160,6 @@ class QualityRule:
                 f"a steward's record about {self.parameters} parameters has {length} bytes, expected at most "
                 f"{RECORD_BYTES_MAX}",
                 parameters=self.parameters,
-            )
-
-    def check_bound(self, update_bound: int) -> None:
-        """Refuse a task whose scores could wrap around the field that they are proved in.
-
-        |<v, x>| <= R = n 2^15 b. C may be an eighth above what updates can move, so that a deviation of at most 1/2
-        makes the noise at most 3.7 x 1.125 R / 2 < 2.1 R, and 2^shift |y| < 3.1 R: 8 R covers all three.
-
-        Raises:
-            StewardsRefusedError: naming both numbers.
-        """
-        reach = self.parameters * update_bound << DIRECTION_BITS + 3
-        if reach >= P:
-            raise StewardsRefusedError(
-                f"scores of {self.parameters} parameters whose updates reach {update_bound} may reach {reach}, "
-                f"expected less than {P}: a smaller model, fewer rows a batch or fewer fraction bits",
-                parameters=self.parameters,
-                update_bound=update_bound,
             )
 
     @property
@@ -349,7 +331,7 @@ class QualityRule:
     @property
     def fold_rule(self) -> FoldRule:
         """What a round's end follows from beside what happened in it."""
-        return FoldRule(self.policy, self.noise, self.weighted_min, self.rows_max, self.places)
+        return FoldRule(self.policy, self.noise, self.weighted_min, self.rows_max, self.places, self.direction_norm)
 
     # ---------------------------------------------------------------------------------------- what a proof shows
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from collegium import algebra, learning
 from collegium.aggregation import KeySum
+from collegium.algebra import P
 from collegium.consensus import (
     Announcement,
     Archive,
@@ -48,7 +49,8 @@ from collegium.crypto import (
     os_random,
 )
 from collegium.errors import CollegiumError
-from collegium.learning import ModelSpec, Rows, Rule, Schema
+from collegium.incentives import DirectionError, direction_norm_max
+from collegium.learning import ModelSpec, OverflowBudgetError, Rows, Rule, Schema
 
 from ._attackers import Attackers, spoil_trainers
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
@@ -63,7 +65,7 @@ from ._network import Network, SharedWork
 from ._pay import pay_rule
 from ._played_task import PlayedTask
 from ._privacy import privacy_terms
-from ._quality import QualityRule
+from ._quality import QualityRule, StewardsRefusedError
 from ._sharded_node import ShardedNode
 from ._steward import Steward, draw_steward
 from ._steward_proofs import StewardProving
@@ -434,8 +436,6 @@ def build_task(genesis: Genesis, experiment: Experiment) -> LearningTask:
         task.layout(0), task.layout(1 + task.staleness)
     except CollegiumError as error:
         raise TaskTooLargeError(f"this task does not fit: {error}") from error
-    if task.quality is not None:
-        task.quality.check_bound(task.update_bound)
     return task
 
 
@@ -457,7 +457,8 @@ def _quality_rule(genesis: Genesis, experiment: Experiment, spec: ModelSpec, rul
 
     Raises:
         GenesisError: the genesis has other stewards than the experiment asks for.
-        StewardsRefusedError: the model is too large for their records.
+        StewardsRefusedError: the model is too large for their records, or its updates for scores.
+        TaskTooLargeError: updates do not fit the bit budget.
     """
     settings = experiment.stewards
     count = 0 if settings is None else settings.count
@@ -466,6 +467,18 @@ def _quality_rule(genesis: Genesis, experiment: Experiment, spec: ModelSpec, rul
     if settings is None:
         return None
     most = genesis.rows_max
+    try:
+        bound = learning.update_bound(spec, rule, most)
+    except OverflowBudgetError as error:
+        raise TaskTooLargeError(f"this task does not fit: {error}") from error
+    try:
+        direction_norm = direction_norm_max(spec.parameter_count, bound, P)
+    except DirectionError as error:
+        raise StewardsRefusedError(
+            f"scores of this model have no room: {error}; a smaller model, fewer rows a batch or fewer fraction bits",
+            parameters=spec.parameter_count,
+            update_bound=bound,
+        ) from error
     return QualityRule(
         task=genesis.task,
         policy=settings.policy,
@@ -475,6 +488,7 @@ def _quality_rule(genesis: Genesis, experiment: Experiment, spec: ModelSpec, rul
         trainers=tuple(account for account, _ in genesis.trainers),
         stewards=tuple(seat.account for seat in genesis.stewards),
         parameters=spec.parameter_count,
+        direction_norm=direction_norm,
         places=experiment.trainers.places,
         proving=_steward_proving(genesis, experiment, spec, rule) if settings.proved else None,
     )

@@ -227,6 +227,7 @@ class WorkTerms:
             "PLACES": 0 if self.quality is None else self.quality.rule.places,
             "NOISE_NUMERATOR": noise.numerator,
             "NOISE_DENOMINATOR": noise.denominator,
+            "DIRECTION_NORM_MAX": 0 if self.quality is None else self.quality.rule.direction_norm,
         }
 
 

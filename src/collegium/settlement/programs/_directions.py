@@ -14,6 +14,7 @@ from collegium.settlement.programs._words import memory, mul_high, shift_right_s
 
 NOISE_NUMERATOR: int
 NOISE_DENOMINATOR: int
+DIRECTION_NORM_MAX: int
 DIRECTION_BITS = 15
 LEFT_BITS = 40
 UNIT_BITS = 16
@@ -62,10 +63,20 @@ def scoring_direction(median: int, entries: int) -> int:
     bring_to_bits(median, entries, LEFT_BITS)
     largest = largest_of(median, entries)
     made = allocate(entries)
-    for entry in range(entries):
-        scaled = (memory[median + entry] << DIRECTION_BITS) + (largest >> 1)
-        memory[made + entry] = divide_down(scaled, largest)
+    scale(median, made, entries, largest, DIRECTION_BITS)
+    norm, room, fewer = root_of(0, inner(made, made, entries)), DIRECTION_NORM_MAX - root_of(0, entries) - 1, 0
+    while norm >> fewer >= room:
+        fewer += 1
+    if fewer > 0:
+        scale(median, made, entries, largest, DIRECTION_BITS - fewer)
     return made
+
+
+def scale(vector: int, made: int, entries: int, largest: int, bits: int) -> None:
+    """Write a vector with 2^bits for its largest entry, halves rounded up."""
+    for entry in range(entries):
+        scaled = (memory[vector + entry] << bits) + (largest >> 1)
+        memory[made + entry] = divide_down(scaled, largest)
 
 
 def bring_to_bits(vector: int, entries: int, bits: int) -> None:
