@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -30,7 +29,6 @@ from collegium.settlement import (
 Answer = dict[str, Any] | bytes | int
 ADDRESS = bytes(range(20))
 LIMITS = JsonRpcLimits(attempts=3, polls=4)
-SIGNED = b64encode(b"ali@ce:secret").decode()
 RECEIPT = {
     "transactionHash": "0x" + "ab" * 32,
     "blockNumber": "0x10",
@@ -56,7 +54,6 @@ class Node(HTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers = {"eth_chainId": result("0x7a69"), **answers}
         self.asked: list[tuple[str, list[Any]]] = []
-        self.heads: list[tuple[str, str | None]] = []  # of each request: where it goes, and who says that it asks
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -65,7 +62,6 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append((question["method"], question["params"]))
-        self.server.heads.append((self.path, self.headers["Authorization"]))
         answer = self.server.answers[question["method"]]
         if callable(answer):
             answer = answer(*question["params"])
@@ -187,34 +183,6 @@ def test_no_node_at_all_is_named() -> None:
         JsonRpcChain(url, LIMITS, lambda _: None)
     assert failure.value.values["attempts"] == 3
     assert "access-key" not in str(failure.value)
-
-
-@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://node.example:port"])
-def test_what_is_no_address_is_no_node(url: str) -> None:
-    with pytest.raises(ChainUnreachableError, match="no node has such an address: "):
-        JsonRpcChain(url, LIMITS, lambda _: None)
-
-
-def test_a_name_and_a_password_are_sent_apart_from_the_address() -> None:
-    with node() as (chain, server, _):
-        JsonRpcChain(chain.url.replace("http://", "http://ali%40ce:secret@") + "?more=1")
-        assert server.heads == [("/access-key", None), ("/access-key?more=1", f"Basic {SIGNED}")]
-
-
-def test_a_node_is_asked_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with node() as (chain, server, _):
-        monkeypatch.setenv("http_proxy", chain.url)
-        assert JsonRpcChain("http://node.example:8545/key").chain_id == 31337
-        assert server.heads[1:] == [("http://node.example:8545/key", None)]
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        assert JsonRpcChain(chain.url).chain_id == 31337
-        assert server.heads[2:] == [("/access-key", None)]
-
-
-def test_a_question_is_not_carried_to_where_a_node_points() -> None:
-    with node(eth_getBalance=307) as (chain, server, pauses), pytest.raises(ChainUnreachableError, match="status 307"):
-        chain.balance(ADDRESS)
-    assert (len(server.heads), pauses) == (4, [0.25, 0.5])
 
 
 @pytest.mark.parametrize("wrap", [lambda data: data, lambda data: {"data": data}], ids=["plain", "wrapped"])

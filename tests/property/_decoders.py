@@ -603,12 +603,12 @@ def transcript_bytes() -> bytes:
 
 
 class Answers:
-    """A line whose every answer is in one JSON object, by method; it is read as the real one reads a body."""
+    """A provider whose every answer is in one JSON object, by method; it is read as the real one reads a body."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def ask(self, method: str, parameters: object) -> Any:
+    def make_request(self, method: str, parameters: object) -> Any:
         answers = json.loads(self.data)
         return answers.get(method) if isinstance(answers, dict) else answers
 
@@ -617,7 +617,7 @@ def ask_node(data: bytes) -> None:
     """Ask everything that a chain over JSON-RPC asks of its node."""
     chain = JsonRpcChain.__new__(JsonRpcChain)
     chain.limits, chain._sleep, chain._sent = JsonRpcLimits(attempts=1, polls=1), lambda _: None, []
-    chain._line = Answers(data)  # type: ignore[assignment]
+    chain._provider = Answers(data)  # type: ignore[assignment]
     questions: tuple[Callable[[], object], ...] = (
         lambda: chain.send(b"raw"),
         lambda: chain.logs(ADDRESS, DIGEST, 16),

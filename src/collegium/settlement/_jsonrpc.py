@@ -18,7 +18,7 @@ from collegium.settlement._errors import (
     TransactionNotMinedError,
     TransactionRefusedError,
 )
-from collegium.settlement._node_line import NoAnswerError, NodeLine
+from collegium.settlement._limit import limit_kept
 
 __all__ = ["JsonRpcChain", "JsonRpcLimits"]
 
@@ -62,20 +62,21 @@ class JsonRpcChain:
         sleep: waits for some seconds; given by tests.
 
     Raises:
-        ChainUnreachableError: no answer, or the URL is none.
+        ChainUnreachableError: no answer.
     """
 
     def __init__(
         self, url: str, limits: JsonRpcLimits | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
+        with limit_kept():
+            from web3 import HTTPProvider  # 0.4 s to import: only who asks a node pays for it
+
         self.url = url
         self.limits = limits or JsonRpcLimits()
         self._sleep = sleep
         self._sent: list[SentTransaction] = []
-        try:
-            self._line = NodeLine(url, self.limits.request_timeout_s)
-        except ValueError as error:
-            raise ChainUnreachableError(f"no node has such an address: {type(error).__name__}", attempts=0) from error
+        options = {"timeout": self.limits.request_timeout_s}
+        self._provider = HTTPProvider(url, request_kwargs=options, exception_retry_configuration=None)
         self._chain_id = self._quantity("eth_chainId")
 
     @property
@@ -249,15 +250,17 @@ class JsonRpcChain:
 
     def _request(self, method: str, *parameters: object) -> dict[str, Any]:
         """Return the node's answer, which has `result` or `error`."""
+        from requests import RequestException
+
         pause_s, problem = self.limits.pause_s, "none made"
         for attempt in range(self.limits.attempts):
             if attempt:
                 self._sleep(pause_s)
                 pause_s *= 2
             try:
-                answer = self._line.ask(method, parameters)
-            except NoAnswerError as error:
-                problem = str(error)
+                answer = self._provider.make_request(method, parameters)
+            except (RequestException, OSError) as error:
+                problem = type(error).__name__  # its text may hold the URL, and that an access key
                 continue
             except (ValueError, RecursionError) as error:
                 raise ChainAnswerError(f"{method}: the answer is not JSON: {error}", method=method) from error

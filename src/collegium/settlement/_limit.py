@@ -1,6 +1,6 @@
 """Imports that would change Python's recursion limit for the whole process, and may not.
 
-py_ecc, which py-evm brings along, raises it to 100,000, py-evm to what its calls need. A reader of hostile JSON then
+py_ecc, which web3 brings along, raises it to 100,000, py-evm to what its calls need. A reader of hostile JSON then
 follows a hundred thousand brackets down until the C stack ends, and the process dies instead of refusing.
 """
 
