@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,7 +32,10 @@ from collegium.node._setup import build_task
 
 pytestmark = pytest.mark.slow
 
-STEWARDS = ("[schema]", "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\nopen = true\n[schema]")
+STEWARDS = (
+    "[schema]",
+    "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\nopen = true\nproved = true\n[schema]",
+)
 LIAR = ("[rule]", '[[attack.trainers]]\nname = "d/0"\nkind = "label_flip"\n[rule]')
 BUDGET = 1_000_000
 PAYS = ("[model]", f"[rewards]\nbudget = {BUDGET}\n[model]")
@@ -80,8 +84,10 @@ async def bring_as_a_stranger(network: LiveNetwork, experiment: Experiment) -> s
     assert isinstance(settings, EvaluatorSettings)
     rule, stranger = build_task(genesis, experiment).quality, AccountKey.generate(os_random)
     assert rule is not None
-    record = StewardRecord(stranger.address, 1, np.ones(rule.parameters, np.int64), b"c" * 32, None)
-    data = encode_steward_record(sign(record, genesis.task, stranger))
+    behind, direction = b"no proof", np.ones(rule.parameters, np.int64)
+    named = {"registered": b"r" * 32, "evidence": sha256(behind).digest()}
+    record = StewardRecord(stranger.address, 1, direction, b"c" * 32, None, **named)
+    data = encode_steward_record(sign(record, genesis.task, stranger)) + behind
     lines = open_lines(genesis.task, settings.validators, settings.tls.authority, limits)
     try:
         await record_to(lines[0], data, limits, Random(1))
@@ -101,6 +107,7 @@ def test_trainers_are_scored_and_weighed_and_the_run_verifies(finished: Finished
     verdict = check(finished.run, finished.network.consortium.genesis.anchor.hex())
     assert verdict.ok, verdict.failure
     assert "proofs: 12 of level proved verified, and 4 registrations of data" in verdict.checks
+    assert any("records, each proved on the rows" in line for line in verdict.checks)
     assert "stewards.json: the rows of 3 stewards are those that they committed to" in verdict.checks
     assert [row["outcome"] for row in finished.summary["rounds"]] == ["opened"] * (LAST + 1)
     scored = [number for number in range(2, LAST + 1) if quality(finished, number)["scored"]]

@@ -38,6 +38,7 @@ class Marks:
 
     table: Mapping[int, Mapping[bytes, int]] = field(default_factory=dict)
     unawaited: frozenset[bytes] = frozenset()  # for whom no round waits
+    authors: bytes = b""  # for whose records every round waits
 
     def entry(self, round_number: int, model: bytes, beacon: Digest) -> RoundEntry | None:
         weights = self.table.get(round_number)
@@ -50,6 +51,9 @@ class Marks:
             raise ForgedError(f"a record of round {record[1:2]!r}, this is {round_number}")
         if any(known[:1] == record[:1] for known in before):
             raise RepeatedError(f"a second record of {record[:1]!r}")
+
+    def awaits_record(self, round_number: int, model: bytes, records: Sequence[bytes]) -> bool:
+        return not set(self.authors) <= {record[0] for record in records}
 
     def step(
         self,

@@ -58,6 +58,7 @@ from collegium.consensus._round import payload_accepted, round_step
 from collegium.consensus._round_records import (
     AHEAD_MAX,
     RoundRecords,
+    awaits_record,
     forgets_record,
     next_record,
     record_may_follow,
@@ -70,6 +71,7 @@ from collegium.node import SharedWork
 
 DEADLINE_MS = 60_000
 KEYS_MS = 1_000
+RECORDS_MS = DEADLINE_MS // 4
 HEAVY = 15
 CLOSE, HEADER = b"C a close", b"H a header"
 
@@ -428,6 +430,21 @@ def test_a_close_may_not_leave_out_a_record_that_has_been_here_for_a_while_until
     assert not forgets_record(context, state, held, (), DEADLINE_MS)
 
 
+def test_a_record_is_awaited_until_it_is_before_the_close_and_no_longer_than_a_quarter_of_the_deadline() -> None:
+    context, state = scene()
+    context = replace(context, quality=Marks(authors=b"AB"), work=SharedWork())
+    state, none = replace(state, began_ms=7), RoundRecords()
+    assert awaits_record(context, state, none, (), 7 + RECORDS_MS - 1)
+    assert not awaits_record(context, state, none, (), 7 + RECORDS_MS)
+    assert awaits_record(context, state, none, (q("A"), q("C")), 100)
+    assert not awaits_record(context, state, none, (q("A"), q("B")), 100)
+    assert awaits_record(context, state, none.ordered(q("A")), (), 100)
+    assert not awaits_record(context, state, none.ordered(q("A")), (q("B"),), 100)
+    assert not awaits_record(context, state, none.ordered(CLOSE), (), 100)
+    assert not awaits_record(context, replace(state, lacks_model=True), none, (), 100)
+    assert not awaits_record(replace(context, quality=None), state, none, (), 100)
+
+
 # ------------------------------------------------------------------------------------------------ whole validators
 
 
@@ -471,6 +488,69 @@ def test_validators_order_records_before_the_close_and_step_with_them_and_with_w
     total = (HEAVY * update_of(0) + 4 * update_of(1)).astype("<i8").tobytes()
     assert {entry.model[-80:] for entry in finished} == {total + told(entries, [record("A", 1)])}
     assert {entry.header.outcome for entry in finished} == {"opened"}
+
+
+def awaiting(authors: bytes) -> Town:
+    """Return a town whose rounds wait for these authors' records, and in which all reports are there."""
+    stage = Town(3, agreed=Weighing(), quality=Marks(authors=authors), work=SharedWork())
+    stage.send_reports(range(3))
+    return stage
+
+
+@pytest.mark.slow
+def test_a_record_that_is_awaited_counts_though_all_reports_were_there_long_before() -> None:
+    stage = awaiting(b"AB")
+    bring(stage, RoundRecord(0, record("A")))
+    stage.run_until(1_000)
+    view = stage.states[0].replica.view
+    stage.run_until(RECORDS_MS - 500)
+    assert ordered(stage) == [record("A")]
+    assert stage.states[0].replica.view == view, "waiting costs no view"
+    bring(stage, RoundRecord(0, record("B")))
+    stage.run_round(400)
+    assert ordered(stage) == [record("A"), record("B"), b"C", b"H"]
+    unasked = awaiting(b"")
+    bring(unasked, RoundRecord(0, record("A")))
+    unasked.run_round(400)
+    bring(unasked, RoundRecord(0, record("B")))
+    assert ordered(unasked) == [record("A"), b"C", b"H"]
+
+
+@pytest.mark.slow
+def test_records_that_never_come_cost_a_round_its_wait_and_no_more() -> None:
+    stage = awaiting(b"ABC")
+    bring(stage, RoundRecord(0, record("A")))
+    stage.run_until(RECORDS_MS)
+    assert ordered(stage) == [record("A")]
+    stage.run_round(400)
+    assert ordered(stage) == [record("A"), b"C", b"H"]
+
+
+@pytest.mark.slow
+def test_a_round_whose_records_are_there_in_time_is_closed_as_soon_as_if_none_were_awaited() -> None:
+    ended = []
+    for authors in (b"", b"AB"):
+        stage = Town(3, agreed=Weighing(), quality=Marks(authors=authors), work=SharedWork())
+        for author in "AB":
+            bring(stage, RoundRecord(0, record(author)))
+        stage.run_until(500)
+        stage.send_reports(range(3))
+        stage.run_round(400)
+        ended.append(stage.now)
+    assert ended[0] == ended[1]
+
+
+@pytest.mark.slow
+def test_a_leader_that_waits_for_no_record_finds_its_close_voted_for() -> None:
+    """A rule of leaders alone: nobody could tell whether the leader had the record in time."""
+    stage = awaiting(b"A")
+    stage.run_until(2_000)
+    impatient = replace(stage.contexts[0].round, quality=Marks())
+    close = close_for(impatient, stage.states[0].round, stage.now)
+    assert close is not None
+    application = stage.contexts[4].ordering(stage.states[4], stage.now).application
+    assert application.next_payload(()) is None
+    assert application.accepts((), encode_payload(close))
 
 
 @pytest.mark.slow

@@ -227,6 +227,23 @@ def test_records_are_checked_against_the_model_and_those_before() -> None:
         measuring[0].record(TASK, 0, b"")
 
 
+def test_a_round_waits_for_the_stewards_that_spoke_in_the_last_one() -> None:
+    model = first()
+    records = [steward.record(TASK, 1, model) for steward in stewards()]
+    assert not RULE.awaits_record(0, b"", [])
+    assert [RULE.awaits_record(1, model, records[:count]) for count in range(4)] == [True, True, True, False]
+
+    two_spoke = after_one(stewards()[1:])
+    again = [steward.record(TASK, 2, two_spoke) for steward in stewards()]
+    assert RULE.awaits_record(2, two_spoke, again[:2])
+    assert not RULE.awaits_record(2, two_spoke, again[1:]), "the first one stayed away"
+
+    one_spoke = after_one(stewards()[2:])  # half or fewer give no direction: all are waited for
+    again = [steward.record(TASK, 2, one_spoke) for steward in stewards()]
+    assert RULE.awaits_record(2, one_spoke, again[1:])
+    assert not RULE.awaits_record(2, one_spoke, again)
+
+
 def test_a_record_of_another_length_norm_or_signature_is_refused() -> None:
     model, steward = first(), stewards()[0]
     found = decode_steward_record(steward.record(TASK, 1, model), NAME)

@@ -62,6 +62,10 @@ class Quality(Protocol):
         """
         ...
 
+    def awaits_record(self, round_number: int, model: bytes, records: Sequence[bytes]) -> bool:
+        """Tell whether a round is to wait for one more record beside these, each checked: for a time, not for ever."""
+        ...
+
     def step(
         self,
         round_number: int,

@@ -160,7 +160,7 @@ def begin(
     """
     entered = RoundState(terms, model, now, _due(secrets, terms), changed_ms=now, opened=opened)
     state, announced = _announce(context, entered)
-    return state, (*announced, _deadline(context, state))
+    return state, (*announced, *_alarms(context, state))
 
 
 def begin_behind(
@@ -180,8 +180,11 @@ def _due(secrets: Mapping[int, SealKey], terms: RoundTerms) -> dict[int, SealKey
     return {number: key for number, key in secrets.items() if number >= terms.round}
 
 
-def _deadline(context: RoundContext, state: RoundState) -> RoundTimer:
-    return RoundTimer(RoundAlarm(state.terms.round), state.began_ms + context.timing.deadline_ms)
+def _alarms(context: RoundContext, state: RoundState) -> tuple[RoundTimer, ...]:
+    """Return when to look again though nothing has come: at the deadline, and where no record is awaited any more."""
+    timing = context.timing
+    waits = (timing.deadline_ms,) if context.quality is None else (timing.records_ms, timing.deadline_ms)
+    return tuple(RoundTimer(RoundAlarm(state.terms.round), state.began_ms + wait) for wait in waits)
 
 
 def _announce(context: RoundContext, state: RoundState) -> Outcomes:
@@ -1178,4 +1181,4 @@ def _take_object(
     state, announced = (state, ()) if state.announced else _announce(context, state)
     state, asked = _ask(context, state, now)
     state, replayed = _replay(context, state, now)
-    return state, (kept, *announced, _deadline(context, state), *asked, *replayed)
+    return state, (kept, *announced, *_alarms(context, state), *asked, *replayed)

@@ -24,6 +24,7 @@ __all__ = [
     "RefusedRecordError",
     "RoundRecord",
     "RoundRecords",
+    "awaits_record",
     "check_round_records",
     "encode_round_record",
     "forgets_record",
@@ -262,6 +263,26 @@ def forgets_record(
     if now >= state.began_ms + context.timing.deadline_ms:
         return False
     return next_record(context, state, records, ancestors, now - context.timing.keys_ms) is not None
+
+
+def awaits_record(
+    context: RoundContext, state: RoundState, records: RoundRecords, ancestors: Iterable[bytes], now: int
+) -> bool:
+    """Tell whether a leader still keeps its close back after `ancestors`, as a record is awaited that is not there.
+
+    Nobody refuses the close of one that does not wait: that somebody else had a record in time nobody could tell.
+    """
+    quality, terms = context.quality, state.terms
+    if quality is None or state.lacks_model or now >= state.began_ms + context.timing.records_ms:
+        return False
+    before = _before(records, ancestors)
+    if before is None:
+        return False
+    key = ("record awaited", terms.digest, before)
+    try:
+        return context.work.once(key, lambda: quality.awaits_record(terms.round, state.model, before))
+    except CollegiumError:  # cannot be: a quorum has judged what is final
+        return False
 
 
 def _before(records: RoundRecords, ancestors: Iterable[bytes]) -> tuple[bytes, ...] | None:

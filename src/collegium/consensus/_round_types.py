@@ -67,6 +67,7 @@ IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
 
 OBJECT_BYTES_MAX: Final = 64 << 20  # of a model or a registration that one validator sends another
+RECORDS_SHARE: Final = 4  # a close waits for a round's records until such a part of the round's deadline has passed
 
 # ------------------------------------------------------------------------------------------------ what is agreed on
 
@@ -184,6 +185,11 @@ class RoundTiming:
     turn_ms: int = 1_500  # between the proposer of the close and the next in line to propose the header
     keys_ms: int = 1_000  # a sealing key, or a record, that has been here so long is one that a close counts
     verify_ms: int = 1_000  # for the chosen to vouch for a proof, before everybody verifies it himself
+
+    @property
+    def records_ms(self) -> int:
+        """After the round began: propose a close though records are awaited that have not come."""
+        return self.deadline_ms // RECORDS_SHARE
 
 
 @dataclass(frozen=True)

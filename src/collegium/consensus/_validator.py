@@ -63,6 +63,7 @@ from ._round import (
 from ._round_records import (
     RoundRecord,
     RoundRecords,
+    awaits_record,
     forgets_record,
     is_round_record,
     next_record,
@@ -281,10 +282,12 @@ class _Application:
         return self._next_of_round(self.state.around(self.context), self.state, ancestors)
 
     def _next_of_round(self, around: RoundContext, state: ValidatorState, ancestors: tuple[bytes, ...]) -> bytes | None:
-        """Return a record that waits, else a close; after the deadline a close before that."""
+        """Return a record that waits, else, unless one is awaited, a close; after the deadline a close before that."""
         record = next_record(around, state.round, state.records, ancestors)
         if record is not None and self.now < state.round.began_ms + around.timing.deadline_ms:
             return record
+        if awaits_record(around, state.round, state.records, ancestors, self.now):
+            return None
         before = tuple(ancestor for ancestor in ancestors if not is_beside_rounds(ancestor))
         return next_payload(around, state.round, before, self.now) or record
 

@@ -254,6 +254,18 @@ class QualityRule:
                 account=found.account,
             )
 
+    def awaits_record(self, round_number: int, model: bytes, records: Sequence[bytes]) -> bool:
+        """Tell whether a steward that a round waits for has none of these records, each checked.
+
+        Those whose record of the state's round counts are waited for: whoever stays away costs one round its wait. All
+        are, where that is half of them or fewer, which would give no direction.
+        """
+        if round_number == 0:
+            return False
+        spoke = {entry.account for entry in self.state_of(model).stewards if entry.record != NO_DIGEST}
+        awaited = spoke if 2 * len(spoke) > len(self.stewards) else set(self.stewards)
+        return not awaited <= {self._said(data).account for data in records}
+
     def _said(self, data: bytes) -> StewardRecord:
         """Return a record without what stands behind it."""
         return decode_steward_record(split_steward_record(data)[0], self.task)

@@ -238,7 +238,8 @@ class World:
         for trainer in range(len(self.plan.trainers)):
             self._at(self.random.randrange(300), ("poll", trainer))
         for author in range(AUTHORS if self.plan.quality else 0):
-            self._at(self.random.randrange(300), ("measure", author))
+            if author not in self.plan.mute:
+                self._at(self.random.randrange(300), ("measure", author))
         if weather.split_ms:
             t = 0
             while (t := t + 1 + int(self.random.expovariate(1 / weather.split_ms))) < weather.calm_ms:

@@ -27,6 +27,7 @@ from collegium.consensus import (
     RoundBroadcast,
     RoundEntry,
     RoundRecords,
+    RoundTiming,
     Store,
     Validator,
     ValidatorIndex,
@@ -571,6 +572,13 @@ MUTANTS: tuple[Mutant, ...] = (
             instead("consensus._round_records", "forgets_record", lambda _: nothing),
             instead("consensus._round_records", "next_record", lambda _: nothing),
         ),
+    ),
+    Mutant(
+        "a record waited for without end",
+        "leaders propose no close while a record is awaited, however long",
+        "a world of four in good weather, in which no records ever come",
+        world(rounds=3, quality=True, mute=(0, 1, 2)),
+        attribute(RoundTiming, "records_ms", 1 << 40),
     ),
     Mutant(
         "proof not verified",

@@ -86,6 +86,7 @@ class WorldPlan:
         staleness: how many rounds old the model may be that an update was trained from.
         quality: whether trainers weigh by quality, and records are brought to find that out.
         draws: whether the beacon then says who may report in a round, and whom it waits for.
+        mute: whose records nobody ever brings, though rounds wait for them.
     """
 
     seed: int
@@ -110,6 +111,7 @@ class WorldPlan:
     staleness: int = 0
     quality: bool = False
     draws: bool = False
+    mute: tuple[int, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -232,8 +234,9 @@ def with_staleness(plan: WorldPlan) -> WorldPlan:
 def with_quality(plan: WorldPlan) -> WorldPlan:
     """Return a plan in which trainers weigh by quality, half of the time the drawn ones alone.
 
-    A close may soon leave no record out.
+    A close may soon leave no record out, and of some authors none ever comes.
     """
     rng = Random(f"quality {plan.seed}")  # noqa: S311 - a simulated choice, no secret
     timing = replace(plan.timing, keys_ms=rng.choice((50, 300, 1_000)))
-    return replace(plan, quality=True, timing=timing, draws=rng.random() < 0.5)
+    mute = rng.choice(((), (), (0,), (0, 1, 2)))
+    return replace(plan, quality=True, timing=timing, draws=rng.random() < 0.5, mute=mute)

@@ -71,6 +71,12 @@ class Marks:
         if any(known[:1] == author for known in before):
             raise ForgedRecordError(f"a second record of author {author[0]} in round {round_number}")
 
+    def awaits_record(self, round_number: int, model: bytes, records: Sequence[bytes]) -> bool:
+        """Tell whether an author whom the model draws has brought none."""
+        drawn = sha256(b"awaited" + model).digest()
+        awaited = {bytes([author]) for author in range(AUTHORS) if drawn[author] % 4}
+        return not awaited <= {record[:1] for record in records}
+
     def step(
         self,
         round_number: int,
