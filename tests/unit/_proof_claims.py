@@ -102,6 +102,7 @@ class Claim:
             "STEWARDS": self.step.stewards if self.step else 0,
             "NOISE_NUMERATOR": NOISE.numerator,
             "NOISE_DENOMINATOR": NOISE.denominator,
+            "DIRECTION_NORM_MAX": 1 << 60,
         }
 
     @property
