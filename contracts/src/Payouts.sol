@@ -15,7 +15,7 @@ abstract contract Payouts is Purse {
     error LicenceOfAnother(uint256 licence, address holder);
 
     uint256 internal constant WHOLE = 10_000; // basis points
-    uint256 private constant VERDICT_GAS_MAX = 100_000;
+    uint256 private constant COURT_GAS_MAX = 100_000;
 
     Tasks public immutable tasks;
     Licences public immutable licences;
@@ -51,11 +51,19 @@ abstract contract Payouts is Purse {
 
     /// @dev A court that fails, or that is none, has found nothing.
     function _isRefuted(IVerdicts court, bytes32 statement) internal view returns (bool) {
-        if (address(court) == address(0)) return false;
-        (bool done, bytes memory answer) = address(court).staticcall{gas: VERDICT_GAS_MAX}(
-            abi.encodeCall(IVerdicts.refuter, (statement))
-        );
-        return done && answer.length == 32 && bytes32(answer) != 0;
+        (bool answered, bytes32 refuter) = _asked(address(court), abi.encodeCall(IVerdicts.refuter, (statement)));
+        return answered && refuter != 0;
+    }
+
+    /// @dev What a court answers, if it answers with one word. Any task names its own, so it has only so much gas, and no
+    /// more of what it says is taken than that word: else the sender would pay for its length.
+    function _asked(address court, bytes memory question) internal view returns (bool answered, bytes32 word) {
+        uint256 gasMax = COURT_GAS_MAX;
+        assembly ("memory-safe") {
+            answered := staticcall(gasMax, court, add(question, 0x20), mload(question), 0, 0x20)
+            answered := and(answered, eq(returndatasize(), 0x20))
+            word := mload(0)
+        }
     }
 
     /// @dev Credit an account, less what the curators of its licence have in it: rounded down, so that the holder has the

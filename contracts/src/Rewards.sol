@@ -61,7 +61,6 @@ contract Rewards is Payouts {
     uint256 private constant ROUND_FIELD = 2;
     uint256 private constant PREVIOUS_FIELD = 4;
     uint256 private constant REWARDS_FIELD = 15;
-    uint256 private constant FINALITY_GAS_MAX = 100_000;
 
     /// @notice How long after the deadline trainers can claim.
     uint256 public immutable claimSeconds;
@@ -205,9 +204,8 @@ contract Rewards is Payouts {
     /// @dev Where no court was named nothing can be disputed. A court that fails has not said that a checkpoint is final.
     function _isFinal(address court, bytes32 checkpoint) private view returns (bool) {
         if (court == address(0)) return true;
-        (bool done, bytes memory answer) =
-            court.staticcall{gas: FINALITY_GAS_MAX}(abi.encodeCall(IFinality.isFinal, (checkpoint)));
-        return done && answer.length == 32 && uint256(bytes32(answer)) == 1;
+        (bool answered, bytes32 word) = _asked(court, abi.encodeCall(IFinality.isFinal, (checkpoint)));
+        return answered && uint256(word) == 1;
     }
 
     /// @dev A leaf: on which chain, to whom, how much, and on which licence; 0 for none.

@@ -533,6 +533,34 @@ def test_a_court_that_does_not_answer_has_found_nothing(money: Money, court: str
     pay_for_version(world.chain, site, ALICE, number, 100)
 
 
+def placed(money: Money, code: str) -> bytes:
+    """Put a contract with this code, in hex, on the chain."""
+    data = bytes.fromhex(code)
+    creation = bytes.fromhex(f"60{len(data):02x} 80 6009 3d 39 3d f3") + data
+    address = transact(money.world.chain, DEPLOYER, None, creation).contract
+    assert address is not None
+    return address
+
+
+# It answers with 204,800 zero bytes, for which it has just gas enough.
+LONG_ANSWER = "62 032000 5f f3"
+
+
+@pytest.mark.slow
+def test_a_court_of_an_earlier_task_cannot_make_a_payment_dear_by_what_it_answers(money: Money) -> None:
+    world, site = money.world, money.site
+    court = placed(money, LONG_ANSWER)
+    deployment = deploy(world.chain, DEPLOYER, hash_fields("odd court"), unbonding_s=UNBONDING_S)
+    post_task(world.chain, site, DEPLOYER, deployment, replace(TERMS, court=court))
+    odd = replace(money, court=replace(money.court, deployment=opened(money, deployment)))
+    versions = [bytes(32)]
+    for name in range(15):
+        versions.append(odd.register(name, [Due(MALLORY.address, 1)], parent=versions[-1]))
+    honest = money.register(15, [Due(ALICE.address, 1)], parent=versions[-1])
+    pass_time(world, CHALLENGE_S)
+    assert pay_for_version(world.chain, site, DEPLOYER, honest, 10**18).gas < 3_000_000
+
+
 def opened(money: Money, deployment: Deployment) -> Deployment:
     """The same deployment with the same two validators in its first epoch."""
     for account, secret in ((ALICE, HONEST_BLS), (MALLORY, LYING_BLS)):
@@ -551,9 +579,7 @@ REFUSE = "5f 5f fd"
 def test_an_account_that_is_a_contract_gets_its_coin_once_or_stops_itself_alone(money: Money, on_coin: str) -> None:
     chain, site = money.world.chain, money.site
     selector = contract("Rewards").call("collect", bytes(20))[:4].hex()
-    code = bytes.fromhex(on_coin.format(selector=selector))
-    account = transact(chain, DEPLOYER, None, bytes.fromhex(f"60{len(code):02x} 80 6009 3d 39 3d f3") + code).contract
-    assert account is not None
+    account = placed(money, on_coin.format(selector=selector))
     dues = [Due(account, 100), Due(ALICE.address, 100)]
     money.take_over(read_checkpoints(chain, money.deployment)[0])
     money.earn(dues, 1)
