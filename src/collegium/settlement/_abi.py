@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
@@ -18,6 +18,7 @@ from collegium.settlement._errors import ArtifactError, ChainAnswerError, Contra
 __all__ = ["Contract", "contract", "refusal"]
 
 SELECTOR_BYTES = 4
+ANSWER_BYTES_MAX: Final = 1 << 16  # the longest of ours, 256 seats' keys, has 8 KiB
 CONTRACTS = (
     "Availability",
     "Courts",
@@ -76,8 +77,12 @@ class Contract:
         """Return what a call gave back.
 
         Raises:
-            ChainAnswerError: it is no such thing.
+            ChainAnswerError: it is no such thing, or longer than any answer of ours: lists in a list may all name one
+                place, so that what is decoded grows with the square of its bytes.
         """
+        if len(output) > ANSWER_BYTES_MAX:
+            message = f"{self.name}.{function} answers {len(output)} bytes, expected at most {ANSWER_BYTES_MAX}"
+            raise ChainAnswerError(message, length=len(output))
         return _decode(self._member(self.functions, function).outputs, output, f"{self.name}.{function}")
 
     def topic(self, event: str) -> bytes:

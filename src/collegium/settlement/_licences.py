@@ -10,6 +10,7 @@ from collegium.crypto import Digest
 from collegium.settlement._abi import contract
 from collegium.settlement._chain import Account, Chain, Receipt
 from collegium.settlement._deployment import NATIVE, NOBODY, Deployment, address_of, ask, created, event_of
+from collegium.settlement._errors import ChainAnswerError
 from collegium.settlement._transactions import transact
 
 __all__ = [
@@ -171,6 +172,8 @@ def read_licence(chain: Chain, site: MoneySite, licence: int, block: int | None 
     (holder,) = ask(chain, "Licences", site.licences, "ownerOf", licence, block=block)
     data_root, terms, jurisdiction, royalty, issued_at, revoked_at = fields
     curators = tuple(CuratorShare(address_of(curator), part) for curator, part in shares)
+    if not (jurisdiction.isalpha() and jurisdiction.isupper()):
+        raise ChainAnswerError(f"licence {licence} names the country {jurisdiction!r}, expected two capital letters")
     country = jurisdiction.decode("ascii")
     return DataLicence(address_of(holder), data_root, terms, country, royalty, issued_at, revoked_at, curators)
 
@@ -213,9 +216,12 @@ def read_task(chain: Chain, site: MoneySite, deployment: Deployment) -> PostedTa
 
     Raises:
         ContractRefusedError: UnknownTask.
+        ChainAnswerError: what is there does not answer as that contract.
     """
     ((fields, sponsor, first_round),) = ask(chain, "Tasks", site.tasks, "task", deployment.settlement)
     model, rule, privacy, court, reward, deadline, cohort, royalty, share, level = fields
+    if level >= len(LEVELS):
+        raise ChainAnswerError(f"a task of level {level}, expected 0 to {len(LEVELS) - 1}", level=level)
     terms = TaskTerms(model, rule, privacy, reward, deadline, cohort, royalty, share, LEVELS[level], address_of(court))
     return PostedTask(terms, address_of(sponsor), first_round)
 

@@ -9,7 +9,7 @@ from typing import Final
 from collegium.crypto import Digest
 from collegium.settlement._abi import contract
 from collegium.settlement._chain import Account, Chain, Receipt
-from collegium.settlement._deployment import NATIVE, Deployment, address_of, ask, event_of
+from collegium.settlement._deployment import NATIVE, Deployment, address_of, ask, choice_of, event_of
 from collegium.settlement._transactions import transact
 
 __all__ = [
@@ -97,11 +97,12 @@ def read_member(chain: Chain, deployment: Deployment, member: int) -> Member:
     """Return what the registry holds of a member.
 
     Raises:
+        ChainAnswerError: what is there does not answer as that contract.
         ContractRefusedError: UnknownMember.
     """
     (fields,) = ask(chain, "Registry", deployment.registry, "member", member)
     account, stake, _, unbonded_at, seated_before, role, encryption_key = fields
-    return Member(address_of(account), stake, unbonded_at, seated_before, Role(role), encryption_key)
+    return Member(address_of(account), stake, unbonded_at, seated_before, choice_of(Role, role), encryption_key)
 
 
 def read_owed(chain: Chain, contract_at: bytes, account: bytes) -> int:

@@ -203,12 +203,16 @@ def convict(chain: Chain, site: SlashingSite, account: Account, call: bytes) -> 
 
 
 def conviction_in(chain: Chain, site: SlashingSite, receipt: Receipt) -> Conviction:
-    """Return the conviction that a transaction brought about."""
+    """Return the conviction that a transaction brought about.
+
+    Raises:
+        ChainAnswerError: its events tell of none.
+    """
     convicted = event_of(receipt, "Slashing", site.slashing, "Convicted")
     (registry,) = ask(chain, "Slashing", site.slashing, "registry")
     slashed = event_of(receipt, "Registry", address_of(registry), "Slashed")
     reporter, taken = address_of(convicted["reporter"]), (slashed["burned"], slashed["rewarded"])
-    return Conviction(convicted["id"], OFFENCES[convicted["offence"]], reporter, *taken, receipt.gas)
+    return Conviction(convicted["id"], _offence(convicted["offence"]), reporter, *taken, receipt.gas)
 
 
 def read_conviction(chain: Chain, site: SlashingSite, block: int, call: bytes) -> Conviction:
@@ -228,7 +232,7 @@ def read_conviction(chain: Chain, site: SlashingSite, block: int, call: bytes) -
     convicted, slashed = ([event for event in kind if event["id"] == member] for kind in (told, taken))
     for said, cost in zip(convicted, slashed, strict=False):  # one of each for every conviction of a member
         if said["matter"] == matter:
-            offence, reporter = OFFENCES[said["offence"]], address_of(said["reporter"])
+            offence, reporter = _offence(said["offence"]), address_of(said["reporter"])
             return Conviction(member, offence, reporter, cost["burned"], cost["rewarded"])
     raise ChainAnswerError(f"no event tells of the conviction of member {member}", member=member)
 
@@ -331,6 +335,12 @@ def _convicted(chain: Chain, site: SlashingSite, call: bytes) -> tuple[int, byte
             raise
         return cast(tuple[int, bytes], error.values["arguments"])
     return None
+
+
+def _offence(number: int) -> str:
+    if number >= len(OFFENCES):
+        raise ChainAnswerError(f"offence {number}, expected 0 to {len(OFFENCES) - 1}", number=number)
+    return OFFENCES[number]
 
 
 def _members(epoch_set: EpochSet) -> bytes:
