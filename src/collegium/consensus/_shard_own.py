@@ -36,6 +36,7 @@ from ._round_types import (
     RoundAlarm,
     RoundBroadcast,
     RoundEffect,
+    RoundMessage,
     RoundSend,
     RoundState,
     RoundTimer,
@@ -164,22 +165,29 @@ def _check_speaker(own: OwnShard, message: InShard, sender: int | None) -> None:
 
 
 def _among_members(own: OwnShard, effects: tuple[RoundEffect, ...]) -> tuple[ShardEffect, ...]:
-    """Return the effects of the round's machine with what it tells everybody told to the shard's members.
-
-    That is never a key, which is announced for all shards, nor a header or a vote: releases have no beacon share here.
-    """
+    """Return the effects of the round's machine with what it tells everybody told to the shard's members."""
     out: list[ShardEffect] = []
     for effect in effects:
         match effect:
             case RoundBroadcast():
-                out.extend(_to_members(own, effect.message))  # type: ignore[arg-type]  # see above
+                out.extend(_to_members(own, _of_shard(effect.message)))
             case RoundSend():
-                out.append(_to(own, effect.to, effect.message))  # type: ignore[arg-type]  # see above
+                out.append(_to(own, effect.to, _of_shard(effect.message)))
             case ReleaseRecord():
                 out.append(ShardRelease(effect.round, own.shard, effect.close))
             case _:
                 out.append(effect)
     return tuple(out)
+
+
+def _of_shard(message: RoundMessage) -> InShard:
+    """Return what the round's machine says: never a key, which is announced for all shards, nor a header or a vote.
+
+    Those it makes of releases that have a share of the beacon, and here they have none.
+    """
+    if not isinstance(message, InShard):
+        raise TypeError(f"the machine of a shard's round says a {type(message).__name__}")  # our bug
+    return message
 
 
 def _to(own: OwnShard, to: int, message: InShard) -> ShardSend:

@@ -280,7 +280,7 @@ def _hex(data: bytes) -> str:
 
 def _number(value: object, what: str) -> int:
     try:
-        number: int = int(value, 16)  # type: ignore[call-overload]
+        number = int(_text(value), 16)
     except (TypeError, ValueError) as error:
         raise ChainAnswerError(f"{what}: {value!r} is not a number", value=value) from error
     if not 0 <= number < 1 << 256:
@@ -290,9 +290,15 @@ def _number(value: object, what: str) -> int:
 
 def _bytes(value: object, what: str) -> bytes:
     try:
-        return bytes.fromhex(value.removeprefix("0x"))  # type: ignore[attr-defined]
-    except (AttributeError, ValueError) as error:
+        return bytes.fromhex(_text(value).removeprefix("0x"))
+    except (TypeError, ValueError) as error:
         raise ChainAnswerError(f"{what}: {value!r} is not hexadecimal", value=value) from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} is no text")
+    return value
 
 
 def _member(value: object, name: str) -> Any:
