@@ -13,13 +13,11 @@ from ._consents import (
     withdrawal_accepted,
 )
 from ._epoch import (
-    EPOCH_SET_SIZE_MAX,
     BadEpochSetError,
     EpochSet,
     UnknownValidatorError,
     Validator,
     ValidatorIndex,
-    ViewNumber,
     faulty_max,
     quorum_size,
 )
@@ -89,7 +87,6 @@ from ._lottery import (
     failure_probability,
 )
 from ._messages import (
-    BLOCK_PAYLOAD_BYTES_MAX,
     PROOF_CERTIFICATES_MAX,
     RESPONSE_BLOCKS_MAX,
     Ballot,
@@ -165,7 +162,7 @@ from ._order_wire import (
     encode_vote_state,
 )
 from ._ordering import ConflictingMessageError, NotAddressedError, OutOfWindowError, initial_state, restore, step
-from ._pay import PaidRefusedError, Pay, check_paid, paid_after, paid_by, rewards_of, trainers_added
+from ._pay import PaidRefusedError, Pay, check_paid, paid_after, paid_by, rewards_of
 from ._proof_evidence import DoubleReport, FailingProof, FalseReceipt, FalseReject, Held, ProofEvidence, ProofReject
 from ._proofs_due import DueProof, proofs_due
 from ._proving import (
@@ -223,7 +220,6 @@ from ._round_records import (
 from ._round_rules import (
     TOTAL_TAG,
     CloseRefusedError,
-    MissingReportsError,
     NotDrawnError,
     NotInCohortError,
     NotSenderError,
@@ -280,7 +276,6 @@ from ._round_types import (
 )
 from ._round_wire import (
     PEER_BYTES_MAX,
-    PROOF_EVIDENCE_BYTES_MAX,
     ROUND_MESSAGE_BYTES_MAX,
     decode_peer_message,
     decode_proof_evidence,
@@ -352,23 +347,19 @@ from ._sharded_validator import (
     ShardedValidatorState,
     restore_sharded_validator,
     sharded_validator_step,
-    start_sharded_validator,
 )
 from ._validator import Kept, ValidatorContext, ValidatorState, restore_validator, start_validator, validator_step
 from ._weight import bytes_in
 
 __all__ = [
-    "BLOCK_PAYLOAD_BYTES_MAX",
     "CHAINS_MAX",
     "CHANGE_WINDOWS",
-    "EPOCH_SET_SIZE_MAX",
     "MESSAGE_BYTES_MAX",
     "OBJECT_BYTES_MAX",
     "OUTCOMES",
     "PAYLOAD_BYTES_MAX",
     "PEER_BYTES_MAX",
     "PROOF_CERTIFICATES_MAX",
-    "PROOF_EVIDENCE_BYTES_MAX",
     "RESPONSE_BLOCKS_MAX",
     "ROUND_MESSAGE_BYTES_MAX",
     "ROUND_RECORD_BYTES_MAX",
@@ -464,7 +455,6 @@ __all__ = [
     "MergeRefusedError",
     "Message",
     "MessageTooLongError",
-    "MissingReportsError",
     "NextEpoch",
     "NoConflictError",
     "NoEvidenceError",
@@ -577,7 +567,6 @@ __all__ = [
     "Verdict",
     "Verifier",
     "ViewEntry",
-    "ViewNumber",
     "Vote",
     "VoteEquivocation",
     "VoteState",
@@ -692,14 +681,12 @@ __all__ = [
     "sign_release",
     "split_cohort",
     "start_change",
-    "start_sharded_validator",
     "start_validator",
     "step",
     "terms_after",
     "timeout_digest",
     "total_bytes",
     "total_digest",
-    "trainers_added",
     "upload_bytes_max",
     "validator_step",
     "verify_chain",

@@ -16,13 +16,11 @@ __all__ = [
     "UnknownValidatorError",
     "Validator",
     "ValidatorIndex",
-    "ViewNumber",
     "faulty_max",
     "quorum_size",
 ]
 
 ValidatorIndex = NewType("ValidatorIndex", int)
-ViewNumber = NewType("ViewNumber", int)
 
 EPOCH_SET_SIZE_MAX: Final = 2048
 BLS_KEY_BYTES: Final = 96

@@ -172,7 +172,7 @@ def begin_behind(
 ) -> Outcomes:
     """Enter a round without the model that its terms name: ask for it, unless the next round is final before that."""
     state = RoundState(terms, b"", now, _due(secrets, terms), changed_ms=now, lacks_model=True, opened=opened)
-    return later(context, state, now + context.timing.grace_ms)
+    return later(state, now + context.timing.grace_ms)
 
 
 def _due(secrets: Mapping[int, SealKey], terms: RoundTerms) -> dict[int, SealKey]:
@@ -419,7 +419,7 @@ def _admit(context: RoundContext, state: RoundState, upload: Upload, now: int) -
     state = replace(state, reports={**state.reports, report.trainer: held})
     copy = sum((report.id, seat) in state.columns for seat in own)
     state, examined = _examine(context, state, held, now)
-    state, opened = _open_columns(context, state, report, boxes)
+    state, opened = _open_columns(state, report, boxes)
     issued, verified = any(isinstance(effect, Admitted) for effect in opened), report.id in state.verified
     if known is None or issued:  # a copy that brings nothing is no reason to wait
         state = replace(state, changed_ms=now)
@@ -441,9 +441,7 @@ def _repeated(first: Report, second: Report) -> tuple[RoundEffect, ...]:
     return (refused, EvidenceFound(DoubleReport(first, second))) if same else (refused,)
 
 
-def _open_columns(
-    context: RoundContext, state: RoundState, report: Report, boxes: Mapping[int, bytes | None]
-) -> Outcomes:
+def _open_columns(state: RoundState, report: Report, boxes: Mapping[int, bytes | None]) -> Outcomes:
     """Open and check the columns of each own seat that has none yet; keep those that fit."""
     effects: list[RoundEffect] = []
     secret = state.secrets.get(report.round)
@@ -1090,7 +1088,7 @@ def _await_model(context: RoundContext, state: RoundState, certified: Certified,
     """Wait for what a final header's model can be rebuilt from; ask for the model itself a little later."""
     if state.final is not None:
         return state, ()
-    return later(context, replace(state, final=certified), now + context.timing.turn_ms // 2)
+    return later(replace(state, final=certified), now + context.timing.turn_ms // 2)
 
 
 def _enter_next(context: RoundContext, ended: RoundState, header: Header, model: bytes | None, now: int) -> Outcomes:

@@ -63,7 +63,7 @@ def wanted(state: RoundState) -> tuple[Digest, ...]:
     return (*models, *sorted(named - state.registrations.keys()))
 
 
-def later(context: RoundContext, state: RoundState, at_ms: int) -> Outcomes:
+def later(state: RoundState, at_ms: int) -> Outcomes:
     """Ask at `at_ms` for what is still wanted by then."""
     return replace(state, sync_ms=at_ms), (RoundTimer(RoundAlarm(state.terms.round), at_ms),)
 
@@ -76,7 +76,7 @@ def ask_objects(context: RoundContext, state: RoundState, now: int) -> Outcomes:
     others = [(context.index + 1 + i) % size for i in range(size - 1)]
     chosen = [others[(state.sync_asked + i) % len(others)] for i in range(min(ASKED_AT_ONCE, len(others)))]
     state = replace(state, sync_asked=state.sync_asked + len(chosen), sync_from=state.sync_from | frozenset(chosen))
-    state, again = later(context, state, now + context.timing.turn_ms)
+    state, again = later(state, now + context.timing.turn_ms)
     request = ObjectRequest(context.index, digests[: _request_max(context)])
     return state, (*(RoundSend(to, request) for to in chosen), *again)
 

@@ -37,7 +37,6 @@ __all__ = [
     "ShardedValidatorState",
     "restore_sharded_validator",
     "sharded_validator_step",
-    "start_sharded_validator",
 ]
 
 Effects = tuple[Effect | ShardEffect, ...]
@@ -102,13 +101,6 @@ class _Application:
 
     def next_payload(self, ancestors: tuple[bytes, ...]) -> bytes | None:
         return None if self.state is None else sharded_payload(self.context, self.state, ancestors, self.now)
-
-
-def start_sharded_validator(
-    context: ShardedContext, terms: ShardedTerms, model: bytes, secrets: Mapping[int, SealKey], now: int
-) -> tuple[ShardedValidatorState, Effects]:
-    """Return a validator at the beginning of round 0."""
-    return restore_sharded_validator(context, terms, model, secrets, Kept(), (), now)
 
 
 def restore_sharded_validator(

@@ -10,7 +10,6 @@ measured rather than proved.
 
 from ._direction import (
     DIRECTION_BITS,
-    STEWARD_NORM_BITS,
     ScoreScale,
     direction_norm_max,
     median_direction,
@@ -91,7 +90,6 @@ __all__ = [
     "SALT_BYTES",
     "STAKE_MAX",
     "STEWARDS_MAX",
-    "STEWARD_NORM_BITS",
     "TRAINERS_MAX",
     "WATCHFUL",
     "BudgetError",

@@ -29,7 +29,6 @@ from collegium.settlement._curation import (
 from collegium.settlement._deployment import (
     FOLLOWER_STAKE_WEI,
     FOLLOWER_UNBONDING_S,
-    NATIVE,
     NOBODY,
     CheckpointReceipt,
     Deployment,
@@ -75,13 +74,9 @@ from collegium.settlement._disputes import (
     encode_witness,
     has_fallen,
     is_final,
-    read_claims,
     read_dispute,
     read_disputes,
     read_game,
-    read_picked,
-    read_revealed,
-    read_shown,
     window_started,
 )
 from collegium.settlement._dissection_offers import OfferAtChain, WrongDefender
@@ -175,7 +170,7 @@ from collegium.settlement._founding import (
     read_courts,
 )
 from collegium.settlement._gas_policy import GasPolicy
-from collegium.settlement._instructions import IMMEDIATE, PROGRAM_INSTRUCTIONS_MAX, Op, Program
+from collegium.settlement._instructions import IMMEDIATE, Op, Program
 from collegium.settlement._jsonrpc import JsonRpcChain, JsonRpcLimits
 from collegium.settlement._licences import (
     LEVELS,
@@ -195,13 +190,10 @@ from collegium.settlement._licences import (
     terms_call,
 )
 from collegium.settlement._machine import STEPS_MAX, MachineRun
-from collegium.settlement._machine_memory import MEMORY_HEIGHT, MachineMemory
-from collegium.settlement._machine_plain import is_operation, machine_step
+from collegium.settlement._machine_memory import MachineMemory
+from collegium.settlement._machine_plain import machine_step
 from collegium.settlement._machine_state import (
-    ACCEPTED,
-    FIRST_FRAME,
     REJECTED,
-    RUNNING,
     MachineState,
     MemoryAccess,
     StepWitness,
@@ -215,7 +207,6 @@ from collegium.settlement._members import (
     raise_stake,
     read_member,
     read_owed,
-    set_encryption_key,
 )
 from collegium.settlement._model_step import ModelStepTrace, StepRule, header_opening, model_step_trace, step_rule
 from collegium.settlement._payouts import (
@@ -291,24 +282,18 @@ from collegium.settlement._works import (
 from collegium.settlement.programs import PreimageUnknownError
 
 __all__ = [
-    "ACCEPTED",
     "CHALLENGED_UNBONDING_S",
     "CHECKPOINT_ROUNDS_MAX",
     "DISSECTED_UNBONDING_S",
-    "FIRST_FRAME",
     "FOLLOWER_STAKE_WEI",
     "FOLLOWER_UNBONDING_S",
     "IMMEDIATE",
     "LEVELS",
-    "MEMORY_HEIGHT",
     "MODEL_STEP",
-    "NATIVE",
     "NOBODY",
     "NO_CHECKPOINT",
     "PARTS",
-    "PROGRAM_INSTRUCTIONS_MAX",
     "REJECTED",
-    "RUNNING",
     "STEPS_MAX",
     "Account",
     "Answer",
@@ -491,7 +476,6 @@ __all__ = [
     "is_convicted",
     "is_dissection_final",
     "is_final",
-    "is_operation",
     "issue_licence",
     "leaf_digest",
     "machine_step",
@@ -512,7 +496,6 @@ __all__ = [
     "read_answers",
     "read_budget",
     "read_checkpoints",
-    "read_claims",
     "read_conviction",
     "read_courts",
     "read_defences",
@@ -531,13 +514,10 @@ __all__ = [
     "read_owed",
     "read_paid",
     "read_pending",
-    "read_picked",
     "read_pool",
     "read_refuter",
-    "read_revealed",
     "read_revocations",
     "read_shard_roots",
-    "read_shown",
     "read_task",
     "read_version",
     "read_withdrawal",
@@ -559,7 +539,6 @@ __all__ = [
     "rewards_tree",
     "round_messages",
     "run_plainly",
-    "set_encryption_key",
     "settle_rewards",
     "settlement_creation",
     "sign_transaction",

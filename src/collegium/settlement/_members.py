@@ -8,7 +8,7 @@ from typing import Final
 
 from collegium.crypto import Digest
 from collegium.settlement._abi import contract
-from collegium.settlement._chain import Account, Chain, Receipt
+from collegium.settlement._chain import Account, Chain
 from collegium.settlement._deployment import NATIVE, Deployment, address_of, ask, choice_of, event_of
 from collegium.settlement._transactions import transact
 
@@ -21,7 +21,6 @@ __all__ = [
     "raise_stake",
     "read_member",
     "read_owed",
-    "set_encryption_key",
 ]
 
 # The one function of ERC-20 that a payer needs.
@@ -74,14 +73,6 @@ def enrol(
     data = contract("Registry").call("enrol", role, encryption_key)
     receipt = transact(chain, account, deployment.registry, data, value=stake_wei if token == NATIVE else 0)
     return int(event_of(receipt, "Registry", deployment.registry, "Enrolled")["id"])
-
-
-def set_encryption_key(
-    chain: Chain, deployment: Deployment, account: Account, member: int, encryption_key: bytes
-) -> Receipt:
-    """Name another key to which others seal what is for this member."""
-    data = contract("Registry").call("setEncryptionKey", member, encryption_key)
-    return transact(chain, account, deployment.registry, data)
 
 
 def raise_stake(
