@@ -211,15 +211,20 @@ class City:
 
     def play(self, limit_ms: int = 10_000) -> RoundFinished:
         """Run until every validator here has finished one more round; all must have finished with the same."""
-        wanted = 1 + min(len(node.finished) for node in self.nodes.values())
+        wanted = 1 + min(len(finished(node)) for node in self.nodes.values())
         limit_ms += self.network.now_ms
-        self.network.run(lambda _: all(len(node.finished) >= wanted for node in self.nodes.values()), limit_ms)
-        ended = [node.finished[wanted - 1] for node in self.nodes.values()]
-        assert len({(finished.header.digest, finished.model) for finished in ended}) == 1
+        self.network.run(lambda _: all(len(finished(node)) >= wanted for node in self.nodes.values()), limit_ms)
+        ended = [finished(node)[wanted - 1] for node in self.nodes.values()]
+        assert len({(end.header.digest, end.model) for end in ended}) == 1
         return ended[0]
 
     def refusals(self) -> list[Exception]:
         return [note.reason for node in self.nodes.values() for note in node.notes if isinstance(note, Refused)]
+
+
+def finished(node: ShardedNode) -> list[RoundFinished]:
+    """Return the rounds that a validator has finished, in their order."""
+    return [note for note in node.notes if isinstance(note, RoundFinished)]
 
 
 @dataclass(frozen=True)
@@ -240,7 +245,7 @@ def history(size: int = 20, count: int = 2) -> tuple[City, dict[int, list[Seen]]
     def ended(delivery: Delivery) -> bool:
         here = city.nodes[delivery.participant]
         seen[delivery.participant].append(Seen(delivery.modelled_ms, here.state.shards))
-        return all(node.finished for node in city.nodes.values())
+        return all(finished(node) for node in city.nodes.values())
 
     city.network.run(ended, 10_000)
     return city, seen

@@ -17,6 +17,7 @@ from _shard_stage import (
     Seen,
     Tally,
     cohort,
+    finished,
     first_terms,
     history,
     members,
@@ -186,7 +187,7 @@ def test_the_model_is_the_plain_sum_of_all_updates(validators: int, count: int, 
 @pytest.mark.slow
 def test_one_committee_makes_the_same_model_of_the_same_updates() -> None:
     city, _ = history()
-    assert single(1) == city.nodes[0].finished[0].model == sum_of(range(TRAINERS))
+    assert single(1) == finished(city.nodes[0])[0].model == sum_of(range(TRAINERS))
 
 
 def test_trainers_stay_together_for_as_many_rounds_as_the_plan_says() -> None:
@@ -207,7 +208,7 @@ def test_a_validator_without_seats_sees_no_report_and_has_the_same_model() -> No
     city, seen = history()
     light = [i for i in seen if len(seen[i][0].state.own) == 1]
     assert light
-    assert len({node.finished[0].model for node in city.nodes.values()}) == 1
+    assert len({finished(node)[0].model for node in city.nodes.values()}) == 1
     for i in light:
         (shard,) = seen[i][0].state.own
         reports = {len(moment.state.own[shard].state.reports) for moment in seen[i] if not moment.state.terms.round}

@@ -21,6 +21,7 @@ from _shard_stage import (
     EMPTY_MODEL,
     Tally,
     cohort,
+    finished,
     first_terms,
     history,
     members,
@@ -121,7 +122,7 @@ def test_who_was_away_for_rounds_asks_for_one_model() -> None:
     village.check()
     passed = [note for note in village.notes[1] if isinstance(note, RoundPassed)]
     assert passed
-    assert len(passed) + len(village.nodes[1].finished) == 4
+    assert len(passed) + len(finished(village.nodes[1])) == 4
     assert 1 <= village.heard[1][ObjectReply] <= 8
 
 
@@ -189,7 +190,7 @@ def test_who_has_released_for_one_close_releases_for_no_other_after_it_begins_ag
 
 @pytest.mark.slow
 def test_trainers_are_where_the_headers_say_however_late_one_begins_again() -> None:
-    header = history()[0].nodes[0].finished[0].header
+    header = finished(history()[0].nodes[0])[0].header
     epoch_set = members(20).epoch_set
     for partition_rounds in (1, 2, 3):
         first = terms = first_terms(20, SHARDS, partition_rounds)
