@@ -216,10 +216,10 @@ def double_report(federation: Federation) -> None:
 
 
 LIES = (
+    Lie("model step", committee=wrong_model),
     Lie("opened total", committee=wrong_total),
     Lie("outcome", committee=false_lost),
     Lie("weights", committee=wrong_weights),
-    Lie("model step", committee=wrong_model),
     Lie("double vote", member=double_vote),
     Lie("double report", member=double_report),
     Lie("quality", committee=wrong_quality, weighed=True),

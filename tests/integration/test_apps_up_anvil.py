@@ -1,11 +1,13 @@
-"""`collegium up` against a chain by URL: a network that founds, settles and verifies on a real node.
+"""`collegium up` as a person types it: real processes and sockets, a validator killed by hand, a run that verifies.
 
-By default its reports carry no proofs, which a chain sees nothing of; with `COLLEGIUM_FULL=1` they do.
+One network is played for all tests here. Its reports are proved, and it founds and settles on a real node, by its URL.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,15 +24,14 @@ from collegium.settlement import JsonRpcChain, attach, read_checkpoints
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 
-ROUNDS = 2
-LEVEL = (PROVED,) if os.environ.get("COLLEGIUM_FULL") == "1" else ()
+ROUNDS = 1
 CLOSED = "http://127.0.0.1:1"
 
 
 def command(folder: Path, url: str) -> list[str]:
     """Return the words that run a small network whose checkpoints go to a node."""
     chain = ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{url}"')
-    config = write_experiment(folder, *LEVEL, chain, *NETWORK)
+    config = write_experiment(folder, PROVED, chain, *NETWORK)
     words = ["up", config, "--rounds", ROUNDS, "--folder", folder / "consortium", "--out", folder / "run"]
     return list(map(str, words))
 
@@ -47,22 +48,45 @@ class Settled:
 @pytest.fixture(scope="module")
 def settled(node: str, development_key: str, tmp_path_factory: pytest.TempPathFactory) -> Settled:
     folder = tmp_path_factory.mktemp("settled")
-    done = subprocess.run(
+    said: list[str] = []
+    with subprocess.Popen(
         [sys.executable, "-m", "collegium.apps.cli", *command(folder, node)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "COLLEGIUM_CHAIN_KEY": development_key},
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return Settled(folder, node, done.stdout)
+    ) as up:
+        assert up.stdout is not None
+        for line in up.stdout:
+            said.append(line.rstrip())
+            if line.startswith("round 0/1"):
+                (pid,) = re.findall(r"^validator 1 runs, pid (\d+)$", "\n".join(said), re.M)
+                os.kill(int(pid), signal.SIGKILL)
+    text = "\n".join(said)
+    assert up.returncode == 0, text
+    return Settled(folder, node, text)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_network_whose_validator_is_killed_loses_no_round_and_leaves_nothing_running(settled: Settled) -> None:
+    text = settled.text
+    assert re.search(r"^validator 1, pid \d+, was ended by SIGKILL; started again in 0\.5 s$", text, re.M)
+    assert re.search(r"^validator 1 runs again, pid \d+; restart 1$", text, re.M)
+    assert re.search(r"^round 1/1: 4 reports, AUC ", text, re.M)
+    assert "proofs: 8 of level proved verified, and 4 registrations of data" in text
+    assert "verified, and it is the run that the anchor names" in text
+    pids = [int(pid) for pid in re.findall(r" runs(?: again)?, pid (\d+)", text)]
+    assert not any(map(is_running, pids))
 
 
 def test_a_network_settles_on_a_node_and_its_run_verifies(settled: Settled) -> None:
     assert "verified, and it is the run that the anchor names" in settled.text
-    if LEVEL:
-        assert f"proofs: {4 * (ROUNDS + 1)} of level proved verified" in settled.text
     assert "chain: certificates of 1 checkpoints verified" in settled.text
     assert f"not checked: what the node at {settled.url} holds" in settled.text
     record = decode_chain_record((settled.folder / "run" / "chain.json").read_bytes())

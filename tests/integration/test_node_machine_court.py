@@ -147,16 +147,26 @@ class Liar:
         )
 
 
-def room_of(node: str, folder: Path, lie: Callable[[], AbstractContextManager[None]] = nullcontext) -> Room:
-    """Play a run whose committee agrees on a lie, and found a court of the machine for it."""
+def record_of(node: str, folder: Path, lie: Callable[[], AbstractContextManager[None]] = nullcontext) -> Path:
+    """Play a run whose committee agrees on a lie, and return its folder."""
     experiment = write_experiment(folder, ("checkpoint_every = 2", f'checkpoint_every = 2\nurl = "{node}"'))
     with pytest.MonkeyPatch.context() as patch, lie():
         patch.setenv("COLLEGIUM_CHAIN_KEY", DEVELOPMENT_KEYS[0])
-        path = play(experiment, folder / "run").path
+        return play(experiment, folder / "run").path
+
+
+def room_of(node: str, path: Path) -> Room:
+    """Found a court of the machine of its own for a run."""
     run, record, chain = load_watched(path), read_public_record(path), JsonRpcChain(node)
     court = found_machine_court(chain, record, run.deployment, WATCHER, TERMS)
     check_dissections(chain, court.court, run.deployment, work_kinds(record))
     return Room(node, run, court, [])
+
+
+@pytest.fixture(scope="module")
+def honest(node: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run in which nobody lies."""
+    return record_of(node, tmp_path_factory.mktemp("honest"))
 
 
 def found_in(number: int) -> Any:
@@ -170,7 +180,7 @@ LIES = {"opened total": (wrong_total, 1), "outcome": (false_lost, 1), "weights":
 @pytest.mark.parametrize("work", LIES if os.environ.get("COLLEGIUM_FULL") == "1" else ["opened total"])
 def test_lie_that_a_committee_agreed_on_is_refuted_at_one_instruction(node: str, tmp_path: Path, work: str) -> None:
     lie, kind = LIES[work]
-    room = room_of(node, tmp_path, lie)
+    room = room_of(node, record_of(node, tmp_path, lie))
     finding, place = found_in(LIED_ROUND), room.place(LIED_ROUND)
     assert room.court.hears(finding)
     assert not room.court.hears(found_in(1))
@@ -193,8 +203,8 @@ def test_lie_that_a_committee_agreed_on_is_refuted_at_one_instruction(node: str,
     assert any("asks another court: nobody is slashed" in line for line in room.said)
 
 
-def test_right_header_is_defended_against_each_kind_until_it_is_final(node: str, tmp_path: Path) -> None:
-    room = room_of(node, tmp_path)
+def test_right_header_is_defended_against_each_kind_until_it_is_final(node: str, honest: Path) -> None:
+    room = room_of(node, honest)
     other, header = room.moves(LIAR), room.run.headers[LIED_ROUND]
     for kind in range(len(room.court.court.kinds)):
         other.open(kind, header.digest, header.preimage, room.place(LIED_ROUND))
@@ -217,9 +227,9 @@ def kill() -> None:
 
 
 def test_an_offer_pays_the_watcher_that_recomputes_the_run(
-    node: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    node: str, honest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    room, told = room_of(node, tmp_path), list[str]()
+    room, told = room_of(node, honest), list[str]()
     rooms, chain = [room.court], JsonRpcChain(node)
     plan = OfferPlan(wrong=True, round=LIED_ROUND, work="weights")
 

@@ -7,7 +7,9 @@ says; docs/guide/watching.md has an example.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,12 +26,11 @@ from _planted_lies import (
     double_vote,
     lied_run,
     stage,
-    wrong_model,
 )
 from _run_stage import check
 
 from collegium.lineage import MissingObjectError
-from collegium.node import MachineCourtroom, WatchPlan, courtrooms, watch_run
+from collegium.node import Finding, MachineCourtroom, WatchPlan, courtrooms, watch_run
 from collegium.settlement import (
     JsonRpcChain,
     attach,
@@ -57,16 +58,39 @@ def stakes(place: Stage) -> list[int]:
     return [read_member(chain, deployment, member).stake for member in place.run.numbers.values()]
 
 
+@dataclass
+class Watched:
+    """A run on which a lie was told, after somebody watched it to its end."""
+
+    place: Stage
+    room: MachineCourtroom
+    finding: Finding | None
+
+
+Play = Callable[[Lie], Watched]
+
+
+@pytest.fixture(scope="module")
+def watched(node: str, tmp_path_factory: pytest.TempPathFactory) -> Play:
+    """Plays a run in which a lie is told and has it watched, once for each lie."""
+
+    @cache
+    def play(lie: Lie) -> Watched:
+        place = stage(node, lied_run(node, tmp_path_factory.mktemp("lied"), lie).path)
+        room = place.stand_up_before_the_machine()
+        rooms, plan = courtrooms(place.run), WatchPlan(challenge=True)
+        finding = watch_run(place.run, rooms, plan, place.player(), place.said.append, place.wait)
+        print("\n".join([lie.name, *place.said]))
+        return Watched(place, room, finding)
+
+    return play
+
+
 @pytest.mark.node
 @pytest.mark.slow
-def test_a_model_that_a_committee_agreed_on_costs_its_signers_half_their_stakes(node: str, tmp_path: Path) -> None:
-    run = lied_run(node, tmp_path, Lie("model step", committee=wrong_model))
-    place = stage(node, run.path)
-    place.stand_up_before_the_machine()
-    finding = watch_run(
-        place.run, courtrooms(place.run), WatchPlan(challenge=True), place.player(), place.said.append, place.wait
-    )
-    print("\n".join(place.said))
+def test_a_model_that_a_committee_agreed_on_costs_its_signers_half_their_stakes(node: str, watched: Play) -> None:
+    seen = watched(LIES[0])
+    place, finding = seen.place, seen.finding
     assert finding is not None
     assert (finding.round, finding.work) == (LIED_ROUND, "model step")
     assert place.run.site is not None
@@ -83,7 +107,7 @@ def test_a_model_that_a_committee_agreed_on_costs_its_signers_half_their_stakes(
     (first, second) = read_checkpoints(chain, attach(chain, deployment.settlement, deployment.block))
     assert not is_dissection_final(chain, court.court, second.digest if first.last_round < LIED_ROUND else first.digest)
     # a second watcher, or the same after a kill, takes nothing twice and says so
-    again = stage(node, run.path)
+    again = stage(node, place.run.path)
     watch_run(again.run, courtrooms(again.run), WatchPlan(challenge=True), again.player(), again.said.append)
     assert stakes(again) == stakes(place)
     assert sum("AlreadyConvicted" in line for line in again.said) == voters
@@ -113,13 +137,10 @@ def test_members_that_sign_two_things_lose_their_stakes_in_the_run_itself(node: 
 @pytest.mark.node
 @pytest.mark.slow
 @pytest.mark.seeds(quick=1, full=len(LIES))
-def test_every_lie_is_found_and_paid_for(node: str, tmp_path: Path, seed: int) -> None:
+def test_every_lie_is_found_and_paid_for(node: str, watched: Play, seed: int) -> None:
     lie = LIES[seed]
-    place = stage(node, lied_run(node, tmp_path, lie).path)
-    room = place.stand_up_before_the_machine()
-    rooms = courtrooms(place.run)
-    finding = watch_run(place.run, rooms, WatchPlan(challenge=True), place.player(), place.said.append, place.wait)
-    print("\n".join([lie.name, *place.said]))
+    seen = watched(lie)
+    place, finding = seen.place, seen.finding
     if lie.member is not None:
         assert finding is None
         assert any(line.startswith(f"  {lie.name}") and "AlreadyConvicted" in line for line in place.said)
@@ -129,7 +150,7 @@ def test_every_lie_is_found_and_paid_for(node: str, tmp_path: Path, seed: int) -
     assert place.run.evidence is not None
     assert stakes(place).count(STAKE // 2) == len(place.run.evidence.votes[LIED_ROUND].voters)
     at_machine = sum(line.startswith("  choose") for line in place.said)
-    assert at_machine == room.court.terms.levels
+    assert at_machine == seen.room.court.terms.levels
     # what was honest stands
     kept = place.run.headers[LIED_ROUND - 1]
     assert any(f"rounds 0 to {LIED_ROUND - 1}, model {kept.model.hex()[:16]}" in line for line in place.said)
