@@ -152,6 +152,7 @@ from collegium.node._base_chain import (
     encode_chain_record,
 )
 from collegium.node._chain_check import _decode_transaction
+from collegium.node._entries import Enrolment, Registration
 from collegium.node._epoch_wire import EpochMessage, decode_epoch_message, encode_epoch_message
 from collegium.node._evaluations import RoundEvaluation, read_evaluations, sign_evaluation
 from collegium.node._evidence import Charge, RoundVotes, decode_run_evidence, encode_run_evidence
@@ -172,6 +173,7 @@ from collegium.node._member_cards import _KINDS as CARD_KINDS
 from collegium.node._member_cards import (
     ConfirmCard,
     DealCard,
+    EnterCard,
     JoinCard,
     OperatorCard,
     StewardCard,
@@ -1053,14 +1055,16 @@ def join_cards() -> tuple[JoinCard, ...]:
     for number, keys in enumerate(MEMBERS[4:8]):
         trainer = TrainerCard("trainer", experiment, keys.account.address, f"north/{number}", 64, tls_key(4 + number))
         cards.append(sign_card(trainer, keys.account))
-    operator = OperatorCard("operator", experiment, MEMBERS[8].account.address, tls_key(8), tls_key(9))
+    operator = OperatorCard("operator", experiment, MEMBERS[8].account.address, tls_key(8), tls_key(9), (1337,))
     return (*cards, sign_card(operator, MEMBERS[8].account))
 
 
 def cards() -> Sequence[bytes]:
     account, key = MEMBERS[0].account, Announcement(0, 0, DIGEST, SIGNATURE)
     deal = DealCard("deal", DIGEST, 2, account.address, (bytes(96),) * 3, SHARE, (bytes(80),) * 4, SHARE, key)
-    confirm = ConfirmCard("confirm", DIGEST, DIGEST, 2, account.address, SHARE, b"transaction")
+    registration, enrolment = Registration(SHARE, SIGNATURE), Enrolment(DIGEST, SIGNATURE)
+    confirm = ConfirmCard("confirm", DIGEST, DIGEST, 2, account.address, SHARE, (registration,))
+    enter = EnterCard("enter", DIGEST, account.address, (enrolment,))
     steward = StewardCard("steward", DIGEST, account.address, DIGEST, tls_key(0))
     kinds = (
         join_cards()[0],
@@ -1069,6 +1073,7 @@ def cards() -> Sequence[bytes]:
         sign_card(steward, account),
         sign_card(deal, account),
         sign_card(confirm, account),
+        sign_card(enter, account),
     )
     return [encode_card(card) for card in kinds]
 

@@ -81,6 +81,14 @@ def test_what_is_refused_is_one_line_and_overwrites_nothing(home: Path) -> None:
     (cards / "v1.json").write_text(text)
     early = member("confirm", config, "--home", home / "v0", *roster, "--cards", cards, "--card", home / "c.json")
     assert (early.exit_code, "has not dealt yet" in early.stderr) == (ExitCode.USER, True)
+    # a trainer whom no registry lists, a run that nobody has settled, a folder that is no operator's
+    idle = member("enter", config, "--home", home / "t0", *roster, "--card", home / "e.json")
+    assert (idle.exit_code, "enters no registry" in idle.stderr) == (ExitCode.USER, True)
+    assert not (home / "e.json").exists()
+    for folder, reason in ((home / "op", "expected a genesis file"), (home / "v0", "expected a consortium's folder")):
+        lost = runner.invoke(app, ["collect", str(folder), "--out", str(home / "run")])
+        assert (lost.exit_code, reason in lost.stderr) == (ExitCode.USER, True)
+        assert not (home / "run").exists()
     config.write_text(config.read_text().replace("rounds = 2", "rounds = 3"))
     other = member("deal", config, "--home", home / "v0", *roster, "--card", home / "d.json")
     assert (other.exit_code, "is of another experiment" in other.stderr) == (ExitCode.USER, True)

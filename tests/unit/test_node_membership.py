@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -24,6 +24,7 @@ from collegium.crypto import (
     os_random,
     seal,
 )
+from collegium.learning import SplitError
 from collegium.node import (
     AttestationSettings,
     EvaluatorSettings,
@@ -34,23 +35,46 @@ from collegium.node import (
     RelayerSettings,
     TrainerSettings,
     ValidatorSettings,
+    WorldError,
+    experiment_to_bytes,
+    load_experiment,
     load_settings,
 )
-from collegium.node._base_chain import BaseChain, decode_chain_record
-from collegium.node._chain_check import Founded, check_chain
+from collegium.node._base_chain import (
+    FUNDING_WEI,
+    REGISTRATION_GAS_MAX,
+    STAKE_WEI,
+    BaseChain,
+    ChainRecordError,
+    decode_chain_record,
+)
+from collegium.node._chain_check import Founded, check_chain, check_founded
+from collegium.node._consents import UnknownSiteError
 from collegium.node._consortium import load_account, load_validator_secrets
-from collegium.node._founding import NotInRosterError, check_confirms, check_deals, found_genesis
+from collegium.node._entries import ENTRY_FEES, Enrolment, Registration
+from collegium.node._founding import (
+    FoundingError,
+    NotInRosterError,
+    check_confirms,
+    check_deals,
+    check_enters,
+    check_node,
+    enter_chains,
+    found_genesis,
+)
 from collegium.node._member_cards import (
     BadCardError,
     CardSetError,
     ConfirmCard,
     DealCard,
+    EnterCard,
     JoinCard,
     Roster,
     RosterError,
     TrainerCard,
     ValidatorCard,
     assemble,
+    check_chains,
     decode_card,
     decode_roster,
     encode_card,
@@ -61,6 +85,7 @@ from collegium.node._membership import (
     assemble_roster,
     confirm_in,
     deal_in,
+    enter_in,
     join_operator,
     join_trainer,
     join_validator,
@@ -71,9 +96,17 @@ from collegium.node._row_files import read_rows
 from collegium.node._setup import build_task
 from collegium.node._work_terms import court_rules
 from collegium.proofs import QuotePolicy
-from collegium.settlement import NO_CHECKPOINT, Checkpoint, header_root
+from collegium.settlement import NO_CHECKPOINT, Chain, Checkpoint, header_root, read_budget, read_member, verify_replay
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LICENCE = f"""[licences]
+chain_id = 1337
+contract = "{"11" * 20}"
+[licences.sites.SITE]
+number = 1
+holder = "{"22" * 20}"
+data_root = "{"33" * 32}"
+"""
 VALIDATORS, TRAINERS = 4, 4
 
 
@@ -104,8 +137,8 @@ class Founding:
         return [own if place == index else other for place, other in enumerate(others)]  # type: ignore[return-value]  # of one kind
 
 
-def found(home: Path) -> Founding:
-    experiment = tiny_experiment(home)
+def found(home: Path, given: Experiment | None = None) -> Founding:
+    experiment = given or tiny_experiment(home)
     joins: list[JoinCard] = [
         join_validator(
             experiment, home / f"validator-{number}", ("127.0.0.1", 20_000 + number), ("127.0.0.1", 21_000 + number)
@@ -336,6 +369,18 @@ def test_too_few_cards_make_no_consortium(founding: Founding) -> None:
             assemble(founding.experiment, cards)
 
 
+def test_so_many_validators_that_a_third_away_stops_the_rounds_make_no_consortium(
+    founding: Founding, tmp_path: Path
+) -> None:
+    more: list[JoinCard] = []
+    for number in (4, 5, 6):
+        at = (("127.0.0.1", 20_000 + number), ("127.0.0.1", 21_000 + number))
+        more.append(join_validator(founding.experiment, tmp_path / str(number), *at))
+    assert len(assemble(founding.experiment, [*founding.joins, *more[:2]]).validators) == 6
+    with pytest.raises(CardSetError, match="number of validators' cards is 7: 2 of them may be away, with up to 3 of"):
+        assemble(founding.experiment, [*founding.joins, *more])
+
+
 # files
 
 
@@ -510,12 +555,247 @@ def test_the_chain_that_cards_found_is_the_one_that_a_verifier_demands(founding:
     check_chain(chain.record(), None, genesis.epoch_set, genesis.operator, founded=founded)
 
 
-def test_a_registration_that_the_chain_refuses_names_its_validator(founding: Founding, tmp_path: Path) -> None:
-    home = Path(shutil.copytree(founding.home / "operator", tmp_path / "operator"))
-    spoiled = founding.signed(2, replace(founding.confirms[2], registration=founding.confirms[1].registration))
-    with pytest.raises(BadCardError, match="its registration on the chain") as caught:
-        settle_in(home, founding.roster, founding.deals, spoiled)
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda own, other: (other,), "its registration on chain 1337: proof of possession"),
+        (lambda own, other: (replace(own, possession=own.possession[:-1]),), "its registration on chain 1337: "),
+        (lambda own, other: (replace(own, signature=other.signature),), "its entry on chain 1337 is signed by 0x"),
+        (
+            lambda own, other: (replace(own, signature=own.signature[:-1]),),
+            "its entry on chain 1337: account signature",
+        ),
+        (lambda own, other: (), "it enters 0 chains, expected 1"),
+        (lambda own, other: (own, own), "it enters 2 chains, expected 1"),
+    ],
+    ids=["another's", "short proof", "another's signature", "short signature", "none", "two"],
+)
+def test_a_registration_that_would_not_enter_its_validator_names_it_before_anything_is_founded(
+    founding: Founding, spoil: Callable[[Registration, Registration], tuple[Registration, ...]], reason: str
+) -> None:
+    own, other = (founding.confirms[index].registrations[0] for index in (2, 1))
+    spoiled = founding.signed(2, replace(founding.confirms[2], registrations=spoil(own, other)))
+    with pytest.raises(BadCardError, match=reason) as caught:
+        check_confirms(founding.roster, founding.deals, spoiled)
     assert founding.roster.validators[2].account.hex() in str(caught.value)
+
+
+# chains
+
+
+def written(home: Path, chain: str, more: str = "") -> Experiment:
+    """Write the small experiment with other words under [chain], and more sections."""
+    tiny_experiment(home)
+    text = (home / "tiny.toml").read_text().replace("checkpoint_every = 2", f"checkpoint_every = 2\n{chain}")
+    (home / "tiny.toml").write_text(text.replace("[schema]", f"{more}\n[schema]"))
+    return load_experiment(home / "tiny.toml")
+
+
+ON_TWO = 'trainers_stake = true\nfollowers = ["embedded"]\nsites = { north = 1338 }'
+PAYS = "[rewards]\nbudget = 101"
+
+
+@pytest.fixture(scope="module")
+def paying(tmp_path_factory: pytest.TempPathFactory) -> Founding:
+    """A task that pays on two chains: trainers have stakes at home, and are paid on their own chain."""
+    home = tmp_path_factory.mktemp("paying")
+    return found(home, written(home, ON_TWO, PAYS))
+
+
+def entries(founding: Founding) -> list[EnterCard]:
+    return [
+        enter_chains(founding.roster, founding.account(founding.home / f"trainer-{n}"), b"k" * 32) for n in range(4)
+    ]
+
+
+@pytest.mark.slow
+def test_cards_found_what_pays_and_every_member_enters_by_its_own_signature(paying: Founding, tmp_path: Path) -> None:
+    assert [len(card.registrations) for card in paying.confirms] == [2] * VALIDATORS
+    enters = [
+        enter_in(Path(shutil.copytree(paying.home / f"trainer-{n}", tmp_path / f"t{n}")), paying.roster)
+        for n in range(4)
+    ]
+    assert [len(card.enrolments) for card in enters] == [2] * TRAINERS
+    home = Path(shutil.copytree(paying.home / "operator", tmp_path / "operator"))
+    genesis, (_, config) = settle_in(home, paying.roster, paying.deals, paying.confirms, None, enters)
+    relayer = load_settings(config)
+    assert isinstance(relayer, RelayerSettings)
+    record = decode_chain_record(relayer.chain.read_bytes())
+    check_founded(record, genesis, paying.experiment)
+    (following,) = record.followed_by
+    assert record.paying is not None
+    assert following.paying is not None
+    assert following.transcript is not None
+    chain = verify_replay(following.transcript)  # the home was executed again above
+    assert read_budget(chain, following.paying.site, following.deployment).free == 2 * 101
+    entered = [read_member(chain, following.deployment, number).account for number in range(VALIDATORS + TRAINERS)]
+    assert entered == [card.account for card in (*paying.roster.validators, *paying.roster.trainers)]
+    with pytest.raises(ChainRecordError, match="expected no contract that pays"):
+        check_founded(record, genesis, replace(paying.experiment, rewards=None))
+    with pytest.raises(FolderInUseError, match="has entered before"):
+        enter_in(tmp_path / "t0", paying.roster)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda own, other: {"enrolments": other.enrolments}, "its entry on chain 1337 is signed by 0x"),
+        (lambda own, other: {"enrolments": own.enrolments[::-1]}, "its entry on chain 1337 is signed by 0x"),
+        (lambda own, other: {"enrolments": own.enrolments[:1]}, "it enters 1 chains, expected 2"),
+        (
+            lambda own, other: {"enrolments": (Enrolment(bytes(32), bytes(65)), own.enrolments[1])},
+            "32 bytes that are not all zero",
+        ),
+        (
+            lambda own, other: {"enrolments": (Enrolment(b"k" * 31, bytes(65)), own.enrolments[1])},
+            "32 bytes that are not all zero",
+        ),
+        (
+            lambda own, other: {"enrolments": (replace(own.enrolments[0], signature=bytes(65)), own.enrolments[1])},
+            "its entry on chain 1337: r is not in",
+        ),
+        (lambda own, other: {"roster": bytes(32)}, "it is for roster 0000"),
+    ],
+    ids=["another's", "swapped", "one", "no key", "short key", "no signature", "roster"],
+)
+def test_an_entry_that_would_not_enter_its_trainer_names_it(
+    paying: Founding, spoil: Callable[[EnterCard, EnterCard], dict[str, Any]], reason: str
+) -> None:
+    cards = entries(paying)
+    assert len(check_enters(paying.roster, cards)) == TRAINERS
+    spoiled = sign_card(replace(cards[2], **spoil(cards[2], cards[0])), paying.account(paying.home / "trainer-2"))
+    with pytest.raises(BadCardError, match=reason) as caught:
+        check_enters(paying.roster, [*cards[:2], spoiled, cards[3]])
+    assert cards[2].account.hex() in str(caught.value)
+
+
+def test_an_entry_of_each_that_enters_and_of_nobody_else(paying: Founding, founding: Founding) -> None:
+    cards = entries(paying)
+    with pytest.raises(CardSetError, match=r"no entry of trainer 0x\w+ \(north/3\), expected one of 4"):
+        check_enters(paying.roster, cards[:3])
+    with pytest.raises(CardSetError, match="two entries of trainer 0x"):
+        check_enters(paying.roster, [*cards, cards[0]])
+    assert check_enters(founding.roster, []) == {}
+    trainer = founding.account(founding.home / "trainer-0")
+    with pytest.raises(CardSetError, match=r"enters no registry: the experiment has neither chain\.trainers"):
+        enter_chains(founding.roster, trainer, b"k" * 32)
+    with pytest.raises(NotInRosterError, match="lists no trainer"):
+        enter_chains(paying.roster, trainer, b"k" * 32)
+    stray = sign_card(replace(cards[0], roster=founding.roster.digest, account=trainer.address), trainer)
+    with pytest.raises(BadCardError, match="it is of nobody who enters a registry"):
+        check_enters(founding.roster, [stray])
+
+
+@pytest.mark.parametrize(
+    ("chains", "reason"),
+    [
+        ((1337,), "it numbers 1 chains, the experiment has 2"),
+        ((1337, 1338, 5), "it numbers 3 chains, the experiment has 2"),
+        ((5, 1338), "it says 5 of chain 0, which is embedded, expected 1337"),
+        ((1337, 5), "it says 5 of chain 1, which is embedded, expected 1338"),
+    ],
+)
+def test_an_operator_numbers_the_chains_of_the_experiment(
+    paying: Founding, chains: tuple[int, ...], reason: str
+) -> None:
+    account = AccountKey(load_secret(paying.home / "operator" / "relayer" / "operator.key", "account"))
+    card = sign_card(replace(paying.roster.operator, chains=chains), account)
+    with pytest.raises(BadCardError, match=reason):
+        assemble(paying.experiment, [*paying.joins[:-1], card])
+
+
+@pytest.mark.parametrize(
+    ("chains", "reason"),
+    [
+        ((1,), "it says 1 of chain 0, expected 2 or more: no coin with a price"),
+        ((-5,), "it says -5 of chain 0, expected 2 or more"),
+        ((1 << 53,), "it says 9007199254740992 of chain 0, expected 2 or more"),
+    ],
+)
+def test_no_node_is_of_the_main_network(founding: Founding, tmp_path: Path, chains: tuple[int], reason: str) -> None:
+    on_node = written(tmp_path, 'url = "http://127.0.0.1:1"')
+    account = AccountKey(load_secret(founding.home / "operator" / "relayer" / "operator.key", "account"))
+    roster = replace(founding.roster, experiment=experiment_to_bytes(on_node))
+    card = sign_card(replace(roster.operator, chains=chains), account)
+    with pytest.raises(BadCardError, match=reason):
+        check_chains(replace(roster, operator=card))
+    check_chains(replace(roster, operator=sign_card(replace(card, chains=(2,)), account)))
+
+
+def test_an_operator_joins_when_its_node_answers(tmp_path: Path) -> None:
+    on_node = written(tmp_path, 'url = "http://127.0.0.1:1"')
+    with pytest.raises(WorldError, match="no answer to eth_chainId"):
+        join_operator(on_node, tmp_path / "operator", own_rows(on_node, tmp_path / "tiny.csv", "east"))
+    assert not (tmp_path / "operator").exists()
+
+
+@pytest.mark.parametrize(
+    ("chain", "more", "error", "reason"),
+    [
+        ('followers = ["embedded"]\nsites = { nowhere = 1338 }', "", UnknownSiteError, "for site 'nowhere'"),
+        (
+            'followers = ["embedded"]\nsites = { north = 7 }',
+            "",
+            CardSetError,
+            "names chain 7 for 'north', expected one",
+        ),
+        ("", LICENCE.replace("SITE", "nowhere"), UnknownSiteError, "names site 'nowhere'"),
+    ],
+    ids=["site", "chain", "licence"],
+)
+def test_what_an_experiment_says_of_sites_must_be_of_those_that_join(
+    founding: Founding, tmp_path: Path, chain: str, more: str, error: type[Exception], reason: str
+) -> None:
+    experiment = written(tmp_path, chain, more)
+    numbers = tuple(1337 + place for place, _ in enumerate(experiment.chain.urls))
+    roster = replace(founding.roster, experiment=experiment_to_bytes(experiment))
+    with pytest.raises(error, match=reason):
+        check_chains(replace(roster, operator=replace(roster.operator, chains=numbers)))
+
+
+@dataclass
+class Node:
+    """As much of a node as is asked before anything is founded."""
+
+    chain_id: int = 31337
+    sent: int = 0
+    coins: int = 10**30
+
+    def nonce(self, address: bytes) -> int:
+        return self.sent
+
+    def balance(self, address: bytes) -> int:
+        return self.coins
+
+
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        (Node(chain_id=5), "the node is of chain 5, the operator's card says 31337"),
+        (Node(sent=2), "has sent 2 transactions on chain 31337, expected none: what a founding left half done"),
+        (Node(coins=4 * 10**18 + 100), r"which pays, has 4\d+ wei on chain 31337, expected 4000000000000000101"),
+    ],
+    ids=["chain", "nonce", "coins"],
+)
+def test_nothing_is_sent_to_a_node_on_which_a_task_cannot_be_founded(
+    monkeypatch: pytest.MonkeyPatch, node: Node, reason: str
+) -> None:
+    monkeypatch.setenv("COLLEGIUM_CHAIN_KEY", "11" * 32)
+    accounts = [bytes(20), b"\1" * 20]
+    check_node(cast(Chain, Node(coins=4 * 10**18 + 101)), 31337, accounts, 101)
+    with pytest.raises(FoundingError, match=reason):
+        check_node(cast(Chain, node), 31337, accounts, 101)
+
+
+def test_what_a_member_is_given_pays_its_stake_and_its_entry() -> None:
+    assert STAKE_WEI + REGISTRATION_GAS_MAX * ENTRY_FEES.gas_price_max <= FUNDING_WEI
+
+
+def test_a_trainer_with_too_few_rows_does_not_join(founding: Founding, tmp_path: Path) -> None:
+    asking = replace(founding.experiment, data=replace(founding.experiment.data, rows_min=61))
+    with pytest.raises(SplitError, match=r"60 rows, data\.rows_min asks every trainer for 61"):
+        join_trainer(asking, tmp_path / "t", "north/9", own_rows(asking, founding.home / "tiny.csv", "north"))
+    assert not (tmp_path / "t").exists()
 
 
 def test_a_roster_of_another_operator_is_refused(founding: Founding, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from _tiny_network import tiny_experiment
 from collegium.crypto import AccountKey, load_secret
 from collegium.node import Experiment, StewardSettings, found_consortium, load_experiment, load_settings
 from collegium.node._consortium import ForeignKeyError, load_steward
+from collegium.node._experiment import OpenedRowsNetworkError
 from collegium.node._member_cards import BadCardError, CardSetError, JoinCard, StewardCard, sign_card
 from collegium.node._membership import (
     assemble_roster,
@@ -126,4 +128,13 @@ def test_nobody_joins_as_steward_where_the_experiment_has_none(tmp_path: Path) -
     experiment = tiny_experiment(tmp_path)
     with pytest.raises(CardSetError, match="asks for no stewards"):
         join_steward(experiment, tmp_path / "s0", own_rows(experiment, tmp_path / "tiny.csv"))
+    assert not (tmp_path / "s0").exists()
+
+
+def test_stewards_that_open_their_rows_do_not_join_by_cards(tmp_path: Path) -> None:
+    experiment = experiment_with_stewards(tmp_path)
+    assert experiment.stewards is not None
+    opening = replace(experiment, stewards=replace(experiment.stewards, open=True))
+    with pytest.raises(OpenedRowsNetworkError, match=r"stewards\.open is true: .* set it to false"):
+        join_steward(opening, tmp_path / "s0", own_rows(experiment, tmp_path / "tiny.csv"))
     assert not (tmp_path / "s0").exists()

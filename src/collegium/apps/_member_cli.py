@@ -12,7 +12,7 @@ import typer
 from collegium.apps._exit import UsageError, exit_codes, print_facts
 
 if TYPE_CHECKING:
-    from collegium.node import Address, ConfirmCard, DealCard, JoinCard, Roster
+    from collegium.node import Address, ConfirmCard, DealCard, EnterCard, JoinCard, LaterCard, Roster
 
 __all__ = ["register"]
 
@@ -198,14 +198,33 @@ def confirm(
     with exit_codes():
         from collegium.node import confirm_in
 
-        read, (deals, _) = _read_roster(config, roster), _dealt(cards)
+        read, (deals, _, _) = _read_roster(config, roster), _dealt(cards)
         _check_new(card)
         _write_card(card, confirm_in(home, read, deals))
+
+
+@member.command("enter")
+def enter(config: ExperimentArgument, home: HomeOption, roster: RosterOption, card: CardOption) -> None:
+    """Sign what enters this trainer into registries, where the experiment wants it there, and make the card.
+
+    \b
+    Example:
+      collegium member enter heart.toml --home mine --roster roster.json --card cards/two-enters.json
+    """
+    with exit_codes():
+        from collegium.node import enter_in
+
+        read = _read_roster(config, roster)
+        _check_new(card)
+        _write_card(card, enter_in(home, read))
+        print_facts([("roster", read.digest.hex())])
 
 
 @member.command("settle")
 def settle(config: ExperimentArgument, home: HomeOption, roster: RosterOption, cards: CardsOption) -> None:
     """Check every card, make the genesis, and write what this member's processes start with.
+
+    The operator founds the contracts; on a node the account of the key in COLLEGIUM_CHAIN_KEY pays.
 
     \b
     Example:
@@ -214,12 +233,12 @@ def settle(config: ExperimentArgument, home: HomeOption, roster: RosterOption, c
     with exit_codes():
         from collegium.node import load_experiment, settle_in
 
-        read, (deals, confirms) = _read_roster(config, roster), _dealt(cards)
-        genesis, configs = settle_in(home, read, deals, confirms, load_experiment(config))
+        read, (deals, confirms, enters) = _read_roster(config, roster), _dealt(cards)
+        genesis, configs = settle_in(home, read, deals, confirms, load_experiment(config), enters)
         print_facts([("anchor", genesis.anchor.hex()), *(("settings", str(path)) for path in configs)])
 
 
-def _read_cards(folder: Path) -> list[JoinCard | DealCard | ConfirmCard]:
+def _read_cards(folder: Path) -> list[JoinCard | LaterCard]:
     """Return every card of a folder, in the order of the files' names."""
     from collegium.node import CARD_BYTES_MAX, decode_card
 
@@ -233,13 +252,14 @@ def _read_cards(folder: Path) -> list[JoinCard | DealCard | ConfirmCard]:
     return cards
 
 
-def _dealt(folder: Path) -> tuple[Sequence[DealCard], Sequence[ConfirmCard]]:
-    """Return the dealings and the confirmations among a folder's cards."""
-    from collegium.node import ConfirmCard, DealCard
+def _dealt(folder: Path) -> tuple[Sequence[DealCard], Sequence[ConfirmCard], Sequence[EnterCard]]:
+    """Return the dealings, the confirmations and the entries among a folder's cards."""
+    from collegium.node import ConfirmCard, DealCard, EnterCard
 
     cards = _read_cards(folder)
     deals = [card for card in cards if isinstance(card, DealCard)]
-    return deals, [card for card in cards if isinstance(card, ConfirmCard)]
+    confirms = [card for card in cards if isinstance(card, ConfirmCard)]
+    return deals, confirms, [card for card in cards if isinstance(card, EnterCard)]
 
 
 def _read_roster(config: Path, path: Path) -> Roster:
@@ -266,7 +286,7 @@ def _check_new(path: Path) -> None:
         raise UsageError(f"{path} exists, expected no file", path=path)
 
 
-def _write_card(path: Path, card: JoinCard | DealCard | ConfirmCard) -> None:
+def _write_card(path: Path, card: JoinCard | LaterCard) -> None:
     from collegium.node import card_name, encode_card
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""The commands of a network: `init` makes a consortium's folder, four run one member each, `up` runs all of it here."""
+"""The commands of a network: `init` makes a consortium's folder, five run one member each, `up` runs all of it here.
+
+`collect` gathers the run of one whose members were started by themselves.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(init)
     app.command()(up)
+    app.command()(collect)
     for command in (validator, trainer, steward, evaluator, relayer):
         app.command()(command)
 
@@ -126,6 +130,39 @@ def up(
         finally:
             _remove_if_empty(run)
         show_and_verify(engine, run, {**summary, "clock": "real"}, json=json)
+
+
+def collect(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The operator's own folder, or a whole consortium's.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder for the run, new or empty.")],
+    json: JsonOption = False,
+) -> None:
+    """Gather a finished network's run from its validators into a folder that anybody can verify, and verify it.
+
+    Trainers, evaluator and relayer have ended, validators still serve. Needs the operator's key, the relayer's record
+    and the evaluator's file: what `collegium up` does at its end, for a network whose members started by themselves.
+
+    \b
+    Example:
+      collegium collect mine --out runs/hospitals
+      collegium collect consortium --out runs/hospitals
+    """
+    with exit_codes():
+        from collegium.apps._page import render_page
+        from collegium.node import collect_run, experiment_from_bytes, open_operated
+
+        consortium = open_operated(folder)
+        experiment = experiment_from_bytes(consortium.genesis.experiment, folder)
+        run = empty_folder(out)
+        print_header(experiment.task.level, json=json)
+        try:
+            summary = collect_run(consortium, experiment, run, render_page)
+        finally:
+            _remove_if_empty(run)
+        show_and_verify(engine_of(context), run, {**summary, "clock": "real"}, json=json)
 
 
 def validator(config: MemberOption) -> None:

@@ -43,12 +43,14 @@ from collegium.settlement import (
     SentTransaction,
     SlashingSite,
     TransactionNotMinedError,
+    TransactionRefusedError,
     Transcript,
     checkpoint_before,
     checkpoint_call,
     decode_transaction,
     deploy,
     enrol,
+    event_of,
     found_task,
     fund_task,
     is_convicted,
@@ -83,9 +85,13 @@ __all__ = [
     "ChainRecordError",
     "ChainTerms",
     "ConvictionRecord",
+    "EntryRefusedError",
     "HandoverRecord",
     "RewardsRecord",
+    "SignedEntry",
     "TakenStep",
+    "TrainerEntering",
+    "ValidatorEntering",
     "What",
     "chain_number",
     "checkpoint_facts",
@@ -93,6 +99,7 @@ __all__ = [
     "encode_chain_record",
     "enumerate_chains",
     "found_contracts",
+    "founding_account",
     "funds_of",
     "numbers_of",
     "record_on",
@@ -118,6 +125,10 @@ CHAIN_FAILURES = (ChainUnreachableError, ChainAnswerError, TransactionNotMinedEr
 
 class ChainRecordError(CollegiumError):
     """The record of a run's base chain is malformed, or does not agree with what the chain makes of it."""
+
+
+class EntryRefusedError(CollegiumError):
+    """A registry refuses the transaction with which a member would have entered it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,16 @@ class ChainTerms:
         return validator.stake if self.stake_wei else 0
 
 
+@dataclass(frozen=True, slots=True)
+class SignedEntry:
+    """A member that enters by transactions of its own, signed before there was a registry: raw, by chain number."""
+
+    account: bytes
+    transactions: Mapping[int, bytes]
+
+
+ValidatorEntering: TypeAlias = tuple[AccountKey, BlsSecretKey] | SignedEntry
+TrainerEntering: TypeAlias = AccountKey | SignedEntry
 What: TypeAlias = Checkpoint | EpochSet | Accusation
 
 
@@ -335,10 +356,10 @@ class BaseChain:
         url: str | None,
         operator: AccountKey,
         epoch_set: EpochSet,
-        validators: Sequence[tuple[AccountKey, BlsSecretKey]],
+        validators: Sequence[ValidatorEntering],
         place: int = HOME,
         courts: CourtRules | None = None,
-        trainers: Sequence[AccountKey] = (),
+        trainers: Sequence[TrainerEntering] = (),
         rewards: RewardPlan | None = None,
     ) -> BaseChain:
         """Deploy a task's contracts, register its validators, at home with their stakes, and open the first epoch.
@@ -356,13 +377,14 @@ class BaseChain:
             CollegiumError: the chain is not reachable or refuses.
         """
         terms = ChainTerms.at(place)
-        accounts = [operator, *(account for account, _ in validators), *trainers]
+        staking = [_account_of(member) for member in trainers]
+        accounts = [operator.address, *map(_account_of, validators), *staking]
         budget = 0 if rewards is None else rewards.amount
         if url is None:
-            funds = funds_of([account.address for account in accounts], FUNDS_WEI, budget)
+            funds = funds_of(accounts, FUNDS_WEI, budget)
             chain: Chain = EmbeddedChain(Genesis(terms.embedded_id, EMBEDDED_TIMESTAMP_S, funds))
         else:
-            funder = _funder()
+            funder = founding_account()
             chain = JsonRpcChain(url)
             if chain.chain_id == MAINNET_CHAIN_ID:
                 raise ChainRecordError(
@@ -370,18 +392,13 @@ class BaseChain:
                     "settles on test networks only"
                 )
             for account, value in funds_of(accounts, FUNDING_WEI, budget):
-                transact(chain, funder, account.address, b"", value=value)
+                transact(chain, funder, account, b"", value=value)
         tried = url is not None  # our own chain need not be tried first
         pay = None if rewards is None else rewards.rules
         deployment, site, money = found_contracts(chain, operator, epoch_set.task, terms, courts, pay, tried=tried)
-        numbers, gas_max = [], None if tried else REGISTRATION_GAS_MAX
-        for account, key in validators:
-            proof = key.prove_possession(possession_context(chain.chain_id, deployment.registry, account.address))
-            own = (key.public_key(), proof, terms.stake_wei)
-            numbers.append(register_validator(chain, deployment, account, *own, gas_max=gas_max))
-        for account in trainers:
-            sealed_to = SealKey.generate(os_random).public_bytes  # nothing is sealed to trainers in a run
-            enrol(chain, deployment, account, Role.TRAINER, sealed_to, terms.stake_wei)
+        numbers = [_register(chain, deployment, terms, member, tried=tried) for member in validators]
+        for member in trainers:
+            _enrol(chain, deployment, terms, member)
         deadline_s = 0
         if rewards is not None and money is not None and site is not None:
             deadline_s = rewards.post_s + (EMBEDDED_TIMESTAMP_S if url is None else chain.timestamp_s())
@@ -389,7 +406,7 @@ class BaseChain:
             post_task(chain, money, operator, deployment, promised, rewards.shards)
             fund_task(chain, money, operator, deployment, budget)
         open_first_epoch(chain, deployment, operator, numbers)
-        founding, staking = () if url is None else chain.sent, [account.address for account in trainers]
+        founding = () if url is None else chain.sent
         around = (url, operator, epoch_set, deployment, founding)
         return cls(chain, *around, place=place, site=site, trainers=staking, money=money, deadline_s=deadline_s)
 
@@ -738,6 +755,57 @@ def found_contracts(
     return deployment, plan.site, plan.money
 
 
+def _account_of(member: ValidatorEntering | TrainerEntering) -> bytes:
+    """Return who enters a registry."""
+    match member:
+        case SignedEntry():
+            return member.account
+        case AccountKey():
+            return member.address
+        case (account, _):
+            return account.address
+
+
+def _register(
+    chain: Chain, deployment: Deployment, terms: ChainTerms, member: ValidatorEntering, *, tried: bool
+) -> int:
+    """Have a validator enter a registry, and return its number there."""
+    if isinstance(member, SignedEntry):
+        return _enter(chain, deployment, member, "Registered")
+    account, key = member
+    proof = key.prove_possession(possession_context(chain.chain_id, deployment.registry, account.address))
+    own = (key.public_key(), proof, terms.stake_wei)
+    return register_validator(chain, deployment, account, *own, gas_max=None if tried else REGISTRATION_GAS_MAX)
+
+
+def _enrol(chain: Chain, deployment: Deployment, terms: ChainTerms, member: TrainerEntering) -> int:
+    """Have a trainer enter a registry, and return its number there."""
+    if isinstance(member, SignedEntry):
+        return _enter(chain, deployment, member, "Enrolled")
+    sealed_to = SealKey.generate(os_random).public_bytes  # nothing is sealed to trainers in a run
+    return enrol(chain, deployment, member, Role.TRAINER, sealed_to, terms.stake_wei)
+
+
+def _enter(chain: Chain, deployment: Deployment, member: SignedEntry, event: str) -> int:
+    """Send what a member signed, and return the number that the registry's event gives it.
+
+    Raises:
+        EntryRefusedError: it is reverted, or enters no block.
+    """
+    try:
+        receipt = chain.send(member.transactions[chain.chain_id])
+    except TransactionRefusedError as error:
+        raise _refused(chain, member, str(error)) from error
+    if not receipt.succeeded:
+        raise _refused(chain, member, f"reverted after {receipt.gas} gas")
+    return int(event_of(receipt, "Registry", deployment.registry, event)["id"])
+
+
+def _refused(chain: Chain, member: SignedEntry, reason: str) -> EntryRefusedError:
+    account = f"0x{member.account.hex()}"
+    return EntryRefusedError(f"the entry of {account} on chain {chain.chain_id}: {reason}", account=member.account)
+
+
 def _taken(
     record: ChainRecord, epoch_set: EpochSet, later: Sequence[EpochSet], trainers: Sequence[bytes]
 ) -> list[TakenStep]:
@@ -767,7 +835,12 @@ def _taken(
     return taken
 
 
-def _funder() -> AccountKey:
+def founding_account() -> AccountKey:
+    """Return the account that pays for a founding on a node.
+
+    Raises:
+        ChainRecordError: COLLEGIUM_CHAIN_KEY names none.
+    """
     text = os.environ.get(FUNDER_VARIABLE, "")
     try:
         return AccountKey(bytes.fromhex(text.removeprefix("0x")))

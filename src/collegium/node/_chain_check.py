@@ -65,11 +65,16 @@ from ._base_chain import (
 from ._checkpoints import opening_digest
 from ._epochs import KnownEpoch
 from ._evidence import Accusation, accuse
+from ._experiment import Experiment
+from ._genesis import Genesis as GenesisOfTask
 from ._licence_settings import LicenceSettings
 from ._registries import WatchedChain, licence_contracts
-from ._rewards import RewardPlan
+from ._rewards import RewardPlan, reward_plan
+from ._setup import build_task
+from ._task import LearningTask
+from ._work_terms import court_rules
 
-__all__ = ["Founded", "check_chain"]
+__all__ = ["Founded", "check_chain", "check_founded", "founded_as"]
 
 ROUNDS_MAX = 1 << 48  # as the contract counts them
 POSSESSION_BYTES = 96  # at the end of a registration's data; the contract checks it
@@ -193,6 +198,30 @@ def check_chain(
     strangers = {entry.chain_id for entry in agreed.seen} - numbers
     if strangers:
         raise ChainRecordError(f"headers say what chains {sorted(strangers)} hold, of which the record has none")
+
+
+def founded_as(
+    genesis: GenesisOfTask, experiment: Experiment, task: LearningTask, seen: Collection[RegistryRoot] = ()
+) -> Founded:
+    """Return what a task must have been founded with, as its experiment and its genesis say."""
+    return Founded(
+        court_rules(genesis, experiment, task),
+        experiment.chain.staking(account for account, _ in genesis.trainers),
+        reward_plan(experiment, genesis, task),
+        experiment.chain.registering(genesis.trainers),
+        seen,
+        experiment.licences,
+    )
+
+
+def check_founded(record: ChainRecord, genesis: GenesisOfTask, experiment: Experiment) -> None:
+    """Check the record of chains on which a task was founded and nothing else yet.
+
+    Raises:
+        CollegiumError: naming what does not hold.
+    """
+    chain, founded = experiment.chain, founded_as(genesis, experiment, build_task(genesis, experiment))
+    check_chain(record, chain.url, genesis.epoch_set, genesis.operator, (), chain.followers, founded)
 
 
 def _number_of(record: ChainRecord, place: int, url: str | None) -> int:

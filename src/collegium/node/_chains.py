@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from collegium.consensus import EpochSet
-from collegium.crypto import AccountKey, BlsSecretKey
+from collegium.crypto import AccountKey
 from collegium.settlement import CourtRules
 
-from ._base_chain import HOME, BaseChain, ChainRecord, ChainRecordError, chain_number
+from ._base_chain import (
+    HOME,
+    BaseChain,
+    ChainRecord,
+    ChainRecordError,
+    TrainerEntering,
+    ValidatorEntering,
+    chain_number,
+)
 from ._experiment import ChainSettings
 from ._licence_settings import LicenceSettings
 from ._registries import WatchedChain, licence_contracts
@@ -21,11 +29,11 @@ def found_chains(
     settings: ChainSettings,
     operator: AccountKey,
     epoch_set: EpochSet,
-    validators: Sequence[tuple[AccountKey, BlsSecretKey]],
+    validators: Sequence[ValidatorEntering],
     courts: CourtRules | None = None,
-    trainers: Sequence[AccountKey] = (),
+    trainers: Sequence[TrainerEntering] = (),
     rewards: RewardPlan | None = None,
-    own: Mapping[int, Sequence[AccountKey]] | None = None,
+    own: Mapping[int, Sequence[TrainerEntering]] | None = None,
 ) -> tuple[BaseChain, ...]:
     """Found a task on all of its chains, the home first, which alone takes stakes; those that pay have courts too.
 
@@ -56,7 +64,7 @@ def found_chains(
     return tuple(chains)
 
 
-def _check_followed(settings: ChainSettings, own: Mapping[int, Sequence[AccountKey]]) -> None:
+def _check_followed(settings: ChainSettings, own: Mapping[int, Sequence[TrainerEntering]]) -> None:
     """Check that every chain on which trainers want to register follows, before anything is paid for."""
     followers = {chain_number(url, place) for place, url in enumerate(settings.followers, HOME + 1)}
     for chain_id in own:
@@ -66,7 +74,7 @@ def _check_followed(settings: ChainSettings, own: Mapping[int, Sequence[AccountK
             )
 
 
-def _entering(place: int, url: str | None, own: Mapping[int, Sequence[AccountKey]]) -> Sequence[AccountKey]:
+def _entering(place: int, url: str | None, own: Mapping[int, Sequence[TrainerEntering]]) -> Sequence[TrainerEntering]:
     return own.get(chain_number(url, place), ()) if own and place != HOME else ()
 
 

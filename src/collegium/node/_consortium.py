@@ -91,6 +91,7 @@ __all__ = [
     "load_steward",
     "load_validator_secrets",
     "open_consortium",
+    "open_operated",
     "read_genesis",
     "relayer_settings",
     "save_steward",
@@ -104,6 +105,7 @@ GENESIS, MEMBERS, AUTHORITY = "genesis.json", "members.json", "authority"
 CONFIG, ROWS, SHARDS, CHAIN, STATE = "config.toml", "rows.csv", "shards", "chain.json", "state"
 ACCOUNT_KEY, VOTING_KEY, BEACON_KEY, SEAL_KEY = "account.key", "voting.key", "beacon.key", "seal.key"
 OPERATOR_KEY, SALTS_KEY = "operator.key", "salts.key"
+EVALUATOR, RELAYER = "evaluator", "relayer"
 MEMBERS_BYTES_MAX = 1 << 20
 LISTENERS = 2  # of a validator: for its peers, and its gateway
 PORT_RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -330,7 +332,7 @@ class _Desk:
         return self._member("steward", f"steward {place}", home, steward_settings(home, self._gateways(), self._log()))
 
     def evaluator(self) -> Member:
-        home = self._home("evaluator")
+        home = self._home(EVALUATOR)
         save_secret(home / OPERATOR_KEY, "account", self.draft.operator.secret)
         write_rows(home / ROWS, self.draft.test, self.draft.experiment.data.label)
         self._certify(home, Role.EVALUATOR, self.draft.operator.address)
@@ -338,7 +340,7 @@ class _Desk:
         return self._member("evaluator", "evaluator", home, settings)
 
     def relayer(self) -> Member:
-        home = self._home("relayer")
+        home = self._home(RELAYER)
         save_secret(home / OPERATOR_KEY, "account", self.draft.operator.secret)
         (home / CHAIN).write_bytes(encode_chain_record(self.draft.chain))
         self._certify(home, Role.RELAYER, self.draft.operator.address)
@@ -549,6 +551,20 @@ def open_consortium(folder: Path) -> Consortium:
         if path.is_absolute() or ".." in path.parts:
             raise ConsortiumError(f"{MEMBERS} lists {member.config!a}, expected a path inside the folder")
     return Consortium(folder, read_genesis(folder / GENESIS), listed.members)
+
+
+def open_operated(folder: Path) -> Consortium:
+    """Return the consortium whose folder this is; of an operator's own folder, with evaluator and relayer alone.
+
+    Raises:
+        ConsortiumError: it is neither.
+        GenesisError: its genesis is malformed.
+    """
+    if (folder / MEMBERS).exists() or not (folder / EVALUATOR).is_dir():
+        return open_consortium(folder)
+    roles = (EVALUATOR, RELAYER)
+    members = tuple(Member(role, role, f"{role}/{CONFIG}") for role in roles)
+    return Consortium(folder, read_genesis(folder / EVALUATOR / GENESIS), members)
 
 
 def read_genesis(path: Path) -> Genesis:

@@ -27,7 +27,7 @@ from ._network_settings import NetworkSettings, network_settings
 from ._privacy import PrivacySettings, privacy_settings, privacy_to_mapping
 from ._quality_settings import PROVED_ROUNDS_MAX, QualitySettings, quality_settings, quality_to_mapping
 from ._reward_settings import RewardSettings, reward_settings, rewards_to_mapping
-from ._sections import Problem, Section, as_quotient, shown
+from ._sections import Problem, ProblemKind, Section, as_quotient, shown
 
 __all__ = [
     "AttackersNetworkError",
@@ -42,10 +42,10 @@ __all__ = [
     "ExperimentRefusedError",
     "ExperimentUnreadableError",
     "ModelSettings",
+    "OpenedRowsNetworkError",
     "PrivacySettings",
     "Problem",
     "QualitySettings",
-    "RewardsNetworkError",
     "RuleSettings",
     "ShardedNetworkError",
     "TaskSettings",
@@ -56,6 +56,7 @@ __all__ = [
     "require_for_cards",
     "require_for_processes",
     "seats_spoiled_max",
+    "validators_problem",
 ]
 
 FORMAT: Final = "collegium/v1/experiment"
@@ -132,8 +133,8 @@ class AttackersNetworkError(ExperimentError):
     """An experiment with attackers that a network of processes, or one founded from cards, cannot play."""
 
 
-class RewardsNetworkError(ExperimentError):
-    """An experiment that pays its trainers is to be founded from cards, which found no contracts for it."""
+class OpenedRowsNetworkError(ExperimentError):
+    """An experiment whose stewards open their rows is to be founded from cards: nobody gathers those rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,19 +377,22 @@ def require_for_cards(experiment: Experiment) -> None:
 
     Raises:
         AttackersNetworkError: some of its trainers are told to attack.
-        RewardsNetworkError: it pays its trainers.
+        OpenedRowsNetworkError: its stewards open their rows.
         ExperimentError: as `require_for_processes`.
     """
     require_for_processes(experiment)
-    if experiment.rewards is not None:
-        raise RewardsNetworkError(
-            "[rewards] is given: members that join by cards found no contracts that pay; `collegium up` and `init` do"
-        )
     if experiment.attack is not None:
         raise AttackersNetworkError(
             f"[attack] names {len(experiment.attack.trainers)} trainers that attack: nobody spoils the rows that a "
-            "member brings; `collegium run`, `up` and `init` do",
+            "member brings, and nobody joins as an attacker; leave [attack] out, or play it with `collegium run`, `up` "
+            "or `init`, where one machine has all rows",
             trainers=len(experiment.attack.trainers),
+        )
+    if experiment.stewards is not None and experiment.stewards.open:
+        raise OpenedRowsNetworkError(
+            "stewards.open is true: a run's folder holds opened rows, and no machine has those of all members that "
+            "join by cards; set it to false, with stewards.proved = true where scores should be checked, or use "
+            "`collegium run`, `up` or `init`"
         )
 
 
@@ -953,22 +957,29 @@ def _network(section: Section, committee: Section) -> NetworkSettings:
     settings = network_settings(section)
     if not section.ok or not committee.ok or settings.validators is None:
         return settings
-    seats, size = committee.integer("seats", SEATS_MIN, SEATS_MAX), settings.validators
-    away, spoiled_max = faulty_max(size), seats_spoiled_max(seats)
+    seats = committee.integer("seats", SEATS_MIN, SEATS_MAX)
     members_min = committee.optional_integer("members_min", 1, SEATS_MAX)
+    problem = validators_problem(settings.validators, seats, members_min)
+    if problem is not None:
+        section.note("validators", *problem)
+    return settings
+
+
+def validators_problem(size: int, seats: int, members_min: int | None) -> tuple[ProblemKind, str] | None:
+    """Return why so many validators do not share a committee's seats, its kind and the reason; None if they do."""
+    away, each, spoiled_max = faulty_max(size), -(-seats // size), seats_spoiled_max(seats)
     if size > seats:
-        section.note("validators", "range", f"is {size}, expected at most {seats}, as many as committee.seats")
-    elif members_min is not None and members_min > size:
+        return "range", f"is {size}, expected at most {seats}, as many as committee.seats"
+    if members_min is not None and members_min > size:
         text = f"is {size}, expected at least committee.members_min, {members_min}: no epoch would ever end"
-        section.note("validators", "liveness", text)
-    elif away * -(-seats // size) > spoiled_max:
-        section.note(
-            "validators",
+        return "liveness", text
+    if away * each > spoiled_max:
+        return (
             "liveness",
-            f"is {size}: {away} of them may be away, with up to {-(-seats // size)} of {seats} seats each, expected "
+            f"is {size}: {away} of them may be away, with up to {each} of {seats} seats each, expected "
             f"at most {spoiled_max} seats away",
         )
-    return settings
+    return None
 
 
 def _chain(section: Section) -> ChainSettings:

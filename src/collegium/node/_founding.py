@@ -23,8 +23,6 @@ from collegium.crypto import (
     combine_commitments,
     combine_shares,
     deal,
-    g1_uncompressed,
-    g2_uncompressed,
     hash_fields,
     open_sealed,
     os_random,
@@ -33,51 +31,51 @@ from collegium.crypto import (
     verify_share,
 )
 from collegium.errors import CollegiumError
-from collegium.settlement import (
-    EmbeddedChain,
-    Fees,
-    TransactionFailedError,
-    contract,
-    contract_address,
-    open_first_epoch,
-    possession_context,
-    sign_transaction,
-)
-from collegium.settlement import Genesis as ChainGenesis
+from collegium.settlement import Chain, JsonRpcChain
 
 from ._base_chain import (
-    EMBEDDED_CHAIN_ID,
-    EMBEDDED_TIMESTAMP_S,
-    FUNDS_WEI,
+    CHAIN_FAILURES,
+    FUNDING_WEI,
     HOME,
-    REGISTRATION_GAS_MAX,
     STAKE_WEI,
-    BaseChain,
     ChainRecord,
-    ChainTerms,
-    found_contracts,
+    SignedEntry,
+    founding_account,
+    funds_of,
 )
+from ._chains import chains_record, found_chains
+from ._consents import check_licences, licence_chains
+from ._entries import check_enrolments, check_registrations, sign_enrolment, sign_registration
+from ._events import WorldError
 from ._genesis import Genesis, ValidatorEntry, check_genesis, open_beacon
 from ._member_cards import (
     CardSetError,
     ConfirmCard,
     DealCard,
+    EnterCard,
+    LaterCard,
     Roster,
     bad_card,
     card_digest,
+    card_name,
     share_info,
     sign_card,
 )
+from ._rewards import reward_plan
 from ._setup import build_task
 from ._work_terms import court_rules
 
 __all__ = [
+    "FoundingError",
     "MemberSecrets",
     "NotInRosterError",
     "check_confirms",
     "check_deals",
+    "check_enters",
+    "check_node",
     "confirm_dealings",
     "deal_beacon",
+    "enter_chains",
     "found_chain",
     "found_genesis",
     "place_of",
@@ -85,8 +83,9 @@ __all__ = [
 
 C = TypeVar("C", DealCard, ConfirmCard)
 
-# The embedded chain's base fee begins at a hundredth of this and falls; what is not used is not paid.
-REGISTRATION_FEES = Fees(gas_price_max=100 * 10**9, tip_max=0)
+
+class FoundingError(CollegiumError):
+    """A task cannot be founded on its chains as its members' cards have it."""
 
 
 class NotInRosterError(CollegiumError):
@@ -207,7 +206,10 @@ def confirm_dealings(
         member=index,
         account=secrets.account.address,
         partial=beacon.partial(0, 0),
-        registration=_registration(roster, secrets) if roster.settled.chain.url is None else b"",
+        registrations=tuple(
+            sign_registration(secrets.account, secrets.voting, roster.operator.account, place, number)
+            for place, number in enumerate(roster.operator.chains, HOME)
+        ),
     )
     return sign_card(confirmed, secrets.account), own
 
@@ -216,7 +218,8 @@ def check_confirms(roster: Roster, deals: Sequence[DealCard], cards: Sequence[Co
     """Return one confirmation of each validator, in their order, of exactly these dealings.
 
     Raises:
-        BadCardError: a validator confirms other dealings, or its share of the beacon is bad; it names the validator.
+        BadCardError: a validator confirms other dealings, its share of the beacon is bad, or a registration does not
+            enter it; it names the validator.
         CardSetError: a validator's is missing, or there are two.
     """
     ordered, expected = _one_each(roster, cards, "confirmation", lambda card: card.member), _dealings_digest(deals)
@@ -228,6 +231,7 @@ def check_confirms(roster: Roster, deals: Sequence[DealCard], cards: Sequence[Co
             beacon.verify_partial(0, 0, index, card.partial)
         except CollegiumError as error:
             raise bad_card(card, f"its share of the first beacon: {error}") from error
+        _registered(roster, card)
     return ordered
 
 
@@ -249,60 +253,138 @@ def found_genesis(roster: Roster, deals: Sequence[DealCard], confirms: Sequence[
     return genesis
 
 
-def found_chain(roster: Roster, genesis: Genesis, confirms: Sequence[ConfirmCard], operator: AccountKey) -> ChainRecord:
-    """Return the embedded chain on which the operator deployed the contracts and every validator registered itself.
+def found_chain(
+    roster: Roster,
+    genesis: Genesis,
+    confirms: Sequence[ConfirmCard],
+    enters: Sequence[EnterCard],
+    operator: AccountKey,
+) -> ChainRecord:
+    """Return the record of the chains on which the operator founded the task, and members registered themselves.
+
+    On nodes the account whose key is in COLLEGIUM_CHAIN_KEY pays: contracts, what members need to enter, the budget.
+    Nothing is sent before every card, licence, account and balance was looked at.
 
     Args:
         confirms: those that made the genesis, in any order.
+        enters: of the trainers that enter registries, in any order.
 
     Raises:
-        BadCardError: a registration is refused; it names the validator.
-        CardSetError: the task settles on a node, where every validator registers itself, or has trainers with stakes.
+        BadCardError, CardSetError: an entry does not hold, or is missing; it names the member.
+        FoundingError: a node is of another chain, an account is not fresh, or who pays has too little.
+        ConsentMissingError: a licence is not what the experiment says, or its consent was taken back.
+        WorldError: a node does not answer.
     """
-    if roster.settled.chain.url is not None:
-        raise CardSetError(
-            f"the task settles on {roster.settled.chain.url}: cards found an embedded chain alone; leave chain.url out"
+    experiment, operated = roster.settled, roster.operator
+    ordered = _one_each(roster, confirms, "confirmation", lambda card: card.member)
+    validators = [_registered(roster, card) for card in ordered]
+    entered = check_enters(roster, enters)
+    entering = {card.account: roster.entering(card) for card in roster.trainers}
+    staking = [entered[account] for account, places in entering.items() if HOME in places]
+    own = {
+        number: [entered[account] for account, places in entering.items() if place in places]
+        for place, number in enumerate(operated.chains, HOME)
+        if place != HOME
+    }
+    task = build_task(genesis, experiment)
+    plan = reward_plan(experiment, genesis, task)
+    terms = (court_rules(genesis, experiment, task), staking, plan, {number: who for number, who in own.items() if who})
+    try:
+        if experiment.licences is not None:
+            check_licences(licence_chains(experiment.licences, experiment.chain.urls), experiment.licences)
+        for place, url in enumerate(experiment.chain.urls, HOME):
+            number = operated.chains[place]
+            paid = plan if place == HOME or plan is None else plan.at(number)
+            members = [*validators, *(staking if place == HOME else own[number])]
+            if url is not None:
+                accounts = [operator.address, *(member.account for member in members)]
+                check_node(JsonRpcChain(url), number, accounts, 0 if paid is None else paid.amount)
+        return chains_record(found_chains(experiment.chain, operator, genesis.epoch_set, validators, *terms))
+    except CHAIN_FAILURES as error:
+        raise WorldError(str(error)) from error
+
+
+def check_node(chain: Chain, number: int, accounts: Sequence[bytes], budget: int) -> None:
+    """Check a node before anything is sent to it: its number, that accounts are fresh, and that who pays can.
+
+    Raises:
+        FoundingError: naming what is otherwise.
+    """
+    if chain.chain_id != number:
+        raise FoundingError(f"the node is of chain {chain.chain_id}, the operator's card says {number}")
+    for account in accounts:
+        sent = chain.nonce(account)
+        if sent:
+            raise FoundingError(
+                f"account 0x{account.hex()} has sent {sent} transactions on chain {number}, expected none: what a "
+                "founding left half done is not gone on with; all join anew, in new folders",
+                account=account,
+            )
+    payer = founding_account().address
+    needed, has = sum(value for _, value in funds_of(accounts, FUNDING_WEI, budget)), chain.balance(payer)
+    if has < needed:
+        raise FoundingError(
+            f"account 0x{payer.hex()}, which pays, has {has} wei on chain {number}, expected {needed} and what gas "
+            f"costs: {FUNDING_WEI} for each of {len(accounts)} members, and a budget of {budget}",
+            needed=needed,
         )
-    if roster.settled.chain.followers:
+
+
+def _registered(roster: Roster, card: ConfirmCard) -> SignedEntry:
+    """Return the transactions that register a validator."""
+    key, operator = roster.validators[card.member].bls_key, roster.operator
+    try:
+        return check_registrations(card.registrations, card.account, key, operator.account, operator.chains)
+    except CollegiumError as error:
+        raise bad_card(card, str(error)) from error
+
+
+# ------------------------------------------------------------------------------------------------ enter
+
+
+def enter_chains(roster: Roster, account: AccountKey, sealed_to: bytes) -> EnterCard:
+    """Return what enters a trainer into registries.
+
+    Raises:
+        NotInRosterError: the roster lists no such trainer.
+        CardSetError: the experiment wants no trainer of its site in any registry.
+    """
+    card = next((card for card in roster.trainers if card.account == account.address), None)
+    if card is None:
+        raise NotInRosterError(f"the roster lists no trainer of account 0x{account.address.hex()}")
+    chains, operator = roster.entering(card), roster.operator.account
+    if not chains:
         raise CardSetError(
-            f"{len(roster.settled.chain.followers)} chains follow the task's: cards found one embedded chain alone; "
-            "leave chain.followers out"
+            f"{card_name(card)} enters no registry: the experiment has neither chain.trainers_stake nor a chain of "
+            "its site's own; there is nothing to do"
         )
-    if roster.settled.chain.trainers_stake:
-        raise CardSetError("chain.trainers_stake is given: cards register validators alone; leave it out")
-    accounts = (operator.address, *(entry.account for entry in genesis.validators))
-    funds = tuple((account, FUNDS_WEI) for account in accounts)
-    chain = EmbeddedChain(ChainGenesis(EMBEDDED_CHAIN_ID, EMBEDDED_TIMESTAMP_S, funds))
-    courts = court_rules(genesis, roster.settled, build_task(genesis, roster.settled))
-    deployment, site, _ = found_contracts(chain, operator, genesis.task, ChainTerms.at(HOME), courts, tried=False)
-    for card in sorted(confirms, key=lambda card: card.member):
+    enrolments = tuple(sign_enrolment(account, sealed_to, operator, *chain) for chain in chains.items())
+    return sign_card(EnterCard("enter", roster.digest, account.address, enrolments), account)
+
+
+def check_enters(roster: Roster, cards: Sequence[EnterCard]) -> dict[bytes, SignedEntry]:
+    """Return the transactions that enter trainers into registries, by account.
+
+    Raises:
+        BadCardError: one would not enter its trainer, or its trainer enters nothing; it names the trainer.
+        CardSetError: a trainer's is missing, or there are two.
+    """
+    entering = {card.account: chains for card in roster.trainers if (chains := roster.entering(card))}
+    found, operator = dict[bytes, SignedEntry](), roster.operator.account
+    for card in cards:
+        _check_roster_of(roster, card)
+        if card.account not in entering:
+            raise bad_card(card, "it is of nobody who enters a registry")
+        if card.account in found:
+            raise CardSetError(f"two entries of trainer 0x{card.account.hex()}, expected one", member=card.account)
         try:
-            receipt = chain.send(card.registration)
-            if not receipt.succeeded:
-                raise TransactionFailedError("it was reverted")
+            found[card.account] = check_enrolments(card.enrolments, card.account, operator, entering[card.account])
         except CollegiumError as error:
-            raise bad_card(card, f"its registration on the chain: {error}") from error
-    open_first_epoch(chain, deployment, operator, range(len(genesis.validators)))
-    return BaseChain(chain, None, operator, genesis.epoch_set, deployment, site=site).record()
-
-
-def _registration(roster: Roster, secrets: MemberSecrets) -> bytes:
-    """Return the transaction that registers a validator on the embedded chain, whose addresses are known beforehand."""
-    registry = contract_address(contract_address(roster.operator.account, 0), 1)
-    context = possession_context(EMBEDDED_CHAIN_ID, registry, secrets.account.address)
-    proof = secrets.voting.prove_possession(context)
-    return sign_transaction(
-        secrets.account,
-        chain_id=EMBEDDED_CHAIN_ID,
-        nonce=0,
-        fees=REGISTRATION_FEES,
-        gas_max=REGISTRATION_GAS_MAX,
-        to=registry,
-        value=STAKE_WEI,
-        data=contract("Registry").call(
-            "register", g2_uncompressed(secrets.voting.public_key()), g1_uncompressed(proof)
-        ),
-    )
+            raise bad_card(card, str(error)) from error
+    missing = [card for card in roster.trainers if card.account in entering and card.account not in found]
+    if missing:
+        raise CardSetError(f"no entry of {' and '.join(map(card_name, missing[:2]))}, expected one of {len(entering)}")
+    return found
 
 
 def _draft(roster: Roster, deals: Sequence[DealCard]) -> Genesis:
@@ -321,8 +403,7 @@ def _one_each(roster: Roster, cards: Sequence[C], what: str, place: Callable[[C]
     found: dict[int, C] = {}
     for card in cards:
         index = place(card)
-        if card.roster != roster.digest:
-            raise bad_card(card, f"it is for roster {card.roster.hex()[:16]}, expected {roster.digest.hex()[:16]}")
+        _check_roster_of(roster, card)
         if not 0 <= index < len(roster.validators) or roster.validators[index].account != card.account:
             raise bad_card(card, f"it claims to be of validator {index}, which is another account")
         if index in found:
@@ -332,6 +413,11 @@ def _one_each(roster: Roster, cards: Sequence[C], what: str, place: Callable[[C]
     if missing:
         raise CardSetError(f"no {what} of validator {', '.join(map(str, missing))}", members=tuple(missing))
     return tuple(found[index] for index in sorted(found))
+
+
+def _check_roster_of(roster: Roster, card: LaterCard) -> None:
+    if card.roster != roster.digest:
+        raise bad_card(card, f"it is for roster {card.roster.hex()[:16]}, expected {roster.digest.hex()[:16]}")
 
 
 def _dealings_digest(cards: Sequence[DealCard]) -> Digest:

@@ -5,6 +5,7 @@ Three rounds of cards make a genesis that no single machine could have made othe
     1. join     who I am: accounts, keys with proofs of possession, addresses       -> checked together: the roster
     2. deal     my part of the beacon: commitments, and a sealed share to everybody
     3. confirm  every share fits its commitments; my share of the first beacon      -> the genesis
+       enter    a trainer that a chain's registry should list: its entry there      -> its stake, its line on that chain
 
 Whoever gathers the cards decides nothing: every member checks every card itself, and all compare one digest, the
 roster's, over another line. docs/guide/network.md shows the commands.
@@ -35,7 +36,16 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
-from ._experiment import Experiment, experiment_from_bytes, experiment_to_bytes, require_for_cards
+from ._base_chain import HOME, MAINNET_CHAIN_ID, ChainTerms
+from ._consents import check_own_chains, consents_of
+from ._entries import Enrolment, Registration
+from ._experiment import (
+    Experiment,
+    experiment_from_bytes,
+    experiment_to_bytes,
+    require_for_cards,
+    validators_problem,
+)
 from ._genesis import ROWS_MAX, Genesis, StewardSeat
 from ._json import decode_canonical
 from ._network_settings import address_problem
@@ -47,7 +57,9 @@ __all__ = [
     "CardSetError",
     "ConfirmCard",
     "DealCard",
+    "EnterCard",
     "JoinCard",
+    "LaterCard",
     "OperatorCard",
     "Roster",
     "RosterError",
@@ -58,6 +70,7 @@ __all__ = [
     "bad_card",
     "card_digest",
     "card_name",
+    "check_chains",
     "check_join",
     "decode_card",
     "decode_roster",
@@ -70,6 +83,7 @@ __all__ = [
 CARD_BYTES_MAX = 1 << 20
 ROSTER_BYTES_MAX = 64 << 20
 MEMBERS_MAX = 4096
+CHAIN_ID_MAX = (1 << 53) - 1  # as whoever reads JSON keeps it
 
 
 class BadCardError(CollegiumError):
@@ -135,13 +149,18 @@ class StewardCard:
 
 @dataclass(frozen=True)
 class OperatorCard:
-    """Who runs evaluator and relayer."""
+    """Who runs evaluator and relayer, founds the contracts, and pays for them and for rounds.
+
+    Attributes:
+        chains: the numbers of the task's base chains, the home first, as their nodes tell them.
+    """
 
     kind: Literal["operator"]
     experiment: bytes
     account: bytes
     evaluator_tls_key: bytes
     relayer_tls_key: bytes
+    chains: tuple[int, ...]
     signature: bytes = b""
 
 
@@ -174,12 +193,12 @@ class DealCard:
 
 @dataclass(frozen=True)
 class ConfirmCard:
-    """A validator's word that every share fits, its share of the first beacon, and its registration on the chain.
+    """A validator's word that every share fits, its share of the first beacon, and its registrations on the chains.
 
     Attributes:
         dealings: digest of all dealings that it checked.
         partial: of the beacon of round 0.
-        registration: signed transaction that registers it with its stake, on the embedded chain.
+        registrations: what registers it, at home with its stake: one a chain, the home first.
     """
 
     kind: Literal["confirm"]
@@ -188,13 +207,29 @@ class ConfirmCard:
     member: int
     account: bytes
     partial: bytes
-    registration: bytes
+    registrations: tuple[Registration, ...]
+    signature: bytes = b""
+
+
+@dataclass(frozen=True)
+class EnterCard:
+    """What enters a trainer into the registries of chains, where the experiment wants it there.
+
+    Attributes:
+        enrolments: one for each of `Roster.entering`, in their order.
+    """
+
+    kind: Literal["enter"]
+    roster: bytes
+    account: bytes
+    enrolments: tuple[Enrolment, ...]
     signature: bytes = b""
 
 
 JoinCard: TypeAlias = ValidatorCard | TrainerCard | StewardCard | OperatorCard
-Card: TypeAlias = JoinCard | DealCard | ConfirmCard
-C = TypeVar("C", ValidatorCard, TrainerCard, StewardCard, OperatorCard, DealCard, ConfirmCard)
+LaterCard: TypeAlias = DealCard | ConfirmCard | EnterCard
+Card: TypeAlias = JoinCard | LaterCard
+C = TypeVar("C", ValidatorCard, TrainerCard, StewardCard, OperatorCard, DealCard, ConfirmCard, EnterCard)
 _KINDS: Mapping[str, type[Card]] = {
     "validator": ValidatorCard,
     "trainer": TrainerCard,
@@ -202,6 +237,7 @@ _KINDS: Mapping[str, type[Card]] = {
     "operator": OperatorCard,
     "deal": DealCard,
     "confirm": ConfirmCard,
+    "enter": EnterCard,
 }
 
 
@@ -210,7 +246,7 @@ _KINDS: Mapping[str, type[Card]] = {
 
 def card_name(card: Card) -> str:
     """Return whose card it is, for messages."""
-    kind = f"{card.kind} card of" if isinstance(card, DealCard | ConfirmCard) else card.kind
+    kind = f"{card.kind} card of" if isinstance(card, LaterCard) else card.kind
     named = f" ({card.name})" if isinstance(card, TrainerCard) else ""
     return f"{kind} 0x{card.account.hex()}{named}"
 
@@ -381,6 +417,16 @@ class Roster:
             stewards=tuple(StewardSeat(card.account, card.rows) for card in self.stewards),
         )
 
+    def entering(self, trainer: TrainerCard) -> dict[int, int]:
+        """Return the chains whose registries list a trainer: their numbers by their places."""
+        chain, numbers = self.settled.chain, dict(enumerate(self.operator.chains, HOME))
+        own = chain.own_chain(trainer.name.rpartition("/")[0])
+        return {
+            place: number
+            for place, number in numbers.items()
+            if (chain.trainers_stake if place == HOME else number == own)
+        }
+
     def encode(self) -> bytes:
         """Return the roster as canonical JSON, with a newline."""
         return msgspec.json.encode(self) + b"\n"
@@ -426,6 +472,7 @@ def check_roster(roster: Roster) -> None:
 
     Raises:
         BadCardError, CardSetError, RosterError: see `assemble`.
+        UnknownSiteError: the experiment names a site that has no trainers.
     """
     experiment = roster.settled
     require_for_cards(experiment)
@@ -445,6 +492,9 @@ def check_roster(roster: Roster) -> None:
     seats, minimum = experiment.committee.seats, experiment.trainers.minimum
     if not 4 <= len(roster.validators) <= seats:
         raise CardSetError(f"{len(roster.validators)} validators' cards, expected 4 to {seats}, as many as seats")
+    problem = validators_problem(len(roster.validators), seats, experiment.committee.members_min)
+    if problem is not None:
+        raise CardSetError(f"the number of validators' cards {problem[1]}")
     if not minimum <= len(roster.trainers) <= MEMBERS_MAX:
         raise CardSetError(f"{len(roster.trainers)} trainers' cards, expected {minimum} to {MEMBERS_MAX}")
     wanted = 0 if experiment.stewards is None else experiment.stewards.count
@@ -454,7 +504,38 @@ def check_roster(roster: Roster) -> None:
     measuring = [c.account for c in roster.stewards]
     if accounts != sorted(accounts) or names != sorted(names) or measuring != sorted(measuring):
         raise CardSetError("cards are not in their order: validators and stewards by account, trainers by name")
-    _ = roster.draft
+    check_chains(roster)
+
+
+def check_chains(roster: Roster) -> None:
+    """Check that the operator numbers every chain, and that what the experiment says of sites is of those that join.
+
+    Raises:
+        BadCardError: the operator's card does not hold.
+        CardSetError: a site is paid on a chain that does not follow.
+        UnknownSiteError: a site has no trainers.
+    """
+    chain, card = roster.settled.chain, roster.operator
+    check_own_chains(roster.draft, chain)
+    consents_of(roster.draft, roster.settled.licences)
+    if len(card.chains) != len(chain.urls):
+        raise bad_card(card, f"it numbers {len(card.chains)} chains, the experiment has {len(chain.urls)}")
+    for place, (url, number) in enumerate(zip(chain.urls, card.chains, strict=True), HOME):
+        embedded = ChainTerms.at(place).embedded_id
+        if url is None and number != embedded:
+            raise bad_card(card, f"it says {number} of chain {place}, which is embedded, expected {embedded}")
+        if not MAINNET_CHAIN_ID < number <= CHAIN_ID_MAX:
+            raise bad_card(
+                card,
+                f"it says {number} of chain {place}, expected {MAINNET_CHAIN_ID + 1} or more: no coin with a price",
+            )
+    if len(set(card.chains)) != len(card.chains):
+        raise bad_card(card, f"it numbers its chains {card.chains}, two of which are one")
+    for site, number in chain.sites:
+        if number not in card.chains[1:]:
+            raise CardSetError(
+                f"chain.sites names chain {number} for {site!a}, expected one that follows: {card.chains[1:]}"
+            )
 
 
 def _tls_keys(card: JoinCard) -> list[bytes]:

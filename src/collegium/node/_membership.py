@@ -1,7 +1,8 @@
 """A member's own folder while a consortium is founded, from its first key to the settings that its process starts with.
 
 Every key is made here, on the member's own machine; what is returned is a card, which everybody may see. The steps, in
-their order: `join_*`, `assemble_roster` (by whoever gathers the cards), `deal_in`, `confirm_in`, `settle_in`.
+their order: `join_*`, `assemble_roster` (by whoever gathers the cards), `deal_in`, `confirm_in`, `settle_in`; trainers
+that enter registries also `enter_in`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from collegium.crypto import (
 )
 from collegium.learning import Rows
 
-from ._base_chain import encode_chain_record
+from ._base_chain import CHAIN_FAILURES, HOME, chain_number, decode_chain_record, encode_chain_record
+from ._chain_check import check_founded
 from ._consortium import (
     ACCOUNT_KEY,
     BEACON_KEY,
     CHAIN,
+    EVALUATOR,
     GENESIS,
     OPERATOR_KEY,
+    RELAYER,
     ROWS,
     SEAL_KEY,
     VOTING_KEY,
@@ -44,12 +48,14 @@ from ._consortium import (
     validator_settings,
     write_settings,
 )
+from ._events import WorldError
 from ._experiment import Experiment, experiment_to_bytes, require_for_cards
 from ._founding import (
     MemberSecrets,
     NotInRosterError,
     confirm_dealings,
     deal_beacon,
+    enter_chains,
     found_chain,
     found_genesis,
     place_of,
@@ -59,6 +65,7 @@ from ._member_cards import (
     CardSetError,
     ConfirmCard,
     DealCard,
+    EnterCard,
     JoinCard,
     OperatorCard,
     Roster,
@@ -96,6 +103,7 @@ __all__ = [
     "assemble_roster",
     "confirm_in",
     "deal_in",
+    "enter_in",
     "join_operator",
     "join_steward",
     "join_trainer",
@@ -105,7 +113,6 @@ __all__ = [
 ]
 
 BOX_KEY = "box.key"
-EVALUATOR, RELAYER = "evaluator", "relayer"
 
 
 # ------------------------------------------------------------------------------------------------ 1. join
@@ -151,10 +158,13 @@ def join_trainer(experiment: Experiment, home: Path, name: str, rows: Rows) -> T
         rows: its own, as `own_rows` reads them.
 
     Raises:
+        SplitError: there are fewer rows than `data.rows_min`.
         ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
     """
     require_for_cards(experiment)
+    if len(rows) < experiment.data.rows_min:
+        raise learning.SplitError(f"{len(rows)} rows, data.rows_min asks every trainer for {experiment.data.rows_min}")
     _claim(home)
     account = AccountKey.generate(os_random)
     save_secret(home / ACCOUNT_KEY, "account", account.secret)
@@ -194,8 +204,13 @@ def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> Operat
     Raises:
         ShardedNetworkError: the experiment's rounds have several committees.
         FolderInUseError: the folder is not empty.
+        WorldError: a node of the experiment's chains does not answer.
     """
     require_for_cards(experiment)
+    try:
+        chains = tuple(chain_number(url, place) for place, url in enumerate(experiment.chain.urls, HOME))
+    except CHAIN_FAILURES as error:
+        raise WorldError(str(error)) from error
     _claim(home)
     account = AccountKey.generate(os_random)
     for role in (EVALUATOR, RELAYER):
@@ -203,7 +218,7 @@ def join_operator(experiment: Experiment, home: Path, test_rows: Rows) -> Operat
         save_secret(home / role / OPERATOR_KEY, "account", account.secret)
     write_rows(home / EVALUATOR / ROWS, test_rows, experiment.data.label)
     keys = (_new_tls_key(home / EVALUATOR), _new_tls_key(home / RELAYER))
-    return sign_card(OperatorCard("operator", _digest(experiment), account.address, *keys), account)
+    return sign_card(OperatorCard("operator", _digest(experiment), account.address, *keys, chains), account)
 
 
 def own_rows(experiment: Experiment, table: Path, site: str | None = None) -> Rows:
@@ -303,6 +318,22 @@ def confirm_in(home: Path, roster: Roster, deals: Sequence[DealCard]) -> Confirm
     return card
 
 
+def enter_in(home: Path, roster: Roster) -> EnterCard:
+    """Return what enters a trainer into registries; the encryption key that it names there stays in its folder.
+
+    Raises:
+        NotInRosterError, CardSetError: see `enter_chains`.
+        FolderInUseError: this folder has made its entry before.
+    """
+    account, sealed_to = AccountKey(load_secret(home / ACCOUNT_KEY, "account")), SealKey.generate(os_random)
+    card = enter_chains(roster, account, sealed_to.public_bytes)
+    try:
+        save_secret(home / BOX_KEY, "seal", sealed_to.secret)
+    except KeyFileExistsError as error:
+        raise FolderInUseError(f"{home} has entered before; to found anew, join anew in a new folder") from error
+    return card
+
+
 def _own_keys(home: Path) -> tuple[AccountKey, BlsSecretKey, SealKey]:
     return (
         AccountKey(load_secret(home / ACCOUNT_KEY, "account")),
@@ -320,6 +351,7 @@ def settle_in(
     deals: Sequence[DealCard],
     confirms: Sequence[ConfirmCard],
     own: Experiment | None = None,
+    enters: Sequence[EnterCard] = (),
 ) -> tuple[Genesis, tuple[Path, ...]]:
     """Check all cards, and write what this member's processes start with; return genesis and the settings' files.
 
@@ -328,11 +360,13 @@ def settle_in(
     Args:
         own: the experiment as this member's file has it: how long its process waits, what it logs, whether it serves
             metrics, and what prints its attestations; the defaults if None.
+        enters: of the trainers that enter registries; only the operator, who founds, needs them.
 
     Raises:
         NotInRosterError: the roster lists nobody with this folder's account.
         BadCardError, CardSetError: a card does not hold.
-        WorldError, CollegiumError: a file cannot be written.
+        FoundingError, ConsentMissingError: see `found_chain`.
+        WorldError, CollegiumError: a file cannot be written, or a node does not answer.
     """
     genesis, network = found_genesis(roster, deals, confirms), NetworkSettings() if own is None else own.network
     log, attestation = LogSettings(network.log_level), None if own is None else own.attestation
@@ -342,8 +376,7 @@ def settle_in(
         if operator.address != roster.operator.account:
             raise NotInRosterError(f"the roster's operator is 0x{roster.operator.account.hex()}, another account")
         place = len(roster.certificates) - 2
-        record = found_chain(roster, genesis, confirms, operator)
-        (home / RELAYER / CHAIN).write_bytes(encode_chain_record(record))
+        _found(home / RELAYER / CHAIN, roster, genesis, confirms, enters, operator)
         evaluator = evaluator_settings(home / EVALUATOR, gateways, log)
         relayer = relayer_settings(home / RELAYER, gateways, log, roster.settled.chain)
         return genesis, (
@@ -362,6 +395,21 @@ def settle_in(
     listeners = [parse_address(card.listen) for card in roster.validators]
     validator = validator_settings(home, index, listeners, gateways, network)
     return genesis, (_settle(home, roster, genesis, index, validator),)
+
+
+def _found(
+    path: Path,
+    roster: Roster,
+    genesis: Genesis,
+    confirms: Sequence[ConfirmCard],
+    enters: Sequence[EnterCard],
+    operator: AccountKey,
+) -> None:
+    """Found the task on its chains and write the record; on nodes once: what was founded there before stays."""
+    if path.exists() and any(roster.settled.chain.urls):
+        check_founded(decode_chain_record(path.read_bytes()), genesis, roster.settled)
+        return
+    path.write_bytes(encode_chain_record(found_chain(roster, genesis, confirms, enters, operator)))
 
 
 def _settle(home: Path, roster: Roster, genesis: Genesis, place: int, settings: RoleSettings) -> Path:

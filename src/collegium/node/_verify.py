@@ -61,7 +61,7 @@ from ._audit import (
     stored_sums,
 )
 from ._base_chain import HOME, ChainRecord, decode_chain_record
-from ._chain_check import Founded, check_chain
+from ._chain_check import Founded, check_chain, founded_as
 from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, epochs_of
@@ -75,7 +75,6 @@ from ._opened_rows import OpenedRowsError, Remeasured, decode_opened_rows
 from ._pay import first_difference
 from ._quality_facts import check_quality
 from ._registries import registries_by_round
-from ._rewards import reward_plan
 from ._run import (
     CHAIN,
     EVIDENCE,
@@ -100,7 +99,6 @@ from ._statement import Statement, StatementError, check_statement, decode_state
 from ._task import EMPTY_STATE, LearningTask
 from ._trace import write_lineage
 from ._verify_ahead import lasts
-from ._work_terms import court_rules
 from ._workers import Workers
 
 __all__ = ["AnchorError", "DerivedFileError", "FailingProofError", "Verification", "verify_run"]
@@ -212,10 +210,7 @@ def _verify(audit: Audit, anchor: str | None, render_page: RenderPage) -> dict[s
     everything: Sequence[OrderedRound | ShardedRound] = sharded or rounds
     # 5. chain
     record = decode_chain_record(audit.read(CHAIN))
-    staking = experiment.chain.staking(account for account, _ in genesis.trainers)
-    paying = reward_plan(experiment, genesis, task)
-    beyond = (experiment.chain.registering(genesis.trainers), beside.seen, experiment.licences)
-    stakes = Founded(court_rules(genesis, experiment, task), staking, paying, *beyond)
+    stakes = founded_as(genesis, experiment, task, beside.seen)
     _check_chain(audit, genesis, experiment.chain, record, everything, epochs, stakes)
     if experiment.chain.courts:
         _check_evidence(audit, epochs, rounds)

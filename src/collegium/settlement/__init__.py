@@ -38,6 +38,7 @@ from collegium.settlement._deployment import (
     checkpoint_call,
     deploy,
     deploy_follower,
+    event_of,
     includes_header,
     open_epoch,
     open_first_epoch,
@@ -255,6 +256,7 @@ from collegium.settlement._stretches import KnownStretches
 from collegium.settlement._trace import Message, OpenedLeaf, Section, Trace, TraceTree, leaf_digest, node_above
 from collegium.settlement._transactions import (
     SignedTransaction,
+    UnsignedTransaction,
     contract_address,
     decode_transaction,
     sign_transaction,
@@ -415,6 +417,7 @@ __all__ = [
     "TranscriptError",
     "UnassignedError",
     "UnknownNameError",
+    "UnsignedTransaction",
     "Withdrawal",
     "WorkTerms",
     "WorkTermsError",
@@ -458,6 +461,7 @@ __all__ = [
     "encode_transcript",
     "encode_witness",
     "enrol",
+    "event_of",
     "expose_header",
     "false_header_call",
     "fee_version_digest",

@@ -7,12 +7,19 @@ from typing import Final
 
 import rlp
 
-from collegium.crypto import keccak256, recover_address
+from collegium.crypto import Digest, keccak256, recover_address
 from collegium.errors import CollegiumError
 from collegium.settlement._chain import Account, Chain, Fees, Receipt
 from collegium.settlement._errors import MalformedTransactionError, TransactionFailedError
 
-__all__ = ["SignedTransaction", "contract_address", "decode_transaction", "sign_transaction", "transact"]
+__all__ = [
+    "SignedTransaction",
+    "UnsignedTransaction",
+    "contract_address",
+    "decode_transaction",
+    "sign_transaction",
+    "transact",
+]
 
 DYNAMIC_FEE_TYPE: Final = b"\x02"
 TRANSACTION_BYTES_MAX: Final = 1 << 16
@@ -33,14 +40,40 @@ class SignedTransaction:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class UnsignedTransaction:
+    """A transaction of type 2 that its sender has yet to sign; `to` None creates a contract."""
+
+    chain_id: int
+    nonce: int
+    fees: Fees
+    gas_max: int
+    to: bytes | None
+    value: int
+    data: bytes
+
+    @property
+    def digest(self) -> Digest:
+        """What its sender signs: keccak of 0x02 || rlp(fields)."""
+        return keccak256(DYNAMIC_FEE_TYPE + rlp.encode(self._fields))
+
+    def signed(self, signature: bytes) -> bytes:
+        """Return the raw transaction, 0x02 || rlp(fields, signature), with its sender's r || s || v over `digest`."""
+        r, s, v = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big"), signature[64]
+        return DYNAMIC_FEE_TYPE + bytes(rlp.encode([*self._fields, v, r, s]))
+
+    @property
+    def _fields(self) -> list[object]:
+        offer = (self.fees.tip_max, self.fees.gas_price_max)
+        return [self.chain_id, self.nonce, *offer, self.gas_max, self.to or b"", self.value, self.data, []]
+
+
 def sign_transaction(
     account: Account, *, chain_id: int, nonce: int, fees: Fees, gas_max: int, to: bytes | None, value: int, data: bytes
 ) -> bytes:
-    """Return a raw transaction of type 2: 0x02 || rlp(fields, signature), signed over keccak of 0x02 || rlp(fields)."""
-    fields = [chain_id, nonce, fees.tip_max, fees.gas_price_max, gas_max, to or b"", value, data, []]
-    signature = account.sign(keccak256(DYNAMIC_FEE_TYPE + rlp.encode(fields)))
-    r, s, v = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big"), signature[64]
-    return DYNAMIC_FEE_TYPE + bytes(rlp.encode([*fields, v, r, s]))
+    """Return a raw transaction of type 2, as `UnsignedTransaction` has it, signed by an account."""
+    unsigned = UnsignedTransaction(chain_id, nonce, fees, gas_max, to, value, data)
+    return unsigned.signed(account.sign(unsigned.digest))
 
 
 def transact(
