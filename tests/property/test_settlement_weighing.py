@@ -216,7 +216,7 @@ def test_the_program_draws_as_arrays_do_whatever_the_state(
 ) -> None:
     count = len(standing)
     places = data.draw(st.integers(0, 2 * count) | st.sampled_from([1, 1 << 16]))
-    least, number = data.draw(st.integers(1, count + 1)), data.draw(st.integers(6, 11))
+    least, number = data.draw(st.integers(1, count + 1)), data.draw(st.integers(6, 11) | st.integers(12, 1 << 41))
     weights = np.array(data.draw(st.lists(st.integers(0, 15), min_size=count, max_size=count)), np.int64)
     state = QualityState(5, standing, weights, weights, 9, np.zeros(0, np.int64), ())
     found = round_places(policy, state, number, beacon, places, least)

@@ -80,12 +80,36 @@ def test_where_too_few_of_those_drawn_weigh_all_report() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 4])
-def test_after_three_rounds_without_a_sum_all_report_and_weigh_most(count: int) -> None:
-    before = state(15, 0, 7, 0, 1, 15, 15, 15, locked=(1, 3))
+def test_after_four_rounds_without_a_sum_the_weightless_report_and_weigh_least_and_locks_hold(count: int) -> None:
+    before = state(15, 0, 7, 0, 0, 15, 15, 15, locked=(1, 3), waiting=(4,))
     for number in range(6, 10):
-        assert places(before, number, count=count).hits[1] == 0
-    found = places(before, 10, count=count)
-    assert (found.hits.tolist(), found.weights.tolist()) == ([1] * 8, [15] * 8)
+        found = places(before, number, count=count)
+        assert found.weights.tolist() == np.where(found.hits > 0, before.weights, 0).tolist()
+        assert found.hits[1] == 0
+    for number in range(10, 15):
+        found = places(before, number, count=count)
+        assert found.hits.tolist() == [1, 0, 1, 0, 1, 1, 1, 1]
+        assert found.weights.tolist() == [15, 0, 7, 0, 1, 15, 15, 15]
+        assert found.appeals.tolist() == [0, 1, 0, 1, 0, 0, 0, 0]
+
+
+def test_a_lock_is_over_when_its_rounds_are_though_none_of_them_had_a_sum() -> None:
+    """Who is gone for ever must not stop the others: it is the bound after which anybody left can go on."""
+    before = state(15, 0, 7, 0, 1, 15, 15, 15, locked=(1, 3))
+    left = 9 - before.standing.round
+    assert left > 4
+    for without in range(left):
+        assert places(before, 6 + without).weights[1] == 0
+    found = places(before, 6 + left)
+    assert (found.hits.tolist(), found.weights.tolist()) == ([1] * 8, [15, 1, 7, 1, 1, 15, 15, 15])
+
+
+def test_whatever_the_state_enough_have_weight_after_rounds_without_a_sum() -> None:
+    """Where the state tells trainers apart enough of them have weight, and they keep it."""
+    alike = state(locked=(2, 5))  # nobody is told apart: who is locked out weighs as the others
+    assert places(alike, 10).weights.tolist() == places(alike, 9).weights.tolist() == [15] * 8
+    few = state(15, 15, 15, 0, 0, 0, 0, 0, locked=(3, 4, 5, 6, 7))
+    assert int((places(few, 10).weights > 0).sum()) == LEAST
 
 
 def test_the_beacon_alone_says_who_is_drawn() -> None:

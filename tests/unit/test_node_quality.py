@@ -139,7 +139,7 @@ def test_a_state_of_quality_stands_behind_the_parameters_at_a_word() -> None:
     assert quality_points(RULE, model) == dict.fromkeys(ACCOUNTS, 0)
 
 
-def test_weights_that_close_no_round_are_given_up() -> None:
+def test_weights_that_close_no_round_are_helped_out_and_who_is_locked_out_stays_so() -> None:
     """Whoever alone has weight could else stop reporting, and no round would ever change that."""
     model = after_one(stewards())
     state = RULE.state_of(model)
@@ -148,11 +148,19 @@ def test_weights_that_close_no_round_are_given_up() -> None:
     for number in range(2, 6):  # what follows, and what follows up to three rounds without a sum
         entry = RoundEntry(dict(zip(ACCOUNTS, (15, 3, 0), strict=True)), frozenset(ACCOUNTS))
         assert RULE.entry(number, model, BEACON) == entry
-    everybody = RoundEntry(dict.fromkeys(ACCOUNTS, 15), frozenset(ACCOUNTS))
+    everybody = RoundEntry(dict(zip(ACCOUNTS, (15, 3, 1), strict=True)), frozenset(ACCOUNTS))
     assert RULE.entry(6, model, BEACON) == everybody
     few = replace(RULE, places=2)  # of three trainers: two are drawn, until no sum has opened for long
     assert {len(few.entry(number, model, BEACON).awaited) for number in range(2, 6)} <= {2, 3}
     assert few.entry(6, model, BEACON) == everybody
+    standing = replace(state.standing, locked_until=np.array([0, 0, state.standing.round + 9]))
+    locked = RULE.decode(encode_quality_state(replace(told_apart, standing=standing)))
+    model = model[: -RULE.state_bytes] + encode_quality_state(locked)
+    for number in range(2, 11):
+        found = RULE.entry(number, model, BEACON)
+        assert found is not None
+        assert (found.weights[ACCOUNTS[2]], found.awaited) == (0, frozenset(ACCOUNTS[:2]))
+    assert RULE.entry(11, model, BEACON) == everybody, "as many rounds are over as it had left"
 
 
 def test_who_is_locked_out_may_report_and_is_not_waited_for() -> None:

@@ -216,14 +216,29 @@ def test_a_close_weighs_as_the_state_before_says() -> None:
 
 
 @pytest.mark.parametrize("still", [False, True])
-def test_after_rounds_without_a_sum_nobody_is_told_apart(still: bool) -> None:
-    state = replace(begun(), weights=np.array([15, 7, 7, 15]))
+def test_after_rounds_without_a_sum_who_weighs_nothing_has_the_least_weight(still: bool) -> None:
+    state = replace(begun(), weights=np.array([15, 0, 7, 15]))
     made = quality_round(state, [9, 9, 9], [], BEGAN + 5 if still else BEGAN + 4)
     trainers = quality_terms().trainers
     told = [int(state.weights[trainers.index(report.trainer)]) for report in made.played.reports]
-    assert made.weights == ([15, 15, 15] if still else told)
+    helped = [max(weight, 1) for weight in told]
+    assert made.weights == (helped if still else told)
     assert made.weighing(told).accepted("weights") is not still
-    assert made.weighing([15, 15, 15]).accepted("weights") is still
+    assert made.weighing(helped).accepted("weights") is still
+    assert not made.weighing([15, 15, 15]).accepted("weights")
+
+
+@pytest.mark.parametrize(("without", "weight"), [(3, 0), (4, 0), (5, 0), (6, 1)])
+def test_a_lock_holds_for_its_rounds_though_no_sum_opens(without: int, weight: int) -> None:
+    known = begun().standing
+    standing = replace(known, locked_until=np.array([0, 0, known.round + 6, 0]), vetted=np.array([1, 1, 0, 1]))
+    before = replace(begun(), standing=standing, weights=np.array([15, 15, 0, 15]))
+    made = quality_round(before, [9, 9, 9], [], BEGAN + 1 + without)
+    assert sorted(made.weights) == [weight, 15, 15]
+    assert made.weighing(made.weights).accepted("weights")
+    assert not made.weighing([15, 15, 15]).accepted("weights")
+    changed = [1 - weight if given < 2 else given for given in made.weights]
+    assert not made.weighing(changed).accepted("weights")
 
 
 def test_a_close_in_which_too_few_carry_weight_is_wrong() -> None:

@@ -19,7 +19,8 @@ from ._quality_state import QualityState
 
 __all__ = ["RoundPlaces", "round_places"]
 
-STILL_MAX: Final = 3  # rounds in a row without a sum, behind which everybody weighs the same
+STILL_MAX: Final = 3  # so many rounds in a row without a sum change nothing: one more, and the weightless help out
+LEAST_WEIGHT: Final = 1  # of them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +45,17 @@ def round_places(
     """Return the places of a round that starts from this state; of `places` that the beacon draws, or all, if 0.
 
     All may report as well where fewer than `weighted_min` of those drawn have weight: they could not hide each other.
-    Where no sum has opened for `STILL_MAX` rounds all may, and have the greatest weight. A round without one leaves the
-    state: those few who alone have weight could else, by not reporting, keep every round from closing for ever.
+    A round without a sum leaves the state: those few who alone have weight could, by not reporting, keep every round
+    from closing for ever. So where more than `STILL_MAX` such rounds lie behind the state all may report who are not
+    locked out, drawn or not, and who weighs nothing has the least weight. A lock is over there for whom as many rounds
+    without a sum are behind as it had left: sooner by nobody's deed, and no task waits for ever for those who are gone.
     """
     standing, ones = state.standing, np.ones(len(state.weights), np.int64)
     locked = (standing.locked_until > standing.round).astype(np.int64)
-    if round_number > state.round + 1 + STILL_MAX:
-        return RoundPlaces(ones * policy.weight_max, ones, locked)
+    without = round_number - state.round - 1
+    if without > STILL_MAX:
+        hits = np.where((standing.locked_until > standing.round + without) & (state.weights == 0), 0, ones)
+        return RoundPlaces(np.where(hits > 0, np.maximum(state.weights, LEAST_WEIGHT), 0), hits, locked)
     hits = np.where((locked == 1) & (state.weights == 0), 0, ones)
     if places:
         found, drawn = draw(policy, standing, ones, places, beacon), np.zeros_like(ones)

@@ -13,17 +13,26 @@ from collegium.settlement.programs._hashing import (
     restart_hash,
     start_hash,
 )
-from collegium.settlement.programs._quality_state import IS_VETTED, Q_STANDING_ROUND, Q_WEIGHTS, column, is_still
+from collegium.settlement.programs._quality_state import (
+    IS_VETTED,
+    LOCKED_UNTIL,
+    Q_ROUND,
+    Q_STANDING_ROUND,
+    Q_WEIGHTS,
+    column,
+    is_still,
+)
 from collegium.settlement.programs._reading import copy_digest
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._signed import divide_down, larger, smaller
-from collegium.settlement.programs._task import PLACES, TRAINERS, WEIGHT_MAX
+from collegium.settlement.programs._task import PLACES, TRAINERS
 from collegium.settlement.programs._weigh import FRACTION_BITS, SCALE, is_locked_out, reference, utility_of
 from collegium.settlement.programs._words import byte_swap, memory
 
 SAMPLING_FLOOR: int
 PROBATION_SHARE: int
 WEIGHTED_MIN: int  # so many trainers have weight, or nobody is told apart
+LEAST_WEIGHT = 1  # of who weighs nothing, where too many rounds had no sum
 DRAW = 0x6D2F76312F647261  # "m/v1/dra"
 VETTED_TAG = 0x772D766574746564  # "w-vetted"
 PROBATION_TAG = 0x772D70726F626174  # "w-probat"
@@ -34,10 +43,12 @@ OFFSET_TAG = 0x772D6F6666736574  # "w-offset"
 
 def draw_hits(part: int, number: int, beacon: int) -> int:
     """Return the address of how often each trainer is drawn for a round; 0: its report weighs nothing."""
-    hits = allocate(TRAINERS)
+    hits, by = allocate(TRAINERS), memory[part + Q_STANDING_ROUND]  # by which round locks are over
+    if is_still(part, number) == 1:
+        by += number - memory[part + Q_ROUND] - 1
     for place in range(TRAINERS):
-        apart = is_locked_out(part, place) == 1 and memory[part + Q_WEIGHTS + place] == 0
-        memory[hits + place] = 0 if apart and is_still(part, number) == 0 else 1
+        is_locked = memory[column(part, LOCKED_UNTIL) + place] > by
+        memory[hits + place] = 0 if is_locked and memory[part + Q_WEIGHTS + place] == 0 else 1
     if PLACES > 0 and is_still(part, number) == 0:
         drawn, heavy = allocate(TRAINERS), 0
         _draw(part, beacon, drawn)
@@ -51,9 +62,10 @@ def draw_hits(part: int, number: int, beacon: int) -> int:
 
 def weight_of(part: int, number: int, hits: int, place: int) -> int:
     """Return what the report of a trainer that may report weighs."""
-    if is_still(part, number) == 1:
-        return WEIGHT_MAX
-    return memory[part + Q_WEIGHTS + place] if memory[hits + place] > 0 else 0
+    weight = memory[part + Q_WEIGHTS + place]
+    if memory[hits + place] == 0:
+        return 0
+    return larger(weight, LEAST_WEIGHT) if is_still(part, number) == 1 else weight
 
 
 def _draw(part: int, beacon: int, hits: int) -> None:

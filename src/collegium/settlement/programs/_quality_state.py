@@ -44,7 +44,7 @@ REGISTERED = 11
 Q_DIRECTION = Q_STEWARDS + STEWARD_WORDS * STEWARDS
 Q_WORDS = Q_DIRECTION + ENTRIES - 1
 NO_SCORE = 1 << 63  # -2^63
-STILL_MAX = 3  # rounds without a sum
+STILL_MAX = 3  # so many rounds without a sum change nothing
 QUALITY_AT = (8 * FIRST_ENTRIES + 4 * (ENTRIES - 1) + 7) // 8  # at which word of a model state its part begins
 
 
@@ -70,7 +70,7 @@ def counted(part: int) -> int:
 
 
 def is_still(part: int, number: int) -> int:
-    """Return 1 if so many rounds left a counted part as it is that in this one nobody is told apart, else 0."""
+    """Return 1 if so many rounds left a counted part as it is that in this one the weightless help out, else 0."""
     return 1 if number > memory[part + Q_ROUND] + 1 + STILL_MAX else 0
 
 
