@@ -14,8 +14,10 @@ from _chain_stage import DEPLOYER, World
 from collegium.consensus import EpochSet, Validator, ValidatorIndex
 from collegium.crypto import AccountKey, BlsSecretKey, Stream, make_certificate
 from collegium.node import _base_chain as base_chain
-from collegium.node._base_chain import BaseChain, ChainRecord, decode_chain_record
+from collegium.node._base_chain import BaseChain
 from collegium.node._chain_check import check_chain
+from collegium.node._chain_record import ChainRecord, decode_chain_record
+from collegium.node._chain_terms import STAKE_WEI
 from collegium.node._due_step import PENDING
 from collegium.node._epochs import KnownEpoch
 from collegium.node._relayer_process import CHAIN_RECORD, RelayerProcess
@@ -49,7 +51,7 @@ def members(epoch: int, places: tuple[int, ...]) -> EpochSet:
         TASK,
         epoch,
         tuple(
-            Validator(ValidatorIndex(seat), bytes(key.public_key()), account.address, base_chain.STAKE_WEI)
+            Validator(ValidatorIndex(seat), bytes(key.public_key()), account.address, STAKE_WEI)
             for seat, (account, key) in enumerate(pairs)
         ),
     )

@@ -36,7 +36,7 @@ from collegium.node import (
     write_manifest,
 )
 from collegium.node import _run as run_module
-from collegium.node._base_chain import ChainRecord, decode_chain_record
+from collegium.node._chain_record import ChainRecord, decode_chain_record
 from collegium.settlement import Chain
 
 Columns = dict[str, list[str]]

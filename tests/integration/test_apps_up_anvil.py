@@ -19,7 +19,7 @@ from _run_stage import PROVED, write_experiment
 
 from collegium.apps.cli import main
 from collegium.node import decode_genesis
-from collegium.node._base_chain import decode_chain_record
+from collegium.node._chain_record import decode_chain_record
 from collegium.settlement import JsonRpcChain, attach, read_checkpoints
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]

@@ -32,16 +32,10 @@ from collegium.apps._network_cli import _plan_line
 from collegium.crypto import encode_certificate, make_certificate
 from collegium.node import _base_chain as base_chain
 from collegium.node import _relayer_process
-from collegium.node._base_chain import (
-    HOME,
-    BaseChain,
-    CertifiedStep,
-    ChainRecord,
-    ChainRecordError,
-    decode_chain_record,
-    encode_chain_record,
-)
+from collegium.node._base_chain import BaseChain, CertifiedStep
 from collegium.node._chain_check import Founded, check_chain
+from collegium.node._chain_record import ChainRecord, ChainRecordError, decode_chain_record, encode_chain_record
+from collegium.node._chain_terms import HOME
 from collegium.node._chains import chains_record, found_chains
 from collegium.node._due_step import RelayPolicy
 from collegium.node._experiment import ChainSettings

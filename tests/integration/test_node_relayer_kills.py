@@ -28,7 +28,7 @@ from _relay_stage import (
 )
 
 from collegium.node import _relayer_process
-from collegium.node._base_chain import ChainRecord, ChainRecordError
+from collegium.node._chain_record import ChainRecord, ChainRecordError
 from collegium.node._due_step import PENDING
 from collegium.settlement import ContractRefusedError, TransactionFailedError, TransactionRefusedError, transact
 

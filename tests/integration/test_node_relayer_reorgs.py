@@ -15,7 +15,7 @@ from _chain_stage import ALICE, DEPLOYER, MALLORY, World, worlds
 from _relay_stage import ONE, OPERATOR, THREE, TWO, VOTING, Killed, Relayer, ended, found, own_chain, post_as
 
 from collegium.node import _relayer_process
-from collegium.node._base_chain import ChainRecord
+from collegium.node._chain_record import ChainRecord
 from collegium.node._due_step import PENDING, RelayPolicy
 from collegium.settlement import transact
 

@@ -20,8 +20,8 @@ from _run_stage import Copy, PlayedRun, chain_record, check, play, write_experim
 from collegium.consensus import Registries, RegistryRoot, is_registries
 from collegium.node import _chain_check, _verify
 from collegium.node import _run as run_module
-from collegium.node._base_chain import ChainRecord, ChainRecordError
 from collegium.node._chain_check import Founded, check_chain
+from collegium.node._chain_record import ChainRecord, ChainRecordError
 from collegium.node._ledger import Segment, decode_segments, encode_segments
 from collegium.node._registries import (
     LAG_BLOCKS_MAX,

@@ -38,8 +38,8 @@ from collegium.consensus._messages import seat_bitmap
 from collegium.crypto import BlsSecretKey, Digest, aggregate_signatures
 from collegium.errors import CollegiumError
 from collegium.node import read_public_record
-from collegium.node._base_chain import decode_chain_record
 from collegium.node._chain_check import Founded, check_chain
+from collegium.node._chain_record import decode_chain_record
 from collegium.node._epoch_ledger import OrderedEpoch, ordered_epochs
 from collegium.node._epochs import Epochs, KnownEpoch
 from collegium.node._ledger import LedgerError, Segment, decode_segments, encode_segments

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from _run_stage import PlayedRun, chain_record, check, play, write_experiment
 
-from collegium.node._base_chain import ChainRecordError, enumerate_chains
 from collegium.node._chain_check import Founded, check_chain
+from collegium.node._chain_record import ChainRecordError, enumerate_chains
 from collegium.node._claims import NoRewardsError, PaidRun, claim_dues, load_dues, read_dues
 from collegium.node._rewards import reward_plan
 from collegium.node._watch import load_watched

@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 from collegium.apps.cli import ExitCode, app
 from collegium.crypto import AccountKey, hash_fields
 from collegium.node import _claims, load_watched, read_public_record
-from collegium.node._base_chain import ChainRecord, ChainRecordError
 from collegium.node._chain_check import Founded, check_chain
+from collegium.node._chain_record import ChainRecord, ChainRecordError
 from collegium.node._claims import claim_dues, load_dues, read_dues
 from collegium.node._ledger import OrderedRound
 from collegium.node._rewards import reward_plan

@@ -23,7 +23,7 @@ from collegium.apps._page import render_page
 from collegium.apps.cli import main
 from collegium.crypto import AccountKey, os_random
 from collegium.node import Charge, Verification, decode_run_evidence, encode_run_evidence
-from collegium.node._run import encode_summary
+from collegium.node._run_files import encode_summary
 from collegium.node._statement import decode_statement, encode_statement, sign_statement
 
 pytestmark = pytest.mark.slow

@@ -143,7 +143,8 @@ from collegium.node import (
     first_vector_state,
     load_statistics,
 )
-from collegium.node._base_chain import (
+from collegium.node._chain_check import _decode_transaction
+from collegium.node._chain_record import (
     ChainRecord,
     ConvictionRecord,
     HandoverRecord,
@@ -151,7 +152,6 @@ from collegium.node._base_chain import (
     decode_chain_record,
     encode_chain_record,
 )
-from collegium.node._chain_check import _decode_transaction
 from collegium.node._entries import Enrolment, Registration
 from collegium.node._epoch_wire import EpochMessage, decode_epoch_message, encode_epoch_message
 from collegium.node._evaluations import RoundEvaluation, read_evaluations, sign_evaluation
@@ -1259,7 +1259,7 @@ REACHED = {
     "learning/_schema.py schema_from_bytes": "schema",
     "learning/_table.py load_table": "table .csv",
     "lineage/_record.py decode_attributes": "attributes of a record",
-    "node/_base_chain.py decode_chain_record": "chain record",
+    "node/_chain_record.py decode_chain_record": "chain record",
     "node/_evidence.py decode_run_evidence": "evidence",
     "node/_epoch_wire.py decode_epoch_message": "frame of a validator",
     "node/_experiment.py decode_experiment": "experiment file",

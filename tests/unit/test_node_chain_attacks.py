@@ -27,14 +27,10 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.node import _base_chain as base_chain
 from collegium.node import _chain_check as chain_check
-from collegium.node._base_chain import (
-    BaseChain,
-    ChainRecord,
-    ChainRecordError,
-    decode_chain_record,
-    encode_chain_record,
-)
+from collegium.node._base_chain import BaseChain
 from collegium.node._chain_check import check_chain
+from collegium.node._chain_record import ChainRecord, ChainRecordError, decode_chain_record, encode_chain_record
+from collegium.node._chain_terms import EMBEDDED_CHAIN_ID, STAKE_WEI
 from collegium.node._epochs import KnownEpoch
 from collegium.settlement import (
     Checkpoint,
@@ -86,7 +82,7 @@ class Keys:
             TASK,
             0,
             tuple(
-                Validator(ValidatorIndex(index), bytes(key.public_key()), account.address, base_chain.STAKE_WEI)
+                Validator(ValidatorIndex(index), bytes(key.public_key()), account.address, STAKE_WEI)
                 for index, (account, key) in enumerate(zip(self.accounts, self.voting, strict=True))
             ),
         )
@@ -171,7 +167,7 @@ def test_a_set_of_one_seat_that_the_operator_opened_for_itself_settles_nothing()
     chain = EmbeddedChain(transcript.genesis)
     deployment = deploy(chain, operator, TASK)
     proof = mine.prove_possession(possession_context(chain.chain_id, deployment.registry, operator.address))
-    number = register_validator(chain, deployment, operator, mine.public_key(), proof, base_chain.STAKE_WEI)
+    number = register_validator(chain, deployment, operator, mine.public_key(), proof, STAKE_WEI)
     open_first_epoch(chain, deployment, operator, [number])
     receipts = [
         post_checkpoint(chain, deployment, operator, checkpoint, make_certificate(1, {0: mine.sign(checkpoint.digest)}))
@@ -195,7 +191,7 @@ def test_contracts_that_never_end_are_refused_before_they_run(count: int, monkey
         SentTransaction(
             sign_transaction(
                 keys().operator,
-                chain_id=base_chain.EMBEDDED_CHAIN_ID,
+                chain_id=EMBEDDED_CHAIN_ID,
                 nonce=nonce,
                 fees=DEAR,
                 gas_max=16_777_216,
@@ -387,7 +383,7 @@ def _stranger(old: ChainRecord) -> ChainRecord:
         fees=DEAR,
         gas_max=500_000,
         to=fields[5],
-        value=base_chain.STAKE_WEI,
+        value=STAKE_WEI,
         data=fields[7],
     )
     sent[8] = replace(sent[8], raw=raw)

@@ -27,18 +27,10 @@ from collegium.consensus import (
 )
 from collegium.crypto import AccountKey, BlsSecretKey, Stream, hash_fields
 from collegium.learning import ModelSpec, Rule
-from collegium.node import _base_chain as base_chain
-from collegium.node._base_chain import (
-    HOME,
-    BaseChain,
-    CertifiedStep,
-    ChainRecord,
-    ChainRecordError,
-    decode_chain_record,
-    encode_chain_record,
-    numbers_of,
-)
+from collegium.node._base_chain import BaseChain, CertifiedStep, numbers_of
 from collegium.node._chain_check import Founded, check_chain
+from collegium.node._chain_record import ChainRecord, ChainRecordError, decode_chain_record, encode_chain_record
+from collegium.node._chain_terms import HOME, STAKE_WEI
 from collegium.node._evidence import (
     BadChargeError,
     Charge,
@@ -76,7 +68,7 @@ from collegium.settlement._deployment import ask
 from collegium.settlement._founding import CHALLENGED_UNBONDING_S, DISSECTED_UNBONDING_S
 
 SIZE = 4
-STAKE = base_chain.STAKE_WEI
+STAKE = STAKE_WEI
 TASK = hash_fields("test-courts")
 RANDOM = Stream(hash_fields("test-node-chain-courts"))
 OPERATOR, TRAINER, STRANGER = (AccountKey.generate(RANDOM) for _ in range(3))

@@ -37,7 +37,7 @@ from collegium.node import (
     load_settings,
     open_consortium,
 )
-from collegium.node._base_chain import decode_chain_record
+from collegium.node._chain_record import decode_chain_record
 from collegium.node._client_line import ClientLimits, open_lines
 from collegium.node._consortium import free_ports, load_account, load_validator_secrets, read_genesis
 from collegium.node._gateway_server import GatewayAddressError

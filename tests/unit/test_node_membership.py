@@ -40,15 +40,10 @@ from collegium.node import (
     load_experiment,
     load_settings,
 )
-from collegium.node._base_chain import (
-    FUNDING_WEI,
-    REGISTRATION_GAS_MAX,
-    STAKE_WEI,
-    BaseChain,
-    ChainRecordError,
-    decode_chain_record,
-)
+from collegium.node._base_chain import FUNDING_WEI, REGISTRATION_GAS_MAX, BaseChain
 from collegium.node._chain_check import Founded, check_chain, check_founded
+from collegium.node._chain_record import ChainRecordError, decode_chain_record
+from collegium.node._chain_terms import STAKE_WEI
 from collegium.node._consents import UnknownSiteError
 from collegium.node._consortium import load_account, load_validator_secrets
 from collegium.node._entries import ENTRY_FEES, Enrolment, Registration

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collegium.node._base_chain import ChainRecordError
+from collegium.node._chain_record import ChainRecordError
 from collegium.node._client import NobodyAnsweredError
 from collegium.node._consents import ConsentMissingError
 from collegium.node._process import first_to_end

@@ -179,7 +179,8 @@ from ._registration import (
 from ._relay_plan import RelayPlan, plan_relay
 from ._roles import preload_roles, run_role
 from ._round_watch import PlayedRound
-from ._run import RunRefusedError, run_experiment
+from ._run import run_experiment
+from ._run_files import RunRefusedError
 from ._setup import Federation, TaskTooLargeError, read_data, set_up
 from ._status import StatusError, ValidatorStatus, network_status, trainers_status
 from ._task import LearningTask, ModelState, ModelStateError

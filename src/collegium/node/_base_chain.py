@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from collegium.consensus import EpochSet, Validator
+from collegium.consensus import EpochSet
 from collegium.crypto import (
     AccountKey,
     BlsSecretKey,
@@ -24,8 +24,6 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 from collegium.settlement import (
-    FOLLOWER_STAKE_WEI,
-    FOLLOWER_UNBONDING_S,
     NO_CHECKPOINT,
     Chain,
     ChainAnswerError,
@@ -44,10 +42,8 @@ from collegium.settlement import (
     SlashingSite,
     TransactionNotMinedError,
     TransactionRefusedError,
-    Transcript,
     checkpoint_before,
     checkpoint_call,
-    decode_transaction,
     deploy,
     enrol,
     event_of,
@@ -68,9 +64,17 @@ from collegium.settlement import (
     verify_replay,
 )
 
-from ._evidence import Accusation, Charge, DeedKey, accuse
+from ._chain_record import (
+    ChainRecord,
+    ChainRecordError,
+    ConvictionRecord,
+    HandoverRecord,
+    RewardsRecord,
+    checkpoint_facts,
+)
+from ._chain_terms import HOME, STAKE_WEI, ChainTerms
+from ._evidence import Accusation, DeedKey, accuse
 from ._facts import CheckpointFacts
-from ._json import decode_canonical
 from ._rewards import RewardPlan
 from ._sharded_node import ShardedNode
 from ._validator_node import ValidatorNode
@@ -78,89 +82,35 @@ from ._validator_node import ValidatorNode
 __all__ = [
     "CHAIN_FAILURES",
     "FUNDER_VARIABLE",
-    "HOME",
     "BaseChain",
     "CertifiedStep",
-    "ChainRecord",
-    "ChainRecordError",
-    "ChainTerms",
-    "ConvictionRecord",
     "EntryRefusedError",
-    "HandoverRecord",
-    "RewardsRecord",
     "SignedEntry",
     "TakenStep",
     "TrainerEntering",
     "ValidatorEntering",
     "What",
     "chain_number",
-    "checkpoint_facts",
-    "decode_chain_record",
-    "encode_chain_record",
-    "enumerate_chains",
     "found_contracts",
     "founding_account",
     "funds_of",
     "numbers_of",
-    "record_on",
 ]
 
 T = TypeVar("T")
 
-RECORD_BYTES_MAX = 64 << 20
-STAKE_WEI = 10**18
-STAKE_MIN_WEI = STAKE_WEI
-UNBONDING_S = 14 * 24 * 3600
 FUNDING_WEI = 2 * STAKE_WEI  # what each account of a run on a real node is given: a stake, and as much for its gas
 FUNDS_WEI = 100 * 10**18
 REGISTRATION_GAS_MAX = 1_000_000
 CREATION_GAS_MAX = 12_000_000
-EMBEDDED_CHAIN_ID = 1337
 EMBEDDED_TIMESTAMP_S = 1_700_000_000  # of block 0; the embedded chain's time is virtual
 MAINNET_CHAIN_ID = 1
 FUNDER_VARIABLE = "COLLEGIUM_CHAIN_KEY"
-HOME = 0  # the place of the chain that holds the stakes; those that follow it have places from 1
 CHAIN_FAILURES = (ChainUnreachableError, ChainAnswerError, TransactionNotMinedError)  # the world's, and may pass
-
-
-class ChainRecordError(CollegiumError):
-    """The record of a run's base chain is malformed, or does not agree with what the chain makes of it."""
 
 
 class EntryRefusedError(CollegiumError):
     """A registry refuses the transaction with which a member would have entered it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChainTerms:
-    """What a task asks of its validators on a chain: at home a stake, where a chain follows nothing.
-
-    Attributes:
-        embedded_id: the chain's number, where it is embedded.
-        stake_wei: which each validator registers with.
-        stake_min_wei, unbonding_s: which the registry is made with.
-    """
-
-    embedded_id: int
-    stake_wei: int
-    stake_min_wei: int
-    unbonding_s: int
-
-    @classmethod
-    def at(cls, place: int) -> ChainTerms:
-        """Return those of the chain at this place among a task's chains."""
-        if place == HOME:
-            return cls(EMBEDDED_CHAIN_ID, STAKE_WEI, STAKE_MIN_WEI, UNBONDING_S)
-        return cls(EMBEDDED_CHAIN_ID + place, FOLLOWER_STAKE_WEI, FOLLOWER_STAKE_WEI, FOLLOWER_UNBONDING_S)
-
-    @property
-    def outlasting_s(self) -> int | None:
-        """The unbonding delay where there are courts: None at home, where a stake outlasts the longest dispute."""
-        return None if self.stake_wei else self.unbonding_s
-
-    def stake_of(self, validator: Validator) -> int:
-        """Return what a validator must have registered with: at home what genesis says."""
-        return validator.stake if self.stake_wei else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,111 +161,6 @@ class TakenStep:
     calldata_bytes: int
     sent: SentTransaction | None = None
     conviction: Conviction | None = None
-
-
-@dataclass(frozen=True)
-class HandoverRecord:
-    """A handover on the chain: the certificate of the set that it relieved (bitmap and signature), and its gas.
-
-    Its gas is 0 if somebody else sent it to a node: the record's `sent` does not have it.
-    """
-
-    certificate: bytes
-    gas: int
-
-
-@dataclass(frozen=True)
-class ConvictionRecord:
-    """Evidence that cost a member its stake, or a part of it.
-
-    Attributes:
-        after: how many checkpoints and handovers are before it in the record.
-        member: its number in the registry.
-        burned, rewarded: of its stake, in wei; `reporter` is owed what is rewarded.
-        gas: what bringing it took; 0 if somebody else brought it to a node.
-    """
-
-    charge: Charge
-    after: int
-    member: int
-    reporter: bytes
-    burned: int
-    rewarded: int
-    gas: int
-
-
-@dataclass(frozen=True)
-class RewardsRecord:
-    """Where a task pays for rounds, and until when what headers say of it may be taken over there."""
-
-    site: MoneySite
-    deadline_s: int
-
-
-@dataclass(frozen=True)
-class ChainRecord:
-    """Everything that was sent to the base chain.
-
-    Attributes:
-        url: of the node; None for the embedded chain, which `transcript` then holds whole.
-        sent: the operator's and validators' transactions to a node, in order; empty for the embedded chain.
-        certificates: one a checkpoint: bitmap and signature of the epoch set.
-        gas: what each checkpoint took; 0 of one that somebody else sent to a node: `sent` does not have it.
-        handovers: one an epoch that was opened after the first; not there in a task of one epoch.
-        followers: the records of the chains that follow this one; not there if none does, and never in theirs.
-        site: where the contracts are that may take stakes, and the court that they believe; not there in a task that
-            was founded without.
-        convictions: what members were convicted of without a court, in order; not there where nobody was.
-        rewards: what was paid for rounds; not there in a task that pays nothing.
-    """
-
-    url: str | None
-    transcript: Transcript | None
-    sent: tuple[SentTransaction, ...]
-    deployment: Deployment
-    checkpoints: tuple[Checkpoint, ...]
-    certificates: tuple[bytes, ...]
-    gas: tuple[int, ...]
-    calldata_bytes: tuple[int, ...]
-    handovers: tuple[HandoverRecord, ...] | msgspec.UnsetType = msgspec.UNSET
-    followers: tuple[ChainRecord, ...] | msgspec.UnsetType = msgspec.UNSET
-    site: SlashingSite | msgspec.UnsetType = msgspec.UNSET
-    convictions: tuple[ConvictionRecord, ...] | msgspec.UnsetType = msgspec.UNSET
-    rewards: RewardsRecord | msgspec.UnsetType = msgspec.UNSET
-
-    @property
-    def paying(self) -> RewardsRecord | None:
-        """What was paid for rounds, None in a task that pays nothing."""
-        return None if isinstance(self.rewards, msgspec.UnsetType) else self.rewards
-
-    @property
-    def stakes_site(self) -> SlashingSite | None:
-        """Where stakes can be taken, None where nobody may."""
-        return None if isinstance(self.site, msgspec.UnsetType) else self.site
-
-    @property
-    def convicted(self) -> tuple[ConvictionRecord, ...]:
-        """The convictions, mostly none."""
-        return () if isinstance(self.convictions, msgspec.UnsetType) else self.convictions
-
-    @property
-    def followed_by(self) -> tuple[ChainRecord, ...]:
-        """The records of the chains that follow this one."""
-        return () if isinstance(self.followers, msgspec.UnsetType) else self.followers
-
-    @property
-    def alone(self) -> ChainRecord:
-        """The record without those of the chains that follow."""
-        return replace(self, followers=msgspec.UNSET)
-
-    def with_followers(self, followers: Sequence[ChainRecord]) -> ChainRecord:
-        """Return the record with those of the chains that follow, if there are any."""
-        return replace(self, followers=tuple(followers) or msgspec.UNSET)
-
-    @property
-    def handed_over(self) -> tuple[HandoverRecord, ...]:
-        """The handovers, none in a task of one epoch."""
-        return () if isinstance(self.handovers, msgspec.UnsetType) else self.handovers
 
 
 @dataclass
@@ -643,37 +488,6 @@ class BaseChain:
         return taken.sent is None or (receipt is not None and receipt.succeeded)
 
 
-def encode_chain_record(record: ChainRecord) -> bytes:
-    """Return the canonical JSON of a chain record."""
-    return msgspec.json.encode(record)
-
-
-def decode_chain_record(data: bytes) -> ChainRecord:
-    """Decode a chain record strictly.
-
-    Raises:
-        ChainRecordError: too large, malformed or not canonical.
-    """
-    record = decode_canonical(data, ChainRecord, "chain record", RECORD_BYTES_MAX, ChainRecordError)
-    counts = {len(record.checkpoints), len(record.certificates), len(record.gas), len(record.calldata_bytes)}
-    if len(counts) != 1:
-        raise ChainRecordError(f"chain record has {sorted(counts)} of each, expected one count of checkpoints")
-    for name in ("handovers", "followers", "convictions"):
-        if getattr(record, name) == ():
-            raise ChainRecordError(f"chain record has an empty list of {name}, expected none or a list that holds some")
-    if any(follower.followed_by for follower in record.followed_by):
-        raise ChainRecordError("a chain that follows is followed in the chain record, expected one home of all")
-    return record
-
-
-def checkpoint_facts(record: ChainRecord) -> list[CheckpointFacts]:
-    """Return what a record says that each checkpoint took."""
-    return [
-        CheckpointFacts(checkpoint, gas, size)
-        for checkpoint, gas, size in zip(record.checkpoints, record.gas, record.calldata_bytes, strict=True)
-    ]
-
-
 def chain_number(url: str | None, place: int) -> int:
     """Return the number of the chain at this place, which its node tells; None as `url`: the embedded one.
 
@@ -681,36 +495,6 @@ def chain_number(url: str | None, place: int) -> int:
         ChainUnreachableError: the node does not answer.
     """
     return ChainTerms.at(place).embedded_id if url is None else JsonRpcChain(url).chain_id
-
-
-def record_on(record: ChainRecord, chain: int) -> ChainRecord:
-    """Return what a record says of one chain of its task: one that follows, by its number; 0: the home.
-
-    Raises:
-        ChainRecordError: no chain that follows has this number.
-    """
-    if chain == 0:
-        return record
-    chains = dict(enumerate_chains(record))
-    if chain not in chains:
-        raise ChainRecordError(f"no chain of number {chain} follows, expected one of {sorted(chains)}", chain=chain)
-    return chains[chain]
-
-
-def enumerate_chains(record: ChainRecord) -> list[tuple[int, ChainRecord]]:
-    """Return the records of the chains that follow with the chains' numbers.
-
-    Raises:
-        ChainRecordError, MalformedTransactionError: a node's record has no transaction that says it.
-    """
-    found = list[tuple[int, ChainRecord]]()
-    for place, following in enumerate(record.followed_by, HOME + 1):
-        if following.url is not None and not following.sent:
-            raise ChainRecordError(f"the record of chain {place} that follows holds no transaction")
-        embedded = ChainTerms.at(place).embedded_id
-        number = embedded if following.url is None else decode_transaction(following.sent[0].raw).chain_id
-        found.append((number, following))
-    return found
 
 
 def numbers_of(epoch_set: EpochSet, trainers: Sequence[bytes] = ()) -> dict[bytes, int]:

@@ -53,15 +53,12 @@ from ._base_chain import (
     EMBEDDED_TIMESTAMP_S,
     FUNDING_WEI,
     FUNDS_WEI,
-    HOME,
     REGISTRATION_GAS_MAX,
-    ChainRecord,
-    ChainRecordError,
-    ChainTerms,
-    ConvictionRecord,
     funds_of,
     numbers_of,
 )
+from ._chain_record import ChainRecord, ChainRecordError, ConvictionRecord
+from ._chain_terms import HOME, ChainTerms
 from ._checkpoints import opening_digest
 from ._epochs import KnownEpoch
 from ._evidence import Accusation, accuse

@@ -8,15 +8,9 @@ from collegium.consensus import EpochSet
 from collegium.crypto import AccountKey
 from collegium.settlement import CourtRules
 
-from ._base_chain import (
-    HOME,
-    BaseChain,
-    ChainRecord,
-    ChainRecordError,
-    TrainerEntering,
-    ValidatorEntering,
-    chain_number,
-)
+from ._base_chain import BaseChain, TrainerEntering, ValidatorEntering, chain_number
+from ._chain_record import ChainRecord, ChainRecordError
+from ._chain_terms import HOME
 from ._experiment import ChainSettings
 from ._licence_settings import LicenceSettings
 from ._registries import WatchedChain, licence_contracts

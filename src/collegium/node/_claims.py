@@ -38,7 +38,7 @@ from collegium.settlement import (
     settle_rewards,
 )
 
-from ._base_chain import decode_chain_record, enumerate_chains, record_on
+from ._chain_record import decode_chain_record, enumerate_chains, record_on
 from ._epoch_ledger import ordered_epochs
 from ._epochs import epochs_of
 from ._experiment import experiment_from_bytes
@@ -47,7 +47,7 @@ from ._ledger import decode_segments
 from ._pay import PayRule
 from ._public_work import earnings_after
 from ._rewards import payee_names
-from ._run import CHAIN, GENESIS, LEDGER
+from ._run_files import CHAIN, GENESIS, LEDGER
 from ._setup import build_task
 from ._watch import NotOnANodeError
 

@@ -24,7 +24,8 @@ from collegium.learning import Rows, TrainerRows
 from collegium.lineage import Store
 
 from ._attackers import attacker_names
-from ._base_chain import HOME, ChainRecord, decode_chain_record
+from ._chain_record import ChainRecord, decode_chain_record
+from ._chain_terms import HOME
 from ._client import NobodyAnsweredError, ValidatorClient
 from ._client_line import ClientLimits, open_lines
 from ._consortium import OPERATOR_KEY, ROWS, STATE, Consortium, load_account, load_steward
@@ -42,7 +43,7 @@ from ._network_settings import EvaluatorSettings, StewardSettings, load_settings
 from ._opened_rows import encode_opened_rows
 from ._relayer_process import CHAIN_RECORD, follower_folder
 from ._row_files import read_rows, read_trainer_rows
-from ._run import STORE, Leavings, RenderPage, attribution, claim_folder, references, write_run
+from ._run_files import STORE, Leavings, RenderPage, attribution, claim_folder, references, write_run
 from ._setup import build_task
 from ._statement import RoundStatement, SiteStatement, Statement, sign_statement
 from ._steward import Steward

@@ -39,7 +39,8 @@ from collegium.errors import CollegiumError
 from collegium.learning import TrainerRows
 
 from ._attackers import spoil_trainers
-from ._base_chain import CHAIN_FAILURES, ChainRecord, encode_chain_record
+from ._base_chain import CHAIN_FAILURES
+from ._chain_record import ChainRecord, encode_chain_record
 from ._chains import chains_record, found_chains
 from ._consents import check_licences, check_own_chains, consents_of, licence_chains
 from ._events import Event, Message, Warning_, WorldError

@@ -29,7 +29,8 @@ from collegium.settlement import (
     sign_transaction,
 )
 
-from ._base_chain import BaseChain, CertifiedStep, ChainRecordError, TakenStep
+from ._base_chain import BaseChain, CertifiedStep, TakenStep
+from ._chain_record import ChainRecordError
 from ._events import WorldError
 from ._relay_metrics import RelayMetrics
 

@@ -31,7 +31,8 @@ from collegium.settlement import (
     possession_context,
 )
 
-from ._base_chain import REGISTRATION_GAS_MAX, ChainTerms, SignedEntry
+from ._base_chain import REGISTRATION_GAS_MAX, SignedEntry
+from ._chain_terms import ChainTerms
 
 __all__ = [
     "BadEntryError",

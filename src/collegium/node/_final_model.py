@@ -9,7 +9,7 @@ from collegium.lineage import Store
 
 from ._experiment import experiment_from_bytes
 from ._genesis import decode_genesis
-from ._run import GENESIS, STORE
+from ._run_files import GENESIS, STORE
 from ._setup import build_task
 from ._task import LearningTask, ModelState
 

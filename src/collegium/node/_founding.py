@@ -33,16 +33,9 @@ from collegium.crypto import (
 from collegium.errors import CollegiumError
 from collegium.settlement import Chain, JsonRpcChain
 
-from ._base_chain import (
-    CHAIN_FAILURES,
-    FUNDING_WEI,
-    HOME,
-    STAKE_WEI,
-    ChainRecord,
-    SignedEntry,
-    founding_account,
-    funds_of,
-)
+from ._base_chain import CHAIN_FAILURES, FUNDING_WEI, SignedEntry, founding_account, funds_of
+from ._chain_record import ChainRecord
+from ._chain_terms import HOME, STAKE_WEI
 from ._chains import chains_record, found_chains
 from ._consents import check_licences, licence_chains
 from ._entries import check_enrolments, check_registrations, sign_enrolment, sign_registration

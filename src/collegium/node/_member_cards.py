@@ -36,7 +36,8 @@ from collegium.crypto import (
 )
 from collegium.errors import CollegiumError
 
-from ._base_chain import HOME, MAINNET_CHAIN_ID, ChainTerms
+from ._base_chain import MAINNET_CHAIN_ID
+from ._chain_terms import HOME, ChainTerms
 from ._consents import check_own_chains, consents_of
 from ._entries import Enrolment, Registration
 from ._experiment import (

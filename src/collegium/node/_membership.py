@@ -26,8 +26,10 @@ from collegium.crypto import (
 )
 from collegium.learning import Rows
 
-from ._base_chain import CHAIN_FAILURES, HOME, chain_number, decode_chain_record, encode_chain_record
+from ._base_chain import CHAIN_FAILURES, chain_number
 from ._chain_check import check_founded
+from ._chain_record import decode_chain_record, encode_chain_record
+from ._chain_terms import HOME
 from ._consortium import (
     ACCOUNT_KEY,
     BEACON_KEY,

@@ -34,7 +34,7 @@ from ._experiment import experiment_from_bytes
 from ._genesis import decode_genesis
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._pay import PayRule
-from ._run import GENESIS, LEDGER, OBJECTS, STORE
+from ._run_files import GENESIS, LEDGER, OBJECTS, STORE
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
 from ._work_terms import work_terms

@@ -10,7 +10,8 @@ from collegium.consensus import EpochSet
 from collegium.crypto import decode_certificate, encode_certificate, make_certificate
 from collegium.settlement import Checkpoint, ContractRefusedError, Fees, GasCeilingError, checkpoint_call, opening_call
 
-from ._base_chain import HOME, BaseChain, CertifiedStep
+from ._base_chain import BaseChain, CertifiedStep
+from ._chain_terms import HOME
 from ._checkpoints import opening_digest
 from ._evidence import Accusation
 from ._final_walk import UNANSWERED, FinalWalk

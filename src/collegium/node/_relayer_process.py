@@ -20,17 +20,9 @@ from collegium.crypto import AccountKey, Digest
 from collegium.errors import CollegiumError
 from collegium.settlement import Checkpoint, ContractRefusedError, GasCeilingError, GasPolicy, JsonRpcChain
 
-from ._base_chain import (
-    CHAIN_FAILURES,
-    HOME,
-    BaseChain,
-    CertifiedStep,
-    ChainRecord,
-    ChainRecordError,
-    TakenStep,
-    decode_chain_record,
-    encode_chain_record,
-)
+from ._base_chain import CHAIN_FAILURES, BaseChain, CertifiedStep, TakenStep
+from ._chain_record import ChainRecord, ChainRecordError, decode_chain_record, encode_chain_record
+from ._chain_terms import HOME
 from ._checkpoints import checkpoints, last_rounds, opening_digest
 from ._client import NobodyAnsweredError, ValidatorClient
 from ._consents import ConsentMissingError, TaskConsents, consents_of, licence_chain, read_withdrawals

@@ -54,6 +54,7 @@ from collegium.learning import ModelSpec, OverflowBudgetError, Rows, Rule, Schem
 
 from ._attackers import Attackers, spoil_trainers
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
+from ._chain_terms import STAKE_WEI
 from ._consents import consents_of
 from ._epoch_node import EpochNode, present
 from ._epochs import Epochs, epochs_of
@@ -92,7 +93,6 @@ __all__ = [
     "validator_entry",
 ]
 
-STAKE_WEI = 10**18
 VIEW_TIMEOUT_LINKS = 6  # a view's base timeout in one-way delays: two are needed, and computing takes none here
 
 

@@ -50,7 +50,7 @@ from ._events import VerifyProgress
 from ._experiment import CommitteeSettings
 from ._genesis import Genesis
 from ._ledger import ObjectIndex
-from ._run import STORE
+from ._run_files import STORE
 from ._setup import plan_of
 from ._sharded_ledger import ShardedRound, ShardEnd
 from ._sharded_play import first_shard_terms

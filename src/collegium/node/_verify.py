@@ -60,8 +60,9 @@ from ._audit import (
     stored_reports,
     stored_sums,
 )
-from ._base_chain import HOME, ChainRecord, decode_chain_record
 from ._chain_check import Founded, check_chain, founded_as
+from ._chain_record import ChainRecord, decode_chain_record
+from ._chain_terms import HOME
 from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, epochs_of
@@ -75,7 +76,7 @@ from ._opened_rows import OpenedRowsError, Remeasured, decode_opened_rows
 from ._pay import first_difference
 from ._quality_facts import check_quality
 from ._registries import registries_by_round
-from ._run import (
+from ._run_files import (
     CHAIN,
     EVIDENCE,
     FILES,

@@ -52,7 +52,8 @@ from collegium.settlement import (
     step_rule,
 )
 
-from ._base_chain import decode_chain_record, numbers_of, record_on
+from ._base_chain import numbers_of
+from ._chain_record import decode_chain_record, record_on
 from ._epoch_ledger import ordered_epochs
 from ._epochs import Epochs, epochs_of
 from ._evidence import RunEvidence, decode_run_evidence
@@ -63,7 +64,7 @@ from ._opened_rows import Remeasured, decode_opened_rows
 from ._pay import first_difference
 from ._public_work import earnings_after
 from ._quality import QualityRule
-from ._run import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, OPENED_ROWS, STORE
+from ._run_files import CHAIN, EVIDENCE, GENESIS, LEDGER, OBJECTS, OPENED_ROWS, STORE
 from ._setup import build_task
 from ._task import EMPTY_STATE, LearningTask
 
