@@ -35,10 +35,10 @@ from collegium.node import _relayer_process
 from collegium.node._base_chain import BaseChain, CertifiedStep
 from collegium.node._chain_check import Founded, check_chain
 from collegium.node._chain_record import ChainRecord, ChainRecordError, decode_chain_record, encode_chain_record
+from collegium.node._chain_settings import ChainSettings
 from collegium.node._chain_terms import HOME
 from collegium.node._chains import chains_record, found_chains
 from collegium.node._due_step import RelayPolicy
-from collegium.node._experiment import ChainSettings
 from collegium.node._relay_plan import RelayPlan, plans_of
 from collegium.node._relayer_process import METRICS, DueStep, Follower, RelayerProcess, follower_folder
 from collegium.node._telemetry import logger

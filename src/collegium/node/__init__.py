@@ -3,13 +3,15 @@
 Read `play_round` first: one round of the protocol from top to bottom.
 """
 
-from ._attack_settings import UPDATE_ATTACKS, AttackSettings, TrainerAttack
+from ._attack_settings import UPDATE_ATTACKS, TrainerAttack
 from ._attackers import NobodyHonestError, UnknownAttackerError, spoil_trainers
 from ._attest import Attest, NoQuoteSourceError, QuoteCommandError, QuoteDemand, ask_command
 from ._base_chain import CHAIN_FAILURES
-from ._claims import NoRewardsError, PaidLine, PaidRun, claim_dues, load_dues, read_dues
-from ._collect import CollectError, NetworkFiles, collect, collect_run
+from ._chain_settings import ChainSettings
+from ._claims import PaidRun, claim_dues, load_dues, read_dues
+from ._collect import collect_run
 from ._columns import allocate_columns
+from ._committee_settings import CommitteeSettings, seats_spoiled_max
 from ._consortium import (
     Consortium,
     ConsortiumError,
@@ -21,7 +23,8 @@ from ._consortium import (
     open_consortium,
     open_operated,
 )
-from ._courtroom import Courtroom, ModelCourtroom, courtrooms, found_courtroom
+from ._courtroom import Courtroom, courtrooms, found_courtroom
+from ._data_settings import DataSettings
 from ._desk import Readiness
 from ._events import (
     CheckpointPosted,
@@ -36,21 +39,17 @@ from ._events import (
     Warning_,
     WorldError,
 )
-from ._evidence import Charge, RoundVotes, RunEvidence, decode_run_evidence, encode_run_evidence
+from ._evidence import Charge, decode_run_evidence, encode_run_evidence
 from ._experiment import (
     AttackersNetworkError,
     AttestationSettings,
-    ChainSettings,
     CohortSettings,
-    CommitteeSettings,
-    DataSettings,
     Experiment,
     ExperimentBytesError,
     ExperimentError,
     ExperimentRefusedError,
     ExperimentUnreadableError,
     ModelSettings,
-    Problem,
     RuleSettings,
     ShardedNetworkError,
     TaskSettings,
@@ -58,23 +57,14 @@ from ._experiment import (
     experiment_from_bytes,
     experiment_to_bytes,
     load_experiment,
-    seats_spoiled_max,
 )
-from ._final_model import FinalModelError, final_model
+from ._final_model import final_model
 from ._follow import WatchPlan, challenge, watch_run
 from ._genesis import Genesis, GenesisError, decode_genesis
-from ._machine_court import (
-    MachineCourtroom,
-    NothingRejectedError,
-    found_machine_court,
-    work_kinds,
-    work_programs,
-)
+from ._machine_court import MachineCourtroom, NothingRejectedError, found_machine_court, work_kinds, work_programs
 from ._manifest import ManifestError, check_manifest, write_manifest
 from ._member_cards import (
     CARD_BYTES_MAX,
-    BadCardError,
-    CardSetError,
     ConfirmCard,
     DealCard,
     EnterCard,
@@ -82,7 +72,6 @@ from ._member_cards import (
     LaterCard,
     OperatorCard,
     Roster,
-    RosterError,
     StewardCard,
     TrainerCard,
     ValidatorCard,
@@ -109,11 +98,9 @@ from ._network_settings import (
     EvaluatorSettings,
     LimitSettings,
     LogSettings,
-    NetworkSettings,
     RelayerSettings,
     Role,
     RoleSettings,
-    SettingsError,
     SettingsRefusedError,
     SettingsUnreadableError,
     StewardSettings,
@@ -124,19 +111,10 @@ from ._network_settings import (
     expect_role,
     load_settings,
     parse_address,
-    role_of,
 )
-from ._offers import (
-    NothingToOfferError,
-    OfferChecker,
-    OfferPlan,
-    UnknownWorkError,
-    choose_offer,
-    offer_claim,
-)
+from ._offers import NothingToOfferError, OfferChecker, OfferPlan, UnknownWorkError, choose_offer, offer_claim
 from ._owner_rows import OwnerRows, OwnerRowsError, ScalingFileError, data_context, load_owner_rows, load_statistics
 from ._peers import PeerLimits, Peers
-from ._penalties import bring_charges, convict_signers, tell_standing
 from ._play import play_round
 from ._privacy import PrivacyMissingError, PrivacySettings, PrivacyTerms, epsilon_of, noise_for, privacy_terms
 from ._public_work import PublicRecord, read_public_record
@@ -181,14 +159,13 @@ from ._roles import preload_roles, run_role
 from ._round_watch import PlayedRound
 from ._run import run_experiment
 from ._run_files import RunRefusedError
-from ._setup import Federation, TaskTooLargeError, read_data, set_up
+from ._setup import Federation, read_data, set_up
 from ._status import StatusError, ValidatorStatus, network_status, trainers_status
 from ._task import LearningTask, ModelState, ModelStateError
 from ._tls import TlsFiles, create_authority, identity_from_uri, issue, peer_tls, save_credentials
 from ._trainer import EncodingUsedError, NotRegisteredError, Trainer, TrainerJournal
-from ._vector_run import VectorRound, VectorScores, VectorSettings, play_vectors
+from ._vector_run import VectorRound, VectorSettings, play_vectors
 from ._vectors import (
-    Quantised,
     Quantiser,
     VectorLevelError,
     VectorRows,
@@ -197,17 +174,8 @@ from ._vectors import (
     VectorTaskError,
     first_vector_state,
 )
-from ._verify import AnchorError, DerivedFileError, Verification, verify_run
-from ._watch import (
-    Finding,
-    NotInRecordError,
-    NotOnANodeError,
-    Player,
-    RecordMismatchError,
-    WatchedRun,
-    load_watched,
-    watch,
-)
+from ._verify import Verification, verify_run
+from ._watch import Finding, NotOnANodeError, Player, RecordMismatchError, WatchedRun, load_watched, watch
 from ._work_terms import work_terms
 from ._workers import Workers
 from ._world_mutants import try_mutants
@@ -219,18 +187,13 @@ __all__ = [
     "NO_PREVIOUS",
     "UPDATE_ATTACKS",
     "Address",
-    "AnchorError",
-    "AttackSettings",
     "AttackersNetworkError",
     "Attest",
     "AttestationSettings",
-    "BadCardError",
-    "CardSetError",
     "ChainSettings",
     "Charge",
     "CheckpointPosted",
     "CohortSettings",
-    "CollectError",
     "CommitmentCountError",
     "CommitmentUsedError",
     "CommitteeSettings",
@@ -242,7 +205,6 @@ __all__ = [
     "DataSettings",
     "DealCard",
     "Delivery",
-    "DerivedFileError",
     "EncodingUsedError",
     "EnterCard",
     "EvaluatorSettings",
@@ -253,7 +215,6 @@ __all__ = [
     "ExperimentRefusedError",
     "ExperimentUnreadableError",
     "Federation",
-    "FinalModelError",
     "Finding",
     "FolderInUseError",
     "ForeignKeyError",
@@ -273,18 +234,13 @@ __all__ = [
     "ManifestError",
     "Member",
     "Message",
-    "ModelCourtroom",
     "ModelSettings",
     "ModelState",
     "ModelStateError",
     "Network",
-    "NetworkFiles",
-    "NetworkSettings",
     "NoQuoteSourceError",
     "NoRegistrationError",
-    "NoRewardsError",
     "NobodyHonestError",
-    "NotInRecordError",
     "NotOnANodeError",
     "NotRegisteredError",
     "NothingRejectedError",
@@ -297,7 +253,6 @@ __all__ = [
     "OwnerError",
     "OwnerRows",
     "OwnerRowsError",
-    "PaidLine",
     "PaidRun",
     "PeerLimits",
     "Peers",
@@ -307,10 +262,8 @@ __all__ = [
     "PrivacyMissingError",
     "PrivacySettings",
     "PrivacyTerms",
-    "Problem",
     "PublicRecord",
     "QualitySettings",
-    "Quantised",
     "Quantiser",
     "QuoteCommandError",
     "QuoteDemand",
@@ -331,16 +284,12 @@ __all__ = [
     "Role",
     "RoleSettings",
     "Roster",
-    "RosterError",
     "RoundFinished",
     "RoundStarted",
-    "RoundVotes",
     "RowsChangedError",
     "RuleSettings",
-    "RunEvidence",
     "RunRefusedError",
     "ScalingFileError",
-    "SettingsError",
     "SettingsRefusedError",
     "SettingsUnreadableError",
     "ShardedNetworkError",
@@ -350,7 +299,6 @@ __all__ = [
     "StewardCard",
     "StewardSettings",
     "TaskSettings",
-    "TaskTooLargeError",
     "TimingSettings",
     "TlsFiles",
     "Trainer",
@@ -368,7 +316,6 @@ __all__ = [
     "VectorLevelError",
     "VectorRound",
     "VectorRows",
-    "VectorScores",
     "VectorSettings",
     "VectorStateError",
     "VectorTask",
@@ -384,17 +331,14 @@ __all__ = [
     "allocate_columns",
     "ask_command",
     "assemble_roster",
-    "bring_charges",
     "card_name",
     "challenge",
     "check_licence",
     "check_manifest",
     "choose_offer",
     "claim_dues",
-    "collect",
     "collect_run",
     "confirm_in",
-    "convict_signers",
     "courtrooms",
     "create_authority",
     "data_context",
@@ -450,7 +394,6 @@ __all__ = [
     "read_data",
     "read_dues",
     "read_public_record",
-    "role_of",
     "run_experiment",
     "run_role",
     "save_credentials",
@@ -458,7 +401,6 @@ __all__ = [
     "set_up",
     "settle_in",
     "spoil_trainers",
-    "tell_standing",
     "terms_digest",
     "trainers_status",
     "try_mutants",

@@ -9,15 +9,13 @@ from typing import Final
 
 from collegium.learning import ATTACKS, ROW_ATTACKS, AttackKind, AttackPlan, RowAttackKind
 
-from ._sections import Problem, Section, as_quotient, shown
+from ._sections import ROUNDS_MAX, TERM_MAX, Problem, Section, as_quotient, shown
 
 __all__ = ["UPDATE_ATTACKS", "AttackSettings", "TrainerAttack", "attack_settings", "attack_to_mapping"]
 
 TRAINERS_MAX: Final = 1 << 16
 NAME_LENGTH_MAX: Final = 320  # a site's and a place at it
-ROUNDS_MAX: Final = 10_000
 STRENGTH_MAX: Final = 1_000
-TERM_MAX: Final = 10**6
 
 # A backdoor's trigger is a pattern in pixels, which a table has none of; a flip of labels is made in the rows.
 UPDATE_ATTACKS: Final[tuple[AttackKind, ...]] = tuple(

@@ -10,8 +10,8 @@ from collegium.settlement import CourtRules
 
 from ._base_chain import BaseChain, TrainerEntering, ValidatorEntering, chain_number
 from ._chain_record import ChainRecord, ChainRecordError
+from ._chain_settings import ChainSettings
 from ._chain_terms import HOME
-from ._experiment import ChainSettings
 from ._licence_settings import LicenceSettings
 from ._registries import WatchedChain, licence_contracts
 from ._rewards import RewardPlan

@@ -27,7 +27,7 @@ from collegium.settlement import (
     read_revocations,
 )
 
-from ._experiment import ChainSettings
+from ._chain_settings import ChainSettings
 from ._genesis import Genesis
 from ._journal import HEADER_KIND
 from ._ledger import Segment

@@ -41,10 +41,11 @@ from collegium.learning import TrainerRows
 from ._attackers import spoil_trainers
 from ._base_chain import CHAIN_FAILURES
 from ._chain_record import ChainRecord, encode_chain_record
+from ._chain_settings import ChainSettings
 from ._chains import chains_record, found_chains
 from ._consents import check_licences, check_own_chains, consents_of, licence_chains
 from ._events import Event, Message, Warning_, WorldError
-from ._experiment import ChainSettings, Experiment, experiment_to_bytes, require_for_processes
+from ._experiment import Experiment, experiment_to_bytes, require_for_processes
 from ._genesis import GENESIS_BYTES_MAX, Genesis, GenesisError, decode_genesis, encode_genesis, open_beacon
 from ._json import decode_canonical
 from ._network_settings import (

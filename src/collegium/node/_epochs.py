@@ -38,7 +38,7 @@ from collegium.consensus import (
 from collegium.crypto import BeaconGroup, Digest
 from collegium.errors import CollegiumError
 
-from ._experiment import CommitteeSettings
+from ._committee_settings import CommitteeSettings
 from ._genesis import Genesis
 
 __all__ = [

@@ -6,36 +6,51 @@ with sorted keys, no spaces, ASCII only, fractions as "numerator/denominator", a
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, Literal, NoReturn, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from typing import Final, Literal, NoReturn, TypeAlias
 
-from collegium.aggregation import COMMITTEE_DOMAIN, KEY_CODE
-from collegium.consensus import CHANGE_WINDOWS, faulty_max, seat_quorum
+from collegium.consensus import faulty_max
 from collegium.errors import CollegiumError
 from collegium.incentives import HITS_MAX
-from collegium.learning import CategoryColumn, NumericColumn, Schema, schema_from_mapping, schema_to_mapping
+from collegium.learning import Schema, schema_to_mapping
 from collegium.proofs import QuotePolicy, decode_policy, encode_policy
 
 from ._attack_settings import UPDATE_ATTACKS, AttackSettings, attack_settings, attack_to_mapping
-from ._licence_settings import CHAIN_ID_MAX, LicenceSettings, licence_settings, licences_to_mapping
+from ._chain_settings import ChainSettings, chain_settings, chain_to_mapping, url_problem
+from ._committee_settings import (
+    SEATS_MAX,
+    SEATS_MIN,
+    CommitteeSettings,
+    committee_settings,
+    committee_to_mapping,
+    seats_spoiled_max,
+)
+from ._data_settings import ROWS_MAX, DataSettings, data_settings, schema_settings
+from ._licence_settings import LicenceSettings, licence_settings, licences_to_mapping
 from ._network_settings import NetworkSettings, network_settings
 from ._privacy import PrivacySettings, privacy_settings, privacy_to_mapping
 from ._quality_settings import PROVED_ROUNDS_MAX, QualitySettings, quality_settings, quality_to_mapping
 from ._reward_settings import RewardSettings, reward_settings, rewards_to_mapping
-from ._sections import Problem, ProblemKind, Section, as_quotient, shown
+from ._sections import (
+    NAME_LENGTH_MAX,
+    PATH_LENGTH_MAX,
+    ROUNDS_MAX,
+    TERM_MAX,
+    Problem,
+    ProblemKind,
+    Section,
+    as_quotient,
+    shown,
+)
 
 __all__ = [
     "AttackersNetworkError",
     "AttestationSettings",
-    "ChainSettings",
     "CohortSettings",
-    "CommitteeSettings",
-    "DataSettings",
     "Experiment",
     "ExperimentBytesError",
     "ExperimentError",
@@ -43,9 +58,6 @@ __all__ = [
     "ExperimentUnreadableError",
     "ModelSettings",
     "OpenedRowsNetworkError",
-    "PrivacySettings",
-    "Problem",
-    "QualitySettings",
     "RuleSettings",
     "ShardedNetworkError",
     "TaskSettings",
@@ -55,46 +67,25 @@ __all__ = [
     "load_experiment",
     "require_for_cards",
     "require_for_processes",
-    "seats_spoiled_max",
     "validators_problem",
 ]
 
 FORMAT: Final = "collegium/v1/experiment"
 FILE_BYTES_MAX: Final = 1 << 20
-
-NAME_LENGTH_MAX = 64
-CELL_LENGTH_MAX = 256  # of column names too
-PATH_LENGTH_MAX = 1024
-URL_LENGTH_MAX = 512
-EMBEDDED = "embedded"  # what a file may write for a chain without a url
-FOLLOWERS_MAX = 15
-LIST_COUNT_MAX = 256
-ROUNDS_MAX = 10_000
 SEED_MAX = (1 << 63) - 1
-ROWS_MAX = 1 << 24
 HIDDEN_SHARDS_MAX = 256  # of one steward
 HIDDEN_LAYERS_MAX = 7
 HIDDEN_WIDTH_MAX = 4096
 LOCAL_STEPS_MAX = 64
 RATE_TERM_MAX = 1 << 16  # as the training rule bounds it
 RANGE_LIMIT_MAX = 1 << 10  # likewise
-TERM_MAX = 10**6
 PER_SITE_MAX = 1024
 TRAINERS_MAX = 1 << 16
 STALENESS_MAX = 4  # weights up to 16
-SEATS_MIN, SEATS_MAX = 16, 256
-VALIDATORS_MAX = 256  # the contract's bitmap has as many bits
-LINK_MS_MAX = 10_000
-WATTS_MAX = 1000
 POLICY_BYTES_MAX = 1 << 18
 UNIX_TIME_MAX = 253_402_300_799  # the year 9999, as far as certificates go
 COMMAND_WORDS_MAX = 64
 
-COLUMNS = COMMITTEE_DOMAIN.size  # of the key codeword, shared equally among the seats
-# An absent seat spoils its columns once, a lying one twice; the code bears as many as it has beyond its degree bound.
-COLUMNS_SPOILED_MAX = COLUMNS - KEY_CODE.degree_bound
-
-T = TypeVar("T")
 Level: TypeAlias = Literal["unproved", "bounded", "attested", "proved"]
 ModelKind: TypeAlias = Literal["logistic", "mlp"]
 Loss: TypeAlias = Literal["sigmoid", "squared"]
@@ -148,33 +139,6 @@ class TaskSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class DataSettings:
-    """The table and how its columns are used.
-
-    Attributes:
-        path: as written; `Experiment.data_path` resolves it.
-        site: column that names the site a row belongs to.
-        label: column that holds the label.
-        negative: values of the label that mean "no"; where none are given, all that are not positive.
-        positive: values of the label that mean "yes"; where none are given, all that are not negative.
-        drop: columns that are not used.
-        test_fraction: share of each site's rows that is kept for the test.
-        missing: cells of any column that mean "not known", beside the empty cell.
-        rows_min: rows that each trainer needs at least.
-    """
-
-    path: str
-    site: str
-    label: str
-    negative: tuple[str, ...]
-    positive: tuple[str, ...]
-    drop: tuple[str, ...]
-    test_fraction: Fraction
-    missing: tuple[str, ...]
-    rows_min: int
-
-
-@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """The model's kind and the widths of its hidden layers; no widths where the kind is logistic."""
 
@@ -211,93 +175,6 @@ class CohortSettings:
     quorum: int | Fraction | None = None
     staleness: int = 0
     places: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CommitteeSettings:
-    """The committee and its virtual network.
-
-    Attributes:
-        seats: a power of two.
-        absent: seats that publish no sum.
-        lying: seats that publish a wrong sum.
-        verifiers: validators that the beacon chooses to verify each report's proof.
-        link_ms: one-way delay of each message in the virtual network.
-        watts: assumed power of one busy core, for the energy estimate.
-        epoch_rounds: rounds of an epoch whose change succeeds at the first attempt; None: one epoch that does not end.
-        window_rounds: rounds of each of the four windows of a change (docs/spec/epochs.md).
-        members_min: validators without which no epoch changes; None: all but a third.
-        shards: into how many parts the trainers of a round are dealt, each with a committee of `seats`.
-        partition_rounds: for how many rounds trainers stay together; None where there is one shard.
-    """
-
-    seats: int
-    absent: int
-    lying: int
-    verifiers: int
-    link_ms: int
-    watts: Fraction
-    epoch_rounds: int | None = None
-    window_rounds: int = 1
-    members_min: int | None = None
-    shards: int = 1
-    partition_rounds: int | None = None
-
-    @property
-    def validators(self) -> int:
-        """Validators of a run: one for each seat of all shards."""
-        return self.shards * self.seats
-
-    @property
-    def lying_seats_max(self) -> int:
-        """Seats that may lie in one round: once absent validators have dropped out, a liar may hold more than one."""
-        if self.epoch_rounds is None:
-            return self.lying
-        each, more = divmod(self.seats, self.seats - self.absent)
-        return self.lying * each + min(self.lying, more)
-
-
-@dataclass(frozen=True, slots=True)
-class ChainSettings:
-    """The base chains: None means an embedded one; a checkpoint covers `checkpoint_every` rounds.
-
-    Attributes:
-        url: of the home chain, which holds the stakes.
-        followers: the chains that verify the same certificates, each for itself.
-        courts: the contracts are founded, at home, that hear disputes and take stakes.
-        trainers_stake: trainers enter the registry with a stake of their own.
-        sites: those whose own chain is one that follows, with its number, in the order of their names: their trainers
-            register there and are paid there.
-    """
-
-    url: str | None
-    checkpoint_every: int
-    followers: tuple[str | None, ...] = ()
-    courts: bool = False
-    trainers_stake: bool = False
-    sites: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def urls(self) -> tuple[str | None, ...]:
-        """The nodes of all of the task's chains, the home first."""
-        return (self.url, *self.followers)
-
-    def staking(self, trainers: Iterable[T]) -> list[T]:
-        """Return who of a task's trainers enters with a stake: all of them, or nobody."""
-        return list(trainers) if self.trainers_stake else []
-
-    def own_chain(self, site: str) -> int | None:
-        """Return the number of the chain on which a site's trainers register; None: at home."""
-        return dict(self.sites).get(site)
-
-    def registering(self, trainers: Iterable[tuple[T, str]]) -> dict[int, list[T]]:
-        """Return the trainers, given with their names `site/number`, by the chain of their own that they name."""
-        by_chain = dict[int, list[T]]()
-        for trainer, name in trainers:
-            chain_id = self.own_chain(name.rsplit("/", 1)[0])
-            if chain_id is not None:
-                by_chain.setdefault(chain_id, []).append(trainer)
-        return by_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,11 +220,6 @@ class Experiment:
     def data_path(self) -> Path:
         """Path of the data file."""
         return self.folder / self.data.path
-
-
-def seats_spoiled_max(seats: int) -> int:
-    """Return how large 2 x lying + absent may be so that the sum of keys still decodes (docs/spec: sharing)."""
-    return seats * COLUMNS_SPOILED_MAX // COLUMNS
 
 
 def require_for_processes(experiment: Experiment) -> None:
@@ -445,8 +317,8 @@ def experiment_to_bytes(experiment: Experiment) -> bytes:
         "model": asdict(experiment.model) | {"hidden": experiment.model.hidden or None},
         "rule": _rule_mapping(rule),
         "trainers": _trainers_mapping(experiment.trainers),
-        "committee": _committee_mapping(committee),
-        "chain": _chain_mapping(experiment.chain),
+        "committee": committee_to_mapping(committee),
+        "chain": chain_to_mapping(experiment.chain),
     }
     if attestation is not None:  # younger than the format
         policy = encode_policy(attestation.policy).decode()
@@ -509,28 +381,6 @@ def _trainers_mapping(trainers: CohortSettings) -> dict[str, object]:
     return mapping
 
 
-def _committee_mapping(committee: CommitteeSettings) -> dict[str, object]:
-    """Return the committee as plain values; epochs and shards, younger than the format, only where there are some."""
-    mapping = asdict(committee) | {"watts": as_quotient(committee.watts)}
-    if committee.epoch_rounds is None:
-        for key in ("epoch_rounds", "window_rounds", "members_min"):
-            del mapping[key]
-    if committee.shards == 1:
-        del mapping["shards"], mapping["partition_rounds"]
-    return mapping
-
-
-def _chain_mapping(chain: ChainSettings) -> dict[str, object]:
-    """Return the chains as plain values; what is younger than the format only where there is some of it."""
-    mapping: dict[str, object] = {"url": chain.url, "checkpoint_every": chain.checkpoint_every}
-    if chain.followers:
-        mapping["followers"] = [url or EMBEDDED for url in chain.followers]
-    if chain.sites:
-        mapping["sites"] = dict(chain.sites)
-    young = {"courts": chain.courts, "trainers_stake": chain.trainers_stake}
-    return mapping | {key: True for key, given in young.items() if given}
-
-
 def _decimal(text: str) -> Decimal:
     """Return the exact number; not-a-number, which every reader refuses, where the exponent is beyond all reason."""
     try:
@@ -553,15 +403,15 @@ def _experiment_from_mapping(
     sections = _sections(mapping, problems)
     experiment = Experiment(
         task=_task(sections["task"]),
-        data=_data(sections["data"]),
-        schema=_schema(mapping.get("schema"), problems),
+        data=data_settings(sections["data"]),
+        schema=schema_settings(mapping.get("schema"), problems),
         model=_model(sections["model"]),
         rule=_rule(sections["rule"]),
         trainers=_trainers(sections["trainers"]),
-        committee=_committee(sections["committee"]),
-        chain=_chain(sections["chain"]),
+        committee=committee_settings(sections["committee"]),
+        chain=chain_settings(sections["chain"]),
         attestation=_attestation(sections["attestation"], read_policy) if "attestation" in sections else None,
-        licences=licence_settings(sections["licences"], _url_problem) if "licences" in sections else None,
+        licences=licence_settings(sections["licences"], url_problem) if "licences" in sections else None,
         attack=attack_settings(sections["attack"]) if "attack" in sections else None,
         rewards=reward_settings(sections["rewards"]) if "rewards" in sections else None,
         stewards=quality_settings(sections["stewards"]) if "stewards" in sections else None,
@@ -627,85 +477,6 @@ def _task(section: Section) -> TaskSettings:
     return TaskSettings(name, rounds, seed, level)
 
 
-def _data(section: Section) -> DataSettings:
-    settings = DataSettings(
-        path=section.text("path", PATH_LENGTH_MAX),
-        site=section.text("site", CELL_LENGTH_MAX),
-        label=section.text("label", CELL_LENGTH_MAX),
-        negative=section.texts("negative", LIST_COUNT_MAX, CELL_LENGTH_MAX),
-        positive=section.texts("positive", LIST_COUNT_MAX, CELL_LENGTH_MAX),
-        drop=section.texts("drop", LIST_COUNT_MAX, CELL_LENGTH_MAX),
-        test_fraction=section.fraction(
-            "test_fraction", Fraction(1, 100), Fraction(1, 2), TERM_MAX, default=Fraction(1, 4)
-        ),
-        missing=section.texts("missing", LIST_COUNT_MAX, CELL_LENGTH_MAX),
-        rows_min=section.integer("rows_min", 1, ROWS_MAX, default=10),
-    )
-    if section.ok and not settings.negative and not settings.positive:
-        section.note("negative", "missing", "and positive are missing, expected the label's values of one of them")
-    for value in settings.negative:
-        if value in settings.positive:
-            section.note("positive", "conflict", f"holds {shown(value)}, which negative holds too")
-    if settings.site and settings.site == settings.label:
-        section.note("label", "conflict", f"is {shown(settings.label)}, the column that [data] names as site")
-    for use, column in (("site", settings.site), ("label", settings.label)):
-        if column and column in settings.drop:
-            section.note("drop", "conflict", f"drops {shown(column)}, the column that [data] names as {use}")
-    section.close()
-    return settings
-
-
-def _schema(value: object, problems: list[Problem]) -> Schema | None:
-    """Return the schema, or None where there is no section.
-
-    A person writes one table a column; the canonical encoding holds the list that `schema_to_mapping` gives, because
-    the order of the columns is the order of the features.
-    """
-    if not isinstance(value, dict):
-        return None
-    listed = value.get("columns")
-    entries = listed if set(value) == {"columns"} and isinstance(listed, list) else _schema_entries(value, problems)
-    columns: list[NumericColumn | CategoryColumn] = []
-    noted = len(problems)
-    for entry in entries:
-        try:
-            columns += schema_from_mapping({"columns": [_without_decimals(entry)]}).columns
-        except CollegiumError as error:
-            problems.append(Problem("[schema]", "range", str(error)))
-    try:
-        return Schema(tuple(columns))
-    except CollegiumError as error:
-        if len(problems) == noted:
-            problems.append(Problem("[schema]", "range", str(error)))
-        return None
-
-
-def _schema_entries(table: Mapping[str, object], problems: list[Problem]) -> list[object]:
-    """Return the columns of a schema that has one table a column, in the list form of `schema_to_mapping`."""
-    entries: list[object] = []
-    for name, column in table.items():
-        where = f"schema.{name if name.isidentifier() and name.isascii() else shown(name)}"
-        if not isinstance(column, dict):
-            text = f'is {shown(column)}, expected a table such as {{ kind = "numeric", lower = 0, upper = 1 }}'
-            problems.append(Problem(where, "type", text))
-            continue
-        kind = column.get("kind")
-        if kind not in ("numeric", "category"):
-            problems.append(Problem(where, "range", f'has kind {shown(kind)}, expected "numeric" or "category"'))
-        elif ("values" in column) != (kind == "category"):
-            wanted = "values" if kind == "category" else "lower and upper, not values"
-            problems.append(Problem(where, "conflict", f"is of kind {kind}, expected {wanted}"))
-        else:
-            entries.append({"name": name} | {key: item for key, item in column.items() if key != "kind"})
-    return entries
-
-
-def _without_decimals(entry: object) -> object:
-    if not isinstance(entry, dict):
-        return entry
-    return {key: float(item) if isinstance(item, Decimal) else item for key, item in entry.items()}
-
-
 def _model(section: Section) -> ModelSettings:
     kind: ModelKind = "mlp" if section.choice("kind", ("logistic", "mlp")) == "mlp" else "logistic"
     hidden = section.widths("hidden", HIDDEN_LAYERS_MAX, HIDDEN_WIDTH_MAX) if kind == "mlp" else ()
@@ -751,97 +522,6 @@ def _trainers(section: Section) -> CohortSettings:
         section.note("quorum", "conflict", f"is {settings.quorum}, below trainers.minimum, {settings.minimum}")
     section.close()
     return settings
-
-
-def _committee(section: Section) -> CommitteeSettings:
-    settings = CommitteeSettings(
-        seats=section.integer("seats", SEATS_MIN, SEATS_MAX),
-        absent=section.integer("absent", 0, SEATS_MAX, default=0),
-        lying=section.integer("lying", 0, SEATS_MAX, default=0),
-        verifiers=section.integer("verifiers", 1, SEATS_MAX, default=4),
-        link_ms=section.integer("link_ms", 0, LINK_MS_MAX, default=50),
-        watts=section.fraction("watts", Fraction(1, TERM_MAX), Fraction(WATTS_MAX), TERM_MAX, default=Fraction(15)),
-        epoch_rounds=section.optional_integer("epoch_rounds", 1, ROUNDS_MAX),
-        window_rounds=section.integer("window_rounds", 1, ROUNDS_MAX, default=1),
-        members_min=section.optional_integer("members_min", 1, SEATS_MAX),
-        shards=section.integer("shards", 1, VALIDATORS_MAX // SEATS_MIN, default=1),
-        partition_rounds=section.optional_integer("partition_rounds", 1, ROUNDS_MAX),
-    )
-    if section.ok and settings.seats & (settings.seats - 1):
-        section.note("seats", "range", f"is {settings.seats}, expected a power of two: 16, 32, 64, 128 or 256")
-    if section.ok:
-        _check_liveness(section, settings)
-    if section.ok:
-        _check_epochs(section, settings)
-    if section.ok:
-        _check_shards(section, settings)
-    section.close()
-    return settings
-
-
-def _check_liveness(section: Section, settings: CommitteeSettings) -> None:
-    """Note a committee that could not open a sum, or not agree on one, and the arithmetic that says so."""
-    seats, absent, lying = settings.seats, settings.absent, settings.lying
-    spoiled, spoiled_max = 2 * lying + absent, seats_spoiled_max(seats)
-    if spoiled > spoiled_max:
-        section.note(
-            "",
-            "liveness",
-            f"the sum of keys would not decode: 2 x {lying} lying + {absent} absent = {spoiled} seats, expected at "
-            f"most floor({seats} x {COLUMNS_SPOILED_MAX} / {COLUMNS}) = {spoiled_max}",
-        )
-    working, quorum = seats - absent - lying, seat_quorum(seats)
-    if working < quorum:
-        section.note(
-            "",
-            "liveness",
-            f"no round would become final: {seats} seats - {absent} absent - {lying} lying = {working} working, "
-            f"expected at least {seats} - floor({seats - 1} / 3) = {quorum}",
-        )
-
-
-def _check_epochs(section: Section, settings: CommitteeSettings) -> None:
-    """Note epochs that could not end, or a committee that could not open a sum once the absent have dropped out."""
-    seats, present, length = settings.seats, settings.seats - settings.absent, settings.epoch_rounds
-    if length is None:
-        for key in ("window_rounds", "members_min"):
-            if section.has(key):
-                section.note(key, "conflict", "is given, but epoch_rounds is not: there is one epoch; leave it out")
-        return
-    attempt = CHANGE_WINDOWS * settings.window_rounds + 1
-    if length < attempt:
-        text = (
-            f"is {length}, expected at least {CHANGE_WINDOWS} x window_rounds + 1 = {attempt}: a change takes as long"
-        )
-        section.note("epoch_rounds", "range", text)
-    if settings.members_min is not None and settings.members_min > present:
-        text = f"is {settings.members_min}, expected at most {present}: {seats} seats - {settings.absent} absent"
-        section.note("members_min", "liveness", text)
-    lying, spoiled_max = settings.lying_seats_max, seats_spoiled_max(seats)
-    if 2 * lying > spoiled_max or seats - lying < seat_quorum(seats):
-        section.note(
-            "",
-            "liveness",
-            f"once the absent have dropped out, {present} validators share {seats} seats and the {settings.lying} that "
-            f"lie hold up to {lying}: expected at most {min(spoiled_max // 2, seats - seat_quorum(seats))}",
-        )
-
-
-def _check_shards(section: Section, settings: CommitteeSettings) -> None:
-    """Note shards of which nobody has said how long they stay, that are too many, or that nobody has argued."""
-    shards, seats = settings.shards, settings.seats
-    if shards == 1:
-        if settings.partition_rounds is not None:
-            section.note("partition_rounds", "conflict", "is given, but there is one shard; leave it out")
-        return
-    if settings.partition_rounds is None:
-        text = "is missing: every shard's sum is public, and this says for how many rounds trainers stay together"
-        section.note("partition_rounds", "missing", text)
-    if settings.validators > VALIDATORS_MAX:
-        text = f"is {shards}: {shards} x {seats} validators, expected at most {VALIDATORS_MAX}, as the contract counts"
-        section.note("shards", "range", text)
-    if settings.epoch_rounds is not None:
-        section.note("shards", "conflict", f"is {shards}, but epoch_rounds is given: epochs of shards do not end yet")
 
 
 def _check_stewards(experiment: Experiment, sections: Mapping[str, Section]) -> None:
@@ -979,71 +659,6 @@ def validators_problem(size: int, seats: int, members_min: int | None) -> tuple[
             f"is {size}: {away} of them may be away, with up to {each} of {seats} seats each, expected "
             f"at most {spoiled_max} seats away",
         )
-    return None
-
-
-def _chain(section: Section) -> ChainSettings:
-    url = section.optional_text("url", URL_LENGTH_MAX)
-    url = None if url in ("", EMBEDDED) else url
-    texts = section.words("followers", FOLLOWERS_MAX, URL_LENGTH_MAX)
-    followers = tuple(None if text == EMBEDDED else text for text in texts)
-    for key, given in (("url", url), *(("followers", follower) for follower in followers)):
-        problem = None if given is None else _url_problem(given)
-        if problem is not None:
-            section.note(key, "range", problem)
-    nodes = [given for given in (url, *followers) if given is not None]
-    if len(set(nodes)) < len(nodes):
-        section.note("followers", "conflict", "names a node twice, or that of url; a chain takes a task once")
-    settings = ChainSettings(
-        url,
-        section.integer("checkpoint_every", 1, ROUNDS_MAX, default=10),
-        followers,
-        courts=section.boolean("courts", default=True),
-        trainers_stake=section.boolean("trainers_stake", default=False),
-        sites=_own_chains(section, followers),
-    )
-    if settings.trainers_stake and not settings.courts and section.ok:
-        section.note("trainers_stake", "conflict", "is given, but courts is false: nobody could take a stake")
-    section.close()
-    return settings
-
-
-def _own_chains(section: Section, followers: Sequence[str | None]) -> tuple[tuple[str, int], ...]:
-    """Return the sites that name a chain of their own; whether a node is of that chain it tells when it is asked."""
-    expected = "a table of sites, each with the number of a chain that follows"
-    if not section.has("sites"):
-        return ()
-    own = list[tuple[str, int]]()
-    for site, number in sorted(section.table("sites", expected).items()):
-        if not 1 <= len(site) <= NAME_LENGTH_MAX or not site.isprintable():
-            section.note("sites", "range", f"names site {shown(site)}, expected {expected}")
-        elif not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= CHAIN_ID_MAX:
-            section.note("sites", "type", f"has {shown(number)} for {shown(site)}, expected {expected}")
-        else:
-            own.append((site, number))
-    if len({number for _, number in own}) > len(followers):
-        chains = sorted({number for _, number in own})
-        section.note("sites", "conflict", f"names chains {chains}, and [chain] has {len(followers)} that follow")
-    return tuple(own)
-
-
-def _url_problem(url: str) -> str | None:
-    """Return what is wrong with the address of a JSON-RPC node, or None. What may be a secret is never shown."""
-    expected = "expected the http or https address of a JSON-RPC node"
-    try:
-        parts = urlsplit(url)
-        fits = (parts.port is None or parts.port > 0) and url.isprintable() and " " not in url
-    except ValueError:
-        return f"is no address, {expected}"
-    if parts.username is not None or parts.password is not None:
-        return "holds a user name or password, which the files of a run would repeat; leave it out"
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        return (
-            "holds a path or a query, which may be a key and which the files of a run would repeat; "
-            "give scheme, host and port alone"
-        )
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not fits:
-        return f"is {shown(url)}, {expected}"
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ._sections import Problem, Section, shown
+from ._sections import URL_LENGTH_MAX, Problem, Section, shown
 
 __all__ = ["CHAIN_ID_MAX", "LicencePlace", "LicenceSettings", "SiteLicence", "licence_settings", "licences_to_mapping"]
 
@@ -15,7 +15,6 @@ DIGEST_DIGITS: Final = 64
 NUMBER_MAX: Final = (1 << 63) - 1
 CHAIN_ID_MAX: Final = (1 << 53) - 1
 SITE_LENGTH_MAX: Final = 256
-URL_LENGTH_MAX: Final = 512
 
 
 @dataclass(frozen=True, slots=True)

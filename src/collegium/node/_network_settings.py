@@ -19,7 +19,8 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from collegium.consensus import RoundTiming
 from collegium.errors import CollegiumError
 
-from ._sections import Problem, Section, shown
+from ._chain_settings import EMBEDDED, FOLLOWERS_MAX
+from ._sections import PATH_LENGTH_MAX, URL_LENGTH_MAX, Problem, Section, shown
 from ._tls import TlsFiles
 
 __all__ = [
@@ -60,16 +61,12 @@ LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 ROLES: Final[tuple[Role, ...]] = ("validator", "trainer", "steward", "evaluator", "relayer")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
 FILE_BYTES_MAX: Final = 1 << 20
-PATH_LENGTH_MAX = 1024
 HOST_LENGTH_MAX = 253  # of a name in the DNS
 PORT_MAX = (1 << 16) - 1
 VALIDATORS_MAX = 256
 MILLISECONDS_MAX = 3_600_000
 WORDS_MAX = 64
 DIGEST_BYTES = 32
-URL_LENGTH_MAX = 512
-EMBEDDED = "embedded"  # among the chains that follow
-FOLLOWERS_MAX = 15
 CONFIRMATIONS_MAX = 10_000
 GWEI_MAX = 10**9
 

@@ -20,7 +20,7 @@ from collegium import learning
 from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rule
 
-from ._sections import Section, as_quotient
+from ._sections import TERM_MAX, Section, as_quotient
 
 __all__ = [
     "PrivacyMissingError",
@@ -35,7 +35,6 @@ __all__ = [
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
-TERM_MAX: Final = 10**6
 CLIP_MAX: Final = 1 << 10
 NOISE_MAX: Final = 1 << 12
 TRAINERS_MAX: Final = 1 << 16

@@ -9,13 +9,12 @@ from typing import Final
 
 from collegium.incentives import ONE, POLICY_RANGES, PRECISION_ONE, STEWARDS_MAX, Policy
 
-from ._sections import Section, as_quotient
+from ._sections import TERM_MAX, Section, as_quotient
 
 __all__ = ["PROVED_ROUNDS_MAX", "QualitySettings", "quality_settings", "quality_to_mapping", "shard_of"]
 
 SHARE_MIN, SHARE_MAX = Fraction(1, 100), Fraction(1, 2)
 NOISE_MAX = Fraction(1, 2)
-TERM_MAX = 10**6
 SHARD_ROUNDS_MAX = 10_000
 PROVED_ROUNDS_MAX: Final = 64  # of one shard, whose registration has a commitment for each
 POLICY_TERM_MAX = 1 << 26  # 64 in units of 2^-20

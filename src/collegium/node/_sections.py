@@ -12,10 +12,26 @@ from fractions import Fraction
 from re import compile as regular_expression
 from typing import Literal, TypeAlias
 
-__all__ = ["Problem", "ProblemKind", "Section", "as_quotient", "shown"]
+__all__ = [
+    "NAME_LENGTH_MAX",
+    "PATH_LENGTH_MAX",
+    "ROUNDS_MAX",
+    "TERM_MAX",
+    "URL_LENGTH_MAX",
+    "Problem",
+    "ProblemKind",
+    "Section",
+    "as_quotient",
+    "shown",
+]
 
 ProblemKind: TypeAlias = Literal["missing", "unknown", "type", "range", "conflict", "liveness"]
 
+NAME_LENGTH_MAX = 64  # of a task or a site
+PATH_LENGTH_MAX = 1024
+URL_LENGTH_MAX = 512
+ROUNDS_MAX = 10_000  # of a task
+TERM_MAX = 10**6  # of a fraction
 _SHOWN_MAX = 48
 _DECIMAL_PLACES_MAX = 12  # beyond it an exponent such as 1e-999999 would make an integer of a million digits
 _QUOTIENT = regular_expression(r"(-?[0-9]{1,12})/([0-9]{1,12})")

@@ -55,11 +55,12 @@ from collegium.learning import ModelSpec, OverflowBudgetError, Rows, Rule, Schem
 from ._attackers import Attackers, spoil_trainers
 from ._attest import Attest, NoQuoteSourceError, QuoteDemand, ask_command
 from ._chain_terms import STAKE_WEI
+from ._committee_settings import CommitteeSettings
 from ._consents import consents_of
 from ._epoch_node import EpochNode, present
 from ._epochs import Epochs, epochs_of
 from ._events import Event, Message, Warning_
-from ._experiment import CommitteeSettings, Experiment, experiment_to_bytes
+from ._experiment import Experiment, experiment_to_bytes
 from ._genesis import Genesis, GenesisError, ValidatorEntry, first_terms
 from ._journal import MemoryJournal
 from ._network import Network, SharedWork

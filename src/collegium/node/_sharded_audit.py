@@ -46,8 +46,8 @@ from ._audit import (
     stored_reports,
     stored_sums,
 )
+from ._committee_settings import CommitteeSettings
 from ._events import VerifyProgress
-from ._experiment import CommitteeSettings
 from ._genesis import Genesis
 from ._ledger import ObjectIndex
 from ._run_files import STORE

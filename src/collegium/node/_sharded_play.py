@@ -27,7 +27,7 @@ from collegium.consensus import (
 )
 from collegium.crypto import AccountKey, Digest, Randomness
 
-from ._experiment import CommitteeSettings
+from ._committee_settings import CommitteeSettings
 from ._genesis import Genesis
 from ._journal import MemoryJournal
 from ._network import Network, SharedWork

@@ -62,13 +62,14 @@ from ._audit import (
 )
 from ._chain_check import Founded, check_chain, founded_as
 from ._chain_record import ChainRecord, decode_chain_record
+from ._chain_settings import ChainSettings
 from ._chain_terms import HOME
 from ._consents import consents_of, withdrawn_by_round
 from ._epoch_ledger import OrderedEpoch, ordered_epochs
 from ._epochs import Epochs, epochs_of
 from ._events import Event, VerifyProgress
 from ._evidence import EvidenceError, check_votes, decode_run_evidence, deed_of
-from ._experiment import ChainSettings, Experiment, experiment_from_bytes
+from ._experiment import Experiment, experiment_from_bytes
 from ._genesis import Genesis, check_genesis, decode_genesis, first_terms, open_beacon
 from ._ledger import LedgerError, ObjectIndex, OrderedRound, decode_index, decode_segments
 from ._manifest import check_manifest
