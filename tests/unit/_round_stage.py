@@ -62,8 +62,8 @@ from collegium.consensus import (
     start_validator,
     validator_step,
 )
+from collegium.consensus._close_rules import close_for
 from collegium.consensus._round import begin, finish, release, round_step
-from collegium.consensus._round_rules import close_for
 from collegium.consensus._round_types import RoundState, RoundSubmit
 from collegium.crypto import (
     AccountKey,

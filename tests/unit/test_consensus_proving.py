@@ -54,11 +54,11 @@ from collegium.consensus import (
     encode_payload,
     verify_proof_evidence,
 )
+from collegium.consensus._close_rules import close_for
 from collegium.consensus._proof_evidence import sign_reject
 from collegium.consensus._proving import is_vouched, must_verify
 from collegium.consensus._records import list_receipts
 from collegium.consensus._round import payload_accepted
-from collegium.consensus._round_rules import close_for
 from collegium.errors import CollegiumError
 
 POINT = (3, 5)

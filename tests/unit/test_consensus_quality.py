@@ -54,6 +54,7 @@ from collegium.consensus import (
     restore_validator,
     validator_step,
 )
+from collegium.consensus._close_rules import close_for, least_admitted
 from collegium.consensus._round import payload_accepted, round_step
 from collegium.consensus._round_records import (
     AHEAD_MAX,
@@ -64,7 +65,6 @@ from collegium.consensus._round_records import (
     record_may_follow,
     take_record,
 )
-from collegium.consensus._round_rules import close_for, least_admitted
 from collegium.consensus._round_types import RoundState
 from collegium.errors import CollegiumError
 from collegium.node import SharedWork

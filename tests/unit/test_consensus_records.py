@@ -30,8 +30,8 @@ from collegium.consensus import (
     encode_payload,
     seat_quorum,
 )
+from collegium.consensus._close_rules import check_keys
 from collegium.consensus._round import payload_accepted
-from collegium.consensus._round_rules import check_keys
 from collegium.crypto import encode_certificate, make_certificate
 from collegium.errors import CollegiumError
 

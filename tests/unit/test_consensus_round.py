@@ -95,9 +95,9 @@ from collegium.consensus import (
     total_digest,
     verify_double_report,
 )
+from collegium.consensus._close_rules import check_keys, close_for, is_complete, least_admitted
 from collegium.consensus._records import list_receipts
 from collegium.consensus._round import next_payload, payload_accepted, release
-from collegium.consensus._round_rules import check_keys, close_for, is_complete, least_admitted
 from collegium.consensus._round_types import RoundState, RoundSubmit
 from collegium.crypto import BadBeaconError, SealKey, SealKeyError, Stream, encode_certificate, make_certificate
 from collegium.errors import CollegiumError

@@ -1,6 +1,7 @@
 """Who decides, and in which order: the lottery for validators, and Jolteon among them (docs/spec/consensus.md)."""
 
 from ._audit import BrokenChainError, NotFinalError, verify_chain, verify_final
+from ._close_rules import CloseRefusedError, awaited_trainers, check_close, report_weights
 from ._consents import (
     WITHDRAWAL_BYTES_MAX,
     Consents,
@@ -219,21 +220,17 @@ from ._round_records import (
 )
 from ._round_rules import (
     TOTAL_TAG,
-    CloseRefusedError,
     NotDrawnError,
     NotInCohortError,
     NotSenderError,
     ProposalRefusedError,
     RepeatedReportError,
     WrongRoundError,
-    awaited_trainers,
     check_announcement,
     check_certified,
-    check_close,
     check_early,
     complete_upload,
     model_after,
-    report_weights,
     total_bytes,
     total_digest,
     weighed_reports,

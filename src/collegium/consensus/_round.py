@@ -2,7 +2,7 @@
 
 A round reads from top to bottom: admit (receipts), close (ordered by the epoch set), release (once, written down
 first), open (anyone), certify (the committee), finish (ordered by the epoch set). Specified in docs/spec/round.md; what
-each message must satisfy stands in `_round_rules`.
+each message must satisfy stands in `_round_rules`, and what a close in `_close_rules`.
 
 Nothing here waits, draws randomness or keeps time: `round_step(context, state, message, now)` returns the next state
 and effects, and never raises on what others send.
@@ -18,6 +18,20 @@ from collegium.aggregation import KeySum, Report, RoundTerms, SeatTerms, Upload
 from collegium.crypto import Digest, SealKey
 from collegium.errors import CollegiumError
 
+from ._close_rules import (
+    CloseRefusedError,
+    awaited_trainers,
+    check_close,
+    check_keys,
+    close_for,
+    enough_since,
+    has_enough,
+    is_complete,
+    is_unanimous,
+    leaves_out,
+    may_be_fewer,
+    registers,
+)
 from ._epoch import EpochSet
 from ._epoch_change_records import NextEpoch
 from ._order_state import EvidenceFound
@@ -35,7 +49,6 @@ from ._proving import (
 from ._records import Announcement, Certified, Close, Header, Registered, decode_payload, encode_payload
 from ._replace import replace
 from ._round_rules import (
-    CloseRefusedError,
     NotInCohortError,
     NotSenderError,
     ProposalRefusedError,
@@ -43,11 +56,8 @@ from ._round_rules import (
     WrongRoundError,
     add_close,
     add_early,
-    awaited_trainers,
     check_certified,
-    check_close,
     check_early,
-    check_keys,
     check_length,
     check_proposal,
     check_proposer,
@@ -55,19 +65,11 @@ from ._round_rules import (
     check_release,
     check_signer,
     check_speaker,
-    close_for,
     combine_beacon,
-    enough_since,
     entry_of,
-    has_enough,
     held_of,
-    is_complete,
-    is_unanimous,
-    leaves_out,
-    may_be_fewer,
     open_close,
     paid_in,
-    registers,
     total_digest,
     verify_announcement,
     verify_receipt,

@@ -14,19 +14,11 @@ from typing import Final
 from collegium.crypto import BlsSecretKey, SealKey
 from collegium.errors import CollegiumError
 
+from ._close_rules import check_close, close_for, leaves_out, registers
 from ._proving import is_proved
 from ._records import Close, decode_payload, encode_payload
 from ._round import release, round_step
-from ._round_rules import (
-    MissingReportsError,
-    NotSenderError,
-    WrongRoundError,
-    check_close,
-    check_speaker,
-    close_for,
-    leaves_out,
-    registers,
-)
+from ._round_rules import MissingReportsError, NotSenderError, WrongRoundError, check_speaker
 from ._round_types import (
     PeerJoined,
     Refused,

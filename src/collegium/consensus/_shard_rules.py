@@ -15,14 +15,13 @@ from collegium.aggregation import KeySum
 from collegium.crypto import Digest
 from collegium.errors import CollegiumError
 
+from ._close_rules import SKIPPED_AFTER_DEADLINES, CloseRefusedError
 from ._epoch import EpochSet
 from ._lottery import draw_committee
 from ._proving import failed_proofs
 from ._records import Announcement, Close, Header, Outcome
 from ._round_rules import (
-    SKIPPED_AFTER_DEADLINES,
     TOTAL_TAG,
-    CloseRefusedError,
     ProposalRefusedError,
     check_not_opened,
     check_sums,

@@ -20,10 +20,10 @@ from collegium.aggregation import Upload
 from collegium.crypto import Digest, SealKey
 from collegium.errors import CollegiumError
 
+from ._close_rules import SKIPPED_AFTER_DEADLINES
 from ._records import Announcement, Close, Header, Registered
 from ._round import announcement_for
 from ._round_rules import (
-    SKIPPED_AFTER_DEADLINES,
     NotInCohortError,
     NotSenderError,
     WrongRoundError,

@@ -417,7 +417,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a validator votes for a close whatever it leaves out",
         "a world in which validator 1 proposes a close of half of the reports",
         world(validators=LIAR, trainers=("honest",) * 4, script=("half close",)),
-        instead("consensus._round_rules", "leaves_out", lambda _: nothing),
+        instead("consensus._close_rules", "leaves_out", lambda _: nothing),
     ),
     Mutant(
         "header vote without redoing the sum",
@@ -483,7 +483,7 @@ MUTANTS: tuple[Mutant, ...] = (
         both(
             instead("consensus._validator", "_order", _release_early),
             attribute(Truth, "quiet", frozenset({"final", "half", "disk"})),
-            instead("consensus._round_rules", "leaves_out", lambda _: nothing),
+            instead("consensus._close_rules", "leaves_out", lambda _: nothing),
         ),
     ),
     Mutant(
