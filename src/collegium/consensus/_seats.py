@@ -71,17 +71,21 @@ def add_votes(
 ) -> tuple[dict[int, bytes], bytes | None]:
     """Return the votes on `digest` with one validator's seats and, if they are a quorum, the certificate's bytes.
 
-    Votes are checked together at a quorum. A signature is unique, so of two for one seat one is bad: check it then.
+    Votes are checked together at a quorum. A signature is unique, so of two for one seat one is bad: check it then. A
+    seat whose vote was bad keeps an empty one: whatever it sends next is checked by itself, or one bad vote after the
+    other would have all of them checked again.
 
     Raises:
-        CollegiumError: another signature than the one known for a seat does not hold.
+        CollegiumError: another signature than the one known for a seat, or than a bad one, does not hold.
     """
     if any(votes.get(seat, signature) != signature for seat in seats):
         bls_verify(seat_keys(epoch_set, terms)[seats[0]], digest, signature)
     votes = {**votes, **dict.fromkeys(seats, signature)}
-    if len(votes) < seat_quorum(len(terms.seats)):
+    counted = {seat: vote for seat, vote in votes.items() if vote}
+    if len(counted) < seat_quorum(len(terms.seats)):
         return votes, None
-    return certify_seats(epoch_set, terms, digest, votes)
+    good, certificate = certify_seats(epoch_set, terms, digest, counted)
+    return {**dict.fromkeys(votes, b""), **good}, certificate
 
 
 def check_seat_certificate(epoch_set: EpochSet, terms: RoundTerms, digest: Digest, certificate: bytes) -> None:
