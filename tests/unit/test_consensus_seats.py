@@ -68,7 +68,7 @@ def test_two_votes_that_add_up_to_the_right_sum_make_the_right_certificate() -> 
 
 
 def test_whoever_sent_a_bad_vote_has_its_next_ones_checked_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All votes together take ten times as long to check: nobody has that done again for each bad vote that it sends."""
+    """All votes together take ten times as long to check: nobody has that done again for each bad vote of its own."""
     votes = {seat: VOTES[seat] for seat in range(10)}
     bad = [KEYS[10].sign(hash_fields("test-header", number)) for number in (2, 3)]
     votes, certificate = add_votes(EPOCH_SET, TERMS, votes, [10], DIGEST, bad[0])
