@@ -561,7 +561,8 @@ class _Reader:
         if name in self._mapping:
             self._problems.append(Problem(f"[{name}]", "type", f"is {shown(value)}, expected a section"))
         elif name not in _OPTIONAL:
-            self._problems.append(Problem(f"[{name}]", "missing", "is missing; this role has this section"))
+            whose = "every role's settings have" if name == "node" else "this role has"
+            self._problems.append(Problem(f"[{name}]", "missing", f"is missing; {whose} this section"))
         return Section(name, {}, [])  # one line is enough
 
     def _check_names(self, role: Role) -> None:

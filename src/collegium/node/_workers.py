@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from collegium.errors import CollegiumError
 
@@ -63,7 +63,7 @@ class Done(Generic[T]):
         """
         if self.refusal is not None:
             raise self.refusal
-        return self.value  # type: ignore[return-value]
+        return cast(T, self.value)
 
 
 @dataclass
