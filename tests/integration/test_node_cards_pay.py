@@ -6,7 +6,7 @@ Every member has keys of its own in a folder of its own; trainers enter the regi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 from collegium.apps.cli import ExitCode, app
 from collegium.crypto import AccountKey
 from collegium.node import Consortium, load_experiment
+from collegium.node._chain_record import decode_chain_record, encode_chain_record
 from collegium.node._claims import load_dues
 from collegium.node._founding import FoundingError
 from collegium.settlement import JsonRpcChain
@@ -75,6 +76,29 @@ def test_the_operator_collects_what_everybody_verifies(paid: Paid) -> None:
     assert verdict.ok, verdict.failure
     total = ROUNDS * BUDGET
     assert f"rewards: what headers say of earnings follows from the rounds, {total} wei in all" in verdict.checks
+
+
+def test_a_member_looks_at_the_chain_before_it_works(paid: Paid, tmp_path: Path) -> None:
+    shared = paid.founding.operator / "relayer" / "chain.json"
+    words = ("member", "check", "--home", paid.founding.trainers[2], "--chain")
+    found = invoke(*words, shared)
+    assert found.exit_code == ExitCode.GOOD, found.stderr
+    record = decode_chain_record(shared.read_bytes())
+    sent = len(record.sent)
+    assert f"{sent} transactions, all in blocks of {paid.url}; Settlement at 0x" in found.stdout
+    assert f"; {ROUNDS * BUDGET} wei to pay for rounds" in found.stdout
+    with running_anvil() as other:
+        lost = invoke(*words, shared, "--url", other)
+    reason = f"the node at {other} has no block with transaction 0 of the {sent} that found the task"
+    assert (lost.exit_code, reason in lost.stderr) == (ExitCode.USER, True)
+    silent = invoke(*words, shared, "--url", "http://127.0.0.1:1")
+    assert (silent.exit_code, "no answer to eth_chainId" in silent.stderr) == (ExitCode.WORLD, True)
+    (tmp_path / "chain.json").write_bytes(encode_chain_record(replace(record, sent=record.sent[:-1])))
+    short = invoke(*words, tmp_path / "chain.json")
+    expected = f"{sent - 1} transactions were sent, this run sends {sent}"
+    assert (short.exit_code, expected in short.stderr) == (ExitCode.USER, True)
+    missing = invoke(*words, tmp_path / "none.json")
+    assert (missing.exit_code, "expected the operator's record" in missing.stderr) == (ExitCode.USER, True)
 
 
 def test_a_trainer_s_claim_brings_its_coins(paid: Paid, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,6 +238,32 @@ def settle(config: ExperimentArgument, home: HomeOption, roster: RosterOption, c
         print_facts([("anchor", genesis.anchor.hex()), *(("settings", str(path)) for path in configs)])
 
 
+@member.command("check")
+def check(
+    home: HomeOption,
+    chain: Annotated[Path, typer.Option("--chain", metavar="FILE", help="The operator's relayer/chain.json.")],
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Ask this node instead of the home's.")
+    ] = None,
+) -> None:
+    """Look whether the operator founded what was agreed, before this member works: every transaction, and the budget.
+
+    The file is the one that `settle` wrote in the operator's folder, before the relayer began; it holds no secret.
+
+    \b
+    Example:
+      collegium member check --home mine --chain shared/chain.json
+    """
+    with exit_codes():
+        from collegium.node import look_at_founding
+
+        for place, found in enumerate(look_at_founding(home, chain, url)):
+            where = "embedded, from the record alone" if found.url is None else f"all in blocks of {found.url}"
+            paid = "" if found.budget is None else f"; {found.budget} wei to pay for rounds"
+            said = f"{found.transactions} transactions, {where}; Settlement at 0x{found.settlement.hex()}{paid}"
+            print_facts([("home" if place == 0 else f"chain {place}", said)])
+
+
 def _read_cards(folder: Path) -> list[JoinCard | LaterCard]:
     """Return every card of a folder, in the order of the files' names."""
     from collegium.node import CARD_BYTES_MAX, decode_card

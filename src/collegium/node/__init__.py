@@ -60,6 +60,7 @@ from ._experiment import (
 )
 from ._final_model import final_model
 from ._follow import WatchPlan, challenge, watch_run
+from ._founded import look_at_founding
 from ._genesis import Genesis, GenesisError, decode_genesis
 from ._machine_court import MachineCourtroom, NothingRejectedError, found_machine_court, work_kinds, work_programs
 from ._manifest import ManifestError, check_manifest, write_manifest
@@ -376,6 +377,7 @@ __all__ = [
     "load_settings",
     "load_statistics",
     "load_watched",
+    "look_at_founding",
     "network_status",
     "noise_for",
     "offer_claim",
