@@ -20,7 +20,7 @@ environment() {
   present=$(sed 1d "$stamp" 2>/dev/null || true)
   wanted=$(printf '%s\n' $present "$@" | sed '/^$/d' | sort -u)
   if [ "$(cat "$stamp" 2>/dev/null)" != "$(printf '%s\n' "$digest" $wanted)" ]; then
-    pip install -qq --disable-pip-version-check --root-user-action ignore \
+    pip install -qq --no-compile --disable-pip-version-check --root-user-action ignore \
       --editable ".${wanted:+[$(echo $wanted | tr ' ' ',')]}"
     printf '%s\n' "$digest" $wanted >"$stamp"
   fi
