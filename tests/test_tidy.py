@@ -66,8 +66,50 @@ class File:
         parts = PurePosixPath(self.path).with_suffix("").parts[2:]
         return parts[:-1] if parts[-1] == "__init__" else parts
 
-    def tree(self) -> ast.Module:
-        return ast.parse(self.data)
+    @property
+    def code(self) -> Code:
+        return code_of(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What rules ask of a Python file; lines count from 1.
+
+    Attributes:
+        docstring: the module's, "" without one.
+        assigned: the names that the module itself assigns.
+        imports: wherever they stand.
+        functions: the line, name and number of lines of each.
+        prints: the lines that call `print`.
+    """
+
+    docstring: str
+    assigned: frozenset[str]
+    imports: tuple[ast.Import | ast.ImportFrom, ...]
+    functions: tuple[tuple[int, str, int], ...]
+    prints: tuple[int, ...]
+
+
+@cache
+def code_of(data: bytes) -> Code:
+    """Walk a file once, whatever number of rules asks; its tree is not kept, which is many times as large."""
+    tree = ast.parse(data)
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    imports, functions, prints = [], [], []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imports.append(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            functions.append((node.lineno, node.name, (node.end_lineno or node.lineno) - node.lineno + 1))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            prints.append(node.lineno)
+    return Code(
+        ast.get_docstring(tree) or "",
+        frozenset(target.id for target in targets if isinstance(target, ast.Name)),
+        tuple(imports),
+        tuple(functions),
+        tuple(prints),
+    )
 
 
 Rule = Callable[[File], Iterator[str]]
@@ -129,15 +171,13 @@ def names_no_machine(file: File) -> Iterator[str]:
 
 
 def has_a_docstring(file: File) -> Iterator[str]:
-    if file.in_package and not ast.get_docstring(file.tree()):
+    if file.in_package and not file.code.docstring:
         yield f"{file.path}: no docstring"
 
 
 def package_says_what_is_public(file: File) -> Iterator[str]:
-    if file.in_package and file.path.endswith("/__init__.py"):
-        targets = [t for node in file.tree().body if isinstance(node, ast.Assign) for t in node.targets]
-        if not any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-            yield f"{file.path}: no __all__"
+    if file.in_package and file.path.endswith("/__init__.py") and "__all__" not in file.code.assigned:
+        yield f"{file.path}: no __all__"
 
 
 def inner_module_says_so(file: File) -> Iterator[str]:
@@ -156,17 +196,15 @@ def is_no_corridor(file: File) -> Iterator[str]:
 def modules_imported(file: File) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Each imported name below `collegium`, absolute, with its line."""
     is_package = file.path.endswith("/__init__.py")
-    for node in ast.walk(file.tree()):
+    for node in file.code.imports:
         if isinstance(node, ast.Import):
             names = [tuple(alias.name.split(".")) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = tuple((node.module or "").split(".")) if node.module else ()
             if node.level:
                 here = ("collegium", *file.module)
                 base = here[: len(here) - node.level + is_package] + base
             names = [(*base, alias.name) for alias in node.names]
-        else:
-            continue
         yield from ((node.lineno, name[1:]) for name in names if name[0] == "collegium")
 
 
@@ -184,18 +222,14 @@ def enters_by_the_door(file: File) -> Iterator[str]:
 
 def functions_fit_on_a_screen(file: File) -> Iterator[str]:
     if file.in_package:
-        for node in ast.walk(file.tree()):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = (node.end_lineno or node.lineno) - node.lineno + 1
-                if lines > FUNCTION_LINES_MAX:
-                    yield f"{file.path}:{node.lineno}: {node.name} has {lines} lines, at most {FUNCTION_LINES_MAX}"
+        for line, name, lines in file.code.functions:
+            if lines > FUNCTION_LINES_MAX:
+                yield f"{file.path}:{line}: {name} has {lines} lines, at most {FUNCTION_LINES_MAX}"
 
 
 def prints_only_in_apps(file: File) -> Iterator[str]:
     if file.in_package and file.module[:1] != ("apps",):
-        for node in ast.walk(file.tree()):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-                yield f"{file.path}:{node.lineno}: print"
+        yield from (f"{file.path}:{line}: print" for line in file.code.prints)
 
 
 def names_only_tests_that_exist(file: File) -> Iterator[str]:
