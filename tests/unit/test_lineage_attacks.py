@@ -16,15 +16,23 @@ from collegium.lineage._layout import blanked
 PAGE = 4096
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A sealed file of forty records, some with parents."""
-    path = tmp_path / "run.db"
+    path = tmp_path_factory.mktemp("sealed") / "run.db"
     digests = [hash_fields("attacked", number) for number in range(40)]
     with Lineage(path) as lineage, lineage.atomic():
         for number, digest in enumerate(digests):
             parents = [(parent, "report", 1) for parent in digests[max(0, number - 3) : number]]
             lineage.record("report", number, digest, "trainer of a clinic", parents, {"weight": number})
+    return path.read_bytes()
+
+
+@pytest.fixture
+def run(tmp_path: Path, sealed: bytes) -> Path:
+    """A test's own copy of that file."""
+    path = tmp_path / "run.db"
+    path.write_bytes(sealed)
     return path
 
 

@@ -13,7 +13,20 @@ import numpy as np
 import pytest
 from _proof_stage import Case, case_of, proof_of, random_of
 
-from collegium.algebra import P, ext_add, ext_dot, ext_inverse, ext_mul, ext_power, ext_powers, ext_sub, sample_field
+from collegium.algebra import (
+    P,
+    ext_add,
+    ext_dot,
+    ext_inverse,
+    ext_mul,
+    ext_power,
+    ext_powers,
+    ext_sub,
+    mul,
+    sample_field,
+    scale,
+    sub,
+)
 from collegium.commitment import MerkleTree, column_leaves
 from collegium.crypto import Transcript
 from collegium.proofs import IdentityRejectedError, ProofCode, ProofRejectedError, SumRejectedError
@@ -314,18 +327,18 @@ def taken_apart(case: Case, proof: bytes) -> Array:
 
 def rank(rows: list[list[int]]) -> int:
     """Return the rank of a matrix over F."""
-    found = 0
-    while rows:
-        pivot = next((row for row in rows if row[0]), None)
-        if pivot is not None:
-            found += 1
-            rows.remove(pivot)
-            inverse = pow(pivot[0], -1, P)
-            for row in rows:
-                factor = row[0] * inverse % P
-                if factor:
-                    row[:] = [(a - factor * b) % P for a, b in zip(row, pivot, strict=True)]
-        rows = [row[1:] for row in rows if len(row) > 1]
+    matrix, found = np.array(rows, np.uint64), 0
+    for column in range(matrix.shape[1]):
+        candidates = found + np.flatnonzero(matrix[found:, column])
+        if candidates.size == 0:
+            continue
+        matrix[[found, candidates[0]]] = matrix[[candidates[0], found]]
+        below = matrix[found + 1 :, column:]
+        factors = scale(below[:, 0].copy(), pow(int(matrix[found, column]), -1, P))
+        below[:] = sub(below, mul(factors[:, None], matrix[found, column:]))
+        found += 1
+        if found == len(matrix):
+            break
     return found
 
 

@@ -32,8 +32,10 @@ def field_array(values: Any, ndim: tuple[int, ...] = ()) -> FieldArray:
         raise FieldArrayError(f"expected a numpy array of uint64, found {found}", found=str(found))
     if ndim and values.ndim not in ndim:
         raise FieldArrayError(f"expected {ndim} axes, found shape {values.shape}", shape=values.shape, ndim=ndim)
-    if values.size and (largest := int(values.max())) >= P:
+    if values.size and (largest := int(np.maximum.reduce(values, axis=None))) >= P:
         raise NotCanonicalError(f"value {largest} in a field array is not below {P}", value=largest)
+    if values.flags.c_contiguous and values.flags.writeable:  # as nearly always: `require` takes as long as the rest
+        return values
     return np.require(values, requirements=("C", "W"))
 
 
@@ -72,4 +74,7 @@ def ext_element(value: Any) -> Ext:
     """
     if not isinstance(value, tuple) or len(value) != 2:
         raise NotCanonicalError(f"an element of K is a tuple of two integers, found {value!r}", value=value)
-    return element(value[0]), element(value[1])
+    first, second = value
+    if type(first) is type(second) is int and 0 <= first < P and 0 <= second < P:  # without two calls
+        return first, second
+    return element(first), element(second)

@@ -40,6 +40,9 @@ def over_rows(kernel: Callable[..., Any], rows: int, elements: int, *arguments: 
         elements: how many elements all rows touch: a measure of the work.
         *arguments: handed on.
     """
+    if elements < 2 * _ELEMENTS_PER_THREAD_MIN:
+        kernel(0, rows, *arguments)
+        return
     parts = max(1, min(_threads(), rows, elements // _ELEMENTS_PER_THREAD_MIN))
     bounds = [rows * part // parts for part in range(parts + 1)]
     others = [_pool().submit(kernel, bounds[i], bounds[i + 1], *arguments) for i in range(1, parts)]
