@@ -36,6 +36,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("watch empty", "empty has no genesis.json, expected the folder of a run"),
         ("offer empty", "empty has no genesis.json, expected the folder of a run"),
         ("rewards empty", "empty has no genesis.json, expected the folder of a run"),
+        (
+            "member settle demo.toml --home new --roster nothing --cards empty",
+            "--roster nothing: No such file or directory, expected what assemble wrote",
+        ),
         ("data new-key nothing/key", "nothing is no folder, expected one to put the key file into"),
         ("data verify file", "file is empty, expected 1 to 67108864 bytes"),
     ],

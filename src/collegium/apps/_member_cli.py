@@ -290,9 +290,14 @@ def _dealt(folder: Path) -> tuple[Sequence[DealCard], Sequence[ConfirmCard], Seq
 
 def _read_roster(config: Path, path: Path) -> Roster:
     """Return the roster in a file, every card checked; it must be of this member's experiment."""
-    from collegium.node import decode_roster, experiment_to_bytes, load_experiment
+    from collegium.node import ROSTER_BYTES_MAX, decode_roster, experiment_to_bytes, load_experiment
 
-    roster = decode_roster(path.read_bytes())
+    try:
+        with path.open("rb") as file:
+            data = file.read(ROSTER_BYTES_MAX + 2)  # with a line's end; more is refused
+    except OSError as error:
+        raise UsageError(f"--roster {path}: {error.strerror}, expected what assemble wrote", path=path) from error
+    roster = decode_roster(data)
     if roster.experiment != experiment_to_bytes(load_experiment(config)):
         raise UsageError(f"--roster {path} is of another experiment than {config}", path=path)
     return roster

@@ -66,6 +66,7 @@ from ._machine_court import MachineCourtroom, NothingRejectedError, found_machin
 from ._manifest import ManifestError, check_manifest, write_manifest
 from ._member_cards import (
     CARD_BYTES_MAX,
+    ROSTER_BYTES_MAX,
     ConfirmCard,
     DealCard,
     EnterCard,
@@ -186,6 +187,7 @@ __all__ = [
     "CARD_BYTES_MAX",
     "CHAIN_FAILURES",
     "NO_PREVIOUS",
+    "ROSTER_BYTES_MAX",
     "UPDATE_ATTACKS",
     "Address",
     "AttackersNetworkError",

@@ -54,6 +54,7 @@ from ._tls import decode_public_key
 
 __all__ = [
     "CARD_BYTES_MAX",
+    "ROSTER_BYTES_MAX",
     "BadCardError",
     "CardSetError",
     "ConfirmCard",
