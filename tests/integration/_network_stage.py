@@ -137,7 +137,7 @@ def connected(own: ValidatorSettings, target: ValidatorSettings) -> Iterator[ssl
         yield connection
 
 
-def opened(consortium: Consortium) -> Iterator[LiveNetwork]:
-    """Yield a network that nothing of runs yet; everything is ended afterwards."""
-    with Zygote(TARGET, {LEVEL_VARIABLE: "unproved"}) as zygote:  # what is read once is not read in every process
+def opened(consortium: Consortium, level: str = "unproved") -> Iterator[LiveNetwork]:
+    """Yield a network at a level that nothing of runs yet; everything is ended afterwards."""
+    with Zygote(TARGET, {LEVEL_VARIABLE: level}) as zygote:  # what is read once is not read in every process
         yield LiveNetwork(consortium, zygote)

@@ -58,7 +58,7 @@ class Finished:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("stewards")
     consortium, experiment = consortium_of(folder, PROVED, STEWARDS, LIAR, PAYS, ("rounds = 3", f"rounds = {LAST}"))
-    for network in opened(consortium):
+    for network in opened(consortium, "proved"):
         yield play(network, experiment, folder / "run")
 
 
