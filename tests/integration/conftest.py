@@ -3,8 +3,10 @@
 import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
+import coincurve
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -12,10 +14,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _chain_stage import DEVELOPMENT_KEYS, running_anvil
 from _run_stage import PROVED, Copy, PlayedRun, play, write_experiment
 
+from collegium.crypto import Digest
+from collegium.crypto import _beacon as beacon
+from collegium.crypto import _bls as bls
+from collegium.crypto import _bls_vrf as bls_vrf
 from collegium.node import _chain_check as chain_check
 from collegium.settlement import EmbeddedChain, Transcript
 
 CHAINS_MAX = 8
+SIGNATURES_MAX = 1 << 16
+FULL = os.environ.get("COLLEGIUM_FULL") == "1"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -35,8 +43,32 @@ def _executed_once() -> Iterator[None]:
         return chain
 
     with pytest.MonkeyPatch.context() as patch:
-        if os.environ.get("COLLEGIUM_FULL") != "1":
+        if not FULL:
             patch.setattr(chain_check, "verify_replay", verify_new)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _checked_once() -> Iterator[None]:
+    """Check a signature once in each process, a quarter of what verifying a damaged run takes; with COLLEGIUM_FULL=1
+    every time. One that differs in any bit is checked, and one that does not hold every time.
+    """
+    held: set[tuple[bytes, Digest, bytes, bytes]] = set()
+    check_signature, recover = bls.check_signature, coincurve.PublicKey.from_signature_and_message
+
+    def check_new(domain: bytes, digest: Digest, key: bls.G2, signature: bytes) -> None:
+        what = (domain, digest, bls.backend().encode_g2(key), signature)
+        if what not in held:
+            check_signature(domain, digest, key, signature)
+            if len(held) > SIGNATURES_MAX:
+                held.clear()
+            held.add(what)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not FULL:
+            for module in (bls, beacon, bls_vrf):
+                patch.setattr(module, "check_signature", check_new)
+            patch.setattr(coincurve.PublicKey, "from_signature_and_message", lru_cache(SIGNATURES_MAX)(recover))
         yield
 
 

