@@ -9,6 +9,7 @@ See docs/spec/learning.md for the rule and docs/guide/data.md for the data.
 
 from collegium.learning._activations import (
     INDEX_LIMIT,
+    doubling_table,
     exponential_table,
     logarithm_table,
     sigmoid_table,
@@ -160,6 +161,7 @@ __all__ = [
     "clipped_update_bound",
     "deal_rows",
     "describe_rule",
+    "doubling_table",
     "evaluate",
     "exponential_table",
     "features",

@@ -88,7 +88,8 @@ class PublicRecord:
         ciphertexts = of(report.ciphertext for report in reports)
         states = [EMPTY_STATE] if before is None else of([before.model])
         if self.task.quality is not None:
-            states += [*of([header.model]), *(split_steward_record(data)[0] for data in self.rounds[number].records)]
+            parts = (part for data in self.rounds[number].records for part in split_steward_record(data))
+            states += [*of([header.model]), *(part for part in parts if part)]
         if self.task.pay is not None and before is not None:
             with suppress(CollegiumError):  # what earlier rounds name may be shown nobody
                 paid = earnings_after(self.path, self.task.pay, self.rounds, len(terms.seats), number - 1)

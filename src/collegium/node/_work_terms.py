@@ -7,10 +7,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 from collegium import learning
+from collegium.consensus import ROUND_RECORD_BYTES_MAX
 from collegium.settlement import (
     STEPS_MAX,
     CourtRules,
     DissectionKind,
+    EvaluationPlan,
     Program,
     ProofPlan,
     ProofPlanError,
@@ -105,6 +107,7 @@ def work_terms(genesis: Genesis, experiment: Experiment, task: LearningTask) -> 
         rule=step_rule(task.spec, task.rule, task.layout(0).entries),
         parameters=parameters,
         plan=proof_plan(task),
+        records=record_plan(task),
         quality=None if task.quality is None else QualityTerms(task.quality.fold_rule, task.quality.stewards),
         rewards=None if task.pay is None else RewardTerms(task.pay.budget, tuple(task.pay.payees.values())),
     )
@@ -116,20 +119,47 @@ def proof_plan(task: LearningTask) -> ProofPlan | None:
     if task.level not in ("bounded", "proved"):
         return None
     if task.level == "proved":
-        statistics_len = 8 * task.layout(0).entries
         try:
-            step = StepPlan(
-                spec=task.spec,
-                rule=task.rule,
-                rows_max=task.rows_max,
-                rounds=task.rounds,
-                pack_rounds=PACK_ROUNDS,
-                statistics_len=statistics_len,
-                names=task.names,
-                stewards=0 if task.quality is None else len(task.quality.stewards),
-            )
+            step = _step_plan(task)
         except ProofPlanError:
             return None
-    plan = ProofPlan(task.rule_digest, task.layout(0).entries, task.layout(1).entries, step=step)
+    plan = _plan_of(task, step)
     steps = task.trainers_max * plan.steps_max(task.layout(0), task.layout(1 + task.staleness))
     return plan if steps < STEPS_MAX // 2 else None
+
+
+def record_plan(task: LearningTask) -> ProofPlan | None:
+    """Return the plan of stewards' evaluations, None where there are none, or such that no program verifies in time."""
+    quality = task.quality
+    if quality is None or quality.proving is None:
+        return None
+    proving = quality.proving
+    try:
+        step = _step_plan(task, EvaluationPlan(proving.shards, proving.shard_rounds, ROUND_RECORD_BYTES_MAX))
+        plan = _plan_of(task, step)
+        return plan if len(quality.stewards) * plan.record_steps_max < STEPS_MAX // 2 else None
+    except ProofPlanError:
+        return None
+
+
+def _plan_of(task: LearningTask, step: StepPlan | None) -> ProofPlan:
+    return ProofPlan(task.rule_digest, task.layout(0).entries, task.layout(1).entries, step=step)
+
+
+def _step_plan(task: LearningTask, evaluation: EvaluationPlan | None = None) -> StepPlan:
+    """Return the plan of a task's training steps.
+
+    Raises:
+        ProofPlanError: no program verifies them.
+    """
+    return StepPlan(
+        spec=task.spec,
+        rule=task.rule,
+        rows_max=task.rows_max,
+        rounds=task.rounds,
+        pack_rounds=PACK_ROUNDS,
+        statistics_len=8 * task.layout(0).entries,
+        names=task.names,
+        stewards=0 if task.quality is None else len(task.quality.stewards),
+        evaluation=evaluation,
+    )

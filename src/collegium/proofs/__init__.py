@@ -47,7 +47,14 @@ from ._errors import (
     SumRejectedError,
     UnprovableError,
 )
-from ._evaluation import Evaluated, EvaluationStatement, evaluated, prove_evaluation, verify_evaluation
+from ._evaluation import (
+    Evaluated,
+    EvaluationStatement,
+    evaluated,
+    evaluation_rows_max,
+    prove_evaluation,
+    verify_evaluation,
+)
 from ._local import local_steps
 from ._masked import Identity, KeySecrets, MaskedUpdate
 from ._parameters import BITS, GRINDING_BITS, TABLE_MAX, ProofCode
@@ -169,6 +176,7 @@ __all__ = [
     "encode_attestation",
     "encode_policy",
     "evaluated",
+    "evaluation_rows_max",
     "intel_quote",
     "local_steps",
     "prove_bounded",

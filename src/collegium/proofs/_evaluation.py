@@ -15,9 +15,10 @@ import numpy as np
 from collegium import learning
 from collegium.algebra import Ext, FieldArray, P, Randomness, evaluate_ext, ext_mul, ext_power, ext_sub
 from collegium.crypto import Digest
+from collegium.errors import CollegiumError
 from collegium.learning import ModelSpec, Rule, StepTrace
 
-from ._data import DataShape, declare_data
+from ._data import DataShape, data_row_length, declare_data
 from ._errors import StatementError, UnprovableError
 from ._expressions import signed
 from ._layout import Layout
@@ -26,10 +27,18 @@ from ._program import FirstChallenges, Program, SecondChallenges
 from ._prove import CommittedRows, prove
 from ._step import Drawn, PublicWeights, StepTensors
 from ._sums import Sums
+from ._training import training_elements
 from ._value import VALUE_RELATIONS, ValueTensors, declare_value
 from ._verify import verify
 
-__all__ = ["Evaluated", "EvaluationStatement", "evaluated", "prove_evaluation", "verify_evaluation"]
+__all__ = [
+    "Evaluated",
+    "EvaluationStatement",
+    "evaluated",
+    "evaluation_rows_max",
+    "prove_evaluation",
+    "verify_evaluation",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +115,27 @@ def evaluated(spec: ModelSpec, rule: Rule, parameters: IntArray, features: IntAr
     gradient = learning.step_trace(spec, rule, parameters, features, labels).gradient
     value = learning.evaluate(spec, rule, parameters, features, labels)
     return Evaluated(gradient, value.loss_micro, value.correct)
+
+
+def evaluation_rows_max(spec: ModelSpec, rule: Rule, most: int) -> int:
+    """Return of how many rows, up to `most`, an evaluation can be stated: of all fewer, too; 0 where of none."""
+    low, high = 0, most + 1
+    while high - low > 1:
+        rows = most if high > most else (low + high) // 2
+        low, high = (rows, high) if _can_state(spec, rule, rows) else (low, rows)
+    return low
+
+
+def _can_state(spec: ModelSpec, rule: Rule, rows: int) -> bool:
+    nothing, claim = bytes(32), Evaluated(np.zeros(spec.parameter_count, np.int64), 0, 0)
+    parameters = np.zeros(spec.parameter_count, np.int64)
+    try:
+        length = data_row_length(training_elements(spec, rows))
+        data = DataShape(rows, spec.inputs, spec.outputs, rule.feature_limit * rule.one, length)
+        _declare(EvaluationStatement(nothing, nothing, spec, rule, parameters, data, nothing, claim))
+    except CollegiumError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

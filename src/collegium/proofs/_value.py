@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Context, Decimal
 from typing import Protocol, cast
 
 import numpy as np
@@ -344,7 +343,7 @@ class _SoftmaxValue:
         """Declare the tensors."""
         outputs = labels.width
         farthest = 2 * TABLE_HALF + (1 << sum(loss.excess.widths))
-        logarithms, doublings = learning.logarithm_table(), _doublings(outputs.bit_length())
+        logarithms, doublings = learning.logarithm_table(), learning.doubling_table()[: outputs.bit_length()].tolist()
         _within(2 * _MICRO * farthest, "a row's distance")
         largest = _MICRO * farthest >> 2
         linear, rest = (_limbs(layout, rows, 1, most) for most in (largest, 3))
@@ -402,7 +401,7 @@ class _SoftmaxValue:
         count = np.array([int(value).bit_length() - 1 - bits for value in softmax.normaliser], np.int64)
         cell = (total >> (bits + count)) - (1 << _LOGARITHM_BITS)
         below = total & ((np.int64(1) << (bits + count)) - 1)
-        doublings = np.array(_doublings(self.labels.width.bit_length()))
+        doublings = learning.doubling_table()[: self.labels.width.bit_length()]
         for grid, values in (
             (self.doublings, count),
             (self.power, (np.int64(1) << count) - 1),
@@ -415,17 +414,6 @@ class _SoftmaxValue:
         self.room.place(layout, messages, ((np.int64(1) << (bits + count)) - 1 - below)[:, None])
         logits = (softmax.index << np.int64(self.loss.shift)) + softmax.index_remainder
         self.classes.fill(layout, messages, logits, labels)
-
-
-def _doublings(count: int) -> list[int]:
-    """Return round(10^6 k ln 2) of all k below `count`, as the rule's own table has them."""
-    context = Context(prec=50)
-    doubling = context.multiply(Decimal(10**6), context.ln(Decimal(2)))
-    half = Decimal("0.5")
-    return [
-        int(context.add(context.multiply(Decimal(k), doubling), half).to_integral_value(rounding=ROUND_FLOOR))
-        for k in range(count)
-    ]
 
 
 def _before(vector: FieldArray) -> FieldArray:

@@ -225,7 +225,7 @@ from collegium.settlement._payouts import (
 from collegium.settlement._players import Challenger, Defender
 from collegium.settlement._program_plain import run_plainly
 from collegium.settlement._program_source import Parameters
-from collegium.settlement._proof_plan import ProofPlan, StepPlan
+from collegium.settlement._proof_plan import EvaluationPlan, ProofPlan, StepPlan
 from collegium.settlement._revocations import Revocation, decode_revocation, read_revocations
 from collegium.settlement._slashing import (
     Conviction,
@@ -344,6 +344,7 @@ __all__ = [
     "DissectionTerms",
     "Due",
     "EmbeddedChain",
+    "EvaluationPlan",
     "Fees",
     "FoundingPlan",
     "GameView",

@@ -17,7 +17,7 @@ from collegium.learning import ModelSpec, Rule
 from collegium.proofs import OPENINGS, TABLE_MAX, ProofCode
 from collegium.settlement._errors import ProofPlanError
 
-__all__ = ["ProofPlan", "StepPlan"]
+__all__ = ["EvaluationPlan", "ProofPlan", "StepPlan"]
 
 _WORD: Final = 8
 _HEAD: Final = 13  # words before the step's part, as `programs._plan` counts them
@@ -41,7 +41,96 @@ _TRANSFORM_STEPS: Final = 1 << 23
 _KEY_ELEMENTS: Final = 1 << 15
 _LIMBS_MAX: Final = 10  # of an entry, both sides
 _SCORE_STEPS: Final = 200  # for a coefficient of c and for an entry of the direction
+_EVALUATION_HEAD: Final = 13
+_SHARD_ROWS_MAX: Final = 1 << 16
+_VALUE_ELEMENTS: Final = 24  # of an output of a row, and twice that for what a row has once
+_BYTE_STEPS: Final = 32  # read, copied and hashed
+_MICRO: Final = 15625  # 10^6 = 2^6 x 15625
 _LOSSES: Final = {"squared": 1, "sigmoid": 2, "softmax": 3}
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What a steward's evaluation follows from beside the step that it is made of.
+
+    Attributes:
+        shards: of each steward; shard_rounds: how many rounds each serves, 0 for all.
+        evidence_max: how many bytes a record can have.
+    """
+
+    shards: int
+    shard_rounds: int
+    evidence_max: int
+
+    def words(self, step: StepPlan, start: int) -> list[int]:
+        """Return the stewards' part of a plan, which begins at word `start`.
+
+        Raises:
+            ProofPlanError: evaluations of such a rule cannot be stated.
+        """
+        spec, rule = step.spec, step.rule
+        gradient = max(layer.gradient_per_row for layer in learning.layer_bounds(spec, rule))
+        doublings = learning.doubling_table()[: spec.outputs.bit_length()].tolist() if rule.loss == "softmax" else []
+        table = [int(value) for value in _value_table(rule)]
+        first, last = (table[0], table[-1]) if rule.loss == "sigmoid" else (0, 0)
+        table_at = start + _EVALUATION_HEAD
+        return [
+            self.shards,
+            self.shard_rounds,
+            self.rows_max(step),
+            gradient,
+            *self._bits(step),
+            first,
+            last,
+            table_at,
+            len(doublings),
+            table_at + len(table),
+            *(value - first for value in table),
+            *doublings,
+        ]
+
+    def rows_max(self, step: StepPlan) -> int:
+        """Return how many rows a shard can have.
+
+        Raises:
+            ProofPlanError: evaluations of such a rule cannot be stated.
+        """
+        rows = proofs.evaluation_rows_max(step.spec, step.rule, _SHARD_ROWS_MAX)
+        if not rows:
+            raise ProofPlanError(f"evaluations of {step.rule} cannot be stated")
+        return rows
+
+    def _bits(self, step: StepPlan) -> list[int]:
+        """Return the bits of q, r, of what else a value spells, and of the gap between two outputs."""
+        rule, outputs, more = step.rule, step.spec.outputs, step._loss_bits()
+        shift, one = 2 * rule.fraction_bits - 5, rule.one
+        if rule.loss == "sigmoid":
+            linear, rest = _MICRO * (8191 + 2 * ((1 << more) - 1)) // 8, 7
+        elif rule.loss == "squared":
+            offset = (1 << more) + one
+            linear, rest, more = _MICRO * outputs * offset**2 >> shift, (1 << shift) - 1, offset.bit_length()
+        else:
+            linear, rest = _MICRO * (8192 + (1 << more)) >> 2, 3
+            more = (one << outputs.bit_length()).bit_length()
+        gap = 2 * learning.layer_bounds(step.spec, rule)[-1].sum
+        return [linear.bit_length(), rest.bit_length(), more, gap.bit_length()]
+
+    def steps_max(self, step: StepPlan) -> int:
+        """Return how many steps a record takes at most, its shard's registration included.
+
+        Where more rows are opened than evidence has room for, nothing is accepted.
+        """
+        spec, rows = step.spec, self.rows_max(step)
+        elements = proofs.training_elements(spec, rows) + _VALUE_ELEMENTS * rows * (spec.outputs + 2)
+        code = ProofCode(proofs.data_row_length(proofs.training_elements(spec, rows)), OPENINGS)
+        k, tables = code.message_len, 6 * (1 << 16) + (2 << step.rule.fraction_bits) + 12 * (1 << 13)
+        limit = 2 * step.rule.feature_limit * step.rule.one + (1 << 12)
+        opened = self.evidence_max // (_WORD * code.queries)
+        trace = min(4 * elements // k + tables // k + 128, opened)
+        sums = 12 * (len(spec.layers) + 3) * k * _SLOT_STEPS
+        public = _PARAMETER_STEPS * spec.parameter_count + _ROW_STEPS * rows + _BYTE_STEPS * self.evidence_max
+        registration = _proof_steps(code, opened, step.pack_rounds + 4, limit)
+        return registration + _proof_steps(code, trace, 4, tables) + sums + public
 
 
 @dataclass(frozen=True)
@@ -53,6 +142,7 @@ class StepPlan:
         statistics_len: bytes of a model state before its parameters.
         names: account and name of each trainer, for which its batches are drawn.
         stewards: how many a task has whose steps are scored; a model state then has a part about quality.
+        evaluation: what their records prove, for the program about those.
 
     Raises:
         ProofPlanError: the programs do not verify such a rule's proofs.
@@ -66,6 +156,7 @@ class StepPlan:
     statistics_len: int
     names: tuple[tuple[bytes, str], ...]
     stewards: int = 0
+    evaluation: EvaluationPlan | None = None
 
     def __post_init__(self) -> None:
         if self.rule.local_steps != 1 or self.spec.patches is not None:
@@ -85,6 +176,8 @@ class StepPlan:
         rule_at = table_at + len(second)
         names_at = rule_at + len(_words_of(text))
         names = self._names(names_at)
+        quantiles = proofs.quantiles() if self.stewards else ()
+        evaluated_at = names_at + len(names) + len(quantiles)
         return [
             rule.fraction_bits,
             _LOSSES[rule.loss],
@@ -109,7 +202,8 @@ class StepPlan:
             *second,
             *_words_of(text),
             *names,
-            *(proofs.quantiles() if self.stewards else ()),
+            *quantiles,
+            *(() if self.evaluation is None else self.evaluation.words(self, evaluated_at)),
         ]
 
     def _state(self) -> tuple[int, int, int]:
@@ -208,6 +302,12 @@ class ProofPlan:
         return max(steps if self.step is None else [*steps, self.step.steps_max(later)])
 
     @property
+    def record_steps_max(self) -> int:
+        """How many steps the verification of a steward's record takes at most; 0 where records are not proved."""
+        step = self.step
+        return 0 if step is None or step.evaluation is None else step.evaluation.steps_max(step)
+
+    @property
     def parameters(self) -> dict[str, int]:
         """The object's digest, as programs are compiled with it."""
         return digest_words("PLAN", sha256(self.to_bytes()).digest())
@@ -248,6 +348,13 @@ def _code_words(code: ProofCode) -> tuple[int, int, int]:
 def _words_of(data: bytes) -> list[int]:
     """Return bytes as big-endian words, zeros behind them."""
     return [int.from_bytes(data[at : at + _WORD].ljust(_WORD, b"\0"), "big") for at in range(0, len(data), _WORD)]
+
+
+def _value_table(rule: Rule) -> Sequence[int]:
+    """Return the table that a loss's value looks up: the loss, or the logarithm of a mantissa."""
+    if rule.loss == "squared":
+        return []
+    return (learning.softplus_table() if rule.loss == "sigmoid" else learning.logarithm_table()).tolist()
 
 
 def _loss_table(rule: Rule) -> tuple[int, Sequence[int]]:

@@ -129,6 +129,7 @@ class WorkTerms:
         rule: the training rule.
         parameters: the first parameters' bytes.
         plan: of the proofs that reports carry; None where they carry none, or such that no program verifies.
+        records: of the evaluations that stewards' records carry; None likewise.
         quality: of a task with stewards.
         rewards: of a task that pays.
 
@@ -150,6 +151,7 @@ class WorkTerms:
     rule: StepRule
     parameters: bytes
     plan: ProofPlan | None = None
+    records: ProofPlan | None = None
     quality: QualityTerms | None = None
     rewards: RewardTerms | None = None
 
@@ -173,7 +175,13 @@ class WorkTerms:
         trainers, blocks = self.layout.budget.trainers_max, self.layout.blocks
         sums = blocks * (_BLOCK_STEPS + _REPORT_BLOCK_STEPS * trainers) + _ENTRY_STEPS * self.layout.entries
         proofs = 0 if self.plan is None else trainers * self.plan.steps_max(self.first.layout, self.layout)
-        return _FIXED_STEPS + sums + _PAIR_STEPS * trainers**2 + proofs + self._quality_steps() + self._reward_steps()
+        more = _PAIR_STEPS * trainers**2 + proofs + self._quality_steps() + self._reward_steps()
+        return max(_FIXED_STEPS + sums + more, self._record_steps())
+
+    def _record_steps(self) -> int:
+        if self.records is None or self.quality is None:
+            return 0
+        return _FIXED_STEPS + len(self.quality.stewards) * self.records.record_steps_max
 
     def _reward_steps(self) -> int:
         trainers = 0 if self.rewards is None else len(self.trainers)
@@ -199,10 +207,10 @@ class WorkTerms:
     @property
     def messages(self) -> tuple[bytes, ...]:
         """What programs read beside a round's own messages."""
-        plan = () if self.plan is None else (self.plan.to_bytes(),)
+        plans = tuple(plan.to_bytes() for plan in (self.plan, self.records) if plan is not None)
         stewards = () if self.quality is None else (self.quality.accounts,)
         payees = () if self.rewards is None else (self.rewards.lines,)
-        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters, *plan, *stewards, *payees
+        return b"".join(self.trainers), self.epoch_set.preimage, self.parameters, *plans, *stewards, *payees
 
     def _shared(self) -> dict[str, int]:
         first, later = self.first.layout.budget, self.layout.budget
@@ -287,6 +295,8 @@ def public_works(terms: WorkTerms) -> tuple[PublicWork, ...]:
     ]
     if terms.quality is not None:
         modules.append(("quality", "_quality", terms.quality.parameters | cohort))
+    if terms.records is not None:
+        modules.append(("records", "_records", terms.records.parameters))
     if terms.rewards is not None:
         modules.append(("rewards", "_rewards", terms.rewards.parameters | cohort))
     if terms.plan is not None:
@@ -320,7 +330,8 @@ def round_messages(
     """Return every message of a round that its works' programs may read, but for those of `proof_messages`.
 
     `states`: the model before and, where the round opened, the total, as objects; of a task with stewards the model
-    after and their records too; of one that pays what is hashed on the way to what the header before says of earnings.
+    after, their records and what stands behind them too; of one that pays what is hashed on the way to what the header
+    before says of earnings.
     """
     headers = [header.preimage] if before is None else [header.preimage, before.preimage]
     rows = [algebra.to_bytes(key_sum.rows.reshape(-1)) for key_sum in key_sums]

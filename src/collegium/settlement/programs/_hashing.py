@@ -102,6 +102,16 @@ def put_tag(hashing: int, tag_bytes: int, second: int, third: int, fourth: int) 
         put_bytes(hashing, fourth, tag_bytes - 24)
 
 
+def put_long_tag(hashing: int, tag_bytes: int, second: int, third: int, fourth: int, fifth: int) -> None:
+    """Add the frame of a tag of 33 to 40 bytes."""
+    put_little(hashing, tag_bytes)
+    put_bytes(hashing, TAG_0, 8)
+    put_bytes(hashing, second, 8)
+    put_bytes(hashing, third, 8)
+    put_bytes(hashing, fourth, 8)
+    put_bytes(hashing, fifth, tag_bytes - 32)
+
+
 def put_integer_field(hashing: int, value: int) -> None:
     """Add a field that is an integer."""
     put_little(hashing, 8)

@@ -46,6 +46,21 @@ P_CODES = 20  # Q and t of the codes of 2^11 ... 2^17 slots that are opened twic
 P_SHAPES = 34  # of each layer: inputs, outputs, and of hidden ones the bits of U and the offset of B
 SHAPE_WORDS = 4
 NAME_WORDS = 5
+QUANTILES = 2048
+# words of what stewards' evaluations follow from, behind the quantiles
+E_SHARDS = 0  # of each steward
+E_SHARD_ROUNDS = 1  # how many rounds each serves, 0 for all
+E_ROWS_MAX = 2  # of a shard
+E_GRADIENT_MAX = 3  # of an entry, for each row
+E_LINEAR_BITS = 4  # of a value's q, r, and of what else it spells in limbs: beyond, U or below
+E_REST_BITS = 5
+E_MORE_BITS = 6
+E_GAP_BITS = 7  # between two outputs
+E_TABLE = 8  # the first entry of the value's table, and its last
+E_TABLE_LAST = 9
+E_TABLE_AT = 10  # at which word of the plan the second entries stand
+E_DOUBLINGS = 11  # how many
+E_DOUBLINGS_AT = 12
 
 
 def read_plan() -> None:
@@ -63,6 +78,11 @@ def plan(index: int) -> int:
 def step_plan(index: int) -> int:
     """Return a word of what a training step follows from."""
     return memory[memory[PLAN] + memory[STEP] + index]
+
+
+def evaluation_plan(index: int) -> int:
+    """Return a word of what stewards' evaluations follow from."""
+    return memory[memory[PLAN] + step_plan(P_QUANTILES_AT) + QUANTILES + index]
 
 
 def shape(layer: int, index: int) -> int:

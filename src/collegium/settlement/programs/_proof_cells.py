@@ -107,3 +107,7 @@ SCORE_NOISE = 239  # tensors of section 4.5
 SCORE_LIMBS = 240
 SCORE_FIRST = 241  # the turned table's first entry, a signed word
 PREFIX = 242  # words before a proof: the score and its rows, where the round has a direction
+# an evaluation: addresses
+VALUE = 243  # the value's tensors
+CLASSES = 244  # the tensors that say which class is predicted
+GENUINE = 245  # of each row of a matrix of width 1, the weights of the genuine samples

@@ -212,6 +212,26 @@ def constrain(left: int, first: int, second: int, right: int, third: int) -> Non
             memory[CONSTRAINT_COUNT] = memory[CONSTRAINT_COUNT] + 1
 
 
+def constrain_terms(terms: int, count: int) -> None:
+    """Demand that so many terms add up to 0 in every slot; a term is three words: coefficient, matrix, another or 0."""
+    first = memory[terms + 1]
+    for index in range(memory[first + 2]):
+        place = 3 + PIECE_WORDS * index
+        for row in range(memory[first + place + 4]):
+            for term in range(terms, terms + 3 * count, 3):
+                other = memory[term + 2]
+                second = NO_ROW if other == 0 else memory[other + place + 3] + row
+                monomial(memory[term], memory[memory[term + 1] + place + 3] + row, second, NO_ROW)
+            memory[CONSTRAINT_COUNT] = memory[CONSTRAINT_COUNT] + 1
+
+
+def put_term(terms: int, index: int, coefficient: int, first: int, second: int) -> None:
+    """Write a term of a constraint."""
+    memory[terms + 3 * index] = coefficient
+    memory[terms + 3 * index + 1] = first
+    memory[terms + 3 * index + 2] = second
+
+
 def end_layout() -> None:
     """Declare the argument's own rows, and pair the lookups."""
     trace = memory[TREES]

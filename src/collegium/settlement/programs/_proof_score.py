@@ -36,7 +36,7 @@ from collegium.settlement.programs._proof_layout import flat, look_up_flat, look
 from collegium.settlement.programs._proof_sums import add_constant, add_entries
 from collegium.settlement.programs._proof_transcript import put_label
 from collegium.settlement.programs._room import allocate
-from collegium.settlement.programs._signed import size_of
+from collegium.settlement.programs._signed import of_signed, size_of
 from collegium.settlement.programs._transforms import (
     ROOT_8192,
     ROOT_8192_INVERSE,
@@ -66,11 +66,6 @@ def noise_at(index: int) -> int:
     place = index - half if index >= half else half - 1 - index
     size = (memory[SIGMA] * memory[quantiles + place] + (1 << QUANTILE_BITS - 1)) >> QUANTILE_BITS
     return size if index >= half else 0 - size
-
-
-def of_signed(number: int) -> int:
-    """Return a signed word as an element of F."""
-    return fsub(0, 0 - number) if signed_less(number, 0) else fadd(number, 0)
 
 
 def declare_score(seed: int) -> None:

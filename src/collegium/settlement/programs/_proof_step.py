@@ -1,4 +1,4 @@
-"""Relation `training`: c masks the rule's update on the registered rows (docs/spec/proofs.md, section 4.3).
+"""One gradient step on registered rows, of which trainings and evaluations are made (docs/spec/proofs.md, section 4.3).
 
 One step of a model of dense layers. A hidden layer's record is six expressions: Q, R, A = S U, B, R', D = S B.
 """
@@ -12,6 +12,7 @@ from collegium.settlement.programs._plan import (
     P_FRACTION_BITS,
     P_LAYERS,
     P_LIMIT,
+    P_STATE_BYTES,
     P_STATISTICS,
     shape,
     step_plan,
@@ -52,7 +53,6 @@ from collegium.settlement.programs._proof_loss import (
     weighed,
     z_vector,
 )
-from collegium.settlement.programs._proof_masked import MASK_RELATIONS, update_scale
 from collegium.settlement.programs._proof_sums import (
     add_constant,
     add_left,
@@ -63,7 +63,7 @@ from collegium.settlement.programs._proof_sums import (
     scaled,
     selected,
 )
-from collegium.settlement.programs._reading import word_at
+from collegium.settlement.programs._reading import read_message, word_at
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._words import byte_swap, fadd, fmul, fsub, memory
 
@@ -81,9 +81,9 @@ LIMB_BITS_MAX = 16
 
 
 def step_relations() -> int:
-    """Return how many relations a training statement weighs."""
+    """Return how many relations a step weighs."""
     layers = step_plan(P_LAYERS)
-    return MASK_RELATIONS + 2 * (layers - 1) + LOSS_RELATIONS + 2 * layers
+    return 2 * (layers - 1) + LOSS_RELATIONS + 2 * layers
 
 
 def set_data_code() -> None:
@@ -163,6 +163,13 @@ def layer_error(layer: int) -> int:
 # --- the public parameters
 
 
+def read_model(digest: int) -> None:
+    """Read the model state behind a digest."""
+    memory[MODEL_BYTES], length = read_message(digest)
+    assert length == step_plan(P_STATE_BYTES)
+    read_parameters()
+
+
 def read_parameters() -> None:
     """Write every parameter of the model state as an element of F."""
     count = parameter_count()
@@ -234,15 +241,15 @@ def next_chi() -> int:
     return memory[CHI] + 2 * number
 
 
-def add_step() -> None:
-    """Add every sum from number 5 on, and the update's part of sum 0."""
+def add_step(first: int) -> None:
+    """Add every sum of the step, numbered from `first` on."""
     layers, most = step_plan(P_LAYERS), 0
     outputs = shape(layers - 1, 1)
     for layer in range(layers):
         most = shape(layer, 1) if shape(layer, 1) > most else most
     memory[TAUS] = allocate(2 * most)
     put_powers(memory[TAUS], memory[TAU], memory[TAU + 1], most)
-    memory[NEXT_CHI] = MASK_RELATIONS
+    memory[NEXT_CHI] = first
     for layer in range(layers - 1):
         vector = hidden_vector(layer)
         add_forward(layer, vector)
@@ -257,7 +264,6 @@ def add_step() -> None:
         add_rescaled(layer, LAYER_BACK, LAYER_BACK_REMAINDER, vector)
     for layer in range(layers):
         add_inner(layer)
-    add_gradient()
 
 
 def hidden_vector(layer: int) -> int:
@@ -297,9 +303,8 @@ def take_pair(first: int, second: int, a: int, b: int) -> None:
     add_samples(of_grid(second, 1, 0), alike(1, fsub(0, c), fsub(0, d)), memory[ROWS])
 
 
-def add_gradient() -> None:
-    """Add the update's part of sum 0: the gradient of the chosen rows, and their number."""
-    a, b = update_scale(0)
+def add_gradient(a: int, b: int) -> tuple[int, int]:
+    """Add a + b x times the sum of mu^entry G_entry over the chosen rows; return it times mu^(parameters)."""
     mu_0, mu_1 = memory[MU], memory[MU + 1]
     for layer in range(step_plan(P_LAYERS)):
         fan_in, fan_out, inner = shape(layer, 0), shape(layer, 1), memory[INNER] + 4 * layer
@@ -308,7 +313,7 @@ def add_gradient() -> None:
         add_chosen(inner, a, b, c, d)
         c, d = ext_power(mu_0, mu_1, (fan_in + 1) * fan_out)
         a, b = ext_mul(a, b, c, d)
-    add_constant(fmul(a, memory[CHOSEN_COUNT]), fmul(b, memory[CHOSEN_COUNT]))
+    return a, b
 
 
 def add_chosen(inner: int, a: int, b: int, c: int, d: int) -> None:
@@ -339,14 +344,11 @@ def pair_value(first: int, second: int, row: int) -> tuple[int, int]:
 def choose_rows(words: int) -> None:
     """Say which rows the beacon chose: those of the least words of a stream, as many as a batch has."""
     rows, wanted = memory[ROWS], step_plan(P_BATCH_ROWS)
-    memory[CHOSEN] = allocate(rows)
-    if wanted == 0 or wanted > rows:
-        wanted = rows
-    memory[CHOSEN_COUNT] = wanted
-    if wanted == rows:
-        for row in range(rows):
-            memory[memory[CHOSEN] + row] = 1
+    if wanted == 0 or wanted >= rows:
+        choose_all()
         return
+    memory[CHOSEN] = allocate(rows)
+    memory[CHOSEN_COUNT] = wanted
     bound, found = row_bound(words, rows, wanted), 0
     for row in range(rows):
         if memory[words + row] < bound:
@@ -356,6 +358,14 @@ def choose_rows(words: int) -> None:
         if memory[words + row] == bound and found < wanted:
             memory[memory[CHOSEN] + row] = 1
             found += 1
+
+
+def choose_all() -> None:
+    """Say that every row is chosen."""
+    memory[CHOSEN] = allocate(memory[ROWS])
+    memory[CHOSEN_COUNT] = memory[ROWS]
+    for row in range(memory[ROWS]):
+        memory[memory[CHOSEN] + row] = 1
 
 
 def row_bound(words: int, count: int, wanted: int) -> int:

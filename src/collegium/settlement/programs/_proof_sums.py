@@ -205,6 +205,56 @@ def selected(one: int, selector: int) -> int:
     return made
 
 
+def squared(one: int) -> int:
+    """Return the square of an expression without products."""
+    count, constant = memory[one], memory[one + 1]
+    made = expression(count * (count + 1), fmul(constant, constant))
+    for index in range(count):
+        at = one + 2 + 3 * index
+        add_summand(made, fmul(fadd(constant, constant), memory[at]), memory[at + 1], 0)
+        for other in range(one + 2, one + 2 + 3 * count, 3):
+            add_summand(made, fmul(memory[at], memory[other]), memory[at + 1], memory[other + 1])
+    return made
+
+
+def genuine_weights(samples: int) -> int:
+    """Return the address of the sum of L_h(zeta) over the genuine samples of each row of matrices of width 1."""
+    slots = memory[SLOTS]
+    count = (samples + slots - 1) // slots
+    made = allocate(2 * count)
+    for row in range(count):
+        rest, a, b = samples - row * slots, 0, 0
+        for slot in range(rest if rest < slots else slots):
+            a = fadd(a, memory[memory[WEIGHTS] + 2 * slot])
+            b = fadd(b, memory[memory[WEIGHTS] + 2 * slot + 1])
+        memory[made + 2 * row] = a
+        memory[made + 2 * row + 1] = b
+    return made
+
+
+def add_total(weights: int, tensor: int, factor: int, a: int, b: int) -> None:
+    """Add a + b x times the sum of a matrix of width 1, entry by entry times a factor unless that is 0, over samples.
+
+    `weights`: `genuine_weights` of its samples.
+    """
+    piece = tensor + 3
+    for row in range(memory[piece + 4]):
+        c, d = ext_mul(a, b, memory[weights + 2 * row], memory[weights + 2 * row + 1])
+        e, f = value_of(memory[piece + 3] + row)
+        c, d = ext_mul(c, d, e, f)
+        if factor != 0:
+            e, f = value_of(memory[factor + 6] + row)
+            c, d = ext_mul(c, d, e, f)
+        add_left(c, d)
+
+
+def add_limbs_total(weights: int, list_of_limbs: int, a: int, b: int) -> None:
+    """Add a + b x times the sum over samples of what limbs of width 1 spell."""
+    for at in range(list_of_limbs + 1, list_of_limbs + 1 + 3 * memory[list_of_limbs], 3):
+        factor = 1 << memory[at + 1]
+        add_total(weights, memory[at], 0, fmul(a, factor), fmul(b, factor))
+
+
 def add_samples(one: int, vector: int, samples: int) -> None:
     """Add the sum over samples i and columns j of rho^i vector_j entry_ij, the constant for genuine samples only."""
     shape, slots, count = memory[one + 3], memory[SLOTS], memory[one]

@@ -15,7 +15,18 @@ from collegium.settlement.programs._hashing import (
     put_tag,
     start_hash,
 )
-from collegium.settlement.programs._plan import P_LAYERS, P_LIMIT, P_PACK_ROUNDS, P_ROUNDS, P_ROWS_MAX, shape, step_plan
+from collegium.settlement.programs._plan import (
+    P_LAYERS,
+    P_LIMIT,
+    P_PACK_ROUNDS,
+    P_ROUNDS,
+    P_ROWS_MAX,
+    P_RULE_AT,
+    P_RULE_BYTES,
+    P_STATISTICS,
+    shape,
+    step_plan,
+)
 from collegium.settlement.programs._proof import begin_checks, begin_proof, end_checks
 from collegium.settlement.programs._proof_cells import (
     CHI,
@@ -23,6 +34,8 @@ from collegium.settlement.programs._proof_cells import (
     FEATURES,
     KEY_ROWS,
     LABELS,
+    MODEL_BYTES,
+    PLAN,
     RECORD,
     RECORD_BYTES,
     RELATIONS,
@@ -42,7 +55,7 @@ from collegium.settlement.programs._proof_layout import (
     look_up_grid,
 )
 from collegium.settlement.programs._proof_loss import MINUS_ONE, alike, boolean
-from collegium.settlement.programs._proof_step import declare_data, set_data_code
+from collegium.settlement.programs._proof_step import declare_data, parameter_count, set_data_code
 from collegium.settlement.programs._proof_sums import add_constant, add_samples, of_grid
 from collegium.settlement.programs._proof_transcript import put_label, start_transcript
 from collegium.settlement.programs._reading import digest_at, is_no_digest, little_at, same_digest, short_at, word_at
@@ -87,25 +100,35 @@ def has_previous() -> int:
 
 
 def check_registration(trainer: int, trainer_bytes: int) -> None:
-    """Reject unless the registration's proof verifies, for the account at `trainer`."""
-    message, count = memory[RECORD], short_at(memory[RECORD], 12)
-    read_roots(message, count)
+    """Reject unless the proof behind the registration verifies, for the account at `trainer`."""
+    start = ROOTS_AT + 32 * short_at(memory[RECORD], 12)
+    length = memory[RECORD_BYTES] - start
+    check_rows(trainer, trainer_bytes, copy_bytes(memory[RECORD], start, length), length)
+
+
+def copy_bytes(message: int, start: int, length: int) -> int:
+    """Return the address of the whole words among so many bytes of a message."""
+    made = allocate(length // 8 + 1)
+    for index in range(length // 8):
+        memory[made + index] = word_at(message, start + 8 * index)
+    return made
+
+
+def check_rows(account: int, account_bytes: int, proof: int, length: int) -> None:
+    """Reject unless a proof shows that the registration's roots commit to the same rows, in range, of an account."""
+    count = short_at(memory[RECORD], 12)
+    read_roots(memory[RECORD], count)
     set_data_code()
     declare_rows(count)
     memory[RELATIONS] = 1
     memory[KEY_ROWS] = 0
-    start = ROOTS_AT + 32 * count
-    length = memory[RECORD_BYTES] - start
-    proof = allocate(length // 8 + 1)
-    for index in range(length // 8):
-        memory[proof + index] = word_at(message, start + 8 * index)
     begin_proof(proof, length)
     context = registration_context()
     hashing = start_transcript()
     put_label(hashing, PROOF_TEXT, 0)
     put_label(hashing, REGISTRATION_TEXT, REGISTRATION_MORE)
     put_data_shape(hashing)
-    put_account(hashing, trainer, trainer_bytes)
+    put_account(hashing, account, account_bytes)
     put_digest_field(hashing, context)
     for tree in range(count):
         put_digest_field(hashing, memory[ROOTS] + 4 * tree)
@@ -167,6 +190,15 @@ def registration_context() -> int:
     put_integer_field(hashing, little_at(memory[RECORD], 0))
     put_digest_field(hashing, previous)
     return finish_hash(hashing)
+
+
+def put_rule(hashing: int) -> None:
+    """Add the rule's text, the parameters and the shape of the registered rows."""
+    put_little(hashing, step_plan(P_RULE_BYTES))
+    put_message(hashing, memory[PLAN] + step_plan(P_RULE_AT), 0, step_plan(P_RULE_BYTES))
+    put_little(hashing, 4 * parameter_count())
+    put_message(hashing, memory[MODEL_BYTES], step_plan(P_STATISTICS), 4 * parameter_count())
+    put_data_shape(hashing)
 
 
 def put_data_shape(hashing: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collegium.settlement.programs._words import signed_less
+from collegium.settlement.programs._words import fadd, fsub, signed_less
 
 LEAST = 0x8000000000000000  # the word of the least signed number
 
@@ -15,6 +15,11 @@ def is_positive(number: int) -> int:
 def size_of(number: int) -> int:
     """Return the absolute value."""
     return 0 - number if signed_less(number, 0) else number
+
+
+def of_signed(number: int) -> int:
+    """Return a signed word as an element of F."""
+    return fsub(0, 0 - number) if signed_less(number, 0) else fadd(number, 0)
 
 
 def larger(left: int, right: int) -> int:

@@ -82,7 +82,7 @@ def check_record(digest: int, number: int, entries: int, entry: int, began: int)
 def _check_registered(record: int, entry: int) -> None:
     """Reject unless a record names rows and evidence or neither, and no other rows than those of its entry.
 
-    That the evidence proves what the record says this program does not judge.
+    That the evidence proves what the record says `_evidence` judges.
     """
     assert is_no_digest(record + SAID_REGISTERED) == is_no_digest(record + SAID_EVIDENCE)
     if is_no_digest(entry + REGISTERED) == 0:
@@ -92,17 +92,22 @@ def _check_registered(record: int, entry: int) -> None:
 
 def _check_opened(message: int, record: int, entry: int, began: int) -> None:
     """Reject unless the score and the salt are what the steward committed to."""
+    digest = score_commitment(message + SAID_ACCOUNT, began, memory[record + SAID_SCORE], message + SAID_SALT)
+    for index in range(4):
+        assert memory[digest + index] == byte_swap(memory[entry + COMMITMENT + index])
+
+
+def score_commitment(account: int, number: int, score: int, salt: int) -> int:
+    """Return the address of the commitment of an account to a score of the model that a round starts from."""
     hashing = start_hash()
     put_tag(hashing, 26, RECORD_1, SCORE_2, SCORE_3)
     put_digest_field(hashing, task_digest())
     put_little(hashing, ACCOUNT_BYTES)
-    put_message(hashing, message, 8 * SAID_ACCOUNT, ACCOUNT_BYTES)
-    put_integer_field(hashing, began)
-    put_integer_field(hashing, memory[record + SAID_SCORE])
-    put_digest_field(hashing, message + SAID_SALT)
-    digest = finish_hash(hashing)
-    for index in range(4):
-        assert memory[digest + index] == byte_swap(memory[entry + COMMITMENT + index])
+    put_message(hashing, account, 0, ACCOUNT_BYTES)
+    put_integer_field(hashing, number)
+    put_integer_field(hashing, score)
+    put_digest_field(hashing, salt)
+    return finish_hash(hashing)
 
 
 def read_prefix(digest: int) -> tuple[int, int]:

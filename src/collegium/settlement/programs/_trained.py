@@ -18,10 +18,6 @@ from collegium.settlement.programs._plan import (
     P_NAMES,
     P_NAMES_AT,
     P_QUALITY_AT,
-    P_RULE_AT,
-    P_RULE_BYTES,
-    P_STATE_BYTES,
-    P_STATISTICS,
     step_plan,
 )
 from collegium.settlement.programs._proof import begin_checks, end_checks
@@ -53,7 +49,7 @@ from collegium.settlement.programs._proof_cells import (
 )
 from collegium.settlement.programs._proof_labels import TRAINING_TEXT
 from collegium.settlement.programs._proof_layout import begin_layout, end_layout
-from collegium.settlement.programs._proof_masked import add_mask, declare_mask
+from collegium.settlement.programs._proof_masked import MASK_RELATIONS, add_mask, declare_mask, update_scale
 from collegium.settlement.programs._proof_score import (
     SCORE_RELATIONS,
     SEEDS,
@@ -63,15 +59,17 @@ from collegium.settlement.programs._proof_score import (
     put_score,
 )
 from collegium.settlement.programs._proof_step import (
+    add_gradient,
     add_step,
     choose_rows,
     declare_data,
     declare_step,
     parameter_count,
-    read_parameters,
+    read_model,
     set_data_code,
     step_relations,
 )
+from collegium.settlement.programs._proof_sums import add_constant
 from collegium.settlement.programs._quality_state import NO_SCORE, Q_NORM, quality_word
 from collegium.settlement.programs._reading import (
     TAG_0,
@@ -82,13 +80,13 @@ from collegium.settlement.programs._reading import (
     read_message,
     short_at,
 )
-from collegium.settlement.programs._registered import put_data_shape
+from collegium.settlement.programs._registered import put_rule
 from collegium.settlement.programs._report import read_proof, start_statement
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import R_PROOF, T_MODEL
 from collegium.settlement.programs._signed import size_of
 from collegium.settlement.programs._task import task_digest
-from collegium.settlement.programs._words import byte_swap, keccak, memory
+from collegium.settlement.programs._words import byte_swap, fmul, keccak, memory
 
 LOOKUPS_OF_TRAINING = 1 << 15
 MONOMIALS_OF_TRAINING = 1 << 15
@@ -110,8 +108,8 @@ def check_training() -> None:
     memory[LABELS] = labels
     declare_mask()
     declare_step()
-    memory[RELATIONS] = step_relations()
-    read_model()
+    memory[RELATIONS] = MASK_RELATIONS + step_relations()
+    read_model(digest_field(memory[TERMS_RECORD], T_MODEL))
     choose_rows(stream_of_rows(batch_seed()))
     read_demand()
     if memory[DIRECTION] > 0:
@@ -123,7 +121,10 @@ def check_training() -> None:
     put_statement()
     begin_checks(memory[HASH])
     add_mask(memory[MATRIX_SEED])
-    add_step()
+    add_step(MASK_RELATIONS)
+    a, b = update_scale(0)
+    a, b = add_gradient(a, b)
+    add_constant(fmul(a, memory[CHOSEN_COUNT]), fmul(b, memory[CHOSEN_COUNT]))
     if memory[DIRECTION] > 0:
         add_score()
     end_checks()
@@ -133,24 +134,13 @@ def put_statement() -> None:
     """Begin the transcript with the statement's fields."""
     packed = packed_rows()
     hashing = start_statement(TRAINING_TEXT)
-    put_little(hashing, step_plan(P_RULE_BYTES))
-    put_message(hashing, memory[PLAN] + step_plan(P_RULE_AT), 0, step_plan(P_RULE_BYTES))
-    put_little(hashing, 4 * parameter_count())
-    put_message(hashing, memory[MODEL_BYTES], step_plan(P_STATISTICS), 4 * parameter_count())
-    put_data_shape(hashing)
+    put_rule(hashing)
     put_little(hashing, (memory[ROWS] + 7) // 8)
     put_message(hashing, packed, 0, (memory[ROWS] + 7) // 8)
     if memory[DIRECTION] > 0:
         check_reach()
         put_score(hashing)
     put_digest_field(hashing, memory[DATA_ROOT])
-
-
-def read_model() -> None:
-    """Read the model state that the terms name."""
-    memory[MODEL_BYTES], length = read_message(digest_field(memory[TERMS_RECORD], T_MODEL))
-    assert length == step_plan(P_STATE_BYTES)
-    read_parameters()
 
 
 def read_demand() -> None:
