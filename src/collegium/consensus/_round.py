@@ -57,6 +57,7 @@ from ._round_rules import (
     add_close,
     add_early,
     check_certified,
+    check_counted,
     check_early,
     check_length,
     check_proposal,
@@ -928,13 +929,15 @@ def _opened(
 ) -> HeaderProposal | None:
     """Return the header that the final close gives with these key sums, or None while the next beacon is unknown.
 
-    None, too, where the header before does not say what trainers had earned by then.
+    None, too, where the header before does not say what trainers had earned by then, or a record counts that is none.
     """
     shares = {r.validator: r.beacon_share for r in state.releases.values() if r.close == close.digest}
     beacon = combine_beacon(context, close.round + 1, shares) if len(shares) >= context.epoch_set.quorum else None
     if beacon is None or state.paid is None:
         return None
     outcome, opened, model = open_close(context, state, close, key_sums)
+    if outcome == "opened" and not _stands_by_records(context, state):
+        return None
     paid = paid_in(context, state, close, outcome, model)
     header = Header(
         task=state.terms.task,
@@ -956,6 +959,15 @@ def _opened(
         paid=paid,
     )
     return HeaderProposal(header, tuple(key_sums[seat] for seat in sorted(key_sums)), context.index)
+
+
+def _stands_by_records(context: RoundContext, state: RoundState) -> bool:
+    """Tell whether every record that counts is what this validator would have voted for."""
+    try:
+        check_counted(context, state)
+    except CollegiumError:
+        return False
+    return True
 
 
 def _vote_early(context: RoundContext, state: RoundState, close: Close) -> Outcomes:

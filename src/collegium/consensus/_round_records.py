@@ -15,7 +15,7 @@ from collegium.errors import CollegiumError
 
 from ._quality import Quality
 from ._records import CERTIFIED_KIND, CLOSE_KIND
-from ._round_rules import WrongRoundError
+from ._round_rules import WrongRoundError, check_record
 from ._round_types import RoundContext, RoundState
 
 __all__ = [
@@ -160,14 +160,12 @@ def _check(context: RoundContext, state: RoundState, before: tuple[bytes, ...], 
         WrongRoundError: the round is closed.
         CollegiumError: as `Quality.check_record`.
     """
-    quality, terms = context.quality, state.terms
-    if quality is None:
+    if context.quality is None:
         raise RefusedRecordError("a record of a round in a task whose reports do not weigh by quality")
     if state.close is not None or state.over:
-        raise WrongRoundError(f"a record of round {terms.round}, whose close is final")
+        raise WrongRoundError(f"a record of round {state.terms.round}, whose close is final")
     check_form(record, before)
-    key = ("round record", terms.digest, before, record)
-    context.work.once(key, lambda: quality.check_record(terms.round, state.model, before, record))
+    check_record(context, state, before, record)
 
 
 def _may_follow(context: RoundContext, state: RoundState, before: tuple[bytes, ...], record: bytes) -> bool:
