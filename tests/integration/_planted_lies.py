@@ -35,6 +35,7 @@ from collegium.node import _pay as pay_module
 from collegium.node import _quality as quality_module
 from collegium.node import _task as task_module
 from collegium.node._network import Network, Outgoing
+from collegium.node._steward_proofs import StewardEvidence, StewardProving
 from collegium.node._watch import model_trace_of
 from collegium.settlement import (
     PARTS,
@@ -65,7 +66,7 @@ class Lie:
     Attributes:
         committee: replaces what all validators compute; a context.
         member: lets one member say two things.
-        weighed: told where stewards weigh the trainers.
+        weighed: told where stewards weigh the trainers; proved: and prove their records.
         pays: told where rounds are paid.
     """
 
@@ -73,6 +74,7 @@ class Lie:
     committee: Callable[[], Any] | None = None
     member: Callable[[Federation], None] | None = None
     weighed: bool = False
+    proved: bool = False
     pays: bool = False
 
 
@@ -164,6 +166,27 @@ def wrong_quality() -> Iterator[None]:
 
 
 @contextmanager
+def false_record() -> Iterator[None]:
+    """Count the record of a steward that has changed a bit of its proof in the lied round: nobody verifies it."""
+    honest, liars = StewardProving.prove, list[bytes]()
+
+    def prove(proving: StewardProving, account: bytes, number: int, *rest: Any) -> StewardEvidence:
+        evidence = honest(proving, account, number, *rest)
+        if number != LIED_ROUND:
+            return evidence
+        liars.append(account)
+        if account != liars[0]:
+            return evidence
+        return replace(evidence, proof=evidence.proof[:-1] + bytes([evidence.proof[-1] ^ 1]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StewardProving, "prove", prove)
+        patch.setattr(quality_module, "_fault", lambda *_: None)
+        yield
+    assert liars
+
+
+@contextmanager
 def wrong_reward() -> Iterator[None]:
     """Let the first trainer have earned a wei more than the round gives it, and the last one a wei less."""
     honest = pay_module.earned_after
@@ -223,9 +246,11 @@ LIES = (
     Lie("double vote", member=double_vote),
     Lie("double report", member=double_report),
     Lie("quality", committee=wrong_quality, weighed=True),
+    Lie("records", committee=false_record, weighed=True, proved=True),
     Lie("rewards", committee=wrong_reward, pays=True),
 )
 PAYS = ("[schema]", "[rewards]\nbudget = 101\n[schema]")
+RECORDS_PROVED = ("share = 0.2", "share = 0.2\nproved = true")
 WEIGHED = ("[committee]", "[trainers]\nminimum = 3\n[stewards]\ncount = 3\nshare = 0.2\n[committee]")
 
 
@@ -237,6 +262,7 @@ def lied_run(node: str, folder: Path, *lies: Lie) -> PlayedRun:
     settings = f'checkpoint_every = 2\nurl = "{node}"\ntrainers_stake = true'
     stale = ("[committee]", "[trainers]\nstaleness = 1\n[committee]")  # so that there is more than one weight
     weighed = (PROVED, WEIGHED) if any(lie.weighed for lie in lies) else (stale,)
+    weighed += (RECORDS_PROVED,) if any(lie.proved for lie in lies) else ()
     pays = (PAYS,) if any(lie.pays for lie in lies) else ()
     experiment = write_experiment(folder, ("checkpoint_every = 2", settings), *weighed, *pays)
 

@@ -118,7 +118,7 @@ def test_the_stewards_rows_and_the_court_are_in_the_terms(run: PlayedRun) -> Non
     assert read_shard_roots(chain, site, record.deployment) == tuple(seat.rows for seat in seats)
     (court,) = read_courts(chain, record.stakes_site.disputes)
     assert read_task(chain, site, record.deployment).terms.court == court
-    assert len(attach_dissections(chain, court, record.deployment.block).kinds) == 6
+    assert len(attach_dissections(chain, court, record.deployment.block).kinds) == 7
 
 
 def test_weights_are_those_of_the_fold_of_the_scores_that_the_proofs_show(run: PlayedRun) -> None:
@@ -186,8 +186,8 @@ def test_the_run_verifies_and_changed_rows_of_a_steward_do_not(run: PlayedRun, t
 def test_the_programs_of_disputes_accept_every_header(run: PlayedRun) -> None:
     record = read_public_record(run.path)
     works = {work.name: work for work in public_works(record.terms)}
-    assert set(works) == {"weights", "opening", "model", "next round", "quality", "rewards", "proofs"}
-    for name in ("weights", "model", "quality", "rewards", "proofs"):
+    assert set(works) == {"weights", "opening", "model", "next round", "quality", "records", "rewards", "proofs"}
+    for name in ("weights", "model", "quality", "records", "rewards", "proofs"):
         program = compile_program(works[name].module, works[name].parameters)
         for number in (3,) if name == "proofs" else range(4):
             header, known = record.rounds[number].certified.header, KnownStretches(record.messages(number))

@@ -100,6 +100,7 @@ Work: TypeAlias = Literal[
     "model step",
     "first model",
     "quality",
+    "records",
     "rewards",
     "previous",
     "withheld",
@@ -329,10 +330,22 @@ def recompute(run: WatchedRun, number: int) -> Finding | None:
         return Finding(number, *wrong)
     if public.opened is not None:
         found = _recompute_step(run, number, public, public.opened.total)
-        return found or _wrong_rewards(run, number, public)
+        return found or _false_record(run, number, public.before) or _wrong_rewards(run, number, public)
     if number and header.model != run.headers[number - 1].model:
         return Finding(number, "kept model", f"a round that is {header.outcome} changes the model")
     return _wrong_rewards(run, number, public)
+
+
+def _false_record(run: WatchedRun, number: int, before: bytes) -> Finding | None:
+    """Return which record a header counts that does not prove what it says, in a task whose records are proved."""
+    quality = run.task.quality
+    if number == 0 or quality is None or quality.proving is None:
+        return None
+    try:
+        check_round_records(quality, number, before, run.rounds[number].records)
+    except CollegiumError as error:
+        return Finding(number, "records", f"a record counts that does not hold: {error}")
+    return None
 
 
 def _wrong_rewards(run: WatchedRun, number: int, public: _Public) -> Finding | None:
