@@ -309,10 +309,12 @@ class Hall:
         assert close is not None, "not worth closing yet"
         return close
 
-    def finalise(self, close: Close, proposer: int = 0) -> None:
-        """The close is final: everybody releases."""
+    def finalise(self, close: Close, proposer: int = 0, records: tuple[bytes, ...] = ()) -> None:
+        """The close is final, after these records of the round: everybody releases."""
         for i in self.states:
-            self.states[i], effects = release(self.contexts[i], self.states[i], close, proposer, self.now)
+            self.states[i], effects = release(
+                self.contexts[i], self.states[i], close, proposer, self.now, records=records
+            )
             self._note(i, effects)
 
     def finish(self, certified: Certified) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,7 +65,7 @@ from collegium.consensus._round_records import (
     record_may_follow,
     take_record,
 )
-from collegium.consensus._round_types import RoundState
+from collegium.consensus._round_types import RoundState, RoundSubmit
 from collegium.errors import CollegiumError
 from collegium.node import SharedWork
 
@@ -602,6 +602,31 @@ def test_a_record_that_gives_no_model_makes_the_round_invalid_and_the_next_one_w
     }
     stage.send_reports(range(3))
     assert {entry.header.outcome for entry in stage.run_round(20_000)} == {"opened"}
+
+
+class Trusting(Marks):
+    """What a validator that lies looks at: nothing."""
+
+    def check_record(self, round_number: int, model: bytes, before: Sequence[bytes], record: bytes) -> None:
+        """Take anything."""
+
+
+@pytest.mark.slow
+def test_nobody_signs_for_a_record_that_a_quorum_has_ordered_and_that_does_not_hold() -> None:
+    """Whoever was away when records were ordered would else stand by what it has never looked at."""
+    for ordered_record, holds in ((record("A"), True), (record("X"), False)):
+        hall = weighed(3, (1, 1, 1))
+        liar = hall.contexts[0]
+        hall.contexts[0] = replace(liar, quality=Trusting({0: {trainer(i): 1 for i in range(3)}}), work=SharedWork())
+        hall.finalise(hall.close(), records=(ordered_record,))
+        hall.spread()
+        refused = set(hall.refusals(ForgedError))
+        if holds:
+            assert hall.certified().header.outcome == "opened"
+            assert not refused
+        else:
+            assert not hall.seen(RoundSubmit)
+            assert refused == set(hall.states) - {0}
 
 
 @pytest.mark.slow
