@@ -71,7 +71,7 @@ class EvaluationPlan:
         spec, rule = step.spec, step.rule
         gradient = max(layer.gradient_per_row for layer in learning.layer_bounds(spec, rule))
         doublings = learning.doubling_table()[: spec.outputs.bit_length()].tolist() if rule.loss == "softmax" else []
-        table = [int(value) for value in _value_table(rule)]
+        table = _value_table(rule)
         first, last = (table[0], table[-1]) if rule.loss == "sigmoid" else (0, 0)
         table_at = start + _EVALUATION_HEAD
         return [
@@ -354,7 +354,8 @@ def _value_table(rule: Rule) -> Sequence[int]:
     """Return the table that a loss's value looks up: the loss, or the logarithm of a mantissa."""
     if rule.loss == "squared":
         return []
-    return (learning.softplus_table() if rule.loss == "sigmoid" else learning.logarithm_table()).tolist()
+    table = learning.softplus_table() if rule.loss == "sigmoid" else learning.logarithm_table()
+    return [int(value) for value in table]
 
 
 def _loss_table(rule: Rule) -> tuple[int, Sequence[int]]:
