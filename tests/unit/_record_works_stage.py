@@ -92,7 +92,8 @@ def program(name: str) -> Program:
     level = int.from_bytes(b"proved\0\0", "big")
     sizes = {"LEVEL": level, "LEVEL_BYTES": 6, "SEATS": 16, "TRAINERS": 1, "STEWARDS": STEWARDS, "TRAINERS_MAX": 2}
     sizes |= {"FIRST_ENTRIES": STATISTICS, "ENTRIES": step.spec.parameter_count + 1, "PLACES": 0, "WEIGHT_MAX": 15}
-    unused = dict.fromkeys(("STALENESS_MAX", "FIRST_BOUND", "ENTRY_BOUND", "NOISE_NUMERATOR", "NOISE_DENOMINATOR"), 1)
+    others = ("STALENESS_MAX", "FIRST_BOUND", "ENTRY_BOUND", "NOISE_NUMERATOR", "NOISE_DENOMINATOR")
+    unused = dict.fromkeys((*others, "DIRECTION_NORM_MAX"), 1)
     return compile_program("_records", {**words, **sizes, **unused, **plan(name).parameters})
 
 
