@@ -26,7 +26,12 @@ environment() {
   fi
 }
 
-# compile_kernels: compiles what numba keeps beside the sources, for processes to find.
+# compile_kernels: compiles what numba keeps beside the sources, for processes to find: what rounds compute with, then what
+# disputes do.
 compile_kernels() {
   python -c 'from collegium.node import preload_roles; preload_roles("proved")'
+  python -c 'from collegium.settlement import KnownStretches, MachineRun, compile_program
+source = "from collegium.settlement.programs._words import accept\ndef main() -> None:\n    accept()\n"
+program = compile_program("main", {}, {"main": source}.__getitem__)
+assert MachineRun(program, bytes(32), KnownStretches([bytes(64)])).accepted'
 }

@@ -20,7 +20,7 @@ from collegium.node._world_plan import SIZES, plan_world
 from collegium.node._world_run import _play_batch, plan_of, play_plan, play_schedules, play_seed
 
 FULL = os.environ.get("COLLEGIUM_FULL") == "1"
-WORLDS = 2_000 if FULL else 30
+WORLDS = 2_000 if FULL else 20
 
 
 @pytest.mark.slow
