@@ -194,6 +194,14 @@ def test_the_programs_of_disputes_accept_every_header(run: PlayedRun) -> None:
             assert MachineRun(program, header.digest, known).accepted, (name, number)
 
 
+def test_what_is_no_record_in_the_order_keeps_nobody_from_playing_the_rounds_headers(run: PlayedRun) -> None:
+    record, number = read_public_record(run.path), 2
+    ordered = record.rounds[number]
+    spoilt = replace(ordered, records=(*ordered.records, b"Q"))
+    found = replace(record, rounds=(*record.rounds[:number], spoilt, *record.rounds[number + 1 :]))
+    assert found.messages(number) == record.messages(number)
+
+
 def test_a_wrong_number_that_all_validators_signed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lying(*arguments: Any) -> QualityState:
         state = fold_round(*arguments)

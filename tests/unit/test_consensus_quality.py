@@ -630,6 +630,32 @@ def test_nobody_signs_for_a_record_that_a_quorum_has_ordered_and_that_does_not_h
 
 
 @pytest.mark.slow
+def test_nobody_signs_that_a_sum_is_invalid_because_a_quorum_has_ordered_a_record_that_gives_no_model() -> None:
+    """Programs read the sum alone, which opens: whoever signed `invalid` would lose its stake."""
+    hall = weighed(3, (1, 1, 1))
+    hall.finalise(hall.close(), records=(record("X", 0, "spoil"),))
+    hall.spread()
+    assert not hall.seen(RoundSubmit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["weights", "sealing keys", "terms"])
+def test_nobody_signs_for_a_close_that_a_quorum_has_ordered_and_that_it_would_not_have_voted_for(change: str) -> None:
+    hall = weighed(3, (1, 1, 1))
+    close = hall.close()
+    wrong = {
+        "weights": replace(close, weights=(3, 1, 1)),
+        "sealing keys": replace(close, announcements=close.announcements[:1]),
+        "terms": replace(close, terms=bytes(32)),
+    }[change]
+    assert close_accepted(hall, close)
+    assert not close_accepted(hall, wrong)
+    hall.finalise(wrong)
+    hall.spread()
+    assert not hall.seen(RoundSubmit)
+
+
+@pytest.mark.slow
 def test_what_was_ordered_before_a_crash_counts_after_it() -> None:
     stage = town()
     bring(stage, RoundRecord(0, record("A")))

@@ -19,6 +19,7 @@ from collegium.incentives import (
     NO_SCORE,
     RECORD_BYTES_MAX,
     DirectionError,
+    IncentiveError,
     ModelScore,
     Policy,
     StewardRecordError,
@@ -188,6 +189,13 @@ def test_a_state_of_another_task_is_refused() -> None:
         other.decode_state(first())
     with pytest.raises(OtherTaskStateError):
         replace(RULE, stewards=RULE.stewards[::-1]).state_of(first())
+    with pytest.raises(OtherTaskStateError, match="weighs 15, expected 5 at most"):
+        replace(RULE, policy=replace(Policy(), weight_max=5)).state_of(first())
+    odd = replace(RULE, parameters=3)
+    with pytest.raises(OtherTaskStateError, match="between parameters"):
+        odd.state_of(b"\1" + bytes(3) + first()[-odd.state_bytes :])
+    with pytest.raises(IncentiveError):
+        odd.state_of(bytes(4) + first()[-odd.state_bytes :])
     with pytest.raises(ModelStateError, match="bytes with quality"):
         TASK.decode_state(first()[:-8])
     with pytest.raises(ModelStateError):

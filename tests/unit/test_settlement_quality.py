@@ -96,6 +96,14 @@ def test_a_round_with_a_direction_scores_weighs_and_opens() -> None:
     assert not replace(second(shift=1), stepped=made.stepped).accepted("quality")  # of another score
 
 
+def test_there_is_no_direction_along_which_no_score_could_be_proved() -> None:
+    """A C that no proved update has, as a sum of reports that nobody verified may leave it."""
+    for norm_bound, has_direction in ((1 << 46, True), (1 << 49, False)):
+        made = second(replace(begun(), norm_bound=norm_bound))
+        assert made.after.has_direction is has_direction
+        assert made.accepted("quality")
+
+
 def test_round_zero_leaves_the_first_state() -> None:
     assert round_zero(first()).accepted("quality")
     entries = (replace(first().stewards[0], account=bytes(20)), *first().stewards[1:])

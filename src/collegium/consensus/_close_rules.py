@@ -17,8 +17,8 @@ from collegium.errors import CollegiumError
 
 from ._proving import is_proved, new_registrations
 from ._quality import RoundEntry
-from ._records import Close, Registered, list_receipts
-from ._round_rules import entry_of, verify_announcement, verify_receipt
+from ._records import Close, Outcome, Registered, list_receipts
+from ._round_rules import check_record, entry_of, verify_announcement, verify_receipt
 from ._round_types import Agreed, RoundContext, RoundState, Work
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "awaited_trainers",
     "carrying",
     "check_close",
+    "check_final",
     "check_keys",
     "close_for",
     "enough_since",
@@ -319,6 +320,32 @@ def check_keys(context: RoundContext, state: RoundState, close: Close, now: int)
     old = sum(at_ms + context.timing.keys_ms <= now for at_ms in state.announced_ms)
     due = 0 if is_overdue(context, state, now) else old
     least = max(context.epoch_set.quorum, due)
+    _check_announcements(context, close, least)
+
+
+def check_final(context: RoundContext, state: RoundState, close: Close, outcome: Outcome) -> None:
+    """Check what is final in the round, but for what depends on time: who signs a header stands by all of it.
+
+    Whoever voted for the blocks has checked it. Who was away has not, and a quorum that lies can order anything.
+
+    Raises:
+        CollegiumError: as `check_close`, `check_keys` and `Quality.check_record`, of the first that does not hold.
+    """
+
+    def stands() -> bool:
+        reports = {report: held.report for report, held in state.held().items()}
+        may_skip, entry = context.agreed.may_skip(close.round), entry_of(context, state)
+        check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip, entry)
+        _check_announcements(context, close, context.epoch_set.quorum)
+        return True
+
+    context.work.once(("stands", state.terms.digest, close.digest), stands)
+    if outcome in ("opened", "invalid"):  # in the others no record counts
+        for place, record in enumerate(state.records):
+            check_record(context, state, state.records[:place], record)
+
+
+def _check_announcements(context: RoundContext, close: Close, least: int) -> None:
     validators = [announcement.validator for announcement in close.announcements]
     if validators != sorted(set(validators)) or len(validators) < least:
         raise CloseRefusedError(

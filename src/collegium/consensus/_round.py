@@ -22,6 +22,7 @@ from ._close_rules import (
     CloseRefusedError,
     awaited_trainers,
     check_close,
+    check_final,
     check_keys,
     close_for,
     enough_since,
@@ -46,7 +47,7 @@ from ._proving import (
     must_verify,
     overdue_proofs,
 )
-from ._records import Announcement, Certified, Close, Header, Registered, decode_payload, encode_payload
+from ._records import Announcement, Certified, Close, Header, Outcome, Registered, decode_payload, encode_payload
 from ._replace import replace
 from ._round_rules import (
     NotInCohortError,
@@ -57,7 +58,6 @@ from ._round_rules import (
     add_close,
     add_early,
     check_certified,
-    check_counted,
     check_early,
     check_length,
     check_proposal,
@@ -929,14 +929,14 @@ def _opened(
 ) -> HeaderProposal | None:
     """Return the header that the final close gives with these key sums, or None while the next beacon is unknown.
 
-    None, too, where the header before does not say what trainers had earned by then, or a record counts that is none.
+    None, too, where the header before does not say what trainers had earned by then, or what is final may not be.
     """
     shares = {r.validator: r.beacon_share for r in state.releases.values() if r.close == close.digest}
     beacon = combine_beacon(context, close.round + 1, shares) if len(shares) >= context.epoch_set.quorum else None
     if beacon is None or state.paid is None:
         return None
     outcome, opened, model = open_close(context, state, close, key_sums)
-    if outcome == "opened" and not _stands_by_records(context, state):
+    if not _stands(context, state, close, outcome):
         return None
     paid = paid_in(context, state, close, outcome, model)
     header = Header(
@@ -961,10 +961,10 @@ def _opened(
     return HeaderProposal(header, tuple(key_sums[seat] for seat in sorted(key_sums)), context.index)
 
 
-def _stands_by_records(context: RoundContext, state: RoundState) -> bool:
-    """Tell whether every record that counts is what this validator would have voted for."""
+def _stands(context: RoundContext, state: RoundState, close: Close, outcome: Outcome) -> bool:
+    """Tell whether the final close, and every record that counts, is what this validator could have voted for."""
     try:
-        check_counted(context, state)
+        check_final(context, state, close, outcome)
     except CollegiumError:
         return False
     return True
@@ -1016,6 +1016,7 @@ def _take_proposal(
         return _wait(context, state, message, sender), timers
     try:
         check_proposal(context, state, state.close, message)
+        check_final(context, state, state.close, message.header.outcome)
     except CollegiumError as error:
         failed = {**state.failed, message.proposer: state.failed.get(message.proposer, 0) + 1}
         return replace(state, failed=failed), (Refused(state.terms.round, "HeaderProposal", error),)

@@ -59,7 +59,6 @@ __all__ = [
     "add_early",
     "check_announcement",
     "check_certified",
-    "check_counted",
     "check_early",
     "check_length",
     "check_not_opened",
@@ -423,18 +422,6 @@ def check_record(context: RoundContext, state: RoundState, before: tuple[bytes, 
         context.work.once(key, lambda: quality.check_record(terms.round, state.model, before, record))
 
 
-def check_counted(context: RoundContext, state: RoundState) -> None:
-    """Check every record that counts in the present round: who signs its header stands by them all.
-
-    Whoever voted for their blocks has checked them. Who was away has not, and a quorum that lies can order anything.
-
-    Raises:
-        CollegiumError: as `Quality.check_record`, of the first that does not hold.
-    """
-    for place, record in enumerate(state.records):
-        check_record(context, state, state.records[:place], record)
-
-
 def check_not_opened(
     context: RoundContext, state: RoundState, close: Close, outcome: Outcome, key_sums: Mapping[int, KeySum]
 ) -> None:
@@ -560,8 +547,6 @@ def check_proposal(context: RoundContext, state: RoundState, close: Close, messa
         return  # this validator has computed the same one
     outcome, opened, model = open_close(context, state, close, key_sums)
     check_not_opened(context, state, close, outcome, key_sums)
-    if outcome == "opened":
-        check_counted(context, state)
     paid = paid_in(context, state, close, outcome, model)
     expected: dict[str, object] = {
         "task": state.terms.task,

@@ -38,6 +38,7 @@ NORM_ANY: Final = 1 << 60  # no direction is as long
 ENTRIES_MAX: Final = 1 << 24
 UNIT_BITS: Final = 16
 SHIFT_MAX: Final = 48  # the most that a score's proof takes
+REACH_MAX: Final = 9 << 58  # 9/8 of what <v, x> may be where |v| is as long as it may: more was no proved update's C
 _COEFFICIENT_BITS: Final = 20
 _LEFT_BITS: Final = 40
 _LEFT_MIN: Final = 1 << 29  # of 2^39 or more, where rounding leaves less than 2^21

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from collegium.crypto import Digest
 
-from ._direction import NORM_ANY, ScoreScale, inner, median_direction, normalise_scores, score_scale, scoring_direction
+from ._direction import (
+    NORM_ANY,
+    REACH_MAX,
+    ScoreScale,
+    inner,
+    median_direction,
+    normalise_scores,
+    score_scale,
+    scoring_direction,
+)
 from ._errors import DirectionError
 from ._fixed import Int64Array, lower_median
 from ._policy import Policy
@@ -219,10 +228,10 @@ def _direction(rule: FoldRule, before: QualityState, norm_bound: int, records: S
     try:
         median = median_direction([entry.record.direction for entry in records], [1] * len(records))
         direction = scoring_direction(median, None, norm_max=rule.direction_norm)
-        score_scale(direction, _moved(norm_bound, rule.rows_max), rule.noise)  # no report is longer
+        scale = score_scale(direction, _moved(norm_bound, rule.rows_max), rule.noise)  # no report is longer
     except DirectionError:
         return none
-    return direction
+    return direction if scale.unit << scale.shift < REACH_MAX else none
 
 
 def _moved(norm_bound: int, rows: int) -> int:

@@ -194,11 +194,21 @@ class QualityRule:
             raise OtherTaskStateError(
                 "a state of quality is about other trainers, stewards or parameters than the task"
             )
+        if (most := int(state.weights.max())) > self.policy.weight_max:
+            raise OtherTaskStateError(f"a report weighs {most}, expected {self.policy.weight_max} at most")
         return state
 
     def state_of(self, model: bytes) -> QualityState:
-        """Return the state of quality in a model state."""
-        return self.decode(model[-self.state_bytes :])
+        """Return the state of quality in a model state.
+
+        Raises:
+            IncentiveError, OtherTaskStateError: as `decode`.
+            OtherTaskStateError: something stands between the parameters and it.
+        """
+        begin = len(model) - self.state_bytes
+        if self.parameters % 2 and any(model[max(begin - 4, 0) : begin]):
+            raise OtherTaskStateError("between parameters and the state of quality stands something, expected zeros")
+        return self.decode(model[begin:])
 
     # ---------------------------------------------------------------------------------------- what consensus asks
 

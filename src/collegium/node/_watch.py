@@ -331,6 +331,8 @@ def recompute(run: WatchedRun, number: int) -> Finding | None:
     if public.opened is not None:
         found = _recompute_step(run, number, public, public.opened.total)
         return found or _false_record(run, number, public.before) or _wrong_rewards(run, number, public)
+    if public.outcome == "invalid" and (found := _false_record(run, number, public.before)) is not None:
+        return found
     if number and header.model != run.headers[number - 1].model:
         return Finding(number, "kept model", f"a round that is {header.outcome} changes the model")
     return _wrong_rewards(run, number, public)

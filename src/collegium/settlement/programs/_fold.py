@@ -6,6 +6,7 @@ Scores stand in front of the reports' proofs. Which records counted the part aft
 from __future__ import annotations
 
 from collegium.settlement.programs._directions import (
+    REACH_MAX,
     bound_of_rows,
     inner,
     median_vector,
@@ -201,8 +202,8 @@ def _aim(part: int, vectors: int, count: int) -> None:
         direction = scoring_direction(median_vector(vectors, count, PARAMETERS), PARAMETERS)
     if direction > 0:
         bound = bound_of_rows(memory[part + Q_NORM], ROWS_MAX)
-        _, unit, _ = score_scale(inner(direction, direction, PARAMETERS), bound)
-        if unit == 0:
+        shift, unit, _ = score_scale(inner(direction, direction, PARAMETERS), bound)
+        if unit == 0 or unit << shift >= REACH_MAX:
             direction = 0
     for index in range(PARAMETERS):
         memory[part + Q_DIRECTION + index] = 0 if direction == 0 else memory[direction + index]

@@ -66,4 +66,6 @@ def is_model(digest: int) -> int:
         limit = limit_of(index)
         if lifted_by(parameter_at(state, index), limit) > 2 * limit:
             return 0
+    if STEWARDS > 0 and (ENTRIES - 1) % 2 == 1 and parameter_at(state, ENTRIES - 1) != 0:
+        return 0  # zeros stand before the part about quality
     return 1
