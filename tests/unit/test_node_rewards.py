@@ -102,7 +102,7 @@ def test_where_there_are_stewards_the_standings_points_are_paid() -> None:
     def state(*points: int) -> bytes:
         first = quality.first()
         standing = replace(first.standing, points=np.array(points, dtype=np.int64))
-        return b"statistics and parameters" + encode_quality_state(replace(first, standing=standing))
+        return b"statistics and parameters" + bytes(4) + encode_quality_state(replace(first, standing=standing))
 
     genesis: Any = SimpleNamespace(trainers=((ANNA, "a/0"), (BERT, "b/0"), (CARL, "c/0")))
     rule = pay_rule(decode(SMALLEST + PAYS), genesis, quality)
