@@ -29,6 +29,7 @@ __all__ = [
     "carrying",
     "check_close",
     "check_final",
+    "check_held",
     "check_keys",
     "close_for",
     "enough_since",
@@ -307,6 +308,13 @@ def check_close(
     _check_weights(terms, close, [reports[report] for report in close.reports], cohort_min, entry)
 
 
+def check_held(context: RoundContext, state: RoundState, close: Close) -> None:
+    """Check a close of the present round, as `check_close` does, with the reports and the model that are here."""
+    reports = {report: held.report for report, held in state.held().items()}
+    may_skip, entry = context.agreed.may_skip(close.round), entry_of(context, state)
+    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip, entry)
+
+
 def check_keys(context: RoundContext, state: RoundState, close: Close, now: int) -> None:
     """Check the sealing keys that a close fixes for the round after it: a quorum, and as many as it must know of.
 
@@ -333,9 +341,7 @@ def check_final(context: RoundContext, state: RoundState, close: Close, outcome:
     """
 
     def stands() -> bool:
-        reports = {report: held.report for report, held in state.held().items()}
-        may_skip, entry = context.agreed.may_skip(close.round), entry_of(context, state)
-        check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip, entry)
+        check_held(context, state, close)
         _check_announcements(context, close, context.epoch_set.quorum)
         return True
 

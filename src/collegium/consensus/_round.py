@@ -21,8 +21,8 @@ from collegium.errors import CollegiumError
 from ._close_rules import (
     CloseRefusedError,
     awaited_trainers,
-    check_close,
     check_final,
+    check_held,
     check_keys,
     close_for,
     enough_since,
@@ -67,7 +67,6 @@ from ._round_rules import (
     check_signer,
     check_speaker,
     combine_beacon,
-    entry_of,
     held_of,
     open_close,
     paid_in,
@@ -683,11 +682,10 @@ def _accepted(
 
 def _close_accepted(context: RoundContext, state: RoundState, close: Close, now: int) -> bool:
     """Tell whether a close keeps the rules, registers what it must, admits only proved reports, and leaves none out."""
-    reports = {report: held.report for report, held in state.held().items()}
-    may_skip, entry = context.agreed.may_skip(close.round), entry_of(context, state)
-    check_close(context.work, state.terms, close, reports, context.cohort_min, context.lying_max, may_skip, entry)
+    check_held(context, state, close)
     check_keys(context, state, close, now)
-    proved = all(is_proved(context, state, reports[report], close) for report in close.reports)
+    held = state.held()
+    proved = all(is_proved(context, state, held[report].report, close) for report in close.reports)
     registered = close.registered == registers(context.agreed, state, close.reports)
     return proved and registered and leaves_out(context, state, close, now) is None
 

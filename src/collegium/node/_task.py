@@ -409,12 +409,11 @@ class LearningTask:
         """Return the parameters' bytes and the state of quality behind them."""
         end = start + 4 * self.spec.parameter_count
         begin = end + -end % WORD_BYTES
-        if len(data) != begin + rule.state_bytes or any(data[end:begin]):
+        if len(data) != begin + rule.state_bytes:
             raise ModelStateError(
-                f"{len(data)} bytes with quality, expected {begin + rule.state_bytes}, zeros between",
-                length=len(data),
+                f"{len(data)} bytes with quality, expected {begin + rule.state_bytes}", length=len(data)
             )
-        return data[start:end], rule.decode(data[begin:])
+        return data[start:end], rule.state_of(data)
 
     def describe(self) -> Mapping[str, object]:
         """Return model and rule as plain data."""

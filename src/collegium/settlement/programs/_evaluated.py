@@ -37,12 +37,12 @@ from collegium.settlement.programs._proof_step import (
 from collegium.settlement.programs._proof_sums import add_constant
 from collegium.settlement.programs._proof_transcript import put_label, put_words, start_transcript
 from collegium.settlement.programs._proof_value import VALUE_RELATIONS, add_value, declare_value
-from collegium.settlement.programs._reading import copy_digest
+from collegium.settlement.programs._reading import copy_digest, swapped
 from collegium.settlement.programs._registered import put_account, put_rule
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import ACCOUNT_BYTES
 from collegium.settlement.programs._signed import of_signed, size_of
-from collegium.settlement.programs._words import byte_swap, fadd, fsub, memory
+from collegium.settlement.programs._words import fadd, fsub, memory
 
 LOOKUPS_OF_EVALUATION = 1 << 15
 MONOMIALS_OF_EVALUATION = 1 << 16
@@ -96,11 +96,8 @@ def check_claim_range(claim: int) -> None:
 def put_claim(hashing: int, claim: int) -> None:
     """Add a claim's fields: the gradient, then loss and rows classified right."""
     count = parameter_count()
-    swapped = allocate(count)
-    for index in range(count):
-        memory[swapped + index] = byte_swap(memory[claim + CLAIM_GRADIENT + index])
     put_little(hashing, 8 * count)
-    put_words(hashing, swapped, count)
+    put_words(hashing, swapped(claim + CLAIM_GRADIENT, count), count)
     put_integer_field(hashing, memory[claim + CLAIM_LOSS])
     put_integer_field(hashing, memory[claim + CLAIM_RIGHT])
 

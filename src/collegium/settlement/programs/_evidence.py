@@ -5,7 +5,7 @@ The order of the checks is `StewardProving.check`'s, of the task's node.
 
 from __future__ import annotations
 
-from collegium.settlement.programs._directions import bring_to_bits, inner, largest_of, root_of
+from collegium.settlement.programs._directions import NORM_BITS, bring_to_bits, inner, largest_of, root_of
 from collegium.settlement.programs._evaluated import CLAIM_GRADIENT, CLAIM_RIGHT, check_evaluation
 from collegium.settlement.programs._hashing import (
     finish_hash,
@@ -37,6 +37,7 @@ from collegium.settlement.programs._reading import (
     read_message,
     same_digest,
     short_at,
+    swapped,
     word_at,
 )
 from collegium.settlement.programs._registered import ROOTS_AT, check_rows, copy_bytes, has_previous
@@ -53,7 +54,7 @@ from collegium.settlement.programs._steward_record import (
     score_commitment,
 )
 from collegium.settlement.programs._task import task_digest
-from collegium.settlement.programs._words import byte_swap, memory
+from collegium.settlement.programs._words import memory
 
 REGISTERED_2 = 0x776172642D726567  # "ward-reg"
 REGISTERED_3 = 0x697374726174696F  # "istratio"
@@ -65,7 +66,6 @@ COUNTS_BYTES = 16  # shards, registration, its proof, parameters
 SAID_BYTES = 16  # loss, rows classified right
 DIGEST_BYTES = 32
 SHARDS_MAX = 256
-NORM_BITS = 20
 ONE_SCORE = 1 << 16
 # words of evidence that is read
 AT_DIGESTS = 0  # byte of the shards' digests, of the registration, of its proof's digest, of its proof, of the claim
@@ -88,14 +88,6 @@ def shard_of(number: int) -> int:
     """Return which shard measures the model that a round starts from."""
     rounds = evaluation_plan(E_SHARD_ROUNDS)
     return 0 if rounds == 0 else (number - 1) // rounds
-
-
-def swapped(source: int, count: int) -> int:
-    """Return the address of words with their bytes in reverse."""
-    made = allocate(count)
-    for index in range(count):
-        memory[made + index] = byte_swap(memory[source + index])
-    return made
 
 
 def check_evidence(record: int, number: int, known: int) -> None:

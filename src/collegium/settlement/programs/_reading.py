@@ -99,6 +99,14 @@ def little_at(message: int, offset: int) -> int:
     return byte_swap(word_at(message, offset))
 
 
+def swapped(source: int, count: int) -> int:
+    """Return the address of words with their bytes in reverse."""
+    made = allocate(count)
+    for index in range(count):
+        memory[made + index] = byte_swap(memory[source + index])
+    return made
+
+
 def short_at(message: int, offset: int) -> int:
     """Return the two bytes from byte `offset` on, the first the lower."""
     two = word_at(message, offset) >> 48

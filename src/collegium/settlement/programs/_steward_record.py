@@ -25,6 +25,7 @@ from collegium.settlement.programs._reading import (
     copy_digest,
     is_no_digest,
     read_message,
+    swapped,
 )
 from collegium.settlement.programs._room import allocate
 from collegium.settlement.programs._round import ACCOUNT_BYTES
@@ -62,9 +63,7 @@ def check_record(digest: int, number: int, entries: int, entry: int, began: int)
     assert length == 8 * words + SIGNATURE_BYTES
     assert memory[message] == TAG_0 and memory[message + 1] == RECORD_1
     assert memory[message + 2] == RECORD_2 and memory[message + 3] == RECORD_3
-    record = allocate(words)
-    for index in range(words):
-        memory[record + index] = byte_swap(memory[message + index])
+    record = swapped(message, words)
     assert memory[record + SAID_ROUND] == number and memory[record + SAID_ENTRIES] == entries
     for index in range(ACCOUNT_WORDS):
         assert memory[record + SAID_ACCOUNT + index] == memory[entry + index]
