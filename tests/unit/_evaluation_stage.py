@@ -11,7 +11,7 @@ from _proof_stage import Case, digest_of, random_of
 
 from collegium import learning
 from collegium.learning import ModelSpec, Rule
-from collegium.proofs import DataShape, EvaluationStatement, _evaluation, commit_data, evaluated
+from collegium.proofs import CommittedRows, DataShape, EvaluationStatement, _evaluation, commit_data, evaluated
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,24 @@ SHARDS = {
 }
 
 
-def case_of(shard: Shard, features: Any = None, labels: Any = None, **changes: object) -> Case:
+def case_of(shard: Shard, features: Any = None, labels: Any = None, **changes: Any) -> Case:
     """The true claim about a shard, or one that differs in `changes`."""
     features = shard.features if features is None else features
     labels = shard.labels if labels is None else labels
     spec, rule = shard.spec, shard.rule
     shape = DataShape(len(labels), spec.inputs, spec.outputs, rule.feature_limit * rule.one, 2048)
     data = commit_data(shape, features, labels, random_of("shard", repr(shard)))
-    claim = replace(evaluated(spec, rule, shard.parameters, features, labels), **changes)  # type: ignore[arg-type]
+    claim = replace(evaluated(spec, rule, shard.parameters, features, labels), **changes)
     statement = EvaluationStatement(b"o" * 20, digest_of("c"), spec, rule, shard.parameters, shape, data.root, claim)
+    return case_about(f"evaluation {shard}", statement, features, labels, data)
+
+
+def case_about(name: str, statement: EvaluationStatement, features: Any, labels: Any, data: CommittedRows) -> Case:
+    """A statement about these rows, and who could prove it."""
     program, tensors = _evaluation._program(statement)
-    step = learning.step_trace(spec, rule, shard.parameters, features, labels)
+    step = learning.step_trace(statement.spec, statement.rule, statement.parameters, features, labels)
     assignment = _evaluation._Assignment(tensors, features, labels, step)
-    return Case(f"evaluation {shard}", statement, program, tensors, assignment, (data,))  # type: ignore[arg-type]
+    return Case(name, statement, program, tensors, assignment, (data,))
 
 
 @cache

@@ -36,6 +36,7 @@ from collegium.proofs import (
     BoundedStatement,
     CommittedRows,
     DataShape,
+    EvaluationStatement,
     FirstChallenges,
     Identity,
     KeySecrets,
@@ -59,7 +60,7 @@ from collegium.proofs._layout import Flat, Grid
 from collegium.proofs._program import Program
 from collegium.proofs._score import Score, ScoreDemand
 
-Statement = BoundedStatement | TrainingStatement | RegistrationStatement
+Statement = BoundedStatement | TrainingStatement | RegistrationStatement | EvaluationStatement
 Array = Any  # numpy arrays of several types, on their way into a matrix
 
 K_BOUNDED, K_DATA = 1024, 2048  # the shortest rows that one proof, and two proofs, may open
@@ -86,7 +87,7 @@ class Case:
     name: str
     statement: Statement
     program: Program
-    tensors: object
+    tensors: Any
     assignment: Any
     data: tuple[CommittedRows, ...] = ()
     terms: RoundTerms | None = None
@@ -108,11 +109,13 @@ class Case:
 
 
 def verify(statement: Statement, proof: bytes) -> FirstChallenges | None:
-    """Verify a proof of any statement; a registration's has no challenges that anybody must check."""
+    """Verify a proof of any statement; only an update's has challenges that somebody must check."""
     if isinstance(statement, BoundedStatement):
         return proofs.verify_bounded(statement, proof)
     if isinstance(statement, TrainingStatement):
         return proofs.verify_training(statement, proof)
+    if isinstance(statement, EvaluationStatement):
+        return proofs.verify_evaluation(statement, proof)
     return proofs.verify_registration(statement, proof)
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from hashlib import sha256
 
 import numpy as np
-from _evaluation_stage import SHARDS
+from _evaluation_stage import SHARDS, case_about
 from _proof_stage import Case, account, digest_of
 
 from collegium import incentives, learning, proofs
@@ -35,7 +35,6 @@ from collegium.node._steward_proofs import (
     encode_steward_evidence,
     registration_digest,
 )
-from collegium.proofs import _evaluation
 from collegium.settlement import (
     EvaluationPlan,
     KnownStretches,
@@ -217,7 +216,4 @@ def case_of(round_: Counted) -> Case:
     )
     pack = packs(round_.name)[(round_.record.round - 1) // SHARD_ROUNDS]
     data = proofs.commit_data(statement.data, shard.features, shard.labels, Stream(pack.seed(round_.record.round)))
-    program, tensors = _evaluation._program(statement)
-    step = learning.step_trace(shard.spec, shard.rule, shard.parameters, shard.features, shard.labels)
-    assignment = _evaluation._Assignment(tensors, shard.features, shard.labels, step)
-    return Case(round_.name, statement, program, tensors, assignment, (data,))  # type: ignore[arg-type]
+    return case_about(round_.name, statement, shard.features, shard.labels, data)

@@ -35,7 +35,7 @@ def true_proof(name: str) -> bytes:
 
 
 def check(case: Case, proof: bytes) -> None:
-    verify_evaluation(case.statement, proof)  # type: ignore[arg-type]
+    case.verify(proof)
 
 
 @pytest.mark.parametrize("name", SHARDS)
@@ -84,7 +84,7 @@ def numbers_on_the_way() -> dict[str, dict[str, tuple[int, int]]]:
     """Return where the second entry of every tensor of a claim stands, by shard and path."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
     for name in SHARDS:
-        layout, value = true_case(name).program.layout, true_case(name).tensors.value  # type: ignore[attr-defined]
+        layout, value = true_case(name).program.layout, true_case(name).tensors.value
         places = {path: entry_at(layout, tensor, 1) for path, tensor in tensors_of(value)}
         start = layout.tree_slice(1).start
         found[name] = {path: at for path, at in places.items() if not path.startswith("loss.") and at[0] >= start}
@@ -126,8 +126,9 @@ def test_equal_logits_say_the_first_class() -> None:
     assert case.statement.claim.correct == (blank.labels == 0).sum()
     check(case, case.prove().proof)
     lie = case_of(blank, correct=int((blank.labels == 2).sum()))
-    assert lie.statement.claim.correct != case.statement.claim.correct  # type: ignore[union-attr]
-    classes = lie.tensors.value.classes  # type: ignore[attr-defined]
+    assert isinstance(lie.statement, EvaluationStatement)
+    assert lie.statement.claim.correct != case.statement.claim.correct
+    classes = lie.tensors.value.classes
     layout = lie.program.layout
 
     def last(messages: Any) -> None:
@@ -158,7 +159,7 @@ def test_the_tables_last_cell_is_not_beyond_it() -> None:
     features, labels = np.full((3, 1), 1 << 14), np.zeros(3, np.int64)
     case = case_of(edge, features, labels)
     check(case, case.prove().proof)
-    value, layout = case.tensors.value, case.program.layout  # type: ignore[attr-defined]
+    value, layout = case.tensors.value, case.program.layout
     linear, spelled = 15625 * 8191, []
     for limb, bits in enumerate(value.linear.widths):
         spelled.append(linear >> 3 >> sum(value.linear.widths[:limb]) & ((1 << bits) - 1))
@@ -182,7 +183,7 @@ def test_a_proof_is_about_one_model_and_one_shard(field: str) -> None:
     case = true_case("sigmoid")
     statement = case.statement
     assert isinstance(statement, EvaluationStatement)
-    others = {
+    others: dict[str, Any] = {
         "owner": b"p" * 20,
         "context": digest_of("d"),
         "parameters": statement.parameters - np.sign(statement.parameters),
@@ -190,22 +191,23 @@ def test_a_proof_is_about_one_model_and_one_shard(field: str) -> None:
         "rule": replace(statement.rule, output_limit=17),
     }
     with pytest.raises(ProofRejectedError):
-        verify_evaluation(replace(statement, **{field: others[field]}), true_proof("sigmoid"))  # type: ignore[arg-type]
+        verify_evaluation(replace(statement, **{field: others[field]}), true_proof("sigmoid"))
 
 
 def test_the_claims_numbers_stay_within_their_bounds() -> None:
     statement = true_case("sigmoid").statement
     assert isinstance(statement, EvaluationStatement)
     claim = statement.claim
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"correct": 41},
         {"correct": -1},
         {"loss_micro": -1},
         {"loss_micro": P},
         {"gradient": claim.gradient[1:]},
-    ):
+    )
+    for change in changes:
         with pytest.raises(StatementError):
-            replace(statement, claim=replace(claim, **change))  # type: ignore[arg-type]
+            replace(statement, claim=replace(claim, **change))
     with pytest.raises(StatementError, match="features"):
         replace(statement, data=replace(statement.data, inputs=9))
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from _evaluation_stage import SHARDS
@@ -52,9 +53,9 @@ def test_a_round_that_did_not_open_or_counts_no_record_is_accepted_whatever_stan
 Change = Callable[[Counted], Counted]
 
 
-def saying(round_: Counted, **claim: object) -> Counted:
+def saying(round_: Counted, **claim: Any) -> Counted:
     """Return the round with another claim, of which direction and score follow."""
-    said = replace(round_.said, claim=replace(round_.said.claim, **claim))  # type: ignore[arg-type]
+    said = replace(round_.said, claim=replace(round_.said.claim, **claim))
     score = proving(round_.name).score(said.claim, said.registration.rows)
     record = replace(
         round_.record,
@@ -68,9 +69,9 @@ def commitment(round_: Counted, score: ModelScore) -> bytes:
     return score_commitment(proving(round_.name).task, round_.record.account, round_.record.round, score)
 
 
-def with_registration(round_: Counted, **changes: object) -> StewardEvidence:
+def with_registration(round_: Counted, **changes: Any) -> StewardEvidence:
     said = round_.said
-    return replace(said, registration=replace(said.registration, **changes))  # type: ignore[arg-type]
+    return replace(said, registration=replace(said.registration, **changes))
 
 
 def changed_bytes(round_: Counted, at: int) -> Counted:
